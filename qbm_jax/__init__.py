@@ -1,0 +1,16 @@
+"""Boltzmann-prior variational autoencoders for single-cell counts, in JAX.
+
+`fit` and `FittedModel` need the single-cell packages; the core (energies, samplers, partition
+function, objective, training) does not, so they are imported only when asked for.
+"""
+
+import importlib
+from typing import Any
+
+__all__ = ["FittedModel", "fit"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module("qbm_jax.fitted_model"), name)
+    raise AttributeError(f"module 'qbm_jax' has no attribute {name!r}")

@@ -1,0 +1,154 @@
+"""The Boltzmann machine: its parameters and its one energy.
+
+Conventions, stated here and nowhere else. Spins s take the values -1 and +1, and
+
+    p(s) = exp(-E(s)) / Z,    E(s) = -1/2 s'Js - h's,
+
+with J symmetric and zero on the diagonal; the inverse temperature is absorbed in J and h. The
+local field f = Js + h fixes every conditional, P(s_i = +1 | rest) = sigmoid(2 f_i). Bits are
+b = (1 + s)/2.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from qbm_jax.errors import InputError
+
+
+class Boltzmann(struct.PyTreeNode):
+    """Parameters of p(s), proportional to exp(s'Js/2 + h's).
+
+    Attributes:
+      J: couplings [spins, spins], symmetric with zero diagonal, in units of kT.
+      h: fields [spins], in units of kT.
+    """
+
+    J: jax.Array
+    h: jax.Array
+
+    @property
+    def num_spins(self) -> int:
+        """Number of spins N."""
+        return self.h.shape[-1]
+
+
+def check(params: Boltzmann) -> Boltzmann:
+    """Returns `params` if they are a Boltzmann machine, for use where they come from outside.
+
+    Raises:
+      InputError: J is not square, symmetric, finite and zero on its diagonal, there are fewer than
+        two spins, or h does not have one finite entry per spin.
+    """
+    J, h = np.asarray(params.J), np.asarray(params.h)
+    if J.ndim != 2 or J.shape[0] != J.shape[1] or h.shape != J.shape[:1]:
+        raise InputError(f"expected J [N, N] and h [N], got J {J.shape} and h {h.shape}")
+    if h.size < 2:
+        raise InputError(f"expected at least 2 spins, got {h.size}")
+    if not (np.isfinite(J).all() and np.isfinite(h).all()):
+        raise InputError("expected finite J and h, got NaN or infinity")
+    if not np.allclose(J, J.T, rtol=1e-5, atol=1e-6):
+        raise InputError("expected a symmetric J, got an asymmetric one; use (J + J.T) / 2")
+    if np.any(np.diagonal(J) != 0):
+        raise InputError("expected a zero diagonal of J; s_i^2 = 1, so set it to 0")
+    return params
+
+
+def local_field(params: Boltzmann, spins: jax.Array) -> jax.Array:
+    """Field on every spin, f_i = h_i + sum_j J_ij s_j, in units of kT.
+
+    It fixes all conditionals, P(s_i = +1 | rest) = sigmoid(2 f_i), so every sampler calls it and
+    none derives it again.
+
+    Args:
+      params: the machine.
+      spins: [..., spins], values -1 and +1 (or mean spins in between, for mean fields).
+
+    Returns:
+      The fields, same shape as `spins`.
+    """
+    h = jnp.broadcast_to(params.h, spins.shape)
+    return h + spins @ params.J  # J is symmetric: s'J is (Js)'
+
+
+def energy(params: Boltzmann, spins: jax.Array) -> jax.Array:
+    """E(s) = -1/2 s'Js - h's, in units of kT; low energy is probable.
+
+    Because J has a zero diagonal, this is also the exact expectation of E under a law that is
+    factorial over spins, when `spins` holds its mean spins in [-1, 1].
+
+    Args:
+      params: the machine.
+      spins: [..., spins].
+
+    Returns:
+      Energies of shape [...].
+    """
+    chex.assert_axis_dimension(spins, -1, params.num_spins)
+    fields = local_field(params, spins)
+    h = jnp.broadcast_to(params.h, spins.shape)
+    return -0.5 * jnp.sum(spins * (fields + h), axis=-1)
+
+
+def scale(params: Boltzmann, beta: jax.Array | float) -> Boltzmann:
+    """The same machine at inverse temperature `beta`: p(s) proportional to exp(-beta E(s))."""
+    return Boltzmann(J=beta * params.J, h=beta * params.h)
+
+
+def symmetrise(matrix: jax.Array) -> jax.Array:
+    """Couplings [spins, spins] from any square matrix: its symmetric part with a zero diagonal.
+
+    A projection, so that gradients with respect to a free matrix respect the constraints on J.
+    """
+    symmetric = 0.5 * (matrix + matrix.T)
+    return symmetric * (1 - jnp.eye(matrix.shape[0], dtype=matrix.dtype))
+
+
+def spins_to_bits(spins: jax.Array) -> jax.Array:
+    """Bits b = (1 + s)/2."""
+    return 0.5 * (1 + spins)
+
+
+def bits_to_spins(bits: jax.Array) -> jax.Array:
+    """Spins s = 2b - 1."""
+    return 2 * bits - 1
+
+
+def from_bit_form(linear: jax.Array, quadratic: jax.Array) -> tuple[Boltzmann, jax.Array]:
+    """Spin form of the bit-form machine E(b) = -a'b - 1/2 b'Wb.
+
+    Args:
+      linear: a [spins].
+      quadratic: W [spins, spins], symmetric with zero diagonal.
+
+    Returns:
+      The machine with J = W/4 and h = a/2 + (row sums of W)/4, and the constant c with
+      E(b) = E(s) + c for every state: c = -sum(a)/2 - sum(W)/8. Hence log Z of the bit form is
+      log Z of the spin form minus c.
+    """
+    params = Boltzmann(J=quadratic / 4, h=linear / 2 + quadratic.sum(axis=1) / 4)
+    return params, -linear.sum() / 2 - quadratic.sum() / 8
+
+
+def to_bit_form(params: Boltzmann) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Inverse of `from_bit_form`: (a, W, c)."""
+    quadratic = 4 * params.J
+    linear = 2 * params.h - quadratic.sum(axis=1) / 2
+    return linear, quadratic, -linear.sum() / 2 - quadratic.sum() / 8
+
+
+def with_gauge_spin(params: Boltzmann) -> Boltzmann:
+    """The field-free machine of N + 1 spins for an Ising machine without fields.
+
+    The last spin couples to spin i with h_i; undo it with `remove_gauge_spin`.
+    """
+    top = jnp.concatenate([params.J, params.h[:, None]], axis=1)
+    bottom = jnp.append(params.h, jnp.zeros((), params.h.dtype))
+    return Boltzmann(J=jnp.concatenate([top, bottom[None]], axis=0), h=jnp.zeros_like(bottom))
+
+
+def remove_gauge_spin(spins: jax.Array) -> jax.Array:
+    """Spins of the machine with fields from those of `with_gauge_spin`: s_i times the last spin."""
+    return spins[..., :-1] * spins[..., -1:]

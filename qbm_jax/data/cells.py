@@ -1,0 +1,128 @@
+"""The record that every stage after reading works on: sparse counts, genes, batches, labels."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+UNLABELLED = "unlabelled"
+"""Name of the label given to cells whose label is missing in the input (see `Cells.labelled`)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Counts of cells by genes, with what is known about both; checked when built.
+
+    Attributes:
+        counts: raw counts, CSR float32 [cells, genes], sorted indices, no stored zeros.
+        genes: gene names, unique, in the order of the columns of `counts`.
+        obs: the input's table of cells [cells, any columns].
+        var: the input's table of genes [genes, any columns], indexed by `genes`.
+        rows: position of each cell in the input, int64 [cells] (reading drops empty cells).
+        batch: experimental batch, int32 codes [cells] into `batch_names`.
+        batch_names: one name per batch; a single name if no batch column was given.
+        labels: cell type, int32 codes [cells] into `label_names`; None if no column was given.
+        label_names: one name per cell type; empty without labels. Cells without a label carry the
+            name `UNLABELLED`, which is no cell type: scores leave those cells out.
+        batch_column: column of `obs` that gave `batch`, or None.
+        label_column: column of `obs` that gave `labels`, or None.
+        is_integer: every count is a whole number, as the count likelihoods require.
+        simulated: the cells come from the simulator and are no measurement.
+        source: where the cells come from, in the words that a report prints.
+        notes: one sentence for each thing dropped, substituted or skipped.
+    """
+
+    counts: sp.csr_matrix
+    genes: tuple[str, ...]
+    obs: pd.DataFrame
+    var: pd.DataFrame
+    rows: np.ndarray
+    batch: np.ndarray
+    batch_names: tuple[str, ...]
+    labels: np.ndarray | None
+    label_names: tuple[str, ...]
+    batch_column: str | None
+    label_column: str | None
+    is_integer: bool
+    simulated: bool
+    source: str
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        num_cells, num_genes = self.counts.shape
+        _require(isinstance(self.counts, sp.csr_matrix), "counts is a scipy csr_matrix")
+        _require(self.counts.dtype == np.float32, "counts is float32")
+        _require(bool(self.counts.has_sorted_indices), "counts has sorted indices")
+        _require(len(self.genes) == len(self.var) == num_genes, "one gene and var row per column")
+        _require(len(set(self.genes)) == num_genes, "gene names are unique")
+        _require(len(self.obs) == len(self.rows) == num_cells, "one obs row per row of counts")
+        _check_codes("batch", self.batch, self.batch_names, num_cells)
+        if self.labels is not None:
+            _check_codes("labels", self.labels, self.label_names, num_cells)
+        else:
+            _require(not self.label_names, "label_names is empty without labels")
+
+    @property
+    def num_cells(self) -> int:
+        """Number of cells."""
+        return self.counts.shape[0]
+
+    @property
+    def num_genes(self) -> int:
+        """Number of genes."""
+        return self.counts.shape[1]
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Cells that have a cell type, bool [cells]; all False without a label column."""
+        if self.labels is None:
+            return np.zeros(self.num_cells, dtype=bool)
+        return np.asarray(self.label_names)[self.labels] != UNLABELLED
+
+    def select(self, cells: np.ndarray | None = None, genes: np.ndarray | None = None) -> "Cells":
+        """The given cells and genes, each a mask or positions; None keeps all.
+
+        Codes and names of batches and labels stay, so that parts of one set agree on them.
+        """
+        cells = _positions(cells, self.num_cells)
+        genes = _positions(genes, self.num_genes)
+        counts = self.counts[cells]
+        if not np.array_equal(genes, np.arange(self.num_genes)):
+            counts = counts[:, genes]
+        counts.sort_indices()
+        return dataclasses.replace(
+            self,
+            counts=counts,
+            genes=tuple(self.genes[g] for g in genes),
+            obs=self.obs.iloc[cells],
+            var=self.var.iloc[genes],
+            rows=self.rows[cells],
+            batch=self.batch[cells],
+            labels=None if self.labels is None else self.labels[cells],
+        )
+
+    def with_notes(self, *notes: str) -> "Cells":
+        """The same cells with sentences added to `notes`."""
+        return dataclasses.replace(self, notes=self.notes + notes)
+
+
+def _positions(chosen: np.ndarray | None, size: int) -> np.ndarray:
+    if chosen is None:
+        return np.arange(size)
+    chosen = np.asarray(chosen)
+    return np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+
+
+def _check_codes(field: str, codes: np.ndarray, names: tuple[str, ...], num_cells: int) -> None:
+    _require(codes.shape == (num_cells,) and codes.dtype == np.int32, f"{field} is int32 [cells]")
+    in_range = num_cells == 0 or (codes.min() >= 0 and codes.max() < len(names))
+    _require(in_range, f"{field} codes point into their names")
+    _require(len(set(names)) == len(names), f"{field} names are unique")
+
+
+def _require(condition: bool, rule: str) -> None:
+    """A broken rule is a fault of the code that builds the record, not of the user."""
+    if not condition:
+        raise ValueError(f"Cells: broken rule: {rule}")

@@ -1,0 +1,108 @@
+"""Where a run's cells come from: a file, the cache, a download, or, announced, the simulator."""
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import jax
+
+from qbm_jax.data.cells import Cells
+from qbm_jax.data.download import NAMED, NoNetworkError, PublicSet, cache_folder, fetch
+from qbm_jax.data.read import MIN_CELLS, read
+from qbm_jax.data.simulate import simulate
+from qbm_jax.data.simulate_presets import PRESETS
+from qbm_jax.errors import InputError
+
+logger = logging.getLogger("qbm_jax")
+
+_SIMULATED = "simulated:"
+
+
+def locate(
+    key: jax.Array,
+    *,
+    name: str = "",
+    path: str | Path = "",
+    batch_column: str = "",
+    label_column: str = "",
+    layer: str = "",
+    use_raw: bool = False,
+    cache_dir: str | Path = "",
+    allow_simulated: bool = True,
+    simulator_preset: str = "pancreas",
+    num_cells: int = 0,
+    num_genes: int = 0,
+    min_cells: int = MIN_CELLS,
+    progress: bool = True,
+) -> Cells:
+    """Cells from `path`; else the named set from cache or download; else the simulator.
+
+    The simulator stands in only where there is neither file nor network, and says so in `notes`,
+    `source` and the log.
+
+    Args:
+        key: for the simulator only.
+        name: a public set (`download.NAMED`), or "simulated:<preset>" for the simulator.
+        path: an h5ad file, which goes before the name.
+        batch_column: column of `obs`; "": the named set's own, none for a path.
+        label_column: as `batch_column`, for cell types.
+        layer: layer with raw counts; "": the named set's own, `X` for a path.
+        use_raw: take the counts of `raw`.
+        cache_dir: folder of downloads; "": `$QBM_JAX_CACHE` or the user's cache folder.
+        allow_simulated: False makes every use of the simulator an error.
+        simulator_preset: what stands in for a named set.
+        num_cells: for the simulator; 0: the preset's own.
+        num_genes: for the simulator; 0: the preset's own.
+        min_cells: least number of cells with counts in a file.
+        progress: show a bar while downloading.
+
+    Raises:
+        InputError: the file or name cannot be used, or only the simulator is left and it is
+            not allowed.
+    """
+    columns = {"batch_column": batch_column, "label_column": label_column, "layer": layer}
+    if path:
+        options = {field: value or None for field, value in columns.items()}
+        return _log(read(path, use_raw=use_raw, min_cells=min_cells, **options))
+    sizes = {"num_cells": num_cells, "num_genes": num_genes}
+    if name.startswith(_SIMULATED) or name in set(PRESETS) - set(NAMED):
+        preset = name.removeprefix(_SIMULATED)
+        _check_allowed(allow_simulated, f"the name {name!r} asks for simulated cells")
+        return _log(simulate(key, preset, **sizes))
+    if name not in NAMED:
+        choices = [*NAMED, *(_SIMULATED + preset for preset in PRESETS)]
+        raise InputError(f"expected data.path or a data.name in {choices}, got name {name!r}")
+    try:
+        file = fetch(name, cache_dir or None, progress=progress)
+    except NoNetworkError as error:
+        reason = f"{name} is not in {cache_folder(cache_dir or None)} and {error}"
+        _check_allowed(allow_simulated, reason)
+        note = f"SIMULATED cells, with their own columns, stand in for the set {name}: {reason}."
+        return _log(simulate(key, simulator_preset, **sizes).with_notes(note))
+    return _log(_read_public(file, NAMED[name], columns, use_raw, min_cells))
+
+
+def _read_public(
+    file: Path, public: PublicSet, columns: dict[str, str], use_raw: bool, min_cells: int
+) -> Cells:
+    """The set's own columns and layer, unless others are asked for."""
+    options = {field: value or getattr(public, field) for field, value in columns.items()}
+    if use_raw:
+        options["layer"] = columns["layer"] or None
+    cells = read(file, use_raw=use_raw, min_cells=min_cells, **options)
+    return dataclasses.replace(cells, source=f"{public.file_name} ({public.url})")
+
+
+def _check_allowed(allow_simulated: bool, reason: str) -> None:
+    if not allow_simulated:
+        raise InputError(
+            f"expected measured cells (allow_simulated is False), but {reason}; give data.path, "
+            "restore the network, or allow simulated cells"
+        )
+
+
+def _log(cells: Cells) -> Cells:
+    """Says in the log where the cells come from, loudly if they are simulated."""
+    level = logging.WARNING if cells.simulated else logging.INFO
+    logger.log(level, "%s: %d cells, %d genes.", cells.source, cells.num_cells, cells.num_genes)
+    return cells

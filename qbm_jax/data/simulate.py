@@ -1,0 +1,245 @@
+"""Simulated cells with known truth, in blocks, so that any number streams in bounded memory.
+
+A cell draws its batch, type, programme bits, pseudotime and depth; with them
+
+    log expression_g = base_g + sum of its tree nodes' programmes + bits' L_g + batch shift_g,
+    mean_g = depth * softmax(log expression)_g,   counts_g ~ NB(mean_g, r) kept with 1 - dropout.
+
+Along the branch, each gene switches from the early to the late profile at its own pseudotime.
+The bits are drawn exactly from a small Boltzmann machine with planted couplings, so that a
+model's learned couplings have a truth to meet. The gamma-Poisson form of the negative binomial
+and gene-specific batch shifts follow Splatter (Zappia et al. 2017, Genome Biology 18:174).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from qbm_jax.data.cells import Cells
+from qbm_jax.data.simulate_presets import PRESETS, Preset
+from qbm_jax.data.simulate_world import World, build_world, generator, spin_law
+from qbm_jax.errors import InputError
+
+_BLOCK = 256  # cells drawn from one stream of random numbers: a cell depends on its index alone
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedTruth:
+    """What generated the cells.
+
+    Attributes:
+        bits: planted programmes of each cell, uint8 [cells, programmes] in {0, 1}.
+        couplings: planted J of the spins 2 bits - 1, [programmes, programmes], in units of kT:
+            p(s) is proportional to exp(s'Js/2 + h's).
+        biases: planted h, [programmes].
+        programme_genes: genes raised by each programme, bool [programmes, genes]; disjoint.
+        pseudotime: in [0, 1] on the differentiation branch, NaN elsewhere, [cells].
+        depth: expected counts of each cell before dropout, [cells].
+    """
+
+    bits: np.ndarray
+    couplings: np.ndarray
+    biases: np.ndarray
+    programme_genes: np.ndarray
+    pseudotime: np.ndarray
+    depth: np.ndarray
+
+    def spin_law(self) -> tuple[np.ndarray, np.ndarray]:
+        """All states, spins [2^programmes, programmes], and their probabilities, enumerated."""
+        return spin_law(self.couplings, self.biases)
+
+
+class SimulatedChunk(NamedTuple):
+    """Consecutive cells: counts CSR [cells, genes], bits [cells, programmes], the rest [cells]."""
+
+    counts: sp.csr_matrix
+    batch: np.ndarray
+    labels: np.ndarray
+    pseudotime: np.ndarray
+    depth: np.ndarray
+    bits: np.ndarray
+
+
+def simulate(
+    key: jax.Array, preset: str = "pancreas", *, num_cells: int = 0, num_genes: int = 0
+) -> Cells:
+    """Cells of a preset; `obs` has batch, cell_type, pseudotime and depth.
+
+    Args:
+        key: consumed; the same key gives the same cells.
+        preset: a name in `PRESETS`.
+        num_cells: number of cells; 0: the preset's. More cells leave the first ones as they are.
+        num_genes: number of genes; 0: the preset's.
+
+    Raises:
+        InputError: no such preset, or a negative number.
+    """
+    return simulate_with_truth(key, preset, num_cells=num_cells, num_genes=num_genes)[0]
+
+
+def simulate_with_truth(
+    key: jax.Array, preset: str = "pancreas", *, num_cells: int = 0, num_genes: int = 0
+) -> tuple[Cells, SimulatedTruth]:
+    """As `simulate`, with what generated the cells."""
+    study = _preset(preset)
+    chunks = list(simulate_chunks(key, preset, num_cells=num_cells, num_genes=num_genes))
+    whole = SimulatedChunk(
+        sp.vstack([chunk.counts for chunk in chunks], format="csr"),
+        *(np.concatenate(parts) for parts in list(zip(*chunks, strict=True))[1:]),
+    )
+    world = build_world(key, study, whole.counts.shape[1])
+    truth = SimulatedTruth(
+        bits=whole.bits,
+        couplings=world.couplings,
+        biases=world.biases,
+        programme_genes=world.programme_genes,
+        pseudotime=whole.pseudotime,
+        depth=whole.depth,
+    )
+    return _to_cells(whole, study, preset), truth
+
+
+def simulate_chunks(
+    key: jax.Array,
+    preset: str = "pancreas",
+    *,
+    num_cells: int = 0,
+    num_genes: int = 0,
+    chunk_size: int = 8192,
+) -> Iterator[SimulatedChunk]:
+    """The same cells in chunks of at most `chunk_size`; memory does not grow with `num_cells`.
+
+    Raises:
+        InputError: no such preset, or a number out of range.
+    """
+    study = _preset(preset)
+    if num_cells < 0 or num_genes < 0 or chunk_size < 1:
+        raise InputError(
+            "expected num_cells and num_genes of 0 (the preset's) or more and chunk_size of 1 or "
+            f"more, got {num_cells}, {num_genes} and {chunk_size}"
+        )
+    num_cells = num_cells or study.num_cells
+    num_genes = num_genes or study.num_genes
+    return _chunks(key, study, num_cells, num_genes, chunk_size)
+
+
+def _chunks(
+    key: jax.Array, study: Preset, num_cells: int, num_genes: int, chunk_size: int
+) -> Iterator[SimulatedChunk]:
+    world = build_world(key, study, num_genes)
+    block_index, block = -1, None
+    for start in range(0, num_cells, chunk_size):
+        stop = min(start + chunk_size, num_cells)
+        parts = []
+        for index in range(start // _BLOCK, (stop - 1) // _BLOCK + 1):
+            if index != block_index:
+                block_index, block = index, _draw_block(key, index, study, world)
+            first = max(start - index * _BLOCK, 0)
+            last = min(stop - index * _BLOCK, _BLOCK)
+            parts.append([field[first:last] for field in block])
+        counts, *rest = zip(*parts, strict=True)
+        yield SimulatedChunk(
+            sp.vstack(counts, format="csr"), *(np.concatenate(field) for field in rest)
+        )
+
+
+def _draw_block(key: jax.Array, index: int, study: Preset, world: World) -> SimulatedChunk:
+    """Cells number 256 index to 256 index + 255."""
+    rng = generator(key, 1, index)
+    batch = rng.choice(len(world.batch_shares), size=_BLOCK, p=world.batch_shares)
+    cumulative = np.cumsum(world.type_shares, axis=1)[batch]
+    labels = np.argmax(rng.random(_BLOCK)[:, None] * cumulative[:, -1:] < cumulative, axis=1)
+    bits = _draw_bits(rng, world)
+    pseudotime, profile = _draw_branch(rng, study, world, labels)
+    log_expression = profile + world.batch_shifts[batch]
+    log_expression += study.programme_shift * (bits @ world.programme_genes)
+    expression = np.exp(log_expression - log_expression.max(axis=1, keepdims=True))
+    technologies = [study.technologies[name] for name, _ in study.batches.values()]
+    median, spread, dispersion, midpoint = np.array(
+        [(t.depth, t.depth_spread, t.dispersion, t.dropout_midpoint) for t in technologies]
+    )[batch].T
+    depth = median * np.exp(spread * rng.standard_normal(_BLOCK))
+    mean = depth[:, None] * expression / expression.sum(axis=1, keepdims=True)
+    rate = mean * rng.standard_gamma(np.broadcast_to(dispersion[:, None], mean.shape))
+    counts = rng.poisson(rate / dispersion[:, None])
+    cell, gene = np.nonzero(counts)
+    kept = mean[cell, gene] / (mean[cell, gene] + midpoint[cell])
+    counts[cell, gene] *= rng.random(len(cell)) < kept
+    return SimulatedChunk(
+        counts=sp.csr_matrix(counts, dtype=np.float32),
+        batch=batch.astype(np.int32),
+        labels=labels.astype(np.int32),
+        pseudotime=pseudotime,
+        depth=depth,
+        bits=bits.astype(np.uint8),
+    )
+
+
+def _draw_bits(rng: np.random.Generator, world: World) -> np.ndarray:
+    """Exact draws of the planted Boltzmann machine, bits [256, programmes]."""
+    spins, probabilities = spin_law(world.couplings, world.biases)
+    return (spins[rng.choice(len(spins), size=_BLOCK, p=probabilities)] + 1) / 2
+
+
+def _draw_branch(
+    rng: np.random.Generator, study: Preset, world: World, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pseudotime [256] and log expression [256, genes] before batch and programmes.
+
+    Early cells have pseudotime uniform in [0, 0.5), late ones 1 - 0.5 u^2: most are mature.
+    """
+    uniform = rng.random(_BLOCK)
+    pseudotime = np.full(_BLOCK, np.nan)
+    profile = world.type_profiles[labels]
+    if not study.branch:
+        return pseudotime, profile
+    early, late = (list(study.types).index(name) for name in study.branch)
+    pseudotime = np.where(labels == early, 0.5 * uniform, pseudotime)
+    pseudotime = np.where(labels == late, 1 - 0.5 * uniform**2, pseudotime)
+    on_branch = np.isfinite(pseudotime)
+    progress = 1 / (1 + np.exp(-(pseudotime[on_branch, None] - world.switch_times) / 0.08))
+    start, end = world.type_profiles[early], world.type_profiles[late]
+    profile[on_branch] = start + progress * (end - start)
+    return pseudotime, profile
+
+
+def _to_cells(whole: SimulatedChunk, study: Preset, preset: str) -> Cells:
+    batch_names, label_names = tuple(study.batches), tuple(study.types)
+    genes = tuple(f"SIM{g + 1:04d}" for g in range(whole.counts.shape[1]))
+    obs = pd.DataFrame(
+        {
+            "batch": pd.Categorical.from_codes(whole.batch, batch_names),
+            "cell_type": pd.Categorical.from_codes(whole.labels, label_names),
+            "pseudotime": whole.pseudotime,
+            "depth": whole.depth,
+        },
+        index=[f"SIM{c + 1:07d}" for c in range(len(whole.batch))],
+    )
+    return Cells(
+        counts=whole.counts,
+        genes=genes,
+        obs=obs,
+        var=pd.DataFrame(index=list(genes)),
+        rows=np.arange(len(obs)),
+        batch=whole.batch,
+        batch_names=batch_names,
+        labels=whole.labels,
+        label_names=label_names,
+        batch_column="batch",
+        label_column="cell_type",
+        is_integer=True,
+        simulated=True,
+        source=f"SIMULATED cells (preset {preset}), not a measurement",
+        notes=(f"SIMULATED cells, not a measurement: simulator preset {preset}.",),
+    )
+
+
+def _preset(name: str) -> Preset:
+    if name not in PRESETS:
+        raise InputError(f"expected a simulator preset in {sorted(PRESETS)}, got {name!r}")
+    return PRESETS[name]

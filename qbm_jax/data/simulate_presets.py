@@ -1,0 +1,145 @@
+"""What the simulator simulates: cell types on a tree, batches, technologies, planted programmes.
+
+Every cell type, batch and gene carries a name that no measured one has.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Technology:
+    """How one protocol counts.
+
+    Attributes:
+        depth: median counts per cell.
+        depth_spread: standard deviation of log depth between cells.
+        dispersion: inverse over-dispersion r of the negative binomial, variance mean + mean^2 / r.
+        dropout_midpoint: mean count at which half of the entries are lost; 0: none are lost. The
+            chance of loss is 1 / (1 + mean / midpoint).
+    """
+
+    depth: float
+    depth_spread: float
+    dispersion: float
+    dropout_midpoint: float
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A whole simulated study; shifts are standard deviations of log expression.
+
+    Attributes:
+        num_cells: default number of cells.
+        num_genes: default number of genes.
+        types: cell type -> its ancestors below the root, oldest first. Each node of the tree adds
+            its own programme to all types below it.
+        proportions: expected share of each type, in the order of `types`; their sum is 1.
+        branch: (early type, late type) of the differentiation branch, or () for none.
+        batches: batch -> technology, share of the cells.
+        technologies: technology -> how it counts.
+        base_spread: spread of the genes' common log expression.
+        node_fraction: share of the genes that one node of the tree changes.
+        node_shift: size of such a change.
+        technology_shift: gene-specific shift of a technology against the first one.
+        batch_shift: gene-specific shift of a batch.
+        proportion_shift: change of the log share of a common type between batches.
+        programme_genes: share of the genes in one planted programme.
+        programme_shift: log fold change where the programme's bit is 1.
+        couplings: planted J of the spins 2 b - 1, as (first, second, J) in units of kT.
+        biases: planted h, one per programme.
+    """
+
+    num_cells: int
+    num_genes: int
+    types: dict[str, tuple[str, ...]]
+    proportions: tuple[float, ...]
+    branch: tuple[str, str] | tuple[()]
+    batches: dict[str, tuple[str, float]]
+    technologies: dict[str, Technology]
+    base_spread: float
+    node_fraction: float
+    node_shift: float
+    technology_shift: float
+    batch_shift: float
+    proportion_shift: float
+    programme_genes: float
+    programme_shift: float
+    couplings: tuple[tuple[int, int, float], ...]
+    biases: tuple[float, ...]
+
+
+RARE_SHARE = 0.01
+"""Types of at most this expected share keep it in every batch."""
+
+_TECHNOLOGIES = {
+    "sim_droplet": Technology(depth=1500, depth_spread=0.4, dispersion=4.0, dropout_midpoint=0.0),
+    "sim_plate": Technology(depth=30000, depth_spread=0.6, dispersion=2.0, dropout_midpoint=15.0),
+}
+
+PRESETS = {
+    "pancreas": Preset(
+        num_cells=3500,
+        num_genes=2000,
+        types={
+            "sim_alpha": ("endocrine", "islet", "alpha_gamma"),
+            "sim_beta": ("endocrine", "islet", "beta_delta"),
+            "sim_delta": ("endocrine", "islet", "beta_delta"),
+            "sim_gamma": ("endocrine", "islet", "alpha_gamma"),
+            "sim_epsilon": ("endocrine", "islet"),
+            "sim_progenitor": ("endocrine",),
+            "sim_ductal": ("exocrine",),
+            "sim_acinar": ("exocrine",),
+            "sim_endothelial": ("stroma",),
+            "sim_schwann": ("stroma",),
+        },
+        proportions=(0.27, 0.25, 0.08, 0.06, 0.01, 0.06, 0.14, 0.09, 0.035, 0.005),
+        branch=("sim_progenitor", "sim_beta"),
+        batches={
+            "sim_donor_1": ("sim_droplet", 0.32),
+            "sim_donor_2": ("sim_droplet", 0.26),
+            "sim_donor_3": ("sim_droplet", 0.2),
+            "sim_donor_4": ("sim_plate", 0.12),
+            "sim_donor_5": ("sim_plate", 0.1),
+        },
+        technologies=_TECHNOLOGIES,
+        base_spread=2.2,
+        node_fraction=0.08,
+        node_shift=1.5,
+        technology_shift=1.2,
+        batch_shift=0.5,
+        proportion_shift=0.4,
+        programme_genes=0.03,
+        programme_shift=1.0,
+        couplings=((0, 1, 0.6), (1, 2, 0.4), (2, 3, -0.5), (3, 4, 0.6), (4, 5, -0.4)),
+        biases=(-0.2, -0.1, 0.1, -0.2, -0.1, 0.1),
+    ),
+    "toy": Preset(
+        num_cells=600,
+        num_genes=200,
+        types={
+            "sim_type_a": ("left",),
+            "sim_type_b": ("left",),
+            "sim_type_c": ("right",),
+            "sim_type_d": ("right",),
+            "sim_type_rare": (),
+        },
+        proportions=(0.35, 0.25, 0.24, 0.15, 0.01),
+        branch=("sim_type_c", "sim_type_d"),
+        batches={
+            "sim_batch_1": ("sim_droplet", 0.4),
+            "sim_batch_2": ("sim_droplet", 0.35),
+            "sim_batch_3": ("sim_plate", 0.25),
+        },
+        technologies=_TECHNOLOGIES,
+        base_spread=1.8,
+        node_fraction=0.2,
+        node_shift=1.4,
+        technology_shift=1.2,
+        batch_shift=0.5,
+        proportion_shift=0.3,
+        programme_genes=0.1,
+        programme_shift=1.0,
+        couplings=((0, 1, 0.6), (1, 2, -0.5), (2, 3, 0.4)),
+        biases=(-0.2, 0.1, -0.1, 0.1),
+    ),
+}

@@ -1,0 +1,50 @@
+"""The embedding of a set of cells as an h5ad file."""
+
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+
+from qbm_jax.data.cells import Cells
+from qbm_jax.errors import InputError
+
+
+def write_embedding(
+    path: Path,
+    cells: Cells,
+    *,
+    embeddings: dict[str, np.ndarray],
+    layouts: dict[str, np.ndarray],
+    energy: np.ndarray,
+    provenance: dict[str, Any],
+) -> None:
+    """Writes obs, var, embeddings and energies, whole or not at all; the counts are left out.
+
+    Args:
+        path: the file.
+        cells: the cells and genes, with the input's own tables.
+        embeddings: arrays [cells, dims] by their name in `obsm`; the first is the model's.
+        layouts: UMAP coordinates [cells, 2] by embedding; written as X_umap_<name>, the first
+            as X_umap.
+        energy: `obs["qbm_energy"]`, E_q[E(s)] in nats [cells].
+        provenance: `uns["qbm_jax"]`.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    adata = anndata.AnnData(obs=cells.obs.copy(), var=cells.var.copy())
+    adata.obs["qbm_energy"] = energy
+    for name, values in embeddings.items():
+        adata.obsm[name] = np.asarray(values, np.float32)
+    for index, (name, values) in enumerate(layouts.items()):
+        key = "X_umap" if index == 0 else f"X_umap_{name.removeprefix('X_')}"
+        adata.obsm[key] = np.asarray(values, np.float32)
+    adata.uns["qbm_jax"] = provenance
+    temporary = path.with_name("." + path.name + ".tmp")
+    try:
+        adata.write_h5ad(temporary, compression="gzip")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"could not write {path}: {error}; free some space and rerun") from error

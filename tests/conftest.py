@@ -1,0 +1,33 @@
+"""Fixtures shared by all tests; strict broadcasting is on for the whole suite."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def shared_data() -> Callable[[str], Path]:
+    """Finds a real data file by name, or skips the test that asks for it."""
+    folder = Path(os.environ.get("QBM_JAX_SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+    def find(name: str) -> Path:
+        path = folder / name
+        if not path.exists():
+            pytest.skip(f"real data {name} not found; set QBM_JAX_SHARED_DATA to its folder")
+        return path
+
+    return find
+
+
+@pytest.fixture
+def float64():
+    """Runs one test in double precision."""
+    with jax.enable_x64(True):
+        yield
