@@ -1,0 +1,260 @@
+"""Cells per second of training against scvi-tools, and the wall time to its integration score.
+
+python benchmarks/train_throughput.py --path=cells.h5ad --batch_column=batch --json=out.json
+
+Every figure is a median over repeats that take turns in one process. scvi-tools (extra `peers`) is
+left out, and said to be, where it is not installed.
+"""
+
+import argparse
+import importlib.util
+import json
+import logging
+import statistics
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import jax
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
+
+from qbm_jax import boltzmann, inference, samplers, training, vae
+from qbm_jax.boltzmann import Boltzmann
+from qbm_jax.data import Cells, locate
+from qbm_jax.fitted_model import build_sampler, device_counts
+from qbm_jax.metrics import pca_embedding, score_embeddings
+
+PEER = "scvi_tools"
+
+
+def arguments() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--path", default="", help="h5ad file; default: simulated cells")
+    parser.add_argument("--batch_column", default="")
+    parser.add_argument("--label_column", default="")
+    parser.add_argument("--json", default="", help="write the figures to this file")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=4, help="per repeat")
+    parser.add_argument("--hidden", type=int, default=128, help="scvi-tools' own default is 128")
+    parser.add_argument("--num_latents", type=int, default=256, help="spins of QBM-VAE")
+    parser.add_argument("--quality", action="store_true", help="time to SCVI's scIB total as well")
+    parser.add_argument("--smoke", action="store_true", help="few cells, one repeat")
+    return parser.parse_args()
+
+
+def load(options: argparse.Namespace) -> Cells:
+    """The cells to train on, all genes."""
+    return locate(
+        jax.random.key(0),
+        name="toy" if options.smoke else "simulated:pancreas",
+        path=options.path,
+        batch_column=options.batch_column,
+        label_column=options.label_column,
+    )
+
+
+class OurEpochs:
+    """Epochs of one of our models, compiled once and timed without compilation."""
+
+    def __init__(self, cells: Cells, prior: str, num_latents: int, hidden: int):
+        """Builds the model as `training.train` does and takes one epoch to warm up."""
+        self.data = device_counts(cells)
+        model = vae.build(
+            num_genes=cells.num_genes,
+            num_batches=len(cells.batch_names),
+            prior=prior,
+            num_latents=num_latents,
+            encoder_widths=(hidden,),
+            decoder_widths=(hidden,),
+        )
+        options = training.TrainOptions()
+        self.sampler = build_sampler(model, "gibbs", training.NEGATIVE_PHASE["gibbs"])
+        self.plan = training.plan_epochs(cells.num_cells, options, jax.random.key(0))
+        self.dispatch = training.build_dispatch(
+            model, self.sampler, options, self.plan.steps_per_epoch
+        )
+        self.state = training.init_state(
+            jax.random.key(1),
+            model,
+            self.sampler,
+            training.build_optimiser(options, options.num_epochs * self.plan.steps_per_epoch),
+            options.num_chains,
+        )
+        self.epochs_done = 0
+        self.cells_per_second(1)
+
+    def cells_per_second(self, num_epochs: int) -> float:
+        """Trains on and returns the speed, data handling included."""
+        first = self.epochs_done * self.plan.steps_per_epoch
+        self.epochs_done += num_epochs
+        rows = training.dispatches(jax.random.key(2), self.plan, first, self.epochs_done)
+        num_cells, start = 0, time.perf_counter()
+        for chunk in rows:
+            self.state, metrics = self.dispatch(jax.random.key(3), self.data, self.state, chunk)
+            jax.block_until_ready(metrics)
+            num_cells += chunk.size
+        return num_cells / (time.perf_counter() - start)
+
+    def sampler_seconds_per_step(self, num_steps: int = 50) -> float:
+        """Wall time of one negative phase on the present machine, as the training step runs it."""
+        prior = self.state.params["prior"]
+
+        @jax.jit
+        def draws(key: jax.Array, prior: Boltzmann, chains: samplers.base.State):
+            def draw(chains, key):
+                spins, chains, _ = self.sampler.sample(key, prior, chains)
+                return chains, boltzmann.energy(prior, spins).mean()
+
+            return jax.lax.scan(draw, chains, jax.random.split(key, num_steps))
+
+        jax.block_until_ready(draws(jax.random.key(4), prior, self.state.chains))
+        start = time.perf_counter()
+        jax.block_until_ready(draws(jax.random.key(5), prior, self.state.chains))
+        return (time.perf_counter() - start) / num_steps
+
+
+class PeerEpochs:
+    """Epochs of scvi-tools' SCVI with the same genes, hidden width, minibatch and likelihood."""
+
+    def __init__(self, cells: Cells, hidden: int):
+        """Picks the number of threads that is faster on this machine."""
+        import scvi
+        import torch
+
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        scvi.settings.verbosity = logging.ERROR
+        self.torch = torch
+        self.model = build_scvi(cells, n_hidden=hidden, gene_likelihood="nb")
+        speeds = {}
+        for threads in (1, torch.get_num_threads()):
+            torch.set_num_threads(threads)
+            self.cells_per_second(1)
+            speeds[threads] = self.cells_per_second(1)
+        self.threads = max(speeds, key=speeds.get)
+        torch.set_num_threads(self.threads)
+
+    def cells_per_second(self, num_epochs: int) -> float:
+        """Trains on and returns the speed inside the epochs; set-up and closing are left out."""
+        from lightning.pytorch.callbacks import Callback
+
+        seconds: list[float] = []
+
+        class Clock(Callback):
+            def on_train_epoch_start(self, *_) -> None:
+                self.start = time.perf_counter()
+
+            def on_train_epoch_end(self, *_) -> None:
+                seconds.append(time.perf_counter() - self.start)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.model.train(
+                max_epochs=num_epochs, batch_size=128, accelerator="cpu", logger=False,
+                enable_progress_bar=False, enable_checkpointing=False, callbacks=[Clock()],
+            )  # fmt: skip
+        return len(self.model.train_indices) * num_epochs / sum(seconds)
+
+
+def build_scvi(cells: Cells, **options):
+    """An untrained SCVI on these cells."""
+    import anndata
+    import scvi
+
+    adata = anndata.AnnData(cells.counts.copy())
+    adata.obs["batch"] = np.asarray(cells.batch_names)[cells.batch]
+    scvi.settings.seed = 0
+    scvi.model.SCVI.setup_anndata(adata, batch_key="batch")
+    return scvi.model.SCVI(adata, **options)
+
+
+def throughput(cells: Cells, options: argparse.Namespace, with_peer: bool) -> dict[str, float]:
+    """Median cells per second of each contender, and ratios to the peer."""
+    hidden = options.hidden
+    contenders: dict[str, OurEpochs | PeerEpochs] = {
+        "gaussian_vae": OurEpochs(cells, "gaussian", 10, hidden),
+        "qbmvae": OurEpochs(cells, "boltzmann", options.num_latents, hidden),
+    }
+    if with_peer:
+        contenders[PEER] = PeerEpochs(cells, hidden)
+    speeds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(options.repeats):
+        for name, contender in contenders.items():
+            speeds[name].append(contender.cells_per_second(options.epochs))
+    figures = {f"cells_per_second_{n}": statistics.median(v) for n, v in speeds.items()}
+    ours = contenders["qbmvae"]
+    step = ours.plan.minibatch_size / figures["cells_per_second_qbmvae"]
+    figures["sampler_share_of_step"] = ours.sampler_seconds_per_step() / step
+    if with_peer:
+        figures[f"threads_{PEER}"] = contenders[PEER].threads
+        for name in ("gaussian_vae", "qbmvae"):
+            pairs = [a / b for a, b in zip(speeds[name], speeds[PEER], strict=True)]
+            figures[f"ratio_{name}_to_{PEER}"] = statistics.median(pairs)
+    return figures
+
+
+def total_score(cells: Cells, embedding: np.ndarray, pca: np.ndarray) -> float:
+    """The scIB total of an embedding."""
+    names = np.asarray(cells.batch_names)[cells.batch]
+    labels = np.asarray(cells.label_names)[cells.labels]
+    return score_embeddings({"x": embedding}, names, labels, uncorrected=pca).values["x"]["total"]
+
+
+def train_qbmvae(cells: Cells, num_epochs: int, num_latents: int) -> tuple[np.ndarray, float]:
+    """Embedding of a whole training of that many epochs, and its wall time with compilation."""
+    start = time.perf_counter()
+    model = vae.build(
+        num_genes=cells.num_genes, num_batches=len(cells.batch_names), num_latents=num_latents
+    )
+    options = training.TrainOptions(num_epochs=num_epochs, validate_every=num_epochs)
+    sampler = build_sampler(model, "gibbs", training.NEGATIVE_PHASE["gibbs"])
+    trained = training.train(jax.random.key(0), model, sampler, device_counts(cells), options)
+    embedding, _ = inference.embed(model, trained.params, device_counts(cells))
+    return embedding, time.perf_counter() - start
+
+
+def time_to_quality(cells: Cells) -> dict[str, float]:
+    """Wall time until QBM-VAE's scIB total reaches that of SCVI at its defaults."""
+    pca = pca_embedding(cells.counts)
+    model = build_scvi(cells)
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.train(accelerator="cpu", enable_progress_bar=False, logger=False)
+    peer_seconds = time.perf_counter() - start
+    target = total_score(cells, model.get_latent_representation(), pca)
+    figures = {f"total_{PEER}": target, f"seconds_{PEER}": peer_seconds}
+    for num_epochs in (50, 100, 200, 400):
+        embedding, seconds = train_qbmvae(cells, num_epochs, num_latents=128)
+        figures[f"total_qbmvae_{num_epochs}_epochs"] = total_score(cells, embedding, pca)
+        figures[f"seconds_qbmvae_{num_epochs}_epochs"] = seconds
+        if figures[f"total_qbmvae_{num_epochs}_epochs"] >= target:
+            figures["time_to_quality_ratio"] = seconds / peer_seconds
+            break
+    return figures
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    options = arguments()
+    if options.smoke:
+        options.repeats, options.epochs, options.num_latents = 1, 1, 32
+    with_peer = importlib.util.find_spec("scvi") is not None
+    cells = load(options)
+    figures = throughput(cells, options, with_peer)
+    if options.quality and with_peer:
+        figures |= time_to_quality(cells)
+    print(f"{cells.source}: {cells.num_cells} cells x {cells.num_genes} genes")
+    if not with_peer:
+        print("scvi-tools is not installed (pip install .[peers]): no ratios to it")
+    for name, value in figures.items():
+        print(f"{name:<40} {value:.4g}")
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One file per experiment; `base.py` is the manual of all fields."""

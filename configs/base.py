@@ -1,0 +1,96 @@
+"""The manual: every config field is born here, with meaning, unit and allowed values."""
+
+from ml_collections import ConfigDict, config_dict
+
+from qbm_jax.errors import InputError
+
+
+def get_config() -> ConfigDict:
+    """The defaults; each config starts from them and changes only what differs."""
+    config = ConfigDict()
+    config.experiment = "integration"  # a name of experiments.EXPERIMENTS
+    config.seed = 0  # root of every random number of the run
+    config.num_seeds = 5  # trainings per model, at seeds fold_in(seed, 0), fold_in(seed, 1), ...
+
+    config.data = ConfigDict()
+    config.data.name = "pancreas"  # pancreas, lung, immune: public sets; simulated:pancreas, toy
+    config.data.path = ""  # an h5ad file; overrides name
+    config.data.batch_column = ""  # obs column of the experimental batch; "" none, or the set's own
+    config.data.label_column = ""  # obs column of the cell type; "" none, or the named set's own
+    config.data.layer = ""  # layer with raw counts; "" is X, or the named set's own
+    config.data.use_raw = False  # take counts and genes from adata.raw
+    config.data.cache_dir = ""  # downloads; "" is $QBM_JAX_CACHE, or the user's cache directory
+    config.data.allow_simulated = True  # no file and no network: simulate (said everywhere) or fail
+    config.data.num_cells = 0  # simulated cells; 0 is the preset's own number
+    config.data.num_genes = 2000  # highly variable genes kept (seurat_v3, per batch)
+    config.data.min_cells_per_gene = 3  # genes seen in fewer cells are dropped
+
+    config.model = ConfigDict()
+    config.model.prior = "boltzmann"  # boltzmann, bernoulli (J = 0), gaussian
+    config.model.num_latents = 128  # latents N (spins of the Boltzmann machine), at least 2
+    config.model.likelihood = "nb"  # normal, poisson, nb, zinb
+    config.model.decoder = "mlp"  # mlp, linear
+    config.model.encoder_widths = (128,)  # units per hidden layer
+    config.model.decoder_widths = (128,)  # units per hidden layer
+    # straight_through, spike_exponential, overlapping_exponential, power_function, gumbel
+    config.model.relaxation = "spike_exponential"
+    config.model.sharpness = config_dict.placeholder(float)  # above 0; None: the relaxation's own
+
+    config.sampler = ConfigDict()
+    config.sampler.name = "gibbs"  # a name of qbm_jax.samplers.SAMPLERS; options below, by name
+    config.sampler.gibbs = ConfigDict({"num_steps": 3})  # sweeps per training step
+    config.sampler.auxiliary_cim = ConfigDict({"num_steps": 4})  # parallel updates per step
+    config.sampler.cim = ConfigDict({"num_steps": 60})  # time steps of the SDE per training step
+    config.sampler.exact = ConfigDict()
+
+    config.training = ConfigDict()
+    config.training.num_epochs = 150
+    config.training.minibatch_size = 128  # cells per step
+    config.training.learning_rate = 4e-3  # Adam, networks and fields h
+    config.training.final_learning_rate = 0.1  # of learning_rate, reached by a cosine decay
+    config.training.couplings_rate = 0.03  # learning rate of J, of learning_rate
+    config.training.gradient_clip = 1000.0  # largest global norm, nats
+    config.training.kl_weight = 1.0  # 1 is the bound
+    config.training.kl_warmup_epochs = 10.0  # the KL weight grows linearly over these
+    config.training.validation_fraction = 0.1  # of the cells; they choose the epoch reported
+    config.training.validate_every = 15  # epochs; also when checkpoints are written
+    config.training.validation_temperatures = 200  # of the AIS that gives log Z at validation
+    config.training.max_steps_per_dispatch = 100  # steps compiled into one call
+    config.training.num_chains = 128  # chains of the negative phase
+
+    config.baselines = ConfigDict()  # trained beside the model, with the same networks and epochs
+    config.baselines.gaussian_vae = True  # Gaussian prior, gaussian_latents latents
+    config.baselines.gaussian_vae_wide = True  # Gaussian prior, as many latents as the model
+    config.baselines.bernoulli_vae = True  # J = 0: what the couplings are worth
+    config.baselines.gaussian_latents = 10
+
+    config.evaluation = ConfigDict()
+    config.evaluation.log_z_temperatures = 1000  # of the AIS behind the reported bounds
+    config.evaluation.posterior_draws = 8  # per validation cell, for the reported bounds
+    config.evaluation.pca_components = 50  # of the uncorrected PCA baseline
+    config.evaluation.max_scored_cells = 20000  # larger sets are scored on a stratified subsample
+    config.evaluation.diagnostic_draws = 500  # negative phases behind the autocorrelation figure
+    return config
+
+
+def variant(config: ConfigDict, arg: str) -> ConfigDict:
+    """Applies the variant named after the colon: "full" as it is, "smoke" in seconds.
+
+    Raises:
+      InputError: another name.
+    """
+    if arg not in ("full", "smoke"):
+        raise InputError(f"unknown config variant {arg!r}; choose from full, smoke")
+    if arg == "smoke":
+        config.data.name = "toy"
+        config.num_seeds = 1
+        config.model.num_latents = 16
+        config.model.encoder_widths = config.model.decoder_widths = (32,)
+        config.training.num_epochs = 4
+        config.training.validate_every = 2
+        config.training.validation_temperatures = 50
+        config.training.num_chains = 32
+        config.evaluation.log_z_temperatures = 100
+        config.evaluation.posterior_draws = 1
+        config.evaluation.diagnostic_draws = 100
+    return config

@@ -1,0 +1,1 @@
+"""What the paper reports: one file per experiment, each a `run(config, workdir)`."""

@@ -1,0 +1,317 @@
+"""Integration: train the models, embed, score, and write everything a report needs."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.metrics_log import MetricsLog, finite
+from experiments.workdir import commit, flatten, plain_config, versions, write_json
+from qbm_jax import calibration, diagnostics, report, samplers, training
+from qbm_jax.boltzmann import energy
+from qbm_jax.checkpoint import Checkpoints
+from qbm_jax.data import Cells, locate, preprocess
+from qbm_jax.data.write import write_embedding
+from qbm_jax.fitted_model import FittedModel, device_counts, fit_cells, train_options
+from qbm_jax.metrics import pca_embedding, score_embeddings, umap_layout
+from qbm_jax.progress import ProgressBar
+
+LOGGER = logging.getLogger("qbm_jax")
+MAIN = "qbmvae"
+
+
+class Run(NamedTuple):
+    """One training: the fitted model, its embedding, energies, bound and speed."""
+
+    model: FittedModel
+    embedding: np.ndarray
+    energy: np.ndarray
+    bound: dict[str, float]
+    cells_per_second: float
+    seconds: float
+
+
+def run(config: ConfigDict, workdir: Path, should_stop: Callable[[], bool]) -> None:
+    """Runs the experiment in `workdir`; the same call again resumes it.
+
+    Raises:
+      InputError: data or config that cannot be used.
+      TrainingStopped: `should_stop` said so; the same call again goes on.
+    """
+    if (workdir / "scores.json").exists():
+        LOGGER.info("%s is complete; the report is made anew from its files", workdir)
+        report.write(workdir)
+        return
+    start = time.perf_counter()
+    options = train_options(config.training.to_dict())  # a bad field fails before data are read
+    cells = load_cells(config)
+    log = MetricsLog(workdir / "metrics.jsonl")
+    runs: dict[str, list[Run]] = {name: [] for name in model_options(config)}
+    for seed in range(config.num_seeds):
+        for name, model in model_options(config).items():
+            result = train_one(config, workdir, cells, name, model, seed, options, log, should_stop)
+            runs[name].append(result)
+    trained = time.perf_counter()
+    embeddings = {f"X_{name}": results[0].embedding for name, results in runs.items()}
+    embeddings["X_pca"] = pca_embedding(cells.counts, config.evaluation.pca_components, config.seed)
+    scores, score_notes = score(config, cells, runs, embeddings["X_pca"])
+    scored = time.perf_counter()
+    seconds = {"training": trained - start, "scoring": scored - trained}
+    document = summarise(config, cells, runs, scores, [*cells.notes, *score_notes], seconds)
+    layouts = {name: umap_layout(values, config.seed) for name, values in embeddings.items()}
+    first = runs[MAIN][0]
+    write_embedding(
+        workdir / "embedding.h5ad",
+        cells,
+        embeddings=embeddings,
+        layouts=layouts,
+        energy=first.energy,
+        provenance=provenance(config, cells, first),
+    )
+    write_json(workdir / "scores.json", document)
+    report.write(workdir)
+    LOGGER.info("report: %s (%.0f s in all)", workdir / "report.md", time.perf_counter() - start)
+
+
+def load_cells(config: ConfigDict) -> Cells:
+    """Finds, reads and preprocesses the cells; says what was dropped or substituted."""
+    options = config.data.to_dict()
+    genes = {name: options.pop(name) for name in ("num_genes", "min_cells_per_gene")}
+    cells = locate(jax.random.key(config.seed), **options)
+    already_logged = len(cells.notes)
+    cells = preprocess(cells, **genes)
+    for note in cells.notes[already_logged:]:
+        LOGGER.info("%s", note)
+    LOGGER.info(
+        "%s: %d cells x %d genes, %d batches, %d types",
+        cells.source, cells.num_cells, cells.num_genes,
+        len(cells.batch_names), len(cells.label_names),
+    )  # fmt: skip
+    return cells
+
+
+def model_options(config: ConfigDict) -> dict[str, dict[str, Any]]:
+    """Arguments of `vae.build` for the model and the baselines that the config asks for."""
+    base = config.model.to_dict()
+    options = {
+        MAIN: base,
+        "gaussian_vae": {
+            **base, "prior": "gaussian", "num_latents": config.baselines.gaussian_latents
+        },
+        "gaussian_vae_wide": {**base, "prior": "gaussian"},
+        "bernoulli_vae": {**base, "prior": "bernoulli"},
+    }  # fmt: skip
+    return {name: value for name, value in options.items() if config.baselines.get(name, True)}
+
+
+def train_one(
+    config: ConfigDict,
+    workdir: Path,
+    cells: Cells,
+    name: str,
+    model: dict[str, Any],
+    seed: int,
+    options: training.TrainOptions,
+    log: MetricsLog,
+    should_stop: Callable[[], bool],
+) -> Run:
+    """Trains (or resumes) one model at one seed and evaluates it.
+
+    The key depends on the seed alone, so that all models share the split and the cells' order.
+    """
+    key_train, key_bound = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed))
+    with ProgressBar(f"{name}, seed {seed}", options.num_epochs) as bar:
+
+        def on_progress(progress: training.Progress) -> None:
+            bar.update(progress)
+            log.record(name, seed, progress)
+
+        fitted, trained = fit_cells(
+            key_train,
+            cells,
+            model_options=model,
+            sampler=config.sampler.name,
+            sampler_options=config.sampler[config.sampler.name].to_dict(),
+            options=options,
+            checkpoints=Checkpoints(workdir / "checkpoints" / f"{name}-seed{seed}"),
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+    embedding, energies = fitted.encode_cells(cells)
+    bound = final_bound(config, key_bound, cells, fitted, trained.validation_cells)
+    return Run(fitted, embedding, energies, bound, trained.cells_per_second, trained.seconds)
+
+
+def final_bound(
+    config: ConfigDict, key: jax.Array, cells: Cells, fitted: FittedModel, held_out: np.ndarray
+) -> dict[str, float]:
+    """The bound on the validation cells with more draws and temperatures than in training.
+
+    Models of one seed share the key, so their posterior draws are paired.
+    """
+    return training.bound(
+        key, fitted.vae, training.build_evaluation(fitted.vae), device_counts(cells),
+        fitted.params, held_out, num_draws=config.evaluation.posterior_draws,
+        num_temperatures=config.evaluation.log_z_temperatures,
+    )  # fmt: skip
+
+
+def score(
+    config: ConfigDict, cells: Cells, runs: dict[str, list[Run]], pca: np.ndarray
+) -> tuple[dict[str, list[dict[str, float]]], tuple[str, ...]]:
+    """Scores (scIB) of every embedding and seed (PCA has one), and remarks."""
+    embeddings = {
+        (f"X_{name}", seed): result.embedding
+        for name, results in runs.items()
+        for seed, result in enumerate(results)
+    } | {("X_pca", 0): pca}
+    labelled = cells.labelled if cells.labels is not None else np.ones(cells.num_cells, bool)
+    labels = None if cells.labels is None else np.asarray(cells.label_names)[cells.labels]
+    scores = score_embeddings(
+        {f"{name}/{seed}": values[labelled] for (name, seed), values in embeddings.items()},
+        np.asarray(cells.batch_names)[cells.batch][labelled],
+        None if labels is None else labels[labelled],
+        uncorrected=pca[labelled],
+        max_cells=config.evaluation.max_scored_cells,
+        seed=config.seed,
+    )
+    by_name: dict[str, list[dict[str, float]]] = {}
+    for name, seed in embeddings:
+        by_name.setdefault(name, []).append(scores.values[f"{name}/{seed}"])
+    return by_name, tuple(scores.notes)
+
+
+def mean_and_sd(rows: list[dict[str, float]]) -> dict[str, float | None]:
+    """Every entry's mean over rows, and its standard deviation under <name>_sd (two rows on)."""
+    summary = {}
+    for name in rows[0]:
+        values = np.array([row[name] for row in rows], float)
+        summary[name] = finite(float(values.mean()))
+        summary[f"{name}_sd"] = finite(float(values.std(ddof=1))) if len(rows) > 1 else None
+    return summary
+
+
+def summarise(
+    config: ConfigDict,
+    cells: Cells,
+    runs: dict[str, list[Run]],
+    scores: dict[str, list[dict[str, float]]],
+    notes: list[str],
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """What `scores.json` holds."""
+    main = mean_and_sd([result.bound for result in runs[MAIN]])
+    labels = cells.label_names if cells.labels is not None else ()
+    label_counts = np.bincount(cells.labels, minlength=len(labels)) if labels else ()
+    batch_counts = np.bincount(cells.batch, minlength=len(cells.batch_names))
+    return {
+        "embeddings": {name: mean_and_sd(rows) for name, rows in scores.items()},
+        "per_seed": {
+            name: [{key: finite(value) for key, value in row.items()} for row in rows]
+            for name, rows in scores.items()
+        },
+        "elbo": {
+            "value": main["elbo"],
+            "log_z": main["log_z"],
+            "log_z_standard_error": main["log_z_standard_error"],
+        },
+        "bounds": {
+            name: {
+                "prior": results[0].model.settings.model["prior"],
+                "num_latents": results[0].model.vae.num_latents,
+                "num_seeds": len(results),
+                **mean_and_sd([result.bound for result in results]),
+                "per_seed": [result.bound["elbo"] for result in results],
+            }
+            for name, results in runs.items()
+        },
+        "sampler": sampler_diagnostics(config, runs[MAIN][0]),
+        "settings": flatten(plain_config(config)),
+        "seeds": list(range(config.num_seeds)),
+        "versions": versions(),
+        "seconds": {
+            **seconds,
+            **{name: float(np.sum([r.seconds for r in results])) for name, results in runs.items()},
+        },
+        "cells_per_second": {
+            name: finite(float(np.median([r.cells_per_second for r in results])))
+            for name, results in runs.items()
+        },
+        "data": {
+            "source": cells.source,
+            "simulated": cells.simulated,
+            "num_cells": cells.num_cells,
+            "num_genes": cells.num_genes,
+            "batches": dict(zip(cells.batch_names, batch_counts.tolist(), strict=True)),
+            "labels": dict(zip(labels, np.asarray(label_counts).tolist(), strict=True)),
+            "batch_column": cells.batch_column,
+            "label_column": cells.label_column,
+        },
+        "notes": notes,
+        "command": " ".join(["python", *sys.argv]),
+    }
+
+
+def sampler_diagnostics(config: ConfigDict, result: Run) -> dict[str, Any]:
+    """How the configured sampler behaves on the trained machine, draw after draw of training."""
+    if result.model.vae.prior.log_z is not None:
+        return {}
+    settings, params = result.model.settings, result.model.params["prior"]
+    sampler = samplers.build(settings.sampler, **settings.sampler_options)
+    key_init, key_draws = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 1))
+    num_draws = config.evaluation.diagnostic_draws
+
+    @jax.jit
+    def draw_all(key, chains):
+        def draw(chains, key):
+            spins, chains, _ = sampler.sample(key, params, chains)
+            return chains, energy(params, spins)
+
+        chains, energies = jax.lax.scan(draw, chains, jax.random.split(key, num_draws))
+        return energies, sampler.sample(jax.random.fold_in(key, num_draws), params, chains)[0]
+
+    chains = sampler.init(key_init, params, config.training.num_chains)
+    energies, spins = draw_all(key_draws, chains)
+    settled = np.asarray(energies)[num_draws // 2 :].T  # [chains, draws]
+    autocorrelation = diagnostics.autocorrelation(settled)
+    return {
+        "name": settings.sampler,
+        "options": settings.sampler_options,
+        "targets_boltzmann": sampler.targets_boltzmann,
+        "beta_eff": float(calibration.fit_beta(params, spins)),
+        "autocorrelation_time": float(diagnostics.integrated_autocorrelation_time(settled)),
+        "autocorrelation": [round(float(v), 5) for v in autocorrelation[:100]],
+        "energy_trace": [round(float(v), 4) for v in np.asarray(energies).mean(axis=1)],
+        **{
+            name: result.bound[name]
+            for name in result.bound
+            if name.startswith("log_z") and name != "log_z"
+        },
+        "log_z_value": result.bound["log_z"],
+    }
+
+
+def provenance(config: ConfigDict, cells: Cells, result: Run) -> dict[str, Any]:
+    """What `embedding.h5ad` says of its own origin, in `uns["qbm_jax"]`."""
+    facts = {
+        "simulated": cells.simulated,
+        "source": cells.source,
+        "batch_column": cells.batch_column or "",
+        "label_column": cells.label_column or "",
+        "notes": list(cells.notes),
+        "config": json.dumps(plain_config(config)),
+        "versions": versions(),
+        "commit": commit(),
+        "genes": list(cells.genes),
+    }
+    prior = result.model.params["prior"]
+    if hasattr(prior, "J"):
+        facts |= {"J": np.asarray(prior.J), "h": np.asarray(prior.h)}
+    return facts

@@ -1,0 +1,178 @@
+"""Between the command line and an experiment: checks, workdir, log, signals, exit codes."""
+
+import ast
+import importlib.util
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import jax
+from absl import logging as absl_logging
+from ml_collections import ConfigDict
+
+from experiments import integration
+from experiments.workdir import open_workdir
+from qbm_jax.errors import InputError
+from qbm_jax.training import TrainingStopped
+
+EXPERIMENTS = {"integration": integration.run}
+
+ROOT = Path(__file__).resolve().parent.parent
+LOGGER = logging.getLogger("qbm_jax")
+
+USAGE = """usage: python run.py --config=FILE[:smoke] [--workdir=DIR] [--config.FIELD=VALUE ...]
+
+  --config   an experiment in configs/; without it, the experiments there are are listed
+  --workdir  where everything is written (default runs/<config name>); the same command
+             again resumes it
+  --config.FIELD=VALUE  overrides a field, e.g. --config.data.path=cells.h5ad
+             --config.data.batch_column=batch --config.data.label_column=cell_type
+             --config.model.num_latents=256 --config.sampler.name=cim --config.seed=1
+
+Every field is explained in configs/base.py.
+"""
+
+
+def fail(message: str) -> NoReturn:
+    """Ends the program with one line for the user and exit code 2."""
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    raise SystemExit(2)
+
+
+def leave(text: str) -> NoReturn:
+    """Ends the program with a text and exit code 0."""
+    print(text)
+    raise SystemExit(0)
+
+
+def list_configs() -> str:
+    """The configs there are, each with the first line of its docstring."""
+    lines = ["Experiments (python run.py --config=FILE):", ""]
+    for path in sorted((ROOT / "configs").glob("*.py")):
+        source = ast.parse(path.read_text())
+        summary = (ast.get_docstring(source) or "").split("\n")[0]
+        if path.stem not in ("base", "__init__"):
+            lines.append(f"  configs/{path.name:<20} {summary}")
+    return "\n".join([*lines, "", "python run.py --help explains the options."])
+
+
+def check_arguments(argv: list[str]) -> None:
+    """Answers --help and a missing --config; ends with one line if an argument is wrong."""
+    arguments = argv[1:]
+    if any(argument in ("-h", "--help", "--helpfull", "--helpshort") for argument in arguments):
+        leave(USAGE)
+    for argument in arguments:
+        if not argument.startswith("--"):
+            fail(f"unexpected argument {argument!r}; options are written --name=value")
+    config_argument = config_value(arguments)
+    if config_argument is None:
+        overrides = [a for a in arguments if a.startswith("--config.")]
+        if overrides:
+            fail(f"{overrides[0]} needs --config=FILE as well")
+        leave(list_configs())
+    config = load_config(config_argument)
+    for argument in arguments:
+        if argument.startswith("--config."):
+            check_override(config, argument.removeprefix("--config.").split("=")[0])
+
+
+def config_value(arguments: list[str]) -> str | None:
+    """The value of --config, if it was given."""
+    values = [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
+    return values[-1] if values else None
+
+
+def load_config(value: str) -> ConfigDict:
+    """The config of "FILE" or "FILE:variant"; ends with one line if there is none."""
+    name, _, variant = value.partition(":")
+    path = Path(name)
+    if path.suffix != ".py" or not path.is_file():
+        known = ", ".join(sorted(f"configs/{p.name}" for p in (ROOT / "configs").glob("[!_]*.py")))
+        fail(f"no config file {name!r}; there are {known}")
+    spec = importlib.util.spec_from_file_location("checked_config", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        return module.get_config(*([variant] if variant else []))
+    except InputError as error:
+        fail(str(error))
+    except (SyntaxError, AttributeError, ImportError) as error:
+        fail(f"config file {name!r} cannot be used: {error}")
+
+
+def check_override(config: ConfigDict, dotted: str) -> None:
+    """Ends with one line, listing the valid fields, if `dotted` names no field."""
+    node = config
+    parts = dotted.split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(node, ConfigDict) or part not in node:
+            where = ".".join(["config", *parts[:depth]])
+            valid = ", ".join(sorted(node)) if isinstance(node, ConfigDict) else "no fields"
+            fail(f"unknown config field config.{dotted}; {where} has {valid}")
+        node = node[part]
+
+
+def default_workdir(argv: list[str]) -> str:
+    """runs/<config name>, with -<variant> behind it for a variant."""
+    name, _, variant = config_value(argv[1:]).partition(":")
+    suffix = f"-{variant}" if variant not in ("", "full") else ""
+    return f"runs/{Path(name).stem}{suffix}"
+
+
+class StopRequest:
+    """Remembers Ctrl-C or SIGTERM until the training loop asks; a second Ctrl-C interrupts."""
+
+    def __init__(self):
+        """Installs the handlers."""
+        self.signal = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._remember)
+
+    def __call__(self) -> bool:
+        """Whether a stop was asked for."""
+        return self.signal != 0
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self.signal = number
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        LOGGER.warning("stop asked for: finishing this dispatch, then saving")
+
+
+def run(config: ConfigDict, workdir: str) -> None:
+    """Runs the config's experiment; a user's mistake ends with one line and exit code 2."""
+    configure_logging()
+    enable_compilation_cache()
+    stop = StopRequest()
+    try:
+        if config.experiment not in EXPERIMENTS:
+            names = ", ".join(EXPERIMENTS)
+            raise InputError(f"unknown experiment {config.experiment!r}; choose from {names}")
+        folder = open_workdir(Path(workdir), config)
+        EXPERIMENTS[config.experiment](config, folder, stop)
+    except InputError as error:
+        fail(str(error))
+    except TrainingStopped as error:
+        print(f"{error}; the same command goes on from there", file=sys.stderr)
+        raise SystemExit(128 + stop.signal) from error
+
+
+def configure_logging() -> None:
+    """Our own log at INFO, everybody else's at WARNING; one handler, on standard error."""
+    absl_logging.set_verbosity(absl_logging.WARNING)  # orbax reports every save at INFO
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+
+
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache directory, unless JAX was told of another."""
+    if jax.config.jax_compilation_cache_dir is None:
+        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", str(base / "qbm_jax" / "compiled"))

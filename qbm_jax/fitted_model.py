@@ -1,0 +1,317 @@
+"""Library use: `fit` an AnnData object, then embed, score the energy of, or generate cells."""
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qbm_jax import inference, minibatches, samplers, training, vae
+from qbm_jax.checkpoint import Checkpoints
+from qbm_jax.data import Cells, check_likelihood, from_anndata, preprocess
+from qbm_jax.errors import InputError
+from qbm_jax.progress import ProgressBar
+
+EMBEDDING = "X_qbmvae"
+ENERGY = "qbm_energy"
+SETTINGS_FILE = "model.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What rebuilds a model around its parameters.
+
+    Attributes:
+      genes: gene names, in the order of the model's columns.
+      batch_names: experimental batches, in the order of their codes.
+      model: keyword arguments of `vae.build`, but for the numbers of genes and batches.
+      sampler: name of the sampler of the negative phase.
+      sampler_options: its options.
+      median_library: median total count of each batch, the default of `generate`.
+    """
+
+    genes: tuple[str, ...]
+    batch_names: tuple[str, ...]
+    model: dict[str, Any]
+    sampler: str
+    sampler_options: dict[str, Any]
+    median_library: tuple[float, ...]
+
+
+def build_model(settings: Settings) -> vae.VAE:
+    """The VAE that the settings describe."""
+    options = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in settings.model.items()
+    }
+    sizes = {"num_genes": len(settings.genes), "num_batches": len(settings.batch_names)}
+    return vae.build(**sizes, **options)
+
+
+def build_sampler(model: vae.VAE, name: str, options: dict[str, Any]) -> samplers.Sampler | None:
+    """The sampler of the negative phase, or None where the prior's log Z has a closed form."""
+    if model.prior.log_z is not None:
+        return None
+    return _same_sampler(name, tuple(sorted(options.items())))
+
+
+@functools.lru_cache(maxsize=32)  # the same options are the same object, as in `vae.build`
+def _same_sampler(name: str, options: tuple[tuple[str, Any], ...]) -> samplers.Sampler:
+    return samplers.build(name, **dict(options))
+
+
+def device_counts(cells: Cells) -> minibatches.DeviceCounts:
+    """Cells on the device, sparse."""
+    counts = cells.counts
+    return minibatches.to_device(
+        counts.indptr, counts.indices, counts.data, cells.batch, cells.num_genes
+    )
+
+
+class FittedModel:
+    """A trained model with the genes and batches it knows.
+
+    Attributes:
+      settings: names and options.
+      params: "encoder", "decoder", "genes", "prior".
+      vae: the model's functions.
+    """
+
+    def __init__(self, settings: Settings, params: vae.Params):
+        """Wraps trained parameters; `fit` and `load` call this."""
+        self.settings = settings
+        self.params = params
+        self.vae = build_model(settings)
+
+    def embed(self, adata: Any, layer: str | None = None) -> np.ndarray:
+        """Posterior mean spins of the cells of `adata`, float32 [cells, N], by genes' names.
+
+        The encoder does not use the batch, so any cells with the model's genes can be embedded.
+
+        Raises:
+          InputError: genes of the model are missing (they are listed), or counts are unusable.
+        """
+        return self._encode(adata, layer)[0]
+
+    def energy(self, adata: Any, layer: str | None = None) -> np.ndarray:
+        """Expected energy E_q[E(s)] of each cell of `adata`, in nats; low energy is probable.
+
+        Raises:
+          InputError: as `embed`.
+        """
+        return self._encode(adata, layer)[1]
+
+    def generate(
+        self,
+        key: jax.Array,
+        num_cells: int,
+        batch: str | None = None,
+        library_size: float | None = None,
+    ) -> np.ndarray:
+        """New cells from the prior through the sampler and the decoder.
+
+        Args:
+          key: fixes the draw.
+          num_cells: how many.
+          batch: experimental batch they should look like; None for the first.
+          library_size: their total count; None for the batch's median.
+
+        Returns:
+          Counts float32 [num_cells, genes], columns in the order of `settings.genes`.
+
+        Raises:
+          InputError: an unknown batch, or num_cells < 1.
+        """
+        names = self.settings.batch_names
+        batch = names[0] if batch is None else batch
+        if batch not in names:
+            raise InputError(f"unknown batch {batch!r}; the model knows {', '.join(names)}")
+        if num_cells < 1:
+            raise InputError(f"num_cells must be at least 1, got {num_cells}")
+        code = names.index(batch)
+        total = self.settings.median_library[code] if library_size is None else library_size
+        # Fresh chains need more steps than persistent ones: the sampler's own default.
+        options = {k: v for k, v in self.settings.sampler_options.items() if k != "num_steps"}
+        sampler = build_sampler(self.vae, self.settings.sampler, options)
+        counts = inference.generate(
+            key, self.vae, self.params, sampler,
+            jnp.full(num_cells, code, jnp.int32), jnp.full(num_cells, total, jnp.float32),
+        )  # fmt: skip
+        return np.array(counts, np.float32)
+
+    def encode_cells(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+        """Embedding [cells, N] and energy [cells] of cells with exactly the model's genes."""
+        return inference.embed(self.vae, self.params, device_counts(cells))
+
+    def save(self, path: str | Path) -> None:
+        """Writes the model to the folder `path`: names and options as JSON, arrays with orbax.
+
+        Raises:
+          InputError: the folder cannot be written.
+        """
+        folder = Path(path)
+        Checkpoints(folder / "params", keep=1).save(0, self.params)
+        text = json.dumps(dataclasses.asdict(self.settings), indent=1)
+        (folder / SETTINGS_FILE).write_text(text + "\n")
+
+    @staticmethod
+    def load(path: str | Path) -> "FittedModel":
+        """Reads a model that `save` wrote.
+
+        Raises:
+          InputError: there is no sound model in the folder.
+        """
+        file = Path(path) / SETTINGS_FILE
+        try:
+            fields = json.loads(file.read_text())
+            settings = Settings(**{
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in fields.items()
+            })  # fmt: skip
+        except FileNotFoundError as error:
+            raise InputError(f"no saved model in {path} ({SETTINGS_FILE} is not there)") from error
+        except (json.JSONDecodeError, TypeError) as error:
+            raise InputError(f"{file} is damaged; save the model again") from error
+        checkpoints = Checkpoints(Path(path) / "params", keep=1)
+        template = build_model(settings).init(jax.random.key(0))
+        params = checkpoints.restore(template)
+        if params is template:
+            raise InputError(f"the parameters in {path} are missing or damaged")
+        return FittedModel(settings, params)
+
+    def _encode(self, adata: Any, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
+        cells = from_anndata(adata, layer=layer, genes=self.settings.genes, min_cells=1)
+        if cells.num_cells != adata.n_obs:
+            empty = adata.n_obs - cells.num_cells
+            raise InputError(
+                f"{empty} cells have no count in the model's genes; remove them, "
+                f"e.g. adata[adata[:, model.settings.genes].X.sum(axis=1) > 0]"
+            )
+        check_likelihood(cells, self.settings.model["likelihood"])
+        return self.encode_cells(cells)
+
+
+def fit(
+    adata: Any,
+    *,
+    batch_column: str | None = None,
+    layer: str | None = None,
+    num_genes: int | None = 2000,
+    num_latents: int = 128,
+    sampler: str = "gibbs",
+    sampler_options: dict[str, Any] | None = None,
+    training_options: dict[str, Any] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    **model_options: Any,
+) -> FittedModel:
+    """Trains QBM-VAE on an AnnData object and writes the embedding and the energy into it.
+
+    `adata.obsm["X_qbmvae"]` gets the posterior mean spins, `adata.obs["qbm_energy"]` the expected
+    energy of each cell; cells without any count in the genes used get NaN.
+
+    Args:
+      adata: raw counts in `X` or a layer.
+      batch_column: column of `obs` with the experimental batch; None: one batch.
+      layer: layer with the raw counts; None: `X`.
+      num_genes: highly variable genes to model; None for all genes.
+      num_latents: spins of the Boltzmann machine.
+      sampler: a name of `samplers.SAMPLERS`, for the negative phase.
+      sampler_options: options of the sampler; None: two sweeps a step for "gibbs".
+      training_options: fields of `training.TrainOptions` that should differ from their defaults.
+      seed: root of all randomness.
+      progress: whether to show a progress bar.
+      **model_options: further arguments of `vae.build`, such as prior, likelihood, relaxation.
+
+    Returns:
+      The fitted model.
+
+    Raises:
+      InputError: data or options that cannot be used.
+    """
+    cells = from_anndata(adata, batch_column=batch_column, layer=layer)
+    cells = preprocess(cells, num_genes=cells.num_genes if num_genes is None else num_genes)
+    options = train_options(training_options or {})
+    with ProgressBar("qbmvae", options.num_epochs, enabled=progress) as bar:
+        model, _ = fit_cells(
+            jax.random.key(seed),
+            cells,
+            model_options={"num_latents": num_latents, **model_options},
+            sampler=sampler,
+            sampler_options=sampler_options,
+            options=options,
+            on_progress=bar.update,
+        )
+    embedding, energy = model.encode_cells(cells)
+    adata.obsm[EMBEDDING] = scatter_rows(embedding, cells.rows, adata.n_obs)
+    adata.obs[ENERGY] = scatter_rows(energy, cells.rows, adata.n_obs)
+    return model
+
+
+def fit_cells(
+    key: jax.Array,
+    cells: Cells,
+    *,
+    model_options: dict[str, Any],
+    sampler: str,
+    sampler_options: dict[str, Any] | None,
+    options: training.TrainOptions,
+    **train_arguments: Any,
+) -> tuple[FittedModel, training.Trained]:
+    """Trains on preprocessed cells; what `fit` and the experiments share.
+
+    Args:
+      key: the run's root key.
+      cells: preprocessed cells.
+      model_options: keyword arguments of `vae.build`.
+      sampler: a name of `samplers.SAMPLERS`; not used by priors with a closed log Z.
+      sampler_options: its options; None for `training.NEGATIVE_PHASE`.
+      options: how to train.
+      **train_arguments: `checkpoints`, `on_progress`, `should_stop` of `training.train`.
+
+    Raises:
+      InputError: options that cannot be used, or counts that the likelihood does not accept.
+    """
+    if sampler_options is None:
+        sampler_options = training.NEGATIVE_PHASE.get(sampler, {})
+    library = np.asarray(cells.counts.sum(axis=1)).ravel()
+    medians = [float(np.median(library[cells.batch == b])) for b in range(len(cells.batch_names))]
+    settings = Settings(
+        genes=tuple(cells.genes),
+        batch_names=cells.batch_names,
+        model={"likelihood": "nb", **model_options},
+        sampler=sampler,
+        sampler_options=dict(sampler_options),
+        median_library=tuple(medians),
+    )
+    model = build_model(settings)
+    check_likelihood(cells, settings.model["likelihood"])
+    trained = training.train(
+        key, model, build_sampler(model, sampler, settings.sampler_options),
+        device_counts(cells), options, **train_arguments,
+    )  # fmt: skip
+    return FittedModel(settings, trained.params), trained
+
+
+def train_options(fields: dict[str, Any]) -> training.TrainOptions:
+    """Training options from plain fields.
+
+    Raises:
+      InputError: an unknown field, or a value out of range.
+    """
+    valid = [field.name for field in dataclasses.fields(training.TrainOptions)]
+    unknown = sorted(set(fields) - set(valid))
+    if unknown:
+        raise InputError(f"unknown training options {unknown}; choose from {', '.join(valid)}")
+    return training.TrainOptions(**fields)
+
+
+def scatter_rows(values: np.ndarray, rows: np.ndarray, num_rows: int) -> np.ndarray:
+    """Values of some rows in an array of all rows; the others are NaN."""
+    full = np.full((num_rows, *values.shape[1:]), np.nan, values.dtype)
+    full[rows] = values
+    return full

@@ -1,0 +1,61 @@
+"""A progress bar with epoch, cells per second, time left and the terms; log lines without a tty."""
+
+import logging
+import sys
+from typing import Self
+
+from tqdm import tqdm
+
+from qbm_jax.training import Progress
+
+LOGGER = logging.getLogger("qbm_jax")
+
+
+class ProgressBar:
+    """Shows one training; use as a context and pass `update` to `training.train`."""
+
+    def __init__(self, name: str, num_epochs: int, enabled: bool = True):
+        """Opens the bar; `enabled=False` shows nothing."""
+        self._name = name
+        self._logs = enabled and not sys.stderr.isatty()
+        self._bar = tqdm(
+            total=num_epochs,
+            desc=name,
+            disable=not enabled or self._logs,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| epoch {n:.0f}/{total} "
+            "[{elapsed}<{remaining}]{postfix}",
+        )
+        self._validation = ""
+
+    def __enter__(self) -> Self:
+        """Returns the bar."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Closes the bar."""
+        self._bar.close()
+
+    def update(self, progress: Progress) -> None:
+        """Shows a start, a dispatch or a validation."""
+        values = progress.metrics
+        if progress.split == "start":
+            self._bar.update(progress.epoch - self._bar.n)
+        elif progress.split == "validation":
+            self._validation = (
+                f"ELBO {values['elbo']:.1f} (log Z {values['log_z']:.1f} "
+                f"± {values['log_z_standard_error']:.2f})"
+            )
+            if self._logs:
+                LOGGER.info(
+                    "%s: epoch %.0f/%d, %.0f cells/s, validation %s",
+                    self._name, progress.epoch, progress.num_epochs,
+                    progress.cells_per_second, self._validation,
+                )  # fmt: skip
+        else:
+            self._bar.update(progress.epoch - self._bar.n)
+            self._bar.set_postfix_str(
+                f"{progress.cells_per_second:.0f} cells/s, "
+                f"reconstruction {values['reconstruction']:.1f}, "
+                f"entropy {values['entropy']:.1f}, energy {values['expected_energy']:.1f}"
+                + (f", validation {self._validation}" if self._validation else "")
+            )

@@ -1,0 +1,120 @@
+"""Figures of cells: layouts of the embeddings, energy by cell type."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from qbm_jax.report import style
+from qbm_jax.report.run_outputs import RunOutputs
+
+LAYOUTS = {"qbmvae": "X_umap", "gaussian_vae": "X_umap_gaussian_vae", "pca": "X_umap_pca"}
+LEGEND_ROWS = 10  # entries per legend column
+
+
+def draw_umaps(outputs: RunOutputs) -> Figure:
+    """Rows: embeddings. Columns: cell type, batch, energy. Legends in a row of their own."""
+    layouts = {name: key for name, key in LAYOUTS.items() if key in outputs.cells.obsm}
+    columns = _columns(outputs)
+    if not layouts or not columns:
+        raise style.NotDrawn("embedding.h5ad holds no UMAP, or nothing to colour it by")
+    entries = max([len(colours) for _, colours in columns.values() if colours] or [1])
+    legend_height = 0.5 + 0.2 * min(entries, LEGEND_ROWS)
+    width, height = 3.9 * len(columns), 3.3 * len(layouts)
+    figure = style.new_figure(
+        outputs, "Embeddings of the cells (UMAP)", width, height + legend_height + 0.5
+    )
+    grid = figure.subplots(
+        len(layouts) + 1,
+        len(columns),
+        squeeze=False,
+        height_ratios=[3.3] * len(layouts) + [legend_height],
+    )
+    order = np.random.default_rng(0).permutation(outputs.cells.n_obs)  # none lies on top
+    for row, (name, key) in enumerate(layouts.items()):
+        points = np.asarray(outputs.cells.obsm[key])[order]
+        for axes, (title, (values, colours)) in zip(grid[row], columns.items(), strict=True):
+            shown = _draw_points(axes, points, values[order], colours)
+            axes.set_title(title if row == 0 else "", fontsize=11)
+            if colours is None and row == 0:
+                energy_points = shown
+        grid[row, 0].set_ylabel(style.model_name(name), fontsize=12, weight="bold")
+    for axes, (title, (_, colours)) in zip(grid[-1], columns.items(), strict=True):
+        axes.axis("off")
+        if colours is None:
+            place = axes.inset_axes([0.1, 1 - 0.25 / legend_height, 0.8, 0.15 / legend_height])
+            bar = figure.colorbar(energy_points, cax=place, orientation="horizontal")
+            bar.set_label(f"{title} (kT)", fontsize=9)
+            bar.ax.tick_params(labelsize=8)
+        else:
+            _draw_legend(axes, colours)
+    return figure
+
+
+def _columns(outputs: RunOutputs) -> dict[str, tuple[np.ndarray, dict[str, str] | None]]:
+    """Column title to values [cells] and the colours of names (None: a continuous scale)."""
+    columns = {}
+    if outputs.labels is not None:
+        columns["Cell type"] = (outputs.labels, style.type_colours(outputs.labels))
+    if outputs.batches is not None:
+        columns["Batch"] = (outputs.batches, style.batch_colours(outputs.batches))
+    if outputs.energy is not None:
+        columns["QBM-VAE energy"] = (outputs.energy, None)
+    return columns
+
+
+def _draw_points(axes, points: np.ndarray, values: np.ndarray, colours: dict[str, str] | None):
+    """Scatters the cells of one panel."""
+    size = float(np.clip(9000 / len(points), 0.3, 14))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    if colours is not None:
+        return axes.scatter(*points.T, s=size, c=[colours[value] for value in values], lw=0)
+    low, high = np.percentile(values, [1, 99])  # a few extreme cells must not take the scale
+    return axes.scatter(
+        *points.T, s=size, c=values, cmap="viridis", vmin=low, vmax=max(high, low + 1e-9), lw=0
+    )
+
+
+def _draw_legend(axes, colours: dict[str, str]) -> None:
+    num_columns = -(-len(colours) // LEGEND_ROWS)
+    length = {1: 34, 2: 18}.get(num_columns, 11)
+    handles = [
+        Line2D([], [], marker="o", ls="", ms=6, color=colour, label=style.shorten(name, length))
+        for name, colour in colours.items()
+    ]
+    axes.legend(handles=handles, loc="upper center", ncols=num_columns, fontsize=8, frameon=False)
+
+
+def draw_energy(outputs: RunOutputs) -> Figure:
+    """Boxes of the cells' energy by type (by batch where there are no labels)."""
+    if outputs.energy is None:
+        raise style.NotDrawn("the run has no energy of cells (obs['qbm_energy'])")
+    if outputs.labels is not None:
+        groups, colours = outputs.labels, style.type_colours(outputs.labels)
+    elif outputs.batches is not None:
+        groups, colours = outputs.batches, style.batch_colours(outputs.batches)
+    else:
+        raise style.NotDrawn("there are neither cell types nor batches to group the cells by")
+    samples = {name: outputs.energy[groups == name] for name in colours}
+    names = sorted(samples, key=lambda name: np.median(samples[name]))
+    kind = "cell type" if outputs.labels is not None else "batch (no cell types given)"
+    figure = style.new_figure(outputs, f"Energy by {kind}", 8, 1.5 + 0.38 * len(names))
+    axes = figure.subplots()
+    boxes = axes.boxplot(
+        [samples[name] for name in names],
+        orientation="horizontal",
+        whis=(5, 95),
+        widths=0.65,
+        patch_artist=True,
+        flierprops={"marker": ".", "markersize": 2, "markeredgecolor": "#555555"},
+        medianprops={"color": "k", "lw": 1.5},
+    )
+    for patch, name in zip(boxes["boxes"], names, strict=True):
+        patch.set(facecolor=colours[name], alpha=0.75)
+    counts = [f"{style.shorten(name)}  (n = {len(samples[name])})" for name in names]
+    axes.set_yticks(range(1, len(names) + 1), counts)
+    axes.invert_yaxis()
+    style.tidy(axes, "expected energy of the cell's spins (kT)")
+    axes.tick_params(axis="y", labelsize=9)
+    return figure

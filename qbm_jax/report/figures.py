@@ -1,0 +1,80 @@
+"""The figures of the report: their order, files and captions."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from qbm_jax.report import cell_figures, model_figures, score_figure, style
+from qbm_jax.report.run_outputs import RunOutputs
+
+
+class Entry(NamedTuple):
+    """How a figure is drawn, and what the reader is told about it."""
+
+    draw: Callable[[RunOutputs], Figure]
+    caption: str
+
+
+FIGURES = {
+    "scores": Entry(
+        score_figure.draw,
+        "Integration scores (scib-metrics; higher is better). Points: seeds. Bars: their mean and"
+        " standard deviation.",
+    ),
+    "umap": Entry(
+        cell_figures.draw_umaps,
+        "UMAP of each embedding, coloured by cell type, by batch and by the energy that QBM-VAE"
+        " gives to the cell. Good integration: colours apart in the first column, mixed in the"
+        " second.",
+    ),
+    "training": Entry(
+        model_figures.draw_training,
+        "Training. Solid: validation cells. Dashed: training cells. One thin line per seed."
+        " Lower is better.",
+    ),
+    "energy": Entry(
+        cell_figures.draw_energy,
+        "Energy of the cells under the Boltzmann prior, ordered by median. Low energy: a state"
+        " that the prior finds common. Box: quartiles; whiskers: 5th and 95th percentile.",
+    ),
+    "couplings": Entry(
+        model_figures.draw_couplings,
+        "Learned couplings J. Left: heat map with similar spins next to each other. Right: its"
+        " eigenvalues beside the semicircle law of independent couplings of the same variance;"
+        " eigenvalues outside it are learned structure.",
+    ),
+    "sampler": Entry(
+        model_figures.draw_sampler,
+        "Sampler of the negative phase: energy of the chains, its autocorrelation, the inverse"
+        " temperature fitted to the samples (1 is right), and the estimates that bracket log Z"
+        " (bars: one standard error).",
+    ),
+}
+
+
+class Drawn(NamedTuple):
+    """A figure of this run: its caption, and its file name or the reason that there is none."""
+
+    caption: str
+    file: str | None
+    reason: str
+
+
+def save_all(outputs: RunOutputs, folder: Path) -> dict[str, Drawn]:
+    """Draws every figure that the run has data for as a PNG in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {}
+    for name, entry in FIGURES.items():
+        caption = f"{style.SIMULATED}. {entry.caption}" if outputs.simulated else entry.caption
+        path = folder / f"{name}.png"
+        try:
+            figure = entry.draw(outputs)
+        except style.NotDrawn as reason:
+            path.unlink(missing_ok=True)  # of an earlier report
+            drawn[name] = Drawn(caption, None, str(reason))
+            continue
+        figure.savefig(path, dpi=style.DPI, metadata={"Title": figure.get_suptitle()})
+        drawn[name] = Drawn(caption, path.name, "")
+    return drawn

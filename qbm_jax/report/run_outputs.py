@@ -1,0 +1,98 @@
+"""What a finished run left in its working directory, read and checked."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import anndata
+import numpy as np
+
+from qbm_jax.errors import InputError
+
+
+class RunOutputs(NamedTuple):
+    """The files of one run.
+
+    Attributes:
+      config: settings as given (config.json).
+      scores: scores, bounds, sampler diagnostics, data and provenance (scores.json).
+      history: one dictionary per logged line (metrics.jsonl).
+      cells: embedded cells (embedding.h5ad).
+    """
+
+    config: dict[str, Any]
+    scores: dict[str, Any]
+    history: list[dict[str, Any]]
+    cells: anndata.AnnData
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any file says that the cells are simulated."""
+        marked = self.cells.uns.get("qbm_jax", {}).get("simulated", False)
+        return bool(marked) or bool(self.scores["data"].get("simulated", False))
+
+    @property
+    def batches(self) -> np.ndarray | None:
+        """Batch of every cell as text [cells], or None."""
+        return self._column("batch_column")
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Cell type of every cell as text [cells], or None."""
+        return self._column("label_column")
+
+    @property
+    def energy(self) -> np.ndarray | None:
+        """Energy of every cell [cells] in units of kT, or None."""
+        if "qbm_energy" not in self.cells.obs:
+            return None
+        return np.asarray(self.cells.obs["qbm_energy"], dtype=np.float64)
+
+    def _column(self, field: str) -> np.ndarray | None:
+        name = self.scores["data"].get(field)
+        if name is None or name not in self.cells.obs:
+            return None
+        return np.asarray(self.cells.obs[name].astype(str))
+
+
+def read(workdir: Path) -> RunOutputs:
+    """Reads the outputs of a run.
+
+    Raises:
+      InputError: a file is missing or cannot be read.
+    """
+    scores = _read_json(workdir / "scores.json")
+    for field in ("data", "embeddings"):
+        if not isinstance(scores.get(field), dict):
+            raise InputError(f"expected the field {field!r} in {workdir / 'scores.json'}; rerun it")
+    lines = _read_text(workdir / "metrics.jsonl").splitlines()
+    history = [_parse(line, workdir / "metrics.jsonl") for line in lines if line.strip()]
+    path = workdir / "embedding.h5ad"
+    if not path.is_file():
+        raise InputError(f"expected {path}, found no such file; finish the run first")
+    try:
+        cells = anndata.read_h5ad(path)
+    except OSError as error:
+        raise InputError(f"expected an h5ad file in {path}, cannot read it: {error}") from error
+    return RunOutputs(_read_json(workdir / "config.json"), scores, history, cells)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"expected {path}, {error.strerror}; finish the run first") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return _parse(_read_text(path), path)
+
+
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"expected JSON in {path}, got {error}; rerun it") from error
+    if not isinstance(value, dict):
+        raise InputError(f"expected a JSON object in {path}, got {type(value).__name__}; rerun it")
+    return value

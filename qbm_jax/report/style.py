@@ -1,0 +1,85 @@
+"""How all figures look: names, colours that colour-blind readers can tell apart, the title."""
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from qbm_jax.report.run_outputs import RunOutputs
+
+SIMULATED = "SIMULATED CELLS"
+DPI = 130
+
+MODEL_NAMES = {
+    "qbmvae": "QBM-VAE",
+    "gaussian_vae": "Gaussian VAE",
+    "gaussian_vae_wide": "Gaussian VAE, wide",
+    "bernoulli_vae": "Bernoulli VAE",
+    "pca": "PCA",
+}
+MODEL_COLOURS = {
+    "qbmvae": "#0072B2",
+    "gaussian_vae": "#D55E00",
+    "gaussian_vae_wide": "#E69F00",
+    "bernoulli_vae": "#009E73",
+    "pca": "#777777",
+}
+
+# Okabe and Ito 2008 without black and yellow, and the muted set of Paul Tol
+_OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"]
+_MUTED = ["#332288", "#DDCC77", "#117733", "#AA4499", "#88CCEE", "#CC6677", "#999933", "#882255"]
+
+
+class NotDrawn(Exception):
+    """A figure that this run has no data for; the message is the reason."""
+
+
+def model_name(name: str) -> str:
+    """Printed name of a model or of its embedding (`X_` in front)."""
+    name = name.removeprefix("X_")
+    return MODEL_NAMES.get(name, name)
+
+
+def model_colour(name: str) -> str:
+    """The one colour of a model in all figures."""
+    return MODEL_COLOURS.get(name.removeprefix("X_"), "#CC79A7")
+
+
+def type_colours(names: np.ndarray) -> dict[str, str]:
+    """Colour of every cell type."""
+    return _colours(names, _OKABE_ITO + _MUTED)
+
+
+def batch_colours(names: np.ndarray) -> dict[str, str]:
+    """Colour of every batch; other first colours than the types', so the two are not confused."""
+    return _colours(names, _MUTED + _OKABE_ITO)
+
+
+def _colours(names: np.ndarray, palette: list[str]) -> dict[str, str]:
+    names = sorted(set(names))
+    if len(names) > len(palette):
+        palette = [to_hex(c) for c in colormaps["turbo"](np.linspace(0.02, 0.98, len(names)))]
+    return dict(zip(names, palette, strict=False))
+
+
+def shorten(text: str, length: int = 30) -> str:
+    """`text`, cut in the middle if it is longer than `length`."""
+    keep = (length - 1) // 2
+    return text if len(text) <= length else f"{text[:keep]}…{text[-keep:]}"
+
+
+def new_figure(outputs: RunOutputs, title: str, width: float, height: float) -> Figure:
+    """An empty figure in inches; its title says so if the cells are simulated."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    text = f"{SIMULATED}. {title}" if outputs.simulated else title
+    figure.suptitle(text, fontsize=12, weight="bold", color="#B00020" if outputs.simulated else "k")
+    return figure
+
+
+def tidy(axes, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
+    """Labels one panel and takes away its upper and right border."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel(xlabel, fontsize=9)
+    axes.set_ylabel(ylabel, fontsize=9)
+    axes.set_title(title, fontsize=10)
+    axes.tick_params(labelsize=8)

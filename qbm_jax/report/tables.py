@@ -1,0 +1,85 @@
+"""The tables of the report, in Markdown."""
+
+from collections.abc import Sequence
+
+from qbm_jax.report import style
+
+AGGREGATES = ("total", "bio_conservation", "batch_correction")
+PRIOR_NAMES = {"boltzmann": "Boltzmann", "bernoulli": "Bernoulli (J = 0)", "gaussian": "Gaussian"}
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first column is text, the others are numbers."""
+    lines = ["| " + " | ".join(cells) + " |" for cells in (header, *rows)]
+    lines.insert(1, "|" + "|".join([" --- "] + [" ---: "] * (len(header) - 1)) + "|")
+    return "\n".join(lines)
+
+
+def mean_and_deviation(mean: float | None, deviation: float | None, digits: int) -> str:
+    """`mean ± deviation`, or a dash for what is not defined."""
+    if mean is None:
+        return "–"
+    return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
+
+
+def score_table(scores: dict) -> str:
+    """Aggregate scores by embedding, the best of each column in bold."""
+    header = ["embedding", *(m.replace("_", " ") for m in AGGREGATES), "seeds"]
+    cells = {m: _score_cells(scores["embeddings"], m) for m in AGGREGATES}
+    rows = [
+        [style.model_name(name), *(cells[m][name] for m in AGGREGATES), _num_seeds(scores, name)]
+        for name in scores["embeddings"]
+    ]
+    return table(header, rows)
+
+
+def metric_table(scores: dict) -> str:
+    """Every single metric (rows) by embedding (columns), the best of each row in bold."""
+    embeddings = scores["embeddings"]
+    metrics = [
+        metric
+        for metric in dict.fromkeys(metric for values in embeddings.values() for metric in values)
+        if metric not in AGGREGATES and not metric.endswith("_sd")
+    ]
+    rows = [[f"`{m}`", *_score_cells(embeddings, m).values()] for m in metrics]
+    return table(["metric", *(style.model_name(name) for name in embeddings)], rows)
+
+
+def _score_cells(embeddings: dict, metric: str) -> dict[str, str]:
+    """Embedding to `mean ± sd` of one metric; bold for the best if there is a choice."""
+    means = [v[metric] for v in embeddings.values() if v.get(metric) is not None]
+    cells = {}
+    for name, values in embeddings.items():
+        mean = values.get(metric)
+        text = mean_and_deviation(mean, values.get(f"{metric}_sd"), 3)
+        best = len(means) > 1 and mean == max(means)
+        cells[name] = f"**{text}**" if best else text
+    return cells
+
+
+def _num_seeds(scores: dict, name: str) -> str:
+    seeds = scores.get("per_seed", {}).get(name)
+    return str(len(seeds)) if seeds else "–"
+
+
+def bound_table(bounds: dict) -> str:
+    """The bound and its terms by prior, the best bound in bold."""
+    header = ["model", "prior", "latents", "−ELBO", "reconstruction", "KL", "log Z", "seeds"]
+    best = max((b["elbo"] for b in bounds.values() if b.get("elbo") is not None), default=None)
+    rows = []
+    for name, bound in bounds.items():
+        elbo = bound.get("elbo")
+        text = mean_and_deviation(None if elbo is None else -elbo, bound.get("elbo_sd"), 2)
+        rows.append(
+            [
+                style.model_name(name),
+                PRIOR_NAMES.get(bound.get("prior"), str(bound.get("prior"))),
+                str(bound.get("num_latents", "–")),
+                f"**{text}**" if elbo is not None and elbo == best and len(bounds) > 1 else text,
+                mean_and_deviation(bound.get("reconstruction"), None, 2),
+                mean_and_deviation(bound.get("kl"), None, 2),
+                mean_and_deviation(bound.get("log_z"), bound.get("log_z_standard_error"), 3),
+                str(bound.get("num_seeds", "–")),
+            ]
+        )
+    return table(header, rows)

@@ -1,0 +1,126 @@
+"""Imports point one way: run.py -> experiments -> qbm_jax, and the core stands alone."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTER = {"data", "metrics", "report", "fitted_model", "progress"}  # qbm_jax.<name>: not the core
+CORE_PACKAGES = {"jax", "flax", "optax", "orbax", "chex", "numpy"}
+SINGLE_CELL = ("anndata", "scanpy", "scib_metrics", "pandas", "matplotlib", "sklearn", "h5py")
+
+
+def _imports(path):
+    """Every dotted module that a file imports, anywhere in it; relative ones made absolute."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def _files(folder):
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def _core_files():
+    package = ROOT / "qbm_jax"
+    return [
+        p
+        for p in _files("qbm_jax")
+        if p.relative_to(package).parts[0].removesuffix(".py") not in OUTER
+    ]
+
+
+def _violations(files, allowed):
+    return [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files
+        for name in _imports(path)
+        if not allowed(name)
+    ]
+
+
+def _top(name):
+    return name.split(".")[0]
+
+
+def _is_standard(name):
+    return _top(name) in sys.stdlib_module_names
+
+
+def test_the_library_knows_no_experiment_config_or_command_line():
+    upper = {"experiments", "configs", "run", "absl", "ml_collections", "tests", "benchmarks"}
+    assert not _violations(_files("qbm_jax"), lambda name: _top(name) not in upper)
+
+
+def test_experiments_do_not_import_the_entry_point_the_configs_or_the_tests():
+    upper = {"run", "configs", "tests", "benchmarks"}
+    assert not _violations(_files("experiments"), lambda name: _top(name) not in upper)
+
+
+def test_the_entry_point_imports_the_experiments_and_flags_only():
+    allowed = {"experiments", "absl", "ml_collections"}
+    assert not _violations([ROOT / "run.py"], lambda n: _is_standard(n) or _top(n) in allowed)
+
+
+def test_configs_import_only_config_dicts_the_manual_and_errors():
+    def allowed(name):
+        return (
+            _is_standard(name)
+            or _top(name) == "ml_collections"
+            or name.startswith(("qbm_jax.errors.", "configs.base"))
+        )
+
+    assert not _violations(_files("configs"), allowed)
+
+
+def test_the_core_imports_only_the_jax_stack_and_itself():
+    def allowed(name):
+        if _top(name) == "qbm_jax":
+            return name.split(".")[1] not in OUTER
+        return _is_standard(name) or _top(name) in CORE_PACKAGES
+
+    files = _core_files()
+    assert {"boltzmann.py", "training.py", "checkpoint.py", "gibbs.py"} <= {p.name for p in files}
+    assert not _violations(files, allowed)
+
+
+BLOCKED_IMPORT = """
+import importlib, sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked}:
+            raise ImportError(f"{{name}} is blocked")
+
+sys.meta_path.insert(0, Blocker())
+for name in {modules}:
+    importlib.import_module(name)
+print("imported")
+"""
+
+
+def test_the_core_runs_without_the_single_cell_stack():
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in _core_files()
+    ]
+    code = BLOCKED_IMPORT.format(blocked=set(SINGLE_CELL), modules=modules)
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert process.stdout == "imported\n", process.stderr[-2000:]
+
+
+@pytest.mark.parametrize("name", ["import scanpy", "from experiments import launch"])
+def test_a_forbidden_import_would_be_seen(tmp_path, monkeypatch, name):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    (tmp_path / "module.py").write_text(f"def function():\n    {name}\n")
+    assert _violations([tmp_path / "module.py"], _is_standard)

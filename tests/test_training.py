@@ -1,0 +1,394 @@
+"""The step, the loop, and a run that stops and goes on, on sixty simulated cells."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse
+
+from qbm_jax import boltzmann, samplers, training, vae
+from qbm_jax.boltzmann import Boltzmann
+from qbm_jax.checkpoint import Checkpoints
+from qbm_jax.errors import InputError
+from qbm_jax.minibatches import to_device
+from qbm_jax.samplers.exact import enumerate_spins, log_weights
+from qbm_jax.training import TrainingDiverged, TrainingStopped, TrainOptions
+
+N, GENES, CELLS = 5, 12, 60
+KEY = jax.random.key(0)
+OPTIONS = TrainOptions(
+    num_epochs=4, minibatch_size=8, validate_every=1, num_chains=16, max_steps_per_dispatch=3,
+    kl_warmup_epochs=1.0, learning_rate=0.02,
+)  # fmt: skip
+STEPS = 24  # 54 cells in training: 6 minibatches an epoch, in 2 dispatches of 3 steps
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once():
+    """`train` compiles for every call; here equal calls share what was compiled."""
+    build_dispatch, build_evaluation = training.build_dispatch, training.build_evaluation
+    cache = {}
+
+    def cached_dispatch(model, sampler, options, plan):
+        key = (model, sampler, options, plan.minibatch_size, plan.steps_per_epoch)
+        if key not in cache:
+            cache[key] = build_dispatch(model, sampler, options, plan)
+        return cache[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "build_dispatch", cached_dispatch)
+        patch.setattr(training, "build_evaluation", functools.cache(build_evaluation))
+        yield cache
+
+
+@pytest.fixture(scope="module")
+def counts():
+    """Two programmes of six genes that exclude each other."""
+    generator = np.random.default_rng(0)
+    kind = np.arange(CELLS) % 2
+    mean = np.where((np.arange(GENES) // 6)[None] == kind[:, None], 4.0, 0.5)
+    return np.maximum(generator.poisson(mean), np.eye(CELLS, GENES, dtype=int))
+
+
+def _device(counts):
+    rows = scipy.sparse.csr_matrix(counts)
+    return to_device(rows.indptr, rows.indices, rows.data, np.arange(len(counts)) % 2, GENES)
+
+
+@pytest.fixture(scope="module")
+def data(counts):
+    return _device(counts)
+
+
+def _build(prior="boltzmann", num_latents=N):
+    return vae.build(
+        num_genes=GENES, num_batches=2, prior=prior, num_latents=num_latents,
+        encoder_widths=(8,), decoder_widths=(8,),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model():
+    return _build()
+
+
+@pytest.fixture(scope="module")
+def sampler():
+    return samplers.build("gibbs", num_steps=2)
+
+
+@pytest.fixture(scope="module")
+def run(model, sampler, data, compiled_once):
+    """One uninterrupted training without checkpoints: the result and its progress reports."""
+    reports = []
+    trained = training.train(KEY, model, sampler, data, OPTIONS, on_progress=reports.append)
+    return trained, reports
+
+
+def _assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(tmp_path, run, model, sampler, data):
+    for stop_after in (3, 4):  # inside an epoch, and at the end of one
+        calls = iter(range(1, 100))
+        with pytest.raises(TrainingStopped):
+            training.train(
+                KEY, model, sampler, data, OPTIONS, checkpoints=Checkpoints(tmp_path),
+                should_stop=lambda calls=calls, n=stop_after: next(calls) == n,
+            )  # fmt: skip
+    starts = []
+    resumed = training.train(
+        KEY, model, sampler, data, OPTIONS, checkpoints=Checkpoints(tmp_path),
+        on_progress=lambda progress: starts.append(progress.step),
+    )  # fmt: skip
+    assert starts[0] == 3 * (3 + 4)
+    _assert_equal(resumed.state, run[0].state)  # parameters, optimiser, chains, best, step
+    _assert_equal(resumed.params, run[0].params)
+    assert int(resumed.state.step) == STEPS
+
+
+def test_a_complete_run_is_restored_and_not_trained_further(tmp_path, run, model, sampler, data):
+    Checkpoints(tmp_path).save(STEPS, run[0].state)
+    again = training.train(KEY, model, sampler, data, OPTIONS, checkpoints=Checkpoints(tmp_path))
+    _assert_equal(again.state, run[0].state)
+
+
+@pytest.mark.parametrize("prior", ["bernoulli", "gaussian"])
+def test_states_without_a_sampler_survive_a_checkpoint(tmp_path, prior):
+    model = _build(prior)
+    optimiser = training.build_optimiser(OPTIONS, STEPS)
+    state = training.init_state(KEY, model, None, optimiser, 4)
+    Checkpoints(tmp_path).save(0, state)
+    _assert_equal(Checkpoints(tmp_path).restore(state), state)
+
+
+def test_a_run_compiles_its_step_once(run, compiled_once):
+    # Fresh and resumed runs, before and after their best parameters change: all of the above.
+    (dispatch,) = (value for key, value in compiled_once.items() if key[2] == OPTIONS)
+    assert dispatch._cache_size() == 1
+
+
+def test_tracing_happens_once_per_shape(model, sampler, data):
+    traces = []
+
+    def encode(params, counts):
+        traces.append(counts.shape)
+        return model.encode(params, counts)
+
+    options = dataclasses.replace(OPTIONS, num_epochs=2, couplings_rate=0.2)
+    training.train(KEY, model._replace(encode=encode), sampler, data, options)
+    # Forward and transposed passes may trace more than once, but no dispatch after the first does.
+    first = len(traces)
+    assert {shape[0] for shape in traces} == {8, 256}
+    assert traces.count((8, GENES)) <= 2 and traces.count((256, GENES)) <= 2, first
+
+
+def test_golden_step(model, sampler, data):
+    """Values of one step. If you changed the model, the sampler or the key handling on purpose,
+    check the new values and put them here; if you did not, this is the fault you look for."""
+    optimiser = training.build_optimiser(OPTIONS, STEPS)
+    state = training.init_state(KEY, model, sampler, optimiser, 16)
+    step = jax.jit(
+        functools.partial(training.train_step, model, sampler, optimiser, lambda step: 1.0)
+    )
+    state, metrics = step(KEY, data, state, jnp.arange(8))
+    golden = {
+        "reconstruction": 0.0,
+        "entropy": 0.0,
+        "expected_energy": 0.0,
+        "gradient_norm": 0.0,
+        "sampler/energy": 0.0,
+    }
+    assert set(metrics) == set(golden) | {"sampler/is_finite"}
+    for name, value in golden.items():
+        # Other versions of JAX round differently; they draw the same random numbers.
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+    assert int(state.step) == 1
+
+
+# Fault 4 of public implementations: the machine that is sampled is not the one in the loss.
+def test_the_sampler_gets_the_machine_of_the_loss(model, sampler, data):
+    seen = []
+
+    def sample(key, params, state):
+        seen.append(params)
+        return sampler.sample(key, params, state)
+
+    optimiser = training.build_optimiser(OPTIONS, STEPS)
+    state = training.init_state(KEY, model, sampler, optimiser, 16)
+    spy = sampler._replace(sample=sample)
+    jax.eval_shape(
+        lambda state: (
+            training.train_step(
+                model, spy, optimiser, lambda step: 1.0, KEY, data, state, jnp.arange(8)
+            ),
+            seen.append(state.params["prior"]),
+        )[0][1],
+        state,
+    )
+    sampled, in_loss = seen
+    assert sampled.J is in_loss.J and sampled.h is in_loss.h
+
+
+def test_an_ising_machine_gets_the_energies_of_the_loss(run):
+    machine = run[0].params["prior"]
+    states = enumerate_spins(N)
+    want = model_energies = np.asarray(_build().prior.expected_energy(machine, 60 * states))
+    linear, quadratic, constant = boltzmann.to_bit_form(machine)
+    bits = boltzmann.spins_to_bits(states)
+    bit_energy = -(bits @ linear) - 0.5 * jnp.sum((bits @ quadratic) * bits, axis=1) - constant
+    np.testing.assert_allclose(bit_energy, want, atol=1e-5)
+    gauge = jnp.concatenate([states, jnp.ones((len(states), 1))], axis=1)
+    for sign in (1, -1):  # the whole configuration flipped is the same state
+        energy = boltzmann.energy(boltzmann.with_gauge_spin(machine), sign * gauge)
+        np.testing.assert_allclose(energy, model_energies, atol=1e-5)
+        np.testing.assert_array_equal(boltzmann.remove_gauge_spin(sign * gauge), states)
+
+
+def test_couplings_stay_symmetric_with_a_zero_diagonal(run):
+    for prior in (run[0].params["prior"], run[0].state.params["prior"]):
+        np.testing.assert_array_equal(prior.J, prior.J.T)
+        np.testing.assert_array_equal(np.diagonal(prior.J), 0)
+    assert np.abs(run[0].state.params["prior"].J).max() > 1e-3
+
+
+def test_couplings_follow_their_own_rate_and_the_rest_does_not():
+    machine = Boltzmann(J=jnp.zeros((3, 3)), h=jnp.zeros(3))
+    params = {"encoder": jnp.zeros(3), "prior": machine}
+    gradient = jax.tree.map(jnp.ones_like, params)
+    updates = {}
+    for rate in (1.0, 0.1, 0.0):
+        options = dataclasses.replace(OPTIONS, couplings_rate=rate)
+        optimiser = training.build_optimiser(options, STEPS)
+        updates[rate] = optimiser.update(gradient, optimiser.init(params), params)[0]
+    full, tenth, frozen = (updates[rate] for rate in (1.0, 0.1, 0.0))
+    np.testing.assert_allclose(tenth["prior"].J, 0.1 * full["prior"].J, rtol=1e-6)
+    assert not np.any(frozen["prior"].J) and np.all(full["prior"].J < 0)
+    for update in (tenth, frozen):
+        _assert_equal(update["encoder"], full["encoder"])
+        _assert_equal(update["prior"].h, full["prior"].h)
+
+
+# Fault 7: best weights kept by reference are the last weights.
+def test_best_parameters_are_kept_by_value_when_later_bounds_are_worse(run):
+    trained, reports = run
+    state = jax.tree.map(jnp.copy, trained.state).replace(best_elbo=jnp.asarray(-jnp.inf))
+    best = training.keep_best(state, -10.0, 1)
+    moved = best.replace(params=jax.tree.map(lambda leaf: leaf + 1, best.params))
+    for worse in (-11.0, -10.0, float("nan")):
+        kept = training.keep_best(moved, worse, 2)
+        _assert_equal(kept.best_params, state.params)
+        assert int(kept.best_epoch) == 1 and float(kept.best_elbo) == -10.0
+    pairs = zip(jax.tree.leaves(best.params), jax.tree.leaves(best.best_params), strict=True)
+    assert all(
+        a is not b and a.unsafe_buffer_pointer() != b.unsafe_buffer_pointer() for a, b in pairs
+    )
+    elbos = [report.metrics["elbo"] for report in reports if report.split == "validation"]
+    assert float(trained.state.best_elbo) == np.float32(max(elbos))
+    assert int(trained.state.best_epoch) == 1 + int(np.argmax(elbos))
+
+
+def test_a_later_worse_bound_does_not_change_what_is_returned(model, sampler, data, monkeypatch):
+    elbos, snapshots = iter([-9.0, -5.0, -7.0, -8.0]), []
+    true_bound = training.bound
+
+    def scripted(key, vae, evaluate, data, params, cells, **options):
+        snapshots.append(jax.tree.map(np.array, params))
+        metrics = true_bound(key, vae, evaluate, data, params, cells, **options)
+        return {**metrics, "elbo": next(elbos)}
+
+    monkeypatch.setattr(training, "bound", scripted)
+    trained = training.train(KEY, model, sampler, data, OPTIONS)
+    _assert_equal(trained.params, snapshots[1])
+    last = jax.tree.leaves(trained.state.params)
+    assert any(np.any(a != b) for a, b in zip(jax.tree.leaves(trained.params), last, strict=True))
+
+
+# Fault 9: folds that are seeds, so that no cell is ever held out.
+def test_validation_cells_are_never_in_a_training_minibatch():
+    for key in jax.random.split(KEY, 3):
+        plan = training.plan_epochs(CELLS, OPTIONS, key)
+        rows = [np.asarray(r) for r in training.dispatches(KEY, plan, 0, 5)]
+        assert not np.intersect1d(rows, plan.validation_cells).size
+        everything = np.union1d(plan.train_cells, plan.validation_cells)
+        np.testing.assert_array_equal(everything, np.arange(CELLS))
+        assert len(plan.validation_cells) == 6
+        np.testing.assert_array_equal(np.unique(rows), plan.train_cells)  # over 5 epochs, all
+        for epoch in range(5):  # within one, none twice
+            cells = np.concatenate([r.ravel() for r in rows[2 * epoch : 2 * epoch + 2]])
+            assert len(np.unique(cells)) == len(cells) == 48
+
+
+def test_dispatches_from_a_later_step_are_the_rest_of_all():
+    plan = training.plan_epochs(CELLS, OPTIONS, KEY)
+    every = [np.asarray(rows) for rows in training.dispatches(KEY, plan, 0, 4)]
+    assert len(every) == 8
+    for first in range(9):
+        rest = [np.asarray(rows) for rows in training.dispatches(KEY, plan, 3 * first, 4)]
+        _assert_equal(rest, every[first:])
+
+
+def test_a_count_that_is_not_finite_stops_the_run_with_the_step_and_the_quantity(
+    tmp_path, counts, model, sampler
+):
+    plan = training.plan_epochs(CELLS, OPTIONS, jax.random.split(KEY, 5)[0])
+    order = jax.random.split(KEY, 5)[2]
+    second = list(training.dispatches(order, plan, 0, 1))[1]
+    bad = counts.astype(np.float32)
+    bad[int(second[1, 0])] = np.nan  # met first in the second step of the second dispatch
+    with pytest.raises(TrainingDiverged, match=r"at step 4: \w+ is not finite.*step 3 is kept"):
+        training.train(
+            KEY, model, sampler, _device(bad), OPTIONS, checkpoints=Checkpoints(tmp_path)
+        )
+    state = training.init_state(KEY, model, sampler, training.build_optimiser(OPTIONS, STEPS), 16)
+    kept = Checkpoints(tmp_path).restore(state)
+    assert int(kept.step) == 3
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(kept.params))
+
+
+def test_a_bound_that_is_not_finite_stops_the_run(counts, model, sampler):
+    plan = training.plan_epochs(CELLS, OPTIONS, jax.random.split(KEY, 5)[0])
+    bad = counts.astype(np.float32)
+    bad[plan.validation_cells[0]] = np.nan
+    with pytest.raises(TrainingDiverged, match="at step 6: validation reconstruction"):
+        training.train(KEY, model, sampler, _device(bad), OPTIONS)
+
+
+def test_the_first_fault_is_the_earliest_and_its_cause():
+    fine, bad = np.zeros(3), np.array([0, np.nan, 0])
+    assert training.first_fault({"a": fine}) is None
+    assert training.first_fault({"a": np.array([0, 0, np.inf]), "b": bad}) == (1, "b")
+    # Whatever is bad makes the gradient bad too.
+    assert training.first_fault({"gradient_norm": bad, "sampler/energy": bad}) == (
+        1, "sampler/energy",
+    )  # fmt: skip
+
+
+def test_reported_bound_equals_its_enumeration(run, model, data):
+    trained, reports = run
+    report = reports[-1].metrics
+    assert reports[-1].split == "validation" and reports[-1].epoch == 4
+    machine = trained.state.params["prior"]
+    np.testing.assert_allclose(report["log_z"], jax.nn.logsumexp(log_weights(machine)), rtol=1e-5)
+    np.testing.assert_allclose(report["elbo"], -report["reconstruction"] - report["kl"], rtol=1e-6)
+    logits = model.encode(
+        trained.state.params, training.gather(data, trained.validation_cells).counts
+    )
+    states = enumerate_spins(N)
+    log_q = jax.nn.log_sigmoid(states[None] * logits[:, None, :]).sum(-1)
+    log_p = jax.nn.log_softmax(log_weights(machine))
+    kl = jnp.sum(jnp.exp(log_q) * (log_q - log_p[None]), axis=1)
+    np.testing.assert_allclose(report["kl"], kl.mean(), rtol=1e-4)
+    assert report["kl"] > 0
+
+
+def test_couplings_are_worth_more_than_noise_in_the_bound(sampler, data):
+    """The design's falsifiable claim, on cells of two kinds that many spins have to agree on."""
+    options = dataclasses.replace(OPTIONS, num_epochs=40, validate_every=40, couplings_rate=0.3)
+    elbo = {}
+    for prior in ("bernoulli", "boltzmann"):
+        model = _build(prior)
+        needed = sampler if prior == "boltzmann" else None
+        trained = training.train(KEY, model, needed, data, options)
+        evaluate = training.build_evaluation(model)
+        cells = np.arange(CELLS)  # all, and many draws: the claim is about the prior, not the split
+        metrics = training.bound(KEY, model, evaluate, data, trained.params, cells, num_draws=16)
+        elbo[prior] = metrics["elbo"]
+    print(elbo)
+    assert elbo["boltzmann"] > elbo["bernoulli"] + 0.2
+
+
+def test_more_spins_than_cells_in_a_minibatch_and_in_the_set_work(sampler, data):
+    options = dataclasses.replace(OPTIONS, num_epochs=1, validation_temperatures=5)
+    trained = training.train(KEY, _build(num_latents=70), sampler, data, options)
+    assert trained.params["prior"].J.shape == (70, 70)
+    assert np.isfinite(float(trained.state.best_elbo))
+    assert trained.state.chains.spins.shape == (70, 16)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_epochs", 0), ("num_epochs", 2.5), ("minibatch_size", 0), ("num_chains", -1),
+        ("validate_every", 0), ("learning_rate", 0.0), ("learning_rate", float("nan")),
+        ("gradient_clip", -1.0), ("couplings_rate", -0.1), ("kl_weight", float("nan")),
+        ("validation_fraction", 0.0), ("validation_fraction", 1.0),
+    ],
+)  # fmt: skip
+def test_an_option_out_of_range_is_one_line_that_names_the_field(field, value):
+    with pytest.raises(InputError, match=f"training.{field} must") as error:
+        TrainOptions(**{field: value})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("num_cells", [2, 5, 9, 50])
+def test_small_sets_have_both_parts_and_whole_minibatches(num_cells):
+    plan = training.plan_epochs(num_cells, TrainOptions(), KEY)
+    assert plan.train_cells.size + plan.validation_cells.size == num_cells
+    assert plan.validation_cells.size >= 1 and plan.minibatch_size == plan.train_cells.size
+    (rows,) = training.dispatches(KEY, plan, 0, 1)
+    np.testing.assert_array_equal(np.sort(rows.ravel()), plan.train_cells)
