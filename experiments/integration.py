@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,19 +12,27 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.metrics_log import MetricsLog, finite
-from experiments.workdir import commit, flatten, plain_config, versions, write_json
+from experiments.metrics_log import MetricsLog
+from experiments.options import MAIN, check_options, model_options, sampler_options
+from experiments.stop import StopRequest
+from experiments.workdir import (
+    claim_workdir,
+    commit,
+    flatten,
+    plain_config,
+    versions,
+    write_json,
+)
 from qbm_jax import calibration, diagnostics, report, samplers, training
 from qbm_jax.boltzmann import energy
 from qbm_jax.checkpoint import Checkpoints
-from qbm_jax.data import Cells, locate, preprocess
+from qbm_jax.data import Cells, check_likelihood, locate, preprocess
 from qbm_jax.data.write import write_embedding
-from qbm_jax.fitted_model import FittedModel, device_counts, fit_cells, train_options
+from qbm_jax.fitted_model import FittedModel, device_counts, fit_cells
 from qbm_jax.metrics import pca_embedding, score_embeddings, umap_layout
 from qbm_jax.progress import ProgressBar
 
 LOGGER = logging.getLogger("qbm_jax")
-MAIN = "qbmvae"
 
 
 class Run(NamedTuple):
@@ -38,25 +46,28 @@ class Run(NamedTuple):
     seconds: float
 
 
-def run(config: ConfigDict, workdir: Path, should_stop: Callable[[], bool]) -> None:
+def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
     """Runs the experiment in `workdir`; the same call again resumes it.
+
+    Nothing is written before the options and the cells are known to be usable.
 
     Raises:
       InputError: data or config that cannot be used.
-      TrainingStopped: `should_stop` said so; the same call again goes on.
+      TrainingStopped: a stop was asked for; the same call again goes on.
     """
     if (workdir / "scores.json").exists():
         LOGGER.info("%s is complete; the report is made anew from its files", workdir)
         report.write(workdir)
         return
     start = time.perf_counter()
-    options = train_options(config.training.to_dict())  # a bad field fails before data are read
+    options = check_options(config)
     cells = load_cells(config)
+    claim_workdir(workdir, config, fingerprint(cells))
     log = MetricsLog(workdir / "metrics.jsonl")
     runs: dict[str, list[Run]] = {name: [] for name in model_options(config)}
     for seed in range(config.num_seeds):
         for name, model in model_options(config).items():
-            result = train_one(config, workdir, cells, name, model, seed, options, log, should_stop)
+            result = train_one(config, workdir, cells, name, model, seed, options, log, stop)
             runs[name].append(result)
     trained = time.perf_counter()
     embeddings = {f"X_{name}": results[0].embedding for name, results in runs.items()}
@@ -64,7 +75,8 @@ def run(config: ConfigDict, workdir: Path, should_stop: Callable[[], bool]) -> N
     scores, score_notes = score(config, cells, runs, embeddings["X_pca"])
     scored = time.perf_counter()
     seconds = {"training": trained - start, "scoring": scored - trained}
-    document = summarise(config, cells, runs, scores, [*cells.notes, *score_notes], seconds)
+    notes = [*cells.notes, *training_faults(runs), *score_notes]
+    document = summarise(config, cells, runs, scores, notes, seconds)
     layouts = {name: umap_layout(values, config.seed) for name, values in embeddings.items()}
     first = runs[MAIN][0]
     write_embedding(
@@ -86,6 +98,7 @@ def load_cells(config: ConfigDict) -> Cells:
     genes = {name: options.pop(name) for name in ("num_genes", "min_cells_per_gene")}
     cells = locate(jax.random.key(config.seed), **options)
     already_logged = len(cells.notes)
+    check_likelihood(cells, config.model.likelihood)
     cells = preprocess(cells, **genes)
     for note in cells.notes[already_logged:]:
         LOGGER.info("%s", note)
@@ -97,18 +110,14 @@ def load_cells(config: ConfigDict) -> Cells:
     return cells
 
 
-def model_options(config: ConfigDict) -> dict[str, dict[str, Any]]:
-    """Arguments of `vae.build` for the model and the baselines that the config asks for."""
-    base = config.model.to_dict()
-    options = {
-        MAIN: base,
-        "gaussian_vae": {
-            **base, "prior": "gaussian", "num_latents": config.baselines.gaussian_latents
-        },
-        "gaussian_vae_wide": {**base, "prior": "gaussian"},
-        "bernoulli_vae": {**base, "prior": "bernoulli"},
-    }  # fmt: skip
-    return {name: value for name, value in options.items() if config.baselines.get(name, True)}
+def fingerprint(cells: Cells) -> dict[str, Any]:
+    """What tells these cells from others; a run goes on with the cells it was started on."""
+    return {
+        "source": cells.source,
+        "num_cells": cells.num_cells,
+        "num_genes": cells.num_genes,
+        "crc32": zlib.crc32(cells.counts.data, zlib.crc32(cells.counts.indices)),
+    }
 
 
 def train_one(
@@ -120,14 +129,14 @@ def train_one(
     seed: int,
     options: training.TrainOptions,
     log: MetricsLog,
-    should_stop: Callable[[], bool],
+    stop: StopRequest,
 ) -> Run:
     """Trains (or resumes) one model at one seed and evaluates it.
 
     The key depends on the seed alone, so that all models share the split and the cells' order.
     """
     key_train, key_bound = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed))
-    with ProgressBar(f"{name}, seed {seed}", options.num_epochs) as bar:
+    with stop.deferred(), ProgressBar(f"{name}, seed {seed}", options.num_epochs) as bar:
 
         def on_progress(progress: training.Progress) -> None:
             bar.update(progress)
@@ -138,11 +147,11 @@ def train_one(
             cells,
             model_options=model,
             sampler=config.sampler.name,
-            sampler_options=config.sampler[config.sampler.name].to_dict(),
+            sampler_options=sampler_options(config),
             options=options,
             checkpoints=Checkpoints(workdir / "checkpoints" / f"{name}-seed{seed}"),
             on_progress=on_progress,
-            should_stop=should_stop,
+            should_stop=stop,
         )
     embedding, energies = fitted.encode_cells(cells)
     bound = final_bound(config, key_bound, cells, fitted, trained.validation_cells)
@@ -161,6 +170,26 @@ def final_bound(
         fitted.params, held_out, num_draws=config.evaluation.posterior_draws,
         num_temperatures=config.evaluation.log_z_temperatures,
     )  # fmt: skip
+
+
+def training_faults(runs: dict[str, list[Run]]) -> list[str]:
+    """Seeds whose couplings did not earn their keep; each is logged as a warning.
+
+    J = 0 is nested in the Boltzmann prior, so a worse bound than the Bernoulli prior's by more than
+    the error of log Z is a fault of training, not of the model.
+    """
+    faults = []
+    pairs = zip(runs[MAIN], runs.get("bernoulli_vae", ()), strict=False)  # none if switched off
+    for seed, (ours, nested) in enumerate(pairs):
+        loss = nested.bound["elbo"] - ours.bound["elbo"]
+        if loss > 3 * ours.bound["log_z_standard_error"]:
+            faults.append(
+                f"Training fault at seed {seed}: the Boltzmann prior's bound is {loss:.1f} nats "
+                f"per cell below that of J = 0; try a smaller training.couplings_rate or more "
+                f"sampler steps."
+            )
+            LOGGER.warning("%s", faults[-1])
+    return faults
 
 
 def score(
@@ -193,8 +222,8 @@ def mean_and_sd(rows: list[dict[str, float]]) -> dict[str, float | None]:
     summary = {}
     for name in rows[0]:
         values = np.array([row[name] for row in rows], float)
-        summary[name] = finite(float(values.mean()))
-        summary[f"{name}_sd"] = finite(float(values.std(ddof=1))) if len(rows) > 1 else None
+        summary[name] = float(values.mean())
+        summary[f"{name}_sd"] = float(values.std(ddof=1)) if len(rows) > 1 else None
     return summary
 
 
@@ -213,10 +242,7 @@ def summarise(
     batch_counts = np.bincount(cells.batch, minlength=len(cells.batch_names))
     return {
         "embeddings": {name: mean_and_sd(rows) for name, rows in scores.items()},
-        "per_seed": {
-            name: [{key: finite(value) for key, value in row.items()} for row in rows]
-            for name, rows in scores.items()
-        },
+        "per_seed": scores,
         "elbo": {
             "value": main["elbo"],
             "log_z": main["log_z"],
@@ -241,7 +267,7 @@ def summarise(
             **{name: float(np.sum([r.seconds for r in results])) for name, results in runs.items()},
         },
         "cells_per_second": {
-            name: finite(float(np.median([r.cells_per_second for r in results])))
+            name: float(np.median([r.cells_per_second for r in results]))
             for name, results in runs.items()
         },
         "data": {
@@ -272,23 +298,27 @@ def sampler_diagnostics(config: ConfigDict, result: Run) -> dict[str, Any]:
     def draw_all(key, chains):
         def draw(chains, key):
             spins, chains, _ = sampler.sample(key, params, chains)
-            return chains, energy(params, spins)
+            return chains, (energy(params, spins), calibration.fit_beta(params, spins))
 
-        chains, energies = jax.lax.scan(draw, chains, jax.random.split(key, num_draws))
-        return energies, sampler.sample(jax.random.fold_in(key, num_draws), params, chains)[0]
+        return jax.lax.scan(draw, chains, jax.random.split(key, num_draws))[1]
 
     chains = sampler.init(key_init, params, config.training.num_chains)
-    energies, spins = draw_all(key_draws, chains)
-    settled = np.asarray(energies)[num_draws // 2 :].T  # [chains, draws]
+    energies, betas = (np.asarray(values) for values in draw_all(key_draws, chains))
+    settled = energies[num_draws // 2 :].T  # [chains, draws]
     autocorrelation = diagnostics.autocorrelation(settled)
+    betas = betas[num_draws // 2 :]
+    # Draws that repel each other (tau < 1) count as independent: the error is never too small.
+    beta_time = np.fmax(diagnostics.integrated_autocorrelation_time(betas[None]), 1)
+    beta_error = betas.std() * np.sqrt(beta_time / betas.size)
     return {
         "name": settings.sampler,
         "options": settings.sampler_options,
         "targets_boltzmann": sampler.targets_boltzmann,
-        "beta_eff": float(calibration.fit_beta(params, spins)),
+        "beta_eff": float(betas.mean()),
+        "beta_eff_standard_error": float(beta_error),
         "autocorrelation_time": float(diagnostics.integrated_autocorrelation_time(settled)),
         "autocorrelation": [round(float(v), 5) for v in autocorrelation[:100]],
-        "energy_trace": [round(float(v), 4) for v in np.asarray(energies).mean(axis=1)],
+        "energy_trace": [round(float(v), 4) for v in energies.mean(axis=1)],
         **{
             name: result.bound[name]
             for name in result.bound

@@ -1,13 +1,13 @@
 """Between the command line and an experiment: checks, workdir, log, signals, exit codes."""
 
 import ast
+import errno
 import importlib.util
 import logging
 import os
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 import jax
@@ -15,7 +15,8 @@ from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
 from experiments import integration
-from experiments.workdir import open_workdir
+from experiments.stop import StopRequest
+from experiments.workdir import check_workdir
 from qbm_jax.errors import InputError
 from qbm_jax.training import TrainingStopped
 
@@ -49,14 +50,18 @@ def leave(text: str) -> NoReturn:
     raise SystemExit(0)
 
 
+def config_files() -> list[Path]:
+    """The experiments' files; `base.py` is the manual that they share."""
+    files = (ROOT / "configs").glob("*.py")
+    return sorted(path for path in files if path.stem not in ("base", "__init__"))
+
+
 def list_configs() -> str:
     """The configs there are, each with the first line of its docstring."""
     lines = ["Experiments (python run.py --config=FILE):", ""]
-    for path in sorted((ROOT / "configs").glob("*.py")):
-        source = ast.parse(path.read_text())
-        summary = (ast.get_docstring(source) or "").split("\n")[0]
-        if path.stem not in ("base", "__init__"):
-            lines.append(f"  configs/{path.name:<20} {summary}")
+    for path in config_files():
+        summary = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
+        lines.append(f"  configs/{path.name:<20} {summary}")
     return "\n".join([*lines, "", "python run.py --help explains the options."])
 
 
@@ -68,12 +73,14 @@ def check_arguments(argv: list[str]) -> None:
     for argument in arguments:
         if not argument.startswith("--"):
             fail(f"unexpected argument {argument!r}; options are written --name=value")
+        option = argument.split("=")[0]
+        if option not in ("--config", "--workdir") and not option.startswith("--config."):
+            fail(f"unknown option {option}; there are --config, --workdir, --config.FIELD, --help")
+    if not arguments:
+        leave(list_configs())
     config_argument = config_value(arguments)
     if config_argument is None:
-        overrides = [a for a in arguments if a.startswith("--config.")]
-        if overrides:
-            fail(f"{overrides[0]} needs --config=FILE as well")
-        leave(list_configs())
+        fail("no experiment is named: give --config=FILE; python run.py alone lists them")
     config = load_config(config_argument)
     for argument in arguments:
         if argument.startswith("--config."):
@@ -91,7 +98,7 @@ def load_config(value: str) -> ConfigDict:
     name, _, variant = value.partition(":")
     path = Path(name)
     if path.suffix != ".py" or not path.is_file():
-        known = ", ".join(sorted(f"configs/{p.name}" for p in (ROOT / "configs").glob("[!_]*.py")))
+        known = ", ".join(f"configs/{p.name}" for p in config_files())
         fail(f"no config file {name!r}; there are {known}")
     spec = importlib.util.spec_from_file_location("checked_config", path)
     module = importlib.util.module_from_spec(spec)
@@ -105,7 +112,7 @@ def load_config(value: str) -> ConfigDict:
 
 
 def check_override(config: ConfigDict, dotted: str) -> None:
-    """Ends with one line, listing the valid fields, if `dotted` names no field."""
+    """Ends with one line, listing the valid fields, if `dotted` names none or several."""
     node = config
     parts = dotted.split(".")
     for depth, part in enumerate(parts):
@@ -114,6 +121,8 @@ def check_override(config: ConfigDict, dotted: str) -> None:
             valid = ", ".join(sorted(node)) if isinstance(node, ConfigDict) else "no fields"
             fail(f"unknown config field config.{dotted}; {where} has {valid}")
         node = node[part]
+    if isinstance(node, ConfigDict):
+        fail(f"config.{dotted} is no field but holds fields: {', '.join(sorted(node)) or 'none'}")
 
 
 def default_workdir(argv: list[str]) -> str:
@@ -121,26 +130,6 @@ def default_workdir(argv: list[str]) -> str:
     name, _, variant = config_value(argv[1:]).partition(":")
     suffix = f"-{variant}" if variant not in ("", "full") else ""
     return f"runs/{Path(name).stem}{suffix}"
-
-
-class StopRequest:
-    """Remembers Ctrl-C or SIGTERM until the training loop asks; a second Ctrl-C interrupts."""
-
-    def __init__(self):
-        """Installs the handlers."""
-        self.signal = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._remember)
-
-    def __call__(self) -> bool:
-        """Whether a stop was asked for."""
-        return self.signal != 0
-
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        self.signal = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        LOGGER.warning("stop asked for: finishing this dispatch, then saving")
 
 
 def run(config: ConfigDict, workdir: str) -> None:
@@ -152,13 +141,17 @@ def run(config: ConfigDict, workdir: str) -> None:
         if config.experiment not in EXPERIMENTS:
             names = ", ".join(EXPERIMENTS)
             raise InputError(f"unknown experiment {config.experiment!r}; choose from {names}")
-        folder = open_workdir(Path(workdir), config)
-        EXPERIMENTS[config.experiment](config, folder, stop)
+        check_workdir(Path(workdir), config)
+        EXPERIMENTS[config.experiment](config, Path(workdir), stop)
     except InputError as error:
         fail(str(error))
-    except TrainingStopped as error:
-        print(f"{error}; the same command goes on from there", file=sys.stderr)
-        raise SystemExit(128 + stop.signal) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        fail(f"{error.filename or workdir}: {error.strerror}; free some space and run this again")
+    except (TrainingStopped, KeyboardInterrupt) as error:
+        print(f"{str(error) or 'stopped'}; the same command goes on from there", file=sys.stderr)
+        raise SystemExit(128 + (stop.signal or signal.SIGINT)) from error
 
 
 def configure_logging() -> None:

@@ -1,11 +1,10 @@
 """`metrics.jsonl`: one object per line, appended; a resumed training forgets what it redoes."""
 
 import json
-import math
 import time
 from pathlib import Path
-from typing import Any
 
+from experiments.workdir import finite
 from qbm_jax.training import Progress
 
 
@@ -33,7 +32,7 @@ class MetricsLog:
             **progress.metrics,
         }
         with self._path.open("a") as file:
-            file.write(json.dumps({name: finite(value) for name, value in row.items()}) + "\n")
+            file.write(json.dumps(finite(row), allow_nan=False) + "\n")
 
     def _drop_later(self, model: str, seed: int, step: int) -> None:
         lines = self._path.read_text().splitlines() if self._path.exists() else []
@@ -49,8 +48,3 @@ def _is_kept(line: str, model: str, seed: int, step: int) -> bool:
     except json.JSONDecodeError:  # the line that a killed process was writing
         return False
     return (row["model"], row["seed"]) != (model, seed) or row["step"] <= step
-
-
-def finite(value: Any) -> Any:
-    """The value, or None where JSON has no word for it (NaN, infinity)."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

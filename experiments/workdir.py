@@ -1,7 +1,9 @@
-"""The workdir is a run's identity: its config, versions and commit are written before anything."""
+"""The workdir is a run's identity: config, data, versions and commit are written to it first."""
 
 import importlib.metadata
 import json
+import math
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -12,28 +14,68 @@ from ml_collections import ConfigDict
 from qbm_jax.errors import InputError
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "anndata", "scanpy")
+CLAIM = "config.json"
+OUTPUTS = ("checkpoints", "metrics.jsonl", "embedding.h5ad", "scores.json", "report.md")
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def open_workdir(workdir: Path, config: ConfigDict) -> Path:
-    """Makes or reopens a workdir.
+def check_workdir(workdir: Path, config: ConfigDict) -> None:
+    """Checks, before any work and without a trace, that a run may write here.
 
     Raises:
-      InputError: it cannot be written, or it belongs to a different config.
+      InputError: it cannot be written, or it belongs to another run.
     """
-    path = workdir / "config.json"
-    plain = plain_config(config)
+    found = read_claim(workdir)
+    if found is not None:
+        check_same(workdir, "config", found["config"], plain_config(config))
+        return
+    there = [name for name in OUTPUTS if (workdir / name).exists()]
+    if there:
+        raise InputError(
+            f"workdir {workdir} holds {', '.join(there)} but no {CLAIM}, so it is no run's or a "
+            f"damaged one's; use another --workdir"
+        )
+    existing = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"cannot write to workdir {workdir}: {existing} is a file, not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to workdir {workdir}: no permission to write in {existing}")
+
+
+def claim_workdir(workdir: Path, config: ConfigDict, data: dict[str, Any]) -> None:
+    """Makes the workdir this run's: its config, versions, commit and what identifies its cells.
+
+    Called once the cells and all options are known to be good, so that a mistake binds nothing.
+
+    Raises:
+      InputError: it cannot be written, or was started on other cells.
+    """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            check_same(workdir, json.loads(path.read_text())["config"], plain)
-        else:
-            write_json(path, {"config": plain, "versions": versions(), "commit": commit()})
+        found = read_claim(workdir)
+        if found is not None:
+            check_same(workdir, "data", found["data"], data)
+            return
+        facts = {"config": plain_config(config), "data": data}
+        write_json(workdir / CLAIM, facts | {"versions": versions(), "commit": commit()})
     except OSError as error:
         raise InputError(f"cannot write to workdir {workdir}: {error.strerror}") from error
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged; remove {workdir} or use another workdir") from error
-    return workdir
+
+
+def read_claim(workdir: Path) -> dict[str, Any] | None:
+    """What `claim_workdir` wrote, or None where nobody has claimed the workdir.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    path = workdir / CLAIM
+    if not path.is_file():
+        return None
+    try:
+        facts = json.loads(path.read_text())
+        return {"config": dict(facts["config"]), "data": dict(facts["data"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged; remove {workdir} or use another --workdir") from error
 
 
 def plain_config(config: ConfigDict) -> dict[str, Any]:
@@ -41,14 +83,17 @@ def plain_config(config: ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
-def check_same(workdir: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raises an InputError that names the fields in which two configs differ."""
+def check_same(workdir: Path, what: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raises an InputError that names the fields in which two configs (or data) differ."""
     old, new = flatten(found), flatten(wanted)
     differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     if differing:
-        changes = "; ".join(f"{key}: {old.get(key)} there, {new.get(key)} now" for key in differing)
+        changes = "; ".join(
+            f"{what}.{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in differing
+        )
         raise InputError(
-            f"workdir {workdir} belongs to a different config ({changes}); use another --workdir"
+            f"workdir {workdir} belongs to a run with a different {what} ({changes}); "
+            f"use another --workdir"
         )
 
 
@@ -79,8 +124,17 @@ def commit() -> str:
         return ""
 
 
+def finite(value: Any) -> Any:
+    """The same tree of dicts and lists with None where a float is not finite."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON whole or not at all."""
+    """Writes JSON whole or not at all; NaN and infinity, for which it has no word, are null."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+    temporary.write_text(json.dumps(finite(value), indent=1, allow_nan=False) + "\n")
     temporary.replace(path)

@@ -124,7 +124,7 @@ class FittedModel:
           Counts float32 [num_cells, genes], columns in the order of `settings.genes`.
 
         Raises:
-          InputError: an unknown batch, or num_cells < 1.
+          InputError: an unknown batch, num_cells < 1, or a sampler that diverged.
         """
         names = self.settings.batch_names
         batch = names[0] if batch is None else batch
@@ -141,7 +141,12 @@ class FittedModel:
             key, self.vae, self.params, sampler,
             jnp.full(num_cells, code, jnp.int32), jnp.full(num_cells, total, jnp.float32),
         )  # fmt: skip
-        return np.array(counts, np.float32)
+        counts = np.array(counts, np.float32)
+        if not np.isfinite(counts).all():
+            raise InputError(
+                f"sampler {self.settings.sampler} diverged on this machine; generate needs another"
+            )
+        return counts
 
     def encode_cells(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
         """Embedding [cells, N] and energy [cells] of cells with exactly the model's genes."""
@@ -154,7 +159,8 @@ class FittedModel:
           InputError: the folder cannot be written.
         """
         folder = Path(path)
-        Checkpoints(folder / "params", keep=1).save(0, self.params)
+        checkpoints = Checkpoints(folder / "params", keep=1)
+        checkpoints.save(checkpoints.newest_step() + 1, self.params)
         text = json.dumps(dataclasses.asdict(self.settings), indent=1)
         (folder / SETTINGS_FILE).write_text(text + "\n")
 

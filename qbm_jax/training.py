@@ -193,7 +193,7 @@ def init_state(
 ) -> TrainState:
     """Fresh parameters and chains."""
     key_params, key_chains = jax.random.split(key)
-    params = vae.init(key_params)
+    params = jax.jit(vae.init)(key_params)  # one program, not dozens of small ones
     chains = ()
     if sampler is not None:
         chains = sampler.init(key_chains, params["prior"], num_chains)
@@ -251,7 +251,7 @@ def train_step(
         "reconstruction": terms.reconstruction.mean(),
         "entropy": terms.entropy.mean(),
         "expected_energy": terms.expected_energy.mean(),
-        "gradient_norm": optax.global_norm(gradient),
+        "gradient_norm": optax.tree.norm(gradient),
         **{f"sampler/{name}": value for name, value in info.items()},
     }
     state = state.replace(step=state.step + 1, params=params, opt_state=opt_state, chains=chains)
@@ -452,6 +452,7 @@ def train(
             metrics = bound(
                 key_validation, vae, evaluate, data, state.params,
                 plan.validation_cells, num_temperatures=options.validation_temperatures,
+                num_equilibration=options.validation_temperatures,
             )  # fmt: skip
             fault = first_fault({f"validation {name}": metrics[name] for name in CHECKED})
             stop_if(fault and (plan.steps_per_dispatch, fault[1]), last_good)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from qbm_jax import checkpoint
 from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.errors import InputError
 
@@ -90,6 +91,15 @@ def test_a_damaged_newest_state_is_skipped_with_a_warning(saved, how, caplog):
     assert "step 2 is damaged and skipped" in caplog.text
 
 
+def test_contents_that_differ_from_their_checksum_are_damage(saved, monkeypatch, caplog):
+    with monkeypatch.context() as patch:  # readable files, but not what was to be saved
+        patch.setattr(checkpoint, "digest", lambda tree: -1)
+        Checkpoints(saved).save(3, _tree(3))
+    with caplog.at_level(logging.WARNING, logger="qbm_jax"):
+        assert _equal(Checkpoints(saved).restore(_tree(0)), _tree(2))
+    assert "step 3 is damaged and skipped: ValueError: its contents do not match" in caplog.text
+
+
 def test_a_damaged_description_is_damage_and_not_another_model(saved, caplog):
     file = saved / "2" / "facts" / "metadata"
     text = file.read_text()
@@ -138,6 +148,7 @@ FULL_DISK = """
 import resource, signal, sys
 import jax.numpy as jnp
 import numpy as np
+from qbm_jax import checkpoint
 from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.errors import InputError
 

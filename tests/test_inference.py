@@ -17,7 +17,7 @@ N, GENES, CELLS = 5, 8, 11
 def _build(prior):
     return vae.build(
         num_genes=GENES, num_batches=2, prior=prior, num_latents=N, likelihood="poisson",
-        encoder_widths=(6,), decoder_widths=(6,),
+        encoder_widths=(6,), decoder_widths=(6,), relaxation="straight_through",
     )  # fmt: skip
 
 

@@ -85,7 +85,7 @@ def test_enumeration_in_chunks_equals_enumeration_at_once():
     [
         ("exact", {}),
         ("gibbs", {}),
-        ("gibbs", {"block_size": 3}),
+        ("gibbs", {"block_size": 3, "num_steps": 30}),
         ("auxiliary_cim", {}),
         ("auxiliary_cim", {"square_root": "chebyshev", "num_steps": 100}),
         ("auxiliary_cim", {"shift": 3.0}),
@@ -133,7 +133,7 @@ def test_restricted_machine_has_the_boltzmann_law():
     assert chi_square(params, spins) < 5
 
 
-@pytest.mark.parametrize("block_size", [1, 4, 5, 16])
+@pytest.mark.parametrize("block_size", [4, 16])
 def test_blocked_sweep_equals_the_plain_sweep_for_the_same_noise(block_size):
     params = machine(0, 11)
     key_spins, key_noise = jax.random.split(jax.random.key(1))
@@ -171,7 +171,7 @@ def test_without_couplings_the_start_is_already_the_law():
 # ---- linear algebra behind auxiliary_cim
 
 
-@pytest.mark.parametrize("num_spins", [5, 16, 100])
+@pytest.mark.parametrize("num_spins", [16, 400])
 def test_eigenvalue_bounds_hold_and_are_tight(num_spins):
     J = machine(1, num_spins).J
     exact = np.linalg.eigvalsh(np.asarray(J, np.float64))
@@ -187,7 +187,7 @@ def test_eigenvalue_bounds_survive_matrices_of_low_rank():
     assert spectrum.eigenvalue_bounds(jnp.zeros((50, 50))) == (0, 0)
 
 
-@pytest.mark.parametrize("num_spins", [5, 32, 100])
+@pytest.mark.parametrize("num_spins", [5, 40])
 def test_cholesky_is_the_factor_and_shows_indefinite_matrices(num_spins):
     J = machine(1, num_spins).J
     smallest = float(np.linalg.eigvalsh(np.asarray(J))[0])
@@ -265,10 +265,10 @@ def test_calibrated_cim_is_near_the_law_where_the_uncalibrated_one_is_not():
 
 
 def test_calibration_follows_parameters_that_change():
-    """Fields twenty times the cold start's, reached without a new `init`."""
+    """To couplings twenty times those that `init` calibrated for."""
     sampler = build("cim", num_steps=60)
     weak, strong = machine(3, 10, strength=0.05), machine(3, 10)
-    _, state, _ = first_draw(sampler, jax.random.key(0), weak, 500)
+    state = jax.jit(sampler.init, static_argnums=2)(jax.random.key(0), weak, 500)
     sample = jax.jit(sampler.sample)
     betas = []
     for step in range(15):
@@ -299,12 +299,12 @@ def test_cim_without_fields_is_symmetric_under_a_flip_of_all_spins():
 
 
 def test_cim_without_couplings_gives_independent_spins_biased_by_their_fields():
-    params = Boltzmann(J=jnp.zeros((6, 6)), h=jnp.array([-0.8, -0.4, 0.0, 0.0, 0.4, 0.8]))
-    spins, _, _ = first_draw(build("cim"), jax.random.key(0), params, 8000)
+    params = Boltzmann(J=jnp.zeros((8, 8)), h=jnp.linspace(-0.8, 0.8, 8))
+    spins, _, _ = first_draw(build("cim"), jax.random.key(0), params, NUM_CIM_CHAINS)
     means = np.asarray(spins.mean(axis=0))
-    bound = 4.5 / np.sqrt(8000)  # false alarms: 21 x 7e-6
+    bound = 4.5 / np.sqrt(NUM_CIM_CHAINS)  # false alarms: 28 x 7e-6
     assert np.abs(np.corrcoef(np.asarray(spins).T) - np.eye(8)).max() < bound
-    np.testing.assert_allclose(means, np.tanh(params.h), atol=0.05)  # heuristic: 0.03 measured
+    np.testing.assert_allclose(means, np.tanh(params.h), atol=0.01 + bound)  # bias 0.006 measured
 
 
 def test_cim_of_a_strong_ferromagnet_ends_in_its_two_ground_states():

@@ -26,24 +26,6 @@ OPTIONS = TrainOptions(
 STEPS = 24  # 54 cells in training: 6 minibatches an epoch, in 2 dispatches of 3 steps
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once():
-    """`train` compiles for every call; here equal calls share what was compiled."""
-    build_dispatch, build_evaluation = training.build_dispatch, training.build_evaluation
-    cache = {}
-
-    def cached_dispatch(model, sampler, options, plan):
-        key = (model, sampler, options, plan.minibatch_size, plan.steps_per_epoch)
-        if key not in cache:
-            cache[key] = build_dispatch(model, sampler, options, plan)
-        return cache[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "build_dispatch", cached_dispatch)
-        patch.setattr(training, "build_evaluation", functools.cache(build_evaluation))
-        yield cache
-
-
 @pytest.fixture(scope="module")
 def counts():
     """Two programmes of six genes that exclude each other."""
@@ -66,6 +48,7 @@ def data(counts):
 def _build(prior="boltzmann", num_latents=N):
     return vae.build(
         num_genes=GENES, num_batches=2, prior=prior, num_latents=num_latents,
+        relaxation="straight_through", likelihood="poisson",
         encoder_widths=(8,), decoder_widths=(8,),
     )  # fmt: skip
 
@@ -81,7 +64,7 @@ def sampler():
 
 
 @pytest.fixture(scope="module")
-def run(model, sampler, data, compiled_once):
+def run(model, sampler, data):
     """One uninterrupted training without checkpoints: the result and its progress reports."""
     reports = []
     trained = training.train(KEY, model, sampler, data, OPTIONS, on_progress=reports.append)
@@ -126,10 +109,9 @@ def test_states_without_a_sampler_survive_a_checkpoint(tmp_path, prior):
     _assert_equal(Checkpoints(tmp_path).restore(state), state)
 
 
-def test_a_run_compiles_its_step_once(run, compiled_once):
+def test_equal_runs_share_one_compilation_of_the_step(run, model, sampler):
     # Fresh and resumed runs, before and after their best parameters change: all of the above.
-    (dispatch,) = (value for key, value in compiled_once.items() if key[2] == OPTIONS)
-    assert dispatch._cache_size() == 1
+    assert training.build_dispatch(model, sampler, OPTIONS, 6)._cache_size() == 1
 
 
 def test_tracing_happens_once_per_shape(model, sampler, data):
@@ -141,32 +123,36 @@ def test_tracing_happens_once_per_shape(model, sampler, data):
 
     options = dataclasses.replace(OPTIONS, num_epochs=2, couplings_rate=0.2)
     training.train(KEY, model._replace(encode=encode), sampler, data, options)
-    # Forward and transposed passes may trace more than once, but no dispatch after the first does.
-    first = len(traces)
-    assert {shape[0] for shape in traces} == {8, 256}
-    assert traces.count((8, GENES)) <= 2 and traces.count((256, GENES)) <= 2, first
+    # The body of a scan is traced twice at most; four dispatches and two validations trace no more.
+    assert set(traces) == {(8, GENES), (256, GENES)}
+    assert max(traces.count(shape) for shape in set(traces)) <= 2
 
 
 def test_golden_step(model, sampler, data):
-    """Values of one step. If you changed the model, the sampler or the key handling on purpose,
-    check the new values and put them here; if you did not, this is the fault you look for."""
+    """One step's metrics, as they were when the model was checked by the other tests.
+
+    If you changed the model, the sampler or the use of keys on purpose, put the new values here.
+    If you did not, a failure is the fault to look for.
+    """
     optimiser = training.build_optimiser(OPTIONS, STEPS)
     state = training.init_state(KEY, model, sampler, optimiser, 16)
-    step = jax.jit(
-        functools.partial(training.train_step, model, sampler, optimiser, lambda step: 1.0)
-    )
-    state, metrics = step(KEY, data, state, jnp.arange(8))
+    couplings = 0.2 * (jnp.ones((N, N)) - jnp.eye(N))  # so that the energy is more than zero
+    machine = Boltzmann(J=couplings, h=jnp.linspace(-1, 1, N))
+    state = state.replace(params={**state.params, "prior": machine})
+    step = functools.partial(training.train_step, model, sampler, optimiser, lambda step: 1.0)
+    state, metrics = jax.jit(step)(KEY, data, state, jnp.arange(8))
     golden = {
-        "reconstruction": 0.0,
-        "entropy": 0.0,
-        "expected_energy": 0.0,
-        "gradient_norm": 0.0,
-        "sampler/energy": 0.0,
+        "entropy": 3.09375,
+        "expected_energy": 0.49970,
+        "gradient_norm": 19.41800,
+        "reconstruction": 38.09249,
+        "sampler/energy": -1.86250,
+        "sampler/is_finite": 1.0,
     }
-    assert set(metrics) == set(golden) | {"sampler/is_finite"}
+    assert set(metrics) == set(golden)
     for name, value in golden.items():
-        # Other versions of JAX round differently; they draw the same random numbers.
-        np.testing.assert_allclose(metrics[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+        # Other versions of JAX round differently, but draw the same random numbers.
+        np.testing.assert_allclose(metrics[name], value, rtol=2e-3, err_msg=name)
     assert int(state.step) == 1
 
 
@@ -346,20 +332,36 @@ def test_reported_bound_equals_its_enumeration(run, model, data):
     assert report["kl"] > 0
 
 
-def test_couplings_are_worth_more_than_noise_in_the_bound(sampler, data):
-    """The design's falsifiable claim, on cells of two kinds that many spins have to agree on."""
-    options = dataclasses.replace(OPTIONS, num_epochs=40, validate_every=40, couplings_rate=0.3)
+def _coupled_programmes(num_cells):
+    """Cells of four programmes of three genes, on or off as the spins of a planted ferromagnet."""
+    generator = np.random.default_rng(0)
+    states = np.asarray(enumerate_spins(4))
+    weights = np.exp(0.2 * states.sum(axis=1) ** 2)  # J = 0.4 between all
+    spins = states[generator.choice(16, num_cells, p=weights / weights.sum())]
+    # In each programme two genes are on with the spin and one against it: totals say little.
+    on = np.repeat(spins, 3, axis=1) * np.tile([1, 1, -1], 4) > 0
+    return np.maximum(generator.poisson(np.where(on, 10.0, 0.5)), np.eye(num_cells, 12, dtype=int))
+
+
+def test_couplings_raise_the_bound_where_programmes_are_coupled(sampler):
+    data = _device(_coupled_programmes(400))
+    options = TrainOptions(
+        num_epochs=30, minibatch_size=32, validate_every=30, num_chains=64,
+        kl_warmup_epochs=1.0, learning_rate=0.02, couplings_rate=0.3,
+    )  # fmt: skip
     elbo = {}
     for prior in ("bernoulli", "boltzmann"):
         model = _build(prior)
-        needed = sampler if prior == "boltzmann" else None
-        trained = training.train(KEY, model, needed, data, options)
-        evaluate = training.build_evaluation(model)
-        cells = np.arange(CELLS)  # all, and many draws: the claim is about the prior, not the split
-        metrics = training.bound(KEY, model, evaluate, data, trained.params, cells, num_draws=16)
-        elbo[prior] = metrics["elbo"]
-    print(elbo)
-    assert elbo["boltzmann"] > elbo["bernoulli"] + 0.2
+        trained = training.train(
+            KEY, model, sampler if prior == "boltzmann" else None, data, options
+        )
+        elbo[prior] = training.bound(
+            KEY, model, training.build_evaluation(model), data, trained.params, np.arange(400),
+            num_draws=8,
+        )["elbo"]  # fmt: skip
+    # When written: -34.47 without couplings, -32.70 with them.
+    assert elbo["boltzmann"] > elbo["bernoulli"] + 0.5
+    assert np.abs(trained.params["prior"].J).max() > 0.2
 
 
 def test_more_spins_than_cells_in_a_minibatch_and_in_the_set_work(sampler, data):

@@ -33,7 +33,7 @@ from qbm_jax.samplers.gibbs import GibbsState, gibbs
 
 _CALIBRATION_ROUNDS = 8
 _MAX_LOG_SCALE = 4.0  # input scales from 1/55 to 55
-_STRONGEST_DRIVE = 2.0  # of eps (|J| + max |h|): keeps dt = 0.1 stable, see `_prepare`
+_STRONGEST_DRIVE = 2.0  # of eps (|J| + max |h|): keeps dt = 0.15 stable, see `_prepare`
 _START_AMPLITUDE = 0.01  # of the vacuum; forgotten while the pump is below threshold
 
 

@@ -44,9 +44,9 @@ def eigenvalue_bounds(J: jax.Array, num_iterations: int = 32) -> tuple[jax.Array
 def cholesky(matrix: jax.Array) -> jax.Array:
     """Lower Cholesky factor of a symmetric matrix [spins, spins]; NaN if not positive definite.
 
-    On a CPU it is built from products in blocks of rows: jax's LAPACK factors N = 256 in 0.3 ms on
-    an idle machine, but its spinning threads take 350 ms when another process holds a core; this
-    one takes 1 ms in both cases, and is level from N = 1024 on.
+    On a CPU it is built from products in blocks of rows. Where other processes hold the cores, the
+    spinning threads of jax's LAPACK take 350 ms for N = 256 (0.3 ms if limited to one thread); this
+    one takes 1 ms there, and at N = 1024 as long as LAPACK on one thread, 30 ms.
     """
     return jax.lax.platform_dependent(
         matrix,

@@ -1,0 +1,75 @@
+"""From a config to the library's plain arguments, checked before any cell is read."""
+
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from qbm_jax import samplers, vae
+from qbm_jax.errors import InputError
+from qbm_jax.fitted_model import train_options
+from qbm_jax.training import TrainOptions
+
+MAIN = "qbmvae"
+LARGEST_SEED = 2**32 - 1  # what scikit-learn accepts
+
+
+def model_options(config: ConfigDict) -> dict[str, dict[str, Any]]:
+    """Arguments of `vae.build` for the model and the baselines that the config asks for."""
+    base = config.model.to_dict()
+    options = {
+        MAIN: base,
+        "gaussian_vae": {
+            **base, "prior": "gaussian", "num_latents": config.baselines.gaussian_latents
+        },
+        "gaussian_vae_wide": {**base, "prior": "gaussian"},
+        "bernoulli_vae": {**base, "prior": "bernoulli"},
+    }  # fmt: skip
+    return {name: value for name, value in options.items() if config.baselines.get(name, True)}
+
+
+def sampler_options(config: ConfigDict) -> dict[str, Any]:
+    """Options of the sampler that the config names.
+
+    Raises:
+      InputError: no sampler has this name.
+    """
+    name = config.sampler.name
+    if name not in samplers.SAMPLERS:
+        raise InputError(f"unknown sampler {name!r}; choose from {', '.join(samplers.SAMPLERS)}")
+    return config.sampler[name].to_dict()
+
+
+def check_options(config: ConfigDict) -> TrainOptions:
+    """The training options, once every choice and number is known to be usable.
+
+    Raises:
+      InputError: an unknown choice, or a number out of range; the message names it.
+    """
+    counts = {"num_seeds": config.num_seeds, "data.num_genes": config.data.num_genes}
+    counts |= {f"evaluation.{name}": value for name, value in config.evaluation.items()}
+    for name, value in counts.items():
+        if value < 1:
+            raise InputError(f"config.{name} must be at least 1, got {value}")
+    if config.data.num_cells < 0:
+        raise InputError(f"config.data.num_cells must not be negative, got {config.data.num_cells}")
+    if not 0 <= config.seed <= LARGEST_SEED:
+        raise InputError(f"config.seed must be between 0 and {LARGEST_SEED}, got {config.seed}")
+    if config.baselines.gaussian_latents < 2:
+        latents = config.baselines.gaussian_latents
+        raise InputError(f"config.baselines.gaussian_latents must be at least 2, got {latents}")
+    options = train_options(config.training.to_dict())
+    models = {
+        name: vae.build(num_genes=1, num_batches=1, **arguments)
+        for name, arguments in model_options(config).items()
+    }
+    sampler = samplers.build(config.sampler.name, **sampler_options(config))
+    if models[MAIN].prior.log_z is None:
+        check_sampler(sampler, models[MAIN], options.num_chains)
+    return options
+
+
+def check_sampler(sampler: samplers.Sampler, model: vae.VAE, num_chains: int) -> None:
+    """Starts the sampler on the untrained prior, in shapes only: too many spins fail here."""
+    prior = model.prior.init(model.num_latents)
+    jax.eval_shape(lambda key: sampler.init(key, prior, num_chains), jax.random.key(0))

@@ -1,0 +1,47 @@
+"""Ctrl-C and SIGTERM: at once where nothing is lost, after a save while a model is trained."""
+
+import contextlib
+import logging
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+LOGGER = logging.getLogger("qbm_jax")
+
+
+class StopRequest:
+    """Remembers a signal until the training loop asks; outside training it stops at once."""
+
+    def __init__(self):
+        """Installs the handlers."""
+        self.signal = 0
+        self._deferred = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._remember)
+
+    def __call__(self) -> bool:
+        """Whether a stop was asked for."""
+        return self.signal != 0
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Within this context a signal is remembered; a second Ctrl-C interrupts all the same.
+
+        Raises:
+          KeyboardInterrupt: on leaving, if a signal came and nobody asked.
+        """
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        if self.signal:
+            raise KeyboardInterrupt
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self.signal = number
+        if not self._deferred:
+            raise KeyboardInterrupt
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        LOGGER.warning("stop asked for: finishing this dispatch, then saving")

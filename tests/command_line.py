@@ -1,0 +1,109 @@
+"""Runs the command line inside the test process: an import of it all costs seconds."""
+
+import contextlib
+import functools
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import anndata
+import jax
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from experiments import launch
+
+ROOT = Path(__file__).resolve().parent.parent
+ONLY_MAIN = {f"baselines.{name}": False for name in ("gaussian_vae", "gaussian_vae_wide")} | {
+    "baselines.bernoulli_vae": False
+}
+QUICK = ONLY_MAIN | {
+    "training.num_epochs": 2,
+    "training.validate_every": 1,
+    "training.validation_temperatures": 10,
+    "evaluation.log_z_temperatures": 10,
+}
+
+
+@functools.cache
+def compiled():
+    """A folder of compiled programs that all runs of this session share."""
+    return tempfile.TemporaryDirectory(prefix="qbm_jax_compiled_")
+
+
+def config(name="configs/toy.py:smoke", **fields):
+    """The config of a command with `--config.<field>=<value>` for each item."""
+    made = launch.load_config(str(ROOT / name))
+    made.update_from_flattened_dict(fields)
+    return made
+
+
+@contextlib.contextmanager
+def launched():
+    """Gives back what a launch changes in the process: signals, log handlers, the cache."""
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    log = launch.LOGGER
+    handlers, level, propagate = list(log.handlers), log.level, log.propagate
+    cache = {
+        "jax_compilation_cache_dir": compiled().name,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: getattr(jax.config, name) for name in cache}
+    try:
+        for name, value in cache.items():
+            jax.config.update(name, value)
+        yield
+    finally:
+        for number, handler in signals.items():
+            signal.signal(number, handler)
+        log.handlers[:], log.level, log.propagate = handlers, level, propagate
+        for name, value in before.items():
+            jax.config.update(name, value)
+
+
+def run(made, workdir):
+    """`python run.py` with this config, in this process."""
+    with launched():
+        launch.run(made, str(workdir))
+
+
+def command(*arguments):
+    """The command in a process of its own, as a user types it."""
+    return [sys.executable, str(ROOT / "run.py"), *(str(argument) for argument in arguments)]
+
+
+def environment():
+    """The environment of such a process: the shared folder of compiled programs."""
+    return os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": compiled().name,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+
+def execute(*arguments):
+    """Runs the command to its end; returncode, stdout and stderr as text."""
+    return subprocess.run(
+        command(*arguments), cwd=ROOT, env=environment(), capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+
+
+def small_adata(num_cells=160, num_genes=40, seed=0):
+    """Counts of two types in two batches; every gene is seen."""
+    draw = np.random.default_rng(seed)
+    kind = draw.integers(0, 2, num_cells)
+    rates = draw.gamma(2.0, 1.5, (2, num_genes))
+    counts = draw.poisson(rates[kind]).astype(np.float32)
+    obs = pd.DataFrame(
+        {
+            "batch": pd.Categorical(np.where(np.arange(num_cells) % 2, "b1", "b2")),
+            "kind": pd.Categorical(np.where(kind, "alpha", "beta")),
+        },
+        index=[f"cell{i}" for i in range(num_cells)],
+    )
+    var = pd.DataFrame(index=[f"gene{i}" for i in range(num_genes)])
+    return anndata.AnnData(sp.csr_matrix(counts), obs=obs, var=var)

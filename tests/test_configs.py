@@ -1,0 +1,101 @@
+"""One truth: the configs, the library's defaults and the names that code reads agree."""
+
+import dataclasses
+import inspect
+import itertools
+import re
+
+import pytest
+from command_line import ROOT, config
+
+from configs import base
+from experiments import launch
+from experiments.options import check_options
+from experiments.workdir import flatten
+from qbm_jax import samplers, training, vae
+from qbm_jax.errors import InputError
+from qbm_jax.fitted_model import fit
+
+CONFIGS = [path.stem for path in launch.config_files()]
+PASSED_WHOLE = ("data", "model", "training", "baselines")  # sections that are passed on by name
+
+
+def defaults(function):
+    """Default values of a function's arguments, by name."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+
+def test_training_fields_and_their_defaults_are_those_of_the_library():
+    library = {f.name: f.default for f in dataclasses.fields(training.TrainOptions)}
+    assert base.get_config().training.to_dict() == library
+
+
+def test_model_fields_and_their_defaults_are_those_of_the_library():
+    assert base.get_config().model.to_dict() == defaults(vae.build)
+
+
+def test_sampler_options_are_those_of_the_negative_phase():
+    section = base.get_config().sampler.to_dict()
+    del section["name"]
+    assert section == training.NEGATIVE_PHASE
+    assert section.keys() == samplers.SAMPLERS.keys()
+    for name, options in section.items():
+        samplers.build(name, **options)
+
+
+def test_notebook_defaults_are_those_of_the_configs():
+    made, notebook = base.get_config(), defaults(fit)
+    assert notebook["num_latents"] == made.model.num_latents
+    assert notebook["num_genes"] == made.data.num_genes
+    assert notebook["sampler"] == made.sampler.name
+    assert notebook["seed"] == made.seed
+
+
+@pytest.mark.parametrize("variant", ["full", "smoke"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_loads_in_both_variants_with_the_fields_of_the_manual(name, variant):
+    made = config(f"configs/{name}.py:{variant}")
+    assert flatten(made.to_dict()).keys() == flatten(base.get_config().to_dict()).keys()
+    check_options(made)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_without_a_variant_a_config_is_full(name):
+    assert config(f"configs/{name}.py").to_dict() == config(f"configs/{name}.py:full").to_dict()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_docstring_of_a_config_gives_its_command(name):
+    text = (ROOT / "configs" / f"{name}.py").read_text()
+    assert f"python run.py --config=configs/{name}.py" in text
+
+
+def test_an_unknown_variant_raises_and_lists_the_variants():
+    with pytest.raises(InputError, match=r"'fast'.*full, smoke"):
+        base.variant(base.get_config(), "fast")
+
+
+def test_every_field_is_read_by_name():
+    files = [*(ROOT / "experiments").glob("*.py"), *(ROOT / "qbm_jax").rglob("*.py")]
+    code = "\n".join(path.read_text() for path in files)
+    for field in flatten(base.get_config().to_dict()):
+        section, _, name = field.rpartition(".")
+        if section.startswith("sampler."):
+            assert name in inspect.signature(samplers.SAMPLERS[section[8:]]).parameters
+            continue
+        read = rf"config\.{re.escape(field)}\b|\b{re.escape(section or 'config')}\.{name}\b"
+        if section in PASSED_WHOLE:
+            read += rf"|\b{name}\b"
+        assert re.search(read, code), f"nothing reads config.{field}"
+
+
+def test_every_field_has_its_meaning_beside_it():
+    lines = (ROOT / "configs" / "base.py").read_text().split("def variant")[0].splitlines()
+    for previous, line in itertools.pairwise(lines):
+        born = re.match(r"\s+config\.([\w.]+) = (?!ConfigDict\(\))", line)
+        if born and born[1] not in UNMISTAKABLE:
+            assert "#" in line or previous.strip().startswith("#"), line
+
+
+UNMISTAKABLE = {"training.num_epochs", "baselines.gaussian_latents"}  # said where they are used
