@@ -48,7 +48,8 @@ def get_config() -> ConfigDict:
     config.training.minibatch_size = 128  # cells per step
     config.training.learning_rate = 4e-3  # Adam, networks and fields h
     config.training.final_learning_rate = 0.1  # of learning_rate, reached by a cosine decay
-    config.training.couplings_rate = 0.03  # learning rate of J, of learning_rate
+    config.training.couplings_rate = 0.05  # learning rate of J, of learning_rate
+    config.training.couplings_delay = 0.2  # part of the training before J starts to learn, 0 to 1
     config.training.gradient_clip = 1000.0  # largest global norm, nats
     config.training.kl_weight = 1.0  # 1 is the bound
     config.training.kl_warmup_epochs = 10.0  # the KL weight grows linearly over these

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import inspect
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from qbm_jax.progress import ProgressBar
 EMBEDDING = "X_qbmvae"
 ENERGY = "qbm_energy"
 SETTINGS_FILE = "model.json"
+LOGGER = logging.getLogger("qbm_jax")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +165,10 @@ class FittedModel:
         checkpoints = Checkpoints(folder / "params", keep=1)
         checkpoints.save(checkpoints.newest_step() + 1, self.params)
         text = json.dumps(dataclasses.asdict(self.settings), indent=1)
-        (folder / SETTINGS_FILE).write_text(text + "\n")
+        try:
+            (folder / SETTINGS_FILE).write_text(text + "\n")
+        except OSError as error:
+            raise InputError(f"cannot save a model to {path}: {error.strerror}") from error
 
     @staticmethod
     def load(path: str | Path) -> "FittedModel":
@@ -178,12 +184,13 @@ class FittedModel:
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in fields.items()
             })  # fmt: skip
-        except FileNotFoundError as error:
-            raise InputError(f"no saved model in {path} ({SETTINGS_FILE} is not there)") from error
-        except (json.JSONDecodeError, TypeError) as error:
+            template = build_model(settings).init(jax.random.key(0))
+        except OSError as error:
+            reason = f"{SETTINGS_FILE}: {error.strerror}"
+            raise InputError(f"no saved model in {path} ({reason})") from error
+        except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{file} is damaged; save the model again") from error
         checkpoints = Checkpoints(Path(path) / "params", keep=1)
-        template = build_model(settings).init(jax.random.key(0))
         params = checkpoints.restore(template)
         if params is template:
             raise InputError(f"the parameters in {path} are missing or damaged")
@@ -239,9 +246,12 @@ def fit(
     Raises:
       InputError: data or options that cannot be used.
     """
+    check_model_options(model_options)
+    options = train_options(training_options or {})
     cells = from_anndata(adata, batch_column=batch_column, layer=layer)
     cells = preprocess(cells, num_genes=cells.num_genes if num_genes is None else num_genes)
-    options = train_options(training_options or {})
+    for note in cells.notes:
+        LOGGER.info("%s", note)
     with ProgressBar("qbmvae", options.num_epochs, enabled=progress) as bar:
         model, _ = fit_cells(
             jax.random.key(seed),
@@ -301,6 +311,15 @@ def fit_cells(
         device_counts(cells), options, **train_arguments,
     )  # fmt: skip
     return FittedModel(settings, trained.params), trained
+
+
+def check_model_options(options: dict[str, Any]) -> None:
+    """Raises an InputError that lists the arguments of `vae.build` if one is not among them."""
+    counted = {"num_genes", "num_batches"}  # what the cells decide
+    valid = [name for name in inspect.signature(vae.build).parameters if name not in counted]
+    unknown = sorted(set(options) - set(valid))
+    if unknown:
+        raise InputError(f"unknown model options {unknown}; choose from {', '.join(valid)}")
 
 
 def train_options(fields: dict[str, Any]) -> training.TrainOptions:

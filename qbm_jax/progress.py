@@ -17,7 +17,8 @@ class ProgressBar:
     def __init__(self, name: str, num_epochs: int, enabled: bool = True):
         """Opens the bar; `enabled=False` shows nothing."""
         self._name = name
-        self._logs = enabled and not sys.stderr.isatty()
+        # Without a terminal lines of a log read better, where somebody listens (no notebook does).
+        self._logs = enabled and not sys.stderr.isatty() and LOGGER.isEnabledFor(logging.INFO)
         self._bar = tqdm(
             total=num_epochs,
             desc=name,

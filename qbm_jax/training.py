@@ -61,7 +61,8 @@ class TrainOptions:
     minibatch_size: int = 128
     learning_rate: float = 4e-3
     final_learning_rate: float = 0.1
-    couplings_rate: float = 0.03
+    couplings_rate: float = 0.05
+    couplings_delay: float = 0.2
     gradient_clip: float = 1000.0
     kl_weight: float = 1.0
     kl_warmup_epochs: float = 10.0
@@ -88,6 +89,10 @@ class TrainOptions:
         for name in ("couplings_rate", "kl_weight", "kl_warmup_epochs", "final_learning_rate"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"training.{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.couplings_delay <= 1:
+            raise InputError(
+                f"training.couplings_delay must be between 0 and 1, got {self.couplings_delay}"
+            )
         if not 0 < self.validation_fraction < 1:
             raise InputError(
                 f"training.validation_fraction must be between 0 and 1, "
@@ -133,27 +138,34 @@ class Trained(NamedTuple):
 
 
 def build_optimiser(options: TrainOptions, num_steps: int) -> optax.GradientTransformation:
-    """Adam with clipped gradients and a cosine decay; the couplings J learn at their own rate.
+    """Adam with clipped gradients and a cosine decay; the couplings J learn later and slower.
 
-    J's rate is a fraction of the networks' (design evidence: at the full rate the couplings
-    overshoot before the chains follow, and the bound ends below that of J = 0).
+    J's rate is a fraction of the networks', since at the full rate the couplings overshoot before
+    the chains follow. It is zero at first: couplings that learn from the start make whatever varies
+    most early on, the experimental batch, cheap to encode, and the encoder then never gives it up.
     """
     schedule = optax.cosine_decay_schedule(
         options.learning_rate, num_steps, alpha=options.final_learning_rate
     )
-
-    def scale_couplings(updates: Params) -> Params:
-        prior = updates["prior"]
-        if not hasattr(prior, "J"):
-            return updates
-        return {**updates, "prior": prior.replace(J=options.couplings_rate * prior.J)}
-
+    couplings_schedule = optax.join_schedules(
+        [optax.constant_schedule(0.0), optax.constant_schedule(options.couplings_rate)],
+        [round(options.couplings_delay * num_steps)],
+    )
     return optax.chain(
         optax.clip_by_global_norm(options.gradient_clip),
         optax.scale_by_adam(),
         optax.scale_by_learning_rate(schedule),
-        optax.stateless(lambda updates, params: scale_couplings(updates)),
+        optax.masked(optax.scale_by_schedule(couplings_schedule), is_couplings),
     )
+
+
+def is_couplings(params: Params) -> Params:
+    """A tree of the parameters' structure that is True at J and False elsewhere."""
+
+    def is_j(path: tuple, _: Any) -> bool:
+        return getattr(path[-1], "name", None) == "J"
+
+    return jax.tree_util.tree_map_with_path(is_j, params)
 
 
 class Plan(NamedTuple):
