@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 import sys
 import time
 import zlib
@@ -31,6 +32,7 @@ from qbm_jax.data.write import write_embedding
 from qbm_jax.fitted_model import FittedModel, device_counts, fit_cells
 from qbm_jax.metrics import pca_embedding, score_embeddings, umap_layout
 from qbm_jax.progress import ProgressBar
+from qbm_jax.report.markdown import NEGLIGIBLE
 
 LOGGER = logging.getLogger("qbm_jax")
 
@@ -76,6 +78,8 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
     scored = time.perf_counter()
     seconds = {"training": trained - start, "scoring": scored - trained}
     notes = [*cells.notes, *training_faults(runs), *score_notes]
+    if log.resumed:
+        notes.append("This run was resumed: seconds and cells per second are of the last call.")
     document = summarise(config, cells, runs, scores, notes, seconds)
     layouts = {name: umap_layout(values, config.seed) for name, values in embeddings.items()}
     first = runs[MAIN][0]
@@ -103,9 +107,8 @@ def load_cells(config: ConfigDict) -> Cells:
     for note in cells.notes[already_logged:]:
         LOGGER.info("%s", note)
     LOGGER.info(
-        "%s: %d cells x %d genes, %d batches, %d types",
-        cells.source, cells.num_cells, cells.num_genes,
-        len(cells.batch_names), len(cells.label_names),
+        "to be modelled: %d cells x %d genes, %d batches, %d types",
+        cells.num_cells, cells.num_genes, len(cells.batch_names), len(cells.label_names),
     )  # fmt: skip
     return cells
 
@@ -182,7 +185,7 @@ def training_faults(runs: dict[str, list[Run]]) -> list[str]:
     pairs = zip(runs[MAIN], runs.get("bernoulli_vae", ()), strict=False)  # none if switched off
     for seed, (ours, nested) in enumerate(pairs):
         loss = nested.bound["elbo"] - ours.bound["elbo"]
-        if loss > 3 * ours.bound["log_z_standard_error"]:
+        if loss > max(3 * ours.bound["log_z_standard_error"], NEGLIGIBLE):
             faults.append(
                 f"Training fault at seed {seed}: the Boltzmann prior's bound is {loss:.1f} nats "
                 f"per cell below that of J = 0; try a smaller training.couplings_rate or more "
@@ -281,7 +284,7 @@ def summarise(
             "label_column": cells.label_column,
         },
         "notes": notes,
-        "command": " ".join(["python", *sys.argv]),
+        "command": shlex.join(["python", *sys.argv]),
     }
 
 

@@ -169,3 +169,4 @@ def enable_compilation_cache() -> None:
     if jax.config.jax_compilation_cache_dir is None:
         base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(base / "qbm_jax" / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

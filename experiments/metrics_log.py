@@ -14,11 +14,13 @@ class MetricsLog:
     def __init__(self, path: Path):
         """Opens the file, made if absent."""
         self._path = path
+        self.resumed = False  # whether a training went on from a state of an earlier call
         self._start = time.perf_counter()
 
     def record(self, model: str, seed: int, progress: Progress) -> None:
         """Appends a row; at a training's start, drops its rows later than the restored step."""
         if progress.split == "start":
+            self.resumed = self.resumed or progress.step > 0
             self._drop_later(model, seed, progress.step)
             return
         row = {

@@ -54,7 +54,7 @@ def build(name: str, sharpness: float | None = None) -> Callable[[jax.Array, jax
     if name not in RELAXATIONS:
         raise InputError(f"unknown relaxation {name!r}; choose from {', '.join(RELAXATIONS)}")
     if sharpness is not None and not sharpness > 0:
-        raise InputError(f"expected a sharpness above 0, got {sharpness}")
+        raise InputError(f"expected model.sharpness above 0, got {sharpness}")
     relaxation = RELAXATIONS[name]
     slope = relaxation.sharpness if sharpness is None else sharpness
 

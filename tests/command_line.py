@@ -28,6 +28,19 @@ QUICK = ONLY_MAIN | {
     "evaluation.log_z_temperatures": 10,
 }
 
+TINY_FIT = {
+    "num_latents": 8,
+    "encoder_widths": (16,),
+    "decoder_widths": (16,),
+    "training_options": {
+        "num_epochs": 4,
+        "validate_every": 2,
+        "num_chains": 16,
+        "validation_temperatures": 10,
+        "learning_rate": 0.02,
+    },
+}
+
 
 @functools.cache
 def compiled():

@@ -5,7 +5,7 @@ import shlex
 
 import numpy as np
 import pytest
-from command_line import ROOT, small_adata
+from command_line import ROOT, TINY_FIT, launched, small_adata
 
 import qbm_jax
 from experiments import launch
@@ -29,14 +29,12 @@ def test_python_blocks_run(block, tmp_path, monkeypatch):
     """A block may use `adata` and `other_adata`: raw counts, with `batch` in obs."""
     monkeypatch.chdir(tmp_path)
     fit = qbm_jax.fit
-
-    def quick_fit(adata, **options):
-        few = {"num_epochs": 2, "validate_every": 2, "validation_temperatures": 10}
-        return fit(adata, training_options=few, **options)
-
-    monkeypatch.setattr(qbm_jax, "fit", quick_fit, raising=False)
+    monkeypatch.setattr(
+        qbm_jax, "fit", lambda adata, **options: fit(adata, **(options | TINY_FIT)), raising=False
+    )
     names = {"adata": small_adata(), "other_adata": small_adata(seed=1)}
-    exec(compile(BLOCKS[block], f"README.md block {block}", "exec"), names)
+    with launched():
+        exec(compile(BLOCKS[block], f"README.md block {block}", "exec"), names)
     if "fit(" in BLOCKS[block]:
         assert np.isfinite(names["adata"].obsm["X_qbmvae"]).all()
         assert names["embedding"].shape == names["adata"].obsm["X_qbmvae"].shape

@@ -21,7 +21,7 @@ N, GENES, CELLS = 5, 12, 60
 KEY = jax.random.key(0)
 OPTIONS = TrainOptions(
     num_epochs=4, minibatch_size=8, validate_every=1, num_chains=16, max_steps_per_dispatch=3,
-    kl_warmup_epochs=1.0, learning_rate=0.02,
+    kl_warmup_epochs=1.0, learning_rate=0.02, couplings_delay=0.0,
 )  # fmt: skip
 STEPS = 24  # 54 cells in training: 6 minibatches an epoch, in 2 dispatches of 3 steps
 
@@ -219,6 +219,19 @@ def test_couplings_follow_their_own_rate_and_the_rest_does_not():
         _assert_equal(update["prior"].h, full["prior"].h)
 
 
+def test_couplings_wait_for_their_part_of_the_training():
+    machine = Boltzmann(J=jnp.zeros((3, 3)), h=jnp.zeros(3))
+    params = {"encoder": jnp.zeros(3), "prior": machine}
+    gradient = jax.tree.map(jnp.ones_like, params)
+    optimiser = training.build_optimiser(dataclasses.replace(OPTIONS, couplings_delay=0.25), 8)
+    state, moved = optimiser.init(params), []
+    for _ in range(4):
+        updates, state = optimiser.update(gradient, state, params)
+        moved.append(bool(np.any(updates["prior"].J)))
+        assert np.all(updates["prior"].h) and np.all(updates["encoder"])
+    assert moved == [False, False, True, True]
+
+
 # Fault 7: best weights kept by reference are the last weights.
 def test_best_parameters_are_kept_by_value_when_later_bounds_are_worse(run):
     trained, reports = run
@@ -347,7 +360,7 @@ def test_couplings_raise_the_bound_where_programmes_are_coupled(sampler):
     data = _device(_coupled_programmes(400))
     options = TrainOptions(
         num_epochs=30, minibatch_size=32, validate_every=30, num_chains=64,
-        kl_warmup_epochs=1.0, learning_rate=0.02, couplings_rate=0.3,
+        kl_warmup_epochs=1.0, learning_rate=0.02, couplings_rate=0.3, couplings_delay=0.0,
     )  # fmt: skip
     elbo = {}
     for prior in ("bernoulli", "boltzmann"):

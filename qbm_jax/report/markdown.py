@@ -8,6 +8,8 @@ from qbm_jax.report import style, tables
 from qbm_jax.report.figures import Drawn
 from qbm_jax.report.run_outputs import RunOutputs
 
+NEGLIGIBLE = 0.1  # nats per cell; smaller differences of bounds are called none
+
 
 def compose(outputs: RunOutputs, drawn: Mapping[str, Drawn]) -> str:
     """The whole report; only arranges what the run recorded."""
@@ -120,8 +122,9 @@ def _verdict(bounds: dict) -> str:
         return "The Boltzmann and the Bernoulli prior cannot be compared: one has no bound here."
     gain, error, basis = _gain(ours, reference)
     margin = f"{abs(gain):.2f}" + ("" if error is None else f" ± {error:.2f}")
-    if error is not None and abs(gain) < 2 * error:
-        verdict = f"**The two bounds cannot be told apart** (difference {gain:+.2f} ± {error:.2f}"
+    if abs(gain) < max(2 * (error or 0), NEGLIGIBLE):
+        sign = "+" if gain >= 0 else "−"
+        verdict = f"**The two bounds cannot be told apart** (difference {sign}{margin}"
         return f"{verdict} nats per cell, Boltzmann minus Bernoulli; {basis})."
     if gain > 0:
         return (
