@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
 
     config.sampler = ConfigDict()
     config.sampler.name = "gibbs"  # a name of qbm_jax.samplers.SAMPLERS; options below, by name
-    config.sampler.gibbs = ConfigDict({"num_steps": 3})  # sweeps per training step
+    config.sampler.gibbs = ConfigDict({"num_steps": 2})  # sweeps per training step
     config.sampler.auxiliary_cim = ConfigDict({"num_steps": 4})  # parallel updates per step
     config.sampler.cim = ConfigDict({"num_steps": 60})  # time steps of the SDE per training step
     config.sampler.exact = ConfigDict()
@@ -57,7 +57,7 @@ def get_config() -> ConfigDict:
     config.training.validate_every = 15  # epochs; also when checkpoints are written
     config.training.validation_temperatures = 200  # of the AIS that gives log Z at validation
     config.training.max_steps_per_dispatch = 100  # steps compiled into one call
-    config.training.num_chains = 128  # chains of the negative phase
+    config.training.num_chains = 64  # chains of the negative phase
 
     config.baselines = ConfigDict()  # trained beside the model, with the same networks and epochs
     config.baselines.gaussian_vae = True  # Gaussian prior, gaussian_latents latents

@@ -6,6 +6,14 @@ import flax.linen as nn
 import jax
 
 
+def batch_effect(width: int, name: str | None = None) -> nn.Dense:
+    """One offset per batch and unit, zero at the start.
+
+    A product with one-hot rows: the gradient of a table look-up is a scatter, which is slow.
+    """
+    return nn.Dense(width, use_bias=False, kernel_init=nn.initializers.zeros, name=name)
+
+
 class MLP(nn.Module):
     """Hidden layers of Dense, LayerNorm and ReLU; the experimental batch shifts each layer.
 
@@ -22,10 +30,12 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, batch: jax.Array | None = None) -> jax.Array:
         """Maps [cells, features] (and batch codes [cells]) to [cells, widths[-1]]."""
+        if self.num_batches > 1:
+            one_hot = jax.nn.one_hot(batch, self.num_batches)
         for width in self.widths:
             x = nn.Dense(width)(x)
             if self.num_batches > 1:
-                x = x + nn.Embed(self.num_batches, width)(batch)
+                x = x + batch_effect(width)(one_hot)
             x = nn.relu(nn.LayerNorm()(x))
         return x
 
@@ -71,8 +81,7 @@ class Decoder(nn.Module):
         outputs = {head: nn.Dense(self.num_genes, name=head)(hidden) for head in self.heads}
         if self.num_batches > 1:
             # A gene's shift between technologies needs no hidden unit of its own.
-            shift = nn.Embed(
-                self.num_batches, self.num_genes, embedding_init=nn.initializers.zeros, name="shift"
-            )
-            outputs[self.heads[0]] = outputs[self.heads[0]] + shift(batch)
+            shift = batch_effect(self.num_genes, name="shift")
+            one_hot = jax.nn.one_hot(batch, self.num_batches)
+            outputs[self.heads[0]] = outputs[self.heads[0]] + shift(one_hot)
         return outputs

@@ -72,8 +72,7 @@ def log_z_surrogate(params: Boltzmann, negatives: jax.Array) -> jax.Array:
 
     grad log Z = -E_p[grad E], so this is MINUS the mean energy of the negatives [chains, spins].
     """
-    machine = Boltzmann(J=boltzmann.symmetrise(params.J), h=params.h)
-    return -jnp.mean(boltzmann.energy(machine, jax.lax.stop_gradient(negatives)))
+    return -jnp.mean(boltzmann.energy(params, jax.lax.stop_gradient(negatives)))
 
 
 def surrogate_loss(
@@ -97,6 +96,7 @@ def surrogate_loss(
     Returns:
       The surrogate loss (mean per cell) and the terms of the bound.
     """
+    params = {**params, "prior": vae.prior.project(params["prior"])}
     values = terms(vae, params, key, cells)
     if vae.prior.log_z is None:
         log_z = log_z_surrogate(params["prior"], negatives)

@@ -30,6 +30,8 @@ class Prior(NamedTuple):
     Attributes:
       outputs_per_latent: how many numbers the encoder gives per latent.
       init: num_latents -> parameters.
+      project: params -> params that obey their constraints (J symmetric, zero diagonal); it changes
+        no value that training reaches, but makes the gradient obey them too.
       entropy: posterior -> H(q) [cells].
       expected_energy: (params, posterior) -> E_q[E] [cells].
       log_z: params -> log Z where it has a closed form; None where it needs samples.
@@ -39,6 +41,7 @@ class Prior(NamedTuple):
 
     outputs_per_latent: int
     init: Callable[[int], Any]
+    project: Callable[[Any], Any]
     entropy: Callable[[jax.Array], jax.Array]
     expected_energy: Callable[[Any, jax.Array], jax.Array]
     log_z: Callable[[Any], jax.Array] | None
@@ -58,19 +61,14 @@ def bernoulli_entropy(logits: jax.Array) -> jax.Array:
 
 def boltzmann_prior(relax: Draw) -> Prior:
     """Fully connected Boltzmann machine; J starts at zero, so training starts at `bernoulli`."""
-
-    def expected_energy(params: Boltzmann, logits: jax.Array) -> jax.Array:
-        # The projection changes no value (J is kept symmetric); it makes the gradient symmetric.
-        machine = Boltzmann(J=boltzmann.symmetrise(params.J), h=params.h)
-        return boltzmann.energy(machine, mean_spins(logits))
-
     return Prior(
         outputs_per_latent=1,
         init=lambda num_latents: Boltzmann(
             J=jnp.zeros((num_latents, num_latents)), h=jnp.zeros(num_latents)
         ),
         entropy=bernoulli_entropy,
-        expected_energy=expected_energy,
+        project=lambda params: params.replace(J=boltzmann.symmetrise(params.J)),
+        expected_energy=lambda params, logits: boltzmann.energy(params, mean_spins(logits)),
         log_z=None,
         draw=lambda key, logits: boltzmann.bits_to_spins(relax(key, logits)),
         embed=mean_spins,
@@ -81,6 +79,7 @@ def bernoulli_prior(relax: Draw) -> Prior:
     """Independent spins with learned fields: the Boltzmann prior at J = 0."""
     return boltzmann_prior(relax)._replace(
         init=lambda num_latents: {"h": jnp.zeros(num_latents)},
+        project=lambda params: params,
         expected_energy=lambda params, logits: -mean_spins(logits) @ params["h"],
         log_z=lambda params: jnp.sum(jnp.logaddexp(params["h"], -params["h"])),
     )
@@ -114,6 +113,7 @@ def gaussian_prior(relax: Draw | None = None) -> Prior:
         outputs_per_latent=2,
         init=lambda num_latents: {},
         entropy=entropy,
+        project=lambda params: params,
         expected_energy=expected_energy,
         log_z=lambda params: jnp.zeros(()),
         draw=draw,

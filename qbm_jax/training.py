@@ -24,7 +24,7 @@ LARGEST_ENUMERATED = 16  # spins up to which log Z is enumerated rather than est
 
 # Sampler options of the negative phase: chains persist, so few steps a draw are enough.
 NEGATIVE_PHASE = {
-    "gibbs": {"num_steps": 3},
+    "gibbs": {"num_steps": 2},
     "auxiliary_cim": {"num_steps": 4},
     "cim": {"num_steps": 60},
     "exact": {},
@@ -70,7 +70,7 @@ class TrainOptions:
     validate_every: int = 15
     validation_temperatures: int = 200
     max_steps_per_dispatch: int = 100
-    num_chains: int = 128
+    num_chains: int = 64
 
     def __post_init__(self):
         """Checks every range.

@@ -47,7 +47,7 @@ def params(model):
     h = jnp.asarray(generator.normal(size=N), jnp.float32)
     shift = np.zeros((2, GENES), np.float32)
     shift[1, 0] = 20.0  # all counts of a cell of batch 1 are in gene 0
-    decoder = {"params": {**params["decoder"]["params"], "shift": {"embedding": shift}}}
+    decoder = {"params": {**params["decoder"]["params"], "shift": {"kernel": shift}}}
     return {**params, "decoder": decoder, "prior": Boltzmann(J=J, h=h)}
 
 
