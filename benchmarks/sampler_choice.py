@@ -28,6 +28,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", default="", help="write the figures to this file")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--num_latents", type=int, default=128)
+    parser.add_argument("--samplers", default="gibbs,auxiliary_cim,cim", help="names, or all")
     parser.add_argument("--smoke", action="store_true", help="few cells, few epochs")
     return parser.parse_args()
 
@@ -68,7 +69,8 @@ def main() -> None:
         batch_column=options.batch_column,
     )
     figures: dict[str, float] = {}
-    for sampler in NEGATIVE_PHASE:
+    names = NEGATIVE_PHASE if options.samplers == "all" else options.samplers.split(",")
+    for sampler in names:
         if sampler == "exact" and options.num_latents > 20:
             continue  # 2^N states
         figures |= measure(cells, sampler, options)

@@ -40,7 +40,15 @@ def get_config() -> ConfigDict:
     config.sampler.name = "gibbs"  # a name of qbm_jax.samplers.SAMPLERS; options below, by name
     config.sampler.gibbs = ConfigDict({"num_steps": 2})  # sweeps per training step
     config.sampler.auxiliary_cim = ConfigDict({"num_steps": 4})  # parallel updates per step
+    config.sampler.auxiliary_langevin = ConfigDict({"num_steps": 20})  # time steps of its SDE
+    config.sampler.metropolis_cim = ConfigDict({"num_steps": 10})  # proposals per training step
+    config.sampler.tempering = ConfigDict({"num_steps": 2})  # sweeps and swaps per training step
     config.sampler.cim = ConfigDict({"num_steps": 60})  # time steps of the SDE per training step
+    config.sampler.cac = ConfigDict({"num_steps": 60})  # the same
+    config.sampler.cfc = ConfigDict({"num_steps": 60})  # the same
+    config.sampler.noisy_analog = ConfigDict({"num_steps": 60})  # iterations per training step
+    config.sampler.bifurcation = ConfigDict({"num_steps": 100})  # time steps per training step
+    config.sampler.annealing = ConfigDict({"num_steps": 20})  # sweeps per training step
     config.sampler.exact = ConfigDict()
 
     config.training = ConfigDict()

@@ -185,13 +185,20 @@ def training_faults(runs: dict[str, list[Run]]) -> list[str]:
     pairs = zip(runs[MAIN], runs.get("bernoulli_vae", ()), strict=False)  # none if switched off
     for seed, (ours, nested) in enumerate(pairs):
         loss = nested.bound["elbo"] - ours.bound["elbo"]
+        if np.isnan(loss):
+            faults.append(
+                f"Log Z unknown at seed {seed}: bracket {ours.bound['log_z_forward']:.1f} to "
+                f"{ours.bound['log_z_reverse']:.1f} nats, so there is no bound; use more "
+                f"evaluation.log_z_temperatures."
+            )
         if loss > max(3 * ours.bound["log_z_standard_error"], NEGLIGIBLE):
             faults.append(
                 f"Training fault at seed {seed}: the Boltzmann prior's bound is {loss:.1f} nats "
                 f"per cell below that of J = 0; try a smaller training.couplings_rate or more "
                 f"sampler steps."
             )
-            LOGGER.warning("%s", faults[-1])
+    for fault in faults:
+        LOGGER.warning("%s", fault)
     return faults
 
 

@@ -14,13 +14,18 @@ import jax
 from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
-from experiments import integration
+from experiments import integration, ising_benchmark, negative_phase, sampler_fidelity
 from experiments.stop import StopRequest
 from experiments.workdir import check_workdir
 from qbm_jax.errors import InputError
 from qbm_jax.training import TrainingStopped
 
-EXPERIMENTS = {"integration": integration.run}
+EXPERIMENTS = {
+    "integration": integration.run,
+    "sampler_fidelity": sampler_fidelity.run,
+    "negative_phase": negative_phase.run,
+    "ising_benchmark": ising_benchmark.run,
+}
 
 ROOT = Path(__file__).resolve().parent.parent
 LOGGER = logging.getLogger("qbm_jax")
@@ -34,7 +39,7 @@ USAGE = """usage: python run.py --config=FILE[:smoke] [--workdir=DIR] [--config.
              --config.data.batch_column=batch --config.data.label_column=cell_type
              --config.model.num_latents=256 --config.sampler.name=cim --config.seed=1
 
-Every field is explained in configs/base.py.
+Every field is explained in the config's own file or in configs/base.py.
 """
 
 

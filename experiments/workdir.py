@@ -15,7 +15,11 @@ from qbm_jax.errors import InputError
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "anndata", "scanpy")
 CLAIM = "config.json"
-OUTPUTS = ("checkpoints", "metrics.jsonl", "embedding.h5ad", "scores.json", "report.md")
+OUTPUTS = (
+    *("checkpoints", "metrics.jsonl", "embedding.h5ad", "scores.json"),  # integration
+    *("results", "cells", "trainings", "results.json", "results.csv"),  # of samplers
+    *("report.md", "figures"),
+)
 ROOT = Path(__file__).resolve().parent.parent
 
 

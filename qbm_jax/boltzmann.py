@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.experimental.sparse import BCOO
 
 from qbm_jax.errors import InputError
 
@@ -22,11 +23,12 @@ class Boltzmann(struct.PyTreeNode):
     """Parameters of p(s), proportional to exp(s'Js/2 + h's).
 
     Attributes:
-      J: couplings [spins, spins], symmetric with zero diagonal, in units of kT.
+      J: couplings [spins, spins], symmetric with zero diagonal, in units of kT. Dense, or sparse
+        (`BCOO` with both triangles stored): fields, energies and `scale` work with either.
       h: fields [spins], in units of kT.
     """
 
-    J: jax.Array
+    J: jax.Array | BCOO
     h: jax.Array
 
     @property
@@ -42,6 +44,9 @@ def check(params: Boltzmann) -> Boltzmann:
       InputError: J is not square, symmetric, finite and zero on its diagonal, there are fewer than
         two spins, or h does not have one finite entry per spin.
     """
+    if isinstance(params.J, BCOO):
+        _check_sparse(params)
+        return params
     J, h = np.asarray(params.J), np.asarray(params.h)
     if J.ndim != 2 or J.shape[0] != J.shape[1] or h.shape != J.shape[:1]:
         raise InputError(f"expected J [N, N] and h [N], got J {J.shape} and h {h.shape}")
@@ -54,6 +59,26 @@ def check(params: Boltzmann) -> Boltzmann:
     if np.any(np.diagonal(J) != 0):
         raise InputError("expected a zero diagonal of J; s_i^2 = 1, so set it to 0")
     return params
+
+
+def _check_sparse(params: Boltzmann) -> None:
+    """`check` for sparse couplings, without making them dense."""
+    shape, h = params.J.shape, np.asarray(params.h)
+    if len(shape) != 2 or shape[0] != shape[1] or h.shape != shape[:1]:
+        raise InputError(f"expected J [N, N] and h [N], got J {shape} and h {h.shape}")
+    if h.size < 2:
+        raise InputError(f"expected at least 2 spins, got {h.size}")
+    data, (rows, columns) = np.asarray(params.J.data), np.asarray(params.J.indices).T
+    if not (np.isfinite(data).all() and np.isfinite(h).all()):
+        raise InputError("expected finite J and h, got NaN or infinity")
+    if np.any(data[rows == columns] != 0):
+        raise InputError("expected a zero diagonal of J; s_i^2 = 1, so set it to 0")
+    down, across = np.lexsort((columns, rows)), np.lexsort((rows, columns))
+    same = np.array_equal(rows[down], columns[across]) and np.array_equal(
+        columns[down], rows[across]
+    )
+    if not (same and np.allclose(data[down], data[across], rtol=1e-5, atol=1e-6)):
+        raise InputError("expected a symmetric J with both triangles stored, got an asymmetric one")
 
 
 def local_field(params: Boltzmann, spins: jax.Array) -> jax.Array:
@@ -69,6 +94,7 @@ def local_field(params: Boltzmann, spins: jax.Array) -> jax.Array:
     Returns:
       The fields, same shape as `spins`.
     """
+    spins = jnp.asarray(spins)  # numpy would take a sparse J for an object
     h = jnp.broadcast_to(params.h, spins.shape)
     return h + spins @ params.J  # J is symmetric: s'J is (Js)'
 
@@ -95,6 +121,45 @@ def energy(params: Boltzmann, spins: jax.Array) -> jax.Array:
 def scale(params: Boltzmann, beta: jax.Array | float) -> Boltzmann:
     """The same machine at inverse temperature `beta`: p(s) proportional to exp(-beta E(s))."""
     return Boltzmann(J=beta * params.J, h=beta * params.h)
+
+
+def condition(params: Boltzmann, indices: jax.Array, values: jax.Array) -> Boltzmann:
+    """The machine of the other spins, given those at `indices`: J_FF and h_F + J_FC s_C.
+
+    Its law is p(s_F | s_C), and E(s) differs from its energy by a constant of s_C alone.
+
+    Args:
+      params: the machine, J dense.
+      indices: of the clamped spins, concrete integers, no two equal.
+      values: of the clamped spins [..., clamped]; leading axes become those of the fields.
+
+    Raises:
+      InputError: indices out of range or repeated, no or all spins clamped but one, or J sparse.
+    """
+    clamped, free = split_spins(params.num_spins, indices)
+    if isinstance(params.J, BCOO):
+        raise InputError("expected a dense J to clamp spins, got a sparse one; use J.todense()")
+    drive = values @ params.J[np.ix_(clamped, free)]
+    h = jnp.broadcast_to(params.h[free], drive.shape) + drive
+    return Boltzmann(J=params.J[np.ix_(free, free)], h=h)
+
+
+def split_spins(num_spins: int, indices: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of clamped and of free spins; at least one of the first, two of the second.
+
+    Raises:
+      InputError: as in `condition`.
+    """
+    clamped = np.asarray(indices)
+    if clamped.ndim != 1 or not np.issubdtype(clamped.dtype, np.integer):
+        raise InputError(f"expected a list of spin indices, got {clamped.dtype} {clamped.shape}")
+    if clamped.size == 0 or len(set(clamped.tolist())) < clamped.size:
+        raise InputError(f"expected different spin indices, at least one, got {clamped.tolist()}")
+    if clamped.min() < 0 or clamped.max() >= num_spins:
+        raise InputError(f"expected indices in 0 to {num_spins - 1}, got {clamped.tolist()}")
+    if clamped.size > num_spins - 2:
+        raise InputError(f"expected at least 2 of {num_spins} spins free, got {clamped.size} fixed")
+    return clamped, np.setdiff1d(np.arange(num_spins), clamped)
 
 
 def symmetrise(matrix: jax.Array) -> jax.Array:
@@ -143,7 +208,12 @@ def with_gauge_spin(params: Boltzmann) -> Boltzmann:
     """The field-free machine of N + 1 spins for an Ising machine without fields.
 
     The last spin couples to spin i with h_i; undo it with `remove_gauge_spin`.
+
+    Raises:
+      InputError: J is sparse.
     """
+    if isinstance(params.J, BCOO):
+        raise InputError("expected a dense J for a gauge spin, got a sparse one; use J.todense()")
     top = jnp.concatenate([params.J, params.h[:, None]], axis=1)
     bottom = jnp.append(params.h, jnp.zeros((), params.h.dtype))
     return Boltzmann(J=jnp.concatenate([top, bottom[None]], axis=0), h=jnp.zeros_like(bottom))

@@ -19,14 +19,25 @@ from qbm_jax.minibatches import DeviceCounts, dispatch_plan, epoch_order, gather
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.vae import VAE, Params
 
-CHECKED = (*objective.Terms._fields, "log_z")  # of a bound: not finite means divergence
+# Of a bound: not finite means divergence. log Z itself is NaN where its bracket is too wide.
+CHECKED = (*objective.Terms._fields, "log_z_forward", "log_z_reverse")
+ANY_BRACKET = 1e9  # nats: a rough log Z will do to compare epochs of one training
 LARGEST_ENUMERATED = 16  # spins up to which log Z is enumerated rather than estimated
 
-# Sampler options of the negative phase: chains persist, so few steps a draw are enough.
+# Sampler options of the negative phase. Where chains persist few steps a draw are enough; machines
+# that start anew take all the steps they need.
 NEGATIVE_PHASE = {
     "gibbs": {"num_steps": 2},
     "auxiliary_cim": {"num_steps": 4},
+    "auxiliary_langevin": {"num_steps": 20},
+    "metropolis_cim": {"num_steps": 10},
+    "tempering": {"num_steps": 2},
     "cim": {"num_steps": 60},
+    "cac": {"num_steps": 60},
+    "cfc": {"num_steps": 60},
+    "noisy_analog": {"num_steps": 60},
+    "bifurcation": {"num_steps": 100},
+    "annealing": {"num_steps": 20},
     "exact": {},
 }
 
@@ -464,7 +475,7 @@ def train(
             metrics = bound(
                 key_validation, vae, evaluate, data, state.params,
                 plan.validation_cells, num_temperatures=options.validation_temperatures,
-                num_equilibration=options.validation_temperatures,
+                num_equilibration=options.validation_temperatures, max_bracket=ANY_BRACKET,
             )  # fmt: skip
             fault = first_fault({f"validation {name}": metrics[name] for name in CHECKED})
             stop_if(fault and (plan.steps_per_dispatch, fault[1]), last_good)

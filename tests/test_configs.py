@@ -17,6 +17,9 @@ from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import fit
 
 CONFIGS = [path.stem for path in launch.config_files()]
+OF_INTEGRATION = [
+    name for name in CONFIGS if config(f"configs/{name}.py").experiment == "integration"
+]
 PASSED_WHOLE = ("data", "model", "training", "baselines")  # sections that are passed on by name
 
 
@@ -52,8 +55,17 @@ def test_notebook_defaults_are_those_of_the_configs():
     assert notebook["seed"] == made.seed
 
 
-@pytest.mark.parametrize("variant", ["full", "smoke"])
 @pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_names_an_experiment_and_has_the_same_sections_in_both_variants(name):
+    full, smoke = config(f"configs/{name}.py:full"), config(f"configs/{name}.py:smoke")
+    assert full.experiment == smoke.experiment and full.experiment in launch.EXPERIMENTS
+    assert full.keys() == smoke.keys()
+    with pytest.raises(SystemExit):
+        config(f"configs/{name}.py:fast")
+
+
+@pytest.mark.parametrize("variant", ["full", "smoke"])
+@pytest.mark.parametrize("name", OF_INTEGRATION)
 def test_every_config_loads_in_both_variants_with_the_fields_of_the_manual(name, variant):
     made = config(f"configs/{name}.py:{variant}")
     assert flatten(made.to_dict()).keys() == flatten(base.get_config().to_dict()).keys()
@@ -76,8 +88,18 @@ def test_an_unknown_variant_raises_and_lists_the_variants():
         base.variant(base.get_config(), "fast")
 
 
+@pytest.mark.parametrize("name", set(CONFIGS) - set(OF_INTEGRATION))
+def test_every_field_of_an_experiment_is_read_by_name(name):
+    files = [*(ROOT / "experiments").rglob("*.py"), *(ROOT / "qbm_jax").rglob("*.py")]
+    code = "\n".join(path.read_text() for path in files)
+    for field in flatten(config(f"configs/{name}.py").to_dict()):
+        name = field.rpartition(".")[2]
+        made_up = rf"}}_{name.partition('_')[2]}\b"  # f"{size}_phases" reads enumerable_phases
+        assert re.search(rf"\b{re.escape(name)}\b|{made_up}", code), field
+
+
 def test_every_field_is_read_by_name():
-    files = [*(ROOT / "experiments").glob("*.py"), *(ROOT / "qbm_jax").rglob("*.py")]
+    files = [*(ROOT / "experiments").rglob("*.py"), *(ROOT / "qbm_jax").rglob("*.py")]
     code = "\n".join(path.read_text() for path in files)
     for field in flatten(base.get_config().to_dict()):
         section, _, name = field.rpartition(".")

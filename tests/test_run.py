@@ -28,6 +28,9 @@ from experiments.stop import StopRequest
 from experiments.workdir import plain_config
 
 CONFIGS = [path.stem for path in launch.config_files()]
+OF_INTEGRATION = [
+    name for name in CONFIGS if config(f"configs/{name}.py").experiment == "integration"
+]
 OUTPUTS = {
     "config.json", "metrics.jsonl", "checkpoints", "embedding.h5ad", "scores.json", "report.md",
     "figures",
@@ -48,9 +51,9 @@ def rows_of(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(scope="module", params=OF_INTEGRATION)
 def smoke(request, tmp_path_factory):
-    """(config, workdir) of the finished smoke run of each config."""
+    """(config, workdir) of the finished smoke run of each config of this experiment."""
     workdir = tmp_path_factory.mktemp("runs") / request.param
     made = config(f"configs/{request.param}.py:smoke")
     run(made, workdir)

@@ -11,9 +11,9 @@ from qbm_jax import diagnostics, samplers
 from qbm_jax.boltzmann import Boltzmann, energy, local_field, scale, symmetrise
 from qbm_jax.calibration import fit_beta
 from qbm_jax.samplers import base, spectrum
-from qbm_jax.samplers.cim import diffusion, drift, euler_maruyama
 from qbm_jax.samplers.exact import enumerate_spins, log_weights
 from qbm_jax.samplers.gibbs import GibbsState, sweep
+from qbm_jax.samplers.noise import half_logistic
 
 NUM_CHAINS = 20000
 NUM_CIM_CHAINS = 4000  # an anneal costs more; its distance to the law is larger, too
@@ -138,7 +138,7 @@ def test_blocked_sweep_equals_the_plain_sweep_for_the_same_noise(block_size):
     params = machine(0, 11)
     key_spins, key_noise = jax.random.split(jax.random.key(1))
     start = base.init_spins(key_spins, params, 7).T
-    noise = base.thresholds(key_noise, start.shape)
+    noise = half_logistic(key_noise, start.shape)
     blocked = sweep(params, start, noise, block_size)
     plain = np.array(start, np.float64)
     J, h, thresholds = (np.asarray(x, np.float64) for x in (params.J, params.h, noise))
@@ -347,59 +347,3 @@ def test_one_vmap_scans_a_calibration_grid():
 
     betas = jax.jit(jax.vmap(beta_eff))(jnp.array([0.3, 0.6, 1.2]), jnp.array([0.1, 0.1, 0.1]))
     assert betas[0] > betas[1] > betas[2]  # more noise is hotter
-
-
-def test_cim_drift_is_minus_the_gradient_of_its_potential_where_there_is_no_field():
-    params = machine(3, 6, field=0.0)
-    x = jax.random.normal(jax.random.key(0), (4, 6))
-
-    def potential(x):
-        single = jnp.sum((1 - 1.7) * x**2 / 2 + x**4 / 4)
-        return single + 0.3 * jnp.sum(energy(params, x))
-
-    expected = -jax.grad(potential)(x)
-    np.testing.assert_allclose(drift(params, x, 1.7, 0.3), expected, atol=1e-5)
-
-
-def test_cim_fields_scale_with_the_amplitudes():
-    params = Boltzmann(J=jnp.zeros((3, 3)), h=jnp.array([1.0, -2.0, 0.5]))
-    x = jnp.array([[0.1, 0.1, -0.1], [2.0, -2.0, 2.0]])
-    injected = drift(params, x, 1.0, 0.5) + x**3
-    expected = 0.5 * jnp.array([[0.1], [2.0]]) * params.h[None, :]
-    np.testing.assert_allclose(injected, expected, atol=1e-5)
-
-
-def test_euler_maruyama_has_weak_order_one():
-    """E x^2 of one amplitude at time 1, exactly: the step's Gaussian law is propagated on a grid.
-
-    A grid instead of draws, so that the order is not hidden by sampling noise.
-    """
-    params = Boltzmann(J=jnp.zeros((1, 1)), h=jnp.zeros(1))
-    pump, noise, width = 1.6, 0.7, 3.0
-    x = np.linspace(-width, width, 1201)
-    rate = np.asarray(drift(params, jnp.asarray(x)[:, None], pump, 0.0))[:, 0]
-    sigma = float(diffusion(jnp.zeros((1, 1)), noise)[0, 0])
-
-    def second_moment(num_steps):
-        dt = 1 / num_steps
-        step = np.exp(-((x[None, :] - (x + dt * rate)[:, None]) ** 2) / (2 * sigma**2 * dt))
-        step /= step.sum(axis=1, keepdims=True)
-        law = np.exp(-((x - 0.5) ** 2) / 0.02)
-        law /= law.sum()
-        for _ in range(num_steps):
-            law = law @ step
-        return law @ x**2
-
-    moments = [second_moment(n) for n in (10, 20, 40, 80)]
-    ratios = np.diff(moments)[:-1] / np.diff(moments)[1:]
-    assert ratios == pytest.approx(2, abs=0.3)  # halving dt halves the error
-
-
-def test_one_euler_maruyama_step_has_the_mean_and_variance_of_its_drift_and_diffusion():
-    params = machine(3, 6)
-    x = jnp.tile(jnp.linspace(-1, 1, 6), (NUM_CHAINS, 1))
-    moved = euler_maruyama(jax.random.key(0), params, x, 1.5, 0.2, 0.6, 0.04)
-    expected = x[0] + 0.04 * drift(params, x[:1], 1.5, 0.2)[0]
-    bound = 4.5 * 0.6 * 0.2 / np.sqrt(NUM_CHAINS)  # false alarms: 6 x 7e-6
-    np.testing.assert_allclose(moved.mean(axis=0), expected, atol=bound)
-    np.testing.assert_allclose(moved.std(axis=0), 0.6 * 0.2, rtol=4.5 / np.sqrt(2 * NUM_CHAINS))

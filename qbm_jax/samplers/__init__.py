@@ -4,18 +4,35 @@ import inspect
 from typing import Any
 
 from qbm_jax.errors import InputError
+from qbm_jax.samplers.amplitude_control import cac, cfc
+from qbm_jax.samplers.annealing import annealing
 from qbm_jax.samplers.auxiliary_cim import auxiliary_cim
-from qbm_jax.samplers.base import Sampler
+from qbm_jax.samplers.auxiliary_langevin import auxiliary_langevin
+from qbm_jax.samplers.base import Sampler, check_draw
+from qbm_jax.samplers.bifurcation import bifurcation
 from qbm_jax.samplers.cim import cim
 from qbm_jax.samplers.exact import exact
 from qbm_jax.samplers.gibbs import gibbs
+from qbm_jax.samplers.metropolis_cim import metropolis_cim
+from qbm_jax.samplers.noisy_analog import noisy_analog
+from qbm_jax.samplers.tempering import KERNELS, tempering
 
 SAMPLERS = {
     "exact": exact,
     "gibbs": gibbs,
     "auxiliary_cim": auxiliary_cim,
+    "auxiliary_langevin": auxiliary_langevin,
+    "metropolis_cim": metropolis_cim,
+    "tempering": tempering,
     "cim": cim,
+    "cac": cac,
+    "cfc": cfc,
+    "noisy_analog": noisy_analog,
+    "bifurcation": bifurcation,
+    "annealing": annealing,
 }
+
+__all__ = ["KERNELS", "SAMPLERS", "Sampler", "build", "check_draw"]
 
 
 def build(name: str, **options: Any) -> Sampler:

@@ -16,10 +16,12 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from qbm_jax import couplings
 from qbm_jax.boltzmann import Boltzmann, local_field
 from qbm_jax.errors import InputError
 from qbm_jax.samplers import spectrum
 from qbm_jax.samplers.base import (
+    Kernel,
     Sampler,
     check_positive,
     from_kernel,
@@ -27,6 +29,7 @@ from qbm_jax.samplers.base import (
     is_concrete,
     spins_from_fields,
 )
+from qbm_jax.samplers.noise import normal
 
 SQUARE_ROOTS = ("auto", "cholesky", "chebyshev")
 # Spectrum of A / its width: starts at _MARGIN, where _DEGREE leaves a relative error of the root
@@ -36,6 +39,8 @@ _DEGREE = 40
 # Two steps of 128 chains at N = 1024 take twice as long without a Cholesky factor on a CPU, at
 # N = 4096 about as long; beyond, the factor's N^3 operations and its memory decide.
 _CROSSOVER = 4096
+_TRIANGLE_BLOCKS = 4  # five eighths of the whole product; small products run at a lower rate
+_SMALLEST_BLOCKED = 1024
 _SMALLEST_WIDTH = 1e-3  # of a spectrum, in units of kT, so that J = 0 divides by nothing
 
 
@@ -49,7 +54,8 @@ class AmplitudeNoise(struct.PyTreeNode):
     """What draws from Normal(0, A).
 
     Attributes:
-      factor: lower Cholesky factor of A [spins, spins], or Chebyshev coefficients [degree + 1].
+      factor: upper Cholesky factor U of A = U'U [spins, spins], or Chebyshev coefficients
+        [degree + 1].
       lower: bound of the eigenvalues of A.
       upper: the other bound.
     """
@@ -71,6 +77,8 @@ def auxiliary_cim(
     num_steps: int = 200,
     shift: float | None = None,
     square_root: Literal["auto", "cholesky", "chebyshev"] = "auto",
+    couplings_dtype: couplings.Dtype = "float32",
+    noise_generator: str | None = None,
 ) -> Sampler:
     """Alternates amplitudes and spins; chains persist between draws.
 
@@ -85,22 +93,21 @@ def auxiliary_cim(
       square_root: how noise of covariance A is made. cholesky: once a draw, N^3/3 operations, then
         one product a step. chebyshev: a polynomial in A, 40 products a step and no factor to
         store. auto: cholesky up to the measured crossover.
+      couplings_dtype: of the product with spins, see `couplings.reduced`; unless it is float32, the
+        product that makes the noise is in bfloat16. The law is then near that of J, not at it.
+      noise_generator: see `from_kernel`.
 
     Raises:
       InputError: an option out of range; in `init`, at concrete params: a given `shift` that does
         not make A positive definite.
     """
-    if shift is not None:
-        check_positive(shift=shift)
-    if square_root not in SQUARE_ROOTS:
-        raise InputError(f"expected square_root in {list(SQUARE_ROOTS)}, got {square_root!r}")
+    check_options(shift, square_root, couplings_dtype)
 
     def prepare(params):
-        return _prepare(params, shift, square_root)
+        return reduce_products(prepare_machine(params, shift, square_root), couplings_dtype)
 
     def init(key, params, num_chains):
-        if shift is not None and is_concrete(params.J, shift):
-            _check_shift(params, shift)
+        check_shift(params, shift)
         return AuxiliaryState(spins=init_spins(key, params, num_chains))
 
     return from_kernel(
@@ -111,23 +118,36 @@ def auxiliary_cim(
         num_steps=num_steps,
         targets_boltzmann=True,
         report=lambda prepared: {"shift": prepared.shift},
+        noise_generator=noise_generator,
     )
+
+
+def auxiliary_cim_kernel() -> Kernel:
+    """One step at each chain's own inverse temperature, with amplitudes of covariance beta A."""
+
+    def update(key, prepared, spins, beta):
+        key_amplitudes, key_readout = jax.random.split(key)
+        noise = correlate(prepared, normal(key_amplitudes, spins.shape))
+        drive = local_field(prepared.params, spins) + prepared.shift * spins
+        fields = beta[:, None] * drive + jnp.sqrt(beta)[:, None] * noise
+        return spins_from_fields(key_readout, fields)
+
+    return Kernel(prepare=lambda params: prepare_machine(params, None, "auto"), update=update)
 
 
 def _kernel(key: jax.Array, prepared: Prepared, state: AuxiliaryState) -> AuxiliaryState:
     key_amplitudes, key_readout = jax.random.split(key)
     params, spins = prepared.params, state.spins
     fields = local_field(params, spins) + prepared.shift * spins  # A s + h
-    fields = fields + _amplitude_noise(key_amplitudes, prepared, spins.shape)
+    fields = fields + correlate(prepared, normal(key_amplitudes, spins.shape))
     return AuxiliaryState(spins=spins_from_fields(key_readout, fields))
 
 
-def _amplitude_noise(key: jax.Array, prepared: Prepared, shape: tuple[int, int]) -> jax.Array:
-    """Draws [chains, spins] from Normal(0, A)."""
-    white = jax.random.normal(key, shape, jnp.float32)
+def correlate(prepared: Prepared, white: jax.Array) -> jax.Array:
+    """White noise [chains, spins] times A^(1/2): draws from Normal(0, A)."""
     noise = prepared.noise
     if noise.factor.ndim == 2:
-        return white @ noise.factor.T
+        return _times_triangle(white.astype(noise.factor.dtype), noise.factor)
     return spectrum.apply_chebyshev(
         noise.factor,
         noise.lower,
@@ -137,7 +157,20 @@ def _amplitude_noise(key: jax.Array, prepared: Prepared, shape: tuple[int, int])
     )
 
 
-def _prepare(params: Boltzmann, shift: float | None, square_root: str) -> Prepared:
+def _times_triangle(white: jax.Array, upper: jax.Array) -> jax.Array:
+    """White noise times an upper triangle, in float32; blocks of zeros are left out."""
+    num_spins = upper.shape[0]
+    num_blocks = _TRIANGLE_BLOCKS if num_spins >= _SMALLEST_BLOCKED else 1
+    ends = [num_spins * (block + 1) // num_blocks for block in range(num_blocks)]
+    products = [
+        jnp.matmul(white[:, :end], upper[:end, start:end], preferred_element_type=jnp.float32)
+        for start, end in zip([0, *ends], ends, strict=False)
+    ]
+    return jnp.concatenate(products, axis=1)
+
+
+def prepare_machine(params: Boltzmann, shift: float | None, square_root: str) -> Prepared:
+    """D and what makes noise of covariance A; options as in `auxiliary_cim`."""
     lower, upper = spectrum.eigenvalue_bounds(params.J)
     margin = _MARGIN * jnp.maximum(upper - lower, _SMALLEST_WIDTH)
     use_cholesky = square_root == "cholesky" or (
@@ -152,9 +185,19 @@ def _prepare(params: Boltzmann, shift: float | None, square_root: str) -> Prepar
         if use_cholesky:
             factor = _factorise(params.J, shift_)
     lower, upper = lower + shift_, upper + margin + shift_
-    if not use_cholesky:
-        factor = spectrum.chebyshev_square_root(lower, upper, _DEGREE)
-    return Prepared(params, shift_, AmplitudeNoise(factor, lower, upper))
+    # As an upper triangle: an untransposed bfloat16 product is twice as fast on a CPU.
+    root = factor.T if use_cholesky else spectrum.chebyshev_square_root(lower, upper, _DEGREE)
+    return Prepared(params, shift_, AmplitudeNoise(root, lower, upper))
+
+
+def reduce_products(prepared: Prepared, couplings_dtype: couplings.Dtype) -> Prepared:
+    """The same constants with both products in fewer bits; unchanged for float32."""
+    if couplings_dtype == "float32":
+        return prepared
+    noise = prepared.noise
+    if noise.factor.ndim == 2:
+        noise = noise.replace(factor=noise.factor.astype(jnp.bfloat16))
+    return prepared.replace(params=couplings.reduced(prepared.params, couplings_dtype), noise=noise)
 
 
 def _factorise(J: jax.Array, shift: jax.Array) -> jax.Array:
@@ -178,7 +221,19 @@ def _factorise_verified(J, shift, width):
     return shift, factor
 
 
-def _check_shift(params: Boltzmann, shift: float) -> None:
+def check_options(shift: float | None, square_root: str, couplings_dtype: str) -> None:
+    """Raises InputError unless the options, those of `auxiliary_cim`, are in their ranges."""
+    if shift is not None:
+        check_positive(shift=shift)
+    if square_root not in SQUARE_ROOTS:
+        raise InputError(f"expected square_root in {list(SQUARE_ROOTS)}, got {square_root!r}")
+    couplings.check_dtype(couplings_dtype)
+
+
+def check_shift(params: Boltzmann, shift: float | None) -> None:
+    """Raises InputError if a given, concrete shift leaves A not positive definite."""
+    if shift is None or not is_concrete(params.J, shift):
+        return
     if not bool(jnp.all(jnp.isfinite(_factorise(params.J, jnp.float32(shift))))):
         raise InputError(
             f"expected a shift above -lambda_min(J), got {shift}, which leaves A not positive "

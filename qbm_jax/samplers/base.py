@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax.boltzmann import Boltzmann, energy
+from qbm_jax.couplings import single_precision
 from qbm_jax.errors import InputError
+from qbm_jax.samplers.noise import check_generator, half_logistic, with_generator
 
 State = Any
 Info = dict[str, jax.Array]
@@ -59,6 +61,22 @@ class Sampler(NamedTuple):
     targets_boltzmann: bool
 
 
+class Kernel(NamedTuple):
+    """A Markov chain step that is exact in law at any inverse temperature.
+
+    What tempering and annealed importance sampling are made of. Chains at different temperatures
+    share one product with J.
+
+    Attributes:
+      prepare: params -> what all steps at these parameters use.
+      update: (key, prepared, spins [chains, spins], beta [chains]) -> spins, leaving
+        exp(-beta E(s)) invariant for each chain's own beta >= 0.
+    """
+
+    prepare: Callable[[Boltzmann], Any]
+    update: Callable[[jax.Array, Any, jax.Array, jax.Array], jax.Array]
+
+
 def from_kernel(
     *,
     init: InitFn,
@@ -69,6 +87,9 @@ def from_kernel(
     targets_boltzmann: bool,
     restart: Callable[[jax.Array, State], State] | None = None,
     report: Callable[[Any], Info] | None = None,
+    amplitudes: Callable[[State], jax.Array] | None = None,
+    stable_dt: Callable[[Any], jax.Array] | None = None,
+    noise_generator: str | None = None,
 ) -> Sampler:
     """Builds a sampler from a kernel. The only loop over sampler steps in the library.
 
@@ -85,34 +106,63 @@ def from_kernel(
       targets_boltzmann: as in `Sampler`.
       restart: (key, state) -> state, called before each draw by samplers that forget the last one.
       report: prepared -> further scalars for info.
+      amplitudes: state -> what an SDE integrates. It is watched at every step of a draw, and info
+        gets `diverged_at`: the first step after which it is not finite, -1 if there is none.
+      stable_dt: prepared -> a time step that would be stable, for info; see `check_draw`.
+      noise_generator: a name in `noise.GENERATORS` that makes the noise of steps; None: the key's.
 
     Raises:
-      InputError: num_steps is not an integer of at least 1; in `init`, the same for num_chains.
+      InputError: num_steps is not an integer of at least 1, or the generator is unknown; in `init`,
+        num_chains is not an integer of at least 1.
     """
     check_count(num_steps=num_steps)
+    check_generator(noise_generator)
 
     def checked_init(key, params, num_chains):
         check_count(num_chains=num_chains)
-        return init(key, _single_precision(params), num_chains)
+        return init(key, single_precision(params), num_chains)
 
     def summarise(params, prepared, state):
-        return draw_info(params, readout(state)) | (report(prepared) if report else {})
+        info = draw_info(params, readout(state)) | (report(prepared) if report else {})
+        return info | ({"stable_dt": stable_dt(prepared)} if stable_dt else {})
 
     def step(key, params, state):
-        prepared = prepare(_single_precision(params))
-        state = kernel(key, prepared, state)
+        prepared = prepare(single_precision(params))
+        state = kernel(with_generator(key, noise_generator), prepared, state)
         return state, summarise(params, prepared, state)
 
     def sample(key, params, state):
-        key_restart, key_scan = jax.random.split(key)
-        prepared = prepare(_single_precision(params))
+        key_restart, key_scan = jax.random.split(with_generator(key, noise_generator))
+        prepared = prepare(single_precision(params))
         if restart is not None:
             state = restart(key_restart, state)
-        keys = jax.random.split(key_scan, num_steps)
-        state, _ = jax.lax.scan(lambda s, k: (kernel(k, prepared, s), None), state, keys)
-        return readout(state), state, summarise(params, prepared, state)
+
+        def advance(state, key):
+            state = kernel(key, prepared, state)
+            return state, jnp.isfinite(jnp.sum(amplitudes(state))) if amplitudes else None
+
+        state, finite = jax.lax.scan(advance, state, jax.random.split(key_scan, num_steps))
+        info = summarise(params, prepared, state)
+        if amplitudes:
+            info["diverged_at"] = jnp.where(jnp.all(finite), -1, jnp.argmin(finite))
+        return readout(state), state, info
 
     return Sampler(checked_init, step, sample, targets_boltzmann)
+
+
+def check_draw(info: Info) -> None:
+    """Raises InputError if a draw diverged, from its info, outside of compiled code.
+
+    Raises:
+      InputError: says at which step the amplitudes diverged and which dt to use.
+    """
+    if int(info.get("diverged_at", -1)) >= 0:
+        advice = f"use dt = {float(info['stable_dt']):.2g}" if "stable_dt" in info else "lower dt"
+        if "stable_dt" in info and not np.isfinite(info["stable_dt"]):
+            advice = "J and h must be finite"
+        raise InputError(f"the sampler diverged at step {int(info['diverged_at'])}; {advice}")
+    if not bool(info["is_finite"]):
+        raise InputError("expected finite spins from the sampler, got NaN; check J and h")
 
 
 def draw_info(params: Boltzmann, spins: jax.Array) -> Info:
@@ -123,13 +173,8 @@ def draw_info(params: Boltzmann, spins: jax.Array) -> Info:
 
 def spins_from_fields(key: jax.Array, fields: jax.Array) -> jax.Array:
     """Independent spins with P(s_i = +1) = sigmoid(2 f_i), NaN where the field is not finite."""
-    spins = jnp.where(fields > thresholds(key, fields.shape), 1, -1).astype(jnp.float32)
+    spins = jnp.where(fields > half_logistic(key, fields.shape), 1, -1).astype(jnp.float32)
     return jnp.where(jnp.isfinite(fields), spins, jnp.nan)
-
-
-def thresholds(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Half-logistic noise t: P(t < f) = sigmoid(2 f), so a spin is +1 where its field exceeds t."""
-    return 0.5 * jax.random.logistic(key, shape, jnp.float32)
 
 
 def init_spins(key: jax.Array, params: Boltzmann, num_chains: int) -> jax.Array:
@@ -154,7 +199,3 @@ def check_positive(**values: Any) -> None:
     for name, value in values.items():
         if is_concrete(value) and not (np.isfinite(value).all() and (np.asarray(value) > 0).all()):
             raise InputError(f"expected {name} to be finite and above 0, got {value}")
-
-
-def _single_precision(params: Boltzmann) -> Boltzmann:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)

@@ -1,231 +1,255 @@
-"""Mean-field coherent Ising machine: an annealed SDE of amplitudes, a heuristic in law.
+"""The coherent Ising machine: annealed stochastic equations of amplitudes, a heuristic in law.
 
-SimCIM (Tiunov, Ulanov and Lvovsky 2019, arXiv 1901.08927, Optics Express 27, 10288) with the cubic
-saturation of the mean-field equation in place of its clipping:
-
-    dx = [(p(t) - 1) x - x^3 + eps (J x + h a)] dt + sigma dB,    s = sign(x).
-
-a is the rms amplitude of the chain, so that fields scale with the spins. Far above threshold all
-|x_i| are equal, and the stationary law of the signs is the Boltzmann law of 2 eps a^2/sigma^2 times
-the parameters sent to the machine. At finite pump it is not: the amplitudes differ, the ramp
-freezes, and the machine's temperature has to be measured. Hence the input scale: parameters are
-multiplied by it before they are sent, and it is moved until the draws fit beta_eff = 1.
+Three machines of one kind, each in its own file: `mean_field`, `truncated_wigner` and
+`gaussian_state`. The pump p(t) is ramped from below threshold, couplings act as feedback, and spins
+are the signs of amplitudes. At finite pump their law is not the Boltzmann law: amplitudes differ,
+the ramp freezes, and the machine's temperature has to be measured. Hence the input scale of
+`calibrated`: parameters are multiplied by it before they are sent, and it is moved until the draws
+fit beta_eff = 1.
 """
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from qbm_jax import calibration
-from qbm_jax.boltzmann import Boltzmann, local_field, scale
+from qbm_jax import couplings
 from qbm_jax.errors import InputError
-from qbm_jax.samplers import spectrum
-from qbm_jax.samplers.base import (
-    Sampler,
-    check_count,
-    check_positive,
-    draw_info,
-    from_kernel,
-    is_concrete,
-)
-from qbm_jax.samplers.gibbs import GibbsState, gibbs
+from qbm_jax.samplers import gaussian_state, mean_field, truncated_wigner
+from qbm_jax.samplers.base import Sampler, check_positive, from_kernel, is_concrete
+from qbm_jax.samplers.calibrated import calibrated
+from qbm_jax.samplers.feedback import check_normalised, tuned
+from qbm_jax.samplers.gauge import through_gauge_spin
+from qbm_jax.samplers.noise import Law, check_law, white
+from qbm_jax.samplers.readout import signs
 
-_CALIBRATION_ROUNDS = 8
-_MAX_LOG_SCALE = 4.0  # input scales from 1/55 to 55
-_STRONGEST_DRIVE = 2.0  # of eps (|J| + max |h|): keeps dt = 0.15 stable, see `_prepare`
+Variant = Literal["mean_field", "truncated_wigner", "gaussian_state"]
 _START_AMPLITUDE = 0.01  # of the vacuum; forgotten while the pump is below threshold
+FIELDS = ("scaled", "gauge_spin")
 
 
 class CimState(struct.PyTreeNode):
-    """Amplitudes and clock of a draw, and what persists between draws.
+    """Amplitudes and what goes with them, and time steps since the draw began: the pump's clock.
 
     Attributes:
-      amplitudes: x [chains, spins].
-      step: time steps since the draw began; the pump is a function of it.
-      log_input_scale: log of the factor on parameters sent to the machine.
+      amplitudes: [chains, spins]; spins are their signs.
+      companion: [chains, spins], quadratures (truncated_wigner) or variances (gaussian_state), or
+        None (mean_field).
+      step: int32.
     """
 
     amplitudes: jax.Array
+    companion: jax.Array | None
     step: jax.Array
-    log_input_scale: jax.Array
 
 
-class Prepared(struct.PyTreeNode):
-    """What the machine is set to for one draw: parameters, eps and sigma."""
+class _Machine(NamedTuple):
+    """One variant: functions of its file, noises a step, and the companion of the vacuum."""
 
-    params: Boltzmann
-    coupling: jax.Array
-    noise: jax.Array
-
-
-def drift(
-    params: Boltzmann, amplitudes: jax.Array, pump: jax.Array | float, coupling: jax.Array | float
-) -> jax.Array:
-    """(p - 1) x - x^3 + eps (J x + h a) for amplitudes x [chains, spins], a rate per unit time."""
-    rms = jnp.sqrt(jnp.mean(amplitudes**2, axis=-1, keepdims=True))
-    rms = jnp.maximum(rms, jnp.finfo(amplitudes.dtype).tiny)
-    feedback = rms * local_field(params, amplitudes / rms)  # J x + h a
-    return (pump - 1) * amplitudes - amplitudes**3 + coupling * feedback
+    advance: Callable[..., tuple[jax.Array, jax.Array | None]]
+    stable_dt: Callable[..., jax.Array]
+    num_noises: int
+    companion: float | None
 
 
-def diffusion(amplitudes: jax.Array, noise: jax.Array | float) -> jax.Array:
-    """The noise sigma for all amplitudes [chains, spins]; additive: Ito and Stratonovich agree."""
-    return jnp.full_like(amplitudes, noise)
+MACHINES = {
+    "mean_field": _Machine(mean_field.advance, mean_field.stable_dt, 1, None),
+    "truncated_wigner": _Machine(truncated_wigner.advance, truncated_wigner.stable_dt, 2, 0.0),
+    "gaussian_state": _Machine(
+        gaussian_state.advance, gaussian_state.stable_dt, 1, gaussian_state.VACUUM
+    ),
+}
 
+# The numbers of each machine where `cim` is given none, for sampling.
+SAMPLING = {
+    "mean_field": {
+        "num_steps": 400,
+        "dt": 0.15,
+        "pump_start": 0.5,
+        "pump_end": 2.0,
+        "coupling": 0.18,
+        "noise": 0.6,
+        "measurement": 1.0,  # not used
+    },
+    "truncated_wigner": {
+        "num_steps": 400,
+        "dt": 0.15,
+        "pump_start": 0.5,
+        "pump_end": 2.0,
+        "coupling": 0.2,
+        "noise": 0.5,
+        "measurement": 1.0,  # not used
+    },
+    "gaussian_state": {
+        "num_steps": 500,
+        "dt": 0.08,
+        "pump_start": 0.5,
+        "pump_end": 3.5,
+        "coupling": 0.5,
+        "noise": 1.2,
+        "measurement": 1.5,
+    },
+}
 
-def euler_maruyama(
-    key: jax.Array,
-    params: Boltzmann,
-    amplitudes: jax.Array,
-    pump: jax.Array | float,
-    coupling: jax.Array | float,
-    noise: jax.Array | float,
-    dt: jax.Array | float,
-) -> jax.Array:
-    """One step of the SDE (weak order 1; strong order 1 too, as the noise is additive)."""
-    white = jax.random.normal(key, amplitudes.shape, amplitudes.dtype)
-    drifted = amplitudes + dt * drift(params, amplitudes, pump, coupling)
-    return drifted + jnp.sqrt(dt) * diffusion(amplitudes, noise) * white
+# Whole sets of options with which each machine looks for ground states.
+OPTIMISING = {
+    "mean_field": {
+        "variant": "mean_field",
+        "num_steps": 1000,
+        "dt": 0.1,
+        "pump_start": -3.0,
+        "pump_end": 1.0,
+        "coupling": 4.0,
+        "noise": 0.4,
+        "normalised": True,
+        "calibration_gain": 0.0,
+    },
+    "truncated_wigner": {
+        "variant": "truncated_wigner",
+        "num_steps": 1000,
+        "dt": 0.1,
+        "pump_start": -3.0,
+        "pump_end": 1.0,
+        "coupling": 4.0,
+        "noise": 0.5,
+        "normalised": True,
+        "calibration_gain": 0.0,
+    },
+    "gaussian_state": {
+        "variant": "gaussian_state",
+        "num_steps": 1000,
+        "dt": 0.1,
+        "pump_start": -3.0,
+        "pump_end": 1.5,
+        "coupling": 4.0,
+        "noise": 0.3,
+        "measurement": 0.5,
+        "normalised": True,
+        "calibration_gain": 0.0,
+    },
+}
 
 
 def cim(
-    num_steps: int = 400,
-    dt: jax.Array | float = 0.15,
-    pump_start: jax.Array | float = 0.5,
-    pump_end: jax.Array | float = 2.0,
-    coupling: jax.Array | float = 0.18,
-    noise: jax.Array | float = 0.6,
+    variant: Variant = "mean_field",
+    num_steps: int | None = None,
+    dt: jax.Array | float | None = None,
+    pump_start: jax.Array | float | None = None,
+    pump_end: jax.Array | float | None = None,
+    coupling: jax.Array | float | None = None,
+    noise: jax.Array | float | None = None,
+    measurement: jax.Array | float | None = None,
+    fields: Literal["scaled", "gauge_spin"] = "scaled",
+    normalised: bool = False,
     calibration_gain: float = 0.3,
     finishing_sweeps: int = 0,
+    couplings_dtype: couplings.Dtype = "float32",
+    noise_law: Law = "normal",
+    noise_generator: str | None = None,
 ) -> Sampler:
     """An anneal a draw, from vacuum; only the calibrated input scale persists between draws.
 
-    Info has `beta_eff`, the inverse temperature of the machine's draw against the parameters asked
-    for, and `input_scale`, the factor with which that draw's parameters were sent. If dt is too
-    large the amplitudes diverge: the draw is NaN, `is_finite` is False, the input scale stays.
-    The machine's five numbers may be traced arrays, so that one `vmap` scans a calibration grid.
-
-    Defaults from a grid on 10 spins with couplings of s.d. 1/sqrt(10): wells deep enough for
-    similar amplitudes, shallow enough to be left during the ramp.
+    Info has what `calibrated` reports. If dt is too large the amplitudes diverge: the draw is NaN,
+    `is_finite` is False, `diverged_at` and `stable_dt` say when and what would be stable.
+    The machine's numbers may be traced arrays, so that one `vmap` scans a calibration grid. Where
+    they are None they are those of `SAMPLING[variant]`; `OPTIMISING[variant]` has whole sets of
+    options with which the machine looks for ground states.
 
     Args:
+      variant: which machine.
       num_steps: Euler-Maruyama steps of a draw.
       dt: time step, in units of the amplitude's lifetime.
-      pump_start: pump at the start of the linear ramp; the threshold is 1.
+      pump_start: pump at the start of the linear ramp; the threshold is 1 (1 + j for Gaussian
+        states).
       pump_end: pump at its end.
-      coupling: eps. The default is noise^2 / (2 (pump_end - 1)), at which input scale 1 would be
-        right for wells far deeper than these.
-      noise: sigma.
-      calibration_gain: share of log beta_eff by which log input scale moves after each draw, in
-        [0, 1]. With 0 nothing is calibrated and the input scale stays 1; else `init` calibrates
-        with a few draws.
+      coupling: eps.
+      noise: sigma of the mean field; g = 1/A_s of the others.
+      measurement: j, of Gaussian states alone.
+      fields: h as a field scaled by the rms amplitude, or as couplings to one more spin
+        (`gauge.through_gauge_spin`), for machines without fields.
+      normalised: divide J and h by |J|, so that eps and noise mean the same at any N and any scale
+        of J; for optimising. The temperature is then lost: nothing is calibrated.
+      calibration_gain: see `calibrated`; 0 is the machine as it is, and a must if normalised.
       finishing_sweeps: Gibbs sweeps from the machine's spins, in `sample` alone.
+      couplings_dtype: of the products, see `couplings.reduced`; energies are those of float32.
+      noise_law: see `noise.white`.
+      noise_generator: see `from_kernel`.
 
     Raises:
-      InputError: a number out of its range.
+      InputError: an option out of its range.
     """
-    check_positive(dt=dt, coupling=coupling, noise=noise)
-    _check_options(pump_start, pump_end, calibration_gain, finishing_sweeps)
+    if variant not in MACHINES:
+        raise InputError(f"expected variant in {list(MACHINES)}, got {variant!r}")
+    if fields not in FIELDS:
+        raise InputError(f"expected fields in {list(FIELDS)}, got {fields!r}")
+    check_law(noise_law)
+    couplings.check_dtype(couplings_dtype)
+    given = {
+        "num_steps": num_steps,
+        "dt": dt,
+        "pump_start": pump_start,
+        "pump_end": pump_end,
+        "coupling": coupling,
+        "noise": noise,
+        "measurement": measurement,
+    }
+    numbers = SAMPLING[variant] | {k: v for k, v in given.items() if v is not None}
+    check_normalised(normalised, calibration_gain, finishing_sweeps)
+    check_positive(**{name: numbers[name] for name in ("dt", "coupling", "noise", "measurement")})
+    pumps = numbers["pump_start"], numbers["pump_end"]
+    if is_concrete(*pumps) and not np.all(np.isfinite(pumps)):
+        raise InputError(f"expected finite pump_start and pump_end, got {pumps[0]} and {pumps[1]}")
+    machine = _machine(
+        MACHINES[variant], numbers, normalised, couplings_dtype, noise_law, noise_generator
+    )
+    if fields == "gauge_spin":
+        machine = through_gauge_spin(machine)
+    return calibrated(machine, calibration_gain, finishing_sweeps)
 
-    def kernel(key, prepared, state):
+
+def _machine(
+    machine: _Machine,
+    numbers: dict[str, Any],
+    normalised: bool,
+    couplings_dtype: couplings.Dtype,
+    noise_law: Law,
+    noise_generator: str | None,
+) -> Sampler:
+    """The annealed machine, uncalibrated, with fields scaled by the rms amplitude."""
+    num_steps, dt = numbers["num_steps"], numbers["dt"]
+    pump_start, pump_end = numbers["pump_start"], numbers["pump_end"]
+
+    def prepare(params):
+        levels = (numbers[name] for name in ("coupling", "noise", "measurement"))
+        return tuned(params, *levels, normalised, couplings_dtype)
+
+    def vacuum(key, shape):
+        amplitudes = _START_AMPLITUDE * jax.random.normal(key, shape, jnp.float32)
+        companion = machine.companion
+        if companion is not None:
+            companion = jnp.full(shape, companion, jnp.float32)
+        return CimState(amplitudes=amplitudes, companion=companion, step=jnp.int32(0))
+
+    def kernel(key, setting, state):
         ramp = jnp.minimum(state.step.astype(jnp.float32) / num_steps, 1)
         pump = pump_start + (pump_end - pump_start) * ramp
-        amplitudes = euler_maruyama(
-            key, prepared.params, state.amplitudes, pump, prepared.coupling, prepared.noise, dt
-        )
-        return state.replace(amplitudes=amplitudes.astype(jnp.float32), step=state.step + 1)
+        noise = white(key, (machine.num_noises, *state.amplitudes.shape), noise_law)
+        moved = machine.advance(noise, setting, state.amplitudes, state.companion, pump, dt)
+        amplitudes, companion = jax.tree.map(lambda array: array.astype(jnp.float32), moved)
+        return CimState(amplitudes=amplitudes, companion=companion, step=state.step + 1)
 
-    machine = from_kernel(
-        init=_init_vacuum,
-        prepare=lambda params: _prepare(params, coupling, noise),
+    return from_kernel(
+        init=lambda key, params, num_chains: vacuum(key, (num_chains, params.num_spins)),
+        prepare=prepare,
         kernel=kernel,
-        readout=_readout,
+        readout=lambda state: signs(state.amplitudes),
         num_steps=num_steps,
         targets_boltzmann=False,
-        restart=_restart,
+        restart=lambda key, state: vacuum(key, state.amplitudes.shape),
+        amplitudes=lambda state: state.amplitudes,
+        stable_dt=lambda setting: machine.stable_dt(setting, jnp.maximum(pump_start, pump_end)),
+        noise_generator=noise_generator,
     )
-    return _calibrated(machine, calibration_gain, finishing_sweeps)
-
-
-def _calibrated(machine: Sampler, gain: float, finishing_sweeps: int) -> Sampler:
-    """The machine with its input scale, moved towards beta_eff = 1 after each draw."""
-
-    def draw(key, params, state, gain):
-        input_scale = jnp.exp(state.log_input_scale)
-        spins, state, _ = machine.sample(key, scale(params, input_scale), state)
-        beta_eff = calibration.fit_beta(params, spins)
-        moved = state.log_input_scale - gain * jnp.log(beta_eff)
-        moved = jnp.clip(moved, -_MAX_LOG_SCALE, _MAX_LOG_SCALE)
-        moved = jnp.where(jnp.isfinite(moved), moved, state.log_input_scale)
-        info = {"beta_eff": beta_eff, "input_scale": input_scale}
-        return spins, state.replace(log_input_scale=moved.astype(jnp.float32)), info
-
-    def init(key, params, num_chains):
-        key_init, key_rounds = jax.random.split(key)
-        state = machine.init(key_init, params, num_chains)
-        if gain == 0:
-            return state
-        # Gains 1, 1/2, 1/3, ...: Newton's step first, then the mean over rounds.
-        gains = jnp.maximum(1 / (1 + jnp.arange(_CALIBRATION_ROUNDS)), gain)
-        keys = jax.random.split(key_rounds, _CALIBRATION_ROUNDS)
-        rounds = (keys, gains)
-        return jax.lax.scan(lambda s, x: (draw(x[0], params, s, x[1])[1], None), state, rounds)[0]
-
-    def step(key, params, state):
-        input_scale = jnp.exp(state.log_input_scale)
-        state, _ = machine.step(key, scale(params, input_scale), state)
-        return state, draw_info(params, _readout(state)) | {"input_scale": input_scale}
-
-    def sample(key, params, state):
-        key_draw, key_finish = jax.random.split(key)
-        spins, state, info = draw(key_draw, params, state, gain)
-        if finishing_sweeps:
-            finished, _, _ = gibbs(finishing_sweeps).sample(
-                key_finish, params, GibbsState(spins=spins.T)
-            )
-            spins = jnp.where(jnp.isfinite(spins), finished, jnp.nan)
-        return spins, state, draw_info(params, spins) | info
-
-    return Sampler(init, step, sample, targets_boltzmann=False)
-
-
-def _init_vacuum(key: jax.Array, params: Boltzmann, num_chains: int) -> CimState:
-    return CimState(
-        amplitudes=_vacuum(key, (num_chains, params.num_spins)),
-        step=jnp.int32(0),
-        log_input_scale=jnp.float32(0),
-    )
-
-
-def _restart(key: jax.Array, state: CimState) -> CimState:
-    return state.replace(amplitudes=_vacuum(key, state.amplitudes.shape), step=jnp.int32(0))
-
-
-def _vacuum(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    return _START_AMPLITUDE * jax.random.normal(key, shape, jnp.float32)
-
-
-def _readout(state: CimState) -> jax.Array:
-    spins = jnp.where(state.amplitudes >= 0, 1, -1).astype(jnp.float32)
-    return jnp.where(jnp.isfinite(state.amplitudes), spins, jnp.nan)
-
-
-def _prepare(params: Boltzmann, coupling: jax.Array | float, noise: jax.Array | float) -> Prepared:
-    """Divides eps and sigma^2 by one factor where the couplings would overwhelm the saturation.
-
-    The law depends on eps/sigma^2, so its temperature stays.
-    """
-    lower, upper = spectrum.eigenvalue_bounds(params.J)
-    drive = coupling * (jnp.maximum(-lower, upper) + jnp.max(jnp.abs(params.h)))
-    excess = jnp.maximum(drive / _STRONGEST_DRIVE, 1)
-    return Prepared(params, coupling / excess, noise / jnp.sqrt(excess))
-
-
-def _check_options(pump_start, pump_end, calibration_gain, finishing_sweeps) -> None:
-    if is_concrete(pump_start, pump_end) and not np.all(np.isfinite([pump_start, pump_end])):
-        raise InputError(f"expected finite pumps, got {pump_start} and {pump_end}")
-    if not 0 <= calibration_gain <= 1:
-        raise InputError(f"expected calibration_gain in [0, 1], got {calibration_gain}")
-    if finishing_sweeps != 0:
-        check_count(finishing_sweeps=finishing_sweeps)

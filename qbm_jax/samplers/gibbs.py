@@ -10,17 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.experimental.sparse import BCOO
 
+from qbm_jax import couplings
 from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.errors import InputError
 from qbm_jax.samplers.base import (
+    Kernel,
     Sampler,
     check_count,
     from_kernel,
     init_spins,
     is_concrete,
-    thresholds,
 )
+from qbm_jax.samplers.noise import half_logistic
 
 
 class GibbsState(struct.PyTreeNode):
@@ -29,7 +32,13 @@ class GibbsState(struct.PyTreeNode):
     spins: jax.Array
 
 
-def gibbs(num_steps: int = 100, block_size: int = 16, num_visible: int | None = None) -> Sampler:
+def gibbs(
+    num_steps: int = 100,
+    block_size: int = 16,
+    num_visible: int | None = None,
+    couplings_dtype: couplings.Dtype = "float32",
+    noise_generator: str | None = None,
+) -> Sampler:
     """Sequential single-site sweeps, spin 0 to N - 1; chains persist between draws.
 
     Args:
@@ -39,25 +48,29 @@ def gibbs(num_steps: int = 100, block_size: int = 16, num_visible: int | None = 
         draws for given noise do not depend on it.
       num_visible: for a restricted machine: spins [0, num_visible) are not coupled among each
         other, and neither are the rest; each side is then updated at once.
+      couplings_dtype: of the products, see `couplings.reduced`; the law is that of J so rounded.
+      noise_generator: see `from_kernel`.
 
     Raises:
-      InputError: a count below 1; with `num_visible`, at concrete params: couplings inside a side,
-        or an empty side.
+      InputError: an option out of range; with `num_visible`, at concrete params: couplings inside a
+        side, or an empty side.
     """
     check_count(num_steps=num_steps, block_size=block_size)
     if num_visible is not None:
         check_count(num_visible=num_visible)
+    couplings.check_dtype(couplings_dtype)
 
     def prepare(params):
         if num_visible is not None:
             _check_bipartite(params, num_visible)
-        return params
+        return couplings.reduced(params, couplings_dtype)
 
     def init(key, params, num_chains):
-        return GibbsState(spins=init_spins(key, prepare(params), num_chains).T)
+        prepare(params)
+        return GibbsState(spins=init_spins(key, params, num_chains).T)
 
     def kernel(key, params, state):
-        noise = thresholds(key, state.spins.shape)
+        noise = half_logistic(key, state.spins.shape)
         if num_visible is None:
             return GibbsState(spins=sweep(params, state.spins, noise, block_size))
         return GibbsState(spins=bipartite_sweep(params, state.spins, noise, num_visible))
@@ -69,18 +82,31 @@ def gibbs(num_steps: int = 100, block_size: int = 16, num_visible: int | None = 
         readout=lambda state: state.spins.T,
         num_steps=num_steps,
         targets_boltzmann=True,
+        noise_generator=noise_generator,
     )
+
+
+def gibbs_kernel(block_size: int = 16) -> Kernel:
+    """One sweep at each chain's own inverse temperature: f_i > t/beta is beta f_i > t."""
+
+    def update(key, params, spins, beta):
+        noise = half_logistic(key, spins.T.shape) / beta[None, :]
+        return sweep(params, spins.T, noise, block_size).T
+
+    return Kernel(prepare=lambda params: params, update=update)
 
 
 def sweep(params: Boltzmann, spins: jax.Array, noise: jax.Array, block_size: int) -> jax.Array:
     """One sequential sweep: for i = 0, ..., N - 1, s_i = +1 where f_i exceeds noise_i, else -1.
 
     Args:
-      params: the machine.
+      params: the machine, J dense or reduced.
       spins: [spins, chains].
-      noise: [spins, chains], half-logistic (`base.thresholds`).
+      noise: [spins, chains], half-logistic (`noise.half_logistic`).
       block_size: any; a remainder of N makes a smaller last block.
     """
+    if isinstance(params.J, BCOO):
+        raise InputError("expected a dense J for Gibbs sweeps, got a sparse one; use J.todense()")
     num_blocks, remainder = divmod(spins.shape[0], block_size)
     if num_blocks:
         spins = jax.lax.fori_loop(
@@ -98,16 +124,17 @@ def bipartite_sweep(
     params: Boltzmann, spins: jax.Array, noise: jax.Array, num_visible: int
 ) -> jax.Array:
     """One sweep of a restricted machine: the first `num_visible` spins at once, then the rest."""
-    for side in (slice(0, num_visible), slice(num_visible, None)):
-        fields = _fields(params.J[side], params.h[side], spins)
+    for first, size in ((0, num_visible), (num_visible, params.num_spins - num_visible)):
+        side = slice(first, first + size)
+        fields = _fields(couplings.rows(params.J, first, size), params.h[side], spins)
         spins = spins.at[side].set(_sign(fields > noise[side]))
     return spins
 
 
 def _update_block(params, spins, noise, first, size):
     """Updates spins [first, first + size) in sequence; fields of later ones follow each change."""
-    J_rows = jax.lax.dynamic_slice_in_dim(params.J, first, size)
-    J_block = jax.lax.dynamic_slice_in_dim(J_rows, first, size, axis=1)
+    J_rows = couplings.rows(params.J, first, size)
+    J_block = couplings.columns(J_rows, first, size)
     h = jax.lax.dynamic_slice_in_dim(params.h, first, size)
     old = jax.lax.dynamic_slice_in_dim(spins, first, size)
     block_noise = jax.lax.dynamic_slice_in_dim(noise, first, size)
@@ -122,9 +149,9 @@ def _update_block(params, spins, noise, first, size):
     return jax.lax.dynamic_update_slice_in_dim(spins, new, first, axis=0)
 
 
-def _fields(J_rows: jax.Array, h: jax.Array, spins: jax.Array) -> jax.Array:
+def _fields(J_rows: couplings.Couplings, h: jax.Array, spins: jax.Array) -> jax.Array:
     """`boltzmann.local_field` of some of the spins, in the layout of the sweep."""
-    return h[:, None] + J_rows @ spins
+    return h[:, None] + couplings.rows_product(J_rows, spins)
 
 
 def _sign(up: jax.Array) -> jax.Array:

@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.sparse import BCOO
 
 
-def eigenvalue_bounds(J: jax.Array, num_iterations: int = 32) -> tuple[jax.Array, jax.Array]:
+def eigenvalue_bounds(J: jax.Array | BCOO, num_iterations: int = 32) -> tuple[jax.Array, jax.Array]:
     """Lower and upper bound of the eigenvalues of J [spins, spins], symmetric, trace zero.
 
     Lanczos with full reorthogonalisation from a fixed random vector; the extreme Ritz values are
@@ -15,7 +16,8 @@ def eigenvalue_bounds(J: jax.Array, num_iterations: int = 32) -> tuple[jax.Array
     num_spins = J.shape[0]
     steps = min(num_iterations, num_spins)
     start = jax.random.normal(jax.random.key(0), (num_spins,), J.dtype)
-    scale = jnp.sqrt(jnp.sum(J**2)) + jnp.finfo(J.dtype).tiny
+    values = J.data if isinstance(J, BCOO) else J
+    scale = jnp.sqrt(jnp.sum(values**2)) + jnp.finfo(J.dtype).tiny
 
     def iterate(k, carry):
         basis, alpha, beta, vector = carry

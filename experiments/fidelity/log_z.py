@@ -1,0 +1,59 @@
+"""Log Z of machines too large to enumerate: value, standard error and the bracket."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.fidelity import models as fidelity_models
+from experiments.fidelity.pieces import Pieces
+from qbm_jax import partition, planted
+from qbm_jax.boltzmann import Boltzmann
+from qbm_jax.errors import InputError
+
+
+def measure(config: ConfigDict, pieces: Pieces) -> None:
+    """One piece per machine and method; the planted machine's log Z is known."""
+    options = config.log_z
+    machines = {
+        f"b = {b:g}, N = {options.num_spins}": (
+            fidelity_models.gaussian(config.seed, options.num_spins, b, options.field),
+            None,
+        )
+        for b in options.strengths
+    }
+    known = planted.random_planted(
+        config.seed, options.num_spins, config.planted.strengths, config.planted.field,
+        config.planted.bias,
+    )  # fmt: skip
+    machines[f"planted, N = {options.num_spins}"] = (
+        planted.machine(known),
+        planted.moments(known).log_z,
+    )
+    for name, (params, exact) in machines.items():
+        for method, method_options in options.methods.items():
+            pieces.measure(
+                "log_z",
+                {"model": name, "method": method},
+                lambda key, params=params, exact=exact, method=method, more=method_options: (
+                    estimate(key, params, method, more.to_dict()) | {"exact": exact}
+                ),
+            )
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError for a method that there is not."""
+    for method in config.log_z.methods:
+        if method not in partition.METHODS:
+            known = ", ".join(partition.METHODS)
+            raise InputError(f"unknown log Z method {method!r}; choose from {known}")
+
+
+def estimate(
+    key: jax.Array, params: Boltzmann, method: str, options: dict[str, Any]
+) -> dict[str, Any]:
+    """What the method says, as numbers."""
+    result = partition.log_z(key, params, method, **options)
+    numbers = {name: float(np.asarray(value)) for name, value in result._asdict().items()}
+    return numbers | {"bracket": float(result.bracket)}

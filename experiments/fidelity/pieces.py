@@ -1,0 +1,67 @@
+"""Finished pieces of an experiment, one JSON file each: what is there is not computed again."""
+
+import json
+import logging
+import re
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.workdir import write_json
+from qbm_jax.errors import InputError
+
+LOGGER = logging.getLogger("qbm_jax")
+FOLDER = "results"
+
+
+class Pieces:
+    """The pieces of one run, in the order in which they were asked for.
+
+    A piece is a dict: `section`, what it is of, what was measured, and the `seconds` it took.
+    """
+
+    def __init__(self, workdir: Path, seed: int):
+        """Opens (or begins) the folder of pieces."""
+        self._folder = workdir / FOLDER
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._root = jax.random.key(seed)
+        self.all: list[dict[str, Any]] = []
+
+    def measure(
+        self, section: str, names: dict[str, Any], compute: Callable[[jax.Array], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """The piece of these names: read if it is there, else computed and written.
+
+        Args:
+          section: part of the experiment.
+          names: what the piece is of, such as its model and sampler.
+          compute: key -> measurements; the key depends on the names alone, not on what ran before.
+
+        Raises:
+          InputError: the piece's file is damaged.
+        """
+        name = "-".join([section, *(str(value) for value in names.values())])
+        path = self._folder / (re.sub(r"[^\w.-]", "_", name) + ".json")
+        if path.exists():
+            piece = _read(path)
+        else:
+            start = time.perf_counter()
+            key = jax.random.fold_in(self._root, zlib.crc32(name.encode()))
+            measured = compute(key)
+            seconds = {"seconds": time.perf_counter() - start}
+            write_json(path, {"section": section, **names, **measured, **seconds})
+            piece = _read(path)  # so that a resumed run sees just what the first one saw
+            LOGGER.info("%s (%.1f s)", name, seconds["seconds"])
+        self.all.append(piece)
+        return piece
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged; remove it and run the same command again") from error

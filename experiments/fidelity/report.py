@@ -1,0 +1,116 @@
+"""report.md of the fidelity experiment: the verdict first, then figures and tables."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.fidelity import figures as fidelity_figures
+from experiments.fidelity import tables as fidelity_tables
+from experiments.fidelity.laws import LARGEST_Z
+from experiments.fidelity.mixing import FEWEST_TIMES, LARGEST_R_HAT
+
+VERDICT = """\
+**Exact in law?** _yes_: the sampler claims the Boltzmann law, and no test tells its draws from \
+exact ones. _FAILS_: it claims the law and a test tells. _heuristic_: it claims nothing. \
+**TV/floor**: largest total variation to the enumerated law, in units of what exact draws show \
+(1 is perfect). **beta_eff**: inverse temperature that fits the draws (1 is asked for), over \
+machines. **slope** of log frequency on energy (-1 is T = 1) and their **correlation** (near -1 at \
+any temperature: it says nothing about T), means over machines. **tau**: autocorrelation time of \
+the energy in the sampler's own steps at b = {b}, N = {num_spins}. **ESS/s**: independent energies \
+a second there."""
+
+
+def write(config: ConfigDict, workdir: Path, pieces: list[dict[str, Any]]) -> None:
+    """Writes the figures and the report; computes no new measurement."""
+    by_section: dict[str, list[dict[str, Any]]] = {}
+    for piece in pieces:
+        by_section.setdefault(piece["section"], []).append(piece)
+    captions = fidelity_figures.save_all(config, workdir / "figures", by_section)
+    parts = [
+        "# Sampler fidelity: are the draws Boltzmann draws?",
+        fidelity_tables.summary(config, by_section),
+        fidelity_tables.verdict(config, by_section),
+        VERDICT.format(
+            b=fidelity_tables.reference_strength(config), num_spins=config.mixing.num_spins
+        ),
+        "## Laws on enumerated machines",
+        _laws_text(config),
+        captions["laws"],
+        captions["lines"],
+        "## Planted couplings",
+        _planted_text(config),
+        captions["planted"],
+        fidelity_tables.planted(by_section),
+        "## Mixing",
+        _mixing_text(config),
+        captions["mixing"],
+        fidelity_tables.mixing(by_section),
+        "## Time step",
+        captions["step_size"],
+        fidelity_tables.weak_order(by_section),
+        "## Long run",
+        captions["long_run"],
+        fidelity_tables.long_run(by_section),
+        "## Log Z",
+        _log_z_text(config),
+        fidelity_tables.log_z(by_section),
+        "## How to reproduce",
+        "`python run.py --config=configs/sampler_fidelity.py`; settings and versions are in"
+        " `config.json`, every number in `results.csv`, every measurement in `results/`."
+        f" Measured in {sum(piece['seconds'] for piece in pieces):.0f} s.",
+    ]
+    temporary = workdir / "report.md.tmp"
+    temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    temporary.replace(workdir / "report.md")
+
+
+def _laws_text(config: ConfigDict) -> str:
+    options = config.laws
+    return (
+        f"{options.num_draws} independent chains, one draw each, on machines of"
+        f" {_listed(options.num_spins)} spins. _dense_: Gaussian couplings of s.d. 1/sqrt(N) with"
+        " fields; _frustrated_: couplings +-1.5/sqrt(N), no fields; _strong_field_: fields of s.d."
+        " 1.5; _trained_: fitted to noisy patterns by the exact likelihood. An exact sampler passes"
+        f" where total variation and KL divergence lie less than {LARGEST_Z:.0f} standard"
+        f" deviations above {options.num_exact_sets} sets of as many exact draws."
+    )
+
+
+def _planted_text(config: ConfigDict) -> str:
+    options = config.planted
+    return (
+        f"J = U diag(d) U' minus its diagonal, d = {_listed(options.strengths)},"
+        f" N = {options.num_spins}: means and pair moments by quadrature over"
+        f" {len(options.strengths)} Gaussian variables, against one draw from each of"
+        f" {options.num_chains} chains. z: error over standard error. Its root mean square over"
+        " spins, or pairs, is 1 for exact draws within some percent; the collective moments"
+        " (overlaps u's, their squares, energy) add what all spins have in common and are the sharp"
+        f" test: |z| below {LARGEST_Z:.0f}."
+    )
+
+
+def _mixing_text(config: ConfigDict) -> str:
+    options = config.mixing
+    return (
+        f"Gaussian couplings of s.d. b/sqrt(N), N = {options.num_spins}, no fields;"
+        f" {options.num_chains} chains, {options.num_steps} steps after {options.num_burn_in} of"
+        f" burn-in. A chain that has R-hat above {LARGEST_R_HAT} or fewer than {FEWEST_TIMES}"
+        " autocorrelation times is _not mixed_: its numbers are bounds, and nothing is averaged."
+        " Where only the energy is mixed, chains sit in different valleys of like energy"
+        " (without fields, s and -s are two), and independent energies are not independent draws."
+    )
+
+
+def _log_z_text(config: ConfigDict) -> str:
+    options = config.log_z
+    return (
+        f"Gaussian couplings of s.d. b/sqrt(N) and fields of s.d. {options.field},"
+        f" N = {options.num_spins}, and a planted machine whose log Z is known. The bracket is the"
+        " reverse minus the forward estimate, in nats: near 0 where the annealing was slow enough."
+    )
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in np.asarray(values))

@@ -1,0 +1,223 @@
+"""The tables of the fidelity report, in Markdown."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.fidelity import samplers as fidelity_samplers
+from experiments.fidelity.laws import at_floor
+from experiments.fidelity.long_run import is_steady
+from experiments.fidelity.mixing import effective_per_second
+from experiments.fidelity.planted import within_error
+
+Sections = dict[str, list[dict[str, Any]]]
+_REFERENCE_STRENGTH = 0.8  # b of the verdict, if it was measured
+
+
+def markdown(header: list[str], rows: Iterable[list[str]]) -> str:
+    """A table; text in the first column, numbers in the others."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number to so many significant digits; a dash for none."""
+    if value is None or not np.isfinite(value):
+        return "–"
+    text = f"{value:.{digits}g}"
+    return f"{float(text):.0f}" if "e+" in text else text
+
+
+def spread(values: list[float | None], decimals: int = 2) -> str:
+    """Smallest to largest of the values there are."""
+    found = [value for value in values if value is not None]
+    if not found:
+        return "–"
+    low, high = f"{min(found):.{decimals}f}", f"{max(found):.{decimals}f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def reference_strength(config: ConfigDict) -> float:
+    """The b whose tau stands in the verdict: the measured one nearest to 0.8."""
+    return min(config.mixing.strengths, key=lambda b: abs(b - _REFERENCE_STRENGTH))
+
+
+def verdict(config: ConfigDict, sections: Sections) -> str:
+    """One line a sampler."""
+    rows = []
+    for label in fidelity_samplers.labels(config):
+        laws = _of(sections, "laws", label)
+        claims = fidelity_samplers.build(config, label).targets_boltzmann
+        worst = max(laws, key=_over_floor)
+        mixing = [p for p in _of(sections, "mixing", label) if p["b"] == reference_strength(config)]
+        rows.append(
+            [
+                label,
+                _judgement(claims, laws, _of(sections, "planted", label)),
+                f"{number(_over_floor(worst))} ({worst['model']})",
+                spread([piece.get("beta_eff") for piece in laws]),
+                _mean([piece.get("slope") for piece in laws]),
+                _mean([piece.get("correlation") for piece in laws]),
+                _reference_time(mixing[0]) if mixing else "–",
+                number(effective_per_second(mixing[0])) if mixing else "–",
+            ]
+        )
+    header = ["sampler", "exact in law?", "worst TV/floor", "beta_eff", "slope", "correlation"]
+    return markdown([*header, "tau", "ESS/s"], rows)
+
+
+def summary(config: ConfigDict, sections: Sections) -> str:
+    """One sentence: who claims the law, and who fails."""
+    claiming = fidelity_samplers.exact_in_law(config)
+    failing = [
+        label
+        for label in claiming
+        if not all(map(at_floor, _of(sections, "laws", label)))
+        or not all(map(within_error, _of(sections, "planted", label)))
+    ]
+    if not failing:
+        return (
+            f"Every one of the {len(claiming)} samplers that claim the Boltzmann law draws from it,"
+            " as far as these tests can tell."
+        )
+    return (
+        f"**Of the {len(claiming)} samplers that claim the Boltzmann law, these fail:"
+        f" {', '.join(failing)}.** Either their steps a draw are too few to reach the law, or the"
+        " law is wrong."
+    )
+
+
+def _judgement(claims: bool, laws: list[dict[str, Any]], planted: list[dict[str, Any]]) -> str:
+    if not claims:
+        return "heuristic"
+    passed, tests = sum(map(at_floor, laws)), len(laws)
+    if planted:
+        passed, tests = passed + sum(map(within_error, planted)), tests + len(planted)
+    return f"{'yes' if passed == tests else '**FAILS**'} ({passed}/{tests})"
+
+
+def _over_floor(piece: dict[str, Any]) -> float:
+    value = piece.get("total_variation")
+    return np.inf if value is None else value / piece["total_variation_floor"]
+
+
+def planted(sections: Sections) -> str:
+    """Errors against quadrature."""
+    rows = [
+        [
+            piece["sampler"],
+            number(piece.get("mean_rms_z")),
+            number(piece.get("pair_rms_z")),
+            number(piece.get("largest_collective_z")),
+            _largest_name(piece.get("collective_z", {})),
+            number(piece.get("mean_slope")),
+            number(piece.get("beta_eff")),
+        ]
+        for piece in sections.get("planted", [])
+    ]
+    header = ["sampler", "rms z, means", "rms z, pairs", "largest collective z", "which"]
+    return markdown([*header, "slope of means", "beta_eff"], rows)
+
+
+def mixing(sections: Sections) -> str:
+    """Autocorrelation times, R-hat and speed, a line for every sampler and b."""
+    rows = [
+        [
+            piece["sampler"],
+            f"{piece['b']:g}",
+            _time(piece, "energy"),
+            number(piece["energy_r_hat"], 4),
+            _time(piece, "spin"),
+            number(piece["spin_r_hat"], 4),
+            number(1e3 * piece["seconds_per_step"]),
+            number(effective_per_second(piece)),
+            _mixed(piece),
+        ]
+        for piece in sections.get("mixing", [])
+    ]
+    header = ["sampler", "b", "tau, energy", "R-hat, energy", "tau, slowest spin", "R-hat, spin"]
+    return markdown([*header, "ms a step", "ESS/s", "mixed?"], rows)
+
+
+def weak_order(sections: Sections) -> str:
+    """Measured against expected orders."""
+    rows = [
+        [
+            piece["scheme"],
+            f"{piece['order']:.2f} ± {piece['order_standard_error']:.2f}",
+            str(piece["expected_order"]),
+        ]
+        for piece in sections.get("weak_order", [])
+    ]
+    return markdown(["scheme", "measured weak order", "in theory"], rows)
+
+
+def long_run(sections: Sections) -> str:
+    """First and last tenth after burn-in."""
+    rows = []
+    for piece in sections.get("long_run", []):
+        finite = "" if piece["finite"] else " (**not finite**)"
+        steady = "steady" if is_steady(piece) else "**DRIFTS**"
+        for name, moment in piece["moments"].items():
+            rows.append(
+                [
+                    f"{piece['sampler']}, {piece['num_steps']} steps{finite}: {steady}",
+                    name,
+                    *(number(moment.get(field), 5) for field in ("first", "last")),
+                    number(moment.get("error"), 2),
+                    number(moment["z"], 2),
+                ]
+            )
+    header = ["sampler", "moment", "first tenth", "last tenth", "error of the difference", "z"]
+    return markdown(header, rows)
+
+
+def log_z(sections: Sections) -> str:
+    """Estimates with error and bracket."""
+    rows = [
+        [
+            piece["model"],
+            piece["method"],
+            f"{piece['value']:.3f}",
+            f"{piece['standard_error']:.3f}",
+            f"{piece['bracket']:.3f}",
+            "–" if piece["exact"] is None else f"{piece['exact']:.3f}",
+            f"{piece['seconds']:.1f}",
+        ]
+        for piece in sections.get("log_z", [])
+    ]
+    header = ["machine", "method", "log Z", "standard error", "bracket", "exact", "seconds"]
+    return markdown(header, rows)
+
+
+def _of(sections: Sections, section: str, label: str) -> list[dict[str, Any]]:
+    return [piece for piece in sections.get(section, []) if piece["sampler"] == label]
+
+
+def _time(piece: dict[str, Any], quantity: str) -> str:
+    """An autocorrelation time, or that there is none to believe."""
+    tau = piece[f"{quantity}_tau"]
+    return number(tau) if piece[f"{quantity}_mixed"] else "not mixed"
+
+
+def _reference_time(piece: dict[str, Any]) -> str:
+    """The energy's time for the verdict; says so where single spins are slower than the budget."""
+    remark = " (spins not mixed)" if _mixed(piece) == "energy only" else ""
+    return _time(piece, "energy") + remark
+
+
+def _mixed(piece: dict[str, Any]) -> str:
+    if not piece["energy_mixed"]:
+        return "no"
+    return "yes" if piece["spin_mixed"] else "energy only"
+
+
+def _mean(values: list[float | None]) -> str:
+    found = [value for value in values if value is not None]
+    return f"{np.mean(found):.3f}" if found else "–"
+
+
+def _largest_name(collective: dict[str, float]) -> str:
+    return max(collective, key=lambda name: abs(collective[name])) if collective else "–"

@@ -1,0 +1,105 @@
+"""Families of instances: settings are chosen on the pilots and judged on the held-out ones."""
+
+import zlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.ising.cells import Entry
+from experiments.ising.instances import Instance, data_folder, load
+from qbm_jax.errors import InputError
+
+
+class Family(NamedTuple):
+    """Instances of one kind.
+
+    Attributes:
+      name: as in the config.
+      title: as in the report.
+      tuned_on: the family whose pilots these are: its own name unless the config has another.
+      products: run lengths, N x N products a replica.
+      pilots: where settings are chosen.
+      held_out: where they are judged.
+    """
+
+    name: str
+    title: str
+    tuned_on: str
+    products: tuple[int, ...]
+    pilots: list[Instance]
+    held_out: list[Instance]
+
+    def suitable(self, table: list[Entry]) -> list[Entry]:
+        """Samplers that can run all instances of the family, and one of its run lengths."""
+        instances = self.pilots + self.held_out
+        return [e for e in table if e.lengths(self.products) and all(map(e.takes, instances))]
+
+
+def load_families(config: ConfigDict) -> tuple[list[Family], list[str]]:
+    """The families in order of size, and notes on the instances that are not there.
+
+    Raises:
+      InputError: an unknown name, a damaged file, or nothing left to run.
+    """
+    folder = data_folder(config.data_dir)
+    names = {i for options in config.families.values() for i in _names(config, options)}
+    loaded = {name: load(name, folder) for name in sorted(names)}
+    families, notes = [], []
+    for name, options in config.families.items():
+        origin = _origin(config, options)
+        absent = [i for i in _names(config, options) if isinstance(loaded[i], str)]
+        notes += [f"Skipped: {i} of family {name}: {loaded[i]}." for i in absent]
+        groups = [
+            [loaded[i] for i in wanted if i not in absent]
+            for wanted in (origin.pilots, options.held_out)
+        ]
+        if all(groups):
+            tuned_on = options.tuned_on or name
+            products = tuple(origin.products)
+            families.append(Family(name, options.title, tuned_on, products, *groups))
+        else:
+            notes.append(f"Skipped: the whole family {name}, as no pilot or no other is left.")
+    if not families:
+        raise InputError(f"expected a family of instances to run, none is left. {' '.join(notes)}")
+    return sorted(families, key=_size), notes
+
+
+def _size(family: Family) -> tuple[int, str]:
+    return max(i.params.num_spins for i in family.held_out), family.name
+
+
+def check_families(config: ConfigDict) -> None:
+    """Raises InputError unless every family has what it needs and is not judged on its pilots."""
+    for name, options in config.families.items():
+        where = f"config.families.{name}"
+        if options.tuned_on and options.tuned_on not in config.families:
+            raise InputError(f"{where}.tuned_on: no family is called {options.tuned_on!r}")
+        origin = _origin(config, options)
+        if not (origin.pilots and options.held_out and origin.products):
+            raise InputError(f"{where}: expected pilots, held_out and products, one is empty")
+        if min(origin.products) < 1:
+            raise InputError(f"{where}.products: expected at least 1, got {origin.products}")
+        if shared := sorted(set(origin.pilots) & set(options.held_out)):
+            raise InputError(
+                f"{where}: expected held-out instances that are no pilots, got {shared}"
+            )
+
+
+def fingerprint(families: list[Family]) -> dict[str, Any]:
+    """What tells these instances from others of the same names."""
+    instances = {i.name: i.params for family in families for i in family.pilots + family.held_out}
+    return {
+        name: zlib.crc32(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params)))
+        for name, params in instances.items()
+    }
+
+
+def _origin(config: ConfigDict, options: ConfigDict) -> ConfigDict:
+    """The options of the family that a family is tuned on, most often itself."""
+    return config.families[options.tuned_on] if options.tuned_on else options
+
+
+def _names(config: ConfigDict, options: ConfigDict) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*_origin(config, options).pilots, *options.held_out)))

@@ -1,0 +1,75 @@
+"""Success probabilities with their intervals, and the time to solution they stand for."""
+
+import math
+from statistics import NormalDist
+from typing import NamedTuple
+
+from qbm_jax.errors import InputError
+
+
+class Estimate(NamedTuple):
+    """A value with its interval; infinity where there is no bound."""
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a success probability: sound at 0 and at all successes too.
+
+    Raises:
+      InputError: no trials, or successes outside 0 to trials.
+
+    Source: Wilson 1927; Brown, Cai and DasGupta 2001, Statistical Science 16, 101, equation 4.
+    """
+    if trials < 1 or not 0 <= successes <= trials:
+        raise InputError(f"expected 0 <= successes <= trials >= 1, got {successes} of {trials}")
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    rate = successes / trials
+    centre = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * math.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2))
+    # Exact at the ends, where rounding would leave 1e-17.
+    low = 0.0 if successes == 0 else centre - half
+    return low, 1.0 if successes == trials else centre + half
+
+
+def success_of_call(probability: float, num_replicas: int) -> float:
+    """Chance that at least one of independent replicas succeeds, 1 - (1 - p)^R."""
+    if probability >= 1:
+        return 1.0
+    return -math.expm1(num_replicas * math.log1p(-probability))
+
+
+def num_runs(probability: float, confidence: float = 0.99) -> float:
+    """Runs until one has succeeded with the given confidence, ln(1 - c) / ln(1 - p), at least 1.
+
+    Infinite where p is 0. A run cannot be split: where p exceeds the confidence, one is needed.
+
+    Source: Ronnow et al. 2014, Science 345, 420.
+    """
+    if probability <= 0:
+        return math.inf
+    if probability >= confidence:
+        return 1.0
+    return math.log1p(-confidence) / math.log1p(-probability)
+
+
+def to_solution(
+    cost: float, successes: int, trials: int, num_replicas: int = 1, confidence: float = 0.99
+) -> Estimate:
+    """Cost until a success has been seen with the given confidence, and its 95 % interval.
+
+    The interval is that of `wilson_interval`, carried through: without a success it has a lower end
+    only. The cost of a run is taken as known.
+
+    Args:
+      cost: of one call that runs `num_replicas` replicas at once (seconds, products, ...).
+      successes: replicas that succeeded.
+      trials: replicas in all, over all calls.
+      num_replicas: independent replicas of a call; its success is that of any of them.
+      confidence: that at least one replica of all calls succeeds.
+    """
+    low, high = wilson_interval(successes, trials)
+    rates = (successes / trials, high, low)
+    return Estimate(*(cost * num_runs(success_of_call(p, num_replicas), confidence) for p in rates))

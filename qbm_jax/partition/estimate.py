@@ -1,0 +1,31 @@
+"""What every method of estimating log Z returns."""
+
+from typing import NamedTuple
+
+import jax
+
+
+class LogZ(NamedTuple):
+    """An estimate of log Z in nats; scalars. By enumeration all three agree, with no error.
+
+    Attributes:
+      value: the estimate to use.
+      standard_error: of `value`, from the spread between independent paths or chains. It cannot see
+        a region that none of them visits; a bracket much wider than this error is the sign of one.
+      forward: estimate from draws at the higher temperatures, too low in expectation.
+      forward_standard_error: its standard error (delta method).
+      reverse: estimate from draws at the lower temperatures, too high in expectation.
+      reverse_standard_error: its standard error (delta method).
+    """
+
+    value: jax.Array
+    standard_error: jax.Array
+    forward: jax.Array
+    forward_standard_error: jax.Array
+    reverse: jax.Array
+    reverse_standard_error: jax.Array
+
+    @property
+    def bracket(self) -> jax.Array:
+        """Reverse minus forward estimate, in nats; near 0 when neighbours in beta overlap well."""
+        return self.reverse - self.forward

@@ -1,0 +1,316 @@
+"""Metropolis machine: all spins proposed at once from one field measurement, then tested.
+
+The factorised step of a measurement-feedback machine, or discrete Langevin proposal (Zhang, Liu
+and Liu 2022, arXiv 2206.09914, equation 4), flips each spin on its own with
+
+    P(flip i) = sigmoid(-s_i f_i - c),    c = 2 / step size,
+
+since flipping spin i alone changes log p by -2 s_i f_i and its distance |s' - s|^2 is 4. All flips
+together change log p by the sum over flips of -s_i (f_i + f'_i), f' the fields afterwards. In the
+Metropolis-Hastings ratio this cancels against the odds of the flips and of the flips back, and
+
+    p(s') q(s | s') / (p(s) q(s' | s)) = w(s') / w(s),    w(s) = prod_i sigmoid(s_i f_i + c)
+
+is left: a state is worth what it is likely to stay put. Hence one product with J a step.
+
+Acceptance. With a chance of about exp(-c) for each of N flips, the variance of log w(s')/w(s) is
+about N exp(-3c) v^2, v^2 the mean square field, so exp(3c) in proportion to N v^2 keeps the
+acceptance. The rule used is exp(3c) = 1 + spread N v^2; spread = 14 gives 0.68 to 0.82 for Gaussian
+couplings of s.d. b/sqrt(N) with b from 0.25 to 2, N from 64 to 1024. There the best acceptance, by
+the energy's autocorrelation time, is 0.6 to 0.8; the time grows as N^(1/3).
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from qbm_jax import couplings
+from qbm_jax.boltzmann import Boltzmann, local_field
+from qbm_jax.errors import InputError
+from qbm_jax.samplers.base import (
+    Kernel,
+    Sampler,
+    check_count,
+    check_positive,
+    draw_info,
+    from_kernel,
+    init_spins,
+)
+from qbm_jax.samplers.noise import uniform, with_generator
+
+_SPREAD = 14.0
+_ADAPTATION_GAIN = 12.0  # over the step: twice the inverse slope of acceptance in log spread, 0.15
+_ADAPTATION_DELAY = 20  # steps; no single one moves log spread by more than 0.6
+_LEAST_COST = 0.1  # where flips have a chance of 0.475; nothing is gained by less
+_LEAST_SPREAD = 0.7  # from adaptation at weak couplings; stronger ones then keep 0.3 acceptance
+
+
+class MetropolisState(struct.PyTreeNode):
+    """Spins [chains, spins], and the log of the factor `spread` in the rule of the step size."""
+
+    spins: jax.Array
+    log_spread: jax.Array
+
+
+class Prepared(struct.PyTreeNode):
+    """One draw's constants: the machine, perhaps in fewer bits, and N times its mean square field.
+
+    Attributes:
+      params: the machine that is walked on.
+      square_field: scalar, the sum over spins of sum_j J_ij^2 + h_i^2.
+    """
+
+    params: Boltzmann
+    square_field: jax.Array
+
+
+class Walk(struct.PyTreeNode):
+    """Chains under way: fields are those of the spins, so that a step needs one product.
+
+    Attributes:
+      spins: [chains, spins].
+      fields: [chains, spins].
+      flip_cost: c, of the whole walk.
+      acceptance: sum over steps of the mean chance of acceptance.
+    """
+
+    spins: jax.Array
+    fields: jax.Array
+    flip_cost: jax.Array
+    acceptance: jax.Array
+
+
+def flip_probabilities(spins: jax.Array, fields: jax.Array, cost: jax.Array) -> jax.Array:
+    """Chance of each spin to be flipped by the proposal, [chains, spins]; cost is c."""
+    return jax.nn.sigmoid(-spins * fields - cost)
+
+
+def log_acceptance(
+    spins: jax.Array,
+    fields: jax.Array,
+    proposed: jax.Array,
+    proposed_fields: jax.Array,
+    cost: jax.Array,
+) -> jax.Array:
+    """Log of w(s')/w(s) [chains]: the move is accepted with the chance min(1, w(s')/w(s))."""
+    after = jax.nn.log_sigmoid(proposed * proposed_fields + cost)
+    return jnp.sum(after - jax.nn.log_sigmoid(spins * fields + cost), axis=-1)
+
+
+def metropolis_cim(
+    num_steps: int = 300,
+    step_size: jax.Array | float | None = None,
+    target_acceptance: float = 0.7,
+    burn_in: int = 200,
+    couplings_dtype: couplings.Dtype = "float32",
+    noise_generator: str | None = None,
+) -> Sampler:
+    """Flips proposed for all spins at once, accepted or refused; chains persist between draws.
+
+    The step size is adapted in `init` alone, by short runs from fresh chains at the parameters
+    given there. What is adapted, `spread`, is a factor in a rule (see the module's text) that
+    otherwise is a function of the parameters: during training the step size follows J and h, but
+    never the chains, so every draw has its exact law as invariant. Watch `acceptance`; where it has
+    left 0.3 to 0.95, call `init` again.
+
+    Info has `acceptance`, the mean over steps and chains of the chance of acceptance, and
+    `step_size` (20 where it is more: flips are nearly coin tosses there).
+
+    With reduced couplings the walk of a draw is exact for the rounded machine, and its end is
+    accepted or refused as one proposal for the machine itself, with energies in float32 (Liu 2001,
+    "Monte Carlo strategies in scientific computing", section 9.4.3, surrogate transition). So the
+    law is that of J whatever the type; what rounding costs is `correction_acceptance` in info, the
+    chance that the walk's end is kept.
+
+    Args:
+      num_steps: steps a draw. The default brings fresh chains to the law for couplings of s.d. up
+        to 1/sqrt(N).
+      step_size: as in the paper; None: adapted.
+      target_acceptance: of the adaptation, in (0, 1).
+      burn_in: steps of `init`, adapting or not; the chains go on from there.
+      couplings_dtype: of the product with spins, see `couplings.reduced`.
+      noise_generator: see `from_kernel`.
+
+    Raises:
+      InputError: an option out of range.
+    """
+    check_count(burn_in=burn_in)
+    couplings.check_dtype(couplings_dtype)
+    if step_size is not None:
+        check_positive(step_size=step_size)
+    if not 0 < target_acceptance < 1:
+        raise InputError(f"expected target_acceptance in (0, 1), got {target_acceptance}")
+
+    def prepare(params):
+        return _prepare(params, couplings_dtype)
+
+    def start_walk(prepared, state):
+        if step_size is None:
+            cost = flip_cost(prepared, jnp.float32(1), state.log_spread)
+        else:
+            cost = jnp.float32(2) / step_size
+        fields = local_field(prepared.params, state.spins)
+        return Walk(state.spins, fields, cost, jnp.float32(0))
+
+    def init(key, params, num_chains):
+        key_start, key_burn_in = jax.random.split(with_generator(key, noise_generator))
+        spins = init_spins(key_start, params, num_chains)
+        state = MetropolisState(spins, jnp.float32(math.log(_SPREAD)))
+        target = target_acceptance if step_size is None else None
+        return _burn_in(key_burn_in, prepare(params), state, start_walk, burn_in, target)
+
+    machine = from_kernel(
+        init=init,
+        prepare=prepare,
+        kernel=_step,
+        readout=lambda walk: walk.spins,
+        num_steps=num_steps,
+        targets_boltzmann=True,
+        noise_generator=noise_generator,
+    )
+
+    def finish(key, params, state, walk, steps):
+        info = {
+            "acceptance": walk.acceptance / steps,
+            "step_size": 2 / jnp.maximum(walk.flip_cost, _LEAST_COST),
+        }
+        if couplings_dtype == "float32":
+            return state.replace(spins=walk.spins), info
+        params = couplings.single_precision(params)
+        surrogate = prepare(params).params
+        spins, chance = correct(key, params, surrogate, state.spins, walk.spins)
+        info = info | draw_info(params, spins) | {"correction_acceptance": chance}
+        return state.replace(spins=spins), info
+
+    def step(key, params, state):
+        key_walk, key_correct = jax.random.split(key)
+        walk = start_walk(prepare(couplings.single_precision(params)), state)
+        walk, info = machine.step(key_walk, params, walk)
+        state, more = finish(key_correct, params, state, walk, 1)
+        return state, info | more
+
+    def sample(key, params, state):
+        key_walk, key_correct = jax.random.split(key)
+        walk = start_walk(prepare(couplings.single_precision(params)), state)
+        _, walk, info = machine.sample(key_walk, params, walk)
+        state, more = finish(key_correct, params, state, walk, num_steps)
+        return state.spins, state, info | more
+
+    return Sampler(machine.init, step, sample, targets_boltzmann=True)
+
+
+def metropolis_cim_kernel() -> Kernel:
+    """One step at each chain's own inverse temperature, with the step size of the rule there.
+
+    At beta = 0 a step gives uniform spins. A step takes two products with J, as nothing but spins
+    is kept between steps.
+    """
+
+    def update(key, prepared, spins, beta):
+        cost = flip_cost(prepared, beta, jnp.float32(math.log(_SPREAD)))[:, None]
+        fields = beta[:, None] * local_field(prepared.params, spins)
+        return propose_and_test(
+            key, spins, fields, cost, lambda s: beta[:, None] * local_field(prepared.params, s)
+        )[0]
+
+    return Kernel(prepare=lambda params: _prepare(params, "float32"), update=update)
+
+
+def flip_cost(prepared: Prepared, beta: jax.Array, log_spread: jax.Array) -> jax.Array:
+    """The rule c = log(1 + spread N (beta v)^2) / 3, same shape as `beta`; 0 at beta = 0."""
+    return jnp.log1p(jnp.exp(log_spread) * beta**2 * prepared.square_field) / 3
+
+
+def propose_and_test(key, spins, fields, cost, fields_of):
+    """One step: (spins, fields, chance of acceptance [chains]); NaN where fields are not finite.
+
+    Args:
+      key: of the step.
+      spins: [chains, spins].
+      fields: of the spins, [chains, spins].
+      cost: c, a scalar or [chains, 1].
+      fields_of: spins -> fields, for the proposed spins.
+    """
+    key_flip, key_accept = jax.random.split(key)
+    flips = uniform(key_flip, spins.shape) < flip_probabilities(spins, fields, cost)
+    proposed = jnp.where(flips, -spins, spins)
+    proposed_fields = fields_of(proposed)
+    log_ratio = log_acceptance(spins, fields, proposed, proposed_fields, cost)
+    accepted, chance = _test(key_accept, log_ratio)
+    spins = jnp.where(accepted[:, None], proposed, spins)
+    spins = jnp.where(jnp.isfinite(log_ratio)[:, None], spins, jnp.nan)
+    return spins, jnp.where(accepted[:, None], proposed_fields, fields), chance
+
+
+def correct(
+    key: jax.Array, params: Boltzmann, surrogate: Boltzmann, start: jax.Array, end: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Tests the end of a walk that is reversible for the surrogate; exact for the machine.
+
+    Args:
+      key: of the test.
+      params: the machine, in float32.
+      surrogate: the machine that the walk was on.
+      start: spins [chains, spins] at its start.
+      end: spins [chains, spins] at its end.
+
+    Returns:
+      The spins kept and the mean chance of acceptance.
+    """
+
+    def excess(spins):  # log p - log p_surrogate, but for a constant
+        difference = local_field(params, spins) - local_field(surrogate, spins)
+        return 0.5 * jnp.sum(spins * difference, axis=-1)
+
+    log_ratio = excess(end) - excess(start)
+    accepted, chance = _test(key, log_ratio)
+    kept = jnp.where(accepted[:, None], end, start)
+    return jnp.where(jnp.isfinite(log_ratio)[:, None], kept, jnp.nan), jnp.mean(chance)
+
+
+def _test(key, log_ratio):
+    chance = jnp.exp(jnp.minimum(log_ratio, 0))
+    return uniform(key, chance.shape) < chance, chance
+
+
+def _step(key: jax.Array, prepared: Prepared, walk: Walk) -> Walk:
+    spins, fields, chance = propose_and_test(
+        key, walk.spins, walk.fields, walk.flip_cost, lambda s: local_field(prepared.params, s)
+    )
+    return walk.replace(spins=spins, fields=fields, acceptance=walk.acceptance + jnp.mean(chance))
+
+
+def _prepare(params: Boltzmann, couplings_dtype: couplings.Dtype) -> Prepared:
+    num_spins = params.num_spins
+    mean_square = couplings.root_mean_square(params.J) ** 2
+    square_field = num_spins * (num_spins - 1) * mean_square + jnp.sum(params.h**2)
+    return Prepared(couplings.reduced(params, couplings_dtype), square_field)
+
+
+def _burn_in(key, prepared, state, start_walk, num_steps, target):
+    """Runs the chains and moves log spread to the target by Robbins and Monro's gains ~ 1/step.
+
+    Where acceptance stays above the target though flips are nearly coin tosses, the couplings are
+    too weak to tell what spread stronger ones need: it stays. Training starts there.
+    """
+
+    def advance(carry, step_and_key):
+        (walk, log_spread), (step, key) = carry, step_and_key
+        before = walk.acceptance
+        walk = _step(key, prepared, walk)
+        if target is None:
+            return (walk, log_spread), None
+        shortfall = target - (walk.acceptance - before)
+        useful = (shortfall > 0) | (walk.flip_cost > _LEAST_COST)
+        gain = _ADAPTATION_GAIN / (_ADAPTATION_DELAY + step)
+        log_spread = log_spread + jnp.where(useful, gain * shortfall, 0)
+        log_spread = jnp.maximum(log_spread, math.log(_LEAST_SPREAD))
+        cost = flip_cost(prepared, jnp.float32(1), log_spread)
+        return (walk.replace(flip_cost=cost), log_spread), None
+
+    carry = (start_walk(prepared, state), state.log_spread)
+    steps = (jnp.arange(num_steps), jax.random.split(key, num_steps))
+    (walk, log_spread), _ = jax.lax.scan(advance, carry, steps)
+    return MetropolisState(walk.spins, log_spread)
