@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from laws import first_draw
 
 from qbm_jax import diagnostics
 from qbm_jax.boltzmann import Boltzmann, energy, scale
@@ -24,13 +25,6 @@ def machine(seed, num_spins, strength=1.0, field=0.3):
     upper = np.triu(random.normal(size=(num_spins, num_spins)), 1) * strength / num_spins**0.5
     h = field * random.normal(size=num_spins)
     return Boltzmann(J=jnp.float32(upper + upper.T), h=jnp.float32(h))
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def first_draw(sampler, key, params, num_chains):
-    key_init, key_sample = jax.random.split(key)
-    state = sampler.init(key_init, params, num_chains)
-    return sampler.sample(key_sample, params, state)
 
 
 def distance(**options):

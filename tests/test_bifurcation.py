@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental.sparse import BCOO
+from laws import first_draw
 
 from qbm_jax import diagnostics
 from qbm_jax.boltzmann import Boltzmann, energy, local_field, scale
@@ -40,13 +41,6 @@ def machine(seed, num_spins, strength=1.0, field=0.3):
 def sign_machine(seed, num_spins, magnitude=1.0, field=0.0):
     params = machine(seed, num_spins, field=field)
     return params.replace(J=jnp.float32(magnitude * np.sign(params.J)))
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def first_draw(sampler, key, params, num_chains):
-    key_init, key_sample = jax.random.split(key)
-    state = sampler.init(key_init, params, num_chains)
-    return sampler.sample(key_sample, params, state)
 
 
 def draw(sampler, params, num_chains=16, seed=0):

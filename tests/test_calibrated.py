@@ -5,9 +5,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import pytest
+from laws import machine
 
 from qbm_jax import diagnostics, samplers
-from qbm_jax.boltzmann import Boltzmann, scale, symmetrise
+from qbm_jax.boltzmann import scale
 from qbm_jax.samplers.exact import log_weights
 
 NUM_CHAINS = 3000
@@ -25,13 +26,6 @@ MACHINES = {
     "noisy_analog": ("noisy_analog", {}, 0.06),
 }
 each_machine = pytest.mark.parametrize("label", list(MACHINES))
-
-
-def machine(seed, num_spins, strength=1.0, field=0.3):
-    key_J, key_h = jax.random.split(jax.random.key(seed))
-    upper = jnp.triu(jax.random.normal(key_J, (num_spins, num_spins)), 1)
-    J = symmetrise(2 * upper) * strength / num_spins**0.5
-    return Boltzmann(J=J, h=field * jax.random.normal(key_h, (num_spins,)))
 
 
 @functools.cache

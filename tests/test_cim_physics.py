@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from laws import machine
 from scipy.interpolate import CubicSpline
 
 from qbm_jax import samplers
-from qbm_jax.boltzmann import Boltzmann, energy, symmetrise
+from qbm_jax.boltzmann import Boltzmann, energy
 from qbm_jax.couplings import reduced
 from qbm_jax.errors import InputError
 from qbm_jax.samplers import gaussian_state, mean_field, truncated_wigner
@@ -20,13 +21,6 @@ from qbm_jax.samplers.noise import white
 
 each_variant = pytest.mark.parametrize("variant", list(MACHINES))
 FREE = Boltzmann(J=jnp.zeros((1, 1)), h=jnp.zeros(1))
-
-
-def machine(seed, num_spins, strength=1.0, field=0.3):
-    key_J, key_h = jax.random.split(jax.random.key(seed))
-    upper = jnp.triu(jax.random.normal(key_J, (num_spins, num_spins)), 1)
-    J = symmetrise(2 * upper) * strength / num_spins**0.5
-    return Boltzmann(J=J, h=field * jax.random.normal(key_h, (num_spins,)))
 
 
 def plus_minus(seed, num_spins):

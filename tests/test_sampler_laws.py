@@ -4,11 +4,13 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import laws
 import numpy as np
 import pytest
+from laws import first_draw, machine
 
 from qbm_jax import diagnostics, samplers
-from qbm_jax.boltzmann import Boltzmann, energy, local_field, scale, symmetrise
+from qbm_jax.boltzmann import Boltzmann, energy, local_field, scale
 from qbm_jax.calibration import fit_beta
 from qbm_jax.samplers import base, spectrum
 from qbm_jax.samplers.exact import enumerate_spins, log_weights
@@ -21,39 +23,9 @@ NUM_CIM_CHAINS = 4000  # an anneal costs more; its distance to the law is larger
 build = functools.cache(samplers.build)  # the same function objects: draws compile once a shape
 
 
-def machine(seed, num_spins, strength=1.0, field=0.3):
-    """Couplings of s.d. strength / sqrt(N): strength 1 is the strongest that defaults promise."""
-    key_J, key_h = jax.random.split(jax.random.key(seed))
-    upper = jnp.triu(jax.random.normal(key_J, (num_spins, num_spins)), 1)
-    J = symmetrise(2 * upper) * strength / num_spins**0.5
-    return Boltzmann(J=J, h=field * jax.random.normal(key_h, (num_spins,)))
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def first_draw(sampler, key, params, num_chains):
-    """One draw of each of many fresh chains."""
-    key_init, key_sample = jax.random.split(key)
-    state = sampler.init(key_init, params, num_chains)
-    return sampler.sample(key_sample, params, state)
-
-
 def chi_square(params, spins):
-    """Standardised chi-square of draws against enumeration; states expected below 5 are pooled.
-
-    Under the law it is about standard normal with a heavier right tail: above 5 with probability
-    below 1e-4 for the numbers of states here.
-    """
-    probabilities = np.asarray(jax.nn.softmax(log_weights(params)), np.float64)
-    states = (np.asarray(spins) > 0) @ (1 << np.arange(params.num_spins))
-    expected = probabilities * len(spins)
-    counts = np.bincount(states, minlength=expected.size)
-    common = expected >= 5
-    observed = np.append(counts[common], counts[~common].sum())
-    expected = np.append(expected[common], expected[~common].sum())
-    observed, expected = observed[expected > 0], expected[expected > 0]
-    statistic = np.sum((observed - expected) ** 2 / expected)
-    degrees = len(expected) - 1
-    return (statistic - degrees) / np.sqrt(2 * degrees)
+    """`laws.chi_square` against the enumerated law of `params`."""
+    return laws.chi_square(laws.probabilities(params), spins)
 
 
 def distance(params, spins):

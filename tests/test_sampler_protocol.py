@@ -159,6 +159,24 @@ def test_fewer_than_one_chain_is_an_error(name, num_chains):
         samplers.build(name).init(jax.random.key(0), machine(0), num_chains)
 
 
+BAD_MACHINES = {
+    "symmetric": lambda p: p.replace(J=p.J.at[0, 1].add(1)),
+    "diagonal": lambda p: p.replace(J=p.J.at[2, 2].set(1)),
+    "finite": lambda p: p.replace(h=p.h.at[0].set(jnp.nan)),
+    "expected J": lambda p: p.replace(h=p.h[1:]),
+    "at least 2": lambda p: Boltzmann(J=p.J[:1, :1], h=p.h[:1]),
+}
+
+
+@each_sampler
+@pytest.mark.parametrize("fault", BAD_MACHINES)
+def test_what_is_no_boltzmann_machine_starts_no_chains(name, fault):
+    with pytest.raises(InputError, match=fault):
+        samplers.build(name, **FAST[name]).init(
+            jax.random.key(0), BAD_MACHINES[fault](machine(0)), NUM_CHAINS
+        )
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -213,7 +231,7 @@ def test_couplings_inside_a_side_of_a_restricted_machine_are_an_error():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(samplers.SAMPLERS.keys() - {"exact"}))
+@pytest.mark.parametrize("name", ["gibbs", "auxiliary_cim", "cim"])
 def test_thousands_of_spins_in_a_few_chains_work(name):
     num_spins = 4096
     sampler = samplers.build(name, **FAST[name])

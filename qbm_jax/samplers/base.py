@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax.boltzmann import Boltzmann, energy
+from qbm_jax.boltzmann import Boltzmann, check, energy
 from qbm_jax.couplings import single_precision
 from qbm_jax.errors import InputError
 from qbm_jax.samplers.noise import check_generator, half_logistic, with_generator
@@ -113,13 +113,16 @@ def from_kernel(
 
     Raises:
       InputError: num_steps is not an integer of at least 1, or the generator is unknown; in `init`,
-        num_chains is not an integer of at least 1.
+        num_chains is not an integer of at least 1, or params, if concrete, are no Boltzmann
+        machine (`boltzmann.check`).
     """
     check_count(num_steps=num_steps)
     check_generator(noise_generator)
 
     def checked_init(key, params, num_chains):
         check_count(num_chains=num_chains)
+        if is_concrete(*jax.tree.leaves(params)):
+            check(params)
         return init(key, single_precision(params), num_chains)
 
     def summarise(params, prepared, state):
