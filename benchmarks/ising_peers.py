@@ -121,23 +121,28 @@ def ours(factory: Callable[..., Any], **options: Any) -> Callable[[Problem], Any
     return load
 
 
-def dwave_annealing(problem: Problem):
+def dwave_annealing(schedule: str) -> Callable[[Problem], Any]:
     """dwave-samplers' simulated annealing, with a range of beta that suits dense +-1 couplings."""
-    from dwave.samplers import SimulatedAnnealingSampler
 
-    model, field = _quadratic_model(problem), problem.params.num_spins**0.5
+    def load(problem: Problem):
+        from dwave.samplers import SimulatedAnnealingSampler
 
-    def run(effort, replicas, seed):
-        result = SimulatedAnnealingSampler().sample(
-            model,
-            num_reads=replicas,
-            num_sweeps=effort,
-            beta_range=(0.7 / field, 6 / field),  # its own default takes seconds to find
-            seed=seed,
-        )
-        return result.record.energy, result.info["timing"]["sampling_ns"] * 1e-9
+        model, field = _quadratic_model(problem), problem.params.num_spins**0.5
 
-    return run
+        def run(effort, replicas, seed):
+            result = SimulatedAnnealingSampler().sample(
+                model,
+                num_reads=replicas,
+                num_sweeps=effort,
+                beta_range=(0.7 / field, 6 / field),  # its own default takes seconds to find
+                beta_schedule_type=schedule,
+                seed=seed,
+            )
+            return result.record.energy, result.info["timing"]["sampling_ns"] * 1e-9
+
+        return run
+
+    return load
 
 
 def dwave_tabu(problem: Problem):
@@ -266,6 +271,17 @@ def solvers(smoke: bool) -> tuple[list[Solver], list[str]]:
             (1, 8),
         ),
         Solver(
+            "ballistic_bifurcation_chaotic",
+            True,
+            ours(
+                bifurcation,
+                **_without_steps(ballistic) | {"control": 0.2},
+                couplings_dtype="bfloat16",
+            ),
+            (3000, 8000),
+            (8, 32),
+        ),
+        Solver(
             "chaotic_amplitude_control",
             True,
             ours(cac, **_without_steps(CONTROL["cac"])),
@@ -282,7 +298,19 @@ def solvers(smoke: bool) -> tuple[list[Solver], list[str]]:
     ]
     sweeps = (60, 120, 250, 500, 1000, 2000)
     peers = [
-        ("dwave.samplers", Solver("dwave_annealing", False, dwave_annealing, sweeps, (1, 4))),
+        *(
+            (
+                "dwave.samplers",
+                Solver(
+                    f"dwave_annealing_{schedule}",
+                    False,
+                    dwave_annealing(schedule),
+                    sweeps[1:],
+                    (1, 4),
+                ),
+            )
+            for schedule in ("geometric", "linear")
+        ),
         (
             "dwave.samplers",
             Solver("dwave_tabu", False, dwave_tabu, (50, 200, 1000), (1,), 0.0),

@@ -30,9 +30,9 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.samplers.gibbs = sampler("gibbs", num_steps=100)
     config.samplers.auxiliary_cim = sampler("auxiliary_cim", num_steps=250)
     config.samplers.auxiliary_langevin = sampler(
-        "auxiliary_langevin", num_steps=400, dt=0.5, metropolis=True
+        "auxiliary_langevin", num_steps=600, dt=0.5, metropolis=True
     )
-    config.samplers.langevin_unadjusted = sampler("auxiliary_langevin", num_steps=400)
+    config.samplers.langevin_unadjusted = sampler("auxiliary_langevin", num_steps=300)
     config.samplers.metropolis_cim = sampler("metropolis_cim", num_steps=200, burn_in=100)
     config.samplers.tempering = sampler(
         "tempering", num_steps=20, num_temperatures=6, burn_in=50
@@ -51,7 +51,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.laws.num_spins = (8, 12, 16)  # N, at most 24
     config.laws.kinds = ("dense", "frustrated", "strong_field", "trained")  # fidelity.models.KINDS
     config.laws.num_draws = 100_000  # independent chains, one draw each
-    config.laws.chains_per_batch = 10_000  # chains in memory at once
+    config.laws.chains_per_batch = 20_000  # chains in memory at once
     config.laws.num_exact_sets = 100  # sets of exact draws behind the band of the floor
 
     config.planted = ConfigDict()  # low-rank couplings, moments by quadrature
@@ -94,7 +94,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.long_run.samplers = ("cim",)  # labels
     config.long_run.num_spins = 1000  # N
     config.long_run.strength = 0.8  # b
-    config.long_run.num_chains = 4
+    config.long_run.num_chains = 2
     config.long_run.num_steps = 1_000_000
     config.long_run.num_records = 1000  # moments taken at equal distances
 

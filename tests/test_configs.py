@@ -88,7 +88,7 @@ def test_an_unknown_variant_raises_and_lists_the_variants():
         base.variant(base.get_config(), "fast")
 
 
-@pytest.mark.parametrize("name", set(CONFIGS) - set(OF_INTEGRATION))
+@pytest.mark.parametrize("name", sorted(set(CONFIGS) - set(OF_INTEGRATION)))
 def test_every_field_of_an_experiment_is_read_by_name(name):
     files = [*(ROOT / "experiments").rglob("*.py"), *(ROOT / "qbm_jax").rglob("*.py")]
     code = "\n".join(path.read_text() for path in files)
