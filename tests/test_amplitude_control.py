@@ -117,6 +117,7 @@ def test_the_step_with_saturation_at_its_end_has_weak_order_one(noise_law, float
 # ---- optimisers
 
 
+@pytest.mark.slow
 @both
 def test_as_an_optimiser_it_finds_ground_states_at_any_scale(name):
     """Success of a chain measured on machines 0 to 5: all of them 1.00, but 0.46 (CAC) and 0.52
@@ -159,6 +160,7 @@ def test_the_best_of_one_draw_is_not_carried_into_the_next():
     np.testing.assert_array_equal(spins, fresh)
 
 
+@pytest.mark.slow
 def test_sparse_couplings_give_the_draws_of_dense_ones():
     params = plus_minus(2, 24)
     mask = np.random.default_rng(0).random((24, 24)) < 0.2
@@ -170,6 +172,7 @@ def test_sparse_couplings_give_the_draws_of_dense_ones():
     assert float((dense == sparse).mean()) > 0.99  # sums in another order
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 def test_reduced_couplings_find_the_same_ground_state(dtype):
     params = plus_minus(0, 18)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from laws import chi_square, exact_draws, first_draw, machine, probabilities
+from marks import mostly_slow
 
 from qbm_jax import diagnostics, samplers
 from qbm_jax.boltzmann import Boltzmann
@@ -74,7 +75,7 @@ def test_schemes_are_of_weak_order_one_and_their_bias_vanishes(scheme):
     assert biases[-1] < 0.01
 
 
-@each_scheme
+@pytest.mark.parametrize("scheme", mostly_slow(sorted(SCHEMES), "exponential"))
 def test_law_tends_to_the_boltzmann_law_as_dt_falls(scheme):
     params = machine(3, 6, strength=0.8)
 
@@ -111,6 +112,7 @@ def test_metropolis_ratio_is_that_of_potential_and_proposal(float64):
     )
 
 
+@pytest.mark.slow
 def test_metropolis_test_makes_long_steps_exact():
     params = machine(3, 8)
     sampler = build(num_steps=150, dt=1.0, metropolis=True)

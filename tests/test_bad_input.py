@@ -221,6 +221,7 @@ def test_a_truncated_file_ends_the_process_with_two_and_no_traceback(cells, tmp_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_value_of_the_wrong_type_ends_the_process_with_two_and_no_traceback(tmp_path):
     done = execute("--config=configs/toy.py:smoke", "--config.seed=abc",
                    f"--workdir={tmp_path / 'run'}")  # fmt: skip

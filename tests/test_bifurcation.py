@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax.experimental.sparse import BCOO
 from laws import first_draw
+from marks import mostly_slow
 
 from qbm_jax import diagnostics
 from qbm_jax.boltzmann import Boltzmann, energy, local_field, scale
@@ -186,7 +187,7 @@ def test_ballistic_products_in_bfloat16_and_int8_find_energies_as_low():
     np.testing.assert_allclose(means[1:], means[0], rtol=0.03)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", mostly_slow(VARIANTS, "ballistic"))
 def test_sparse_couplings_draw_what_dense_ones_draw_and_are_not_made_dense(variant):
     dense = sign_machine(0, 20)
     ring = np.abs(np.arange(20)[:, None] - np.arange(20)[None, :])
@@ -282,6 +283,7 @@ def test_langevin_with_another_balance_of_noise_and_step_has_another_temperature
     assert distance(**options)[1]["beta_eff"] < 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["ballistic", "discrete"])
 def test_calibration_mends_the_temperature_of_the_others_but_not_their_law(variant):
     measured, info = distance(variant=variant, num_chains=4000, num_steps=100)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from laws import machine
+from marks import mostly_slow
 
 from qbm_jax import diagnostics, samplers
 from qbm_jax.boltzmann import scale
@@ -25,7 +26,7 @@ MACHINES = {
     "cfc": ("cfc", {}, 0.06),
     "noisy_analog": ("noisy_analog", {}, 0.06),
 }
-each_machine = pytest.mark.parametrize("label", list(MACHINES))
+each_machine = pytest.mark.parametrize("label", mostly_slow(MACHINES, "mean_field"))
 
 
 @functools.cache

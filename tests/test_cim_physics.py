@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from laws import machine
+from marks import mostly_slow
 from scipy.interpolate import CubicSpline
 
 from qbm_jax import samplers
@@ -20,6 +21,7 @@ from qbm_jax.samplers.feedback import Setting, feedback, rms_amplitude, tuned
 from qbm_jax.samplers.noise import white
 
 each_variant = pytest.mark.parametrize("variant", list(MACHINES))
+one_variant = pytest.mark.parametrize("variant", mostly_slow(MACHINES, "gaussian_state"))
 FREE = Boltzmann(J=jnp.zeros((1, 1)), h=jnp.zeros(1))
 
 
@@ -277,7 +279,7 @@ def test_strong_couplings_are_sent_at_the_same_temperature():
     assert ratio == pytest.approx(10 / 0.25, rel=1e-5)
 
 
-@each_variant
+@one_variant
 def test_as_an_optimiser_a_machine_finds_ground_states_at_any_scale(variant):
     """Success of a chain measured on machines 0 to 3: 1.00, 0.46, 0.95, 0.61 (mean field), 1.00,
     0.48, 0.79, 0.49 (truncated Wigner) and 1.00, 0.54, 0.91, 0.53 (Gaussian states)."""
@@ -298,7 +300,7 @@ def test_as_an_optimiser_a_machine_finds_ground_states_at_any_scale(variant):
 # ---- divergence and bad options
 
 
-@each_variant
+@one_variant
 def test_too_large_a_time_step_is_reported_with_one_that_works(variant):
     params = machine(3, 12, strength=2.0)
     key = jax.random.key(0)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from laws import chi_square, machine, probabilities
+from marks import mostly_slow
 
 from qbm_jax import boltzmann, samplers
 from qbm_jax.errors import InputError
@@ -54,7 +55,7 @@ def test_free_spins_have_the_conditional_law_and_clamped_ones_stay(name):
     assert float(info["energy"]) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["gibbs", "auxiliary_cim"])
+@pytest.mark.parametrize("name", mostly_slow(["gibbs", "auxiliary_cim"], "gibbs"))
 def test_every_chain_may_have_values_of_its_own(name):
     params = machine(3, 8)
     rows = ([1, -1, 1], [-1, 1, 1])

@@ -80,6 +80,7 @@ def test_nan_and_zero_couplings_survive_reduction(dtype):
     assert bool(jnp.isnan(amplitudes @ couplings.reduced(params, dtype).J)[0].all())
 
 
+@pytest.mark.slow
 def test_gibbs_draws_of_a_spin_glass_are_bit_for_bit_those_of_float32():
     """Couplings of a power of two, so that float32 sums are exact in any order too."""
     params = _spin_glass(64, size=0.25)
@@ -91,6 +92,7 @@ def test_gibbs_draws_of_a_spin_glass_are_bit_for_bit_those_of_float32():
     np.testing.assert_array_equal(draws[0], draws[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"), [("gibbs", {"num_steps": 50}), ("auxiliary_cim", {"num_steps": 150})]
 )

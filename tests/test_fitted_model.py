@@ -107,6 +107,7 @@ def test_a_layer_can_hold_the_counts(fitted):
     assert "'rwa'" in refusal(model.embed, cells, layer="rwa")
 
 
+@pytest.mark.slow
 def test_generated_cells_are_whole_counts_fixed_by_the_key(fitted):
     model, _ = fitted
     cells = model.generate(jax.random.key(0), 20, batch="b2")
@@ -206,6 +207,7 @@ def test_options_that_cannot_be_used_are_refused_with_those_that_can(fault):
     assert "qbm_energy" not in adata.obs
 
 
+@pytest.mark.slow
 def test_what_was_dropped_is_said_in_the_log(fitted, caplog):
     del fitted  # so that the programs are compiled
     adata = small_adata()
@@ -216,6 +218,7 @@ def test_what_was_dropped_is_said_in_the_log(fitted, caplog):
     assert adata.obsm["X_qbmvae"].shape == (160, 8)
 
 
+@pytest.mark.slow
 def test_a_bar_is_shown_where_nobody_reads_the_log(capsys):
     qbm_jax.fit(small_adata(), **TINY_FIT, prior="gaussian")
     assert "epoch 4/4" in capsys.readouterr().err

@@ -49,6 +49,7 @@ def test_an_exact_sampler_stays_exact_through_the_gauge_spin(name):
     assert chi_square(params.replace(h=0.8 * params.h), spins) > 5  # it sees the fields
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

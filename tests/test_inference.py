@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
+from marks import mostly_slow
 
 from qbm_jax import boltzmann, inference, samplers, vae
 from qbm_jax.boltzmann import Boltzmann
@@ -95,7 +96,7 @@ def _generate(model, params, sampler, batch, key=3):
     )
 
 
-@pytest.mark.parametrize("prior", ["boltzmann", "bernoulli", "gaussian"])
+@pytest.mark.parametrize("prior", mostly_slow(["boltzmann", "bernoulli", "gaussian"], "boltzmann"))
 def test_generated_cells_are_counts_fixed_by_the_key_and_follow_their_batch(prior, params):
     model = _build(prior)
     sampler = samplers.build("exact") if prior == "boltzmann" else None
@@ -114,6 +115,7 @@ def test_generated_cells_are_counts_fixed_by_the_key_and_follow_their_batch(prio
     assert abs(cells.sum(axis=1).mean() - 50) < 5 * np.sqrt(50 / 60)
 
 
+@pytest.mark.slow
 def test_generated_latents_follow_the_trained_prior(model, params):
     # Strong fields: P(s = sign h) = sigmoid(6) = 0.9975 for each spin.
     h = 3.0 * jnp.array([1, -1, 1, -1, 1.0])

@@ -68,6 +68,7 @@ def scored(cells):
     return score_embeddings(embeddings, batch, labels, uncorrected=uncorrected)
 
 
+@pytest.mark.slow
 def test_scores_equal_those_of_the_benchmarker(cells, scored, monkeypatch):
     # exact neighbours inside kBET too: its approximate search compiles for 20 s
     monkeypatch.setattr(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from laws import chi_square, exact_draws, first_draw, machine, probabilities
+from marks import mostly_slow
 
 from qbm_jax.boltzmann import Boltzmann, local_field
 from qbm_jax.errors import InputError
@@ -77,6 +78,7 @@ def test_one_step_from_the_law_keeps_it():
     assert 0.3 < float(info["acceptance"]) < 0.95
 
 
+@pytest.mark.slow
 def test_law_is_that_of_the_machine_itself_where_reduced_couplings_round_strongly():
     """A large coupling makes int8 steps of 0.024, so that the rounded machine's law is far off."""
     params = machine(3, 8, strength=0.5)
@@ -105,6 +107,7 @@ def test_a_given_step_size_is_used_and_gives_the_law():
     assert 0.6 * float(chance.mean()) < flips < float(chance.mean()) + 0.005
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", [0.5, 1.2])
 def test_burn_in_reaches_the_stated_acceptance_and_the_step_size_then_stays(strength):
     params = machine(0, 64, strength=strength, field=0.0)
@@ -156,7 +159,7 @@ def test_options_out_of_range_are_errors_that_name_them(option, value):
 # ---- kernels at any inverse temperature
 
 
-@pytest.mark.parametrize("name", sorted(KERNELS))
+@pytest.mark.parametrize("name", mostly_slow(sorted(KERNELS), "gibbs"))
 def test_kernel_keeps_the_law_of_each_chain_s_own_inverse_temperature(name):
     """One step from exact draws at each beta, all betas in one array of chains."""
     params = machine(3, 6, strength=1.5)

@@ -126,6 +126,7 @@ def test_a_bias_below_the_noise_of_the_draws_is_still_measured():
     assert negative_phase_errors.rms_bias(*noise) < 0.07  # the noise alone has rms 1
 
 
+@pytest.mark.slow
 def test_sweeps_after_an_annealer_end_at_the_law():
     machine = machine_of(5)
     repair = build_repair(samplers.build("cim", num_steps=20, calibration_gain=0.0), 128, 5)
@@ -165,6 +166,7 @@ def finished(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_a_run_writes_results_report_and_figures(finished):
     rows = list(csv.DictReader((finished / "results.csv").open()))
     settings = {(row["phase"], row["seed"]) for row in rows}
@@ -181,6 +183,7 @@ def test_a_run_writes_results_report_and_figures(finished):
         assert imread(figure).size
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_read_and_not_run_again(finished, monkeypatch):
     missing = finished / "trainings" / "enumerable-cd_1-seed1.json"
     other = finished / "trainings" / "enumerable-cd_1-seed0.json"

@@ -88,6 +88,7 @@ def test_an_odd_number_of_words_and_no_axis_work():
     assert jax.random.bits(key, (3,), jnp.uint8).dtype == jnp.uint8
 
 
+@pytest.mark.slow
 def test_a_sampler_draws_with_the_generator_it_is_told():
     params = Boltzmann(J=jnp.zeros((6, 6)), h=jnp.zeros(6))
     spins = []

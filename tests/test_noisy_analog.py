@@ -42,6 +42,7 @@ def test_a_quiet_spin_rests_where_the_saturation_meets_its_memory(nonlinearity, 
         np.testing.assert_allclose(jnp.abs(state.machine.amplitudes), rest, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_without_memory_a_chain_is_two_sublattices_and_with_it_the_ferromagnet_has_one_sign():
     """All spins at once from the last ones: each half can keep a sign of its own."""
     params = Boltzmann(

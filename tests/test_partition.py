@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental.sparse import BCOO
+from marks import mostly_slow
 
 from qbm_jax import boltzmann, partition, samplers
 from qbm_jax.boltzmann import Boltzmann
@@ -155,7 +156,9 @@ def test_acceptance_ratio_on_gaussian_log_weights():
     np.testing.assert_allclose(error.mean(), ratio.std(), rtol=0.2)
 
 
-@pytest.mark.parametrize("kernel", ["gibbs", "auxiliary_cim", "metropolis_cim"])
+@pytest.mark.parametrize(
+    "kernel", mostly_slow(["gibbs", "auxiliary_cim", "metropolis_cim"], "gibbs")
+)
 def test_reverse_paths_are_the_time_reversal_of_forward_ones(kernel):
     """The acceptance ratio rests on it; forward and reverse estimate alone do not.
 
@@ -177,6 +180,7 @@ def test_reverse_paths_are_the_time_reversal_of_forward_ones(kernel):
     assert abs(result.value - exact) < 4 * result.standard_error
 
 
+@pytest.mark.slow
 def test_copies_of_one_draw_count_once_in_the_error_of_annealing():
     """100 reverse paths, four and four alike, tell as much as 25."""
     few = 0.5 * jax.random.normal(jax.random.key(10), (25,))
@@ -234,6 +238,7 @@ def test_couplings_inside_a_side_are_an_error():
         partition.log_z(jax.random.key(0), _machine(jax.random.key(0), 9), "exact", num_visible=4)
 
 
+@pytest.mark.slow
 def test_sparse_couplings_have_the_log_z_of_dense_ones():
     params = _machine(jax.random.key(12), 6)
     sparse = params.replace(J=BCOO.fromdense(params.J))

@@ -24,6 +24,7 @@ def test_the_readme_has_a_notebook_example_and_commands():
     assert any("--config=configs/pancreas.py" in command for command in COMMANDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(len(BLOCKS)))
 def test_python_blocks_run(block, tmp_path, monkeypatch):
     """A block may use `adata` and `other_adata`: raw counts, with `batch` in obs."""

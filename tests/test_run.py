@@ -21,6 +21,7 @@ from command_line import (
     run,
     small_adata,
 )
+from marks import mostly_slow
 from matplotlib.image import imread
 
 from experiments import launch
@@ -51,7 +52,7 @@ def rows_of(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture(scope="module", params=OF_INTEGRATION)
+@pytest.fixture(scope="module", params=mostly_slow(OF_INTEGRATION, "toy"))
 def smoke(request, tmp_path_factory):
     """(config, workdir) of the finished smoke run of each config of this experiment."""
     workdir = tmp_path_factory.mktemp("runs") / request.param
@@ -141,7 +142,7 @@ GROUPS = {
 }
 
 
-@pytest.mark.parametrize("groups", GROUPS)
+@pytest.mark.parametrize("groups", mostly_slow(GROUPS, "neither"))
 def test_cells_without_labels_or_with_one_batch_run_and_the_report_says_so(
     groups, tmp_path, capsys
 ):

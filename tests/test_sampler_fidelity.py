@@ -253,6 +253,7 @@ def finished(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_table_report_and_figures(finished):
     names = {path.name for path in (finished / "figures").iterdir()}
     sections = ("laws", "lines", "planted", "mixing", "step_size", "long_run")
@@ -271,6 +272,7 @@ def test_a_run_writes_its_table_report_and_figures(finished):
     assert not list(finished.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_second_run_measures_only_what_is_missing(finished, monkeypatch):
     pieces = {path: path.stat().st_mtime_ns for path in (finished / "results").iterdir()}
     before = (finished / "results.csv").read_text()
@@ -295,6 +297,7 @@ def test_a_second_run_measures_only_what_is_missing(finished, monkeypatch):
     assert rows == [line for line in after if ",seconds," not in line]
 
 
+@pytest.mark.slow
 def test_a_damaged_piece_is_one_line(finished):
     path = finished / "results" / "laws-dense_8-gibbs.json"
     whole = path.read_text()
@@ -351,6 +354,7 @@ def test_an_unknown_variant_lists_the_variants():
         manual.get_config("fast")
 
 
+@pytest.mark.slow
 def test_a_sampler_that_claims_the_law_and_misses_it_fails_in_the_verdict(finished):
     config = tiny()
     sections = {"laws": [], "planted": [], "mixing": []}

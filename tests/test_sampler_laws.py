@@ -72,6 +72,7 @@ def test_first_draw_of_fresh_chains_has_the_boltzmann_law(name, options):
     assert info["energy"] == pytest.approx(float(energies.mean()), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_law_persists_when_chains_go_on_to_changed_parameters():
     first, second = machine(3, 8), machine(4, 8)
     for name, num_steps in (("gibbs", 20), ("auxiliary_cim", 60)):
@@ -220,6 +221,7 @@ def test_an_annealer_near_zero_temperature_is_not_a_sampler_and_its_beta_shows_i
 # ---- the mean-field machine
 
 
+@pytest.mark.slow
 def test_calibrated_cim_is_near_the_law_where_the_uncalibrated_one_is_not():
     """Measured with 20,000 draws on three machines of 10 spins: total variation 0.08 to 0.12 (0.05
     of it sampling) against 0.26 to 0.38."""
@@ -236,6 +238,7 @@ def test_calibrated_cim_is_near_the_law_where_the_uncalibrated_one_is_not():
     assert info["beta_eff"] == pytest.approx(float(fit_beta(params, spins)), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_calibration_follows_parameters_that_change():
     """To couplings twenty times those that `init` calibrated for."""
     sampler = build("cim", num_steps=60)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import mostly_slow
 
 from qbm_jax import samplers
 from qbm_jax.boltzmann import Boltzmann, symmetrise
@@ -29,6 +30,9 @@ FAST = {  # options that make a draw short; the protocol does not depend on them
 }
 EXACT = {"exact", "gibbs", "auxiliary_cim", "metropolis_cim", "tempering"}
 each_sampler = pytest.mark.parametrize("name", sorted(samplers.SAMPLERS))
+some_samplers = pytest.mark.parametrize(  # what all get from `from_kernel` is the same code
+    "name", mostly_slow(sorted(samplers.SAMPLERS), "cim", "gibbs")
+)
 
 
 def machine(seed, num_spins=NUM_SPINS):
@@ -52,7 +56,7 @@ def test_every_sampler_is_in_the_grid():
     assert set(FAST) == set(samplers.SAMPLERS)
 
 
-@each_sampler
+@some_samplers
 def test_draws_are_pure_typed_and_compiled_once_and_work_under_vmap(name):
     sampler = samplers.build(name, **FAST[name])
     traces = []
@@ -84,7 +88,7 @@ def test_draws_are_pure_typed_and_compiled_once_and_work_under_vmap(name):
     np.testing.assert_array_equal(batched, jnp.stack([spins, other]))
 
 
-@each_sampler
+@some_samplers
 def test_state_survives_a_scan_in_which_parameters_change(name):
     sampler = samplers.build(name, **FAST[name])
 
@@ -103,7 +107,7 @@ def test_state_survives_a_scan_in_which_parameters_change(name):
     assert bool(train(jax.random.key(0), machine(0)).all())
 
 
-@each_sampler
+@some_samplers
 def test_step_advances_a_state_that_sample_accepts(name):
     init, sample = compiled(name)
     params = machine(0)
@@ -116,7 +120,7 @@ def test_step_advances_a_state_that_sample_accepts(name):
     assert bool(sample(jax.random.key(2), params, stepped)[2]["is_finite"])
 
 
-@each_sampler
+@some_samplers
 def test_double_precision_parameters_give_single_precision_spins(name, float64):
     sampler = samplers.build(name, **FAST[name])
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), machine(0))

@@ -51,6 +51,7 @@ def test_fields_energies_scale_and_bounds_equal_the_dense_ones():
     )
 
 
+@pytest.mark.slow
 def test_double_precision_sparse_couplings_become_single_and_stay_sparse(float64):
     _, sparse = _pair()
     wide = BCOO((sparse.J.data.astype(jnp.float64), sparse.J.indices), shape=sparse.J.shape)
@@ -110,6 +111,7 @@ def test_entries_stored_twice_count_as_their_sum_in_check_as_in_fields():
     )
 
 
+@pytest.mark.slow
 def test_metropolis_machine_with_sparse_couplings_has_the_boltzmann_law():
     dense, sparse = _pair(8, seed=3)
     assert 0 < sparse.J.nse < 30
@@ -117,6 +119,7 @@ def test_metropolis_machine_with_sparse_couplings_has_the_boltzmann_law():
     assert chi_square(probabilities(dense), spins) < 5
 
 
+@pytest.mark.slow
 def test_many_spins_with_few_neighbours_take_memory_of_their_number():
     """20,000 spins dense would be 1.6 GB: compiled code's temporaries are far below."""
     params = _ring_of_neighbours(20000, 5, 0.1)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import mostly_slow
 
 from qbm_jax import samplers
 from qbm_jax.boltzmann import Boltzmann, energy, symmetrise
@@ -65,7 +66,7 @@ def chi_square(params, spins):
 # ---- law
 
 
-@pytest.mark.parametrize("kernel", sorted(KERNELS))
+@pytest.mark.parametrize("kernel", mostly_slow(sorted(KERNELS), "gibbs"))
 @pytest.mark.parametrize(
     "params", [machine(3, NUM_SPINS, 2.0), two_wells()], ids=["b = 2", "wells"]
 )
@@ -134,7 +135,9 @@ def check_ladder(num_spins, strength, num_temperatures=None):
     np.testing.assert_array_equal(after.betas, state.betas)
 
 
-@pytest.mark.parametrize(("strength", "num_temperatures"), [(0.8, None), (2.0, None), (2.0, 7)])
+@pytest.mark.parametrize(
+    ("strength", "num_temperatures"), mostly_slow([(0.8, None), (2.0, None), (2.0, 7)], (2.0, 7))
+)
 def test_swap_rates_are_even_and_replicas_make_round_trips(strength, num_temperatures):
     check_ladder(64, strength, num_temperatures)
 

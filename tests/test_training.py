@@ -377,6 +377,7 @@ def test_couplings_raise_the_bound_where_programmes_are_coupled(sampler):
     assert np.abs(trained.params["prior"].J).max() > 0.2
 
 
+@pytest.mark.slow
 def test_more_spins_than_cells_in_a_minibatch_and_in_the_set_work(sampler, data):
     options = dataclasses.replace(OPTIONS, num_epochs=1, validation_temperatures=5)
     trained = training.train(KEY, _build(num_latents=70), sampler, data, options)
