@@ -404,3 +404,9 @@ def test_whole_calls_must_fit_in_a_wall_time():
     assert best_within(run, TOY, 10.0, 0.9) == -math.inf
     assert best_within(run, TOY, 10.0, 1.9) == pytest.approx(0.5 / 4 + 3 / 4)  # best of two draws
     assert best_within(run, TOY, 10.0, 99.0) == pytest.approx(1)
+
+
+def test_a_budget_below_the_cost_of_the_start_is_no_run_length():
+    row = configs.sampler("gibbs", "strength", (1.0,), products_per_step=10, products_before=50)
+    entry = ising_cells.entries(ConfigDict({"samplers": {"late": row}}))[0]
+    assert entry.lengths((30, 55, 60, 100)) == (60, 100)

@@ -61,7 +61,7 @@ class Entry(NamedTuple):
     def lengths(self, budgets: tuple[int, ...]) -> tuple[int, ...]:
         """Those budgets that this sampler is run with."""
         longest = self.max_products or max(budgets)
-        return tuple(b for b in budgets if b <= longest and self.num_steps(b))
+        return tuple(b for b in budgets if b <= longest and self.num_steps(b) > 0)
 
     def takes(self, instance: Instance) -> bool:
         """Whether it can run an instance."""
