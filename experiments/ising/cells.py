@@ -52,7 +52,7 @@ class Entry(NamedTuple):
 
     def num_steps(self, budget: int) -> int:
         """Steps that a budget of products allows; 0 where it does not allow one."""
-        return int((budget - self.products_before) / self.products_per_step)
+        return max(int((budget - self.products_before) / self.products_per_step), 0)
 
     def products(self, budget: int) -> float:
         """What is spent of a budget."""
@@ -61,7 +61,7 @@ class Entry(NamedTuple):
     def lengths(self, budgets: tuple[int, ...]) -> tuple[int, ...]:
         """Those budgets that this sampler is run with."""
         longest = self.max_products or max(budgets)
-        return tuple(b for b in budgets if b <= longest and self.num_steps(b) > 0)
+        return tuple(b for b in budgets if b <= longest and self.num_steps(b))
 
     def takes(self, instance: Instance) -> bool:
         """Whether it can run an instance."""
