@@ -26,9 +26,11 @@ def get_config() -> ConfigDict:
     config.data.min_cells_per_gene = 3  # genes seen in fewer cells are dropped
 
     config.model = ConfigDict()
-    config.model.prior = "boltzmann"  # boltzmann, bernoulli (J = 0), gaussian
+    config.model.prior = "boltzmann"  # boltzmann, rbm, bernoulli (J = 0), gaussian
     config.model.num_latents = 128  # latents N (spins of the Boltzmann machine), at least 2
-    config.model.likelihood = "nb"  # normal, poisson, nb, zinb
+    config.model.likelihood = "nb"  # normal, squared_error, poisson, nb, zinb, autozi
+    config.model.dispersion = "gene"  # gene, gene_batch: one inverse dispersion each
+    config.model.library = "observed"  # observed: total counts; latent: inferred, as in scVI
     config.model.decoder = "mlp"  # mlp, linear
     config.model.encoder_widths = (128,)  # units per hidden layer
     config.model.decoder_widths = (128,)  # units per hidden layer
@@ -53,6 +55,8 @@ def get_config() -> ConfigDict:
 
     config.training = ConfigDict()
     config.training.num_epochs = 150
+    # bound; qbmvae_public, kaiwu_qvae: losses of public codes, with their faults
+    config.training.objective = "bound"
     config.training.minibatch_size = 128  # cells per step
     config.training.learning_rate = 4e-3  # Adam, networks and fields h
     config.training.final_learning_rate = 0.1  # of learning_rate, reached by a cosine decay

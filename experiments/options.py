@@ -59,14 +59,21 @@ def check_options(config: ConfigDict) -> TrainOptions:
         latents = config.baselines.gaussian_latents
         raise InputError(f"config.baselines.gaussian_latents must be at least 2, got {latents}")
     options = train_options(config.training.to_dict())
-    models = {
-        name: vae.build(num_genes=1, num_batches=1, **arguments)
-        for name, arguments in model_options(config).items()
-    }
+    models = {name: check_model(arguments) for name, arguments in model_options(config).items()}
     sampler = samplers.build(config.sampler.name, **sampler_options(config))
     if models[MAIN].prior.log_z is None:
         check_sampler(sampler, models[MAIN], options.num_chains)
     return options
+
+
+def check_model(arguments: dict[str, Any]) -> vae.VAE:
+    """A model of these arguments, for one gene and one batch.
+
+    Raises:
+      InputError: an unknown choice, or a number out of range.
+    """
+    prior = {"library_prior": ((1.0, 1.0),)} if arguments.get("library") == "latent" else {}
+    return vae.build(num_genes=1, num_batches=1, **arguments, **prior)
 
 
 def check_sampler(sampler: samplers.Sampler, model: vae.VAE, num_chains: int) -> None:

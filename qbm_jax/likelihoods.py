@@ -1,60 +1,52 @@
-"""Log-likelihood of one cell's genes given the decoder's output: normal, poisson, nb, zinb.
+"""Log-likelihood of one cell's genes given the decoder's output.
 
 Count likelihoods have the mean mu = library size * softmax(scale logits), the parametrisation of
 scVI (Lopez et al., Nature Methods 15, 2018), and are normalised: every constant is included, so
-values can be compared between models and with other software.
+values can be compared between models and with other software. The laws themselves are in
+`count_laws`, the gates of "autozi" in `autozi`.
 
-Read counts reach 5e5, where log Gamma(x + r) - log Gamma(x + 1) in float32 loses up to 0.4 nat. So
-no large terms are subtracted here. With T(n) = log Gamma(n + 1) - n log n + n, which grows only as
-log(2 pi n)/2, the negative binomial law is, for x >= 1,
-
-    log p = T(x + r) - T(r) - T(x) - log(1 + x/r) - A,
-    A = x log[x (r + mu) / (mu (x + r))] + r log[(r + mu) / (x + r)],
-
-the saddle-point form of Loader, "Fast and accurate computation of binomial probabilities" (2000),
-solved for the negative binomial; its limit r -> infinity is the Poisson law.
+Per-gene parameters are arrays [genes], or [batches, genes] where the dispersion differs between
+experimental batches. `vae.gene_params` picks each cell's row, so that the functions here read
+[genes] or [cells, genes].
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from qbm_jax import autozi
+from qbm_jax.count_laws import nb_log_pmf, poisson_log_pmf, zinb_log_pmf
 from qbm_jax.errors import InputError
 
 Outputs = dict[str, jax.Array]
 
 TARGET_LIBRARY = 1e4  # log-normalised values are log(1 + counts / library size * 1e4)
-LOG_MEAN_FLOOR = -69.0  # mu = 1e-30: smaller means overflow x / mu in float32
-LOG_DISPERSION_BOUND = 30.0  # r within exp(+-30): beyond, (r / (x + r))^2 underflows
-
-# Least-squares fits at 400 Chebyshev nodes of v = 1/n in [0, 1], so for n >= 1:
-# exp(2 T(n)) / (2 pi) - n, error 7e-9, and n T'(n), error 1e-7. Their values at v = 0, 1/6 and
-# 1/2, and slopes, 1/72 and -1/12, are those of Stirling's series.
-RATIO_FIT = (
-    *(1.66666674e-1, 1.3888007e-2, -4.765268e-3, -1.04769e-3),
-    *(2.141534e-3, -1.097571e-3, 2.19119e-4),
-)
-SLOPE_FIT = (
-    *(4.99999902e-1, -8.332347383e-2, -1.616928990e-4, 9.316713061e-3),
-    *(-2.719592185e-3, -8.28395005e-4, 5.009492184e-4),
-)
+DISPERSIONS = ("gene", "gene_batch")
+DISPERSION_PARAMS = ("log_inverse_dispersion", "log_scale")
 
 
 class Likelihood(NamedTuple):
     """Pure functions of counts [cells, genes], decoder outputs, per-gene parameters and libraries.
 
     `outputs` is a dict with one array [cells, genes] per name in `heads`; `library_size` is
-    [cells], the total counts of each cell (positive).
+    [cells], the expected total counts of each cell (positive).
 
     Attributes:
       heads: names of the arrays [cells, genes] that the decoder must return.
-      init_gene_params: num_genes -> dict of trainable arrays [genes]; may be empty.
+      init_gene_params: num_genes -> dict of trainable arrays [genes] or [batches, genes]; may be
+        empty.
       log_prob: (counts, outputs, gene_params, library_size) -> [cells], in nats, summed over genes.
       sample: (key, outputs, gene_params, library_size) -> one draw [cells, genes].
       mean: (outputs, gene_params, library_size) -> expected value of `sample`, [cells, genes].
       accepts_non_integer: whether `counts` may have fractions (expected counts).
+      draw_gene_params: (key, gene_params) -> gene_params with one draw of each gene's random
+        variables, which the other functions read; without it they take posterior means.
+      global_kl: gene_params -> KL of the genes' random variables, summed over genes, in nats.
+      gate_probabilities: gene_params -> probability that each gene is zero-inflated [genes], where
+        the likelihood has gates; None elsewhere.
     """
 
     heads: tuple[str, ...]
@@ -63,137 +55,48 @@ class Likelihood(NamedTuple):
     sample: Callable[[jax.Array, Outputs, Outputs, jax.Array], jax.Array]
     mean: Callable[[Outputs, Outputs, jax.Array], jax.Array]
     accepts_non_integer: bool
+    draw_gene_params: Callable[[jax.Array, Outputs], Outputs] = lambda key, gene_params: gene_params
+    global_kl: Callable[[Outputs], jax.Array] = lambda gene_params: jnp.zeros(())
+    gate_probabilities: Callable[[Outputs], jax.Array] | None = None
 
 
-def build(name: str) -> Likelihood:
+def build(name: str, dispersion: str = "gene", num_batches: int = 1) -> Likelihood:
     """The likelihood of that name.
 
+    Args:
+      name: a name of `LIKELIHOODS`.
+      dispersion: "gene", or "gene_batch" for one dispersion per gene and experimental batch.
+      num_batches: number of experimental batches.
+
     Raises:
-      InputError: the name is not in `LIKELIHOODS`.
+      InputError: the name is not in `LIKELIHOODS`, the dispersion not in `DISPERSIONS`, or the
+        likelihood has none.
     """
     if name not in LIKELIHOODS:
         raise InputError(f"unknown likelihood {name!r}; choose from {', '.join(LIKELIHOODS)}")
-    return LIKELIHOODS[name]
+    if dispersion not in DISPERSIONS:
+        raise InputError(f"unknown dispersion {dispersion!r}; choose from {', '.join(DISPERSIONS)}")
+    likelihood = LIKELIHOODS[name]
+    if dispersion == "gene":
+        return likelihood
+    if not set(DISPERSION_PARAMS) & likelihood.init_gene_params(1).keys():
+        raise InputError(
+            f"likelihood {name} has no dispersion to differ between batches; use dispersion gene"
+        )
+    per_batch = partial(_params_per_batch, likelihood.init_gene_params, num_batches)
+    return likelihood._replace(init_gene_params=per_batch)
 
 
-def _ratio(n: jax.Array) -> jax.Array:
-    """exp(2 T(n)) / (2 pi), close to n + 1/6, for n >= 1."""
-    v = 1 / n
-    fit = jnp.full_like(v, RATIO_FIT[-1])
-    for coefficient in RATIO_FIT[-2::-1]:
-        fit = fit * v + coefficient
-    return n + fit
+def _params_per_batch(init: Callable[[int], Outputs], num_batches: int, num_genes: int) -> Outputs:
+    return {
+        name: jnp.tile(value, (num_batches, 1)) if name in DISPERSION_PARAMS else value
+        for name, value in init(num_genes).items()
+    }
 
 
-def _slope(n: jax.Array) -> jax.Array:
-    """T'(n) = digamma(n + 1) - log n, close to 1/(2n), for n >= 1."""
-    v = 1 / n
-    fit = jnp.full_like(v, SLOPE_FIT[-1])
-    for coefficient in SLOPE_FIT[-2::-1]:
-        fit = fit * v + coefficient
-    return v * fit
-
-
-def _dispersion_terms(r: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(exp(-2 T(r)), T'(r)) for any r > 0; slow, but only [genes] of them are needed."""
-    small, large = jnp.minimum(r, 1), jnp.maximum(r, 1)
-    t_small = jax.scipy.special.gammaln(small + 1) - small * jnp.log(small) + small
-    slope_small = jax.scipy.special.digamma(small + 1) - jnp.log(small)
-    normaliser = jnp.where(r < 1, jnp.exp(-2 * t_small), 1 / (2 * jnp.pi * _ratio(large)))
-    return normaliser, jnp.where(r < 1, slope_small, _slope(large))
-
-
-def _nb_value_and_slopes(
-    counts: jax.Array, log_mean: jax.Array, log_inverse_dispersion: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Log p and its derivatives with respect to log mu and log r; three logarithms an entry."""
-    mu = jnp.exp(jnp.maximum(log_mean, LOG_MEAN_FLOOR))
-    r = jnp.exp(jnp.clip(log_inverse_dispersion, -LOG_DISPERSION_BOUND, LOG_DISPERSION_BOUND))
-    normaliser, slope_r = _dispersion_terms(r)
-    positive = counts > 0
-    x = jnp.maximum(counts, 1)  # where the count is 0, x only keeps unused branches finite
-    n = x + r
-    excess = counts - mu
-    low, high = jnp.minimum(counts, mu), jnp.maximum(counts, mu)
-    distance, sign = jnp.abs(excess), jnp.sign(excess)
-    # log[(counts + r) / (mu + r)] and log[x (mu + r) / (mu (x + r))], arguments never near -1
-    log_sum_ratio = sign * jnp.log1p(distance / (low + r))
-    log_odds_ratio = sign * jnp.log1p(distance / jnp.minimum(x, mu) * (r / (high + r)))
-    weight = normaliser * jnp.square(r / n) * (_ratio(n) / _ratio(x))
-    seen = 0.5 * jnp.log(weight) - x * log_odds_ratio
-    value = jnp.where(positive, seen, 0) + r * log_sum_ratio
-    slope_mean = excess * (r / (r + mu))
-    slope_counts = jnp.where(positive, r * (_slope(n) - slope_r) + x / n, 0)
-    slope_dispersion = slope_counts + r * log_sum_ratio - slope_mean
-    return value, slope_mean, slope_dispersion
-
-
-@jax.custom_jvp
-def nb_log_pmf(
-    counts: jax.Array, log_mean: jax.Array, log_inverse_dispersion: jax.Array
-) -> jax.Array:
-    """Log probability of counts under the negative binomial law of variance mu + mu^2 / r.
-
-    In float32 the error stays below 1e-3 nat or 1e-5 relative for counts to 5e5, mu in 1e-6..1e5
-    and r in 1e-3..1e4, and so does that of the derivatives (with respect to log mu and log r; the
-    counts are data). Means below 1e-30 count as 1e-30, and r is kept within exp(+-30).
-
-    Args:
-      counts: whole numbers [cells, genes], floating type.
-      log_mean: log mu, [cells, genes].
-      log_inverse_dispersion: log r, same shape or [1, genes].
-
-    Returns:
-      [cells, genes], in nats, all constants included.
-    """
-    return _nb_value_and_slopes(counts, log_mean, log_inverse_dispersion)[0]
-
-
-@nb_log_pmf.defjvp
-def _nb_log_pmf_jvp(primals, tangents):
-    value, slope_mean, slope_dispersion = _nb_value_and_slopes(*primals)
-    return value, slope_mean * tangents[1] + slope_dispersion * tangents[2]
-
-
-def _poisson_deviance(x: jax.Array, mu: jax.Array) -> jax.Array:
-    """X log(x / mu) + mu - x for x >= 1, by Loader's series in (x - mu)/(x + mu) where x ~ mu."""
-    excess = x - mu
-    s = excess / (x + mu)
-    square = jnp.square(s)
-    series = 1 / 3 + square * (1 / 5 + square * (1 / 7 + square / 9))
-    close = excess * s + 2 * x * s * square * series
-    return jnp.where(jnp.abs(s) < 0.1, close, x * jnp.log1p(excess / mu) - excess)
-
-
-def _poisson_value_and_slope(counts: jax.Array, log_mean: jax.Array) -> tuple[jax.Array, jax.Array]:
-    mu = jnp.exp(jnp.maximum(log_mean, LOG_MEAN_FLOOR))
-    x = jnp.maximum(counts, 1)
-    seen = -0.5 * jnp.log(2 * jnp.pi * _ratio(x)) - _poisson_deviance(x, mu)
-    return jnp.where(counts > 0, seen, -mu), counts - mu
-
-
-@jax.custom_jvp
-def poisson_log_pmf(counts: jax.Array, log_mean: jax.Array) -> jax.Array:
-    """Log probability of whole counts under the Poisson law of mean mu; shapes as `nb_log_pmf`."""
-    return _poisson_value_and_slope(counts, log_mean)[0]
-
-
-@poisson_log_pmf.defjvp
-def _poisson_log_pmf_jvp(primals, tangents):
-    value, slope_mean = _poisson_value_and_slope(*primals)
-    return value, slope_mean * tangents[1]
-
-
-def zinb_log_pmf(
-    counts: jax.Array,
-    log_mean: jax.Array,
-    log_inverse_dispersion: jax.Array,
-    dropout_logits: jax.Array,
-) -> jax.Array:
-    """Log of pi [x = 0] + (1 - pi) NB(x), with pi = sigmoid(dropout_logits); as `nb_log_pmf`."""
-    log_nb = nb_log_pmf(counts, log_mean, log_inverse_dispersion) - dropout_logits
-    mixed = jnp.where(counts > 0, log_nb, jax.nn.softplus(log_nb))
-    return mixed - jax.nn.softplus(-dropout_logits)
+def _rows(values: jax.Array) -> jax.Array:
+    """[1, genes] from [genes]; [cells, genes] as it is."""
+    return values if values.ndim == 2 else values[None, :]
 
 
 def log_mean_counts(outputs: Outputs, library_size: jax.Array) -> jax.Array:
@@ -227,7 +130,7 @@ def _mean_counts(outputs: Outputs, gene_params: Outputs, library_size: jax.Array
 def _normal_log_prob(counts, outputs, gene_params, library_size):
     """Density of the log-normalised values, not of the counts: another measure than the rest."""
     values = log_normalise(counts, library_size)
-    log_scale = gene_params["log_scale"][None, :]
+    log_scale = _rows(gene_params["log_scale"])
     residual = (values - outputs["scale_logits"]) * jnp.exp(-log_scale)
     terms = -0.5 * jnp.square(residual) - log_scale - 0.5 * jnp.log(2 * jnp.pi)
     return jnp.sum(terms, axis=-1)
@@ -237,12 +140,27 @@ def _normal_sample(key, outputs, gene_params, library_size):
     """Log-normalised values, as `_normal_mean`: the law is one of them, not of counts."""
     mean = _normal_mean(outputs, gene_params, library_size)
     noise = jax.random.normal(key, mean.shape, mean.dtype)
-    return mean + jnp.exp(gene_params["log_scale"])[None, :] * noise
+    return mean + jnp.exp(_rows(gene_params["log_scale"])) * noise
 
 
 def _normal_mean(outputs, gene_params, library_size):
     del gene_params, library_size
     return outputs["scale_logits"]
+
+
+def _squared_error_log_prob(counts, outputs, gene_params, library_size):
+    """A normal law of variance 1/2 on log-normalised values: minus the squared error, normalised.
+
+    What mean-squared-error autoencoders minimise, summed over genes.
+    """
+    del gene_params
+    residual = log_normalise(counts, library_size) - outputs["scale_logits"]
+    return -jnp.sum(jnp.square(residual) + 0.5 * jnp.log(jnp.pi), axis=-1)
+
+
+def _squared_error_sample(key, outputs, gene_params, library_size):
+    mean = _normal_mean(outputs, gene_params, library_size)
+    return mean + jnp.sqrt(0.5) * jax.random.normal(key, mean.shape, mean.dtype)
 
 
 def _poisson_log_prob(counts, outputs, gene_params, library_size):
@@ -257,7 +175,7 @@ def _poisson_sample(key, outputs, gene_params, library_size):
 
 def _nb_log_prob(counts, outputs, gene_params, library_size):
     log_mean = log_mean_counts(outputs, library_size)
-    log_r = gene_params["log_inverse_dispersion"][None, :]
+    log_r = _rows(gene_params["log_inverse_dispersion"])
     return jnp.sum(nb_log_pmf(counts, log_mean, log_r), axis=-1)
 
 
@@ -265,14 +183,14 @@ def _nb_sample(key, outputs, gene_params, library_size):
     """A Poisson count whose rate is a gamma variable of mean mu and shape r."""
     key_rate, key_count = jax.random.split(key)
     mean = _mean_counts(outputs, gene_params, library_size)
-    r = jnp.broadcast_to(jnp.exp(gene_params["log_inverse_dispersion"])[None, :], mean.shape)
+    r = jnp.broadcast_to(jnp.exp(_rows(gene_params["log_inverse_dispersion"])), mean.shape)
     rate = jax.random.gamma(key_rate, r, dtype=mean.dtype) / r * mean
     return jax.random.poisson(key_count, rate).astype(mean.dtype)
 
 
 def _zinb_log_prob(counts, outputs, gene_params, library_size):
     log_mean = log_mean_counts(outputs, library_size)
-    log_r = gene_params["log_inverse_dispersion"][None, :]
+    log_r = _rows(gene_params["log_inverse_dispersion"])
     dropout = outputs["dropout_logits"]
     return jnp.sum(zinb_log_pmf(counts, log_mean, log_r, dropout), axis=-1)
 
@@ -287,6 +205,28 @@ def _zinb_sample(key, outputs, gene_params, library_size):
 def _zinb_mean(outputs, gene_params, library_size):
     kept = jax.nn.sigmoid(-outputs["dropout_logits"])
     return kept * _mean_counts(outputs, gene_params, library_size)
+
+
+def _gated(outputs, gene_params):
+    """Outputs of the zero-inflated law that the gates turn into: see `autozi`."""
+    dropout = autozi.effective_dropout_logits(outputs["dropout_logits"], gene_params)
+    return {**outputs, "dropout_logits": dropout}
+
+
+def _autozi_params(num_genes: int) -> Outputs:
+    return {**_dispersion_params(num_genes), **autozi.init(num_genes)}
+
+
+def _autozi_log_prob(counts, outputs, gene_params, library_size):
+    return _zinb_log_prob(counts, _gated(outputs, gene_params), gene_params, library_size)
+
+
+def _autozi_sample(key, outputs, gene_params, library_size):
+    return _zinb_sample(key, _gated(outputs, gene_params), gene_params, library_size)
+
+
+def _autozi_mean(outputs, gene_params, library_size):
+    return _zinb_mean(_gated(outputs, gene_params), gene_params, library_size)
 
 
 LIKELIHOODS: dict[str, Likelihood] = {
@@ -321,5 +261,24 @@ LIKELIHOODS: dict[str, Likelihood] = {
         sample=_zinb_sample,
         mean=_zinb_mean,
         accepts_non_integer=False,
+    ),
+    "autozi": Likelihood(
+        heads=("scale_logits", "dropout_logits"),
+        init_gene_params=_autozi_params,
+        log_prob=_autozi_log_prob,
+        sample=_autozi_sample,
+        mean=_autozi_mean,
+        accepts_non_integer=False,
+        draw_gene_params=autozi.draw,
+        global_kl=autozi.global_kl,
+        gate_probabilities=autozi.gate_probabilities,
+    ),
+    "squared_error": Likelihood(
+        heads=("scale_logits",),
+        init_gene_params=_no_gene_params,
+        log_prob=_squared_error_log_prob,
+        sample=_squared_error_sample,
+        mean=_normal_mean,
+        accepts_non_integer=True,
     ),
 }

@@ -1,70 +1,22 @@
-"""The evidence lower bound, its terms by name, and the surrogate whose gradient is used.
+"""What is differentiated: the surrogate of the bound, and the losses of the public codes.
 
-    -ELBO = E_q[-log p(x | zeta, batch)] - H(q) + E_q[E(s)] + log Z
-
-All terms are per cell and in nats. For the Boltzmann prior log Z has no closed form, but its
-gradient is -E_p[grad E], so the loss that is differentiated replaces log Z by minus the mean energy
-of negatives drawn from the prior with their gradient stopped. That surrogate's value is not a bound
-and is never reported as one.
+For the Boltzmann prior log Z has no closed form, but its gradient is -E_p[grad E], so the loss that
+is differentiated replaces log Z by minus the mean energy of negatives drawn from the prior with
+their gradient stopped. That surrogate's value is not a bound and is never reported as one.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from qbm_jax import boltzmann
+from qbm_jax import boltzmann, public_codes
 from qbm_jax.boltzmann import Boltzmann
+from qbm_jax.bound import Terms, elbo, kl, terms
 from qbm_jax.minibatches import Minibatch
-from qbm_jax.vae import VAE, Params, log_likelihood
+from qbm_jax.vae import VAE, Params
 
-
-class Terms(NamedTuple):
-    """Terms of the bound per cell [cells], in nats.
-
-    Attributes:
-      reconstruction: -log p(x | zeta, batch), one draw of zeta from the posterior.
-      entropy: H(q), exact.
-      expected_energy: E_q[E], exact.
-    """
-
-    reconstruction: jax.Array
-    entropy: jax.Array
-    expected_energy: jax.Array
-
-
-def terms(vae: VAE, params: Params, key: jax.Array, cells: Minibatch) -> Terms:
-    """The terms of the bound that need no partition function. Consumes the key.
-
-    Args:
-      vae: the model.
-      params: its parameters.
-      key: for one draw from the posterior of each cell.
-      cells: counts and experimental batches.
-    """
-    # q(z | x): the encoder sees counts only.
-    posterior = vae.encode(params, cells.counts)
-
-    # E_q[-log p(x | zeta, c)]: one draw, reparametrised (or relaxed) so that gradients pass.
-    zeta = vae.prior.draw(key, posterior)
-    reconstruction = -log_likelihood(vae, params, zeta, cells)
-
-    # KL - log Z = -H(q) + E_q[E(s)]: exact, so the prior shapes the encoder without any relaxation.
-    return Terms(
-        reconstruction=reconstruction,
-        entropy=vae.prior.entropy(posterior),
-        expected_energy=vae.prior.expected_energy(params["prior"], posterior),
-    )
-
-
-def kl(values: Terms, log_z: jax.Array | float) -> jax.Array:
-    """KL(q || p) per cell, in nats."""
-    return values.expected_energy - values.entropy + log_z
-
-
-def elbo(values: Terms, log_z: jax.Array | float) -> jax.Array:
-    """The bound on log p(x | batch) per cell, in nats; it needs log Z, so it must be given."""
-    return -values.reconstruction - kl(values, log_z)
+__all__ = ["OBJECTIVES", "Terms", "elbo", "kl", "log_z_surrogate", "surrogate_loss", "terms"]
 
 
 def log_z_surrogate(params: Boltzmann, negatives: jax.Array) -> jax.Array:
@@ -82,6 +34,7 @@ def surrogate_loss(
     cells: Minibatch,
     negatives: jax.Array | None,
     kl_weight: jax.Array | float = 1.0,
+    num_cells: int = 1,
 ) -> tuple[jax.Array, Terms]:
     """The loss whose gradient trains encoder, decoder and prior together.
 
@@ -91,7 +44,8 @@ def surrogate_loss(
       key: for one draw from the posterior of each cell.
       cells: the minibatch.
       negatives: spins [chains, spins] drawn from the prior; None where log Z has a closed form.
-      kl_weight: weight of the KL term (1 for the bound).
+      kl_weight: weight of all KL terms (1 for the bound).
+      num_cells: number of training cells, which share the KL of the genes' random variables.
 
     Returns:
       The surrogate loss (mean per cell) and the terms of the bound.
@@ -103,4 +57,13 @@ def surrogate_loss(
     else:
         log_z = vae.prior.log_z(params["prior"])
     loss = jnp.mean(values.reconstruction + kl_weight * kl(values, log_z))
-    return loss, values
+    return loss + kl_weight * vae.likelihood.global_kl(params["genes"]) / num_cells, values
+
+
+Objective = Callable[..., tuple[jax.Array, Terms]]  # the signature of `surrogate_loss`
+
+OBJECTIVES: dict[str, Objective] = {
+    "bound": surrogate_loss,
+    "qbmvae_public": public_codes.qbmvae_public,
+    "kaiwu_qvae": public_codes.kaiwu_qvae,
+}

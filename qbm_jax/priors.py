@@ -75,6 +75,29 @@ def boltzmann_prior(relax: Draw) -> Prior:
     )
 
 
+def num_visible(num_latents: int) -> int:
+    """Spins of the first side of the restricted machine; the rest are its second side.
+
+    A sampler that takes `num_visible` (gibbs) then updates each side at once.
+    """
+    return num_latents // 2
+
+
+def rbm_prior(relax: Draw) -> Prior:
+    """Restricted Boltzmann machine: the Boltzmann prior with couplings between two halves only.
+
+    The same energy and the same functions; `project` zeroes the two diagonal blocks of J, and of
+    its gradient.
+    """
+
+    def project(params: Boltzmann) -> Boltzmann:
+        second = jnp.arange(params.num_spins) >= num_visible(params.num_spins)
+        between = (second[:, None] != second[None, :]).astype(params.J.dtype)
+        return params.replace(J=boltzmann.symmetrise(params.J) * between)
+
+    return boltzmann_prior(relax)._replace(project=project)
+
+
 def bernoulli_prior(relax: Draw) -> Prior:
     """Independent spins with learned fields: the Boltzmann prior at J = 0."""
     return boltzmann_prior(relax)._replace(
@@ -121,7 +144,12 @@ def gaussian_prior(relax: Draw | None = None) -> Prior:
     )
 
 
-PRIORS = {"boltzmann": boltzmann_prior, "bernoulli": bernoulli_prior, "gaussian": gaussian_prior}
+PRIORS = {
+    "boltzmann": boltzmann_prior,
+    "bernoulli": bernoulli_prior,
+    "gaussian": gaussian_prior,
+    "rbm": rbm_prior,
+}
 
 
 def build(name: str, relax: Draw) -> Prior:

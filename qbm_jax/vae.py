@@ -7,18 +7,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from qbm_jax import likelihoods, priors, relaxations
+from qbm_jax import library_size, likelihoods, priors, relaxations
 from qbm_jax.errors import InputError
+from qbm_jax.library_size import BatchPriors, LibraryPosterior
 from qbm_jax.likelihoods import Likelihood
 from qbm_jax.minibatches import Minibatch
 from qbm_jax.networks import Decoder, Encoder
 from qbm_jax.priors import Prior
 
-Params = dict[str, Any]  # "encoder", "decoder", "genes", "prior"
+Params = dict[str, Any]  # "encoder", "decoder", "genes", "prior"; "library" where it is latent
 
 
 class VAE(NamedTuple):
     """The model's functions; `params` holds "encoder", "decoder", "genes" and "prior".
+
+    With a latent library size it holds "library", that encoder's parameters, as well.
 
     Attributes:
       prior: the prior and its posterior family.
@@ -27,6 +30,11 @@ class VAE(NamedTuple):
       init: key -> params.
       encode: (params, counts [cells, genes]) -> the posterior's parameters [cells, outputs].
       decode: (params, latent [cells, N], batch [cells]) -> the likelihood's outputs by name.
+      loadings: params -> weight of each latent in each gene's scale logit [genes, N], which is
+        linear in the latents; adding a constant to a column changes nothing after the softmax.
+        Raises an InputError unless the decoder is linear.
+      encode_library: (params, counts) -> posterior of a latent library size; None if observed.
+      library_prior: its prior, (mean, s.d.) of the log library of each batch; None if observed.
     """
 
     prior: Prior
@@ -35,6 +43,9 @@ class VAE(NamedTuple):
     init: Callable[[jax.Array], Params]
     encode: Callable[[Params, jax.Array], jax.Array]
     decode: Callable[[Params, jax.Array, jax.Array], dict[str, jax.Array]]
+    loadings: Callable[[Params], jax.Array]
+    encode_library: Callable[[Params, jax.Array], LibraryPosterior] | None
+    library_prior: BatchPriors | None
 
 
 @functools.lru_cache(maxsize=32)  # the same model is the same object: what is compiled is reused
@@ -50,6 +61,9 @@ def build(
     decoder_widths: tuple[int, ...] = (128,),
     relaxation: str = "spike_exponential",
     sharpness: float | None = None,
+    dispersion: str = "gene",
+    library: str = "observed",
+    library_prior: BatchPriors | None = None,
 ) -> VAE:
     """Composes the networks, the prior and the likelihood.
 
@@ -64,6 +78,9 @@ def build(
       decoder_widths: units per hidden layer of the decoder; a linear decoder has none.
       relaxation: a name of `relaxations.RELAXATIONS`; binary priors use it.
       sharpness: slope of the relaxation, above 0; None for its own default.
+      dispersion: "gene", or "gene_batch" for one per gene and experimental batch.
+      library: "observed" (the total counts), or "latent" (see `library_size`).
+      library_prior: (mean, s.d.) of the log total counts of each batch's cells; for "latent" only.
 
     Raises:
       InputError: an unknown name, or a number out of range.
@@ -72,8 +89,9 @@ def build(
         raise InputError(f"model.num_latents must be at least 2, got {num_latents}")
     if decoder not in ("mlp", "linear"):
         raise InputError(f"unknown decoder {decoder!r}; choose from mlp, linear")
+    observation = likelihoods.build(likelihood, dispersion, num_batches)
+    _check_library(library, library_prior, observation, num_batches)
     family = priors.build(prior, relaxations.build(relaxation, sharpness))
-    observation = likelihoods.build(likelihood)
     encoder_net = Encoder(encoder_widths, num_latents * family.outputs_per_latent)
     decoder_net = Decoder(
         decoder_widths if decoder == "mlp" else (),
@@ -81,20 +99,33 @@ def build(
         num_batches,
         observation.heads,
     )
+    library_net = Encoder(encoder_widths[:1], 2) if library == "latent" else None
 
     def init(key: jax.Array) -> Params:
-        key_encoder, key_decoder = jax.random.split(key)
+        key_encoder, key_decoder, key_library = jax.random.split(key, 3)
         batch = jnp.zeros(1, jnp.int32)
-        return {
+        params = {
             "encoder": encoder_net.init(key_encoder, jnp.zeros((1, num_genes))),
             "decoder": decoder_net.init(key_decoder, jnp.zeros((1, num_latents)), batch),
             "genes": observation.init_gene_params(num_genes),
             "prior": family.init(num_latents),
         }
+        if library_net is not None:
+            params["library"] = library_net.init(key_library, jnp.zeros((1, num_genes)))
+        return params
 
     def encode(params: Params, counts: jax.Array) -> jax.Array:
         normalised = likelihoods.log_normalise(counts, jnp.maximum(counts.sum(axis=-1), 1))
         return encoder_net.apply(params["encoder"], normalised)
+
+    def encode_library(params: Params, counts: jax.Array) -> LibraryPosterior:
+        corrections = library_net.apply(params["library"], jnp.log1p(counts))
+        return library_size.posterior(corrections, jnp.maximum(counts.sum(axis=-1), 1))
+
+    def loadings(params: Params) -> jax.Array:
+        if decoder != "linear":
+            raise InputError(f"expected a linear decoder for loadings, got {decoder}; train one")
+        return params["decoder"]["params"][observation.heads[0]]["kernel"].T
 
     return VAE(
         prior=family,
@@ -103,11 +134,72 @@ def build(
         init=init,
         encode=encode,
         decode=lambda params, latent, batch: decoder_net.apply(params["decoder"], latent, batch),
+        loadings=loadings,
+        encode_library=None if library_net is None else encode_library,
+        library_prior=library_prior,
     )
 
 
-def log_likelihood(vae: VAE, params: Params, latent: jax.Array, cells: Minibatch) -> jax.Array:
-    """Log p(x | latent, batch, library size) per cell, in nats; the library size is observed."""
+def _check_library(
+    library: str, library_prior: BatchPriors | None, likelihood: Likelihood, num_batches: int
+) -> None:
+    if library not in ("observed", "latent"):
+        raise InputError(f"unknown library {library!r}; choose from observed, latent")
+    if library == "observed":
+        if library_prior is not None:
+            raise InputError("model.library_prior is for library latent; leave it out, or set that")
+        return
+    if likelihood.accepts_non_integer:
+        raise InputError(
+            "library latent needs a likelihood of counts; use poisson, nb, zinb or autozi"
+        )
+    if library_prior is None or len(library_prior) != num_batches:
+        got = "none" if library_prior is None else len(library_prior)
+        raise InputError(
+            f"library latent needs library_prior, (mean, sd) of the log library of each of "
+            f"{num_batches} batches, got {got}"
+        )
+    if not all(sd > 0 for _, sd in library_prior):
+        raise InputError("model.library_prior must have standard deviations above 0")
+
+
+def gene_params(params: Params, batch: jax.Array) -> dict[str, jax.Array]:
+    """The per-gene parameters that hold for cells of these batches [cells].
+
+    Arrays [batches, genes] become rows [cells, genes]; arrays [genes] stay. A product with one-hot
+    rows: the gradient of a table look-up is a scatter, which is slow.
+    """
+
+    def rows(values: jax.Array) -> jax.Array:
+        if values.ndim == 1:
+            return values
+        one_hot = jax.nn.one_hot(batch, values.shape[0], dtype=values.dtype)
+        return jnp.matmul(one_hot, values, precision="highest")
+
+    return {name: rows(values) for name, values in params["genes"].items()}
+
+
+def log_likelihood(
+    vae: VAE,
+    params: Params,
+    latent: jax.Array,
+    cells: Minibatch,
+    library_sizes: jax.Array | None = None,
+) -> jax.Array:
+    """Log p(x | latent, batch, library size) per cell, in nats.
+
+    Args:
+      vae: the model.
+      params: its parameters; `params["genes"]` may be a draw (`likelihood.draw_gene_params`).
+      latent: what the decoder reads [cells, N].
+      cells: counts and experimental batches.
+      library_sizes: [cells]; None for the total counts, or for the posterior's median where the
+        library size is latent.
+    """
     outputs = vae.decode(params, latent, cells.batch)
-    library_size = cells.counts.sum(axis=-1)
-    return vae.likelihood.log_prob(cells.counts, outputs, params["genes"], library_size)
+    if library_sizes is None:
+        library_sizes = cells.counts.sum(axis=-1)
+        if vae.encode_library is not None:
+            library_sizes = jnp.exp(vae.encode_library(params, cells.counts).mean)
+    genes = gene_params(params, cells.batch)
+    return vae.likelihood.log_prob(cells.counts, outputs, genes, library_sizes)

@@ -142,14 +142,22 @@ def _scipy_log_prob(name, counts, outputs, gene_params, library):
         values = np.log1p(counts / library[:, None] * 1e4)
         scale = np.exp(np.float64(gene_params["log_scale"]))
         return stats.norm.logpdf(values, logits, scale[None, :]).sum(-1)
+    if name == "squared_error":
+        values = np.log1p(counts / library[:, None] * 1e4)
+        return -np.sum((values - logits) ** 2, axis=-1) - counts.shape[1] / 2 * np.log(np.pi)
     mu = library[:, None] * special.softmax(logits, axis=-1)
     if name == "poisson":
         return stats.poisson.logpmf(counts, mu).sum(-1)
     r = np.exp(np.float64(gene_params["log_inverse_dispersion"]))[None, :]
-    probability = stats.nbinom.pmf(counts, r, r / (r + mu))
-    if name == "zinb":
+    probability = plain = stats.nbinom.pmf(counts, r, r / (r + mu))
+    if name in ("zinb", "autozi"):
         pi = special.expit(np.float64(outputs["dropout_logits"]))
-        probability = pi * (counts == 0) + (1 - pi) * probability
+        pi = 0.01 + 0.99 * pi if name == "autozi" else pi
+        probability = pi * (counts == 0) + (1 - pi) * plain
+    if name == "autozi":  # without a draw: at the gates' posterior means
+        alpha, beta = (np.exp(np.float64(gene_params[n])) for n in ("log_alpha", "log_beta"))
+        delta = (alpha / (alpha + beta))[None, :]
+        probability = delta * plain + (1 - delta) * probability
     return np.log(probability).sum(-1)
 
 
@@ -173,7 +181,7 @@ def test_samples_have_the_stated_mean(name):
     mean = likelihood.mean(outputs, gene_params, library)[0]
     standard_error = np.std(draws, axis=0) / np.sqrt(len(draws))
     assert np.all(np.abs(draws.mean(0) - mean) < 5 * standard_error)
-    if name != "normal":  # whose draws are log-normalised values
+    if not likelihood.accepts_non_integer:  # whose draws are log-normalised values
         assert np.all(draws == np.round(draws)) and draws.min() >= 0
 
 
@@ -192,9 +200,51 @@ def test_the_nb_sample_has_the_negative_binomial_law():
         assert stats.chisquare(observed, expected).pvalue > 1e-4
 
 
-def test_only_the_normal_likelihood_accepts_non_integer_counts():
-    accepts = {name: value.accepts_non_integer for name, value in likelihoods.LIKELIHOODS.items()}
-    assert accepts == {"normal": True, "poisson": False, "nb": False, "zinb": False}
+def test_only_likelihoods_of_log_normalised_values_accept_non_integer_counts():
+    accepts = {name for name, value in likelihoods.LIKELIHOODS.items() if value.accepts_non_integer}
+    assert accepts == {"normal", "squared_error"}
+
+
+def test_the_squared_error_likelihood_is_a_normal_law_of_variance_one_half():
+    """False alarm below 1e-6: five standard errors of 20,000 draws' variance, fixed key."""
+    likelihood = likelihoods.build("squared_error")
+    draws = likelihood.sample(
+        jax.random.key(0), {"scale_logits": jnp.zeros((20_000, 1))}, {}, jnp.ones(20_000)
+    )
+    assert abs(float(jnp.var(draws)) - 0.5) < 5 * 0.5 * np.sqrt(2 / 20_000)
+
+
+@pytest.mark.parametrize("name", ["normal", "nb", "zinb", "autozi"])
+def test_equal_dispersions_in_all_batches_are_one_dispersion_per_gene(name):
+    likelihood, outputs, gene_params, library = _arguments(name)
+    split = likelihoods.build(name, "gene_batch", num_batches=2)
+    shapes = {key: value.shape for key, value in split.init_gene_params(4).items()}
+    dispersion = "log_scale" if name == "normal" else "log_inverse_dispersion"
+    assert shapes.pop(dispersion) == (2, 4) and set(shapes.values()) <= {(4,)}
+
+    counts = jnp.array([[0.0, 3.0, 20.0, 27.0], [100.0, 0.0, 50.0, 250.0], [900.0, 1.0, 99.0, 0.0]])
+    rows = {**gene_params, dispersion: jnp.tile(gene_params[dispersion], (3, 1))}
+    arguments = (outputs, rows, library)
+    want = likelihood.log_prob(counts, outputs, gene_params, library)
+    np.testing.assert_allclose(split.log_prob(counts, *arguments), want, rtol=1e-6)
+    np.testing.assert_array_equal(
+        split.sample(jax.random.key(0), *arguments),
+        likelihood.sample(jax.random.key(0), outputs, gene_params, library),
+    )
+    rows[dispersion] = rows[dispersion].at[1].add(1.0)  # another batch's: only its cell changes
+    change = np.abs(split.log_prob(counts, outputs, rows, library) - want)
+    assert change[1] > 1e-2 and np.all(change[[0, 2]] < 1e-4)
+
+
+@pytest.mark.parametrize("name", ["poisson", "squared_error"])
+def test_a_likelihood_without_dispersion_has_none_per_batch(name):
+    with pytest.raises(InputError, match="no dispersion to differ between batches"):
+        likelihoods.build(name, "gene_batch", num_batches=2)
+
+
+def test_unknown_dispersion_lists_the_names():
+    with pytest.raises(InputError, match="'cell'; choose from gene, gene_batch"):
+        likelihoods.build("nb", "cell")
 
 
 def test_unknown_likelihood_lists_the_names():

@@ -56,7 +56,8 @@ def _enumerated_loss(model, params, cells, kl_weight):
     log_q = jax.nn.log_sigmoid(STATES[None] * logits[:, None, :]).sum(-1)
     log_p = jax.nn.log_softmax(log_weights(params["prior"]))
     kl = jnp.sum(jnp.exp(log_q) * (log_q - log_p[None]), axis=1)
-    reconstruction = -vae.log_likelihood(model, params, model.prior.draw(KEY, logits), cells)
+    zeta = model.prior.draw(jax.random.split(KEY)[0], logits)
+    reconstruction = -vae.log_likelihood(model, params, zeta, cells)
     return jnp.mean(reconstruction + kl_weight * kl)
 
 
@@ -104,7 +105,7 @@ def test_bound_is_reconstruction_plus_the_enumerated_kl(model, params, cells):
 
 
 def test_bound_cannot_be_had_without_log_z(model, params, cells):
-    values = objective.Terms(jnp.zeros(1), jnp.zeros(1), jnp.zeros(1))
+    values = objective.Terms(*jnp.zeros((4, 1)))
     with pytest.raises(TypeError, match="log_z"):
         objective.elbo(values)
 
@@ -207,6 +208,42 @@ def test_priors_with_a_closed_log_z_train_on_the_bound_itself(prior, cells):
     loss, values = jax.jit(lambda p: objective.surrogate_loss(model, p, KEY, cells, None))(params)
     bound = objective.elbo(values, model.prior.log_z(params["prior"]))
     np.testing.assert_allclose(loss, -bound.mean(), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_kl_of_the_gates_is_shared_by_all_cells_and_weighted_as_the_other_kl_terms(cells):
+    model = vae.build(
+        num_genes=GENES, num_batches=2, prior="bernoulli", num_latents=N, likelihood="autozi",
+        encoder_widths=(6,), decoder_widths=(6,),
+    )  # fmt: skip
+    params = jax.jit(model.init)(jax.random.key(1))
+    params["genes"]["log_alpha"] += 0.7
+    global_kl = float(model.likelihood.global_kl(params["genes"]))
+    assert global_kl > 0.1
+
+    @jax.jit
+    def loss_and_gradient(params, weight, num_cells):
+        def loss(params):
+            return objective.surrogate_loss(model, params, KEY, cells, None, weight, num_cells)
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    (few, _), _ = loss_and_gradient(params, 0.5, 10)
+    (many, values), gradient = loss_and_gradient(params, 0.5, 1_000_000)
+    np.testing.assert_allclose(few - many, 0.5 * global_kl / 10, rtol=1e-4)
+
+    # The gates are drawn anew in each step, and their gradient arrives.
+    @jax.jit
+    def drawn(params):
+        key_latent, key_observation = jax.random.split(KEY)
+        zeta = model.prior.draw(key_latent, model.encode(params, cells.counts))
+        key_genes = jax.random.split(key_observation)[0]
+        genes = model.likelihood.draw_gene_params(key_genes, params["genes"])
+        return vae.log_likelihood(model, {**params, "genes": genes}, zeta, cells)
+
+    np.testing.assert_allclose(-values.reconstruction, drawn(params), rtol=1e-5)
+    for name in ("log_alpha", "log_beta"):
+        assert np.abs(gradient["genes"][name]).min() > 0
 
 
 # Fault 8: -mean E printed as KL. A KL is never negative, and J = 0 with h = 0 gives N log 2 - H(q).

@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from qbm_jax import boltzmann, priors, relaxations
+from qbm_jax import boltzmann, priors, relaxations, samplers
 from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.errors import InputError
 from qbm_jax.samplers.exact import enumerate_spins
@@ -97,6 +98,36 @@ def test_gradient_by_couplings_is_symmetric_with_a_zero_diagonal(machine, logits
     assert np.abs(gradient).max() > 0.01
 
 
+def test_restricted_machine_has_the_kl_of_its_own_couplings(float64, machine, logits):
+    prior = _prior("rbm")
+    restricted = prior.project(machine)
+    J, half = np.asarray(restricted.J), priors.num_visible(N)
+    assert not J[:half, :half].any() and not J[half:, half:].any()
+    np.testing.assert_array_equal(J[:half, half:], machine.J[:half, half:])
+    kl = prior.expected_energy(restricted, logits) - prior.entropy(logits) + _log_z(restricted)
+    np.testing.assert_allclose(kl, _enumerated_kl(restricted, logits), rtol=1e-12)
+    start = prior.init(N)
+    assert not start.J.any() and not start.h.any()
+
+
+def test_couplings_inside_a_side_stay_zero_while_the_restricted_machine_learns(logits):
+    prior, optimiser = _prior("rbm"), optax.adam(0.1)
+    params = prior.init(5)  # an odd number of spins: sides of 2 and 3
+    state = optimiser.init(params)
+
+    def energy(params):
+        return prior.expected_energy(prior.project(params), jnp.asarray(logits[:, :5])).mean()
+
+    for _ in range(3):
+        updates, state = optimiser.update(jax.grad(energy)(params), state)
+        params = optax.apply_updates(params, updates)
+    inside = (np.arange(5)[:, None] < 2) == (np.arange(5)[None, :] < 2)
+    np.testing.assert_array_equal(params.J[inside], 0)
+    assert np.all(np.abs(params.J[~inside]) > 0.1)
+    gibbs = samplers.build("gibbs", num_visible=priors.num_visible(5))  # accepts these couplings
+    gibbs.init(jax.random.key(0), params, 2)
+
+
 def test_bernoulli_prior_is_the_boltzmann_prior_without_couplings(float64, machine, logits):
     bernoulli, params = _prior("bernoulli"), {"h": machine.h}
     free = Boltzmann(J=np.zeros((N, N)), h=machine.h)
@@ -152,7 +183,7 @@ def test_the_decoder_reads_values_between_minus_and_plus_one(relaxation):
 
 
 def test_an_unknown_prior_is_refused_with_the_names_there_are():
-    with pytest.raises(InputError, match="boltzmann, bernoulli, gaussian"):
+    with pytest.raises(InputError, match="boltzmann, bernoulli, gaussian, rbm"):
         _prior("laplace")
 
 

@@ -29,6 +29,16 @@ OPTIMISING = {
     "normalised": True,
 }
 
+# A public plug-in's schedule for training: to next to T = 0. What it does between two temperatures
+# is not published; ten sweeps are taken.
+PLUGIN = {
+    "rule": "metropolis",
+    "num_steps": 200,
+    "num_temperatures": 20,
+    "temperature_start": 1000.0,
+    "temperature_end": 0.001,
+}
+
 
 class AnnealingState(struct.PyTreeNode):
     """Spins [spins, chains], the layout of the sweep, and sweeps since the draw began."""

@@ -1,0 +1,43 @@
+"""Latent library sizes, as scVI's (Lopez et al., Nature Methods 15, 2018): log-normal per cell.
+
+    log size ~ Normal(mean of the cell's batch, s.d. of the cell's batch) a priori,
+    log size ~ Normal(m(x), s(x)) a posteriori,
+
+with a network of its own for m and s. That network gives corrections to log n and 1/sqrt(n), the
+posterior of a Poisson rate given n counts under a flat prior: log size starts where it belongs, and
+a network with normalised layers need not find the scale of its input.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+BatchPriors = tuple[tuple[float, float], ...]  # (mean, s.d.) of the log library, batch by batch
+
+
+class LibraryPosterior(NamedTuple):
+    """Normal posterior of each cell's log library size: mean and log s.d., [cells]."""
+
+    mean: jax.Array
+    log_sd: jax.Array
+
+
+def posterior(corrections: jax.Array, totals: jax.Array) -> LibraryPosterior:
+    """From the network's output [cells, 2] and the total counts [cells] (positive)."""
+    log_totals = jnp.log(totals)
+    return LibraryPosterior(log_totals + corrections[:, 0], corrections[:, 1] - 0.5 * log_totals)
+
+
+def draw(key: jax.Array, values: LibraryPosterior) -> jax.Array:
+    """One draw of the library sizes [cells], reparametrised."""
+    noise = jax.random.normal(key, values.mean.shape)
+    return jnp.exp(values.mean + jnp.exp(values.log_sd) * noise)
+
+
+def kl(values: LibraryPosterior, priors: BatchPriors, batch: jax.Array) -> jax.Array:
+    """KL of each cell's posterior to its batch's prior [cells], in nats; exact."""
+    mean, sd = jnp.asarray(priors)[batch].T
+    shift = (values.mean - mean) / sd
+    log_ratio = values.log_sd - jnp.log(sd)
+    return 0.5 * (jnp.exp(2 * log_ratio) + jnp.square(shift) - 1) - log_ratio

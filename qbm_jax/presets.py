@@ -1,0 +1,143 @@
+"""Published methods as points of one grid: prior, decoder, likelihood, latents, optimisation.
+
+Sources of the defaults: scVI (Lopez et al. 2018), LDVAE (Svensson et al. 2020) and AUTOZI (Clivio
+et al. 2019) as scvi-tools 1.4 ships them; QBM-VAE from arXiv 2508.11190. What is called `matched`
+in a comparison keeps what defines a method, its prior, decoder and likelihood, and takes latents,
+widths, epochs and optimiser from the config, so that only the method differs.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from qbm_jax.errors import InputError
+from qbm_jax.samplers.annealing import PLUGIN
+
+_QUICK_PLUGIN = PLUGIN | {"num_steps": 20}  # one sweep a temperature: 10 times faster
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """One method.
+
+    Attributes:
+      title: its printed name.
+      model: arguments of `vae.build` that define the method.
+      published: further arguments, at the values that its authors ship.
+      training: fields of `TrainOptions` that define the method.
+      published_training: further fields, at the values that its authors ship.
+      sampler: (name, options) of the negative phase; None for the comparison's own.
+      faults: what is wrong on purpose, for the re-creations of public codes.
+    """
+
+    title: str
+    model: Mapping[str, Any]
+    published: Mapping[str, Any]
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    published_training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    sampler: tuple[str, Mapping[str, Any]] | None = None
+    faults: tuple[str, ...] = ()
+
+
+_SCVI_NETWORKS = {"num_latents": 10, "encoder_widths": (128,), "decoder_widths": (128,)}
+# Adam at a constant rate, KL weight growing over the whole training.
+_SCVI_TRAINING = {
+    "num_epochs": 400,
+    "minibatch_size": 128,
+    "learning_rate": 1e-3,
+    "final_learning_rate": 1.0,
+    "kl_warmup_epochs": 400.0,
+}
+_BINARY = {"prior": "boltzmann", "decoder": "mlp"}
+
+PRESETS: dict[str, Preset] = {
+    "vae": Preset(
+        title="VAE",
+        model={"prior": "gaussian", "decoder": "mlp", "likelihood": "normal"},
+        published=_SCVI_NETWORKS,
+        published_training=_SCVI_TRAINING,
+    ),
+    "scvi": Preset(
+        title="scVI",
+        model={"prior": "gaussian", "decoder": "mlp", "likelihood": "zinb"},
+        published=_SCVI_NETWORKS,
+        published_training=_SCVI_TRAINING,
+    ),
+    "ldvae": Preset(
+        title="LDVAE",
+        model={"prior": "gaussian", "decoder": "linear", "likelihood": "nb"},
+        published=_SCVI_NETWORKS,
+        published_training=_SCVI_TRAINING,
+    ),
+    "autozi": Preset(
+        title="AUTOZI",
+        model={"prior": "gaussian", "decoder": "mlp", "likelihood": "autozi"},
+        published=_SCVI_NETWORKS,
+        published_training=_SCVI_TRAINING | {"learning_rate": 1e-2},
+    ),
+    "gaussian_vae": Preset(
+        title="Gaussian prior, ours",
+        model={"prior": "gaussian", "decoder": "mlp", "likelihood": "nb"},
+        published=_SCVI_NETWORKS,
+        published_training={},
+    ),
+    "bernoulli_vae": Preset(
+        title="Bernoulli prior (J = 0), ours",
+        model={"prior": "bernoulli", "decoder": "mlp", "likelihood": "nb"},
+        published={},
+    ),
+    "qbmvae": Preset(
+        title="QBM-VAE",
+        model=_BINARY | {"likelihood": "nb"},
+        published={},
+    ),
+    "qbmvae_public": Preset(
+        title="QBM-VAE as in the public code",
+        model=_BINARY
+        | {"likelihood": "squared_error", "relaxation": "spike_exponential", "sharpness": 0.5},
+        published={"num_latents": 256, "encoder_widths": (512,), "decoder_widths": (512,)},
+        training={"objective": "qbmvae_public", "kl_weight": 1e-4, "num_chains": 10},
+        published_training={
+            "num_epochs": 100,
+            "learning_rate": 1e-4,
+            "final_learning_rate": 1.0,
+            "couplings_rate": 100.0,
+            "couplings_delay": 0.0,
+            "kl_warmup_epochs": 0.0,
+        },
+        sampler=("annealing", _QUICK_PLUGIN),
+        faults=(
+            "energy at a hard threshold: the prior sends the encoder no gradient",
+            "log Z replaced by plus the mean energy of the negatives: wrong sign",
+            "KL weight 1e-4, squared error of log-normalised values, sharpness 0.5",
+            "negatives from an annealer run to T near 0 (the code itself takes one update of all"
+            " units at once from random bits)",
+        ),
+    ),
+    "kaiwu_qvae": Preset(
+        title="Kaiwu Q-VAE as in the public plug-in",
+        model={
+            "prior": "rbm", "decoder": "mlp", "likelihood": "squared_error",
+            "relaxation": "overlapping_exponential", "sharpness": 10.0,
+        },
+        published={"num_latents": 256},
+        training={"objective": "kaiwu_qvae", "kl_weight": 1e-5, "num_chains": 10},
+        sampler=("annealing", _QUICK_PLUGIN),
+        faults=(
+            "KL weight 1e-5, with a weight decay on the machine that this does not scale",
+            "squared error of log-normalised values",
+            "negatives from an annealer run to T near 0",
+        ),
+    ),
+}  # fmt: skip
+
+
+def preset(name: str) -> Preset:
+    """The method of that name.
+
+    Raises:
+      InputError: there is none.
+    """
+    if name not in PRESETS:
+        raise InputError(f"unknown method {name!r}; choose from {', '.join(PRESETS)}")
+    return PRESETS[name]
