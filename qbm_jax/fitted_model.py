@@ -5,6 +5,7 @@ import functools
 import inspect
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from qbm_jax.progress import ProgressBar
 EMBEDDING = "X_qbmvae"
 ENERGY = "qbm_energy"
 SETTINGS_FILE = "model.json"
+LEAST_LIBRARY_SD = 0.01  # of a log library: that of a batch of equal totals, or one cell, is 0
 LOGGER = logging.getLogger("qbm_jax")
 
 
@@ -47,12 +49,14 @@ class Settings:
 
 def build_model(settings: Settings) -> vae.VAE:
     """The VAE that the settings describe."""
-    options = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in settings.model.items()
-    }
+    options = {name: _hashable(value) for name, value in settings.model.items()}
     sizes = {"num_genes": len(settings.genes), "num_batches": len(settings.batch_names)}
     return vae.build(**sizes, **options)
+
+
+def _hashable(value: Any) -> Any:
+    """Lists, as JSON has them, as tuples at every level."""
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 def build_sampler(model: vae.VAE, name: str, options: dict[str, Any]) -> samplers.Sampler | None:
@@ -137,12 +141,22 @@ class FittedModel:
             raise InputError(f"num_cells must be at least 1, got {num_cells}")
         code = names.index(batch)
         total = self.settings.median_library[code] if library_size is None else library_size
+        return self.generate_like(key, np.full(num_cells, code), np.full(num_cells, total))
+
+    def generate_like(
+        self, key: jax.Array, batch: np.ndarray, library_size: np.ndarray
+    ) -> np.ndarray:
+        """One new cell for each batch code [cells] and total count [cells]; as `generate`.
+
+        Raises:
+          InputError: the sampler diverged.
+        """
         # Fresh chains need more steps than persistent ones: the sampler's own default.
         options = {k: v for k, v in self.settings.sampler_options.items() if k != "num_steps"}
         sampler = build_sampler(self.vae, self.settings.sampler, options)
         counts = inference.generate(
             key, self.vae, self.params, sampler,
-            jnp.full(num_cells, code, jnp.int32), jnp.full(num_cells, total, jnp.float32),
+            jnp.asarray(batch, jnp.int32), jnp.asarray(library_size, jnp.float32),
         )  # fmt: skip
         counts = np.array(counts, np.float32)
         if not np.isfinite(counts).all():
@@ -151,9 +165,32 @@ class FittedModel:
             )
         return counts
 
-    def encode_cells(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+    def encode_cells(
+        self, cells: Cells | minibatches.DeviceCounts
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Embedding [cells, N] and energy [cells] of cells with exactly the model's genes."""
-        return inference.embed(self.vae, self.params, device_counts(cells))
+        data = device_counts(cells) if isinstance(cells, Cells) else cells
+        return inference.embed(self.vae, self.params, data)
+
+    def gates(self) -> np.ndarray:
+        """Probability that each gene is zero-inflated, float32 [genes].
+
+        Raises:
+          InputError: the likelihood has no gates.
+        """
+        if self.vae.likelihood.gate_probabilities is None:
+            raise InputError(
+                f"expected likelihood autozi for gates, got {self.settings.model['likelihood']}"
+            )
+        return np.array(self.vae.likelihood.gate_probabilities(self.params["genes"]))
+
+    def loadings(self) -> np.ndarray:
+        """Weight of each latent in each gene's scale logit, float32 [genes, N].
+
+        Raises:
+          InputError: the decoder is not linear.
+        """
+        return np.array(self.vae.loadings(self.params))
 
     def save(self, path: str | Path) -> None:
         """Writes the model to the folder `path`: names and options as JSON, arrays with orbax.
@@ -252,6 +289,7 @@ def fit(
     cells = preprocess(cells, num_genes=cells.num_genes if num_genes is None else num_genes)
     for note in cells.notes:
         LOGGER.info("%s", note)
+    data = device_counts(cells)
     with ProgressBar("qbmvae", options.num_epochs, enabled=progress) as bar:
         model, _ = fit_cells(
             jax.random.key(seed),
@@ -260,57 +298,99 @@ def fit(
             sampler=sampler,
             sampler_options=sampler_options,
             options=options,
+            data=data,
             on_progress=bar.update,
         )
-    embedding, energy = model.encode_cells(cells)
+    embedding, energy = model.encode_cells(data)
     adata.obsm[EMBEDDING] = scatter_rows(embedding, cells.rows, adata.n_obs)
     adata.obs[ENERGY] = scatter_rows(energy, cells.rows, adata.n_obs)
     return model
 
 
 def fit_cells(
-    key: jax.Array,
-    cells: Cells,
-    *,
-    model_options: dict[str, Any],
-    sampler: str,
-    sampler_options: dict[str, Any] | None,
-    options: training.TrainOptions,
-    **train_arguments: Any,
+    key: jax.Array, cells: Cells, *, held_out: np.ndarray | None = None, **arguments: Any
 ) -> tuple[FittedModel, training.Trained]:
     """Trains on preprocessed cells; what `fit` and the experiments share.
 
     Args:
       key: the run's root key.
       cells: preprocessed cells.
-      model_options: keyword arguments of `vae.build`.
+      held_out: indices of cells that take no part in training or in the choice of the epoch.
+      **arguments: of `fit_cells_seeds`.
+
+    Raises:
+      InputError: as `fit_cells_seeds`.
+    """
+    return fit_cells_seeds([key], cells, held_out=[held_out], **arguments)[0]
+
+
+def fit_cells_seeds(
+    keys: Sequence[jax.Array],
+    cells: Cells,
+    *,
+    model_options: dict[str, Any],
+    sampler: str,
+    sampler_options: dict[str, Any] | None,
+    options: training.TrainOptions,
+    data: minibatches.DeviceCounts | None = None,
+    **train_arguments: Any,
+) -> list[tuple[FittedModel, training.Trained]]:
+    """Trains several seeds of one setting together, see `training.train_seeds`.
+
+    Args:
+      keys: one root key per seed.
+      cells: preprocessed cells.
+      model_options: keyword arguments of `vae.build`; with library "latent", `library_prior` is
+        computed from the cells if it is not among them.
       sampler: a name of `samplers.SAMPLERS`; not used by priors with a closed log Z.
       sampler_options: its options; None for `training.NEGATIVE_PHASE`.
       options: how to train.
-      **train_arguments: `checkpoints`, `on_progress`, `should_stop` of `training.train`.
+      data: the same cells on the device, to put them there once; None: it is done here.
+      **train_arguments: `held_out`, `checkpoints`, `on_progress`, `should_stop`, `method` of
+        `training.train_seeds`.
+
+    Returns:
+      Model and training of each key.
 
     Raises:
       InputError: options that cannot be used, or counts that the likelihood does not accept.
     """
     if sampler_options is None:
         sampler_options = training.NEGATIVE_PHASE.get(sampler, {})
-    library = np.asarray(cells.counts.sum(axis=1)).ravel()
-    medians = [float(np.median(library[cells.batch == b])) for b in range(len(cells.batch_names))]
     settings = Settings(
         genes=tuple(cells.genes),
         batch_names=cells.batch_names,
-        model={"likelihood": "nb", **model_options},
+        model={"likelihood": "nb", **model_options, **library_prior(cells, model_options)},
         sampler=sampler,
         sampler_options=dict(sampler_options),
-        median_library=tuple(medians),
+        median_library=tuple(float(np.median(totals)) for totals in totals_by_batch(cells)),
     )
     model = build_model(settings)
     check_likelihood(cells, settings.model["likelihood"])
-    trained = training.train(
-        key, model, build_sampler(model, sampler, settings.sampler_options),
-        device_counts(cells), options, **train_arguments,
+    trained = training.train_seeds(
+        keys, model, build_sampler(model, sampler, settings.sampler_options),
+        device_counts(cells) if data is None else data, options, **train_arguments,
     )  # fmt: skip
-    return FittedModel(settings, trained.params), trained
+    return [(FittedModel(settings, result.params), result) for result in trained]
+
+
+def totals_by_batch(cells: Cells) -> list[np.ndarray]:
+    """Total counts of the cells of each batch."""
+    totals = np.asarray(cells.counts.sum(axis=1)).ravel()
+    return [totals[cells.batch == batch] for batch in range(len(cells.batch_names))]
+
+
+def library_prior(cells: Cells, model_options: dict[str, Any]) -> dict[str, Any]:
+    """The option `library_prior` where the library size is latent and it is not given; else none.
+
+    Mean and standard deviation of the log total count in each batch, of all its cells: models that
+    hold out other cells are then the same model.
+    """
+    if model_options.get("library") != "latent" or "library_prior" in model_options:
+        return {}
+    logs = [np.log(totals) for totals in totals_by_batch(cells)]
+    prior = tuple((float(x.mean()), max(float(x.std()), LEAST_LIBRARY_SD)) for x in logs)
+    return {"library_prior": prior}
 
 
 def check_model_options(options: dict[str, Any]) -> None:

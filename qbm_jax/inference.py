@@ -9,7 +9,7 @@ import numpy as np
 from qbm_jax import boltzmann
 from qbm_jax.minibatches import DeviceCounts, gather, pad_rows
 from qbm_jax.samplers.base import Sampler
-from qbm_jax.vae import VAE, Params
+from qbm_jax.vae import VAE, Params, gene_params
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -68,7 +68,7 @@ def generate(
     key_latent, key_counts = jax.random.split(key)
     latent = draw_latent(key_latent, vae, params, sampler, batch.shape[0])
     outputs = vae.decode(params, latent, batch)
-    return vae.likelihood.sample(key_counts, outputs, params["genes"], library_size)
+    return vae.likelihood.sample(key_counts, outputs, gene_params(params, batch), library_size)
 
 
 def draw_latent(

@@ -11,8 +11,9 @@ from command_line import TINY_FIT, launched, small_adata
 
 import qbm_jax
 from qbm_jax import boltzmann
+from qbm_jax.data import from_anndata
 from qbm_jax.errors import InputError
-from qbm_jax.fitted_model import SETTINGS_FILE
+from qbm_jax.fitted_model import SETTINGS_FILE, device_counts, fit_cells_seeds, train_options
 
 
 def fit(adata, **options):
@@ -120,6 +121,7 @@ def test_generated_cells_are_whole_counts_fixed_by_the_key(fitted):
     assert (cells != model.generate(jax.random.key(0), 20, batch="b1")).any()
 
 
+@pytest.mark.slow
 def test_generated_cells_have_the_library_size_asked_for(fitted):
     model, adata = fitted
     median = float(np.median(np.asarray(adata.X[:-1].sum(axis=1))))
@@ -222,3 +224,48 @@ def test_what_was_dropped_is_said_in_the_log(fitted, caplog):
 def test_a_bar_is_shown_where_nobody_reads_the_log(capsys):
     qbm_jax.fit(small_adata(), **TINY_FIT, prior="gaussian")
     assert "epoch 4/4" in capsys.readouterr().err
+
+
+def _fit_seeds(cells, count=2, **model_options):
+    fields = {k: v for k, v in TINY_FIT.items() if k != "training_options"}
+    options = TINY_FIT["training_options"] | {"num_epochs": 1}
+    with launched():
+        return fit_cells_seeds(
+            jax.random.split(jax.random.key(0), count), cells,
+            model_options={"prior": "gaussian", **fields, **model_options},
+            sampler="gibbs", sampler_options=None, options=train_options(options),
+            held_out=[np.arange(20)] * count, data=device_counts(cells),
+        )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_seeds_fitted_together_are_models_of_the_same_settings_that_embed_held_out_cells():
+    cells = from_anndata(small_adata(), batch_column="batch")
+    (first, trained), (second, _) = _fit_seeds(cells)
+    assert first.settings == second.settings
+    embeddings = [model.encode_cells(cells)[0] for model in (first, second)]
+    assert embeddings[0].shape == (160, 8)
+    assert np.all(np.ptp(embeddings[0][:20], axis=0) > 0)
+    assert not np.array_equal(*embeddings)
+    assert not np.intersect1d(trained.train_cells, np.arange(20)).size
+    np.testing.assert_array_equal(first.encode_cells(device_counts(cells))[0], embeddings[0])
+    assert "linear decoder" in refusal(first.loadings)
+    assert "autozi" in refusal(first.gates)
+
+
+@pytest.mark.slow
+def test_a_latent_library_has_the_log_totals_of_each_batch_as_its_prior(tmp_path):
+    cells = from_anndata(small_adata(), batch_column="batch")
+    options = {"library": "latent", "likelihood": "autozi", "decoder": "linear"}
+    ((model, _),) = _fit_seeds(cells, 1, **options)
+    for code, (mean, sd) in enumerate(model.settings.model["library_prior"]):
+        logs = np.log(np.asarray(cells.counts.sum(axis=1)).ravel()[cells.batch == code])
+        assert mean == pytest.approx(logs.mean(), rel=1e-5)
+        assert sd == pytest.approx(logs.std(), rel=1e-4)
+    assert model.gates().shape == (40,)
+    assert np.all((model.gates() > 0) & (model.gates() < 1))
+    assert model.loadings().shape == (40, 8)
+    model.save(tmp_path / "model")
+    loaded = qbm_jax.FittedModel.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.encode_cells(cells)[0], model.encode_cells(cells)[0])
+    np.testing.assert_array_equal(loaded.gates(), model.gates())

@@ -1,0 +1,55 @@
+"""How unusual a trained model finds each cell: energy, reconstruction, and the bound's terms."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from qbm_jax import objective
+from qbm_jax.minibatches import DeviceCounts, gather, pad_rows
+from qbm_jax.vae import VAE, Params
+
+
+class CellScores(NamedTuple):
+    """Scores of cells [cells], in nats; the higher, the less the cell is like the training set.
+
+    Attributes:
+      energy: E_q[E], the expected energy under the prior.
+      reconstruction: -log p(x | latent, batch), one draw from the posterior.
+      negative_bound: minus the bound on log p(x | batch), less log Z, which is the same for all.
+    """
+
+    energy: np.ndarray
+    reconstruction: np.ndarray
+    negative_bound: np.ndarray
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _terms(key: jax.Array, vae: VAE, params: Params, data: DeviceCounts, rows: jax.Array):
+    def body(_, item):
+        index, rows_ = item
+        cells = gather(data, rows_)
+        return None, objective.terms(vae, params, jax.random.fold_in(key, index), cells)
+
+    return jax.lax.scan(body, None, (jax.numpy.arange(rows.shape[0]), rows))[1]
+
+
+def score_cells(
+    key: jax.Array, vae: VAE, params: Params, data: DeviceCounts, width: int = 256
+) -> CellScores:
+    """Scores every cell of `data`.
+
+    Args:
+      key: for the posterior draws.
+      vae: the model.
+      params: its parameters.
+      data: the cells.
+      width: cells at a time.
+    """
+    rows, _ = pad_rows(np.arange(data.num_cells), width)
+    values = jax.device_get(_terms(key, vae, params, data, rows))
+    energy = np.asarray(values.expected_energy).ravel()[: data.num_cells]
+    reconstruction = np.asarray(values.reconstruction).ravel()[: data.num_cells]
+    kl = np.asarray(objective.kl(values, 0.0)).ravel()[: data.num_cells]
+    return CellScores(energy, reconstruction, reconstruction + kl)

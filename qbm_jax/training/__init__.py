@@ -1,0 +1,41 @@
+"""Training: options, state and step, the bound on held-out cells, and the loop around them."""
+
+from qbm_jax.training.evaluation import (
+    LARGEST_ENUMERATED,
+    bound,
+    build_evaluation,
+    estimate_log_z,
+    first_fault,
+)
+from qbm_jax.training.loop import train, train_seeds
+from qbm_jax.training.options import NEGATIVE_PHASE, TrainOptions
+from qbm_jax.training.plan import Plan, dispatches, plan_epochs
+from qbm_jax.training.run import Progress, Trained, TrainingDiverged, TrainingStopped
+from qbm_jax.training.state import TrainState, build_optimiser, init_state, keep_best
+from qbm_jax.training.step import build_dispatch, build_vmapped_dispatch, train_step
+
+__all__ = [
+    "LARGEST_ENUMERATED",
+    "NEGATIVE_PHASE",
+    "Plan",
+    "Progress",
+    "TrainOptions",
+    "TrainState",
+    "Trained",
+    "TrainingDiverged",
+    "TrainingStopped",
+    "bound",
+    "build_dispatch",
+    "build_evaluation",
+    "build_optimiser",
+    "build_vmapped_dispatch",
+    "dispatches",
+    "estimate_log_z",
+    "first_fault",
+    "init_state",
+    "keep_best",
+    "plan_epochs",
+    "train",
+    "train_seeds",
+    "train_step",
+]

@@ -1,0 +1,234 @@
+"""The seeds of one training: their states, and reports, validation and checkpoints of them."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qbm_jax.checkpoint import Checkpoints
+from qbm_jax.errors import InputError
+from qbm_jax.minibatches import DeviceCounts
+from qbm_jax.samplers.base import Sampler
+from qbm_jax.training.evaluation import ANY_BRACKET, CHECKED, bound, build_evaluation, first_fault
+from qbm_jax.training.options import TrainOptions
+from qbm_jax.training.plan import Plan, align, plan_epochs
+from qbm_jax.training.state import TrainState, build_optimiser, init_state, keep_best
+from qbm_jax.training.together import SeedThreads, build_steps_of_seeds
+from qbm_jax.vae import VAE, Params
+
+
+class TrainingStopped(Exception):
+    """The run was asked to stop; its state is saved and the same command goes on from there."""
+
+
+class TrainingDiverged(InputError):
+    """A quantity became NaN or infinite; the last good state is kept."""
+
+
+class Progress(NamedTuple):
+    """What a dispatch reports of one seed.
+
+    Attributes:
+      step: steps taken so far.
+      epoch: the same in epochs.
+      num_epochs: of the whole training.
+      cells_per_second: so far, all seeds together.
+      split: "start" (once, after a restore), "train" or "validation".
+      metrics: means by name.
+      seed: which of the keys of `train_seeds` this is.
+    """
+
+    step: int
+    epoch: float
+    num_epochs: int
+    cells_per_second: float
+    split: str
+    metrics: dict[str, float]
+    seed: int = 0
+
+
+class Trained(NamedTuple):
+    """The result of one seed.
+
+    Attributes:
+      params: the parameters with the best validation bound.
+      state: the final state.
+      train_cells: indices of the cells trained on.
+      validation_cells: indices of the cells that chose the epoch.
+      cells_per_second: median over dispatches, all seeds of the call together; compilation and
+        validation are not in it.
+      seconds: wall time of the call, all seeds and everything included.
+    """
+
+    params: Params
+    state: TrainState
+    train_cells: np.ndarray
+    validation_cells: np.ndarray
+    cells_per_second: float
+    seconds: float
+
+
+class Seed(NamedTuple):
+    """What one root key fixes: the plan, and the keys of everything else."""
+
+    plan: Plan
+    key_init: jax.Array
+    key_order: jax.Array
+    key_train: jax.Array
+    key_validation: jax.Array
+
+
+def plan_seeds(
+    keys: Sequence[jax.Array],
+    num_cells: int,
+    options: TrainOptions,
+    held_out: Sequence[np.ndarray | None] | None,
+) -> list[Seed]:
+    """Splits every root key and plans its epochs, all with equally many steps.
+
+    Raises:
+      InputError: no keys, not one set of held-out cells per key, or one that cannot be used.
+    """
+    held_out = [None] * len(keys) if held_out is None else held_out
+    if len(keys) < 1 or len(held_out) != len(keys):
+        raise InputError(
+            f"expected at least one key and held_out for each, got {len(keys)} keys and "
+            f"{len(held_out)} sets"
+        )
+    split = [jax.random.split(key, 5) for key in keys]
+    plans = align([
+        plan_epochs(num_cells, options, parts[0], cells)
+        for parts, cells in zip(split, held_out, strict=True)
+    ])  # fmt: skip
+    return [Seed(plan, *parts[1:]) for plan, parts in zip(plans, split, strict=True)]
+
+
+class Run:
+    """The seeds of one call, their states, and what is done between dispatches."""
+
+    def __init__(
+        self,
+        seeds: list[Seed],
+        vae: VAE,
+        sampler: Sampler | None,
+        data: DeviceCounts,
+        options: TrainOptions,
+        checkpoints: Checkpoints | None,
+        on_progress: Callable[[Progress], None],
+        threads: SeedThreads,
+        method: str | None,
+    ):
+        """Fresh states, or those of the newest sound checkpoint."""
+        self.seeds, self.vae, self.data, self.options = seeds, vae, data, options
+        self.checkpoints, self.on_progress, self.threads = checkpoints, on_progress, threads
+        self.plan = seeds[0].plan  # its steps are those of all
+        self.rates: list[float] = []
+        self.steps = build_steps_of_seeds(
+            vae, sampler, options, self.plan.steps_per_epoch, threads, method
+        )
+        optimiser = build_optimiser(options, options.num_epochs * self.plan.steps_per_epoch)
+        self.states = [
+            init_state(seed.key_init, vae, sampler, optimiser, options.num_chains) for seed in seeds
+        ]
+        if checkpoints is not None:
+            # One seed's file holds its state alone, so that runs of either function can go on.
+            several = len(seeds) > 1
+            restored = checkpoints.restore(tuple(self.states) if several else self.states[0])
+            self.states = list(restored) if several else [restored]
+        self.last_good = self.states
+
+    @property
+    def step(self) -> int:
+        """Steps taken so far, the same for all seeds."""
+        return int(self.states[0].step)
+
+    def advance(self, rows: Sequence[jax.Array]) -> None:
+        """One dispatch of every seed on its rows [steps, minibatch].
+
+        Raises:
+          TrainingDiverged: a metric was not finite.
+        """
+        # The dispatch donates the states.
+        self.last_good = jax.tree.map(jnp.copy, self.states)
+        start = time.perf_counter()
+        self.states, traces = self.steps(
+            [seed.key_train for seed in self.seeds],
+            self.data,
+            self.states,
+            rows,
+            [jnp.asarray(seed.plan.train_cells.size, jnp.float32) for seed in self.seeds],
+        )
+        num_cells = sum(part.size for part in rows)
+        self.rates.append(num_cells / (time.perf_counter() - start))
+        self.stop_if([first_fault(trace) for trace in traces])
+        self.emit("train", [{k: float(np.mean(v)) for k, v in trace.items()} for trace in traces])
+
+    def validate(self, epoch: int) -> None:
+        """Measures the bounds, keeps the best parameters, and saves.
+
+        Raises:
+          TrainingDiverged: a term of the bound was not finite.
+        """
+        metrics = self.threads.map(self.validation_bound, self.seeds, self.states)
+        faults = [first_fault({f"validation {n}": found[n] for n in CHECKED}) for found in metrics]
+        # It came about within the last dispatch, before its end.
+        end = self.plan.steps_per_dispatch
+        self.stop_if([fault and (end, fault[1]) for fault in faults])
+        self.states = [
+            keep_best(state, found["elbo"], epoch)
+            for state, found in zip(self.states, metrics, strict=True)
+        ]
+        self.emit("validation", metrics)
+        self.save(self.states)
+
+    def validation_bound(self, seed: Seed, state: TrainState) -> dict[str, float]:
+        """The bound on one seed's validation cells, with a rough log Z."""
+        temperatures = self.options.validation_temperatures
+        return bound(
+            seed.key_validation, self.vae, build_evaluation(self.vae), self.data, state.params,
+            seed.plan.validation_cells, num_train_cells=seed.plan.train_cells.size,
+            num_temperatures=temperatures, num_equilibration=temperatures, max_bracket=ANY_BRACKET,
+        )  # fmt: skip
+
+    def save(self, states: list[TrainState]) -> None:
+        """Writes a checkpoint, if there are any."""
+        if self.checkpoints is not None:
+            tree = tuple(states) if len(states) > 1 else states[0]
+            self.checkpoints.save(int(states[0].step), tree)
+
+    def stop_if(self, faults: list[tuple[int, str] | None]) -> None:
+        """Saves the last good states and raises, if any seed has a fault (step, name)."""
+        found = [(fault, seed) for seed, fault in enumerate(faults) if fault is not None]
+        if not found:
+            return
+        (step, name), seed = min(found, key=lambda item: item[0][0])
+        self.save(self.last_good)
+        kept = int(self.last_good[0].step)
+        which = f" of seed {seed}" if len(faults) > 1 else ""
+        raise TrainingDiverged(
+            f"training{which} diverged at step {kept + step}: {name} is not finite; the state of "
+            f"step {kept} is kept; try a smaller training.learning_rate"
+        )
+
+    def emit(self, split: str, metrics: list[dict[str, float]]) -> None:
+        """Reports the metrics of every seed."""
+        rate = float(np.median(self.rates)) if self.rates else float("nan")
+        epoch = self.step / self.plan.steps_per_epoch
+        for seed, values in enumerate(metrics):
+            self.on_progress(
+                Progress(self.step, epoch, self.options.num_epochs, rate, split, values, seed)
+            )
+
+    def results(self, seconds: float) -> list[Trained]:
+        """The result of every seed, after the last step."""
+        rate = float(np.median(self.rates[1:])) if len(self.rates) > 1 else float("nan")
+        return [
+            Trained(
+                state.best_params, state, seed.plan.train_cells, seed.plan.validation_cells,
+                rate, seconds,
+            )
+            for seed, state in zip(self.seeds, self.states, strict=True)
+        ]  # fmt: skip

@@ -1,0 +1,100 @@
+"""The training state, its optimiser, its start, and the best parameters so far."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from qbm_jax.samplers.base import Sampler
+from qbm_jax.training.options import TrainOptions
+from qbm_jax.vae import VAE, Params
+
+
+class TrainState(struct.PyTreeNode):
+    """Everything a run needs to go on; arrays only, all of it in every checkpoint.
+
+    Attributes:
+      step: steps taken so far.
+      params: "encoder", "decoder", "genes", "prior".
+      opt_state: the optimiser's state.
+      chains: the sampler's state; empty where the prior needs no samples.
+      best_params: a copy, by value, of the parameters with the best validation bound so far.
+      best_elbo: that bound, in nats per cell.
+      best_epoch: the epoch after which it was measured.
+    """
+
+    step: jax.Array
+    params: Params
+    opt_state: Any
+    chains: Any
+    best_params: Params
+    best_elbo: jax.Array
+    best_epoch: jax.Array
+
+
+def build_optimiser(options: TrainOptions, num_steps: int) -> optax.GradientTransformation:
+    """Adam with clipped gradients and a cosine decay; the couplings J learn later and slower.
+
+    J's rate is a fraction of the networks', since at the full rate the couplings overshoot before
+    the chains follow. It is zero at first: couplings that learn from the start make whatever varies
+    most early on, the experimental batch, cheap to encode, and the encoder then never gives it up.
+    """
+    schedule = optax.cosine_decay_schedule(
+        options.learning_rate, num_steps, alpha=options.final_learning_rate
+    )
+    couplings_schedule = optax.join_schedules(
+        [optax.constant_schedule(0.0), optax.constant_schedule(options.couplings_rate)],
+        [round(options.couplings_delay * num_steps)],
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(options.gradient_clip),
+        optax.scale_by_adam(),
+        optax.scale_by_learning_rate(schedule),
+        optax.masked(optax.scale_by_schedule(couplings_schedule), is_couplings),
+    )
+
+
+def is_couplings(params: Params) -> Params:
+    """A tree of the parameters' structure that is True at J and False elsewhere."""
+
+    def is_j(path: tuple, _: Any) -> bool:
+        return getattr(path[-1], "name", None) == "J"
+
+    return jax.tree_util.tree_map_with_path(is_j, params)
+
+
+def init_state(
+    key: jax.Array,
+    vae: VAE,
+    sampler: Sampler | None,
+    optimiser: optax.GradientTransformation,
+    num_chains: int,
+) -> TrainState:
+    """Fresh parameters and chains."""
+    key_params, key_chains = jax.random.split(key)
+    params = jax.jit(vae.init)(key_params)  # one program, not dozens of small ones
+    chains = ()
+    if sampler is not None:
+        chains = sampler.init(key_chains, params["prior"], num_chains)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=optimiser.init(params),
+        chains=chains,
+        best_params=jax.tree.map(jnp.copy, params),
+        best_elbo=jnp.asarray(-jnp.inf, jnp.float32),  # not weakly typed: one compilation
+        best_epoch=jnp.zeros((), jnp.int32),
+    )
+
+
+def keep_best(state: TrainState, elbo: float, epoch: int) -> TrainState:
+    """The state with its parameters copied, by value, if this bound is the best so far."""
+    if not elbo > float(state.best_elbo):
+        return state
+    return state.replace(
+        best_params=jax.tree.map(jnp.copy, state.params),
+        best_elbo=jnp.asarray(elbo, jnp.float32),
+        best_epoch=jnp.asarray(epoch, jnp.int32),
+    )

@@ -1,0 +1,137 @@
+"""One optimiser step, and many of them compiled into one call, for one seed or several."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from qbm_jax import objective
+from qbm_jax.minibatches import DeviceCounts, gather
+from qbm_jax.samplers.base import Sampler
+from qbm_jax.training.options import TrainOptions
+from qbm_jax.training.state import TrainState, build_optimiser
+from qbm_jax.vae import VAE, Params
+
+
+def train_step(
+    vae: VAE,
+    sampler: Sampler | None,
+    optimiser: optax.GradientTransformation,
+    kl_schedule: Callable[[jax.Array], jax.Array],
+    key: jax.Array,
+    data: DeviceCounts,
+    state: TrainState,
+    rows: jax.Array,
+    *,
+    loss: Callable[..., tuple[jax.Array, objective.Terms]] = objective.surrogate_loss,
+    num_cells: jax.Array | int = 1,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One optimiser step on the cells `rows` [minibatch].
+
+    Args:
+      vae: the model.
+      sampler: draws the negative phase; None where log Z has a closed form.
+      optimiser: an optax transformation over the whole parameter tree.
+      kl_schedule: step -> weight of the KL term.
+      key: the run's training key; the step folds its number in.
+      data: all counts.
+      state: the state before the step.
+      rows: the cells of the minibatch.
+      loss: one of `objective.OBJECTIVES`.
+      num_cells: number of training cells, which share the KL of variables that belong to genes;
+        likelihoods without such variables do not use it.
+
+    Returns:
+      The next state and scalar metrics by name.
+    """
+    key_posterior, key_prior = jax.random.split(jax.random.fold_in(key, state.step))
+    cells = gather(data, rows)
+
+    negatives, chains, info = None, state.chains, {}
+    if sampler is not None:
+        negatives, chains, info = sampler.sample(key_prior, state.params["prior"], state.chains)
+
+    def loss_fn(params: Params) -> tuple[jax.Array, objective.Terms]:
+        weight = kl_schedule(state.step)
+        return loss(vae, params, key_posterior, cells, negatives, weight, num_cells)
+
+    (_, terms), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    updates, opt_state = optimiser.update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics = {
+        **{name: value.mean() for name, value in terms._asdict().items()},
+        "gradient_norm": optax.tree.norm(gradient),
+        **{f"sampler/{name}": value for name, value in info.items()},
+    }
+    state = state.replace(step=state.step + 1, params=params, opt_state=opt_state, chains=chains)
+    return state, metrics
+
+
+Dispatch = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+
+
+def many_steps(
+    vae: VAE, sampler: Sampler | None, options: TrainOptions, steps_per_epoch: int
+) -> Dispatch:
+    """The function (key, data, state, rows [steps, minibatch], num_cells) of `build_dispatch`."""
+    optimiser = build_optimiser(options, options.num_epochs * steps_per_epoch)
+    warmup_steps = max(options.kl_warmup_epochs * steps_per_epoch, 1)
+
+    def kl_schedule(step: jax.Array) -> jax.Array:
+        return options.kl_weight * jnp.minimum((step + 1) / warmup_steps, 1.0)
+
+    def dispatch(
+        key: jax.Array,
+        data: DeviceCounts,
+        state: TrainState,
+        rows: jax.Array,
+        num_cells: jax.Array | int = 1,
+    ):
+        step = functools.partial(
+            train_step, vae, sampler, optimiser, kl_schedule, key, data,
+            loss=objective.OBJECTIVES[options.objective], num_cells=num_cells,
+        )  # fmt: skip
+        return jax.lax.scan(step, state, rows)
+
+    return dispatch
+
+
+@functools.lru_cache(maxsize=32)  # trainings that differ in their seed share one compilation
+def build_dispatch(
+    vae: VAE, sampler: Sampler | None, options: TrainOptions, steps_per_epoch: int
+) -> Dispatch:
+    """Compiles (key, data, state, rows [steps, minibatch], num_cells) -> (state, metrics [steps]).
+
+    `num_cells` is that of `train_step`. The state is donated: its buffers are reused, so the caller
+    must not read it again.
+    """
+    return jax.jit(many_steps(vae, sampler, options, steps_per_epoch), donate_argnums=2)
+
+
+@functools.lru_cache(maxsize=32)
+def build_vmapped_dispatch(
+    vae: VAE, sampler: Sampler | None, options: TrainOptions, steps_per_epoch: int
+) -> Callable[..., tuple[tuple[TrainState, ...], tuple[dict[str, jax.Array], ...]]]:
+    """As `build_dispatch` for several seeds in one program; all but the data are tuples over seeds.
+
+    Stacking is inside, so that outside each seed has a state of its own.
+    """
+    over_seeds = jax.vmap(
+        many_steps(vae, sampler, options, steps_per_epoch), in_axes=(0, None, 0, 0, 0)
+    )
+
+    @functools.partial(jax.jit, donate_argnums=2)
+    def dispatch(keys, data, states, rows, num_cells):
+        keys, states, rows, num_cells = (
+            jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+            for trees in (keys, states, rows, num_cells)
+        )
+        stacked = over_seeds(keys, data, states, rows, num_cells)
+        seeds = range(rows.shape[0])
+        return tuple(
+            tuple(jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in seeds) for tree in stacked
+        )
+
+    return dispatch
