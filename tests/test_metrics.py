@@ -193,6 +193,25 @@ def test_failed_diffusion_map_is_left_out_with_a_reason_and_not_counted_as_zero(
     assert np.isnan(score.per_type["a"])
     assert score.mean == score.per_type["b"] > 0.5
     assert any("kBET of a: left out, its diffusion map failed" in note for note in score.notes)
+    assert score.failed == ("a",)
+    assert score.limited == ("b",)  # the limit is passed on as in scib-metrics
+    scores = score_embeddings(
+        {"good": embeddings["good"]}, batch, labels, uncorrected=embeddings["uncorrected"]
+    )
+    assert scores.kbet_failed == {"good": ("a",)}
+    assert scored.kbet_failed["good"] == ()
+
+
+def test_kbet_names_the_types_whose_score_depends_on_the_order_of_types(cells):
+    embeddings, batch, labels, _ = cells
+    neighbors = exact_neighbors(embeddings["good"], 50)
+    in_order = kbet.kbet_per_type(neighbors, batch, labels)
+    smallest_last = np.where(labels == "a", "z", labels)
+    out_of_order = kbet.kbet_per_type(neighbors, batch, smallest_last)
+    # type a has 50 cells, hence 49 components at most, and passes that limit on to b
+    assert in_order.limited == ("b",)
+    assert out_of_order.limited == ()
+    assert out_of_order.per_type["z"] == in_order.per_type["a"]
 
 
 def test_sample_keeps_the_proportions_of_batches_and_types(cells):

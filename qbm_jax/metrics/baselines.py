@@ -1,16 +1,24 @@
-"""The embedding that needs no training: principal components of log-normalised counts."""
+"""The embeddings that need no training: principal components, and Harmony on top of them."""
 
 import anndata
+import harmonypy
 import numpy as np
 import scanpy
 from scipy import sparse
 
 from qbm_jax.errors import InputError
+from qbm_jax.metrics.checks import check_points
 
+MIN_HARMONY_CELLS = 30  # for one of Harmony's clusters, of which there is one per 30 cells
 TARGET_COUNTS = 1e4  # scanpy's and scvi-tools' usual library size before the logarithm
 
 
-def pca_embedding(counts: sparse.spmatrix, num_components: int = 50, seed: int = 0) -> np.ndarray:
+def pca_embedding(
+    counts: sparse.spmatrix,
+    num_components: int = 50,
+    seed: int = 0,
+    fit_on: np.ndarray | None = None,
+) -> np.ndarray:
     """Principal components of log(1 + counts scaled to 10,000 per cell), uncorrected for batches.
 
     It is both the baseline of the score table and the reference of PCR comparison, which is how
@@ -20,18 +28,57 @@ def pca_embedding(counts: sparse.spmatrix, num_components: int = 50, seed: int =
       counts: raw counts [cells, genes]; left as they are.
       num_components: at most this many; fewer when there are fewer cells or genes.
       seed: start vector of the singular value decomposition.
+      fit_on: indices of the cells that give the components, onto which all are projected; None:
+        all cells.
 
     Returns:
-      Coordinates, float32 [cells, min(num_components, cells - 1, genes - 1)].
+      Coordinates, float32 [cells, min(num_components, fitted cells - 1, genes - 1)].
 
     Raises:
-      InputError: fewer than two cells or two genes.
+      InputError: fewer than two cells (to fit on) or two genes.
     """
-    if min(counts.shape) < 2:
+    if min(counts.shape) < 2 or (fit_on is not None and len(fit_on) < 2):
         raise InputError(f"expected counts of at least 2 cells and 2 genes, got {counts.shape}")
     cells = anndata.AnnData(sparse.csr_matrix(counts, dtype=np.float32, copy=True))
     scanpy.pp.normalize_total(cells, target_sum=TARGET_COUNTS)
     scanpy.pp.log1p(cells)
-    num_components = min(num_components, min(counts.shape) - 1)
-    scanpy.pp.pca(cells, n_comps=num_components, svd_solver="arpack", random_state=seed)
-    return np.ascontiguousarray(cells.obsm["X_pca"], dtype=np.float32)
+    fitted = cells if fit_on is None else cells[np.sort(fit_on)].copy()
+    num_components = min(num_components, min(fitted.shape) - 1)
+    scanpy.pp.pca(fitted, n_comps=num_components, svd_solver="arpack", random_state=seed)
+    if fit_on is None:
+        return np.ascontiguousarray(cells.obsm["X_pca"], dtype=np.float32)
+    loadings = fitted.varm["PCs"]
+    centre = np.asarray(fitted.X.mean(axis=0)).ravel()
+    return np.ascontiguousarray(cells.X @ loadings - centre @ loadings, dtype=np.float32)
+
+
+def harmony_embedding(components: np.ndarray, batch: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Principal components corrected for batches by Harmony, at the package's defaults.
+
+    Korsunsky et al. 2019 (10.1038/s41592-019-0619-0), as in harmonypy 2.
+
+    Args:
+      components: uncorrected principal components [cells, dims], see `pca_embedding`.
+      batch: batch of every cell [cells].
+      seed: of the clusters' start.
+
+    Returns:
+      Corrected coordinates, float32 [cells, dims].
+
+    Raises:
+      InputError: a single batch, fewer than 30 cells, values that are not finite, or another number
+        of batches than cells.
+    """
+    names = np.asarray(batch).astype(str)
+    points = check_points(components, len(names), "principal components")
+    if len(np.unique(names)) < 2 or len(names) < MIN_HARMONY_CELLS:
+        raise InputError(
+            f"expected at least two batches and {MIN_HARMONY_CELLS} cells for Harmony, got"
+            f" {len(np.unique(names))} and {len(names)}; leave this method out"
+        )
+    if points.shape[1] >= len(points):  # it tells cells from components by their number
+        raise InputError(f"expected fewer components than cells, got {points.shape}")
+    result = harmonypy.run_harmony(
+        points, {"batch": names}, "batch", random_state=seed, ncores=1, verbose=False
+    )
+    return np.ascontiguousarray(result.Z_corr, dtype=np.float32)

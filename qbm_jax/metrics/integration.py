@@ -17,7 +17,7 @@ import scib_metrics
 from scib_metrics.nearest_neighbors import NeighborsResults
 
 from qbm_jax.errors import InputError
-from qbm_jax.metrics.kbet import MIN_CELLS, kbet_per_type
+from qbm_jax.metrics.kbet import MIN_CELLS, KbetScore, kbet_per_type
 from qbm_jax.metrics.neighbors import exact_neighbors
 from qbm_jax.metrics.silhouette import bras, silhouette_batch, type_silhouette
 
@@ -32,10 +32,14 @@ GRAPH_NEIGHBORS, KBET_NEIGHBORS, LISI_NEIGHBORS = 15, 50, 90
 
 
 class IntegrationScores(NamedTuple):
-    """Scores by embedding and metric (all of `METRICS`; NaN where undefined), and remarks."""
+    """Scores by embedding and metric (all of `METRICS`; NaN where undefined), and remarks.
+
+    `kbet_failed` names, by embedding, the types that kbet misses because their computation failed.
+    """
 
     values: dict[str, dict[str, float]]
     notes: list[str]
+    kbet_failed: dict[str, tuple[str, ...]]
 
 
 def score_embeddings(
@@ -81,16 +85,17 @@ def score_embeddings(
         batch, labels = batch[chosen], None if labels is None else labels[chosen]
     notes += _describe_gaps(batch, labels)
     batch_share = _batch_share(uncorrected[chosen], batch)
-    values, remarks = {}, {}
+    values, kbet_failed, remarks = {}, {}, {}
     for name, embedding in embeddings.items():
         points = np.array(embedding[chosen], dtype=np.float32)
         with _third_party():
-            values[name], own_remarks = _score(points, batch, labels, batch_share)
+            scored = _score(points, batch, labels, batch_share)
+        values[name], kbet_failed[name], own_remarks = scored
         for remark in own_remarks:
             remarks.setdefault(remark, []).append(name)
     for remark, names in remarks.items():
         notes.append(remark if len(names) == len(embeddings) else f"{', '.join(names)}: {remark}")
-    return IntegrationScores(values, notes)
+    return IntegrationScores(values, notes, kbet_failed)
 
 
 def _check(embeddings, batch, labels, uncorrected) -> None:
@@ -171,28 +176,29 @@ def _third_party() -> Iterator[None]:
 
 def _score(
     points: np.ndarray, batch: np.ndarray, labels: np.ndarray | None, batch_share: float
-) -> tuple[dict[str, float], list[str]]:
-    """All metrics of one embedding, and remarks on it."""
+) -> tuple[dict[str, float], tuple[str, ...], list[str]]:
+    """All metrics of one embedding, the types whose kBET failed, and remarks."""
     neighbors = exact_neighbors(points, min(LISI_NEIGHBORS, len(points)))
-    scores, remarks = dict.fromkeys(METRICS, np.nan), []
+    scores, failed, remarks = dict.fromkeys(METRICS, np.nan), (), []
     if labels is not None and 1 < len(np.unique(labels)) < len(labels):
         scores |= _bio_conservation(points, neighbors, batch, labels)
         scores["bio_conservation"] = _mean(scores, BIO_CONSERVATION)
     if len(np.unique(batch)) == 1:
         scores["total"] = scores["bio_conservation"]
-        return _floats(scores), remarks
+        return _floats(scores), failed, remarks
     scores["ilisi"] = scib_metrics.ilisi_knn(neighbors, batch)
     scores["pcr_comparison"] = _pcr_comparison(points, batch, batch_share)
     if labels is not None:
-        by_type, remarks = _mixing_within_types(points, neighbors, batch, labels)
+        by_type, kbet = _mixing_within_types(points, neighbors, batch, labels)
         scores |= by_type
+        failed, remarks = kbet.failed, list(kbet.notes)
         if missing := [name for name in BATCH_CORRECTION if np.isnan(scores[name])]:
             remarks.append(f"batch_correction leaves out {', '.join(missing)}: not defined")
     scores["batch_correction"] = _mean(scores, BATCH_CORRECTION)
     scores["total"] = (
         BIO_WEIGHT * scores["bio_conservation"] + (1 - BIO_WEIGHT) * scores["batch_correction"]
     )
-    return _floats(scores), remarks
+    return _floats(scores), failed, remarks
 
 
 def _bio_conservation(
@@ -225,8 +231,8 @@ def _isolated_labels(silhouette: np.ndarray, batch: np.ndarray, labels: np.ndarr
 
 def _mixing_within_types(
     points: np.ndarray, neighbors: NeighborsResults, batch: np.ndarray, labels: np.ndarray
-) -> tuple[dict[str, float], list[str]]:
-    """Batch metrics that look inside every type, and remarks."""
+) -> tuple[dict[str, float], KbetScore]:
+    """Batch metrics that look inside every type, and kBET with all it has to say."""
     graph = neighbors.subset_neighbors(min(GRAPH_NEIGHBORS, len(points)))
     kbet = kbet_per_type(
         neighbors.subset_neighbors(min(KBET_NEIGHBORS, len(points))), batch, labels
@@ -237,7 +243,7 @@ def _mixing_within_types(
         "bras": bras(points, batch, labels),
         "silhouette_batch": silhouette_batch(points, batch, labels),
     }
-    return scores, kbet.notes
+    return scores, kbet
 
 
 def _batch_share(points: np.ndarray, batch: np.ndarray) -> float:

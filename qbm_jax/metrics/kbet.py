@@ -27,12 +27,15 @@ class KbetScore(NamedTuple):
     """Acceptance rate: mean over types, for each type (NaN: left out), and remarks.
 
     Types of fewer than `MIN_CELLS` cells or of one batch are left out without a remark, because
-    that is a property of the data.
+    that is a property of the data. `failed` types had a computation that failed, which scib-metrics
+    would count as 0; `limited` types would score otherwise if types were named in another order.
     """
 
     mean: float
     per_type: dict[str, float]
     notes: list[str]
+    failed: tuple[str, ...]
+    limited: tuple[str, ...]
 
 
 def kbet_per_type(neighbors: NeighborsResults, batch: np.ndarray, labels: np.ndarray) -> KbetScore:
@@ -51,15 +54,20 @@ def kbet_per_type(neighbors: NeighborsResults, batch: np.ndarray, labels: np.nda
       The score; its mean is NaN if no type could be tested.
     """
     graph = sparse.csr_matrix(neighbors.knn_graph_connectivities)
-    per_type, notes, limit = {}, [], NUM_COMPONENTS
+    per_type, notes, failed, limited, limit = {}, [], [], [], NUM_COMPONENTS
     for label in np.unique(labels):
         mask = labels == label
         result = _score_type(graph[mask][:, mask], batch[mask], limit)
         per_type[str(label)], limit = result.score, result.limit
         if result.remark:
             notes.append(f"kBET of {label}: {result.remark}")
+        if result.failed:
+            failed.append(str(label))
+        if result.limited:
+            limited.append(str(label))
     tested = [score for score in per_type.values() if not np.isnan(score)]
-    return KbetScore(float(np.mean(tested)) if tested else np.nan, per_type, notes)
+    mean = float(np.mean(tested)) if tested else np.nan
+    return KbetScore(mean, per_type, notes, tuple(failed), tuple(limited))
 
 
 class _TypeResult(NamedTuple):
@@ -68,6 +76,8 @@ class _TypeResult(NamedTuple):
     score: float
     limit: int
     remark: str
+    failed: bool = False
+    limited: bool = False
 
 
 def _score_type(graph: sparse.csr_matrix, batch: np.ndarray, limit: int) -> _TypeResult:
@@ -86,10 +96,14 @@ def _score_type(graph: sparse.csr_matrix, batch: np.ndarray, limit: int) -> _Typ
     try:
         embedding = _diffusion_map(graph, used)
     except sparse.linalg.ArpackError as error:
-        return _TypeResult(np.nan, used, f"left out, its diffusion map failed ({error})")
+        remark = f"left out, its diffusion map failed ({error})"
+        return _TypeResult(np.nan, used, remark, failed=True)
     indices = exact_neighbors(embedding, min(depth + 1, len(batch))).indices
+    score = _acceptance_rate(indices, batch)
+    if used == most:
+        return _TypeResult(score, used, "")
     less = f"{used} diffusion components instead of {most}, as scib-metrics has it"
-    return _TypeResult(_acceptance_rate(indices, batch), used, less if used < most else "")
+    return _TypeResult(score, used, less, limited=True)
 
 
 def _num_neighbors(batch: np.ndarray) -> int:

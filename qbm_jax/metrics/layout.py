@@ -2,14 +2,11 @@
 
 import warnings
 
-import anndata
 import numpy as np
 import scanpy
 
 from qbm_jax.errors import InputError
-
-NUM_NEIGHBORS = 15
-EXACT_LIMIT = 50_000  # cells; below it an exact search is quicker than compiling an approximate one
+from qbm_jax.metrics.graph import NUM_NEIGHBORS, cells_with_graph
 
 
 def umap_layout(embedding: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -29,16 +26,9 @@ def umap_layout(embedding: np.ndarray, seed: int = 0) -> np.ndarray:
         raise InputError(
             f"expected a finite embedding [cells, dims] of 4 cells or more, got {embedding.shape}"
         )
-    cells = anndata.AnnData(np.array(embedding, dtype=np.float32))
+    cells = cells_with_graph(embedding, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap-learn warns that a seed forbids parallel threads
-        scanpy.pp.neighbors(
-            cells,
-            use_rep="X",
-            n_neighbors=min(NUM_NEIGHBORS, len(embedding) - 1),
-            transformer="sklearn" if len(embedding) <= EXACT_LIMIT else None,
-            random_state=seed,
-        )
         # the spectral start needs more cells than it has components
         start = "spectral" if len(embedding) > NUM_NEIGHBORS else "random"
         scanpy.tl.umap(cells, init_pos=start, random_state=seed)

@@ -1,0 +1,133 @@
+"""scGraph: are the distances between cell types those that each batch's own PCA shows?
+
+The score is that of the package scgraph-eval (Wang, Leskovec and Regev 2025,
+10.1038/s41587-025-02702-z). Its reference is PCA geometry within batches by definition, so an
+embedding by PCA starts with an advantage: put it in the table.
+"""
+
+import contextlib
+import io
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import anndata
+import numpy as np
+import pandas as pd
+import scanpy
+from scipy import sparse
+
+from qbm_jax.errors import InputError
+from qbm_jax.metrics.baselines import TARGET_COUNTS
+from qbm_jax.metrics.checks import check_labels, check_points
+
+with warnings.catch_warnings():  # importing it silences the warnings of the whole process
+    from scgraph import scGraph
+
+MIN_BATCH, MIN_TYPE = 100, 10  # cells; the package's own thresholds
+COLUMNS = {"Rank-PCA": "rank", "Corr-PCA": "correlation", "Corr-Weighted": "weighted"}
+
+
+class ScGraph(NamedTuple):
+    """Scores by embedding, and remarks.
+
+    All in [-1, 1], best at 1: `scgraph_weighted` is Pearson's correlation with weights that fall
+    with the distance, `scgraph_correlation` the plain one, and `scgraph_rank` Spearman's.
+    """
+
+    values: dict[str, dict[str, float]]
+    notes: list[str]
+
+
+def score_scgraph(
+    embeddings: Mapping[str, np.ndarray],
+    counts: sparse.spmatrix,
+    batch: np.ndarray,
+    labels: np.ndarray | None,
+) -> ScGraph:
+    """Correlates distances between cell types with their consensus over the batches' own PCA.
+
+    Args:
+      embeddings: name to coordinates [cells, dims].
+      counts: raw counts [cells, genes], of which the package takes each batch's 1,000 most variable
+        genes and 10 components.
+      batch: batch of every cell [cells]; those of fewer than 100 cells give no reference.
+      labels: type of every cell [cells]; those of fewer than 10 cells, or in no batch of 100 cells,
+        are left out with a note.
+
+    Raises:
+      InputError: no labels, no batch of 100 cells with three usable types, or arrays that do not
+        fit together.
+    """
+    types = check_labels(labels, "scGraph")
+    points = {n: check_points(e, len(types), f"embedding {n}") for n, e in embeddings.items()}
+    batch = np.asarray(batch).astype(str)
+    usable, notes = _usable_types(batch, types)
+    chosen = np.isin(types, usable)
+    cells = anndata.AnnData(
+        sparse.csr_matrix(counts, dtype=np.float32)[chosen],
+        obs=pd.DataFrame({"batch": batch[chosen], "type": types[chosen]}).set_index(
+            np.arange(chosen.sum()).astype(str)
+        ),
+        obsm={name: coordinates[chosen] for name, coordinates in points.items()},
+    )
+    scanpy.pp.normalize_total(cells, target_sum=TARGET_COUNTS)
+    scanpy.pp.log1p(cells)
+    table = _run(cells, list(points))
+    values = {
+        name: {
+            f"scgraph_{ours}": float(table.loc[name, theirs]) for theirs, ours in COLUMNS.items()
+        }
+        for name in points
+    }
+    return ScGraph(values, notes)
+
+
+def _usable_types(batch: np.ndarray, types: np.ndarray) -> tuple[list[str], list[str]]:
+    """Types that have a reference, and notes on the others.
+
+    The package fails at a type that is in no batch large enough.
+    """
+    names, sizes = np.unique(batch, return_counts=True)
+    large = names[sizes >= MIN_BATCH]
+    all_types, sizes = np.unique(types, return_counts=True)
+    seen = set(types[np.isin(batch, large)])
+    usable = [str(t) for t, s in zip(all_types, sizes, strict=True) if s >= MIN_TYPE and t in seen]
+    if len(usable) < 3:
+        raise InputError(
+            f"expected three types of {MIN_TYPE} cells in batches of {MIN_BATCH} cells for scGraph,"
+            f" got {len(usable)} in {len(large)} such batches; leave this score out"
+        )
+    notes = []
+    if left_out := sorted(set(all_types.tolist()) - set(usable)):
+        notes.append(f"scGraph leaves out types that are too small: {', '.join(left_out)}")
+    if len(large) < len(names):
+        small = sorted(set(names.tolist()) - set(large.tolist()))
+        notes.append(
+            f"batches of fewer than {MIN_BATCH} cells give no reference: {', '.join(small)}"
+        )
+    return usable, notes
+
+
+def _run(cells: anndata.AnnData, names: list[str]) -> pd.DataFrame:
+    """The package's table; it reads a file and prints, so both stay in here."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        path = Path(folder) / "cells.h5ad"
+        cells.write_h5ad(path)
+        graph = scGraph(
+            str(path),
+            "batch",
+            "type",
+            only_umap=False,
+            thres_batch=MIN_BATCH,
+            thres_celltype=MIN_TYPE,
+        )
+        return graph.main(names)

@@ -1,0 +1,108 @@
+"""scGraph scores: those of the package, without its files and print-outs."""
+
+import os
+import tempfile
+import warnings
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy
+from scgraph import scGraph
+from scipy import sparse
+
+from qbm_jax.errors import InputError
+from qbm_jax.metrics import pca_embedding
+from qbm_jax.metrics.scgraph import score_scgraph
+
+NUM_CELLS = 330
+
+
+@pytest.fixture(scope="module")
+def cells():
+    """Counts of six types in two batches of 150 and one of 30."""
+    rng = np.random.default_rng(0)
+    types = rng.choice(list("abcdef"), size=NUM_CELLS)
+    batch = np.repeat(["x", "y", "small"], [150, 150, 30])
+    profiles = rng.gamma(0.7, 3.0, size=(6, 60))
+    shift = {name: rng.lognormal(sigma=0.4, size=60) for name in ("x", "y", "small")}
+    rates = profiles[np.searchsorted(list("abcdef"), types)] * np.stack([shift[b] for b in batch])
+    return sparse.csr_matrix(rng.poisson(3 * rates).astype(np.float32)), batch, types
+
+
+@pytest.fixture(scope="module")
+def embeddings(cells):
+    components = pca_embedding(cells[0], 10)
+    islands = np.random.default_rng(1).normal(size=(6, 10))
+    return {
+        "pca": components,
+        "islands": 50 * islands[np.searchsorted(list("abcdef"), cells[2])]
+        + np.random.default_rng(2).normal(size=components.shape),
+    }
+
+
+@pytest.fixture(scope="module")
+def scored(cells, embeddings):
+    return score_scgraph(embeddings, *cells)
+
+
+def test_scores_equal_those_of_the_package(cells, embeddings, scored, tmp_path):
+    counts, batch, types = cells
+    data = anndata.AnnData(
+        counts.copy(),
+        obs=pd.DataFrame({"b": batch, "t": types}, index=np.arange(NUM_CELLS).astype(str)),
+        obsm=embeddings,
+    )
+    scanpy.pp.normalize_total(data, target_sum=1e4)
+    scanpy.pp.log1p(data)
+    data.write_h5ad(tmp_path / "cells.h5ad")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table = scGraph(str(tmp_path / "cells.h5ad"), "b", "t", only_umap=False).main()
+    for name in embeddings:
+        ours = scored.values[name]
+        assert ours["scgraph_rank"] == pytest.approx(table.loc[name, "Rank-PCA"], abs=1e-5)
+        assert ours["scgraph_correlation"] == pytest.approx(table.loc[name, "Corr-PCA"], abs=1e-5)
+        assert ours["scgraph_weighted"] == pytest.approx(table.loc[name, "Corr-Weighted"], abs=1e-5)
+
+
+def test_pca_keeps_the_geometry_that_random_islands_lose(scored):
+    assert scored.values["pca"]["scgraph_weighted"] > 0.8
+    assert (
+        scored.values["islands"]["scgraph_weighted"]
+        < scored.values["pca"]["scgraph_weighted"] - 0.3
+    )
+    assert scored.notes == ["batches of fewer than 100 cells give no reference: small"]
+
+
+def test_neither_files_nor_prints_are_left_behind(cells, embeddings, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    filters = list(warnings.filters)
+    score_scgraph({"pca": embeddings["pca"]}, *cells)
+    assert os.listdir(tmp_path) == []
+    assert capfd.readouterr() == ("", "")
+    assert warnings.filters == filters
+
+
+def test_types_in_no_large_batch_are_left_out_with_a_note(cells, embeddings, scored):
+    counts, batch, types = cells
+    types = types.astype(object)
+    types[batch == "small"] = "only here"
+    result = score_scgraph({"pca": embeddings["pca"]}, counts, batch, types)
+    assert "scGraph leaves out types that are too small: only here" in result.notes
+    assert np.isfinite(result.values["pca"]["scgraph_weighted"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b, t: (b, None), "expected cell-type labels for scGraph, got none"),
+        (lambda b, t: (np.arange(NUM_CELLS) // 50, t), "got 0 in 0 such batches"),
+        (lambda b, t: (b, np.where(t == "a", "a", "b")), "got 2 in 2 such batches"),
+    ],
+)
+def test_data_without_a_reference_is_refused(cells, embeddings, change, message):
+    counts, batch, types = cells
+    with pytest.raises(InputError, match=message):
+        score_scgraph({"pca": embeddings["pca"]}, counts, *change(batch, types))
