@@ -11,17 +11,11 @@ The same model, start, cells and order of cells at each seed; only what draws th
 from ml_collections import ConfigDict
 
 from configs import base
+from qbm_jax.samplers.annealing import PLUGIN
 
 CIM = {"num_steps": 60}
 RAW = CIM | {"calibration_gain": 0.0}
 TEMPERING = {"num_steps": 2, "num_temperatures": 6, "burn_in": 50}
-PLUGIN = {
-    "rule": "metropolis",
-    "num_steps": 200,
-    "num_temperatures": 20,
-    "temperature_start": 1000.0,
-    "temperature_end": 0.001,
-}
 
 
 def finished(name: str, options: dict, sweeps: tuple[int, ...]) -> dict[str, dict]:
@@ -47,7 +41,10 @@ PHASES = {
     # As the public plug-in does it: annealed to next to T = 0, and few states a step.
     "annealing_plugin": {"sampler": "annealing", "options": PLUGIN, "num_chains": 10},
     # The same effort, but to T = 1 and with all chains.
-    "annealing_to_1": {"sampler": "annealing", "options": PLUGIN | {"temperature_end": 1.0}},
+    "annealing_to_1": {
+        "sampler": "annealing",
+        "options": PLUGIN | {"temperature_end": 1.0},
+    },
     **finished("cim_raw", RAW, (1, 2, 5, 10)),
     **finished("cim_calibrated", CIM, (5,)),
     "no_couplings": {"sampler": "none"},

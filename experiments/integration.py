@@ -157,12 +157,16 @@ def train_one(
             should_stop=stop,
         )
     embedding, energies = fitted.encode_cells(cells)
-    bound = final_bound(config, key_bound, cells, fitted, trained.validation_cells)
+    bound = final_bound(config, key_bound, cells, fitted, trained)
     return Run(fitted, embedding, energies, bound, trained.cells_per_second, trained.seconds)
 
 
 def final_bound(
-    config: ConfigDict, key: jax.Array, cells: Cells, fitted: FittedModel, held_out: np.ndarray
+    config: ConfigDict,
+    key: jax.Array,
+    cells: Cells,
+    fitted: FittedModel,
+    trained: training.Trained,
 ) -> dict[str, float]:
     """The bound on the validation cells with more draws and temperatures than in training.
 
@@ -170,7 +174,8 @@ def final_bound(
     """
     return training.bound(
         key, fitted.vae, training.build_evaluation(fitted.vae), device_counts(cells),
-        fitted.params, held_out, num_draws=config.evaluation.posterior_draws,
+        fitted.params, trained.validation_cells, num_draws=config.evaluation.posterior_draws,
+        num_train_cells=trained.train_cells.size,
         num_temperatures=config.evaluation.log_z_temperatures,
     )  # fmt: skip
 

@@ -14,13 +14,24 @@ import jax
 from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
-from experiments import integration, ising_benchmark, negative_phase, sampler_fidelity
+from experiments import (
+    attribution,
+    benchmark,
+    epochs,
+    integration,
+    ising_benchmark,
+    negative_phase,
+    sampler_fidelity,
+)
 from experiments.stop import StopRequest
 from experiments.workdir import check_workdir
 from qbm_jax.errors import InputError
 from qbm_jax.training import TrainingStopped
 
 EXPERIMENTS = {
+    "attribution": attribution.run,
+    "benchmark": benchmark.run,
+    "epochs": epochs.run,
     "integration": integration.run,
     "sampler_fidelity": sampler_fidelity.run,
     "negative_phase": negative_phase.run,

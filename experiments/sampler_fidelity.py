@@ -18,7 +18,7 @@ from experiments.fidelity import planted as fidelity_planted
 from experiments.fidelity import report as fidelity_report
 from experiments.fidelity import samplers as fidelity_samplers
 from experiments.fidelity import step_size as fidelity_step_size
-from experiments.fidelity.pieces import Pieces
+from experiments.pieces import Pieces
 from experiments.stop import StopRequest
 from experiments.workdir import claim_workdir
 from qbm_jax import planted

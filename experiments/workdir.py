@@ -17,7 +17,7 @@ PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "anndata", "sca
 CLAIM = "config.json"
 OUTPUTS = (
     *("checkpoints", "metrics.jsonl", "embedding.h5ad", "scores.json"),  # integration
-    *("results", "cells", "trainings", "results.json", "results.csv"),  # of samplers
+    *("results", "cells", "trainings", "results.json", "results.csv", "summary.csv"),  # of others
     *("report.md", "figures"),
 )
 ROOT = Path(__file__).resolve().parent.parent
@@ -129,10 +129,10 @@ def commit() -> str:
 
 
 def finite(value: Any) -> Any:
-    """The same tree of dicts and lists with None where a float is not finite."""
+    """The same tree of dicts, lists and tuples with None where a float is not finite."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

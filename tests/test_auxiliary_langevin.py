@@ -75,6 +75,7 @@ def test_schemes_are_of_weak_order_one_and_their_bias_vanishes(scheme):
     assert biases[-1] < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", mostly_slow(sorted(SCHEMES), "exponential"))
 def test_law_tends_to_the_boltzmann_law_as_dt_falls(scheme):
     params = machine(3, 6, strength=0.8)
@@ -144,6 +145,7 @@ def test_one_metropolis_step_from_the_law_keeps_it():
     assert 0.3 < float((after.amplitudes != amplitudes).any(axis=1).mean()) < 0.99
 
 
+@pytest.mark.slow
 def test_euler_steps_that_are_too_long_are_reported_with_the_step_and_a_usable_dt():
     params = machine(3, 8)
     sampler = build(num_steps=300, dt=5.0, scheme="euler_maruyama")

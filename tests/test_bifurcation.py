@@ -292,6 +292,7 @@ def test_calibration_mends_the_temperature_of_the_others_but_not_their_law(varia
     assert measured.value > 1.5 * measured.floor
 
 
+@pytest.mark.slow
 def test_finishing_sweeps_bring_draws_closer_to_the_law():
     options = {"variant": "ballistic", "num_chains": 4000, "num_steps": 100}
     assert distance(finishing_sweeps=3, **options)[0].value < 0.8 * distance(**options)[0].value

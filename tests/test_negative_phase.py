@@ -69,6 +69,7 @@ def test_one_sweep_of_contrastive_divergence_is_exact_without_couplings():
     np.testing.assert_allclose(spins[0].mean(axis=0), np.tanh(h), atol=error)
 
 
+@pytest.mark.slow
 def test_contrastive_divergence_from_all_up_has_the_known_bias_that_sweeps_remove():
     coupling = 1.0  # mean spins are 0 under the law
     up = [40.0, 40.0]  # posterior bits are 1
@@ -96,6 +97,7 @@ def machine_of(num_spins, seed=3):
     )
 
 
+@pytest.mark.slow
 def test_errors_of_exact_draws_are_noise_and_those_of_a_hot_machine_are_its_bias():
     machine, count = machine_of(6), (100, 256)
     exact = samplers.build("exact")

@@ -100,6 +100,7 @@ def test_annealing_is_within_its_standard_error_of_enumeration():
     assert np.mean(result.standard_error) < np.mean(result.forward_standard_error)
 
 
+@pytest.mark.slow
 def test_forward_is_too_low_and_reverse_too_high_in_expectation():
     """500 keys, 5 temperatures, strong couplings; each inequality by four standard errors."""
     params = _machine(jax.random.key(1), 8, coupling=2.0)
@@ -124,6 +125,7 @@ def _exact_draws(params, num_chains):
     return exact.sample(jax.random.key(4), params, state)[0]
 
 
+@pytest.mark.slow
 def test_acceptance_ratio_needs_no_slow_annealing():
     """Two temperatures, 20,000 paths: forward and reverse are far apart, their ratio is right."""
     params = _machine(jax.random.key(6), 8, coupling=4.0)

@@ -52,7 +52,7 @@ def rows_of(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture(scope="module", params=mostly_slow(OF_INTEGRATION, "toy"))
+@pytest.fixture(scope="module", params=mostly_slow(OF_INTEGRATION))
 def smoke(request, tmp_path_factory):
     """(config, workdir) of the finished smoke run of each config of this experiment."""
     workdir = tmp_path_factory.mktemp("runs") / request.param
@@ -222,6 +222,7 @@ def unfinished(finished, workdir):
     return workdir
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_skipped_for_the_previous_one_and_the_log_says_so(
     undisturbed, tmp_path, capsys
 ):

@@ -273,6 +273,7 @@ def test_cim_without_fields_is_symmetric_under_a_flip_of_all_spins():
     assert (statistic - degrees) / np.sqrt(2 * degrees) < 5  # false alarms below 1e-4
 
 
+@pytest.mark.slow
 def test_cim_without_couplings_gives_independent_spins_biased_by_their_fields():
     params = Boltzmann(J=jnp.zeros((8, 8)), h=jnp.linspace(-0.8, 0.8, 8))
     spins, _, _ = first_draw(build("cim"), jax.random.key(0), params, NUM_CIM_CHAINS)
@@ -290,6 +291,7 @@ def test_cim_of_a_strong_ferromagnet_ends_in_its_two_ground_states():
     assert float(spins[:, 0].mean()) == pytest.approx(0, abs=4.5 / np.sqrt(NUM_CIM_CHAINS))
 
 
+@pytest.mark.slow
 def test_cim_is_stable_when_dt_is_halved_and_diverges_visibly_when_it_is_too_large():
     params = machine(3, 8)
     energies = []
@@ -305,6 +307,7 @@ def test_cim_is_stable_when_dt_is_halved_and_diverges_visibly_when_it_is_too_lar
     assert bool(jnp.isfinite(state.log_input_scale))
 
 
+@pytest.mark.slow
 def test_cim_stays_finite_for_couplings_that_grow_with_the_number_of_spins():
     params = Boltzmann(J=jnp.ones((300, 300)) - jnp.eye(300), h=jnp.zeros(300))
     sampler = build("cim", num_steps=100, calibration_gain=0)

@@ -130,7 +130,7 @@ def test_double_precision_parameters_give_single_precision_spins(name, float64):
     assert jax.tree.map(_dtype, new_state) == jax.tree.map(_dtype, state)
 
 
-@each_sampler
+@some_samplers
 def test_a_machine_that_is_not_finite_is_reported(name):
     init, sample = compiled(name)
     params = machine(0)

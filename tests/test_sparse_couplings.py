@@ -33,6 +33,7 @@ def _ring_of_neighbours(num_spins, num_neighbours, size):
     return Boltzmann(J=J, h=jnp.linspace(-0.1, 0.1, num_spins))
 
 
+@pytest.mark.slow
 def test_fields_energies_scale_and_bounds_equal_the_dense_ones():
     dense, sparse = _pair()
     assert sparse.J.nse < 200

@@ -66,6 +66,7 @@ def chi_square(params, spins):
 # ---- law
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", mostly_slow(sorted(KERNELS), "gibbs"))
 @pytest.mark.parametrize(
     "params", [machine(3, NUM_SPINS, 2.0), two_wells()], ids=["b = 2", "wells"]
@@ -148,6 +149,7 @@ def test_swap_rates_are_even_and_replicas_make_round_trips_at_256_spins(strength
     check_ladder(256, strength)
 
 
+@pytest.mark.slow
 def test_a_ladder_is_chosen_only_for_couplings_that_are_known():
     params, sampler = machine(1, 6, 1.0), build(burn_in=20)
     traced = jax.eval_shape(lambda key: sampler.init(key, params, 3), jax.random.key(0))

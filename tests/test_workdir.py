@@ -106,6 +106,7 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
 def test_numbers_that_json_does_not_know_become_null(tmp_path):
     tree = {"a": [math.nan, 1.0, {"b": math.inf}], "c": "nan"}
     assert finite(tree) == {"a": [None, 1.0, {"b": None}], "c": "nan"}
+    assert finite({"rows": [("total", 0, math.nan)]}) == {"rows": [["total", 0, None]]}
     write_json(tmp_path / "x.json", tree)
     assert json.loads((tmp_path / "x.json").read_text())["a"][0] is None
 

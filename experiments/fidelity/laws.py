@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 
 from experiments.fidelity import models as fidelity_models
 from experiments.fidelity import samplers as fidelity_samplers
-from experiments.fidelity.pieces import Pieces
 from experiments.fidelity.statistics import (
     Band,
     count_states,
@@ -21,6 +20,7 @@ from experiments.fidelity.statistics import (
     log_frequency_line,
     normalise,
 )
+from experiments.pieces import Pieces
 from qbm_jax import diagnostics, samplers
 from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.calibration import fit_beta

@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.fidelity import models as fidelity_models
-from experiments.fidelity.pieces import Pieces
+from experiments.pieces import Pieces
 from qbm_jax import partition, planted
 from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.errors import InputError

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from experiments.fidelity import models as fidelity_models
 from experiments.fidelity import samplers as fidelity_samplers
-from experiments.fidelity.pieces import LOGGER, Pieces
+from experiments.pieces import LOGGER, Pieces
 from qbm_jax import diagnostics, samplers
 from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.calibration import fit_beta

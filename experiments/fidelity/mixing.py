@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from experiments.fidelity import models as fidelity_models
 from experiments.fidelity import samplers as fidelity_samplers
-from experiments.fidelity.pieces import Pieces
+from experiments.pieces import Pieces
 from qbm_jax import diagnostics, samplers
 from qbm_jax.boltzmann import Boltzmann, energy
 

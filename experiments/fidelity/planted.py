@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from experiments.fidelity import samplers as fidelity_samplers
 from experiments.fidelity.laws import LARGEST_Z
-from experiments.fidelity.pieces import Pieces
+from experiments.pieces import Pieces
 from qbm_jax import planted, samplers
 from qbm_jax.boltzmann import Boltzmann, energy
 from qbm_jax.calibration import fit_beta

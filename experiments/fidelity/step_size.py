@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 from experiments.fidelity import models as fidelity_models
 from experiments.fidelity import samplers as fidelity_samplers
 from experiments.fidelity.laws import draw_function
-from experiments.fidelity.pieces import Pieces
 from experiments.fidelity.statistics import normalise
+from experiments.pieces import Pieces
 from qbm_jax import diagnostics, samplers
 from qbm_jax.boltzmann import Boltzmann, energy
 from qbm_jax.calibration import fit_beta

@@ -56,10 +56,16 @@ def _figures(results: Document) -> Iterator[tuple[str, Figure, str]]:
 def draw_time_to_solution(results: Document) -> Figure:
     """A panel a family, a row a sampler, a colour a level."""
     families, labels = results["families"], list(results["samplers"])
-    figure = Figure(figsize=(4.2 * len(families) + 1.5, 1.6 + 0.38 * len(labels)),
-                    layout="constrained")  # fmt: skip
+    columns = min(len(families), 4)
+    rows = -(-len(families) // columns)
+    figure = Figure(
+        figsize=(3.6 * columns + 1.5, rows * (1.2 + 0.3 * len(labels))), layout="constrained"
+    )
     figure.suptitle("Time to solution at 99 % confidence", fontsize=12, weight="bold")
-    panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for unused in panels[len(families) :]:
+        unused.remove()
+    panels = panels[: len(families)]
     for axes, family in zip(panels, families, strict=True):
         for solution in results["solutions"]:
             if solution["family"] == family["name"]:

@@ -1,0 +1,115 @@
+"""Every method, every task, every data set: does the Boltzmann prior help, where, and by how much?
+
+python run.py --config=configs/benchmark.py --workdir=runs/benchmark
+python run.py --config=configs/benchmark.py:smoke --workdir=runs/benchmark-smoke
+
+Sets that are not in `config.folder` are left out, and the report says which.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+from qbm_jax.errors import InputError
+
+PAUL_STAGES = {"C7": 0, "C6": 1, "C5": 2, "C4": 3, "C3": 4, "C2": 5, "C1": 6}  # erythroid branch
+
+
+def get_config(arg: str = "full") -> ConfigDict:
+    """The default comparison, or with "smoke" every part of it in seconds.
+
+    Raises:
+      InputError: another variant.
+    """
+    if arg not in ("full", "smoke"):
+        raise InputError(f"unknown config variant {arg!r}; choose from full, smoke")
+    manual = base.get_config()
+    config = ConfigDict()
+    config.experiment = "benchmark"  # a name of launch.EXPERIMENTS
+    config.seed = 0  # root of every random number
+    config.num_seeds = 5  # trainings of every method; seed s holds out fold s and donor s
+    config.folder = "../shared/data"  # where the h5ad files of `sets` are
+    config.datasets = ("simulated", "pancreas_baron_segerstolpe", "trajectory_paul15")
+    config.methods = (
+        *("pca", "harmony", "vae", "scvi", "ldvae", "autozi", "gaussian_vae"),
+        *("bernoulli_vae", "qbmvae", "qbmvae_public", "kaiwu_qvae"),
+    )
+    config.settings = ("matched", "default")  # the config's latents, epochs; or the authors'
+    config.tasks = "auto"  # what the data allow; or comma-separated names, all of which must run
+    config.num_genes = 2000  # highly variable genes kept (seurat_v3, per batch)
+    config.max_epochs = 60  # longest training of the default setting; said where it shortens one
+    config.gaussian_latents = 10  # latents of gaussian_vae, matched in all else
+
+    config.model = ConfigDict(manual.model.to_dict())
+    for field in ("prior", "likelihood", "decoder"):  # they are what a method is
+        del config.model[field]
+    config.training = ConfigDict(manual.training.to_dict())
+    config.training.num_epochs = 60
+    config.training.validate_every = 20
+    config.sampler = ConfigDict({"name": "gibbs", "options": {"num_steps": 2}})
+
+    config.evaluation = ConfigDict()
+    config.evaluation.log_z_temperatures = 1000  # of the AIS behind the reported bounds
+    config.evaluation.posterior_draws = 4  # per held-out cell, for the reported bounds
+    config.evaluation.importance_samples = 50  # per held-out cell, for the importance-weighted ones
+    config.evaluation.max_scored_cells = 5000  # larger sets are scored on a stratified subsample
+    config.evaluation.max_generated = 500  # cells drawn from the prior, at most
+    # trained without a type as well, for the energy task
+    config.evaluation.left_out_methods = ("qbmvae", "gaussian_vae", "scvi")
+
+    config.sets = ConfigDict()
+    config.sets.simulated = study(simulated="simulated:pancreas", num_cells=2000)
+    config.sets.pancreas_baron_segerstolpe = study("pancreas_baron_segerstolpe.h5ad")
+    config.sets.pancreas_panc8_small = study("pancreas_panc8_small.h5ad")
+    config.sets.pbmc_kang_ctrl_8donors = study("pbmc_kang_ctrl_8donors.h5ad")
+    config.sets.pbmc_kang_ctrl_stim = study("pbmc_kang_ctrl_stim.h5ad")
+    config.sets.trajectory_paul15 = study("trajectory_paul15.h5ad")
+    simulated, paul = config.sets.simulated, config.sets.trajectory_paul15
+    simulated.root, simulated.time_column = "sim_progenitor", "pseudotime"
+    simulated.left_out_type = "sim_gamma"
+    paul.root, paul.stage_column, paul.stage_ranks = "MEP", "stage", ConfigDict(PAUL_STAGES)
+    paul.left_out_type = "Megakaryocyte"
+    config.sets.pancreas_baron_segerstolpe.left_out_type = "delta"
+    return smoke(config) if arg == "smoke" else config
+
+
+def study(file: str = "", simulated: str = "", num_cells: int = 0) -> ConfigDict:
+    """A data set: an h5ad file of `folder`, or a preset of the simulator."""
+    entry = ConfigDict()
+    entry.file = file  # in `folder`; "" for simulated cells
+    entry.simulated = simulated  # simulated:pancreas, simulated:toy, ...
+    entry.num_cells = num_cells  # simulated cells; 0 is the preset's own number
+    entry.batch_column = "batch"
+    entry.label_column = "cell_type"
+    entry.donor_column = ""  # what leave-one-out leaves out; "" is the batch
+    entry.root = ""  # type where trajectories start; "" for no trajectory
+    entry.stage_column = ""  # known stages; stage_ranks gives their order
+    entry.stage_ranks = ConfigDict()  # stage -> rank; stages without a rank are left out
+    entry.time_column = ""  # known pseudotime, NaN for cells without one
+    entry.left_out_type = ""  # type that a training of its own never sees; "" for none
+    return entry
+
+
+def smoke(config: ConfigDict) -> ConfigDict:
+    """Every part, with numbers too small to prove anything."""
+    config.num_seeds = 2
+    config.datasets = ("simulated",)
+    config.settings = ("matched",)
+    config.sets.simulated.simulated = "simulated:toy"
+    config.sets.simulated.num_cells = 0
+    config.sets.simulated.root = "sim_type_c"
+    config.sets.simulated.left_out_type = "sim_type_b"
+    config.max_epochs = 3
+    config.gaussian_latents = 4
+    config.model.num_latents = 16
+    config.model.encoder_widths = config.model.decoder_widths = (32,)
+    config.training.num_epochs = 3
+    config.training.validate_every = 3
+    config.training.validation_temperatures = 20
+    config.training.num_chains = 16
+    config.evaluation.log_z_temperatures = 50
+    config.evaluation.posterior_draws = 1
+    config.evaluation.importance_samples = 2
+    config.evaluation.max_generated = 100
+    # trained without a type as well, for the energy task
+    config.evaluation.left_out_methods = ("qbmvae",)
+    return config

@@ -1,0 +1,32 @@
+"""scIB scores epoch by epoch: how fast does each prior integrate, and does it stay there?
+
+python run.py --config=configs/epochs.py --workdir=runs/epochs
+python run.py --config=configs/epochs.py:smoke --workdir=runs/epochs-smoke
+
+After the figure of arXiv 2508.11190 that follows the scores through training.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import benchmark
+
+
+def get_config(arg: str = "full") -> ConfigDict:
+    """QBM-VAE and the Gaussian prior on islet cells, or with "smoke" toy cells in seconds.
+
+    Raises:
+      InputError: another variant.
+    """
+    config = benchmark.get_config(arg)
+    config.experiment = "epochs"  # a name of launch.EXPERIMENTS
+    config.datasets = ("simulated",) if arg == "smoke" else ("pancreas_baron_segerstolpe",)
+    config.methods = ("gaussian_vae", "bernoulli_vae", "qbmvae")
+    config.settings = ("matched",)
+    config.every = 1 if arg == "smoke" else 5  # epochs between two scores
+    if arg == "full":
+        config.num_seeds = 3
+    for name in ("log_z_temperatures", "posterior_draws", "importance_samples", "max_generated"):
+        del config.evaluation[name]  # of the benchmark alone
+    del config.evaluation["left_out_methods"]
+    del config["tasks"]
+    return config

@@ -1,0 +1,1 @@
+"""Parts of the benchmark of methods: data sets, methods, tasks, summary, figures, report."""

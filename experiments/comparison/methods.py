@@ -1,0 +1,93 @@
+"""What is trained for a method under a setting."""
+
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from experiments.options import check_model
+from qbm_jax import samplers
+from qbm_jax.errors import InputError
+from qbm_jax.fitted_model import train_options
+from qbm_jax.presets import PRESETS, preset
+from qbm_jax.training import TrainOptions
+
+UNTRAINED = ("pca", "harmony")  # embeddings without a model
+SETTINGS = ("matched", "default")
+OURS = ("qbmvae", "bernoulli_vae", "gaussian_vae")  # one configuration: matched only
+
+
+class Method(NamedTuple):
+    """One row of the comparison; `model` is None for the methods that train nothing."""
+
+    name: str
+    setting: str
+    model: dict[str, Any] | None
+    options: TrainOptions | None
+    sampler: str
+    sampler_options: dict[str, Any]
+    notes: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """The method with its setting, unique in a comparison."""
+        return f"{self.name}-{self.setting}"
+
+
+def listed(value: str | tuple[str, ...]) -> list[str]:
+    """Names of a config field, once each: a tuple, or text with commas."""
+    parts = [value] if isinstance(value, str) else value
+    return list(dict.fromkeys(name.strip() for part in parts for name in part.split(",")))
+
+
+def methods(config: ConfigDict) -> list[Method]:
+    """All rows of the comparison, in the config's order.
+
+    Raises:
+      InputError: an unknown method or setting, or an option that cannot be used.
+    """
+    settings = listed(config.settings)
+    if not settings or not set(settings) <= set(SETTINGS):
+        choices = ", ".join(SETTINGS)
+        raise InputError(f"unknown setting in config.settings {settings}; choose from {choices}")
+    rows = []
+    for name in listed(config.methods):
+        if name in UNTRAINED:
+            rows.append(Method(name, "default", None, None, "", {}, ()))
+            continue
+        if name not in PRESETS:
+            known = ", ".join([*UNTRAINED, *PRESETS])
+            raise InputError(f"unknown method {name!r} in config.methods; choose from {known}")
+        own = ("matched",) if name in OURS else settings
+        rows += [_trained(config, name, setting) for setting in own]
+    return rows
+
+
+def _trained(config: ConfigDict, name: str, setting: str) -> Method:
+    chosen = preset(name)
+    model = {**config.model.to_dict(), **chosen.model}
+    training = {**config.training.to_dict(), **chosen.training}
+    notes = []
+    if setting == "default":
+        model |= chosen.published
+        training |= chosen.published_training
+        epochs = training["num_epochs"]
+        if epochs > config.max_epochs:
+            training["num_epochs"] = config.max_epochs
+            warmup = training["kl_warmup_epochs"] * config.max_epochs / epochs
+            training["kl_warmup_epochs"] = warmup
+            notes.append(
+                f"{name} at its defaults: {config.max_epochs} epochs instead of {epochs}, the KL "
+                f"warm-up shortened in proportion."
+            )
+    elif name == "gaussian_vae":
+        model["num_latents"] = config.gaussian_latents
+    model["encoder_widths"] = tuple(model["encoder_widths"])
+    model["decoder_widths"] = tuple(model["decoder_widths"])
+    sampler, options = chosen.sampler or (config.sampler.name, config.sampler.options.to_dict())
+    checked = check_model(model)
+    if checked.prior.log_z is None:
+        samplers.build(sampler, **options)
+    notes += [f"{chosen.title}, fault re-created on purpose: {fault}." for fault in chosen.faults]
+    return Method(
+        name, setting, model, train_options(training), sampler, dict(options), tuple(notes)
+    )  # fmt: skip

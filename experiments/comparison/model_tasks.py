@@ -1,0 +1,153 @@
+"""Tasks that need a model: energy and anomalies, generated cells, bounds."""
+
+import dataclasses
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from scipy import sparse
+
+from experiments.comparison.measured import Measured, rows_of, short_list
+from experiments.comparison.methods import Method
+from experiments.comparison.sets import StudySet
+from experiments.comparison.trainings import Group
+from qbm_jax import training
+from qbm_jax.cell_scores import score_cells
+from qbm_jax.data import Cells
+from qbm_jax.errors import InputError
+from qbm_jax.fitted_model import FittedModel, device_counts
+from qbm_jax.importance_weighted import has_bits, importance_weighted_bound
+from qbm_jax.metrics.clustering import Clusters
+from qbm_jax.metrics.energy import anomaly_auroc, energy_order, shuffle_genes
+from qbm_jax.metrics.generation import score_generation
+
+
+def energy(
+    config: ConfigDict, study: StudySet, method: Method, group: Group, clusters: list[Clusters]
+) -> Measured:
+    """Does the energy order cells, and does it (or the bound) find cells that do not belong?"""
+    del method, clusters
+    if group.models is None:
+        return Measured([], [], {})
+    rows, pictures = [], {}
+    for seed, model in enumerate(group.models):
+        values = {}
+        if _is_binary(model) and study.reference is not None:
+            values |= energy_order(group.energies[seed], study.reference.values)
+        usual = study.cells.select(group.held_out[seed])
+        corrupted = with_counts(usual, shuffle_genes(config.seed + seed, usual.counts))
+        values |= _anomaly_scores(model, usual, corrupted, "corrupted", seed)
+        rows += rows_of("energy", seed, values)
+        if seed == 0 and _is_binary(model):
+            pictures["energy"] = {
+                "energy": short_list(group.energies[0]),
+                "labels": study.labels.tolist(),
+            }
+    return Measured(rows, [], pictures)
+
+
+def left_out_type(study: StudySet, group: Group) -> Measured:
+    """AUROC of a type that training never saw against held-out cells of the other types."""
+    rows = []
+    for seed, model in enumerate(group.models):
+        held_out = group.held_out[seed]
+        left_out = study.labels[held_out] == study.left_out_type
+        usual = study.cells.select(held_out[~left_out])
+        unusual = study.cells.select(held_out[left_out])
+        scores = _anomaly_scores(model, usual, unusual, "left_out_type", seed)
+        rows += rows_of("energy", seed, scores)
+    return Measured(rows, [], {})
+
+
+def generation(
+    config: ConfigDict, study: StudySet, method: Method, group: Group, clusters: list[Clusters]
+) -> Measured:
+    """Cells drawn from the prior with the held-out cells' batches and library sizes."""
+    del clusters
+    if group.models is None:
+        return Measured([], [], {})
+    if group.models[0].vae.likelihood.accepts_non_integer:
+        note = f"{method.name} models log-normalised values, so it generates no counts."
+        return Measured([], [note], {})
+    rows, notes, pictures = [], [], {}
+    for seed, model in enumerate(group.models):
+        rng = np.random.default_rng(config.seed + seed)
+        held_out = group.held_out[seed]
+        size = min(len(held_out), config.evaluation.max_generated)
+        cells = study.cells.select(np.sort(rng.choice(held_out, size, replace=False)))
+        batch = np.asarray(cells.batch_names)[cells.batch]
+        library = np.asarray(cells.counts.sum(axis=1)).ravel()
+        try:
+            drawn = model.generate_like(jax.random.key(config.seed + seed), cells.batch, library)
+            result = score_generation(
+                sparse.csr_matrix(drawn), cells.counts, config.seed + seed, batch, batch
+            )
+        except InputError as error:
+            notes.append(f"{method.label}, seed {seed}: no generation: {error}")
+            continue
+        excess = abs(result.scores["two_sample_auroc"] - 0.5)
+        rows += rows_of("generation", seed, result.scores | {"two_sample_excess": excess})
+        notes += result.notes
+        if seed == 0:
+            pictures["generation"] = {
+                "generated": short_list(np.log1p(result.generated.mean)),
+                "held_out": short_list(np.log1p(result.held_out.mean)),
+            }
+    return Measured(rows, sorted(set(notes)), pictures)
+
+
+def bound(
+    config: ConfigDict, study: StudySet, method: Method, group: Group, clusters: list[Clusters]
+) -> Measured:
+    """Bounds on log p(x) of the held-out fold, in nats per cell, with log Z and its error."""
+    del clusters
+    if group.models is None:
+        return Measured([], [], {})
+    if not has_bits(group.models[0].vae):
+        note = f"{method.name}: the concrete distribution's relaxed bits have no bound."
+        return Measured([], [note], {})
+    rows, notes = [], []
+    data = device_counts(study.cells)
+    for seed, model in enumerate(group.models):
+        key_bound, key_weighted = jax.random.split(jax.random.key(config.seed + seed))
+        values = training.bound(
+            key_bound, model.vae, training.build_evaluation(model.vae), data, model.params,
+            group.held_out[seed], num_draws=config.evaluation.posterior_draws,
+            num_train_cells=group.num_train_cells[seed],
+            num_temperatures=config.evaluation.log_z_temperatures,
+        )  # fmt: skip
+        if np.isfinite(values["log_z"]):
+            weighted = importance_weighted_bound(
+                key_weighted, model.vae, model.params, data, group.held_out[seed],
+                values["log_z"], num_samples=config.evaluation.importance_samples,
+                num_train_cells=group.num_train_cells[seed],
+            )  # fmt: skip
+            values["importance_weighted"] = weighted.mean
+        else:
+            notes.append(f"{method.label}, seed {seed}: log Z unknown, so there is no bound.")
+        rows += rows_of("bound", seed, values)
+    return Measured(rows, notes, {})
+
+
+def with_counts(cells: Cells, counts: sparse.spmatrix) -> Cells:
+    """The same cells with other counts [cells, genes]."""
+    counts = sparse.csr_matrix(counts, dtype=np.float32)
+    counts.sort_indices()
+    return dataclasses.replace(cells, counts=counts)
+
+
+def _anomaly_scores(
+    model: FittedModel, usual: Cells, unusual: Cells, name: str, seed: int
+) -> dict[str, float]:
+    """AUROC of energy (binary priors), of minus the bound and of minus the likelihood."""
+    key = jax.random.key(seed)
+    ours, theirs = (
+        score_cells(key, model.vae, model.params, device_counts(cells))._asdict()
+        for cells in (usual, unusual)
+    )
+    used = ["negative_bound", "reconstruction", *(["energy"] if _is_binary(model) else [])]
+    return {f"auroc_{name}_{score}": anomaly_auroc(ours[score], theirs[score]) for score in used}
+
+
+def _is_binary(model: FittedModel) -> bool:
+    return model.vae.prior.outputs_per_latent == 1

@@ -1,0 +1,231 @@
+"""report.md of the benchmark: verdicts first, then tables and figures."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.comparison import figures as comparison_figures
+from experiments.comparison.figures import metric_title, title_of
+from experiments.comparison.methods import listed
+from experiments.comparison.sets import StudySet
+from experiments.comparison.summary import BEST, HEADLINE, MAIN, NAMED, PAIR, Cell, comparable
+from qbm_jax.report import style
+from qbm_jax.report.tables import table
+
+ORDERS = {
+    "stages": "known stages",
+    "known_times": "the known pseudotime",
+    "pca_per_batch": "pseudotime on each batch's own uncorrected principal components",
+}
+
+
+class Facts(NamedTuple):
+    """What the report is made of."""
+
+    config: ConfigDict
+    studies: list[StudySet]
+    pieces: list[dict[str, Any]]
+    cells: list[Cell]
+    notes: list[str]
+
+
+def write(workdir: Path, facts: Facts) -> None:
+    """Writes the figures and the report; computes nothing new."""
+    names = [study.name for study in facts.studies]
+    captions = comparison_figures.save_all(
+        workdir / "figures", facts.pieces, facts.cells, _titles(facts)
+    )
+    parts = [
+        "# Benchmark: does the Boltzmann prior help?",
+        *_simulated(facts),
+        _verdict(facts),
+        "## QBM-VAE against the best method without a Boltzmann prior",
+        difference_table(facts.cells, names),
+        "Difference of means over seeds, QBM-VAE minus the best other method on that set and metric"
+        " (95 % interval, paired over seeds, Student's t). **Bold**: the interval does not contain"
+        " 0. Bounds are in nats per cell and are compared between priors on the same networks and"
+        " likelihood.",
+        *_pictures(captions, "differences.png"),
+        "## QBM-VAE against the other priors on the same networks and likelihood",
+        *_named(facts.cells, names),
+    ]
+    for study in facts.studies:
+        parts += [f"## {study.name}", _described(study), score_table(facts.cells, study.name)]
+        parts += _confused(facts, study.name)
+    rest = [name for name in captions if name != "differences.png"]
+    parts += ["## Figures", *_pictures(captions, *rest)]
+    parts += ["## How the numbers were made", _protocol(facts), "## Notes", _notes(facts.notes)]
+    temporary = workdir / "report.md.tmp"
+    temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    temporary.replace(workdir / "report.md")
+
+
+def difference_table(
+    cells: list[Cell], names: list[str], against: str = BEST, baseline: str = ""
+) -> str:
+    """Headline metrics (rows) by set (columns): QBM-VAE minus the best, or a named, baseline."""
+    chosen = {
+        (c.dataset, c.task, c.metric): c
+        for c in cells
+        if (c.method, c.setting) == MAIN and c.against == against and baseline in c.baseline
+    }
+    rows = []
+    for task, metric in HEADLINE:
+        row = [_difference(chosen.get((name, task, metric)), against) for name in names]
+        if any(text != "–" for text in row):
+            rows.append([metric_title(task, metric), *row])
+    return table(["metric", *names], rows)
+
+
+def _difference(cell: Cell | None, against: str) -> str:
+    if cell is None or not np.isfinite(cell.difference):
+        return "–"
+    digits = 1 if cell.task == "bound" else 3
+    text = f"{cell.difference:+.{digits}f} ({cell.low:+.{digits}f}, {cell.high:+.{digits}f})"
+    text = f"**{text}**" if cell.low > 0 or cell.high < 0 else text
+    return f"{text} {cell.baseline}" if against == BEST else text
+
+
+def _named(cells: list[Cell], names: list[str]) -> list[str]:
+    parts = []
+    for method, setting in NAMED:
+        title = title_of(method, setting)
+        parts += [
+            f"QBM-VAE minus {title}:",
+            difference_table(cells, names, PAIR, f"{method} ("),
+        ]
+    return parts
+
+
+def score_table(cells: list[Cell], name: str) -> str:
+    """Headline metrics (rows) of every method (columns) on one set, mean ± s.d. over seeds."""
+    here = [c for c in cells if c.dataset == name and comparable(c)]
+    columns = list(dict.fromkeys((c.method, c.setting) for c in here))
+    rows = []
+    for key, sign in HEADLINE.items():
+        found = {(c.method, c.setting): c for c in here if (c.task, c.metric) == key}
+        if found:
+            best = max(found, key=lambda who: _rank(found[who], sign))
+            cells_ = [_mean(found.get(who), key[0], bold=who == best) for who in columns]
+            rows.append([metric_title(*key), *cells_])
+    return table(["metric", *(title_of(*who) for who in columns)], rows)
+
+
+def _rank(cell: Cell, sign: int) -> float:
+    return sign * cell.mean if np.isfinite(cell.mean) else -np.inf
+
+
+def _mean(cell: Cell | None, task: str, bold: bool) -> str:
+    if cell is None or not np.isfinite(cell.mean):
+        return "–"
+    digits = 1 if task == "bound" else 3
+    text = f"{cell.mean:.{digits}f} ± {cell.sd:.{digits}f}"
+    return f"**{text}**" if bold else text
+
+
+def _verdict(facts: Facts) -> str:
+    """One paragraph: how often better, worse or level."""
+    ours = [
+        c
+        for c in facts.cells
+        if (c.method, c.setting) == MAIN and comparable(c) and np.isfinite(c.low)
+    ]
+    signed = [(HEADLINE[c.task, c.metric], c) for c in ours]
+    better = [c for sign, c in signed if min(sign * c.low, sign * c.high) > 0]
+    worse = [c for sign, c in signed if max(sign * c.low, sign * c.high) < 0]
+    text = (
+        f"Over {len(facts.studies)} data set(s), {facts.config.num_seeds} seeds, QBM-VAE was held"
+        " on each metric against the best method without a Boltzmann prior: better (95 % interval)"
+        f" on {len(better)}, worse on {len(worse)}, and level on"
+        f" {len(ours) - len(better) - len(worse)} of {len(ours)} pairs of set and metric."
+    )
+    if better:
+        text += f" Better: {_listed(better)}."
+    if worse:
+        text += f" Worse: {_listed(worse)}."
+    return text
+
+
+def _listed(cells: list[Cell]) -> str:
+    return "; ".join(f"{metric_title(c.task, c.metric)} on {c.dataset}" for c in cells)
+
+
+def _titles(facts: Facts) -> dict[str, str]:
+    """Printed name of every set; figures of simulated cells say so."""
+    return {
+        study.name: f"{study.name} ({style.SIMULATED})" if study.cells.simulated else study.name
+        for study in facts.studies
+    }
+
+
+def _simulated(facts: Facts) -> list[str]:
+    simulated = [study.name for study in facts.studies if study.cells.simulated]
+    if not simulated:
+        return []
+    return [f"**SIMULATED CELLS: {', '.join(simulated)}. These are no measurements of a tissue.**"]
+
+
+def _described(study: StudySet) -> str:
+    cells = study.cells
+    return (
+        f"{cells.source}: {cells.num_cells} cells, {cells.num_genes} genes,"
+        f" {len(cells.batch_names)} batches, {len(cells.label_names)} types."
+        + (
+            f" Trajectories from {study.root}, against {ORDERS[study.reference.source]}."
+            if study.reference
+            else ""
+        )
+        + " Mean ± s.d. over"
+        " seeds; bold: best mean of the row. Bounds are given where likelihood and networks are the"
+        " same; the others' are in `results.csv`."
+    )
+
+
+def _confused(facts: Facts, name: str) -> list[str]:
+    """The types that QBM-VAE's embedding confuses most, of unseen cells."""
+    for piece in facts.pieces:
+        if (piece["dataset"], piece["method"], piece["setting"]) == (name, *MAIN):
+            picture = piece["pictures"].get("fold_confusion")
+            if picture and picture["closest"]:
+                pairs = "; ".join(
+                    f"{pair['first']} and {pair['second']} ({pair['num_confused']} cells)"
+                    for pair in picture["closest"]
+                )
+                return [f"Most often confused in QBM-VAE's embedding of unseen cells: {pairs}."]
+    return []
+
+
+def _protocol(facts: Facts) -> str:
+    config = facts.config
+    return (
+        "Seed s trains on four of five stratified folds and never sees fold s, nor does the choice"
+        " of the epoch; the encoder then embeds all cells. PCA is fitted on the same cells; Harmony"
+        " has no encoder, sees all cells, and is no baseline where F1 of new cells is compared."
+        " scIB scores, scGraph, clusters and trajectories are of all cells (scIB of at most"
+        f" {config.evaluation.max_scored_cells}), the other numbers of the unseen fold. For _new"
+        " donor_, which only the matched and the untrained methods have, a model is trained without"
+        " each of at most as many donors as there are seeds. For _unseen type_ the methods"
+        f" {', '.join(listed(config.evaluation.left_out_methods))} are trained without one type."
+        f" _matched_: {config.model.num_latents} latents ('Gaussian prior, ours' has"
+        f" {config.gaussian_latents}), {config.training.num_epochs} epochs, the same networks and"
+        " optimiser; _default_: the authors' latents and optimiser (of Kaiwu's plug-in the latents"
+        " alone). Epochs are chosen by the held-out bound at KL weight 1, for the re-created public"
+        " codes too. Genes are chosen on all cells of a set. Intervals are over trainings and folds"
+        " of one set, not over studies, and are not corrected for their number. Every metric and"
+        " seed is in `results.csv`, every mean and difference of a headline metric in"
+        " `summary.csv`, the config in `config.json`."
+    )
+
+
+def _pictures(captions: dict[str, str], *names: str) -> list[str]:
+    parts = []
+    for name in names:
+        if name in captions:
+            parts += [f"![{captions[name]}](figures/{name})", f"*{captions[name]}*"]
+    return parts
+
+
+def _notes(notes: list[str]) -> str:
+    return "\n".join(f"* {note}" for note in notes) or "None."

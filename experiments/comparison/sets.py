@@ -1,0 +1,125 @@
+"""The data sets of a comparison, each with what the tasks may ask of it."""
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.comparison.methods import listed
+from qbm_jax.data import Cells, locate, preprocess
+from qbm_jax.errors import InputError
+from qbm_jax.metrics.trajectory import check_root
+from qbm_jax.metrics.trajectory_reference import Reference, reference_pseudotime, stage_reference
+
+LOGGER = logging.getLogger("qbm_jax")
+
+
+class StudySet(NamedTuple):
+    """Preprocessed cells of one set; every cell has a type.
+
+    Attributes:
+      name: as in the config.
+      cells: counts, genes, batches.
+      labels: type of every cell, names [cells].
+      batch: experimental batch of every cell, names [cells].
+      donors: what is left out as a whole, names [cells].
+      root: type where trajectories start; "" for none.
+      reference: order of the cells along the trajectory; None without a root.
+      left_out_type: type that one training leaves out, for the energy task; "" for none.
+    """
+
+    name: str
+    cells: Cells
+    labels: np.ndarray
+    batch: np.ndarray
+    donors: np.ndarray
+    root: str
+    reference: Reference | None
+    left_out_type: str
+
+
+def find_sets(config: ConfigDict) -> tuple[dict[str, ConfigDict], list[str]]:
+    """The configured sets whose cells are there, and one sentence for each that is left out.
+
+    Raises:
+      InputError: an unknown set is asked for, or none is there.
+    """
+    found, notes = {}, []
+    for name in listed(config.datasets):
+        if name not in config.sets:
+            known = ", ".join(config.sets)
+            raise InputError(f"unknown data set {name!r} in config.datasets; choose from {known}")
+        options = config.sets[name]
+        file = Path(config.folder) / options.file if options.file else None
+        if file is not None and not file.is_file():
+            notes.append(f"{name} is left out: there is no {options.file} in {config.folder}.")
+            LOGGER.warning("%s", notes[-1])
+        else:
+            found[name] = options
+    if not found:
+        raise InputError(f"no data set is left: {' '.join(notes)} Give --config.folder=FOLDER")
+    return found, notes
+
+
+def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
+    """Reads and preprocesses one set.
+
+    Raises:
+      InputError: the file, a column, the root type, a stage or the left-out type is not there.
+    """
+    key = jax.random.key(config.seed)
+    if options.file:
+        cells = locate(
+            key,
+            path=Path(config.folder) / options.file,
+            batch_column=options.batch_column,
+            label_column=options.label_column,
+        )
+    else:
+        cells = locate(key, name=options.simulated, num_cells=options.num_cells)
+    cells = preprocess(cells, num_genes=config.num_genes)
+    if cells.labels is None:
+        raise InputError(f"{name}: the tasks need cell types; give its label_column")
+    if not cells.labelled.all():
+        missing = int((~cells.labelled).sum())
+        cells = cells.select(cells=cells.labelled).with_notes(f"Left out {missing} untyped cells.")
+    labels = np.asarray(cells.label_names)[cells.labels]
+    batch = np.asarray(cells.batch_names)[cells.batch]
+    donors = _column(name, cells, options.donor_column) if options.donor_column else batch
+    if options.left_out_type and options.left_out_type not in cells.label_names:
+        raise InputError(
+            f"{name}: left_out_type {options.left_out_type!r} is no cell type; choose from "
+            f"{', '.join(cells.label_names)}"
+        )
+    return StudySet(
+        name, cells, labels, batch, donors, options.root,
+        _reference(name, cells, labels, batch, options), options.left_out_type,
+    )  # fmt: skip
+
+
+def _column(name: str, cells: Cells, column: str) -> np.ndarray:
+    if column not in cells.obs:
+        raise InputError(f"{name}: no column {column!r} of obs; there are {', '.join(cells.obs)}")
+    return cells.obs[column].to_numpy().astype(str)
+
+
+def _reference(
+    name: str, cells: Cells, labels: np.ndarray, batch: np.ndarray, options: ConfigDict
+) -> Reference | None:
+    """The order that trajectories are held against: known, or of the uncorrected data."""
+    if not options.root:
+        return None
+    check_root(labels, options.root)
+    if options.stage_ranks:
+        ranks = {stage: float(rank) for stage, rank in options.stage_ranks.items()}
+        return stage_reference(_column(name, cells, options.stage_column), ranks)
+    if options.time_column:
+        try:
+            times = _column(name, cells, options.time_column).astype(float)
+        except ValueError as error:
+            raise InputError(f"{name}: time_column {options.time_column!r}: {error}") from error
+        return Reference(times, "known_times", None, [])
+    return reference_pseudotime(cells.counts, batch, labels, options.root)

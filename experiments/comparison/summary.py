@@ -1,0 +1,147 @@
+"""From rows to means and paired differences: to the best baseline, and to named priors."""
+
+from collections import defaultdict
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.comparison.methods import UNTRAINED
+from qbm_jax.metrics.paired import PairedDifference, paired_difference
+from qbm_jax.presets import PRESETS
+
+COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
+# Metrics of the tables, with the sign that makes larger better; `results.csv` has all of them.
+HEADLINE = {
+    ("integration", "total"): 1,
+    ("integration", "bio_conservation"): 1,
+    ("integration", "batch_correction"): 1,
+    ("integration", "scgraph_correlation"): 1,
+    ("integration", "leiden_nmi_default"): 1,
+    ("integration", "leiden_nmi_best"): 1,
+    ("classification", "fold_f1_macro"): 1,
+    ("classification", "donor_f1_macro"): 1,
+    ("trajectory", "conservation"): 1,
+    ("trajectory", "unreached"): -1,
+    ("rare", "rare_f1"): 1,
+    ("rare", "rare_isolated_f1"): 1,
+    ("energy", "energy_spearman"): -1,  # progenitors are expected to have high energy
+    ("energy", "auroc_corrupted_energy"): 1,
+    ("energy", "auroc_corrupted_negative_bound"): 1,
+    ("energy", "auroc_left_out_type_energy"): 1,
+    ("energy", "auroc_left_out_type_negative_bound"): 1,
+    ("generation", "gene_gene"): 1,
+    ("generation", "two_sample_excess"): -1,
+    ("bound", "elbo"): 1,
+    ("bound", "importance_weighted"): 1,
+}
+MAIN = ("qbmvae", "matched")
+# Priors on the same networks and likelihood: each is held against QBM-VAE by name as well.
+SAME_LIKELIHOOD = ("gaussian_vae", "bernoulli_vae", "qbmvae")
+NAMED = (("bernoulli_vae", "matched"), ("gaussian_vae", "matched"))
+OWN = ("qbmvae", "qbmvae_public", "kaiwu_qvae")  # Boltzmann priors: no baselines
+BEST, PAIR = "best", "named"
+
+Who = tuple[str, str]  # method, setting
+Group = dict[Who, dict[int, float]]  # values by method and seed
+
+
+class Cell(NamedTuple):
+    """One method on one metric: mean over seeds, and a paired difference to a baseline.
+
+    `against` is "best" (of the methods without a Boltzmann prior, on that set) or "named".
+    """
+
+    dataset: str
+    method: str
+    setting: str
+    task: str
+    metric: str
+    num_seeds: int
+    mean: float
+    sd: float
+    against: str
+    baseline: str
+    difference: float
+    low: float
+    high: float
+    bootstrap_low: float
+    bootstrap_high: float
+
+
+def comparable(cell: Cell) -> bool:
+    """Whether a cell belongs into a table beside other methods' numbers of its metric."""
+    if (cell.task, cell.metric) not in HEADLINE or cell.against != BEST:
+        return False
+    return cell.task != "bound" or cell.method in SAME_LIKELIHOOD
+
+
+def summarise(rows: list[dict[str, str | int | float]]) -> list[Cell]:
+    """Every metric of every method; headline metrics with the difference to the best baseline.
+
+    "Best" is by the mean over seeds on that set, so the comparison is against the hardest of them;
+    its selection makes the intervals slightly too kind to the baseline. QBM-VAE is held against
+    `NAMED` as well, whether they are the best or not.
+    """
+    values: dict[tuple, Group] = defaultdict(dict)
+    for row in rows:
+        group = values[row["dataset"], row["task"], row["metric"]]
+        by_seed = group.setdefault((row["method"], row["setting"]), {})
+        by_seed[int(row["seed"])] = float(row["value"])
+    cells = []
+    for (dataset, task, metric), group in values.items():
+        for who in group:
+            rival = _best_baseline(group, task, metric, who)
+            cells.append(_cell((dataset, task, metric), group, who, BEST, rival))
+        if (task, metric) in HEADLINE and MAIN in group:
+            cells += [
+                _cell((dataset, task, metric), group, MAIN, PAIR, rival)
+                for rival in NAMED
+                if rival in group
+            ]
+    return cells
+
+
+def baselines(task: str, metric: str) -> tuple[str, ...]:
+    """Methods that a Boltzmann prior is held against in this metric.
+
+    Bounds are of one quantity only where likelihood and networks are the same. Harmony has no
+    encoder: it has seen the cells that the F1 of new cells is of.
+    """
+    others = tuple(name for name in (*UNTRAINED, *PRESETS) if name not in OWN)
+    if task == "bound":
+        return tuple(name for name in others if name in SAME_LIKELIHOOD)
+    if task == "classification" or metric == "rare_f1":
+        return tuple(name for name in others if name != "harmony")
+    return others
+
+
+def difference(group: Group, who: Who, rival: Who) -> PairedDifference:
+    """Paired difference of two methods over the seeds that both have."""
+    seeds = sorted(group[who].keys() & group[rival].keys())
+    ours, theirs = (np.array([group[key][seed] for seed in seeds]) for key in (who, rival))
+    return paired_difference(ours, theirs)
+
+
+def _best_baseline(group: Group, task: str, metric: str, who: Who) -> Who | None:
+    sign = HEADLINE.get((task, metric))
+    if sign is None or (task == "bound" and who[0] not in SAME_LIKELIHOOD):
+        return None
+    allowed = [key for key in group if key[0] in baselines(task, metric) and key != who]
+    means = {key: sign * np.mean(list(group[key].values())) for key in allowed}
+    means = {key: mean for key, mean in means.items() if np.isfinite(mean)}
+    return max(means, key=means.get, default=None)
+
+
+def _cell(
+    what: tuple[str, str, str], group: Group, who: Who, against: str, rival: Who | None
+) -> Cell:
+    dataset, task, metric = what
+    numbers = np.array(list(group[who].values()))
+    known = numbers[np.isfinite(numbers)]
+    mean = float(known.mean()) if known.size else float("nan")
+    sd = float(known.std(ddof=1)) if known.size > 1 else float("nan")
+    gap = (float("nan"),) * 5
+    if rival is not None and len(group[who].keys() & group[rival].keys()) > 1:
+        gap = tuple(difference(group, who, rival)[:5])
+    name = "" if rival is None else f"{rival[0]} ({rival[1]})"
+    return Cell(dataset, *who, task, metric, int(known.size), mean, sd, against, name, *gap)
