@@ -150,7 +150,7 @@ SAMPLERS = {
 
 
 def get_config(arg: str = "full") -> ConfigDict:
-    """Every sampler on every family; about ten minutes on two cores.
+    """Every sampler on every family; about a quarter of an hour on two cores.
 
     Raises:
       InputError: a variant other than full and smoke.

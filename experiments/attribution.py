@@ -57,8 +57,7 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
     """
     start = time.perf_counter()
     variants = check(config)
-    found, notes = comparison_sets.find_sets(config)
-    studies = [comparison_sets.load(config, name, options) for name, options in found.items()]
+    studies, notes = comparison_sets.load_all(config)
     wanted = {}
     for study in studies:
         wanted[study.name], left_out = comparison_tasks.wanted(config, study)

@@ -43,8 +43,7 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
     """
     start = time.perf_counter()
     rows = check(config)
-    found, notes = comparison_sets.find_sets(config)
-    studies = [comparison_sets.load(config, name, options) for name, options in found.items()]
+    studies, notes = comparison_sets.load_all(config)
     claim_workdir(workdir, config, {study.name: fingerprint(study.cells) for study in studies})
     pieces = Pieces(workdir, config.seed)
     for study in studies:

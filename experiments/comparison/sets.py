@@ -64,6 +64,16 @@ def find_sets(config: ConfigDict) -> tuple[dict[str, ConfigDict], list[str]]:
     return found, notes
 
 
+def load_all(config: ConfigDict) -> tuple[list[StudySet], list[str]]:
+    """The configured sets that are there, read, and one sentence for each that is left out.
+
+    Raises:
+      InputError: as `find_sets` and `load`.
+    """
+    found, notes = find_sets(config)
+    return [load(config, name, options) for name, options in found.items()], notes
+
+
 def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
     """Reads and preprocesses one set.
 
