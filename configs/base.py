@@ -3,12 +3,18 @@
 from ml_collections import ConfigDict, config_dict
 
 from qbm_jax.errors import InputError
+from qbm_jax.presets import PRESETS
+
+BASELINES = ("gaussian_vae", "gaussian_vae_wide", "bernoulli_vae")
+METHODS = tuple(name for name in PRESETS if name not in BASELINES)  # variants of every config
 
 
 def get_config() -> ConfigDict:
     """The defaults; each config starts from them and changes only what differs."""
     config = ConfigDict()
     config.experiment = "integration"  # a name of experiments.EXPERIMENTS
+    # of the model, X_<name> in obsm; "": qbmvae, or "model" if it has no couplings
+    config.name = ""
     config.seed = 0  # root of every random number of the run
     config.num_seeds = 5  # trainings per model, at seeds fold_in(seed, 0), fold_in(seed, 1), ...
 
@@ -37,6 +43,12 @@ def get_config() -> ConfigDict:
     # straight_through, spike_exponential, overlapping_exponential, power_function, gumbel
     config.model.relaxation = "spike_exponential"
     config.model.sharpness = config_dict.placeholder(float)  # above 0; None: the relaxation's own
+    # factorial; two_groups: the second half of the spins is conditioned on the first (binary
+    # priors; relaxation spike_exponential or straight_through)
+    config.model.posterior = "factorial"
+    # J starts normal with s.d. couplings_scale / sqrt(N), 0: at zero; frozen at couplings_rate 0
+    config.model.couplings_scale = 0.0  # not negative; boltzmann, rbm
+    config.model.start = "lecun"  # lecun, pytorch: laws that the networks' weights start with
 
     config.sampler = ConfigDict()
     config.sampler.name = "gibbs"  # a name of qbm_jax.samplers.SAMPLERS; options below, by name
@@ -55,16 +67,22 @@ def get_config() -> ConfigDict:
 
     config.training = ConfigDict()
     config.training.num_epochs = 150
-    # bound; qbmvae_public, kaiwu_qvae: losses of public codes, with their faults
+    # bound; disarm: the bound with unbiased gradients through true bits, for straight_through;
+    # qbmvae_public, kaiwu_qvae: losses of public codes, with their faults
     config.training.objective = "bound"
     config.training.minibatch_size = 128  # cells per step
     config.training.learning_rate = 4e-3  # Adam, networks and fields h
     config.training.final_learning_rate = 0.1  # of learning_rate, reached by a cosine decay
     config.training.couplings_rate = 0.05  # learning rate of J, of learning_rate
     config.training.couplings_delay = 0.2  # part of the training before J starts to learn, 0 to 1
+    config.training.couplings_decay = 0.0  # weight decay of J, at J's rate: shrinks by rate * decay
+    # above 0: the relaxation's sharpness grows from this to the model's own in half of the training
+    config.training.sharpness_start = 0.0  # for spike_exponential, gumbel
     config.training.gradient_clip = 1000.0  # largest global norm, nats
     config.training.kl_weight = 1.0  # 1 is the bound
     config.training.kl_warmup_epochs = 10.0  # the KL weight grows linearly over these
+    # nats per latent: the KL does not push the encoder on latents with less information than this
+    config.training.free_bits = 0.0
     config.training.validation_fraction = 0.1  # of the cells; they choose the epoch reported
     config.training.validate_every = 15  # epochs; also when checkpoints are written
     config.training.validation_temperatures = 200  # of the AIS that gives log Z at validation
@@ -87,14 +105,25 @@ def get_config() -> ConfigDict:
 
 
 def variant(config: ConfigDict, arg: str) -> ConfigDict:
-    """Applies the variant named after the colon: "full" as it is, "smoke" in seconds.
+    """Applies what is named after the colon, with commas between.
+
+    That is "full" for the config as it is, "smoke" for seconds, or a published method
+    (`qbm_jax.presets`) at its authors' settings, without baselines.
 
     Raises:
-      InputError: another name.
+      InputError: another name, or two methods.
     """
-    if arg not in ("full", "smoke"):
-        raise InputError(f"unknown config variant {arg!r}; choose from full, smoke")
-    if arg == "smoke":
+    names = arg.split(",")
+    methods = [name for name in names if name in METHODS]
+    known = ("full", "smoke", *METHODS)
+    if len(methods) > 1 or not set(names) <= set(known):
+        raise InputError(
+            f"unknown config variant {arg!r}; choose from {', '.join(known)}, or a method with "
+            f"smoke behind a comma: {methods[0] if methods else 'scvi'},smoke"
+        )
+    for name in methods:
+        apply_preset(config, name)
+    if "smoke" in names:
         config.data.name = "toy"
         config.num_seeds = 1
         config.model.num_latents = 16
@@ -107,3 +136,16 @@ def variant(config: ConfigDict, arg: str) -> ConfigDict:
         config.evaluation.posterior_draws = 1
         config.evaluation.diagnostic_draws = 100
     return config
+
+
+def apply_preset(config: ConfigDict, name: str) -> None:
+    """Model, training and sampler of a published method, which is trained alone."""
+    chosen = PRESETS[name]
+    config.name = name
+    config.model.update({**chosen.model, **chosen.published})
+    config.training.update({**chosen.training, **chosen.published_training})
+    if chosen.sampler is not None:
+        config.sampler.name, options = chosen.sampler
+        config.sampler[config.sampler.name] = ConfigDict(dict(options))
+    for baseline in BASELINES:
+        config.baselines[baseline] = False

@@ -2,6 +2,10 @@
 
 python run.py --config=configs/pancreas.py --workdir=runs/pancreas
 python run.py --config=configs/pancreas.py:smoke --workdir=runs/pancreas-smoke
+python run.py --config=configs/pancreas.py:scvi --workdir=runs/pancreas-scvi
+
+The last trains a published method alone, at its authors' settings: vae, scvi, ldvae, autozi,
+qbmvae, qbmvae_public or kaiwu_qvae; with smoke, scvi,smoke.
 
 Expected on two islet studies (five donors, inDrop and Smart-seq2, 3514 cells x 1194 genes, given by
 --config.data.path): scIB total 0.759 +- 0.021 over 5 seeds, about 6 minutes on two CPU cores with

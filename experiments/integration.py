@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.metrics_log import MetricsLog
-from experiments.options import MAIN, check_options, model_options, sampler_options
+from experiments.options import BOLTZMANN, check_options, main_name, model_options, sampler_options
 from experiments.stop import StopRequest
 from experiments.workdir import (
     claim_workdir,
@@ -77,18 +77,21 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
     scores, score_notes = score(config, cells, runs, embeddings["X_pca"])
     scored = time.perf_counter()
     seconds = {"training": trained - start, "scoring": scored - trained}
-    notes = [*cells.notes, *training_faults(runs), *score_notes]
+    notes = [*cells.notes, *training_faults(config, runs), *score_notes]
     if log.resumed:
         notes.append("This run was resumed: seconds and cells per second are of the last call.")
     document = summarise(config, cells, runs, scores, notes, seconds)
     layouts = {name: umap_layout(values, config.seed) for name, values in embeddings.items()}
-    first = runs[MAIN][0]
+    first = runs[main_name(config)][0]
+    gates, loadings = first.model.gene_results()
     write_embedding(
         workdir / "embedding.h5ad",
         cells,
         embeddings=embeddings,
         layouts=layouts,
-        energy=first.energy,
+        energy=first.energy if first.model.vae.prior.outputs_per_latent == 1 else None,
+        gates=gates,
+        loadings=loadings,
         provenance=provenance(config, cells, first),
     )
     write_json(workdir / "scores.json", document)
@@ -180,14 +183,17 @@ def final_bound(
     )  # fmt: skip
 
 
-def training_faults(runs: dict[str, list[Run]]) -> list[str]:
+def training_faults(config: ConfigDict, runs: dict[str, list[Run]]) -> list[str]:
     """Seeds whose couplings did not earn their keep; each is logged as a warning.
 
     J = 0 is nested in the Boltzmann prior, so a worse bound than the Bernoulli prior's by more than
     the error of log Z is a fault of training, not of the model.
     """
     faults = []
-    pairs = zip(runs[MAIN], runs.get("bernoulli_vae", ()), strict=False)  # none if switched off
+    if config.model.prior not in BOLTZMANN:
+        return faults
+    ours = runs[main_name(config)]
+    pairs = zip(ours, runs.get("bernoulli_vae", ()), strict=False)  # none if switched off
     for seed, (ours, nested) in enumerate(pairs):
         loss = nested.bound["elbo"] - ours.bound["elbo"]
         if np.isnan(loss):
@@ -251,11 +257,13 @@ def summarise(
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     """What `scores.json` holds."""
-    main = mean_and_sd([result.bound for result in runs[MAIN]])
+    own = runs[main_name(config)]
+    main = mean_and_sd([result.bound for result in own])
     labels = cells.label_names if cells.labels is not None else ()
     label_counts = np.bincount(cells.labels, minlength=len(labels)) if labels else ()
     batch_counts = np.bincount(cells.batch, minlength=len(cells.batch_names))
     return {
+        "main": main_name(config),
         "embeddings": {name: mean_and_sd(rows) for name, rows in scores.items()},
         "per_seed": scores,
         "elbo": {
@@ -273,7 +281,7 @@ def summarise(
             }
             for name, results in runs.items()
         },
-        "sampler": sampler_diagnostics(config, runs[MAIN][0]),
+        "sampler": sampler_diagnostics(config, own[0]),
         "settings": flatten(plain_config(config)),
         "seeds": list(range(config.num_seeds)),
         "versions": versions(),

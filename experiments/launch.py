@@ -144,7 +144,7 @@ def check_override(config: ConfigDict, dotted: str) -> None:
 def default_workdir(argv: list[str]) -> str:
     """runs/<config name>, with -<variant> behind it for a variant."""
     name, _, variant = config_value(argv[1:]).partition(":")
-    suffix = f"-{variant}" if variant not in ("", "full") else ""
+    suffix = f"-{variant.replace(',', '-')}" if variant not in ("", "full") else ""
     return f"runs/{Path(name).stem}{suffix}"
 
 

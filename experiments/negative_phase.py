@@ -22,7 +22,7 @@ from experiments.negatives.training import (
     build_repair,
     train,
 )
-from experiments.options import check_options
+from experiments.options import check_options, with_prior
 from experiments.stop import StopRequest
 from experiments.workdir import claim_workdir, commit, versions, write_json
 from qbm_jax import training, vae
@@ -110,6 +110,10 @@ def check_sizes(config: ConfigDict, options: training.TrainOptions) -> list[Size
             raise InputError(f"config.negative_phase.{name} must be above 0, got {fields[name]}")
     if config.model.prior != "boltzmann":
         raise InputError(f"config.model.prior must be boltzmann, got {config.model.prior!r}")
+    if config.model.posterior != "factorial":  # chains from data read its logits
+        raise InputError(
+            f"config.model.posterior must be factorial, got {config.model.posterior!r}"
+        )
     latents = {"enumerable": fields.enumerable_latents, "real": config.model.num_latents}
     sizes = [
         Size(
@@ -160,7 +164,7 @@ def check_size(config: ConfigDict, size: Size) -> None:
             f"config.negative_phase.{size.name}_phases: the first is the reference and must be "
             f"exact in law, got {reference}"
         )
-    prior = model(config, size, 2, 2).prior.init(size.num_latents)
+    prior = model(config, size, 2, 2).prior.init(jax.random.key(0), size.num_latents)
     for phase in size.phases.values():
         if phase.sampler is not None:
             jax.eval_shape(
@@ -173,7 +177,7 @@ def model(
     config: ConfigDict, size: Size, num_genes: int, num_batches: int, prior: str = "boltzmann"
 ) -> VAE:
     """The model of one size."""
-    fields = {**config.model.to_dict(), "num_latents": size.num_latents, "prior": prior}
+    fields = {**with_prior(prior, config.model.to_dict()), "num_latents": size.num_latents}
     return vae.build(num_genes=num_genes, num_batches=num_batches, **fields)
 
 

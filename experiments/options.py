@@ -5,12 +5,13 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from qbm_jax import samplers, vae
+from qbm_jax import samplers, training, vae
 from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import train_options
+from qbm_jax.priors import WITH_COUPLINGS
 from qbm_jax.training import TrainOptions
 
-MAIN = "qbmvae"
+BOLTZMANN = ("boltzmann", "rbm")
 LARGEST_SEED = 2**32 - 1  # what scikit-learn accepts
 
 
@@ -18,14 +19,29 @@ def model_options(config: ConfigDict) -> dict[str, dict[str, Any]]:
     """Arguments of `vae.build` for the model and the baselines that the config asks for."""
     base = config.model.to_dict()
     options = {
-        MAIN: base,
+        main_name(config): base,
         "gaussian_vae": {
-            **base, "prior": "gaussian", "num_latents": config.baselines.gaussian_latents
+            **with_prior("gaussian", base), "num_latents": config.baselines.gaussian_latents
         },
-        "gaussian_vae_wide": {**base, "prior": "gaussian"},
-        "bernoulli_vae": {**base, "prior": "bernoulli"},
+        "gaussian_vae_wide": with_prior("gaussian", base),
+        "bernoulli_vae": with_prior("bernoulli", base),
     }  # fmt: skip
     return {name: value for name, value in options.items() if config.baselines.get(name, True)}
+
+
+def main_name(config: ConfigDict) -> str:
+    """Name of the run's own model: the config's, or by its prior; `obsm` has it behind X_."""
+    return config.name or ("qbmvae" if config.model.prior in BOLTZMANN else "model")
+
+
+def with_prior(prior: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `vae.build` with this prior, and without what only other priors can have."""
+    fitting = {**arguments, "prior": prior}
+    if prior not in WITH_COUPLINGS:
+        fitting["couplings_scale"] = 0.0
+    if prior == "gaussian":
+        fitting["posterior"] = "factorial"
+    return fitting
 
 
 def sampler_options(config: ConfigDict) -> dict[str, Any]:
@@ -58,11 +74,18 @@ def check_options(config: ConfigDict) -> TrainOptions:
     if config.baselines.gaussian_latents < 2:
         latents = config.baselines.gaussian_latents
         raise InputError(f"config.baselines.gaussian_latents must be at least 2, got {latents}")
+    main = main_name(config)
+    if not main.isidentifier() or main == "pca" or config.baselines.get(main, False):
+        raise InputError(
+            f"config.name must be letters, digits and _ and no baseline's name, got {main!r}"
+        )
     options = train_options(config.training.to_dict())
     models = {name: check_model(arguments) for name, arguments in model_options(config).items()}
+    for model in models.values():
+        training.check_model(options, model)
     sampler = samplers.build(config.sampler.name, **sampler_options(config))
-    if models[MAIN].prior.log_z is None:
-        check_sampler(sampler, models[MAIN], options.num_chains)
+    if models[main].prior.log_z is None:
+        check_sampler(sampler, models[main], options.num_chains)
     return options
 
 
@@ -78,5 +101,5 @@ def check_model(arguments: dict[str, Any]) -> vae.VAE:
 
 def check_sampler(sampler: samplers.Sampler, model: vae.VAE, num_chains: int) -> None:
     """Starts the sampler on the untrained prior, in shapes only: too many spins fail here."""
-    prior = model.prior.init(model.num_latents)
+    prior = model.prior.init(jax.random.key(0), model.num_latents)
     jax.eval_shape(lambda key: sampler.init(key, prior, num_chains), jax.random.key(0))

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from qbm_jax import library_size
 from qbm_jax.minibatches import Minibatch
+from qbm_jax.priors import Sharpness
 from qbm_jax.vae import VAE, Params, log_likelihood
 
 
@@ -22,8 +23,8 @@ class Terms(NamedTuple):
     Attributes:
       reconstruction: -log p(x | zeta, batch), one draw of zeta from the posterior (and of the
         genes' random variables, and of a latent library size).
-      entropy: H(q), exact.
-      expected_energy: E_q[E], exact.
+      entropy: H(q), exact; an unbiased estimate from the same draw for a posterior in two groups.
+      expected_energy: E_q[E], likewise.
       library_kl: KL of a latent library size to its prior, exact; 0 where it is observed.
     """
 
@@ -33,7 +34,13 @@ class Terms(NamedTuple):
     library_kl: jax.Array
 
 
-def terms(vae: VAE, params: Params, key: jax.Array, cells: Minibatch) -> Terms:
+def terms(
+    vae: VAE,
+    params: Params,
+    key: jax.Array,
+    cells: Minibatch,
+    sharpness: Sharpness = None,
+) -> Terms:
     """The terms of the bound that need no partition function. Consumes the key.
 
     Args:
@@ -41,20 +48,22 @@ def terms(vae: VAE, params: Params, key: jax.Array, cells: Minibatch) -> Terms:
       params: its parameters.
       key: for one draw from the posterior of each cell, and of each gene.
       cells: counts and experimental batches.
+      sharpness: of the relaxation; None for the one that the model was built with.
     """
     key_latent, key_observation = jax.random.split(key)
     # q(z | x): the encoder sees counts only.
-    posterior = vae.encode(params, cells.counts)
+    encoded = vae.encode(params, cells.counts)
 
-    # E_q[-log p(x | zeta, c)]: one draw, reparametrised (or relaxed) so that gradients pass.
-    zeta = vae.prior.draw(key_latent, posterior)
-    reconstruction, library_kl = observe(vae, params, key_observation, zeta, cells)
+    # One draw, reparametrised (or relaxed) so that gradients pass, and KL - log Z = E_q[E] - H(q),
+    # which needs no relaxation: so the prior shapes the encoder.
+    drawn = vae.posterior.draw(key_latent, params["prior"], encoded, sharpness)
 
-    # KL - log Z = -H(q) + E_q[E(s)]: exact, so the prior shapes the encoder without any relaxation.
+    # E_q[-log p(x | zeta, c)]
+    reconstruction, library_kl = observe(vae, params, key_observation, drawn.zeta, cells)
     return Terms(
         reconstruction=reconstruction,
-        entropy=vae.prior.entropy(posterior),
-        expected_energy=vae.prior.expected_energy(params["prior"], posterior),
+        entropy=drawn.entropy,
+        expected_energy=drawn.expected_energy,
         library_kl=library_kl,
     )
 

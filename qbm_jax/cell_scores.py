@@ -15,7 +15,7 @@ class CellScores(NamedTuple):
     """Scores of cells [cells], in nats; the higher, the less the cell is like the training set.
 
     Attributes:
-      energy: E_q[E], the expected energy under the prior.
+      energy: E_q[E], the expected energy under the prior, as `inference.embed` gives it.
       reconstruction: -log p(x | latent, batch), one draw from the posterior.
       negative_bound: minus the bound on log p(x | batch), less log Z, which is the same for all.
     """
@@ -26,11 +26,15 @@ class CellScores(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _terms(key: jax.Array, vae: VAE, params: Params, data: DeviceCounts, rows: jax.Array):
+def _terms_and_energy(
+    key: jax.Array, vae: VAE, params: Params, data: DeviceCounts, rows: jax.Array
+):
     def body(_, item):
         index, rows_ = item
         cells = gather(data, rows_)
-        return None, objective.terms(vae, params, jax.random.fold_in(key, index), cells)
+        values = objective.terms(vae, params, jax.random.fold_in(key, index), cells)
+        energy = vae.posterior.embed(params["prior"], vae.encode(params, cells.counts))[1]
+        return None, (values, energy)
 
     return jax.lax.scan(body, None, (jax.numpy.arange(rows.shape[0]), rows))[1]
 
@@ -48,8 +52,8 @@ def score_cells(
       width: cells at a time.
     """
     rows, _ = pad_rows(np.arange(data.num_cells), width)
-    values = jax.device_get(_terms(key, vae, params, data, rows))
-    energy = np.asarray(values.expected_energy).ravel()[: data.num_cells]
+    values, energy = jax.device_get(_terms_and_energy(key, vae, params, data, rows))
+    energy = np.asarray(energy).ravel()[: data.num_cells]
     reconstruction = np.asarray(values.reconstruction).ravel()[: data.num_cells]
     kl = np.asarray(objective.kl(values, 0.0)).ravel()[: data.num_cells]
     return CellScores(energy, reconstruction, reconstruction + kl)

@@ -16,6 +16,7 @@ import numpy as np
 from qbm_jax import inference, minibatches, samplers, training, vae
 from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.data import Cells, check_likelihood, from_anndata, preprocess
+from qbm_jax.data.write import GATES, LOADINGS
 from qbm_jax.errors import InputError
 from qbm_jax.progress import ProgressBar
 
@@ -192,6 +193,12 @@ class FittedModel:
         """
         return np.array(self.vae.loadings(self.params))
 
+    def gene_results(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """`gates()` and `loadings()`, each None where the model has none."""
+        gated = self.vae.likelihood.gate_probabilities is not None
+        linear = self.settings.model.get("decoder") == "linear"
+        return self.gates() if gated else None, self.loadings() if linear else None
+
     def save(self, path: str | Path) -> None:
         """Writes the model to the folder `path`: names and options as JSON, arrays with orbax.
 
@@ -262,7 +269,10 @@ def fit(
     """Trains QBM-VAE on an AnnData object and writes the embedding and the energy into it.
 
     `adata.obsm["X_qbmvae"]` gets the posterior mean spins, `adata.obs["qbm_energy"]` the expected
-    energy of each cell; cells without any count in the genes used get NaN.
+    energy of each cell; cells without any count in the genes used get NaN. With likelihood "autozi"
+    `adata.var["autozi_gate"]` gets the probability that each gene is zero-inflated, with decoder
+    "linear" `adata.varm["loadings"]` the weight of each latent in each gene's scale logit; genes
+    that are not modelled get NaN.
 
     Args:
       adata: raw counts in `X` or a layer.
@@ -304,6 +314,12 @@ def fit(
     embedding, energy = model.encode_cells(data)
     adata.obsm[EMBEDDING] = scatter_rows(embedding, cells.rows, adata.n_obs)
     adata.obs[ENERGY] = scatter_rows(energy, cells.rows, adata.n_obs)
+    gates, loadings = model.gene_results()
+    genes = adata.var_names.astype(str).get_indexer(list(cells.genes))
+    if gates is not None:
+        adata.var[GATES] = scatter_rows(gates, genes, adata.n_vars)
+    if loadings is not None:
+        adata.varm[LOADINGS] = scatter_rows(loadings, genes, adata.n_vars)
     return model
 
 

@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax import boltzmann
 from qbm_jax.errors import InputError
 from qbm_jax.minibatches import DeviceCounts, Minibatch, gather, pad_rows
+from qbm_jax.posteriors import Groups
 from qbm_jax.vae import VAE, Params, log_likelihood
 
 CERTAIN = 1e6  # logits of a posterior that leaves nothing to chance but r(zeta | b)
@@ -118,10 +118,10 @@ def _log_sums(
     def chunk(_, item):
         index, rows_ = item
         cells = gather(data, rows_)
-        posterior = vae.encode(params, cells.counts)
+        encoded = vae.encode(params, cells.counts)
 
         def add(total, key):
-            return jnp.logaddexp(total, log_weight(key, vae, params, posterior, cells, log_z)), None
+            return jnp.logaddexp(total, log_weight(key, vae, params, encoded, cells, log_z)), None
 
         keys = jax.random.split(jax.random.fold_in(key, index), num_samples)
         start = jnp.full(rows_.shape, -jnp.inf)
@@ -134,14 +134,17 @@ def log_weight(
     key: jax.Array,
     vae: VAE,
     params: Params,
-    posterior: jax.Array,
+    encoded: jax.Array | Groups,
     cells: Minibatch,
     log_z: jax.Array | float,
 ) -> jax.Array:
-    """Log w of one sample per cell [cells]; `params["genes"]` is a draw already."""
+    """Log w of one sample per cell [cells]; `params["genes"]` is a draw already.
+
+    `encoded` is what `vae.encode` gives for the cells.
+    """
     key_latent, key_library = jax.random.split(key)
     draw = _gaussian_latents if vae.prior.outputs_per_latent == 2 else _binary_latents
-    latent, log_ratio = draw(key_latent, vae, params, posterior)
+    latent, log_ratio = draw(key_latent, vae, params, encoded)
     log_ratio = log_ratio - log_z
     sizes = None
     if vae.encode_library is not None:
@@ -150,12 +153,10 @@ def log_weight(
     return log_likelihood(vae, params, latent, cells, sizes) + log_ratio
 
 
-def _binary_latents(key, vae, params, logits):
+def _binary_latents(key, vae, params, encoded):
     """(decoder's input [cells, N], -E(s) - log q(s | x) [cells])."""
     key_bits, key_zeta = jax.random.split(key)
-    bits = jax.random.bernoulli(key_bits, jax.nn.sigmoid(logits))
-    spins = boltzmann.bits_to_spins(bits.astype(logits.dtype))
-    log_q = jnp.sum(jax.nn.log_sigmoid(spins * logits), axis=-1)
+    spins, log_q = vae.posterior.draw_spins(key_bits, encoded)
     certain = CERTAIN * spins  # its mean spins are the spins
     energy = vae.prior.expected_energy(params["prior"], certain)
     return vae.prior.draw(key_zeta, certain), -energy - log_q

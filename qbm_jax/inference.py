@@ -15,9 +15,8 @@ from qbm_jax.vae import VAE, Params, gene_params
 @functools.partial(jax.jit, static_argnums=0)
 def _encode_rows(vae: VAE, params: Params, data: DeviceCounts, rows: jax.Array):
     def body(_, rows_):
-        posterior = vae.encode(params, gather(data, rows_).counts)
-        energy = vae.prior.expected_energy(params["prior"], posterior)
-        return None, (vae.prior.embed(posterior), energy)
+        encoded = vae.encode(params, gather(data, rows_).counts)
+        return None, vae.posterior.embed(params["prior"], encoded)
 
     return jax.lax.scan(body, None, rows)[1]
 
@@ -35,7 +34,8 @@ def embed(
 
     Returns:
       The embedding, float32 [cells, N] (posterior mean spins in [-1, 1], or Gaussian means), and
-      the expected energy E_q[E] of each cell [cells], in nats.
+      the expected energy E_q[E] of each cell [cells], in nats; for a posterior in two groups it is
+      the energy of the mean spins in the embedding (`posteriors.two_groups`).
     """
     rows, _ = pad_rows(np.arange(data.num_cells), width)
     embedding, energy = jax.device_get(_encode_rows(vae, params, data, rows))

@@ -5,15 +5,17 @@ is differentiated replaces log Z by minus the mean energy of negatives drawn fro
 their gradient stopped. That surrogate's value is not a bound and is never reported as one.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from qbm_jax import boltzmann, public_codes
+from qbm_jax import boltzmann, disarm, public_codes
 from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.bound import Terms, elbo, kl, terms
 from qbm_jax.minibatches import Minibatch
+from qbm_jax.priors import Sharpness
 from qbm_jax.vae import VAE, Params
 
 __all__ = ["OBJECTIVES", "Terms", "elbo", "kl", "log_z_surrogate", "surrogate_loss", "terms"]
@@ -35,6 +37,9 @@ def surrogate_loss(
     negatives: jax.Array | None,
     kl_weight: jax.Array | float = 1.0,
     num_cells: int = 1,
+    sharpness: Sharpness = None,
+    *,
+    terms_of: Callable[..., Terms] = terms,
 ) -> tuple[jax.Array, Terms]:
     """The loss whose gradient trains encoder, decoder and prior together.
 
@@ -46,12 +51,14 @@ def surrogate_loss(
       negatives: spins [chains, spins] drawn from the prior; None where log Z has a closed form.
       kl_weight: weight of all KL terms (1 for the bound).
       num_cells: number of training cells, which share the KL of the genes' random variables.
+      sharpness: of the relaxation in this step; None for the model's own.
+      terms_of: gives the terms of the bound, with the gradients that train on it.
 
     Returns:
       The surrogate loss (mean per cell) and the terms of the bound.
     """
     params = {**params, "prior": vae.prior.project(params["prior"])}
-    values = terms(vae, params, key, cells)
+    values = terms_of(vae, params, key, cells, sharpness)
     if vae.prior.log_z is None:
         log_z = log_z_surrogate(params["prior"], negatives)
     else:
@@ -64,6 +71,7 @@ Objective = Callable[..., tuple[jax.Array, Terms]]  # the signature of `surrogat
 
 OBJECTIVES: dict[str, Objective] = {
     "bound": surrogate_loss,
+    "disarm": functools.partial(surrogate_loss, terms_of=disarm.terms),
     "qbmvae_public": public_codes.qbmvae_public,
     "kaiwu_qvae": public_codes.kaiwu_qvae,
 }

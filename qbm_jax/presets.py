@@ -39,7 +39,9 @@ class Preset:
     faults: tuple[str, ...] = ()
 
 
-_SCVI_NETWORKS = {"num_latents": 10, "encoder_widths": (128,), "decoder_widths": (128,)}
+_SCVI_NETWORKS = {
+    "num_latents": 10, "encoder_widths": (128,), "decoder_widths": (128,), "start": "pytorch",
+}  # fmt: skip
 # Adam at a constant rate, KL weight growing over the whole training.
 _SCVI_TRAINING = {
     "num_epochs": 400,
@@ -49,6 +51,7 @@ _SCVI_TRAINING = {
     "kl_warmup_epochs": 400.0,
 }
 _BINARY = {"prior": "boltzmann", "decoder": "mlp"}
+_PUBLIC = {"posterior": "factorial", "couplings_scale": 0.0}
 
 PRESETS: dict[str, Preset] = {
     "vae": Preset(
@@ -94,6 +97,7 @@ PRESETS: dict[str, Preset] = {
     "qbmvae_public": Preset(
         title="QBM-VAE as in the public code",
         model=_BINARY
+        | _PUBLIC
         | {"likelihood": "squared_error", "relaxation": "spike_exponential", "sharpness": 0.5},
         published={"num_latents": 256, "encoder_widths": (512,), "decoder_widths": (512,)},
         training={"objective": "qbmvae_public", "kl_weight": 1e-4, "num_chains": 10},
@@ -118,7 +122,7 @@ PRESETS: dict[str, Preset] = {
         title="Kaiwu Q-VAE as in the public plug-in",
         model={
             "prior": "rbm", "decoder": "mlp", "likelihood": "squared_error",
-            "relaxation": "overlapping_exponential", "sharpness": 10.0,
+            "relaxation": "overlapping_exponential", "sharpness": 10.0, **_PUBLIC,
         },
         published={"num_latents": 256},
         training={"objective": "kaiwu_qvae", "kl_weight": 1e-5, "num_chains": 10},

@@ -18,8 +18,10 @@ import jax.numpy as jnp
 from qbm_jax import boltzmann
 from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.errors import InputError
+from qbm_jax.relaxations import GrowingSharpness
 
-Draw = Callable[[jax.Array, jax.Array], jax.Array]
+Draw = Callable[..., jax.Array]  # (key, posterior, sharpness=None) -> [cells, latents]
+Sharpness = jax.Array | float | GrowingSharpness | None  # None: the relaxation's own
 
 
 class Prior(NamedTuple):
@@ -29,20 +31,24 @@ class Prior(NamedTuple):
 
     Attributes:
       outputs_per_latent: how many numbers the encoder gives per latent.
-      init: num_latents -> parameters.
+      init: (key, num_latents) -> parameters.
       project: params -> params that obey their constraints (J symmetric, zero diagonal); it changes
         no value that training reaches, but makes the gradient obey them too.
       entropy: posterior -> H(q) [cells].
+      energy: (params, latents [cells, latents]) -> E [cells]; at the mean spins of spins that are
+        independent it is their expected energy.
       expected_energy: (params, posterior) -> E_q[E] [cells].
       log_z: params -> log Z where it has a closed form; None where it needs samples.
-      draw: (key, posterior) -> what the decoder reads [cells, latents].
+      draw: (key, posterior, sharpness=None) -> what the decoder reads [cells, latents]; a sharpness
+        overrides the relaxation's own.
       embed: posterior -> the deterministic embedding [cells, latents].
     """
 
     outputs_per_latent: int
-    init: Callable[[int], Any]
+    init: Callable[[jax.Array, int], Any]
     project: Callable[[Any], Any]
     entropy: Callable[[jax.Array], jax.Array]
+    energy: Callable[[Any, jax.Array], jax.Array]
     expected_energy: Callable[[Any, jax.Array], jax.Array]
     log_z: Callable[[Any], jax.Array] | None
     draw: Draw
@@ -61,16 +67,21 @@ def bernoulli_entropy(logits: jax.Array) -> jax.Array:
 
 def boltzmann_prior(relax: Draw) -> Prior:
     """Fully connected Boltzmann machine; J starts at zero, so training starts at `bernoulli`."""
+
+    def draw(key: jax.Array, logits: jax.Array, sharpness: Sharpness = None) -> jax.Array:
+        return boltzmann.bits_to_spins(relax(key, logits, sharpness))
+
     return Prior(
         outputs_per_latent=1,
-        init=lambda num_latents: Boltzmann(
+        init=lambda key, num_latents: Boltzmann(
             J=jnp.zeros((num_latents, num_latents)), h=jnp.zeros(num_latents)
         ),
         entropy=bernoulli_entropy,
         project=lambda params: params.replace(J=boltzmann.symmetrise(params.J)),
+        energy=boltzmann.energy,
         expected_energy=lambda params, logits: boltzmann.energy(params, mean_spins(logits)),
         log_z=None,
-        draw=lambda key, logits: boltzmann.bits_to_spins(relax(key, logits)),
+        draw=draw,
         embed=mean_spins,
     )
 
@@ -101,8 +112,9 @@ def rbm_prior(relax: Draw) -> Prior:
 def bernoulli_prior(relax: Draw) -> Prior:
     """Independent spins with learned fields: the Boltzmann prior at J = 0."""
     return boltzmann_prior(relax)._replace(
-        init=lambda num_latents: {"h": jnp.zeros(num_latents)},
+        init=lambda key, num_latents: {"h": jnp.zeros(num_latents)},
         project=lambda params: params,
+        energy=lambda params, spins: -spins @ params["h"],
         expected_energy=lambda params, logits: -mean_spins(logits) @ params["h"],
         log_z=lambda params: jnp.sum(jnp.logaddexp(params["h"], -params["h"])),
     )
@@ -123,20 +135,26 @@ def gaussian_prior(relax: Draw | None = None) -> Prior:
         _, log_sd = split(posterior)
         return jnp.sum(log_sd + 0.5 * (1 + log_two_pi), axis=-1)
 
+    def energy(params: dict[str, jax.Array], latents: jax.Array) -> jax.Array:
+        del params
+        return 0.5 * jnp.sum(jnp.square(latents) + log_two_pi, axis=-1)
+
     def expected_energy(params: dict[str, jax.Array], posterior: jax.Array) -> jax.Array:
         del params
         mean, log_sd = split(posterior)
         return 0.5 * jnp.sum(mean**2 + jnp.exp(2 * log_sd) + log_two_pi, axis=-1)
 
-    def draw(key: jax.Array, posterior: jax.Array) -> jax.Array:
+    def draw(key: jax.Array, posterior: jax.Array, sharpness: Sharpness = None) -> jax.Array:
+        del sharpness
         mean, log_sd = split(posterior)
         return mean + jnp.exp(log_sd) * jax.random.normal(key, mean.shape)
 
     return Prior(
         outputs_per_latent=2,
-        init=lambda num_latents: {},
+        init=lambda key, num_latents: {},
         entropy=entropy,
         project=lambda params: params,
+        energy=energy,
         expected_energy=expected_energy,
         log_z=lambda params: jnp.zeros(()),
         draw=draw,
@@ -150,14 +168,35 @@ PRIORS = {
     "gaussian": gaussian_prior,
     "rbm": rbm_prior,
 }
+WITH_COUPLINGS = ("boltzmann", "rbm")
 
 
-def build(name: str, relax: Draw) -> Prior:
-    """The prior `name`, with `relax`: (key, logits) -> relaxed bits in [0, 1] (binary priors).
+def build(name: str, relax: Draw, couplings_scale: float = 0.0) -> Prior:
+    """The prior `name`.
+
+    Args:
+      name: a name of `PRIORS`.
+      relax: (key, logits, sharpness=None) -> relaxed bits in [0, 1] (binary priors).
+      couplings_scale: the couplings of a machine start as independent normal numbers of standard
+        deviation couplings_scale / sqrt(N); 0 starts them at zero.
 
     Raises:
-      InputError: no prior has this name.
+      InputError: no prior has this name, or a scale that is negative or for a prior without
+        couplings.
     """
     if name not in PRIORS:
         raise InputError(f"unknown prior {name!r}; choose from {', '.join(PRIORS)}")
-    return PRIORS[name](relax)
+    if not 0 <= couplings_scale < math.inf:
+        raise InputError(f"model.couplings_scale must not be negative, got {couplings_scale}")
+    prior = PRIORS[name](relax)
+    if couplings_scale == 0:
+        return prior
+    if name not in WITH_COUPLINGS:
+        raise InputError(f"prior {name} has no couplings; leave model.couplings_scale at 0")
+
+    def init(key: jax.Array, num_latents: int) -> Boltzmann:
+        upper = jnp.triu(jax.random.normal(key, (num_latents, num_latents)), 1)
+        J = couplings_scale / math.sqrt(num_latents) * (upper + upper.T)
+        return prior.project(prior.init(key, num_latents).replace(J=J))
+
+    return prior._replace(init=init)

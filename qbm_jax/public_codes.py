@@ -18,6 +18,7 @@ from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.bound import Terms, kl, observe, terms
 from qbm_jax.errors import InputError
 from qbm_jax.minibatches import Minibatch
+from qbm_jax.priors import Sharpness
 from qbm_jax.vae import VAE, Params
 
 QUADRATIC_DECAY, LINEAR_DECAY = 0.01, 0.005  # kaiwu_qvae's weights of sum W^2 and sum a^2
@@ -64,6 +65,7 @@ def qbmvae_public(
     negatives: jax.Array,
     kl_weight: jax.Array | float = 1.0,
     num_cells: int = 1,
+    sharpness: Sharpness = None,
 ) -> tuple[jax.Array, Terms]:
     """The loss of the authors' public QBM-VAE code (FengAoWang/scQuantaVita), re-created.
 
@@ -83,7 +85,7 @@ def qbmvae_public(
     machine = _machine(vae, params)
     key_latent, key_observation = jax.random.split(key)
     posterior = vae.encode(params, cells.counts)
-    zeta = vae.prior.draw(key_latent, posterior)
+    zeta = vae.prior.draw(key_latent, posterior, sharpness)
     reconstruction, library_kl = observe(vae, params, key_observation, zeta, cells)
     thresholded = (zeta > -1).astype(zeta.dtype)  # the decoder reads 2 zeta - 1
     values = Terms(
@@ -104,6 +106,7 @@ def kaiwu_qvae(
     negatives: jax.Array,
     kl_weight: jax.Array | float = 1.0,
     num_cells: int = 1,
+    sharpness: Sharpness = None,
 ) -> tuple[jax.Array, Terms]:
     """The loss of the QVAE of Kaiwu's PyTorch plugin (qboson/kaiwu-pytorch-plugin), re-created.
 
@@ -120,7 +123,7 @@ def kaiwu_qvae(
       InputError: the prior is not a Boltzmann machine.
     """
     machine = _machine(vae, params)
-    values = terms(vae, params, key, cells)
+    values = terms(vae, params, key, cells, sharpness)
     probabilities = jax.nn.sigmoid(vae.encode(params, cells.counts))
     values = values._replace(expected_energy=bit_energy(machine, probabilities))
     log_z = -_mean_energy(machine, negatives)

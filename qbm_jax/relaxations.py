@@ -23,6 +23,34 @@ from qbm_jax.errors import InputError
 PAPER_SPIKE_SHARPNESS = 0.5
 NEWTON_STEPS = 6  # from within a factor two of the target: error 1e-6 at sharpness 100, less below
 SMALLEST_DENSITY = 1e-30  # keeps 0/0 out where both exponentials of a very sharp law underflow
+TRACEABLE = ("spike_exponential", "gumbel")  # the others need the sharpness when they are compiled
+
+
+class GrowingSharpness(NamedTuple):
+    """A sharpness that grows geometrically towards the one that a relaxation was built with.
+
+    Attributes:
+      start: where it begins, above 0.
+      progress: 0 there, 1 at the relaxation's own; may be traced.
+    """
+
+    start: float
+    progress: jax.Array | float
+
+    def towards(self, final: float) -> jax.Array:
+        """The sharpness at this progress.
+
+        Raises:
+          InputError: it would have to fall.
+        """
+        if self.start > final:
+            raise InputError(
+                f"expected training.sharpness_start of at most {final:g}, the relaxation's own "
+                f"sharpness, got {self.start:g}"
+            )
+        # Not start * (final / start)^progress alone: at the end it is the relaxation's own.
+        grown = self.start * (final / self.start) ** self.progress
+        return jnp.where(self.progress < 1, grown, final)
 
 
 class Relaxation(NamedTuple):
@@ -40,8 +68,12 @@ class Relaxation(NamedTuple):
     sharpness: float | None
 
 
-def build(name: str, sharpness: float | None = None) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """A function (key, logits) -> zeta in [0, 1], of the shape and type of the logits.
+def build(name: str, sharpness: float | None = None) -> Callable[..., jax.Array]:
+    """A function (key, logits, sharpness=None) -> zeta in [0, 1], of the logits' shape and type.
+
+    A sharpness given to it, a number that may be traced or a `GrowingSharpness`, takes the place of
+    the one that it was built with. It raises an InputError where the relaxation is not one of
+    `TRACEABLE`.
 
     Args:
       name: a name in `RELAXATIONS`.
@@ -58,8 +90,20 @@ def build(name: str, sharpness: float | None = None) -> Callable[[jax.Array, jax
     relaxation = RELAXATIONS[name]
     slope = relaxation.sharpness if sharpness is None else sharpness
 
-    def draw(key: jax.Array, logits: jax.Array) -> jax.Array:
-        return relaxation.zeta(open_uniform(key, logits), logits, slope)
+    def draw(
+        key: jax.Array,
+        logits: jax.Array,
+        sharpness: jax.Array | float | GrowingSharpness | None = None,
+    ) -> jax.Array:
+        if sharpness is not None and name not in TRACEABLE:
+            raise InputError(
+                f"the sharpness of relaxation {name} cannot change in a training; use "
+                f"{' or '.join(TRACEABLE)}, or leave training.sharpness_start at 0"
+            )
+        if isinstance(sharpness, GrowingSharpness):
+            sharpness = sharpness.towards(slope)
+        used = slope if sharpness is None else sharpness
+        return relaxation.zeta(open_uniform(key, logits), logits, used)
 
     return draw
 

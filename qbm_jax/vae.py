@@ -6,29 +6,34 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
-from qbm_jax import library_size, likelihoods, priors, relaxations
+from qbm_jax import library_size, likelihoods, posteriors, priors, relaxations
 from qbm_jax.errors import InputError
 from qbm_jax.library_size import BatchPriors, LibraryPosterior
 from qbm_jax.likelihoods import Likelihood
 from qbm_jax.minibatches import Minibatch
-from qbm_jax.networks import Decoder, Encoder
+from qbm_jax.networks import STARTS, Decoder, Encoder, Networks, SecondGroup
+from qbm_jax.posteriors import Groups, Posterior
 from qbm_jax.priors import Prior
 
-Params = dict[str, Any]  # "encoder", "decoder", "genes", "prior"; "library" where it is latent
+Params = dict[str, Any]  # see `VAE`
 
 
 class VAE(NamedTuple):
     """The model's functions; `params` holds "encoder", "decoder", "genes" and "prior".
 
-    With a latent library size it holds "library", that encoder's parameters, as well.
+    With a latent library size it holds "library", that encoder's parameters, as well; with a
+    posterior in two groups "second_group", those of its network that reads the first group.
 
     Attributes:
-      prior: the prior and its posterior family.
+      prior: the prior.
+      posterior: the family of q(latent | x), which reads what `encode` gives.
       likelihood: p(x | decoder outputs).
       num_latents: number of latents N.
       init: key -> params.
-      encode: (params, counts [cells, genes]) -> the posterior's parameters [cells, outputs].
+      encode: (params, counts [cells, genes]) -> the posterior's parameters, [cells, outputs] or
+        `posteriors.Groups`.
       decode: (params, latent [cells, N], batch [cells]) -> the likelihood's outputs by name.
       loadings: params -> weight of each latent in each gene's scale logit [genes, N], which is
         linear in the latents; adding a constant to a column changes nothing after the softmax.
@@ -38,10 +43,11 @@ class VAE(NamedTuple):
     """
 
     prior: Prior
+    posterior: Posterior
     likelihood: Likelihood
     num_latents: int
     init: Callable[[jax.Array], Params]
-    encode: Callable[[Params, jax.Array], jax.Array]
+    encode: Callable[[Params, jax.Array], jax.Array | Groups]
     decode: Callable[[Params, jax.Array, jax.Array], dict[str, jax.Array]]
     loadings: Callable[[Params], jax.Array]
     encode_library: Callable[[Params, jax.Array], LibraryPosterior] | None
@@ -61,6 +67,9 @@ def build(
     decoder_widths: tuple[int, ...] = (128,),
     relaxation: str = "spike_exponential",
     sharpness: float | None = None,
+    posterior: str = "factorial",
+    couplings_scale: float = 0.0,
+    start: str = "lecun",
     dispersion: str = "gene",
     library: str = "observed",
     library_prior: BatchPriors | None = None,
@@ -78,6 +87,11 @@ def build(
       decoder_widths: units per hidden layer of the decoder; a linear decoder has none.
       relaxation: a name of `relaxations.RELAXATIONS`; binary priors use it.
       sharpness: slope of the relaxation, above 0; None for its own default.
+      posterior: "factorial", or "two_groups" (see `posteriors`; binary priors, and relaxations that
+        tell the bit).
+      couplings_scale: the couplings J start normal with standard deviation couplings_scale /
+        sqrt(N); 0 starts them at zero. Priors boltzmann and rbm only.
+      start: a name of `networks.STARTS`, the laws that the networks' weights start with.
       dispersion: "gene", or "gene_batch" for one per gene and experimental batch.
       library: "observed" (the total counts), or "latent" (see `library_size`).
       library_prior: (mean, s.d.) of the log total counts of each batch's cells; for "latent" only.
@@ -89,55 +103,71 @@ def build(
         raise InputError(f"model.num_latents must be at least 2, got {num_latents}")
     if decoder not in ("mlp", "linear"):
         raise InputError(f"unknown decoder {decoder!r}; choose from mlp, linear")
+    if start not in STARTS:
+        raise InputError(f"unknown start {start!r}; choose from {', '.join(STARTS)}")
     observation = likelihoods.build(likelihood, dispersion, num_batches)
     _check_library(library, library_prior, observation, num_batches)
-    family = priors.build(prior, relaxations.build(relaxation, sharpness))
-    encoder_net = Encoder(encoder_widths, num_latents * family.outputs_per_latent)
-    decoder_net = Decoder(
-        decoder_widths if decoder == "mlp" else (),
-        num_genes,
-        num_batches,
-        observation.heads,
+    relax = relaxations.build(relaxation, sharpness)
+    latents = priors.build(prior, relax, couplings_scale)
+    family = posteriors.build(posterior, latents, relaxation, relax)
+    num_second = num_latents - priors.num_visible(num_latents)
+    hidden = decoder_widths if decoder == "mlp" else ()
+    networks = Networks(
+        encoder=Encoder(encoder_widths, num_latents * latents.outputs_per_latent, start),
+        second_group=None
+        if family.factorial
+        else SecondGroup(encoder_widths[-1:], num_second, start),
+        decoder=Decoder(hidden, num_genes, num_batches, observation.heads, start),
+        library=Encoder(encoder_widths[:1], 2, start) if library == "latent" else None,
     )
-    library_net = Encoder(encoder_widths[:1], 2) if library == "latent" else None
-
-    def init(key: jax.Array) -> Params:
-        key_encoder, key_decoder, key_library = jax.random.split(key, 3)
-        batch = jnp.zeros(1, jnp.int32)
-        params = {
-            "encoder": encoder_net.init(key_encoder, jnp.zeros((1, num_genes))),
-            "decoder": decoder_net.init(key_decoder, jnp.zeros((1, num_latents)), batch),
-            "genes": observation.init_gene_params(num_genes),
-            "prior": family.init(num_latents),
-        }
-        if library_net is not None:
-            params["library"] = library_net.init(key_library, jnp.zeros((1, num_genes)))
-        return params
-
-    def encode(params: Params, counts: jax.Array) -> jax.Array:
-        normalised = likelihoods.log_normalise(counts, jnp.maximum(counts.sum(axis=-1), 1))
-        return encoder_net.apply(params["encoder"], normalised)
-
-    def encode_library(params: Params, counts: jax.Array) -> LibraryPosterior:
-        corrections = library_net.apply(params["library"], jnp.log1p(counts))
-        return library_size.posterior(corrections, jnp.maximum(counts.sum(axis=-1), 1))
-
-    def loadings(params: Params) -> jax.Array:
-        if decoder != "linear":
-            raise InputError(f"expected a linear decoder for loadings, got {decoder}; train one")
-        return params["decoder"]["params"][observation.heads[0]]["kernel"].T
 
     return VAE(
-        prior=family,
+        prior=latents,
+        posterior=family,
         likelihood=observation,
         num_latents=num_latents,
-        init=init,
-        encode=encode,
-        decode=lambda params, latent, batch: decoder_net.apply(params["decoder"], latent, batch),
-        loadings=loadings,
-        encode_library=None if library_net is None else encode_library,
+        init=functools.partial(_init, networks, latents, observation, num_genes, num_latents),
+        encode=functools.partial(_encode, networks),
+        decode=lambda params, *inputs: networks.decoder.apply(params["decoder"], *inputs),
+        loadings=functools.partial(_loadings, networks.decoder),
+        encode_library=networks.library and functools.partial(_encode_library, networks.library),
         library_prior=library_prior,
     )
+
+
+def _init(
+    networks: Networks,
+    prior: Prior,
+    likelihood: Likelihood,
+    num_genes: int,
+    num_latents: int,
+    key: jax.Array,
+) -> Params:
+    return {
+        **networks.init(key, num_genes, num_latents),
+        "genes": likelihood.init_gene_params(num_genes),
+        # fold_in leaves the networks' keys as they are
+        "prior": prior.init(jax.random.fold_in(key, 3), num_latents),
+    }
+
+
+def _encode(networks: Networks, params: Params, counts: jax.Array) -> jax.Array | Groups:
+    normalised = likelihoods.log_normalise(counts, jnp.maximum(counts.sum(axis=-1), 1))
+    outputs, features = networks.encoder.apply(params["encoder"], normalised)
+    if networks.second_group is None:
+        return outputs
+    return Groups(outputs, Partial(networks.second_group.apply, params["second_group"], features))
+
+
+def _encode_library(network: Encoder, params: Params, counts: jax.Array) -> LibraryPosterior:
+    corrections, _ = network.apply(params["library"], jnp.log1p(counts))
+    return library_size.posterior(corrections, jnp.maximum(counts.sum(axis=-1), 1))
+
+
+def _loadings(network: Decoder, params: Params) -> jax.Array:
+    if network.widths:
+        raise InputError("expected a linear decoder for loadings, got mlp; train one")
+    return params["decoder"]["params"][network.heads[0]]["kernel"].T
 
 
 def _check_library(

@@ -10,11 +10,12 @@ from command_line import ROOT, config
 
 from configs import base
 from experiments import launch
-from experiments.options import check_options
+from experiments.options import check_options, main_name, model_options
 from experiments.workdir import flatten
 from qbm_jax import samplers, training, vae
 from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import fit
+from qbm_jax.presets import PRESETS
 
 CONFIGS = [path.stem for path in launch.config_files()]
 OF_INTEGRATION = [
@@ -83,6 +84,31 @@ def test_without_a_variant_a_config_is_full(name):
 def test_the_docstring_of_a_config_gives_its_command(name):
     text = (ROOT / "configs" / f"{name}.py").read_text()
     assert f"python run.py --config=configs/{name}.py" in text
+
+
+@pytest.mark.parametrize("name", base.METHODS)
+def test_a_published_method_is_a_variant_that_trains_it_alone_under_its_own_name(name):
+    made, chosen = config(f"configs/pancreas.py:{name}"), PRESETS[name]
+    model, trained = made.model.to_dict(), made.training.to_dict()
+    assert model | chosen.model | chosen.published == model
+    assert trained | chosen.training | chosen.published_training == trained
+    check_options(made)
+    assert list(model_options(made)) == [name]
+    small = config(f"configs/pancreas.py:{name},smoke")
+    assert small.model.prior == made.model.prior and small.training.num_epochs < 10
+    check_options(small)
+
+
+def test_a_model_without_couplings_is_not_called_qbmvae_and_none_takes_a_baselines_name():
+    made = config("configs/toy.py")
+    assert main_name(made) == "qbmvae"
+    made.model.prior = "gaussian"
+    assert main_name(made) == "model"
+    made.name = "gaussian_vae"
+    with pytest.raises(InputError, match="baseline"):
+        check_options(made)
+    with pytest.raises(InputError, match=r"'scvi,vae'.*scvi,smoke"):
+        base.variant(base.get_config(), "scvi,vae")
 
 
 def test_an_unknown_variant_raises_and_lists_the_variants():

@@ -254,6 +254,20 @@ def test_seeds_fitted_together_are_models_of_the_same_settings_that_embed_held_o
 
 
 @pytest.mark.slow
+def test_fit_writes_gates_and_loadings_of_the_genes_that_it_models():
+    adata = small_adata()
+    counts = adata.X.toarray()
+    counts[:, 3] = 0
+    adata.X = sp.csr_matrix(counts)
+    model = fit(adata, likelihood="autozi", decoder="linear", prior="gaussian")
+    gates, loadings = adata.var["autozi_gate"].to_numpy(), adata.varm["loadings"]
+    assert np.isnan(gates[3]) and np.isnan(loadings[3]).all()
+    modelled = adata.var_names.get_indexer(model.settings.genes)
+    np.testing.assert_array_equal(gates[modelled], model.gates())
+    np.testing.assert_array_equal(loadings[modelled], model.loadings())
+
+
+@pytest.mark.slow
 def test_a_latent_library_has_the_log_totals_of_each_batch_as_its_prior(tmp_path):
     cells = from_anndata(small_adata(), batch_column="batch")
     options = {"library": "latent", "likelihood": "autozi", "decoder": "linear"}

@@ -70,12 +70,14 @@ def test_the_entry_point_imports_the_experiments_and_flags_only():
     assert not _violations([ROOT / "run.py"], lambda n: _is_standard(n) or _top(n) in allowed)
 
 
-def test_configs_import_only_config_dicts_the_manual_errors_and_option_sets_of_samplers():
+def test_configs_import_only_config_dicts_the_manual_errors_and_tables_of_choices():
+    tables = ("qbm_jax.samplers.", "qbm_jax.presets.", "qbm_jax.relaxations.")
+
     def allowed(name):
         return (
             _is_standard(name)
             or _top(name) == "ml_collections"
-            or name.startswith(("qbm_jax.errors.", "qbm_jax.samplers.", "configs."))
+            or name.startswith(("qbm_jax.errors.", "configs.", *tables))
         )
 
     assert not _violations(_files("configs"), allowed)

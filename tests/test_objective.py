@@ -9,7 +9,10 @@ import pytest
 
 from qbm_jax import boltzmann, objective, vae
 from qbm_jax.boltzmann import Boltzmann
+from qbm_jax.free_bits import information, with_free_bits
 from qbm_jax.minibatches import Minibatch
+from qbm_jax.posteriors import Groups
+from qbm_jax.relaxations import GrowingSharpness
 from qbm_jax.samplers.exact import enumerate_spins, log_weights
 
 N, GENES = 5, 8
@@ -17,10 +20,10 @@ KEY = jax.random.key(0)
 STATES = np.asarray(enumerate_spins(N))
 
 
-def _build(prior, relaxation="straight_through"):
+def _build(prior, relaxation="straight_through", **options):
     return vae.build(
         num_genes=GENES, num_batches=2, prior=prior, num_latents=N, relaxation=relaxation,
-        encoder_widths=(6,), decoder_widths=(6,),
+        encoder_widths=(6,), decoder_widths=(6,), **options,
     )  # fmt: skip
 
 
@@ -251,7 +254,7 @@ def test_kl_is_never_negative_and_vanishes_where_posterior_and_prior_agree(model
     values = _terms(model, params, cells)
     log_z = jax.nn.logsumexp(log_weights(params["prior"]))
     assert np.all(objective.kl(values, log_z) > 0)
-    free = {**params, "prior": model.prior.init(N)}
+    free = {**params, "prior": model.prior.init(jax.random.key(0), N)}
     values = _terms(model, free, cells)
     np.testing.assert_allclose(
         objective.kl(values, N * np.log(2)), N * np.log(2) - values.entropy, rtol=1e-5
@@ -260,3 +263,87 @@ def test_kl_is_never_negative_and_vanishes_where_posterior_and_prior_agree(model
     agreeing = model.prior.expected_energy(Boltzmann(J=jnp.zeros((N, N)), h=h), 2 * h[None])
     kl = agreeing - model.prior.entropy(2 * h[None]) + jnp.logaddexp(h, -h).sum()
     np.testing.assert_allclose(kl, 0, atol=1e-5)
+
+
+def test_a_sharpness_that_starts_at_the_models_own_changes_no_gradient(model, params, cells):
+    negatives = jnp.asarray(STATES[:3])
+
+    @jax.jit
+    def gradients(progress):
+        def loss(encoder, sharpness):
+            everything = {**params, "encoder": encoder}
+            return objective.surrogate_loss(
+                model, everything, KEY, cells, negatives, sharpness=sharpness
+            )[0]
+
+        growing = GrowingSharpness(7.0, progress), GrowingSharpness(2.0, progress)
+        return [jax.grad(loss)(params["encoder"], sharpness) for sharpness in (None, *growing)]
+
+    without, same, softer = gradients(0.3)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), without, same)
+    change = jax.tree.map(lambda a, b: np.abs(a - b).max(), without, softer)
+    assert max(jax.tree.leaves(change)) > 1e-2
+
+
+FREE = np.array([True, False, True, False, False])  # latents below the threshold
+
+
+def _kl_and_latent(model, machine, outputs, encoded=lambda outputs: outputs):
+    """((E - H, its gradients by machine and outputs), (latents, their gradient by outputs))."""
+
+    def kl(machine, outputs):
+        drawn = model.posterior.draw(KEY, machine, encoded(outputs))
+        return jnp.sum(drawn.expected_energy - drawn.entropy)
+
+    def latent(outputs):
+        return jnp.sum(model.posterior.draw(KEY, machine, encoded(outputs)).zeta)
+
+    return jax.jit(
+        lambda: (
+            jax.value_and_grad(kl, argnums=(0, 1))(machine, outputs),
+            jax.value_and_grad(latent)(outputs),
+        )
+    )()
+
+
+@pytest.mark.parametrize("prior", ["boltzmann", "gaussian"])
+def test_free_bits_stop_the_kl_at_latents_below_and_leave_all_else(params, prior):
+    model = _build(prior)
+    machine = params["prior"] if prior == "boltzmann" else {}
+    outputs = jnp.where(FREE, 0.2, 4.0)[None] * jax.random.normal(KEY, (8, N))
+    if prior == "gaussian":
+        outputs = jnp.concatenate([outputs, -0.1 * outputs], axis=1)  # means, log s.d.
+    each = information(model.prior, outputs).mean(axis=0)
+    assert each[FREE].max() < each[~FREE].min() and each.min() > 0
+    np.testing.assert_array_equal(each < 0.1, FREE)
+
+    (value, (by_machine, by_outputs)), latent = _kl_and_latent(model, machine, outputs)
+    gated = _kl_and_latent(with_free_bits(model, 0.1), machine, outputs)
+    free = np.tile(FREE, outputs.shape[1] // N)
+    np.testing.assert_array_equal(gated[0][1][1][:, free], 0)
+    rest = value, by_machine, by_outputs[:, ~free], latent
+    gated_rest = gated[0][0], gated[0][1][0], gated[0][1][1][:, ~free], gated[1]
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), gated_rest, rest
+    )
+    assert np.abs(by_outputs).max(axis=0).min() > 1e-3
+
+
+@pytest.mark.slow
+def test_free_bits_stop_the_kl_of_both_groups_of_a_posterior(params):
+    model = _build("boltzmann", posterior="two_groups")
+    weights = jnp.array([[4.0, 0.1, 0.1], [1.0, 0.1, 0.1]])
+
+    def encoded(outputs):
+        return Groups(outputs, lambda spins: spins @ weights)
+
+    outputs = 0.3 * jax.random.normal(KEY, (8, N)).at[:, 0].mul(10)
+    plain, gated = (
+        _kl_and_latent(m, params["prior"], outputs, encoded)
+        for m in (model, with_free_bits(model, 0.1))
+    )
+    np.testing.assert_allclose(gated[0][0], plain[0][0], rtol=1e-6)
+    jax.tree.map(np.testing.assert_array_equal, gated[1], plain[1])
+    moved = np.abs(gated[0][1][1]).max(axis=0) > 0
+    np.testing.assert_array_equal(moved, [True, False, True, False, False])  # by s1, the third
+    assert np.all(np.abs(plain[0][1][1]).max(axis=0) > 0)

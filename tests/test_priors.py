@@ -106,13 +106,13 @@ def test_restricted_machine_has_the_kl_of_its_own_couplings(float64, machine, lo
     np.testing.assert_array_equal(J[:half, half:], machine.J[:half, half:])
     kl = prior.expected_energy(restricted, logits) - prior.entropy(logits) + _log_z(restricted)
     np.testing.assert_allclose(kl, _enumerated_kl(restricted, logits), rtol=1e-12)
-    start = prior.init(N)
+    start = prior.init(jax.random.key(0), N)
     assert not start.J.any() and not start.h.any()
 
 
 def test_couplings_inside_a_side_stay_zero_while_the_restricted_machine_learns(logits):
     prior, optimiser = _prior("rbm"), optax.adam(0.1)
-    params = prior.init(5)  # an odd number of spins: sides of 2 and 3
+    params = prior.init(jax.random.key(0), 5)  # an odd number of spins: sides of 2 and 3
     state = optimiser.init(params)
 
     def energy(params):
@@ -141,9 +141,9 @@ def test_bernoulli_prior_is_the_boltzmann_prior_without_couplings(float64, machi
 
 
 def test_boltzmann_prior_starts_as_the_bernoulli_prior():
-    start = _prior("boltzmann").init(N)
+    start = _prior("boltzmann").init(jax.random.key(0), N)
     assert start.J.shape == (N, N) and not start.J.any() and not start.h.any()
-    assert not _prior("bernoulli").init(N)["h"].any()
+    assert not _prior("bernoulli").init(jax.random.key(0), N)["h"].any()
 
 
 def test_gaussian_kl_equals_the_closed_form(float64):

@@ -7,7 +7,12 @@ import pytest
 
 from qbm_jax import relaxations
 from qbm_jax.errors import InputError
-from qbm_jax.relaxations import PAPER_SPIKE_SHARPNESS, RELAXATIONS
+from qbm_jax.relaxations import (
+    PAPER_SPIKE_SHARPNESS,
+    RELAXATIONS,
+    TRACEABLE,
+    GrowingSharpness,
+)
 
 LOGITS = np.array([-16.118, -6.0, -1.3, 0.0, 0.4, 3.0, 16.118])  # the ends are q = 1e-7, 1 - 1e-7
 SETTINGS = [(name, value.sharpness) for name, value in RELAXATIONS.items()] + [
@@ -144,3 +149,31 @@ def test_sharpness_must_be_above_zero(sharpness):
 def test_unknown_relaxation_lists_the_names():
     with pytest.raises(InputError, match="'relu'; choose from spike_exponential, overlapping"):
         relaxations.build("relu")
+
+
+@pytest.mark.parametrize("name", TRACEABLE)
+def test_a_growing_sharpness_gives_the_draws_of_the_relaxation_built_with_its_value(name):
+    key, logits = jax.random.key(1), jax.random.normal(jax.random.key(0), (50, 3))
+
+    def draw_and_slope(built, sharpness=None):
+        draw = relaxations.build(name, built)
+        zeta, pullback = jax.vjp(lambda x: draw(key, x, sharpness), logits)
+        return zeta, pullback(jnp.ones_like(zeta))[0]
+
+    @jax.jit
+    def pairs(start, middle, end, number):
+        growing = [GrowingSharpness(0.75, progress) for progress in (start, middle, end)]
+        given = [draw_and_slope(3.0, sharpness) for sharpness in (*growing, number)]
+        return given, [draw_and_slope(built) for built in (0.75, 1.5, 3.0, 2.0)]
+
+    for got, want in zip(*pairs(0.0, 0.5, 1.0, 2.0), strict=True):
+        np.testing.assert_allclose(got[0], want[0], atol=2e-6)
+        np.testing.assert_allclose(got[1], want[1], rtol=1e-4, atol=1e-6)
+
+
+def test_sharpness_grows_only_where_it_can_and_never_falls():
+    for name in set(RELAXATIONS) - set(TRACEABLE):
+        with pytest.raises(InputError, match=f"{name} cannot change.*spike_exponential or gumbel"):
+            relaxations.build(name)(jax.random.key(0), jnp.zeros(3), GrowingSharpness(1.0, 0.0))
+    with pytest.raises(InputError, match=r"sharpness_start of at most 7, .* got 8"):
+        relaxations.build("gumbel")(jax.random.key(0), jnp.zeros(3), GrowingSharpness(8.0, 0.0))

@@ -16,6 +16,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.minibatches import gather, to_device
 from qbm_jax.samplers.exact import enumerate_spins, log_weights
 from qbm_jax.training import TrainingDiverged, TrainingStopped, TrainOptions
+from qbm_jax.training.step import build_sharpness_schedule
 
 N, GENES, CELLS = 5, 12, 60
 KEY = jax.random.key(0)
@@ -45,10 +46,10 @@ def data(counts):
     return _device(counts)
 
 
-def _build(prior="boltzmann", num_latents=N):
+def _build(prior="boltzmann", num_latents=N, relaxation="straight_through", sharpness=None):
     return vae.build(
         num_genes=GENES, num_batches=2, prior=prior, num_latents=num_latents,
-        relaxation="straight_through", likelihood="poisson",
+        relaxation=relaxation, sharpness=sharpness, likelihood="poisson",
         encoder_widths=(8,), decoder_widths=(8,),
     )  # fmt: skip
 
@@ -233,6 +234,53 @@ def test_couplings_wait_for_their_part_of_the_training():
     assert moved == [False, False, True, True]
 
 
+def test_couplings_decay_at_their_own_rate_and_nothing_else_does():
+    machine = Boltzmann(J=jnp.ones((3, 3)) - jnp.eye(3), h=jnp.ones(3))
+    params = {"encoder": jnp.ones(3), "prior": machine}
+    still = jax.tree.map(jnp.zeros_like, params)
+    options = dataclasses.replace(
+        OPTIONS, learning_rate=0.1, final_learning_rate=1.0, couplings_rate=0.5,
+        couplings_delay=0.25, couplings_decay=0.2,
+    )  # fmt: skip
+    optimiser = training.build_optimiser(options, 8)
+    state, factors = optimiser.init(params), []
+    for _ in range(4):
+        updates, state = optimiser.update(still, state, params)
+        factors.append(1 + updates["prior"].J[0, 1])
+        _assert_equal(updates["encoder"], still["encoder"])
+        _assert_equal(updates["prior"].h, still["prior"].h)
+        _assert_equal(updates["prior"].J, updates["prior"].J.T)
+    # They wait as the gradient's steps do; then 1 - learning_rate * couplings_rate * decay a step.
+    np.testing.assert_allclose(factors, [1, 1, 1 - 0.01, 1 - 0.01], rtol=1e-6)
+
+
+def test_sharpness_grows_over_the_first_half_of_the_training():
+    schedule = build_sharpness_schedule(dataclasses.replace(OPTIONS, sharpness_start=0.5), 40)
+    values = [float(schedule(jnp.asarray(step)).towards(8.0)) for step in (0, 10, 20, 39)]
+    np.testing.assert_allclose(values, [0.5, 2, 8, 8], rtol=1e-6)
+    assert build_sharpness_schedule(OPTIONS, 40) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({"prior": "gaussian"}, "sharpness_start must be 0 with prior gaussian"),
+        ({"relaxation": "power_function"}, "power_function cannot change in a training"),
+        ({"relaxation": "gumbel", "sharpness": 0.5}, "of at most 0.5, .* got 1$"),
+    ],
+)
+def test_a_sharpness_that_cannot_grow_is_refused_before_anything_is_trained(model, words):
+    options = dataclasses.replace(OPTIONS, sharpness_start=1.0)
+    with pytest.raises(InputError, match=words) as error:
+        training.train(KEY, _build(**model), None, None, options)
+    assert "\n" not in str(error.value)
+
+
+def test_free_bits_are_for_the_bound_alone():
+    with pytest.raises(InputError, match="free_bits must be 0 with objective kaiwu_qvae"):
+        TrainOptions(objective="kaiwu_qvae", free_bits=0.1)
+
+
 # Fault 7: best weights kept by reference are the last weights.
 def test_best_parameters_are_kept_by_value_when_later_bounds_are_worse(run):
     trained, reports = run
@@ -392,7 +440,8 @@ def test_more_spins_than_cells_in_a_minibatch_and_in_the_set_work(sampler, data)
         ("num_epochs", 0), ("num_epochs", 2.5), ("minibatch_size", 0), ("num_chains", -1),
         ("validate_every", 0), ("learning_rate", 0.0), ("learning_rate", float("nan")),
         ("gradient_clip", -1.0), ("couplings_rate", -0.1), ("kl_weight", float("nan")),
-        ("validation_fraction", 0.0), ("validation_fraction", 1.0),
+        ("validation_fraction", 0.0), ("validation_fraction", 1.0), ("free_bits", -0.1),
+        ("couplings_decay", -1.0), ("sharpness_start", float("nan")),
     ],
 )  # fmt: skip
 def test_an_option_out_of_range_is_one_line_that_names_the_field(field, value):

@@ -1,5 +1,7 @@
 """Several seeds trained together, and cells held out, on sixty simulated cells."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -81,6 +83,31 @@ def test_seeds_in_one_program_get_what_each_gets_alone(setting, data, alone):
             (one.state.params, one.state.chains, one.state.best_elbo, one.state.best_epoch),
             (same.state.params, same.state.chains, same.state.best_elbo, same.state.best_epoch),
         )
+
+
+@pytest.mark.slow
+def test_seeds_in_one_program_get_the_same_with_every_lever_on(data):
+    model = vae.build(
+        num_genes=GENES, num_batches=2, num_latents=N, relaxation="gumbel", likelihood="poisson",
+        encoder_widths=(8,), decoder_widths=(8,),
+    )  # fmt: skip
+    levers = {"free_bits": 0.05, "couplings_decay": 0.1, "sharpness_start": 0.5}
+    runs = [
+        training.train_seeds(
+            KEYS, model, samplers.build("gibbs", num_steps=2), data,
+            dataclasses.replace(OPTIONS, **changes), method=method,
+        )
+        for changes, method in ((levers, "vmap"), (levers, "threads"), ({}, "threads"))
+    ]  # fmt: skip
+    for one, same, plain in zip(*runs, strict=True):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+            one.state.params, same.state.params,
+        )  # fmt: skip
+        moved = jax.tree.map(
+            lambda a, b: np.abs(a - b).max(), same.state.params, plain.state.params
+        )
+        assert min(jax.tree.leaves((moved["encoder"], moved["prior"].J))) > 1e-5
 
 
 def test_stopped_seeds_go_on_to_the_same_end(tmp_path, setting, data, alone):

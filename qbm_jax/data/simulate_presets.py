@@ -3,7 +3,7 @@
 Every cell type, batch and gene carries a name that no measured one has.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -143,3 +143,23 @@ PRESETS = {
         biases=(-0.2, 0.1, -0.1, 0.1),
     ),
 }
+
+_RARE_SHARES = (0.001, 0.003, 0.01, 0.03)
+# The same pancreas with two rare types of each share: one close to common types, one apart.
+PRESETS["rare"] = replace(
+    PRESETS["pancreas"],
+    num_cells=2000,
+    num_genes=1000,
+    types={
+        "sim_alpha": ("endocrine", "islet", "alpha_gamma"),
+        "sim_beta": ("endocrine", "islet", "beta_delta"),
+        "sim_delta": ("endocrine", "islet", "beta_delta"),
+        "sim_gamma": ("endocrine", "islet", "alpha_gamma"),
+        "sim_progenitor": ("endocrine",),
+        "sim_ductal": ("exocrine",),
+        "sim_acinar": ("exocrine",),
+        **{f"sim_islet_{share:.1%}": ("endocrine", "islet") for share in _RARE_SHARES},
+        **{f"sim_stroma_{share:.1%}": ("stroma",) for share in _RARE_SHARES},
+    },
+    proportions=(0.26, 0.24, 0.08, 0.06, 0.07, 0.14, 0.062, *_RARE_SHARES, *_RARE_SHARES),
+)

@@ -9,6 +9,8 @@ import numpy as np
 from qbm_jax.data.cells import Cells
 from qbm_jax.errors import InputError
 
+GATES, LOADINGS = "autozi_gate", "loadings"  # in var and varm
+
 
 def write_embedding(
     path: Path,
@@ -16,8 +18,10 @@ def write_embedding(
     *,
     embeddings: dict[str, np.ndarray],
     layouts: dict[str, np.ndarray],
-    energy: np.ndarray,
+    energy: np.ndarray | None,
     provenance: dict[str, Any],
+    gates: np.ndarray | None = None,
+    loadings: np.ndarray | None = None,
 ) -> None:
     """Writes obs, var, embeddings and energies, whole or not at all; the counts are left out.
 
@@ -27,14 +31,23 @@ def write_embedding(
         embeddings: arrays [cells, dims] by their name in `obsm`; the first is the model's.
         layouts: UMAP coordinates [cells, 2] by embedding; written as X_umap_<name>, the first
             as X_umap.
-        energy: `obs["qbm_energy"]`, E_q[E(s)] in nats [cells].
+        energy: `obs["qbm_energy"]`, E_q[E(s)] in nats [cells]; None for a prior without spins.
         provenance: `uns["qbm_jax"]`.
+        gates: `var["autozi_gate"]`, the probability that the gene is zero-inflated [genes], of
+            models with the likelihood autozi; else None.
+        loadings: `varm["loadings"]`, weight of each latent in each gene's scale logit
+            [genes, latents], of models with a linear decoder; else None.
 
     Raises:
         InputError: the file cannot be written.
     """
     adata = anndata.AnnData(obs=cells.obs.copy(), var=cells.var.copy())
-    adata.obs["qbm_energy"] = energy
+    if energy is not None:
+        adata.obs["qbm_energy"] = energy
+    if gates is not None:
+        adata.var[GATES] = gates
+    if loadings is not None:
+        adata.varm[LOADINGS] = loadings
     for name, values in embeddings.items():
         adata.obsm[name] = np.asarray(values, np.float32)
     for index, (name, values) in enumerate(layouts.items()):

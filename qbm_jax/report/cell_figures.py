@@ -7,13 +7,14 @@ from matplotlib.lines import Line2D
 from qbm_jax.report import style
 from qbm_jax.report.run_outputs import RunOutputs
 
-LAYOUTS = {"qbmvae": "X_umap", "gaussian_vae": "X_umap_gaussian_vae", "pca": "X_umap_pca"}
+BASELINES = {"gaussian_vae": "X_umap_gaussian_vae", "pca": "X_umap_pca"}
 LEGEND_ROWS = 10  # entries per legend column
 
 
 def draw_umaps(outputs: RunOutputs) -> Figure:
     """Rows: embeddings. Columns: cell type, batch, energy. Legends in a row of their own."""
-    layouts = {name: key for name, key in LAYOUTS.items() if key in outputs.cells.obsm}
+    every = {outputs.main: "X_umap", **BASELINES}
+    layouts = {name: key for name, key in every.items() if key in outputs.cells.obsm}
     columns = _columns(outputs)
     if not layouts or not columns:
         raise style.NotDrawn("embedding.h5ad holds no UMAP, or nothing to colour it by")
@@ -58,7 +59,7 @@ def _columns(outputs: RunOutputs) -> dict[str, tuple[np.ndarray, dict[str, str] 
     if outputs.batches is not None:
         columns["Batch"] = (outputs.batches, style.batch_colours(outputs.batches))
     if outputs.energy is not None:
-        columns["QBM-VAE energy"] = (outputs.energy, None)
+        columns[f"{style.model_name(outputs.main)} energy"] = (outputs.energy, None)
     return columns
 
 

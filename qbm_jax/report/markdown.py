@@ -14,7 +14,7 @@ NEGLIGIBLE = 0.1  # nats per cell; smaller differences of bounds are called none
 def compose(outputs: RunOutputs, drawn: Mapping[str, Drawn]) -> str:
     """The whole report; only arranges what the run recorded."""
     source = outputs.scores["data"].get("source", "cells")
-    title = f"QBM-VAE report: {source}"
+    title = f"{style.model_name(outputs.main)} report: {source}"
     if outputs.simulated:
         title = f"{style.SIMULATED}. {title}"
     parts = [f"# {title}"]
@@ -54,10 +54,10 @@ def _summary(outputs: RunOutputs) -> str:
         f"{data.get('num_cells', outputs.cells.n_obs)} {_kind(outputs)} from"
         f" {_count(len(batches) or 1, 'batch', 'batches')}"
         + (f" and of {_count(len(labels), 'annotated type', 'annotated types')}" if labels else "")
-        + " were placed in one map by QBM-VAE, a neural network that describes each cell by"
-        " on/off programmes which act together."
+        + f" were placed in one map by {style.model_name(outputs.main)}, a neural network that"
+        f" describes each cell by {_latents(outputs)}."
     ]
-    ours = embeddings.get("X_qbmvae", {})
+    ours = embeddings.get(f"X_{outputs.main}", {})
     if ours.get("bio_conservation") is not None:
         sentences.append(
             "On a scale where 1 is perfect, it keeps the annotated cell types apart to"
@@ -77,6 +77,13 @@ def _summary(outputs: RunOutputs) -> str:
         listed = ", ".join(f"{name} {value}" for name, value in totals.items())
         sentences.append(f"Total scores: {listed}.")
     return " ".join(sentences + _energy_sentence(outputs))
+
+
+def _latents(outputs: RunOutputs) -> str:
+    prior = outputs.scores.get("bounds", {}).get(outputs.main, {}).get("prior", "boltzmann")
+    if prior == "gaussian":
+        return "a few continuous numbers"
+    return "on/off programmes which act together"
 
 
 def _energy_sentence(outputs: RunOutputs) -> list[str]:

@@ -32,6 +32,11 @@ class RunOutputs(NamedTuple):
         return bool(marked) or bool(self.scores["data"].get("simulated", False))
 
     @property
+    def main(self) -> str:
+        """Name of the run's own model."""
+        return self.scores.get("main", "qbmvae")
+
+    @property
     def batches(self) -> np.ndarray | None:
         """Batch of every cell as text [cells], or None."""
         return self._column("batch_column")

@@ -12,6 +12,13 @@ DPI = 130
 
 MODEL_NAMES = {
     "qbmvae": "QBM-VAE",
+    "qbmvae_public": "QBM-VAE as in the public code",
+    "kaiwu_qvae": "Kaiwu Q-VAE as in the public plug-in",
+    "vae": "VAE",
+    "scvi": "scVI",
+    "ldvae": "LDVAE",
+    "autozi": "AUTOZI",
+    "model": "the model",
     "gaussian_vae": "Gaussian VAE",
     "gaussian_vae_wide": "Gaussian VAE, wide",
     "bernoulli_vae": "Bernoulli VAE",

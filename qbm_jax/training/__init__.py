@@ -8,7 +8,7 @@ from qbm_jax.training.evaluation import (
     first_fault,
 )
 from qbm_jax.training.loop import train, train_seeds
-from qbm_jax.training.options import NEGATIVE_PHASE, TrainOptions
+from qbm_jax.training.options import NEGATIVE_PHASE, TrainOptions, check_model
 from qbm_jax.training.plan import Plan, dispatches, plan_epochs
 from qbm_jax.training.run import Progress, Trained, TrainingDiverged, TrainingStopped
 from qbm_jax.training.state import TrainState, build_optimiser, init_state, keep_best
@@ -29,6 +29,7 @@ __all__ = [
     "build_evaluation",
     "build_optimiser",
     "build_vmapped_dispatch",
+    "check_model",
     "dispatches",
     "estimate_log_z",
     "first_fault",

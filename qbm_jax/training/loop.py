@@ -11,7 +11,7 @@ import numpy as np
 from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.minibatches import DeviceCounts
 from qbm_jax.samplers.base import Sampler
-from qbm_jax.training.options import TrainOptions
+from qbm_jax.training.options import TrainOptions, check_model
 from qbm_jax.training.plan import dispatches
 from qbm_jax.training.run import Progress, Run, Trained, TrainingStopped, plan_seeds
 from qbm_jax.training.together import SeedThreads
@@ -55,12 +55,14 @@ def train_seeds(
       One result per key.
 
     Raises:
-      InputError: no keys, or held-out cells that cannot be used.
+      InputError: no keys, held-out cells that cannot be used, or options that the model cannot be
+        trained with.
       TrainingStopped: `should_stop` said so; the states are saved.
       TrainingDiverged: a value was NaN or infinite, in the seed named; the last good states of all
         are saved.
     """
     start_time = time.perf_counter()
+    check_model(options, vae)
     seeds = plan_seeds(keys, data.num_cells, options, held_out)
     with SeedThreads(len(seeds)) as threads:
         run = Run(

@@ -2,8 +2,14 @@
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from qbm_jax.errors import InputError
 from qbm_jax.objective import OBJECTIVES
+from qbm_jax.relaxations import GrowingSharpness
+from qbm_jax.vae import VAE
 
 # Sampler options of the negative phase. Where chains persist few steps a draw are enough; machines
 # that start anew take all the steps they need.
@@ -42,6 +48,9 @@ class TrainOptions:
     validation_temperatures: int = 200
     max_steps_per_dispatch: int = 100
     num_chains: int = 64
+    free_bits: float = 0.0
+    couplings_decay: float = 0.0
+    sharpness_start: float = 0.0
 
     def __post_init__(self):
         """Checks every range.
@@ -61,7 +70,8 @@ class TrainOptions:
         for name in ("learning_rate", "gradient_clip"):
             if not getattr(self, name) > 0:
                 raise InputError(f"training.{name} must be above 0, got {getattr(self, name)}")
-        for name in ("couplings_rate", "kl_weight", "kl_warmup_epochs", "final_learning_rate"):
+        for name in ("couplings_rate", "kl_weight", "kl_warmup_epochs", "final_learning_rate",
+                     "free_bits", "couplings_decay", "sharpness_start"):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise InputError(f"training.{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.couplings_delay <= 1:
@@ -73,3 +83,38 @@ class TrainOptions:
                 f"training.validation_fraction must be between 0 and 1, "
                 f"got {self.validation_fraction}"
             )
+        if self.free_bits and self.objective not in ("bound", "disarm"):
+            raise InputError(
+                f"training.free_bits must be 0 with objective {self.objective}, "
+                f"got {self.free_bits}"
+            )
+
+
+def check_model(options: TrainOptions, vae: VAE) -> None:
+    """Checks that a model has what the options need: factorial bits, or a sharpness that may grow.
+
+    Raises:
+      InputError: it has not.
+    """
+    gaussian = vae.prior.outputs_per_latent == 2
+    logits = jnp.zeros((64, vae.num_latents))
+    if options.objective != "bound" and not vae.posterior.factorial:
+        raise InputError(
+            f"objective {options.objective} needs posterior factorial, got two_groups; use "
+            f"objective bound"
+        )
+    if options.objective == "disarm":
+        if gaussian:
+            raise InputError("objective disarm needs bits, got prior gaussian; use objective bound")
+        if np.any(np.abs(vae.prior.draw(jax.random.key(0), logits)) != 1):
+            raise InputError(
+                "objective disarm trains on true bits, got relaxed ones; set model.relaxation to "
+                "straight_through"
+            )
+    if options.sharpness_start:
+        if gaussian:
+            raise InputError(
+                f"training.sharpness_start must be 0 with prior gaussian, which has no relaxation, "
+                f"got {options.sharpness_start}"
+            )
+        vae.prior.draw(jax.random.key(0), logits, GrowingSharpness(options.sharpness_start, 0.0))

@@ -48,9 +48,13 @@ def build_optimiser(options: TrainOptions, num_steps: int) -> optax.GradientTran
         [optax.constant_schedule(0.0), optax.constant_schedule(options.couplings_rate)],
         [round(options.couplings_delay * num_steps)],
     )
+    decay = []
+    if options.couplings_decay:  # after Adam, so that J shrinks by rate * decay a step
+        decay = [optax.add_decayed_weights(options.couplings_decay, mask=is_couplings)]
     return optax.chain(
         optax.clip_by_global_norm(options.gradient_clip),
         optax.scale_by_adam(),
+        *decay,
         optax.scale_by_learning_rate(schedule),
         optax.masked(optax.scale_by_schedule(couplings_schedule), is_couplings),
     )

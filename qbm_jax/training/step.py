@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from qbm_jax import objective
+from qbm_jax.free_bits import with_free_bits
 from qbm_jax.minibatches import DeviceCounts, gather
+from qbm_jax.relaxations import GrowingSharpness
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.training.options import TrainOptions
 from qbm_jax.training.state import TrainState, build_optimiser
@@ -27,6 +29,7 @@ def train_step(
     *,
     loss: Callable[..., tuple[jax.Array, objective.Terms]] = objective.surrogate_loss,
     num_cells: jax.Array | int = 1,
+    sharpness_schedule: Callable[[jax.Array], GrowingSharpness] | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One optimiser step on the cells `rows` [minibatch].
 
@@ -42,6 +45,7 @@ def train_step(
       loss: one of `objective.OBJECTIVES`.
       num_cells: number of training cells, which share the KL of variables that belong to genes;
         likelihoods without such variables do not use it.
+      sharpness_schedule: step -> sharpness of the relaxation; None for the model's own.
 
     Returns:
       The next state and scalar metrics by name.
@@ -55,7 +59,8 @@ def train_step(
 
     def loss_fn(params: Params) -> tuple[jax.Array, objective.Terms]:
         weight = kl_schedule(state.step)
-        return loss(vae, params, key_posterior, cells, negatives, weight, num_cells)
+        sharpness = None if sharpness_schedule is None else sharpness_schedule(state.step)
+        return loss(vae, params, key_posterior, cells, negatives, weight, num_cells, sharpness)
 
     (_, terms), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = optimiser.update(gradient, state.opt_state, state.params)
@@ -69,6 +74,22 @@ def train_step(
     return state, metrics
 
 
+def build_sharpness_schedule(
+    options: TrainOptions, num_steps: int
+) -> Callable[[jax.Array], GrowingSharpness] | None:
+    """The function step -> sharpness, the model's own from half of the training on; None: always.
+
+    It starts where bits are soft and gradients pass easily, and grows geometrically.
+    """
+    if not options.sharpness_start:
+        return None
+
+    def schedule(step: jax.Array) -> GrowingSharpness:
+        return GrowingSharpness(options.sharpness_start, jnp.minimum(2 * step / num_steps, 1.0))
+
+    return schedule
+
+
 Dispatch = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
 
 
@@ -76,7 +97,10 @@ def many_steps(
     vae: VAE, sampler: Sampler | None, options: TrainOptions, steps_per_epoch: int
 ) -> Dispatch:
     """The function (key, data, state, rows [steps, minibatch], num_cells) of `build_dispatch`."""
-    optimiser = build_optimiser(options, options.num_epochs * steps_per_epoch)
+    num_steps = options.num_epochs * steps_per_epoch
+    optimiser = build_optimiser(options, num_steps)
+    if options.free_bits:
+        vae = with_free_bits(vae, options.free_bits)
     warmup_steps = max(options.kl_warmup_epochs * steps_per_epoch, 1)
 
     def kl_schedule(step: jax.Array) -> jax.Array:
@@ -92,6 +116,7 @@ def many_steps(
         step = functools.partial(
             train_step, vae, sampler, optimiser, kl_schedule, key, data,
             loss=objective.OBJECTIVES[options.objective], num_cells=num_cells,
+            sharpness_schedule=build_sharpness_schedule(options, num_steps),
         )  # fmt: skip
         return jax.lax.scan(step, state, rows)
 
