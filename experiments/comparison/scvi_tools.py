@@ -1,0 +1,130 @@
+"""The scVI of scvi-tools at its own defaults: an optional peer.
+
+scvi-tools is imported where it is used, so that everything else runs without it.
+"""
+
+import contextlib
+import importlib.util
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+
+import anndata
+import numpy as np
+import pandas as pd
+
+from qbm_jax.data import Cells
+from qbm_jax.errors import InputError
+from qbm_jax.training import TrainingStopped
+
+NAME = "scvi_tools"
+EPOCHS, LARGE_SET = 400, 20_000  # scvi-tools' epochs; with more cells than this they are fewer
+TRAINED_SHARE, MINIBATCH = 0.9, 128  # of the cells given; the rest validates
+LOUD = ("scvi", "lightning.pytorch", "lightning.fabric")  # loggers
+
+
+def is_installed() -> bool:
+    """Whether scvi-tools is there to be imported."""
+    return importlib.util.find_spec("scvi") is not None
+
+
+def check_installed() -> None:
+    """Raises InputError unless scvi-tools is installed."""
+    if not is_installed():
+        raise InputError(
+            f"method {NAME} needs scvi-tools, which is not installed: "
+            f'pip install ".[peers]", or leave {NAME} out of config.methods'
+        )
+
+
+def notes(num_steps: int) -> tuple[str, ...]:
+    """What a report has to say about this row."""
+    return (
+        f"{NAME} is scored by its embedding alone: energies and bounds are not of its model, and "
+        f"the cells that it draws are drawn from posteriors of given cells, not from the prior.",
+        f"{NAME} at its defaults trains up to {EPOCHS} epochs, but here no longer than {num_steps} "
+        f"steps, the KL warm-up shortened in proportion.",
+    )
+
+
+def embed(
+    cells: Cells,
+    kept: np.ndarray,
+    seed: int,
+    num_steps: int | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> np.ndarray:
+    """Posterior means of all cells, by an SCVI that has been trained on some of them.
+
+    Everything is scvi-tools' default, a tenth of `kept` for validation included, but for epochs
+    cut short; the weight of the KL term then grows as much faster.
+
+    Args:
+      cells: raw counts and batches.
+      kept: indices of the cells to train on.
+      seed: of all randomness.
+      num_steps: no longer than so many optimiser steps; None for as long as scvi-tools would.
+      should_stop: asked after every epoch.
+
+    Returns:
+      The embedding, float32 [cells, 10].
+
+    Raises:
+      TrainingStopped: `should_stop` said so.
+    """
+    import scvi
+    from lightning.pytorch.callbacks import LambdaCallback
+
+    def stop_if_asked(*_: object) -> None:
+        if should_stop():
+            raise TrainingStopped(f"stopped in a training of {NAME}")
+
+    own = max(1, min(round(LARGE_SET / len(kept) * EPOCHS), EPOCHS))
+    epochs = own
+    if num_steps is not None:
+        steps_per_epoch = max(1, round(len(kept) * TRAINED_SHARE / MINIBATCH))
+        epochs = min(own, max(1, round(num_steps / steps_per_epoch)))
+    with quiet():
+        scvi.settings.seed = seed
+        known = as_anndata(cells.select(kept))
+        scvi.model.SCVI.setup_anndata(known, batch_key="batch")
+        model = scvi.model.SCVI(known)
+        model.train(
+            max_epochs=epochs,
+            plan_kwargs={"n_epochs_kl_warmup": EPOCHS * epochs / own},
+            enable_progress_bar=False,
+            callbacks=[LambdaCallback(on_train_epoch_end=stop_if_asked)],
+        )
+        # An unseen batch is refused, though the encoder reads none: any known one will do.
+        everyone = as_anndata(cells)
+        batches = known.obs["batch"].cat.categories
+        seen = everyone.obs["batch"].isin(batches)
+        everyone.obs["batch"] = everyone.obs["batch"].astype(str).where(seen, batches[0])
+        return np.asarray(model.get_latent_representation(everyone), np.float32)
+
+
+def as_anndata(cells: Cells) -> anndata.AnnData:
+    """Counts with a column `batch`, as scvi-tools takes them."""
+    index = [str(row) for row in cells.rows]
+    batch = pd.Categorical(np.asarray(cells.batch_names)[cells.batch])
+    return anndata.AnnData(
+        cells.counts,
+        obs=pd.DataFrame({"batch": batch}, index=index),
+        var=pd.DataFrame(index=list(cells.genes)),
+    )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps advice on hardware and data loaders out of the log while scvi-tools works."""
+    loggers = {name: logging.getLogger(name) for name in LOUD}
+    levels = {name: logger.level for name, logger in loggers.items()}
+    for logger in loggers.values():
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, logger in loggers.items():
+            logger.setLevel(levels[name])
