@@ -14,17 +14,17 @@ from experiments.benchmark import check_counts
 from experiments.comparison import sets as comparison_sets
 from experiments.comparison import tasks as comparison_tasks
 from experiments.comparison import trainings
-from experiments.comparison.figures import metric_title
 from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
 from experiments.comparison.summary import COLUMNS, HEADLINE
+from experiments.comparison.titles import metric_title
 from experiments.integration import fingerprint
-from experiments.options import check_model
+from experiments.options import check_model, with_prior
 from experiments.pieces import Pieces
 from experiments.stop import StopRequest
 from experiments.tables import write_table
 from experiments.workdir import claim_workdir
-from qbm_jax import samplers
+from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import train_options
 from qbm_jax.metrics.paired import paired_difference
@@ -107,11 +107,12 @@ def _variant(config: ConfigDict, name: str, change: ConfigDict) -> Method:
     for field in change.model:
         if field not in base:
             raise InputError(f"variant {name}: unknown model field {field!r}; there are {[*base]}")
-    model = base | change.model.to_dict()
+    prior = change.model.get("prior", base["prior"])
+    model = with_prior(prior, base | change.model.to_dict())
     for field in ("encoder_widths", "decoder_widths"):
         model[field] = tuple(model[field])
-    check_model(model)
     options = train_options(config.training.to_dict() | change.training.to_dict())
+    training.check_model(options, check_model(model))
     sampler = config.sampler
     return Method(name, change.axis, model, options, sampler.name, sampler.options.to_dict(), ())
 

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from experiments.comparison import sets as comparison_sets
-from experiments.comparison.figures import title_of
 from experiments.comparison.methods import Method, methods
 from experiments.comparison.sets import StudySet
+from experiments.comparison.titles import title_of
 from experiments.integration import fingerprint
 from experiments.pieces import Pieces
 from experiments.stop import StopRequest

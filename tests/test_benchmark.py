@@ -9,12 +9,14 @@ from matplotlib.image import imread
 
 from configs import benchmark as configs
 from experiments import benchmark
-from experiments.comparison import model_tasks, sets, tasks, trainings
+from experiments.comparison import embedding_tasks, model_tasks, scvi_tools, sets, tasks, trainings
 from experiments.comparison.methods import OURS, methods
-from experiments.comparison.summary import HEADLINE, summarise
+from experiments.comparison.summary import HEADLINE, baselines, summarise
 from experiments.stop import StopRequest
 from experiments.tables import write_table
 from qbm_jax.errors import InputError
+from qbm_jax.metrics.integration import IntegrationScores
+from qbm_jax.training import TrainOptions
 
 COLUMNS = ["dataset", "method", "setting", "task", "metric", "seed", "value"]
 
@@ -23,7 +25,7 @@ def tiny(**fields):
     """Three methods, two seeds, two epochs."""
     config = configs.get_config("smoke")
     config.methods = ("pca", "gaussian_vae", "qbmvae")
-    config.training.num_epochs = config.training.validate_every = 2
+    config.num_steps = 2
     config.update_from_flattened_dict(fields)
     return config
 
@@ -51,7 +53,7 @@ def test_a_run_writes_tables_report_and_figures(finished):
     rows = rows_of(finished / "results.csv")
     assert list(rows[0]) == COLUMNS
     assert {row["task"] for row in rows} == set(tasks.TASKS)
-    assert {row["method"] for row in rows} == {"pca", "gaussian_vae", "qbmvae"}
+    assert {row["method"] for row in rows} == {"pca", "gaussian_vae", "qbmvae", "real_cells"}
     for key in HEADLINE:
         seeds = {
             row["seed"] for row in rows
@@ -67,10 +69,53 @@ def test_a_run_writes_tables_report_and_figures(finished):
     for row in compared:
         assert float(row["low"]) <= float(row["difference"]) <= float(row["high"])
     report = (finished / "report.md").read_text()
+    assert "at or above the best Gaussian-prior model on" in report
+    assert "Recall of unseen cells of rare types" in report and "| 1 % (" in report
+    assert report.count("| other real cells |") == 2  # generated cells in all and by batch
+    for name in ("recall", "paga", "trajectory"):
+        assert f"(figures/{name}.png)" in report
     assert "SIMULATED" in report and not re.search(r"\bnan\b", report)
     for name in re.findall(r"\(figures/(\w+\.png)\)", report):
         assert imread(finished / "figures" / name).size
     assert not list(finished.rglob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_recall_is_of_the_types_of_one_abundance_and_generation_of_each_batch(finished, study):
+    rows = rows_of(finished / "results.csv")
+    recalls = [row for row in rows if row["metric"].startswith("recall@")]
+    assert {row["metric"] for row in recalls} == {"recall@1%"}  # the toy cells' one rare type
+    of_type = [row for row in rows if row["metric"] == "f1:sim_type_rare"]
+    assert {row["method"] for row in recalls} == {row["method"] for row in of_type}
+    metrics = {row["metric"] for row in rows if row["task"] == "generation"}
+    tested = {batch for batch in set(study.batch) if f"gene_gene:{batch}" in metrics}
+    assert tested and {f"two_sample_auroc:{batch}" for batch in tested} <= metrics
+    scores = {
+        row["method"]: float(row["value"]) for row in rows
+        if (row["metric"], row["seed"]) == ("gene_gene", "0")
+    }  # fmt: skip
+    assert scores["real_cells"] > max(scores["qbmvae"], scores["gaussian_vae"])
+
+
+def test_a_total_over_fewer_scores_is_missing(study):
+    values = dict.fromkeys(("total", "batch_correction", "kbet", "ilisi"), 0.5)
+    scored = IntegrationScores({"a": values, "b": values}, [], {"a": (), "b": ("sim_type_a",)})
+    whole, reason = embedding_tasks.comparable_scores(scored, "a", study.batch, study.labels)
+    assert whole == values and not reason
+    partial, reason = embedding_tasks.comparable_scores(scored, "b", study.batch, study.labels)
+    assert np.isnan([partial[name] for name in ("total", "batch_correction", "kbet")]).all()
+    assert partial["ilisi"] == 0.5 and "kBET failed for sim_type_a" in reason
+    none = IntegrationScores({"a": values | {"kbet": np.nan}}, [], {"a": ()})
+    assert "kBET" in embedding_tasks.comparable_scores(none, "a", study.batch, study.labels)[1]
+    one = np.full_like(study.batch, "only")  # then no method has a kBET
+    assert not embedding_tasks.comparable_scores(none, "a", one, study.labels)[1]
+
+
+def test_the_rare_preset_has_types_of_every_abundance_in_every_fold():
+    config = configs.get_config()
+    rare = sets.load(config, "simulated_rare", config.sets.simulated_rare)
+    assert sorted(set(rare.abundance.values())) == [0.001, 0.003, 0.01, 0.03]
+    assert tasks.wanted(config, rare) == (["rare"], [])
 
 
 @pytest.mark.slow
@@ -130,7 +175,12 @@ def test_the_baseline_is_the_best_other_method_and_seeds_are_paired():
         for (m, s), both in values.items() for seed, value in enumerate(both)
     ]  # fmt: skip
     cells = {(c.against, c.baseline): c for c in summarise(rows) if c.method == "qbmvae"}
-    assert set(cells) == {("best", "bernoulli_vae (matched)"), ("named", "bernoulli_vae (matched)")}
+    assert set(cells) == {
+        ("best", "bernoulli_vae (matched)"),
+        ("gaussian", "vae (matched)"),
+        ("named", "bernoulli_vae (matched)"),
+    }
+    assert cells["gaussian", "vae (matched)"].difference == pytest.approx(0.15)
     ours = cells["best", "bernoulli_vae (matched)"]
     assert ours.difference == pytest.approx(-0.35) and ours.mean == pytest.approx(0.55)
     assert ours.low < -0.5 and ours.high > -0.2
@@ -176,11 +226,20 @@ def test_matched_methods_share_latents_epochs_and_optimiser_and_defaults_do_not(
     assert matched.model["num_latents"] == rows["qbmvae", "matched"].model["num_latents"]
     assert matched.options == rows["qbmvae", "matched"].options
     assert default.model["num_latents"] == 10 and default.options.learning_rate == 1e-3
-    assert default.options.num_epochs == config.max_epochs
-    assert any("instead of 400" in note for note in default.notes)
+    assert any("trains 400 epochs" in note for note in default.notes)
     for name in config.methods[2:]:
         assert (name, "matched") in rows
         assert ((name, "default") in rows) == (name not in OURS)
+
+
+def test_trainings_end_after_as_many_steps_on_every_set_and_no_later_than_their_epochs():
+    options = TrainOptions(num_epochs=400, kl_warmup_epochs=60.0, validate_every=100)
+    for num_cells, epochs in ((1600, 109), (9800, 18), (100, 400)):
+        fitted = trainings.within_steps(options, num_cells, 1200)
+        assert fitted.num_epochs == pytest.approx(epochs, abs=3)
+        assert fitted.kl_warmup_epochs == pytest.approx(0.15 * fitted.num_epochs)
+        assert 4 * fitted.validate_every == pytest.approx(fitted.num_epochs, abs=2)
+    assert trainings.within_steps(options, 2000, 10**6) == options
 
 
 def refusal(function, *arguments):
@@ -211,6 +270,20 @@ def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
     message = refusal(benchmark.run, tiny(**fields), tmp_path / "run", StopRequest())
     assert words in message
     assert not (tmp_path / "run").exists()
+
+
+def test_a_peer_that_is_not_installed_is_refused_and_one_that_is_has_a_row(monkeypatch, tmp_path):
+    config = tiny(methods=("pca", "scvi_tools"))
+    monkeypatch.setattr(scvi_tools, "is_installed", lambda: False)
+    message = refusal(benchmark.run, config, tmp_path / "run", StopRequest())
+    assert "[peers]" in message and "leave scvi_tools out" in message
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(scvi_tools, "is_installed", lambda: True)
+    row = methods(config)[1]
+    assert (row.label, row.model) == ("scvi_tools-default", None)
+    assert any("up to 400 epochs" in note for note in row.notes)
+    assert "scvi_tools" in baselines("integration", "total")
+    assert "scvi_tools" not in configs.get_config().methods  # for users without it
 
 
 def test_a_type_with_fewer_cells_than_folds_is_named(study):

@@ -1,27 +1,33 @@
 """Tasks that need an embedding alone: integration, classification, rare types, trajectory."""
 
+from typing import Any
+
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.comparison.measured import Measured, rows_of, short_list
+from experiments.comparison.measured import Measured, Shared, rows_of, short_list
 from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
 from experiments.comparison.trainings import Group
 from qbm_jax.errors import InputError
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.metrics.classification import Classification, classify, closest_pairs
-from qbm_jax.metrics.clustering import Clusters, clustering_scores
-from qbm_jax.metrics.rare_types import score_rare_types
+from qbm_jax.metrics.clustering import clustering_scores
+from qbm_jax.metrics.integration import IntegrationScores
+from qbm_jax.metrics.kbet import MIN_CELLS
+from qbm_jax.metrics.paga import paga_graph
+from qbm_jax.metrics.rare_types import recall_by_abundance, score_rare_types
 from qbm_jax.metrics.scgraph import score_scgraph
 from qbm_jax.metrics.trajectory import conservation, diffusion_pseudotime
 
+RECALL = "recall@"  # with the abundance, in per cent
+
 
 def integration(
-    config: ConfigDict, study: StudySet, method: Method, group: Group, clusters: list[Clusters]
+    config: ConfigDict, study: StudySet, method: Method, group: Group, shared: Shared
 ) -> Measured:
     """All scIB scores, scGraph, and Leiden at its default and best resolution."""
-    del method
-    names = {str(seed): points for seed, points in enumerate(group.embeddings)}
+    names = {f"{method.label}, seed {seed}": points for seed, points in enumerate(group.embeddings)}
     pca = pca_embedding(study.cells.counts, seed=config.seed)
     scored = score_embeddings(
         names, study.batch, study.labels, uncorrected=pca,
@@ -35,38 +41,68 @@ def integration(
         graph_values, notes = {key: {} for key in names}, [*notes, f"no scGraph: {error}"]
     rows = []
     for seed, name in enumerate(names):
-        values = {**scored.values[name], **graph_values[name]}
+        values, reason = comparable_scores(scored, name, study.batch, study.labels)
+        values |= graph_values[name]
+        if reason:
+            notes.append(
+                f"{name}: {reason}, so kbet, batch correction and total are missing; means and"
+                " differences are over the other seeds"
+            )
         # At the best resolution scib-metrics has the same numbers, under names that do not say so.
         values = {key: value for key, value in values.items() if not key.startswith("leiden_")}
         rows += rows_of(
-            "integration", seed, values | clustering_scores(clusters[seed], study.labels)
+            "integration", seed, values | clustering_scores(shared.clusters[seed], study.labels)
         )
     return Measured(rows, notes, {})
 
 
+def comparable_scores(
+    scored: IntegrationScores, name: str, batch: np.ndarray, labels: np.ndarray
+) -> tuple[dict[str, float], str]:
+    """Scores of one embedding, and why some are missing that others' means hold ("": none).
+
+    Where kBET fails, of one type or of all, the means of the scores that are left would be of
+    others than in the other rows: NaN instead.
+    """
+    values = dict(scored.values[name])
+    types, sizes = np.unique(labels, return_counts=True)
+    testable = any(len(set(batch[labels == kind])) > 1 for kind in types[sizes >= MIN_CELLS])
+    reason = ""
+    if failed := scored.kbet_failed[name]:
+        reason = f"kBET failed for {', '.join(failed)}"
+    elif testable and np.isnan(values["kbet"]):
+        reason = "kBET could not be computed for any type"
+    if reason:
+        values |= dict.fromkeys(("kbet", "batch_correction", "total"), np.nan)
+    return values, reason
+
+
 def classification(
-    config: ConfigDict, study: StudySet, method: Method, group: Group, clusters: list[Clusters]
+    config: ConfigDict, study: StudySet, method: Method, group: Group, shared: Shared
 ) -> Measured:
     """Types of the held-out fold by trees on the other folds' cells."""
-    del method, clusters
-    return _classified(config, study, group, "fold")
+    del config, study, method, group
+    return _classified(shared.named, "fold")
 
 
 def donors(config: ConfigDict, study: StudySet, group: Group) -> Measured:
     """Types of the held-out donor by trees on the other donors' cells."""
-    return _classified(config, study, group, "donor")
+    return _classified(name_held_out(config, study, group), "donor")
 
 
 def rare(
-    config: ConfigDict, study: StudySet, method: Method, group: Group, clusters: list[Clusters]
+    config: ConfigDict, study: StudySet, method: Method, group: Group, shared: Shared
 ) -> Measured:
-    """F1 of unseen cells, best cluster's F1 and neighbours' purity of types under 3 %."""
+    """F1 of unseen cells, best cluster's F1 and neighbours' purity of types under 3 %.
+
+    Of simulated cells also the recall of unseen cells by the types' abundance.
+    """
     del method
     rows, notes = [], []
     for seed in range(len(group.embeddings)):
-        f1 = _classify(config, study, group, seed).f1
-        result = score_rare_types(clusters[seed], study.labels, f1)
-        values = dict(result.scores)
+        named = shared.named[seed]
+        result = score_rare_types(shared.clusters[seed], study.labels, named.f1)
+        values = result.scores | _recalls(study, group.held_out[seed], named.predictions)
         for name, scores in result.per_type.items():
             values |= {f"{metric}:{name}": value for metric, value in scores.items()}
         rows += rows_of("rare", seed, values)
@@ -74,11 +110,25 @@ def rare(
     return Measured(rows, sorted(set(notes)), {})
 
 
+def _recalls(study: StudySet, tested: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    """Share of the tested cells of all types of one abundance that were named right."""
+    truth = study.labels[np.sort(tested)]
+    there = {name: share for name, share in study.abundance.items() if name in truth}
+    found = recall_by_abundance(truth, predictions, there)
+    recalls = {}
+    for share in sorted({row.abundance for row in found}):
+        rows = [row for row in found if row.abundance == share]
+        cells = [row.num_cells for row in rows]
+        recall = np.average([row.recall for row in rows], weights=cells)
+        recalls[f"{RECALL}{100 * share:.3g}%"] = float(recall)
+    return recalls
+
+
 def trajectory(
-    config: ConfigDict, study: StudySet, method: Method, group: Group, clusters: list[Clusters]
+    config: ConfigDict, study: StudySet, method: Method, group: Group, shared: Shared
 ) -> Measured:
     """Diffusion pseudotime from the root type against the set's reference order."""
-    del method, clusters
+    del method, shared
     rows, pictures, reference = [], {}, study.reference
     for seed, points in enumerate(group.embeddings):
         time = diffusion_pseudotime(points, study.labels, study.root, config.seed).values
@@ -88,20 +138,38 @@ def trajectory(
                 "pseudotime": short_list(time),
                 "reference": short_list(reference.values),
             }
+            pictures["paga"] = _paga(points, study, config.seed)
     return Measured(rows, list(reference.notes), pictures)
 
 
-def _classify(config: ConfigDict, study: StudySet, group: Group, seed: int) -> Classification:
-    tested = np.zeros(study.cells.num_cells, bool)
-    tested[group.held_out[seed]] = True
-    points, labels = group.embeddings[seed], study.labels
-    return classify(
-        points[~tested], labels[~tested], points[tested], labels[tested], config.seed + seed
-    )
+def _paga(points: np.ndarray, study: StudySet, seed: int) -> dict[str, Any]:
+    """The types' graph in an embedding, with each type's mean place in the reference order."""
+    graph, times = paga_graph(points, study.labels, seed), study.reference.values
+    by_type = [times[(study.labels == name) & np.isfinite(times)] for name in graph.names]
+    return {
+        "names": list(graph.names),
+        "sizes": graph.sizes.tolist(),
+        "connectivities": [short_list(row) for row in graph.connectivities],
+        "positions": [short_list(row) for row in graph.positions],
+        "times": short_list([of.mean() if of.size else np.nan for of in by_type]),
+    }
 
 
-def _classified(config: ConfigDict, study: StudySet, group: Group, protocol: str) -> Measured:
-    results = [_classify(config, study, group, seed) for seed in range(len(group.embeddings))]
+def name_held_out(config: ConfigDict, study: StudySet, group: Group) -> list[Classification]:
+    """Types of each seed's held-out cells, by trees on its other cells."""
+    results, labels = [], study.labels
+    for seed, points in enumerate(group.embeddings):
+        tested = np.zeros(study.cells.num_cells, bool)
+        tested[group.held_out[seed]] = True
+        results.append(
+            classify(
+                points[~tested], labels[~tested], points[tested], labels[tested], config.seed + seed
+            )
+        )
+    return results
+
+
+def _classified(results: list[Classification], protocol: str) -> Measured:
     rows, notes = [], []
     for seed, result in enumerate(results):
         values = {f"{protocol}_{name}": value for name, value in result.scores.items()}

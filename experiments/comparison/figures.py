@@ -1,50 +1,23 @@
 """The figures of the comparison, from what the pieces recorded."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.comparison.methods import OURS, UNTRAINED
-from experiments.comparison.summary import HEADLINE, MAIN, Cell, comparable
-from qbm_jax.presets import PRESETS
-from qbm_jax.report.style import DPI, shorten, tidy, type_colours
-
-Pieces = list[dict[str, Any]]
-PAGE_WIDTH = 15.0  # inches
-WIN, LOSS, EVEN = "#0072B2", "#D55E00", "#777777"
-
-
-def title_of(method: str, setting: str) -> str:
-    """Printed name of a method; the setting is added where there are two."""
-    if method in UNTRAINED:
-        return {"pca": "PCA", "harmony": "Harmony"}[method]
-    title = PRESETS[method].title
-    return title if method in OURS else f"{title}, {setting}"
-
-
-def metric_title(task: str, metric: str) -> str:
-    """Printed name of a headline metric."""
-    names = {
-        "total": "scIB total", "scgraph_correlation": "scGraph", "elbo": "bound (ELBO)",
-        "fold_f1_macro": "macro F1, new cells", "donor_f1_macro": "macro F1, new donor",
-        "conservation": "trajectory conservation", "unreached": "unreached by the trajectory",
-        "rare_f1": "F1 of rare types", "rare_isolated_f1": "cluster F1 of rare types",
-        "leiden_nmi_default": "Leiden NMI, default", "leiden_nmi_best": "Leiden NMI, best",
-        "energy_spearman": "energy along the trajectory",
-        "auroc_corrupted_energy": "AUROC of energy, corrupted cells",
-        "auroc_corrupted_negative_bound": "AUROC of bound, corrupted cells",
-        "auroc_left_out_type_energy": "AUROC of energy, unseen type",
-        "auroc_left_out_type_negative_bound": "AUROC of bound, unseen type",
-        "gene_gene": "gene-gene correlation",
-        "two_sample_excess": "two-sample AUROC, off 0.5",
-        "importance_weighted": "importance-weighted bound",
-    }  # fmt: skip
-    low = " (low is good)" if HEADLINE[task, metric] < 0 else ""
-    return names.get(metric, metric.replace("_", " ")) + low
+from experiments.comparison.drawing import EVEN, LOSS, WIN, Pieces, panels_of
+from experiments.comparison.summary import HEADLINE, MAIN, REAL_CELLS, Cell, comparable
+from experiments.comparison.task_figures import (
+    confusion,
+    energies,
+    generation,
+    paga,
+    recalls,
+    trajectory,
+)
+from experiments.comparison.titles import metric_title, title_of
+from qbm_jax.report.style import DPI, tidy
 
 
 def save_all(
@@ -61,7 +34,9 @@ def save_all(
         "differences": (lambda: differences(cells, names), DIFFERENCES),
         "scores": (lambda: scores(cells, names), SCORES),
         "confusion": (lambda: confusion(pieces, names), CONFUSION),
+        "recall": (lambda: recalls(cells, names), RECALLS),
         "trajectory": (lambda: trajectory(pieces, names), TRAJECTORY),
+        "paga": (lambda: paga(pieces, cells, names), PAGA),
         "energy": (lambda: energies(pieces, names), ENERGY),
         "generation": (lambda: generation(pieces, names), GENERATION),
     }
@@ -81,6 +56,16 @@ DIFFERENCES = (
 SCORES = "Mean over seeds of every method; each row is coloured from its worst to its best."
 CONFUSION = "True types (rows) and types found (columns) of cells unseen in training, all seeds."
 TRAJECTORY = "Diffusion pseudotime on the embedding against the reference order, first seed."
+PAGA = (
+    "Types connected in the embedding (PAGA), first seed: QBM-VAE beside the Gaussian-prior model"
+    " with the best trajectory conservation. Area: number of cells; colour: mean place in the"
+    " reference order (grey: none); line width: connectivity."
+)
+RECALLS = (
+    "Share of unseen cells of a rare type that trees on the embedding name right, by the type's"
+    " expected share of all cells: mean over seeds; bar: its standard error, for QBM-VAE. Dashed:"
+    " authors' defaults. Methods are set slightly apart."
+)
 ENERGY = "Expected energy of each cell under the trained machine by type, first seed."
 GENERATION = "Mean count of every gene, log1p: cells drawn from the model against held-out cells."
 
@@ -98,7 +83,7 @@ def differences(cells: list[Cell], names: dict[str, str]) -> Figure | None:
     chosen = {name: found for name, found in chosen.items() if found}
     if not chosen:
         return None
-    figure, panels = _panels(chosen, 6.2, 5.4)
+    figure, panels = panels_of(chosen, 6.2, 5.4)
     for panel, name in zip(panels, chosen, strict=True):
         for row, cell in enumerate(reversed(chosen[name])):
             sign = HEADLINE[cell.task, cell.metric] / (100 if cell.task == "bound" else 1)
@@ -120,13 +105,14 @@ def differences(cells: list[Cell], names: dict[str, str]) -> Figure | None:
 def scores(cells: list[Cell], names: dict[str, str]) -> Figure | None:
     """A panel a set: headline metrics by methods."""
     shown = {
-        name: [c for c in cells if c.dataset == name and comparable(c) and np.isfinite(c.mean)]
+        name: [c for c in cells if c.dataset == name and comparable(c) and np.isfinite(c.mean)
+               and _of(c) != REAL_CELLS]
         for name in names
-    }
+    }  # fmt: skip
     shown = {name: found for name, found in shown.items() if found}
     if not shown:
         return None
-    figure, panels = _panels(shown, 7.4, 6.4)
+    figure, panels = panels_of(shown, 7.4, 6.4)
     for panel, (name, here) in zip(panels, shown.items(), strict=True):
         rows = [key for key in HEADLINE if any((c.task, c.metric) == key for c in here)]
         columns = list(dict.fromkeys(_of(c) for c in here))
@@ -147,100 +133,6 @@ def scores(cells: list[Cell], names: dict[str, str]) -> Figure | None:
         panel.set_yticks(range(len(rows)), [metric_title(*row) for row in rows])
         tidy(panel, "", "", names[name])
     return figure
-
-
-def confusion(pieces: Pieces, names: dict[str, str]) -> Figure | None:
-    """A panel a set: confusion of types by QBM-VAE, shares of the true type."""
-    found = _pictures(pieces, "fold_confusion", names)
-    if not found:
-        return None
-    figure, panels = _panels(list(found), 4.6, 4.2)
-    for panel, (name, picture) in zip(panels, found.items(), strict=True):
-        counts = np.array(picture["confusion"])
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for i, j in np.argwhere(counts > 0):
-            colour = "white" if shares[i, j] > 0.6 else "black"
-            panel.text(j, i, counts[i, j], ha="center", va="center", fontsize=6, color=colour)
-        titles = [shorten(title, 20) for title in picture["names"]]
-        panel.set_xticks(range(len(titles)), titles, rotation=60, ha="right")
-        panel.set_yticks(range(len(titles)), titles)
-        tidy(panel, "found", "true", names[name])
-    return figure
-
-
-def trajectory(pieces: Pieces, names: dict[str, str]) -> Figure | None:
-    """A panel a set: pseudotime against reference."""
-    found = _pictures(pieces, "pseudotime", names)
-    if not found:
-        return None
-    figure, panels = _panels(list(found), 4.2, 3.6)
-    for panel, (name, picture) in zip(panels, found.items(), strict=True):
-        reference = np.array(picture["reference"], float)
-        time = np.array(picture["pseudotime"], float)
-        known = np.isfinite(reference)
-        panel.plot(reference[known], time[known], ".", markersize=2, alpha=0.5, color=WIN)
-        tidy(panel, "reference order", "pseudotime on the embedding", names[name])
-    return figure
-
-
-def energies(pieces: Pieces, names: dict[str, str]) -> Figure | None:
-    """A panel a set: energy by type."""
-    found = _pictures(pieces, "energy", names)
-    if not found:
-        return None
-    figure, panels = _panels(list(found), 4.8, 3.8)
-    for panel, (name, picture) in zip(panels, found.items(), strict=True):
-        labels, values = np.array(picture["labels"]), np.array(picture["energy"], float)
-        kinds = sorted(set(labels), key=lambda kind: np.median(values[labels == kind]))
-        colours = type_colours(labels)
-        boxes = panel.boxplot(
-            [values[labels == kind] for kind in kinds], orientation="horizontal", showfliers=False,
-            patch_artist=True, widths=0.7, medianprops={"color": "k"},
-        )  # fmt: skip
-        for box, kind in zip(boxes["boxes"], kinds, strict=True):
-            box.set_facecolor(colours[kind])
-        panel.set_yticks(range(1, len(kinds) + 1), [shorten(kind, 22) for kind in kinds])
-        tidy(panel, "energy, nats", "", names[name])
-    return figure
-
-
-def generation(pieces: Pieces, names: dict[str, str]) -> Figure | None:
-    """A panel a set: mean counts of generated and of held-out cells."""
-    found = _pictures(pieces, "generation", names)
-    if not found:
-        return None
-    figure, panels = _panels(list(found), 3.8, 3.6)
-    for panel, (name, picture) in zip(panels, found.items(), strict=True):
-        ours, theirs = picture["generated"], picture["held_out"]
-        panel.plot(theirs, ours, ".", markersize=2, alpha=0.5, color=WIN)
-        top = max(*ours, *theirs)
-        panel.plot([0, top], [0, top], color="k", linewidth=0.8)
-        tidy(panel, "held-out cells", "generated cells", names[name])
-    return figure
-
-
-def _panels(names: Iterable[str], width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with a panel a name, as many in a row as a page is wide."""
-    count = len(list(names))
-    columns = max(1, min(count, int(PAGE_WIDTH / width)))
-    rows = -(-count // columns)
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    panels = list(figure.subplots(rows, columns, squeeze=False).ravel())
-    for unused in panels[count:]:
-        unused.remove()
-    return figure, panels[:count]
-
-
-def _pictures(pieces: Pieces, key: str, names: dict[str, str]) -> dict[str, Any]:
-    """What QBM-VAE's pieces recorded under `key`, by set."""
-    return {
-        piece["dataset"]: piece["pictures"][key]
-        for piece in pieces
-        if (piece["method"], piece["setting"]) == MAIN
-        and key in piece["pictures"]
-        and piece["dataset"] in names
-    }
 
 
 def _of(cell: Cell) -> tuple[str, str]:

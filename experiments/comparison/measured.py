@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qbm_jax.metrics.classification import Classification
+from qbm_jax.metrics.clustering import Clusters
+
 Row = tuple[str, str, int, float]  # task, metric, seed, value
 
 
@@ -16,7 +19,19 @@ class Measured(NamedTuple):
     pictures: dict[str, Any]
 
 
-Task = Callable[..., Measured]  # of (config, study, method, group, clusters by seed)
+class Shared(NamedTuple):
+    """What several tasks read of a group, per seed; empty where no task asks for it.
+
+    Attributes:
+      clusters: Leiden clusters of all cells.
+      named: types of the held-out cells, by trees on the other cells.
+    """
+
+    clusters: list[Clusters]
+    named: list[Classification]
+
+
+Task = Callable[..., Measured]  # of (config, study, method, group, what tasks share)
 
 
 def rows_of(task: str, seed: int, values: dict[str, float]) -> list[Row]:

@@ -4,20 +4,23 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from experiments.options import check_model
+from experiments.comparison import scvi_tools
+from experiments.options import check_model, with_prior
 from qbm_jax import samplers
+from qbm_jax import training as qbm_training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import train_options
 from qbm_jax.presets import PRESETS, preset
 from qbm_jax.training import TrainOptions
 
 UNTRAINED = ("pca", "harmony")  # embeddings without a model
+PEERS = (scvi_tools.NAME,)  # other software at its own defaults, if it is installed
 SETTINGS = ("matched", "default")
 OURS = ("qbmvae", "bernoulli_vae", "gaussian_vae")  # one configuration: matched only
 
 
 class Method(NamedTuple):
-    """One row of the comparison; `model` is None for the methods that train nothing."""
+    """One row of the comparison; `model` is None for the methods without a model of ours."""
 
     name: str
     setting: str
@@ -54,8 +57,13 @@ def methods(config: ConfigDict) -> list[Method]:
         if name in UNTRAINED:
             rows.append(Method(name, "default", None, None, "", {}, ()))
             continue
+        if name in PEERS:
+            scvi_tools.check_installed()
+            notes = scvi_tools.notes(config.num_steps)
+            rows.append(Method(name, "default", None, None, "", {}, notes))
+            continue
         if name not in PRESETS:
-            known = ", ".join([*UNTRAINED, *PRESETS])
+            known = ", ".join([*UNTRAINED, *PRESETS, *PEERS])
             raise InputError(f"unknown method {name!r} in config.methods; choose from {known}")
         own = ("matched",) if name in OURS else settings
         rows += [_trained(config, name, setting) for setting in own]
@@ -64,30 +72,24 @@ def methods(config: ConfigDict) -> list[Method]:
 
 def _trained(config: ConfigDict, name: str, setting: str) -> Method:
     chosen = preset(name)
-    model = {**config.model.to_dict(), **chosen.model}
+    model = {**with_prior(chosen.model["prior"], config.model.to_dict()), **chosen.model}
     training = {**config.training.to_dict(), **chosen.training}
     notes = []
     if setting == "default":
         model |= chosen.published
         training |= chosen.published_training
-        epochs = training["num_epochs"]
-        if epochs > config.max_epochs:
-            training["num_epochs"] = config.max_epochs
-            warmup = training["kl_warmup_epochs"] * config.max_epochs / epochs
-            training["kl_warmup_epochs"] = warmup
-            notes.append(
-                f"{name} at its defaults: {config.max_epochs} epochs instead of {epochs}, the KL "
-                f"warm-up shortened in proportion."
-            )
+        notes.append(
+            f"{name} at its defaults trains {training['num_epochs']} epochs, but here no longer "
+            f"than {config.num_steps} steps, the KL warm-up shortened in proportion."
+        )
     elif name == "gaussian_vae":
         model["num_latents"] = config.gaussian_latents
     model["encoder_widths"] = tuple(model["encoder_widths"])
     model["decoder_widths"] = tuple(model["decoder_widths"])
-    sampler, options = chosen.sampler or (config.sampler.name, config.sampler.options.to_dict())
-    checked = check_model(model)
+    sampler, arguments = chosen.sampler or (config.sampler.name, config.sampler.options.to_dict())
+    checked, options = check_model(model), train_options(training)
+    qbm_training.check_model(options, checked)
     if checked.prior.log_z is None:
-        samplers.build(sampler, **options)
+        samplers.build(sampler, **arguments)
     notes += [f"{chosen.title}, fault re-created on purpose: {fault}." for fault in chosen.faults]
-    return Method(
-        name, setting, model, train_options(training), sampler, dict(options), tuple(notes)
-    )  # fmt: skip
+    return Method(name, setting, model, options, sampler, dict(arguments), tuple(notes))

@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from scipy import sparse
 
-from experiments.comparison.measured import Measured, rows_of, short_list
+from experiments.comparison.measured import Measured, Shared, rows_of, short_list
 from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
 from experiments.comparison.trainings import Group
@@ -17,16 +17,15 @@ from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import FittedModel, device_counts
 from qbm_jax.importance_weighted import has_bits, importance_weighted_bound
-from qbm_jax.metrics.clustering import Clusters
 from qbm_jax.metrics.energy import anomaly_auroc, energy_order, shuffle_genes
-from qbm_jax.metrics.generation import score_generation
+from qbm_jax.metrics.generation import Generation, score_generation
 
 
 def energy(
-    config: ConfigDict, study: StudySet, method: Method, group: Group, clusters: list[Clusters]
+    config: ConfigDict, study: StudySet, method: Method, group: Group, shared: Shared
 ) -> Measured:
     """Does the energy order cells, and does it (or the bound) find cells that do not belong?"""
-    del method, clusters
+    del method, shared
     if group.models is None:
         return Measured([], [], {})
     rows, pictures = [], {}
@@ -60,10 +59,10 @@ def left_out_type(study: StudySet, group: Group) -> Measured:
 
 
 def generation(
-    config: ConfigDict, study: StudySet, method: Method, group: Group, clusters: list[Clusters]
+    config: ConfigDict, study: StudySet, method: Method, group: Group, shared: Shared
 ) -> Measured:
     """Cells drawn from the prior with the held-out cells' batches and library sizes."""
-    del clusters
+    del shared
     if group.models is None:
         return Measured([], [], {})
     if group.models[0].vae.likelihood.accepts_non_integer:
@@ -71,11 +70,7 @@ def generation(
         return Measured([], [note], {})
     rows, notes, pictures = [], [], {}
     for seed, model in enumerate(group.models):
-        rng = np.random.default_rng(config.seed + seed)
-        held_out = group.held_out[seed]
-        size = min(len(held_out), config.evaluation.max_generated)
-        cells = study.cells.select(np.sort(rng.choice(held_out, size, replace=False)))
-        batch = np.asarray(cells.batch_names)[cells.batch]
+        cells, batch = _generated_like(config, study, group.held_out[seed], seed)
         library = np.asarray(cells.counts.sum(axis=1)).ravel()
         try:
             drawn = model.generate_like(jax.random.key(config.seed + seed), cells.batch, library)
@@ -85,8 +80,7 @@ def generation(
         except InputError as error:
             notes.append(f"{method.label}, seed {seed}: no generation: {error}")
             continue
-        excess = abs(result.scores["two_sample_auroc"] - 0.5)
-        rows += rows_of("generation", seed, result.scores | {"two_sample_excess": excess})
+        rows += rows_of("generation", seed, _generation_values(result))
         notes += result.notes
         if seed == 0:
             pictures["generation"] = {
@@ -96,11 +90,55 @@ def generation(
     return Measured(rows, sorted(set(notes)), pictures)
 
 
+def real_cells(config: ConfigDict, study: StudySet, held_out: list[np.ndarray]) -> Measured:
+    """The scores of `generation` for real cells: what a perfect generator would get.
+
+    In the place of generated cells stand as many others of the same batches that are not held out.
+    """
+    rows, notes = [], []
+    for seed, fold in enumerate(held_out):
+        cells, batch = _generated_like(config, study, fold, seed)
+        rng = np.random.default_rng(config.seed + seed)
+        rest = rng.permutation(np.setdiff1d(np.arange(study.cells.num_cells), fold))
+        chosen = [rest[study.batch[rest] == name][: (batch == name).sum()] for name in set(batch)]
+        others = np.sort(np.concatenate(chosen))
+        try:
+            result = score_generation(
+                study.cells.counts[others], cells.counts, config.seed + seed,
+                study.batch[others], batch,
+            )  # fmt: skip
+        except InputError as error:
+            notes.append(f"real cells, seed {seed}: no generation: {error}")
+            continue
+        rows += rows_of("generation", seed, _generation_values(result))
+        notes += result.notes
+    return Measured(rows, sorted(set(notes)), {})
+
+
+def _generated_like(
+    config: ConfigDict, study: StudySet, held_out: np.ndarray, seed: int
+) -> tuple[Cells, np.ndarray]:
+    """The held-out cells that generated ones are compared with, and their batches by name."""
+    rng = np.random.default_rng(config.seed + seed)
+    size = min(len(held_out), config.evaluation.max_generated)
+    cells = study.cells.select(np.sort(rng.choice(held_out, size, replace=False)))
+    return cells, np.asarray(cells.batch_names)[cells.batch]
+
+
+def _generation_values(result: Generation) -> dict[str, float]:
+    """Scores in the mean and by batch; the two-sample test also as its distance from 0.5."""
+    excess = abs(result.scores["two_sample_auroc"] - 0.5)
+    values = result.scores | {"two_sample_excess": excess}
+    for name, scores in result.per_batch.items():
+        values |= {f"{metric}:{name}": value for metric, value in scores.items()}
+    return values
+
+
 def bound(
-    config: ConfigDict, study: StudySet, method: Method, group: Group, clusters: list[Clusters]
+    config: ConfigDict, study: StudySet, method: Method, group: Group, shared: Shared
 ) -> Measured:
     """Bounds on log p(x) of the held-out fold, in nats per cell, with log Z and its error."""
-    del clusters
+    del shared
     if group.models is None:
         return Measured([], [], {})
     if not has_bits(group.models[0].vae):

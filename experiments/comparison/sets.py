@@ -10,7 +10,9 @@ from ml_collections import ConfigDict
 
 from experiments.comparison.methods import listed
 from qbm_jax.data import Cells, locate, preprocess
+from qbm_jax.data.simulate_presets import PRESETS
 from qbm_jax.errors import InputError
+from qbm_jax.metrics.rare_types import MAX_SHARE
 from qbm_jax.metrics.trajectory import check_root
 from qbm_jax.metrics.trajectory_reference import Reference, reference_pseudotime, stage_reference
 
@@ -29,6 +31,7 @@ class StudySet(NamedTuple):
       root: type where trajectories start; "" for none.
       reference: order of the cells along the trajectory; None without a root.
       left_out_type: type that one training leaves out, for the energy task; "" for none.
+      abundance: expected share of every rare type, where the simulator knows it; else empty.
     """
 
     name: str
@@ -39,6 +42,7 @@ class StudySet(NamedTuple):
     root: str
     reference: Reference | None
     left_out_type: str
+    abundance: dict[str, float]
 
 
 def find_sets(config: ConfigDict) -> tuple[dict[str, ConfigDict], list[str]]:
@@ -107,7 +111,18 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
     return StudySet(
         name, cells, labels, batch, donors, options.root,
         _reference(name, cells, labels, batch, options), options.left_out_type,
+        _abundance(options, labels),
     )  # fmt: skip
+
+
+def _abundance(options: ConfigDict, labels: np.ndarray) -> dict[str, float]:
+    """Expected shares of the simulator's rare types that have cells here."""
+    if options.file:
+        return {}
+    simulated = PRESETS[options.simulated.removeprefix("simulated:")]
+    shares = dict(zip(simulated.types, simulated.proportions, strict=True))
+    there = set(labels)
+    return {name: share for name, share in shares.items() if share <= MAX_SHARE and name in there}
 
 
 def _column(name: str, cells: Cells, column: str) -> np.ndarray:

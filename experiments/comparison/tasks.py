@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from experiments.comparison import embedding_tasks, model_tasks
-from experiments.comparison.measured import Measured, Task, merged
+from experiments.comparison.measured import Measured, Shared, Task, merged
 from experiments.comparison.methods import Method, listed
 from experiments.comparison.sets import StudySet
 from experiments.comparison.trainings import NUM_FOLDS, Group
@@ -44,14 +44,17 @@ def missing(task: str, study: StudySet) -> str:
 def wanted(config: ConfigDict, study: StudySet) -> tuple[list[str], list[str]]:
     """The tasks to run on a set, and one sentence for each that "auto" leaves out.
 
+    Tasks asked for in `config.tasks` go before the set's own.
+
     Raises:
       InputError: a task asked for by name is unknown, or the set lacks what it needs.
     """
-    if config.tasks == "auto":
+    asked = config.sets[study.name].tasks if config.tasks == "auto" else config.tasks
+    if asked == "auto":
         lacks = {task: missing(task, study) for task in TASKS}
         notes = [f"{study.name}: {task} is left out: {why}." for task, why in lacks.items() if why]
         return [task for task, why in lacks.items() if not why], notes
-    names = listed(config.tasks)
+    names = listed(asked)
     for task in names:
         if task not in TASKS:
             known = ", ".join(TASKS)
@@ -65,5 +68,10 @@ def measure(
     config: ConfigDict, study: StudySet, method: Method, group: Group, names: list[str]
 ) -> Measured:
     """All wanted tasks of a group."""
-    clusters = [leiden_clusters(points) for points in group.embeddings]
-    return merged([TASKS[name](config, study, method, group, clusters) for name in names])
+    clusters, named = [], []
+    if {"integration", "rare"} & set(names):
+        clusters = [leiden_clusters(points) for points in group.embeddings]
+    if {"classification", "rare"} & set(names):
+        named = embedding_tasks.name_held_out(config, study, group)
+    shared = Shared(clusters, named)
+    return merged([TASKS[name](config, study, method, group, shared) for name in names])

@@ -4,12 +4,16 @@ Seed s never sees fold s of five stratified folds, so its embedding of those cel
 five seeds test every cell once. Two further protocols leave out whole donors, and a cell type.
 """
 
+import dataclasses
+import logging
+import time
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.comparison import scvi_tools
 from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
 from experiments.stop import StopRequest
@@ -17,15 +21,17 @@ from qbm_jax.fitted_model import FittedModel, device_counts, fit_cells_seeds
 from qbm_jax.metrics.baselines import harmony_embedding, pca_embedding
 from qbm_jax.metrics.folds import batch_folds, stratified_folds
 from qbm_jax.progress import ProgressBar
+from qbm_jax.training import TrainOptions
 
 NUM_FOLDS = 5
+LOGGER = logging.getLogger("qbm_jax")
 
 
 class Group(NamedTuple):
     """All seeds of one method on one set, under one protocol.
 
     Attributes:
-      models: a fitted model per seed; None for methods without one.
+      models: a fitted model per seed; None for methods without one of ours.
       embeddings: float32 [cells, latents] per seed, of all cells, by the encoder alone.
       energies: E_q[E] [cells] per seed; None for methods without a model.
       held_out: indices of the cells that took no part in training, per seed (Harmony, which has
@@ -65,6 +71,23 @@ def type_and_fold_cells(study: StudySet, seed: int, config_seed: int) -> np.ndar
     return np.union1d(left_out, fold_cells(study, seed, config_seed))
 
 
+def within_steps(options: TrainOptions, num_cells: int, num_steps: int) -> TrainOptions:
+    """The options with no more epochs than so many steps on so many cells take.
+
+    The KL warm-up and the epochs between validations shrink in proportion.
+    """
+    trained = num_cells * (1 - options.validation_fraction)
+    steps_per_epoch = max(1, int(trained / options.minibatch_size))
+    epochs = min(options.num_epochs, max(1, round(num_steps / steps_per_epoch)))
+    share = epochs / options.num_epochs
+    return dataclasses.replace(
+        options,
+        num_epochs=epochs,
+        kl_warmup_epochs=share * options.kl_warmup_epochs,
+        validate_every=max(1, round(share * options.validate_every)),
+    )
+
+
 def train_group(
     config: ConfigDict,
     study: StudySet,
@@ -74,33 +97,29 @@ def train_group(
 ) -> Group:
     """Trains one seed per entry of `held_out` and embeds all cells, by the encoder alone.
 
-    Seeds train together where they have as many cells, within a tenth; else one after another,
-    since seeds that train together take the steps of the smallest set. The key depends on the seed
-    alone, so methods share splits and the cells' order.
+    Seeds train together and take the steps of the one with the fewest cells: those with more see
+    another part of them in every epoch. The key depends on the seed alone, so methods share splits
+    and the cells' order.
     """
     root = jax.random.key(config.seed)
     keys = [jax.random.fold_in(root, seed) for seed in range(len(held_out))]
-    sizes = [study.cells.num_cells - len(cells) for cells in held_out]
-    alike = max(sizes) < 1.1 * min(sizes)
-    batches = [range(len(keys))] if alike else [[seed] for seed in range(len(keys))]
+    fewest = study.cells.num_cells - max(len(cells) for cells in held_out)
+    options = within_steps(method.options, fewest, config.num_steps)
     data = device_counts(study.cells)
     title = f"{study.name}, {method.label}"
-    fitted, seconds = [], 0.0
-    with stop.deferred(), ProgressBar(title, method.options.num_epochs) as bar:
-        for seeds in batches:
-            fitted += fit_cells_seeds(
-                [keys[seed] for seed in seeds],
-                study.cells,
-                model_options=method.model,
-                sampler=method.sampler,
-                sampler_options=method.sampler_options,
-                options=method.options,
-                data=data,
-                held_out=[held_out[seed] for seed in seeds],
-                on_progress=bar.update,
-                should_stop=stop,
-            )
-            seconds += fitted[-1][1].seconds
+    with stop.deferred(), ProgressBar(title, options.num_epochs) as bar:
+        fitted = fit_cells_seeds(
+            keys,
+            study.cells,
+            model_options=method.model,
+            sampler=method.sampler,
+            sampler_options=method.sampler_options,
+            options=options,
+            data=data,
+            held_out=held_out,
+            on_progress=bar.update,
+            should_stop=stop,
+        )
     encoded = [model.encode_cells(data) for model, _ in fitted]
     return Group(
         models=[model for model, _ in fitted],
@@ -108,7 +127,7 @@ def train_group(
         energies=[energy for _, energy in encoded],
         held_out=held_out,
         num_train_cells=[trained.train_cells.size for _, trained in fitted],
-        seconds=seconds,
+        seconds=fitted[-1][1].seconds,
     )
 
 
@@ -125,3 +144,27 @@ def untrained_group(
             others = np.setdiff1d(np.arange(study.cells.num_cells), cells)
             embeddings.append(pca_embedding(counts, seed=config.seed, fit_on=others))
     return Group(None, embeddings, None, held_out, None, 0.0)
+
+
+def peer_group(
+    config: ConfigDict, study: StudySet, held_out: list[np.ndarray], stop: StopRequest
+) -> Group:
+    """SCVI of scvi-tools, one training after another: its encoder then embeds all cells.
+
+    Raises:
+      TrainingStopped: a stop was asked for.
+    """
+    embeddings, start = [], time.perf_counter()
+    for seed, cells in enumerate(held_out):
+        others = np.setdiff1d(np.arange(study.cells.num_cells), cells)
+        with stop.deferred():
+            points = scvi_tools.embed(
+                study.cells, others, config.seed + seed, config.num_steps, stop
+            )
+        embeddings.append(points)
+        seconds = time.perf_counter() - start
+        LOGGER.info(
+            "%s, %s: seed %d of %d after %.0f s",
+            study.name, scvi_tools.NAME, seed + 1, len(held_out), seconds,
+        )  # fmt: skip
+    return Group(None, embeddings, None, held_out, None, seconds)

@@ -1,0 +1,146 @@
+"""The report's tables of scores: methods as rows, metrics as columns, the best of each in bold."""
+
+import numpy as np
+
+from experiments.comparison.methods import UNTRAINED
+from experiments.comparison.sets import StudySet
+from experiments.comparison.summary import BEST, HEADLINE, REAL_CELLS, Cell, comparable
+from experiments.comparison.task_figures import recalls_of
+from experiments.comparison.titles import metric_title, title_of
+from qbm_jax.report.tables import table
+
+Who = tuple[str, str]  # method, setting
+# The columns of a set's first table; the others are at the report's end.
+FIRST = (
+    ("integration", "total"),
+    ("integration", "bio_conservation"),
+    ("integration", "batch_correction"),
+    ("integration", "scgraph_correlation"),
+    ("classification", "fold_f1_macro"),
+    ("classification", "donor_f1_macro"),
+    ("rare", "rare_f1"),
+    ("trajectory", "conservation"),
+    ("bound", "importance_weighted"),
+)
+TASK_TITLES = {
+    "integration": "Integration",
+    "classification": "Classification",
+    "trajectory": "Trajectory",
+    "rare": "Rare types",
+    "energy": "Energy and anomalies",
+    "generation": "Generated cells",
+    "bound": "Bounds, nats per cell",
+}
+
+
+def of_set(cells: list[Cell], study: StudySet) -> list[str]:
+    """The headline table of one set, recall by abundance, and generated cells by batch."""
+    parts = [score_table(cells, study.name, FIRST)]
+    if recalls := recalls_of(cells, study.name):
+        parts += ["Recall of unseen cells of rare types, by their expected share of all cells:"]
+        parts += [_recall_table(recalls, study)]
+    if by_batch := _generation_by_batch(cells, study.name):
+        parts += [
+            "Generated cells batch by batch: gene-gene correlation (1 is best) / two-sample AUROC"
+            " (0.5 is best), means over seeds:",
+            _batch_table(by_batch),
+        ]
+    return parts
+
+
+def in_full(cells: list[Cell], names: list[str]) -> list[str]:
+    """Every headline metric, a table a set and task."""
+    parts = []
+    for name in names:
+        for task, title in TASK_TITLES.items():
+            text = score_table(cells, name, tuple(key for key in HEADLINE if key[0] == task))
+            if text:
+                parts += [f"### {name}: {title}", text]
+    return parts
+
+
+def score_table(cells: list[Cell], name: str, metrics: tuple[tuple[str, str], ...]) -> str:
+    """Methods (rows) by metrics (columns) on one set, mean ± s.d.; "" without any value."""
+    here = [
+        c for c in cells
+        if c.dataset == name and comparable(c) and (c.task, c.metric) in metrics
+        and np.isfinite(c.mean)
+    ]  # fmt: skip
+    columns = [key for key in metrics if any((c.task, c.metric) == key for c in here)]
+    if not columns:
+        return ""
+    by_column = {key: {_who(c): c for c in here if (c.task, c.metric) == key} for key in columns}
+    texts = {key: _column(by_column[key], HEADLINE[key]) for key in columns}
+    rows = [
+        [title_of(*who), *(texts[key].get(who, "–") for key in columns)]
+        for who in in_order({_who(c): None for c in here})
+    ]
+    return table(["method", *(metric_title(*key) for key in columns)], rows)
+
+
+def in_order(methods: dict[Who, object]) -> list[Who]:
+    """Matched and untrained methods first, then the authors' defaults, real cells last."""
+
+    def place(who: Who) -> int:
+        if who == REAL_CELLS:
+            return 2
+        return int(who[1] == "default" and who[0] not in UNTRAINED)
+
+    return sorted(methods, key=place)
+
+
+def _column(found: dict[Who, Cell], sign: int) -> dict[Who, str]:
+    """Mean and deviation of each method; bold: the best as printed. Real cells do not compete."""
+    means = {who: round(c.mean, 1 if c.task == "bound" else 3) for who, c in found.items()}
+    best = max((sign * mean for who, mean in means.items() if who != REAL_CELLS), default=None)
+    texts = {}
+    for who, cell in found.items():
+        digits = 1 if cell.task == "bound" else 3
+        text = f"{cell.mean:.{digits}f}"
+        text += f" ± {cell.sd:.{digits}f}" if np.isfinite(cell.sd) else ""
+        competes = who != REAL_CELLS and sign * means[who] == best
+        texts[who] = f"**{text}**" if competes else text
+    return texts
+
+
+def _recall_table(recalls: dict[Who, dict[float, Cell]], study: StudySet) -> str:
+    shares = sorted({share for by_share in recalls.values() for share in by_share})
+    sizes = {share: 0 for share in shares}
+    for name, abundance in study.abundance.items():
+        share = float(f"{100 * abundance:.3g}")
+        sizes[share] = sizes.get(share, 0) + int((study.labels == name).sum())
+    columns = {
+        share: _column({who: of[share] for who, of in recalls.items() if share in of}, 1)
+        for share in shares
+    }
+    rows = [
+        [title_of(*who), *(columns[share].get(who, "–") for share in shares)]
+        for who in in_order(recalls)
+    ]
+    return table(["method", *(f"{share:g} % ({sizes[share]} cells)" for share in shares)], rows)
+
+
+def _generation_by_batch(cells: list[Cell], name: str) -> dict[Who, dict[str, dict[str, float]]]:
+    """Means over seeds by method, batch and metric."""
+    found: dict[Who, dict[str, dict[str, float]]] = {}
+    for cell in cells:
+        metric, colon, batch = cell.metric.partition(":")
+        if (cell.dataset, cell.task, cell.against) == (name, "generation", BEST) and colon:
+            found.setdefault(_who(cell), {}).setdefault(batch, {})[metric] = cell.mean
+    return found
+
+
+def _batch_table(by_batch: dict[Who, dict[str, dict[str, float]]]) -> str:
+    batches = sorted({batch for found in by_batch.values() for batch in found})
+    rows = []
+    for who in in_order(by_batch):
+        scores = [by_batch[who].get(batch) for batch in batches]
+        texts = [
+            f"{s['gene_gene']:.2f} / {s['two_sample_auroc']:.2f}" if s else "–" for s in scores
+        ]
+        rows.append([title_of(*who), *texts])
+    return table(["method", *batches], rows)
+
+
+def _who(cell: Cell) -> Who:
+    return cell.method, cell.setting

@@ -1,0 +1,38 @@
+"""Printed names of methods and metrics."""
+
+from experiments.comparison.methods import OURS, PEERS, UNTRAINED
+from experiments.comparison.summary import HEADLINE, REAL_CELLS
+from qbm_jax.presets import PRESETS
+
+
+def title_of(method: str, setting: str) -> str:
+    """Printed name of a method; the setting is added where there are two."""
+    if (method, setting) == REAL_CELLS:
+        return "other real cells"
+    if method in UNTRAINED:
+        return {"pca": "PCA", "harmony": "Harmony"}[method]
+    if method in PEERS:
+        return {"scvi_tools": "scvi-tools' SCVI"}[method]
+    title = PRESETS[method].title
+    return title if method in OURS else f"{title}, {setting}"
+
+
+def metric_title(task: str, metric: str) -> str:
+    """Printed name of a headline metric."""
+    names = {
+        "total": "scIB total", "scgraph_correlation": "scGraph", "elbo": "bound (ELBO)",
+        "fold_f1_macro": "macro F1, new cells", "donor_f1_macro": "macro F1, new donor",
+        "conservation": "trajectory conservation", "unreached": "unreached by the trajectory",
+        "rare_f1": "F1 of rare types", "rare_isolated_f1": "cluster F1 of rare types",
+        "leiden_nmi_default": "Leiden NMI, default", "leiden_nmi_best": "Leiden NMI, best",
+        "energy_spearman": "energy along the trajectory",
+        "auroc_corrupted_energy": "AUROC of energy, corrupted cells",
+        "auroc_corrupted_negative_bound": "AUROC of bound, corrupted cells",
+        "auroc_left_out_type_energy": "AUROC of energy, unseen type",
+        "auroc_left_out_type_negative_bound": "AUROC of bound, unseen type",
+        "gene_gene": "gene-gene correlation",
+        "two_sample_excess": "two-sample AUROC, off 0.5",
+        "importance_weighted": "importance-weighted bound",
+    }  # fmt: skip
+    low = " (low is good)" if HEADLINE[task, metric] < 0 else ""
+    return names.get(metric, metric.replace("_", " ")) + low
