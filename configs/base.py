@@ -6,7 +6,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.presets import PRESETS
 
 BASELINES = ("gaussian_vae", "gaussian_vae_wide", "bernoulli_vae")
-METHODS = tuple(name for name in PRESETS if name not in BASELINES)  # variants of every config
+METHODS = tuple(name for name in PRESETS if name not in BASELINES)  # variants of toy and pancreas
 
 
 def get_config() -> ConfigDict:

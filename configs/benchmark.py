@@ -33,7 +33,9 @@ def get_config(arg: str = "full") -> ConfigDict:
         *("pca", "harmony", "vae", "scvi", "ldvae", "autozi", "gaussian_vae"),
         *("bernoulli_vae", "qbmvae", "qbmvae_public", "kaiwu_qvae"),
     )
-    config.settings = ("matched", "default")  # the config's latents, epochs; or the authors'
+    # the config's latents, rates and epochs; or the authors'. Our own three models have one
+    # setting, the config's, whichever of the two is asked for.
+    config.settings = ("matched", "default")
     config.tasks = "auto"  # what the data allow; or comma-separated names, all of which must run
     config.num_genes = 1000  # highly variable genes kept (seurat_v3, per batch)
     config.num_steps = 800  # a training ends after about so many optimiser steps on any set

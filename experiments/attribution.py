@@ -74,10 +74,13 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
                 ),
             )  # fmt: skip
             LOGGER.info("%s, %s: %.0f s", study.name, variant.name, time.perf_counter() - start)
+    likelihoods = {variant.name: variant.model["likelihood"] for variant in variants}
     rows = [
         (piece["dataset"], piece["method"], piece["setting"], *row)
         for piece in pieces.all
         for row in piece["rows"]
+        # bounds of another likelihood are of another quantity
+        if row[0] != "bound" or likelihoods[piece["method"]] == likelihoods[config.reference]
     ]
     write_table(workdir / "results.csv", COLUMNS, rows)
     effects = summarise(rows, config.reference)
@@ -169,7 +172,9 @@ def write(
     parts.append(
         f"Differences to `{config.reference}` ({config.num_seeds} seeds, each without its fold of"
         " the cells), mean and 95 % interval, paired over seeds. Bounds are in nats per cell, of"
-        " the unseen fold; of gumbel's relaxed bits it is none."
+        " the unseen fold; of gumbel's relaxed bits and of another likelihood there is none to"
+        " compare. The table names every field that a variant changes: relaxations that do not"
+        " tell the bit, and disarm, need a factorial posterior, so their like is `factorial`."
     )
     for study in studies:
         here = [effect for effect in effects if effect.dataset == study.name]
@@ -177,23 +182,25 @@ def write(
         draw(here, config.reference, title).savefig(folder / f"{study.name}.png", dpi=style.DPI)
         caption = f"Difference to {config.reference} on {study.name}; grey intervals contain 0."
         parts += [f"## {title}", f"![{caption}](figures/{study.name}.png)", f"*{caption}*"]
-        parts.append(effect_table(here, config.reference))
+        parts.append(effect_table(here, config))
     parts += ["## Notes", "\n".join(f"* {note}" for note in notes) or "None."]
     temporary = workdir / "report.md.tmp"
     temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     temporary.replace(workdir / "report.md")
 
 
-def effect_table(effects: list[Effect], reference: str) -> str:
-    """Variants (rows) by metrics (columns)."""
+def effect_table(effects: list[Effect], config: ConfigDict) -> str:
+    """Variants (rows), what they change, and metrics (columns)."""
     metrics = [key for key in HEADLINE if any((e.task, e.metric) == key for e in effects)]
     rows = []
     for name in dict.fromkeys(effect.variant for effect in effects):
         found = {(e.task, e.metric): e for e in effects if e.variant == name}
-        axis = next(iter(found.values())).axis
-        cells = [_text(found.get(key), key[0], name == reference) for key in metrics]
-        rows.append([name, axis, *cells])
-    return table(["variant", "axis", *(metric_title(*key) for key in metrics)], rows)
+        change = config.variants[name]
+        fields = {**change.model.to_dict(), **change.training.to_dict()}
+        changed = ", ".join(f"{field} {value}" for field, value in fields.items())
+        cells = [_text(found.get(key), key[0], name == config.reference) for key in metrics]
+        rows.append([name, changed or "–", *cells])
+    return table(["variant", "changes", *(metric_title(*key) for key in metrics)], rows)
 
 
 def _text(effect: Effect | None, task: str, is_reference: bool) -> str:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from experiments.comparison import sets as comparison_sets
-from experiments.comparison.methods import Method, methods
+from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
 from experiments.comparison.sets import StudySet
 from experiments.comparison.titles import title_of
 from experiments.integration import fingerprint
@@ -68,9 +68,12 @@ def check(config: ConfigDict) -> list[Method]:
     for name in ("every", "num_seeds", "num_genes"):
         if config[name] < 1:
             raise InputError(f"config.{name} must be at least 1, got {config[name]}")
+    names, settings = listed(config.methods), listed(config.settings)
+    if without := [name for name in names if name in (*UNTRAINED, *PEERS)]:
+        raise InputError(f"config.methods: {', '.join(without)} has no epochs here; leave it out")
+    if settings != ["matched"]:
+        raise InputError(f"config.settings must be matched alone here, got {', '.join(settings)}")
     rows = methods(config)
-    if untrained := [method.name for method in rows if method.model is None]:
-        raise InputError(f"config.methods: {', '.join(untrained)} has no epochs; leave it out")
     return [
         method._replace(options=dataclasses.replace(method.options, validate_every=config.every))
         for method in rows

@@ -41,11 +41,12 @@ EXPERIMENTS = {
 ROOT = Path(__file__).resolve().parent.parent
 LOGGER = logging.getLogger("qbm_jax")
 
-USAGE = """usage: python run.py --config=FILE[:smoke] [--workdir=DIR] [--config.FIELD=VALUE ...]
+USAGE = """usage: python run.py --config=FILE[:VARIANT] [--workdir=DIR] [--config.FIELD=VALUE ...]
 
   --config   an experiment in configs/; without it, the experiments there are are listed
   --workdir  where everything is written (default runs/<config name>); the same command
              again resumes it
+  VARIANT    smoke: every part in seconds; what else a config has, stands in its first lines
   --config.FIELD=VALUE  overrides a field, e.g. --config.data.path=cells.h5ad
              --config.data.batch_column=batch --config.data.label_column=cell_type
              --config.model.num_latents=256 --config.sampler.name=cim --config.seed=1

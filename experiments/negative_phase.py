@@ -114,6 +114,9 @@ def check_sizes(config: ConfigDict, options: training.TrainOptions) -> list[Size
         raise InputError(
             f"config.model.posterior must be factorial, got {config.model.posterior!r}"
         )
+    for field, used in (("objective", "bound"), ("free_bits", 0.0), ("sharpness_start", 0.0)):
+        if (got := getattr(options, field)) != used:  # its own steps have no such thing
+            raise InputError(f"config.training.{field} must be {used} here, got {got}")
     latents = {"enumerable": fields.enumerable_latents, "real": config.model.num_latents}
     sizes = [
         Size(

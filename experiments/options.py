@@ -75,14 +75,23 @@ def check_options(config: ConfigDict) -> TrainOptions:
         latents = config.baselines.gaussian_latents
         raise InputError(f"config.baselines.gaussian_latents must be at least 2, got {latents}")
     main = main_name(config)
-    if not main.isidentifier() or main == "pca" or config.baselines.get(main, False):
+    taken = main == "pca" or main in config.baselines or main.startswith("umap")
+    if not main.isidentifier() or taken:
         raise InputError(
-            f"config.name must be letters, digits and _ and no baseline's name, got {main!r}"
+            f"config.name must be letters, digits and _, no baseline's name and not begin with "
+            f"umap, got {main!r}"
         )
     options = train_options(config.training.to_dict())
     models = {name: check_model(arguments) for name, arguments in model_options(config).items()}
-    for model in models.values():
-        training.check_model(options, model)
+    for name, model in models.items():
+        try:
+            training.check_model(options, model)
+        except InputError as error:
+            if name == main:
+                raise
+            raise InputError(
+                f"{error}; it is baseline {name}: set config.baselines.{name} to False"
+            ) from error
     sampler = samplers.build(config.sampler.name, **sampler_options(config))
     if models[main].prior.log_z is None:
         check_sampler(sampler, models[main], options.num_chains)

@@ -15,7 +15,8 @@ class CellScores(NamedTuple):
     """Scores of cells [cells], in nats; the higher, the less the cell is like the training set.
 
     Attributes:
-      energy: E_q[E], the expected energy under the prior, as `inference.embed` gives it.
+      energy: of the cell's mean spins under the prior, as `inference.embed` gives it; E_q[E] where
+        the posterior is factorial.
       reconstruction: -log p(x | latent, batch), one draw from the posterior.
       negative_bound: minus the bound on log p(x | batch), less log Z, which is the same for all.
     """

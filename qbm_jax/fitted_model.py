@@ -106,7 +106,9 @@ class FittedModel:
         return self._encode(adata, layer)[0]
 
     def energy(self, adata: Any, layer: str | None = None) -> np.ndarray:
-        """Expected energy E_q[E(s)] of each cell of `adata`, in nats; low energy is probable.
+        """Energy of each cell's mean spins, in nats; low energy is probable.
+
+        It is E_q[E(s)] where the posterior is factorial.
 
         Raises:
           InputError: as `embed`.

@@ -255,6 +255,7 @@ BAD = {
     "unknown method": ({"methods": ("scvi", "magic")}, "unknown method 'magic'"),
     "unknown setting": ({"settings": ("best",)}, "unknown setting in config.settings ['best']"),
     "unknown task": ({"tasks": "fame"}, "unknown task 'fame'"),
+    "no preset": ({"sets.simulated.simulated": "immune"}, "expected a file, or simulated as one"),
     "no root": ({"tasks": "trajectory", "sets.simulated.root": ""}, "no root type"),
     "bad root": ({"sets.simulated.root": "neuron", "sets.simulated.time_column": ""}, "neuron"),
     "bad type": ({"sets.simulated.left_out_type": "neuron"}, "left_out_type 'neuron'"),

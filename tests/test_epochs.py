@@ -12,6 +12,8 @@ from qbm_jax.errors import InputError
 
 BAD = {
     "untrained": ({"methods": ("pca", "qbmvae")}, "pca has no epochs"),
+    "a peer": ({"methods": ("scvi_tools",)}, "scvi_tools has no epochs here"),
+    "defaults": ({"settings": ("matched", "default")}, "settings must be matched alone"),
     "never": ({"every": 0}, "config.every must be at least 1"),
     "method": ({"methods": ("magic",)}, "unknown method 'magic'"),
 }

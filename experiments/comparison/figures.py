@@ -66,7 +66,7 @@ RECALLS = (
     " expected share of all cells: mean over seeds; bar: its standard error, for QBM-VAE. Dashed:"
     " authors' defaults. Methods are set slightly apart."
 )
-ENERGY = "Expected energy of each cell under the trained machine by type, first seed."
+ENERGY = "Energy of each cell's mean spins under the trained machine by type, first seed."
 GENERATION = "Mean count of every gene, log1p: cells drawn from the model against held-out cells."
 
 

@@ -257,10 +257,11 @@ def _protocol(facts: Facts) -> str:
         f" {config.gaussian_latents}), about {config.num_steps} steps, the same networks and"
         " optimiser; _default_: the authors' latents and optimiser (of Kaiwu's plug-in the latents"
         " alone). Epochs are chosen by the held-out bound at KL weight 1, for the re-created public"
-        " codes too. Genes are chosen on all cells of a set. Intervals are over trainings and folds"
-        " of one set, not over studies, and are not corrected for their number. Every metric and"
-        " seed is in `results.csv`, every mean and difference of a headline metric in"
-        " `summary.csv`, the config in `config.json`."
+        " codes too (at its defaults QBM-VAE's public code keeps its last epoch). A cell's energy"
+        " is that of its mean spins. Genes are chosen on all cells of a set. Intervals are over"
+        " trainings and folds of one set, not over studies, and are not corrected for their number."
+        " Every metric and seed is in `results.csv`, every mean and difference of a headline"
+        " metric in `summary.csv`, the config in `config.json`."
     )
 
 

@@ -135,11 +135,13 @@ def _batch_table(by_batch: dict[Who, dict[str, dict[str, float]]]) -> str:
     rows = []
     for who in in_order(by_batch):
         scores = [by_batch[who].get(batch) for batch in batches]
-        texts = [
-            f"{s['gene_gene']:.2f} / {s['two_sample_auroc']:.2f}" if s else "–" for s in scores
-        ]
-        rows.append([title_of(*who), *texts])
+        rows.append([title_of(*who), *(_pair(found) for found in scores)])
     return table(["method", *batches], rows)
+
+
+def _pair(found: dict[str, float] | None) -> str:
+    values = [(found or {}).get(name) for name in ("gene_gene", "two_sample_auroc")]
+    return " / ".join("–" if value is None else f"{value:.2f}" for value in values)
 
 
 def _who(cell: Cell) -> Who:

@@ -92,6 +92,11 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
             batch_column=options.batch_column,
             label_column=options.label_column,
         )
+    elif options.simulated.removeprefix("simulated:") not in PRESETS:
+        raise InputError(
+            f"{name}: expected a file, or simulated as one of {', '.join(PRESETS)}, got "
+            f"{options.simulated!r}"
+        )
     else:
         cells = locate(key, name=options.simulated, num_cells=options.num_cells)
     cells = preprocess(cells, num_genes=config.num_genes)

@@ -33,7 +33,8 @@ class Group(NamedTuple):
     Attributes:
       models: a fitted model per seed; None for methods without one of ours.
       embeddings: float32 [cells, latents] per seed, of all cells, by the encoder alone.
-      energies: E_q[E] [cells] per seed; None for methods without a model.
+      energies: of every cell's mean spins [cells] per seed, E_q[E] where the posterior is
+        factorial; None for methods without a model.
       held_out: indices of the cells that took no part in training, per seed (Harmony, which has
         no encoder, sees them all the same).
       num_train_cells: cells trained on, per seed; None for methods without a model.

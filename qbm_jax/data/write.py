@@ -31,7 +31,8 @@ def write_embedding(
         embeddings: arrays [cells, dims] by their name in `obsm`; the first is the model's.
         layouts: UMAP coordinates [cells, 2] by embedding; written as X_umap_<name>, the first
             as X_umap.
-        energy: `obs["qbm_energy"]`, E_q[E(s)] in nats [cells]; None for a prior without spins.
+        energy: `obs["qbm_energy"]`, energy of the mean spins in nats [cells] (E_q[E(s)] where the
+            posterior is factorial); None for a prior without spins.
         provenance: `uns["qbm_jax"]`.
         gates: `var["autozi_gate"]`, the probability that the gene is zero-inflated [genes], of
             models with the likelihood autozi; else None.

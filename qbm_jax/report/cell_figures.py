@@ -116,6 +116,6 @@ def draw_energy(outputs: RunOutputs) -> Figure:
     counts = [f"{style.shorten(name)}  (n = {len(samples[name])})" for name in names]
     axes.set_yticks(range(1, len(names) + 1), counts)
     axes.invert_yaxis()
-    style.tidy(axes, "expected energy of the cell's spins (kT)")
+    style.tidy(axes, "energy of the cell's mean spins (kT)")
     axes.tick_params(axis="y", labelsize=9)
     return figure

@@ -25,9 +25,9 @@ FIGURES = {
     ),
     "umap": Entry(
         cell_figures.draw_umaps,
-        "UMAP of each embedding, coloured by cell type, by batch and by the energy that QBM-VAE"
-        " gives to the cell. Good integration: colours apart in the first column, mixed in the"
-        " second.",
+        "UMAP of each embedding, coloured by cell type, by batch and, where the model has spins, by"
+        " the energy that it gives to the cell. Good integration: colours apart in the first"
+        " column, mixed in the second.",
     ),
     "training": Entry(
         model_figures.draw_training,

@@ -83,6 +83,8 @@ def _latents(outputs: RunOutputs) -> str:
     prior = outputs.scores.get("bounds", {}).get(outputs.main, {}).get("prior", "boltzmann")
     if prior == "gaussian":
         return "a few continuous numbers"
+    if prior == "bernoulli":
+        return "on/off programmes"
     return "on/off programmes which act together"
 
 
