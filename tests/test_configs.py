@@ -156,14 +156,14 @@ def test_a_name_that_another_embedding_has_is_refused(name):
     made = base.get_config()
     made.baselines.gaussian_vae = False
     made.name = name
-    with pytest.raises(InputError, match="config.name must be"):
+    with pytest.raises(InputError, match="name must be letters"):
         check_options(made)
 
 
 def test_an_option_that_a_baseline_cannot_have_names_the_baseline():
     made = base.get_config()
     made.training.sharpness_start = 1.0
-    with pytest.raises(InputError, match="config.baselines.gaussian_vae to False"):
+    with pytest.raises(InputError, match="gaussian_vae to False"):
         check_options(made)
     for name in ("gaussian_vae", "gaussian_vae_wide"):
         made.baselines[name] = False
