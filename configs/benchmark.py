@@ -109,7 +109,9 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.sets.simulated.num_cells = 0
     config.sets.simulated.root = "sim_type_c"
     config.sets.simulated.left_out_type = "sim_type_b"
-    config.num_steps = 10
+    config.num_steps = 6
+    # One step an epoch whoever is held out, so that all protocols share one compiled step.
+    config.training.minibatch_size = 256
     config.gaussian_latents = 4
     config.model.num_latents = 16
     config.model.encoder_widths = config.model.decoder_widths = (32,)
