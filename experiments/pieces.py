@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from experiments.workdir import write_json
+from qbm_jax.compiled import release_compiled
 from qbm_jax.errors import InputError
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -54,6 +55,7 @@ class Pieces:
             measured = compute(key)
             seconds = {"seconds": time.perf_counter() - start}
             write_json(path, {"section": section, **names, **measured, **seconds})
+            release_compiled()  # an experiment compiles more programs than a process can hold
             piece = _read(path)  # so that a resumed run sees just what the first one saw
             LOGGER.info("%s (%.1f s)", name, seconds["seconds"])
         self.all.append(piece)

@@ -7,6 +7,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from qbm_jax.compiled import release_compiled
+
 ROOT = Path(__file__).resolve().parent.parent
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -31,3 +33,10 @@ def float64():
     """Runs one test in double precision."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Lets compiled programs go between files: one process runs hundreds of tests."""
+    yield
+    release_compiled()

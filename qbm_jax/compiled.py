@@ -1,0 +1,34 @@
+"""Compiled programs let go before a long-lived process has too many of them."""
+
+import gc
+from pathlib import Path
+
+import jax
+
+MAPS = Path("/proc/self/maps")
+LIMIT = Path("/proc/sys/vm/max_map_count")
+
+
+def release_compiled(share: float = 0.5) -> bool:
+    """Drops every compiled program if this process uses more than a share of its memory maps.
+
+    XLA keeps maps for each program that it compiles for a CPU, and a process at the system's limit
+    (65530 on most Linux machines) dies in its next compilation. What is needed again is compiled
+    again, or read from the persistent cache; results do not change. Call it between pieces of work
+    that compile programs of their own. Systems without such a limit are left alone.
+
+    Args:
+      share: of the limit, 0 to 1.
+
+    Returns:
+      Whether programs were dropped.
+    """
+    if not (MAPS.exists() and LIMIT.exists()):
+        return False
+    with MAPS.open("rb") as file:
+        used = sum(1 for _ in file)
+    if used <= share * int(LIMIT.read_text()):
+        return False
+    jax.clear_caches()
+    gc.collect()
+    return True
