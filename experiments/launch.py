@@ -46,7 +46,7 @@ USAGE = """usage: python run.py --config=FILE[:VARIANT] [--workdir=DIR] [--confi
   --config   an experiment in configs/; without it, the experiments there are are listed
   --workdir  where everything is written (default runs/<config name>); the same command
              again resumes it
-  VARIANT    smoke: every part in seconds; what else a config has, stands in its first lines
+  :VARIANT   :smoke is every part in seconds; what else a config has, stands in its first lines
   --config.FIELD=VALUE  overrides a field, e.g. --config.data.path=cells.h5ad
              --config.data.batch_column=batch --config.data.label_column=cell_type
              --config.model.num_latents=256 --config.sampler.name=cim --config.seed=1
