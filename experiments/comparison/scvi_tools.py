@@ -19,7 +19,7 @@ from qbm_jax.training import TrainingStopped
 
 NAME = "scvi_tools"
 EPOCHS, LARGE_SET = 400, 20_000  # scvi-tools' epochs; with more cells than this they are fewer
-TRAINED_SHARE, MINIBATCH = 0.9, 128  # of the cells given; the rest validates
+VALIDATION, MINIBATCH = 0.1, 128  # share of the cells given that only validates; cells per step
 LOUD = ("scvi", "lightning.pytorch", "lightning.fabric")  # loggers
 
 
@@ -51,7 +51,7 @@ def embed(
     cells: Cells,
     kept: np.ndarray,
     seed: int,
-    num_steps: int | None = None,
+    max_epochs: int = EPOCHS,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> np.ndarray:
     """Posterior means of all cells, by an SCVI that has been trained on some of them.
@@ -63,7 +63,7 @@ def embed(
       cells: raw counts and batches.
       kept: indices of the cells to train on.
       seed: of all randomness.
-      num_steps: no longer than so many optimiser steps; None for as long as scvi-tools would.
+      max_epochs: most epochs to train; scvi-tools' own number is 400, and less for large sets.
       should_stop: asked after every epoch.
 
     Returns:
@@ -80,10 +80,7 @@ def embed(
             raise TrainingStopped(f"stopped in a training of {NAME}")
 
     own = max(1, min(round(LARGE_SET / len(kept) * EPOCHS), EPOCHS))
-    epochs = own
-    if num_steps is not None:
-        steps_per_epoch = max(1, round(len(kept) * TRAINED_SHARE / MINIBATCH))
-        epochs = min(own, max(1, round(num_steps / steps_per_epoch)))
+    epochs = min(own, max_epochs)
     with quiet():
         scvi.settings.seed = seed
         known = as_anndata(cells.select(kept))

@@ -72,14 +72,19 @@ def type_and_fold_cells(study: StudySet, seed: int, config_seed: int) -> np.ndar
     return np.union1d(left_out, fold_cells(study, seed, config_seed))
 
 
+def epochs_of(num_steps: int, num_cells: int, validation: float, minibatch_size: int) -> int:
+    """How many epochs so many steps are; `validation` is the share of cells not trained on."""
+    steps_per_epoch = max(1, int(num_cells * (1 - validation) / minibatch_size))
+    return max(1, round(num_steps / steps_per_epoch))
+
+
 def within_steps(options: TrainOptions, num_cells: int, num_steps: int) -> TrainOptions:
     """The options with no more epochs than so many steps on so many cells take.
 
     The KL warm-up and the epochs between validations shrink in proportion.
     """
-    trained = num_cells * (1 - options.validation_fraction)
-    steps_per_epoch = max(1, int(trained / options.minibatch_size))
-    epochs = min(options.num_epochs, max(1, round(num_steps / steps_per_epoch)))
+    most = epochs_of(num_steps, num_cells, options.validation_fraction, options.minibatch_size)
+    epochs = min(options.num_epochs, most)
     share = epochs / options.num_epochs
     return dataclasses.replace(
         options,
@@ -158,10 +163,9 @@ def peer_group(
     embeddings, start = [], time.perf_counter()
     for seed, cells in enumerate(held_out):
         others = np.setdiff1d(np.arange(study.cells.num_cells), cells)
+        most = epochs_of(config.num_steps, len(others), scvi_tools.VALIDATION, scvi_tools.MINIBATCH)
         with stop.deferred():
-            points = scvi_tools.embed(
-                study.cells, others, config.seed + seed, config.num_steps, stop
-            )
+            points = scvi_tools.embed(study.cells, others, config.seed + seed, most, stop)
         embeddings.append(points)
         seconds = time.perf_counter() - start
         LOGGER.info(
