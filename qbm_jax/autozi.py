@@ -27,7 +27,7 @@ SMALLEST_DROPOUT = 0.01
 
 def init(num_genes: int) -> Params:
     """Posteriors of the gates [genes], at their prior."""
-    start = jnp.full(num_genes, jnp.log(PRIOR_CONCENTRATION))
+    start = jnp.full(num_genes, jnp.log(PRIOR_CONCENTRATION), jnp.float32)
     return {"log_alpha": start, "log_beta": start}
 
 

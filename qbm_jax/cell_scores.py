@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from qbm_jax import objective
-from qbm_jax.minibatches import DeviceCounts, gather, pad_rows
+from qbm_jax.minibatches import DeviceCounts, Minibatch, gather, pad_rows
 from qbm_jax.vae import VAE, Params
 
 
@@ -27,17 +27,9 @@ class CellScores(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _terms_and_energy(
-    key: jax.Array, vae: VAE, params: Params, data: DeviceCounts, rows: jax.Array
-):
-    def body(_, item):
-        index, rows_ = item
-        cells = gather(data, rows_)
-        values = objective.terms(vae, params, jax.random.fold_in(key, index), cells)
-        energy = vae.posterior.embed(params["prior"], vae.encode(params, cells.counts))[1]
-        return None, (values, energy)
-
-    return jax.lax.scan(body, None, (jax.numpy.arange(rows.shape[0]), rows))[1]
+def _terms_and_energy(key: jax.Array, vae: VAE, params: Params, cells: Minibatch):
+    values = objective.terms(vae, params, key, cells)
+    return values, vae.posterior.embed(params["prior"], vae.encode(params, cells.counts))[1]
 
 
 def score_cells(
@@ -53,8 +45,14 @@ def score_cells(
       width: cells at a time.
     """
     rows, _ = pad_rows(np.arange(data.num_cells), width)
-    values, energy = jax.device_get(_terms_and_energy(key, vae, params, data, rows))
-    energy = np.asarray(energy).ravel()[: data.num_cells]
-    reconstruction = np.asarray(values.reconstruction).ravel()[: data.num_cells]
-    kl = np.asarray(objective.kl(values, 0.0)).ravel()[: data.num_cells]
-    return CellScores(energy, reconstruction, reconstruction + kl)
+    # Sets differ in shape, their minibatches do not: the model is compiled once for all of them.
+    scored = [
+        jax.device_get(
+            _terms_and_energy(jax.random.fold_in(key, index), vae, params, gather(data, rows_))
+        )
+        for index, rows_ in enumerate(rows)
+    ]
+    values, energy = jax.tree.map(lambda *parts: np.concatenate(parts)[: data.num_cells], *scored)
+    return CellScores(
+        energy, values.reconstruction, values.reconstruction + objective.kl(values, 0.0)
+    )

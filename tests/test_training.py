@@ -14,8 +14,15 @@ from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.errors import InputError
 from qbm_jax.minibatches import gather, to_device
+from qbm_jax.presets import PRESETS
 from qbm_jax.samplers.exact import enumerate_spins, log_weights
-from qbm_jax.training import TrainingDiverged, TrainingStopped, TrainOptions
+from qbm_jax.training import (
+    TrainingDiverged,
+    TrainingStopped,
+    TrainOptions,
+    build_optimiser,
+    init_state,
+)
 from qbm_jax.training.step import build_sharpness_schedule
 
 N, GENES, CELLS = 5, 12, 60
@@ -457,3 +464,17 @@ def test_small_sets_have_both_parts_and_whole_minibatches(num_cells):
     assert plan.validation_cells.size >= 1 and plan.minibatch_size == plan.train_cells.size
     (rows,) = training.dispatches(KEY, plan, 0, 1)
     np.testing.assert_array_equal(np.sort(rows.ravel()), plan.train_cells)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_state_starts_with_the_types_it_keeps_so_its_step_is_compiled_once(name):
+    arguments = dict(PRESETS[name].model)
+    if arguments.get("library") == "latent":
+        arguments["library_prior"] = ((1.0, 1.0),)
+    model = vae.build(num_genes=7, num_batches=1, num_latents=4, **arguments)
+    optimiser = build_optimiser(TrainOptions(), 10)
+    start = functools.partial(
+        init_state, vae=model, sampler=None, optimiser=optimiser, num_chains=2
+    )
+    leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(start, jax.random.key(0)))
+    assert not [jax.tree_util.keystr(path) for path, leaf in leaves if leaf.weak_type]

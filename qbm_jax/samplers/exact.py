@@ -28,6 +28,7 @@ def enumerate_spins(num_spins: int) -> jax.Array:
     return _spins_of_states(jnp.arange(2**num_spins), num_spins)
 
 
+@jax.jit  # called outside of compiled code, the loop in it would be compiled anew each time
 def log_weights(params: Boltzmann) -> jax.Array:
     """-E(s) of all states [2^N], in the order of `enumerate_spins`, in units of kT.
 
