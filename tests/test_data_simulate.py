@@ -238,7 +238,7 @@ def test_depth_differs_between_technologies(pancreas):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"preset": "liver"}, r"\['pancreas', 'rare', 'toy'\], got 'liver'"),
+        ({"preset": "liver"}, r"\['atlas', 'pancreas', 'rare', 'toy'\], got 'liver'"),
         ({"num_cells": -1}, "got -1, 0"),
         ({"num_genes": 5}, "at least 6 genes, got 5"),
     ],

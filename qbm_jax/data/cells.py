@@ -75,6 +75,11 @@ class Cells:
         return self.counts.shape[1]
 
     @property
+    def totals(self) -> np.ndarray:
+        """Total count of each cell, float32 [cells]."""
+        return np.asarray(self.counts.sum(axis=1)).ravel()
+
+    @property
     def labelled(self) -> np.ndarray:
         """Cells that have a cell type, bool [cells]; all False without a label column."""
         if self.labels is None:
@@ -102,6 +107,11 @@ class Cells:
             batch=self.batch[cells],
             labels=None if self.labels is None else self.labels[cells],
         )
+
+    def fractions(self) -> tuple[float, float]:
+        """A count that is no whole number and the largest count; for cells that have such."""
+        values = self.counts.data
+        return float(values[values != np.rint(values)][0]), float(values.max())
 
     def with_notes(self, *notes: str) -> "Cells":
         """The same cells with sentences added to `notes`."""

@@ -1,6 +1,7 @@
 """Opens an h5ad file and loads its tables and one matrix of counts, nothing else."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import scipy.sparse as sp
 from anndata.io import read_elem
 
 from qbm_jax.errors import InputError
+
+SIMULATOR_PRESET = "simulator_preset"
+"""Key in `uns["qbm_jax"]` of a file whose cells are simulated; the value names the preset."""
 
 _DENSE_BLOCK = 4096  # rows of a dense matrix held at a time: 330 MB at 20,000 float32 genes
 
@@ -26,19 +30,29 @@ def load(path: Path, layer: str | None, use_raw: bool) -> Table:
     Raises:
         InputError: no such file, not an h5ad, damaged, or without that matrix.
     """
-    _check_is_hdf5(path)
+    check_is_hdf5(path)
+    with damage_named(path), h5py.File(path, "r") as file:
+        if "obs" not in file or "var" not in file:
+            raise InputError(
+                f"expected an h5ad file, {path} is HDF5 without obs and var tables "
+                f"(holds: {some(file)}); convert it with anndata"
+            )
+        if isinstance(file["obs"], h5py.Dataset):
+            # before anndata 0.7 tables were compound datasets; anndata converts them
+            return choose_matrix(anndata.read_h5ad(path), layer, use_raw)
+        matrix, var = choose_elements(file, layer, use_raw)
+        return _read_matrix(matrix), read_elem(file["obs"]), read_elem(var)
+
+
+@contextlib.contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Turns what the storage libraries raise on damaged files into one line with the file's name.
+
+    Raises:
+        InputError: something in the block could not be read.
+    """
     try:
-        with h5py.File(path, "r") as file:
-            if "obs" not in file or "var" not in file:
-                raise InputError(
-                    f"expected an h5ad file, {path} is HDF5 without obs and var tables "
-                    f"(holds: {some(file)}); convert it with anndata"
-                )
-            if isinstance(file["obs"], h5py.Dataset):
-                # before anndata 0.7 tables were compound datasets; anndata converts them
-                return choose_matrix(anndata.read_h5ad(path), layer, use_raw)
-            matrix, var = _choose_elements(file, layer, use_raw)
-            return _read_matrix(matrix), read_elem(file["obs"]), read_elem(var)
+        yield
     except InputError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
@@ -75,6 +89,12 @@ def check_choice(
         raise InputError(f"expected counts in X, which is empty; name a layer or raw; {there}")
 
 
+def simulator_preset(file: Mapping[str, Any]) -> str | None:
+    """The simulator's preset that an open file's cells come from; None for measured cells."""
+    key = f"uns/qbm_jax/{SIMULATOR_PRESET}"
+    return str(read_elem(file[key])) if key in file else None
+
+
 def some(names: Iterable[object], limit: int = 10) -> str:
     """The first names in words, with the number of those left out."""
     names = [str(name) for name in names]
@@ -82,7 +102,8 @@ def some(names: Iterable[object], limit: int = 10) -> str:
     return (", ".join(names[:limit]) or "none") + rest
 
 
-def _check_is_hdf5(path: Path) -> None:
+def check_is_hdf5(path: Path) -> None:
+    """Refuses what is no readable HDF5 file."""
     if not path.exists():
         raise InputError(f"expected an h5ad file, {path} does not exist; check the path")
     if path.is_dir():
@@ -96,7 +117,8 @@ def _check_is_hdf5(path: Path) -> None:
         raise InputError(f"expected an h5ad file, {path} is not one (no HDF5 signature)")
 
 
-def _choose_elements(file: h5py.File, layer: str | None, use_raw: bool):
+def choose_elements(file: Mapping[str, Any], layer: str | None, use_raw: bool) -> tuple[Any, Any]:
+    """The stored matrix asked for and its table of genes, of an open file or zarr group."""
     layers = list(file["layers"]) if "layers" in file else []
     check_choice(layer, use_raw, layers, "raw" in file, "X" in file)
     if use_raw:

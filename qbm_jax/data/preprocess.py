@@ -43,25 +43,40 @@ def preprocess(
     """
     if gene_list is not None:
         return _drop_empty_cells(align_genes(cells, gene_list))
-    _check_positive("num_genes", num_genes)
-    expressed = cells.counts.getnnz(axis=0) >= min_cells_per_gene
+    check_num_genes(num_genes)
+    cells = keep_expressed(cells, cells.counts.getnnz(axis=0), min_cells_per_gene)
+    return _drop_empty_cells(choose_genes(cells, num_genes))
+
+
+def keep_expressed(cells: Cells, seen: np.ndarray, min_cells_per_gene: int) -> Cells:
+    """The genes seen in enough cells, where `seen` [genes] counts the cells with each gene.
+
+    Raises:
+        InputError: no gene is.
+    """
+    expressed = seen >= min_cells_per_gene
     if not expressed.any():
         raise InputError(
             f"{cells.source}: expected genes seen in at least {min_cells_per_gene} cells, found "
             "none; lower min_cells_per_gene or give a larger set"
         )
-    if not expressed.all():
-        dropped = f"Dropped {(~expressed).sum()} of {len(expressed)} genes"
-        cells = cells.select(genes=expressed).with_notes(
-            f"{dropped} seen in fewer than {min_cells_per_gene} cells."
-        )
-    if cells.num_genes <= num_genes:
-        if cells.num_genes < num_genes:
-            note = f"Kept all {cells.num_genes} genes, fewer than the {num_genes} asked for."
-            cells = cells.with_notes(note)
-        return _drop_empty_cells(cells)
+    if expressed.all():
+        return cells
+    dropped = f"Dropped {(~expressed).sum()} of {len(expressed)} genes"
+    return cells.select(genes=expressed).with_notes(
+        f"{dropped} seen in fewer than {min_cells_per_gene} cells."
+    )
+
+
+def choose_genes(cells: Cells, num_genes: int) -> Cells:
+    """The most variable genes, all cells; where there are not more genes, all of them."""
+    if cells.num_genes < num_genes:
+        note = f"Kept all {cells.num_genes} genes, fewer than the {num_genes} asked for."
+        return cells.with_notes(note)
+    if cells.num_genes == num_genes:
+        return cells
     chosen, notes = _highly_variable(cells, num_genes)
-    return _drop_empty_cells(cells.select(genes=chosen).with_notes(*notes))
+    return cells.select(genes=chosen).with_notes(*notes)
 
 
 def align_genes(cells: Cells, wanted: Sequence[str]) -> Cells:
@@ -143,16 +158,27 @@ def _overdispersed(cells: Cells, num_genes: int) -> np.ndarray:
 
 
 def _drop_empty_cells(cells: Cells) -> Cells:
-    """A cell without a count has no library size, so no likelihood."""
+    """The cells with a count; one without has no library size, so no likelihood."""
     keep = cells.counts.getnnz(axis=1) > 0
-    if keep.all():
-        return cells
+    note = empty_cells_note(keep, cells.num_genes, cells.source)
+    return cells.select(cells=keep).with_notes(*note) if note else cells
+
+
+def empty_cells_note(keep: np.ndarray, num_genes: int, source: str) -> list[str]:
+    """What is said where the mask `keep` [cells] leaves cells out; nothing where it does not.
+
+    Raises:
+        InputError: it leaves none.
+    """
     if not keep.any():
-        raise InputError(f"{cells.source}: no cell has a count in the {cells.num_genes} genes kept")
-    note = f"Dropped {(~keep).sum()} of {len(keep)} cells without a count in the genes kept."
-    return cells.select(cells=keep).with_notes(note)
+        raise InputError(f"{source}: no cell has a count in the {num_genes} genes kept")
+    dropped = len(keep) - int(keep.sum())
+    if not dropped:
+        return []
+    return [f"Dropped {dropped} of {len(keep)} cells without a count in the genes kept."]
 
 
-def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise InputError(f"expected {name} of at least 1, got {value}")
+def check_num_genes(num_genes: int) -> None:
+    """Refuses to choose no genes."""
+    if num_genes < 1:
+        raise InputError(f"expected num_genes of at least 1, got {num_genes}")

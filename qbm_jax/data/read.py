@@ -1,17 +1,32 @@
 """An h5ad file, or an AnnData in memory, to validated `Cells`. Nothing is ever unpickled."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from qbm_jax.data import groups
 from qbm_jax.data.cells import Cells
-from qbm_jax.data.h5ad import Table, choose_matrix, load, some
+from qbm_jax.data.h5ad import (
+    SIMULATOR_PRESET,
+    Table,
+    choose_matrix,
+    damage_named,
+    load,
+    simulator_preset,
+    some,
+)
+from qbm_jax.data.simulate import simulated_note, simulated_source
 from qbm_jax.errors import InputError
+
+if TYPE_CHECKING:  # that package imports this file
+    from qbm_jax.data.on_disk.stored_cells import StoredCells
 
 MIN_CELLS = 50
 """Fewer cells than this cannot be split, trained on and scored."""
@@ -46,7 +61,9 @@ def read(
     """
     path = Path(path).expanduser()
     table = load(path, layer, use_raw)
-    return _build(table, batch_column, label_column, genes, min_cells, path.name)
+    cells = _build(table, batch_column, label_column, genes, min_cells, path.name)
+    with damage_named(path), h5py.File(path, "r") as file:
+        return _marked(cells, simulator_preset(file))
 
 
 def from_anndata(
@@ -70,7 +87,20 @@ def from_anndata(
             non-finite counts, cells without a batch, or fewer than `min_cells` cells left.
     """
     table = choose_matrix(adata.to_memory() if adata.isbacked else adata, layer, use_raw)
-    return _build(table, batch_column, label_column, genes, min_cells, source)
+    cells = _build(table, batch_column, label_column, genes, min_cells, source)
+    return _marked(cells, adata.uns.get("qbm_jax", {}).get(SIMULATOR_PRESET))
+
+
+def _marked(cells: Cells, preset: str | None) -> Cells:
+    """Cells that say that they are simulated, where a preset of the simulator is given."""
+    if preset is None:
+        return cells
+    return dataclasses.replace(
+        cells,
+        simulated=True,
+        source=f"{simulated_source(preset)} ({cells.source})",
+        notes=(simulated_note(preset), *cells.notes),
+    )
 
 
 def _build(
@@ -83,14 +113,14 @@ def _build(
 ) -> Cells:
     """All checks on values, then the record."""
     matrix, obs, var = table
-    counts = _to_counts(matrix, source)
+    counts = to_counts(matrix, source)
     if counts.shape != (len(obs), len(var)):
         raise InputError(
             f"{source}: expected {len(obs)} cells and {len(var)} genes as in obs and var, the "
             f"matrix has {counts.shape[0]} and {counts.shape[1]}; the file is damaged"
         )
     var = var.set_axis(var.index.astype(str))
-    _check_genes(var.index, source)
+    check_genes(var.index, source)
     keep_genes = counts.getnnz(axis=0) > 0
     if genes is not None:
         wanted = gene_positions(tuple(var.index), genes)
@@ -98,8 +128,8 @@ def _build(
         counts.sort_indices()
         keep_genes = np.ones(len(wanted), dtype=bool)
     keep_cells = counts.getnnz(axis=1) > 0
-    _check_number(keep_cells, min_cells, source)
-    notes = _notes_on_dropped(keep_cells, keep_genes)
+    check_number(keep_cells, min_cells, source)
+    notes = notes_on_dropped(keep_cells, keep_genes)
     obs = obs.loc[keep_cells]
     batch, batch_names, batch_notes = groups.batches(obs, batch_column, source)
     labels, label_names, label_notes = groups.labels(obs, label_column, source)
@@ -124,7 +154,7 @@ def _build(
     )
 
 
-def check_likelihood(cells: Cells, likelihood: str) -> None:
+def check_likelihood(cells: "Cells | StoredCells", likelihood: str) -> None:
     """Refuses counts that are not whole numbers for a likelihood of whole numbers.
 
     Raises:
@@ -132,9 +162,8 @@ def check_likelihood(cells: Cells, likelihood: str) -> None:
     """
     if cells.is_integer or likelihood not in COUNT_LIKELIHOODS:
         return
-    values = cells.counts.data
-    example = values[values != np.rint(values)][0]
-    hint = " (they look log-normalised)" if values.max() < 20 else ""
+    example, largest = cells.fractions()
+    hint = " (they look log-normalised)" if largest < 20 else ""
     raise InputError(
         f"{cells.source}: likelihood {likelihood} expects whole-number counts, found values such "
         f"as {example:.4g}{hint}; name the layer with raw counts, use raw, round expected counts "
@@ -160,8 +189,12 @@ def gene_positions(genes: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
     return positions
 
 
-def _to_counts(matrix, source: str) -> sp.csr_matrix:
-    """CSR float32 copy [cells, genes] with sorted indices and no stored zeros."""
+def to_counts(matrix, source: str) -> sp.csr_matrix:
+    """CSR float32 copy [cells, genes] with sorted indices and no stored zeros.
+
+    Raises:
+        InputError: no matrix of numbers, or counts that are negative, NaN or infinite.
+    """
     if not (sp.issparse(matrix) or isinstance(matrix, np.ndarray)):
         kind = type(matrix).__name__
         raise InputError(f"{source}: expected a numpy or scipy matrix, got {kind}; convert it")
@@ -187,7 +220,8 @@ def _to_counts(matrix, source: str) -> sp.csr_matrix:
     return counts
 
 
-def _check_genes(names: pd.Index, source: str) -> None:
+def check_genes(names: pd.Index, source: str) -> None:
+    """Refuses repeated gene names."""
     repeated = names[names.duplicated()].unique()
     if len(repeated):
         raise InputError(
@@ -196,7 +230,8 @@ def _check_genes(names: pd.Index, source: str) -> None:
         )
 
 
-def _check_number(keep_cells: np.ndarray, min_cells: int, source: str) -> None:
+def check_number(keep_cells: np.ndarray, min_cells: int, source: str) -> None:
+    """Refuses too few cells with counts, given the mask [cells] of those."""
     if keep_cells.sum() < max(min_cells, 1):
         raise InputError(
             f"{source}: expected at least {max(min_cells, 1)} cells with counts, found "
@@ -204,7 +239,8 @@ def _check_number(keep_cells: np.ndarray, min_cells: int, source: str) -> None:
         )
 
 
-def _notes_on_dropped(keep_cells: np.ndarray, keep_genes: np.ndarray) -> list[str]:
+def notes_on_dropped(keep_cells: np.ndarray, keep_genes: np.ndarray) -> list[str]:
+    """One sentence each where cells or genes are without any count."""
     notes = []
     for keep, what in ((keep_cells, "cells"), (keep_genes, "genes")):
         dropped = len(keep) - int(keep.sum())

@@ -12,6 +12,7 @@ and gene-specific batch shifts follow Splatter (Zappia et al. 2017, Genome Biolo
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from qbm_jax.data.simulate_world import World, build_world, generator, spin_law
 from qbm_jax.errors import InputError
 
 _BLOCK = 256  # cells drawn from one stream of random numbers: a cell depends on its index alone
+_THREADS = 2  # numpy draws without Python's lock
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,20 +134,29 @@ def _chunks(
     key: jax.Array, study: Preset, num_cells: int, num_genes: int, chunk_size: int
 ) -> Iterator[SimulatedChunk]:
     world = build_world(key, study, num_genes)
-    block_index, block = -1, None
-    for start in range(0, num_cells, chunk_size):
-        stop = min(start + chunk_size, num_cells)
-        parts = []
-        for index in range(start // _BLOCK, (stop - 1) // _BLOCK + 1):
-            if index != block_index:
-                block_index, block = index, _draw_block(key, index, study, world)
-            first = max(start - index * _BLOCK, 0)
-            last = min(stop - index * _BLOCK, _BLOCK)
-            parts.append([field[first:last] for field in block])
-        counts, *rest = zip(*parts, strict=True)
-        yield SimulatedChunk(
-            sp.vstack(counts, format="csr"), *(np.concatenate(field) for field in rest)
-        )
+    blocks: dict[int, SimulatedChunk] = {}
+
+    def draw(index: int) -> SimulatedChunk:
+        return blocks[index] if index in blocks else _draw_block(key, index, study, world)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, num_cells, chunk_size):
+            stop = min(start + chunk_size, num_cells)
+            indices = range(start // _BLOCK, (stop - 1) // _BLOCK + 1)
+            blocks = dict(zip(indices, pool.map(draw, indices), strict=True))
+            yield _cut(blocks, start, stop)
+
+
+def _cut(blocks: dict[int, SimulatedChunk], start: int, stop: int) -> SimulatedChunk:
+    """The cells from `start` to `stop` out of the blocks that hold them."""
+    parts = []
+    for index, block in blocks.items():
+        first, last = max(start - index * _BLOCK, 0), min(stop - index * _BLOCK, _BLOCK)
+        parts.append([field[first:last] for field in block])
+    counts, *rest = zip(*parts, strict=True)
+    return SimulatedChunk(
+        sp.vstack(counts, format="csr"), *(np.concatenate(field) for field in rest)
+    )
 
 
 def _draw_block(key: jax.Array, index: int, study: Preset, world: World) -> SimulatedChunk:
@@ -209,17 +220,8 @@ def _draw_branch(
 
 
 def _to_cells(whole: SimulatedChunk, study: Preset, preset: str) -> Cells:
-    batch_names, label_names = tuple(study.batches), tuple(study.types)
-    genes = tuple(f"SIM{g + 1:04d}" for g in range(whole.counts.shape[1]))
-    obs = pd.DataFrame(
-        {
-            "batch": pd.Categorical.from_codes(whole.batch, batch_names),
-            "cell_type": pd.Categorical.from_codes(whole.labels, label_names),
-            "pseudotime": whole.pseudotime,
-            "depth": whole.depth,
-        },
-        index=[f"SIM{c + 1:07d}" for c in range(len(whole.batch))],
-    )
+    genes = gene_names(whole.counts.shape[1])
+    obs = cell_table(whole.batch, whole.labels, whole.pseudotime, whole.depth, study)
     return Cells(
         counts=whole.counts,
         genes=genes,
@@ -227,16 +229,50 @@ def _to_cells(whole: SimulatedChunk, study: Preset, preset: str) -> Cells:
         var=pd.DataFrame(index=list(genes)),
         rows=np.arange(len(obs)),
         batch=whole.batch,
-        batch_names=batch_names,
+        batch_names=tuple(study.batches),
         labels=whole.labels,
-        label_names=label_names,
+        label_names=tuple(study.types),
         batch_column="batch",
         label_column="cell_type",
         is_integer=True,
         simulated=True,
-        source=f"SIMULATED cells (preset {preset}), not a measurement",
-        notes=(f"SIMULATED cells, not a measurement: simulator preset {preset}.",),
+        source=simulated_source(preset),
+        notes=(simulated_note(preset),),
     )
+
+
+def simulated_source(preset: str) -> str:
+    """Where simulated cells come from, in the words that a report prints."""
+    return f"SIMULATED cells (preset {preset}), not a measurement"
+
+
+def simulated_note(preset: str) -> str:
+    """The sentence that goes with simulated cells wherever they go."""
+    return f"SIMULATED cells, not a measurement: simulator preset {preset}."
+
+
+def cell_table(
+    batch: np.ndarray,
+    labels: np.ndarray,
+    pseudotime: np.ndarray,
+    depth: np.ndarray,
+    study: Preset,
+) -> pd.DataFrame:
+    """`obs` of all simulated cells: codes and numbers [cells] with the names of the study."""
+    return pd.DataFrame(
+        {
+            "batch": pd.Categorical.from_codes(batch, tuple(study.batches)),
+            "cell_type": pd.Categorical.from_codes(labels, tuple(study.types)),
+            "pseudotime": pseudotime,
+            "depth": depth,
+        },
+        index=[f"SIM{c + 1:07d}" for c in range(len(batch))],
+    )
+
+
+def gene_names(num_genes: int) -> tuple[str, ...]:
+    """Names that no measured gene has."""
+    return tuple(f"SIM{g + 1:04d}" for g in range(num_genes))
 
 
 def _preset(name: str) -> Preset:

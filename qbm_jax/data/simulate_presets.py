@@ -163,3 +163,27 @@ PRESETS["rare"] = replace(
     },
     proportions=(0.26, 0.24, 0.08, 0.06, 0.07, 0.14, 0.062, *_RARE_SHARES, *_RARE_SHARES),
 )
+
+# An atlas of many cells at a shallow depth, about 90 % zeros, with three rare types.
+PRESETS["atlas"] = replace(
+    PRESETS["pancreas"],
+    num_cells=5000,
+    types={
+        **PRESETS["pancreas"].types,
+        "sim_stellate": ("stroma",),
+        "sim_mast": (),
+    },
+    proportions=(0.25, 0.22, 0.08, 0.06, 0.01, 0.06, 0.14, 0.09, 0.045, 0.005, 0.038, 0.002),
+    batches={
+        "sim_donor_1": ("sim_droplet", 0.28),
+        "sim_donor_2": ("sim_droplet", 0.22),
+        "sim_donor_3": ("sim_droplet", 0.18),
+        "sim_donor_4": ("sim_droplet", 0.14),
+        "sim_donor_5": ("sim_plate", 0.1),
+        "sim_donor_6": ("sim_plate", 0.08),
+    },
+    technologies={
+        **_TECHNOLOGIES,
+        "sim_droplet": replace(_TECHNOLOGIES["sim_droplet"], depth=700),
+    },
+)

@@ -1,0 +1,234 @@
+"""Cells per second that our reader gives from a file on disk, against other loaders of it.
+
+python benchmarks/loader_throughput.py --num_cells=50000 --json=out.json
+
+All loaders read the same cells of one uncompressed h5ad (simulated cells, or --path) in shuffled
+order. They give sparse counts, as our training takes them; scvi-tools' gives dense minibatches of
+128, as SCVI takes them, and so does `ours_dense`. They take turns in one process; every figure is a
+median over repeats, every ratio a median of ratios within a repeat. The file has been read before,
+so that the disk itself is not measured.
+
+Ours reads ranges of the stored arrays, because the backed matrices of anndata, on which the other
+loaders stand, read scattered rows one by one; `anndata_ranges` is what they give for whole blocks
+as slices, and `ours_blocks_of` the same size is what the ranges give.
+scvi-tools (extra `peers`) and scdataset are left out, and said to be, where they are not installed.
+"""
+
+import argparse
+import importlib.util
+import itertools
+import json
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import anndata
+import jax
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
+
+from qbm_jax.data import StoredCells, open_cells, write_simulated
+
+MINIBATCH = 128
+STEPS = 64
+"""Minibatches that ours reads at a time, one dispatch of the training loop."""
+
+BLOCK_SIZES = (1, 16, 64, 256)
+PEER = "scvi_tools"
+
+Loader = Callable[[np.random.Generator], Iterator[int]]
+"""Numbers of cells of one minibatch or dispatch after another, each in memory when it is told."""
+
+
+def arguments() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--path", default="", help="h5ad file; default: simulated cells")
+    parser.add_argument("--num_cells", type=int, default=50_000, help="of simulated cells")
+    parser.add_argument("--json", default="", help="write the figures to this file")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="per loader and repeat")
+    parser.add_argument("--smoke", action="store_true", help="few cells, one repeat")
+    return parser.parse_args()
+
+
+def ours(stored: StoredCells, block_size: int) -> Loader:
+    """Our reader, a dispatch at a time, blocks of cells in shuffled order."""
+    reader = stored.reader()
+
+    def load(rng: np.random.Generator) -> Iterator[int]:
+        for cells in dispatches(rng, stored.num_cells, block_size):
+            yield len(reader.read(cells).batch)
+
+    return load
+
+
+def ours_in_order(stored: StoredCells) -> Loader:
+    """Our reader, all cells one after another."""
+    reader = stored.reader()
+
+    def load(_: np.random.Generator) -> Iterator[int]:
+        for start in range(0, stored.num_cells, MINIBATCH * STEPS):
+            stop = min(start + MINIBATCH * STEPS, stored.num_cells)
+            yield len(reader.read(np.arange(start, stop)).batch)
+
+    return load
+
+
+def ours_dense(stored: StoredCells, block_size: int) -> Loader:
+    """Our reader with dense minibatches of 128."""
+    reader = stored.reader()
+
+    def load(rng: np.random.Generator) -> Iterator[int]:
+        for cells in dispatches(rng, stored.num_cells, block_size):
+            counts = reader.counts(cells)
+            for start in range(0, len(cells), MINIBATCH):
+                yield len(counts[start : start + MINIBATCH].toarray())
+
+    return load
+
+
+def dispatches(rng: np.random.Generator, num_cells: int, block_size: int) -> Iterator[np.ndarray]:
+    """Cells of each dispatch of an epoch over shuffled blocks."""
+    first = rng.permutation(max(num_cells // block_size, 1)) * block_size
+    cells = (first[:, None] + np.arange(min(block_size, num_cells))[None, :]).ravel()
+    width = MINIBATCH * STEPS
+    return (cells[start : start + width] for start in range(0, len(cells), width))
+
+
+def anndata_rows(path: Path) -> Loader:
+    """The backed matrix of anndata, the scattered rows of one minibatch at a time."""
+    matrix = anndata.read_h5ad(path, backed="r").X
+
+    def load(rng: np.random.Generator) -> Iterator[int]:
+        cells = rng.permutation(matrix.shape[0])
+        for start in range(0, len(cells), MINIBATCH):
+            yield matrix[np.sort(cells[start : start + MINIBATCH])].shape[0]
+
+    return load
+
+
+def anndata_ranges(path: Path, block_size: int) -> Loader:
+    """The backed matrix of anndata, blocks of rows as slices."""
+    matrix = anndata.read_h5ad(path, backed="r").X
+
+    def load(rng: np.random.Generator) -> Iterator[int]:
+        for block in rng.permutation(matrix.shape[0] // block_size):
+            yield matrix[block * block_size : (block + 1) * block_size].shape[0]
+
+    return load
+
+
+def scvi_loader(path: Path) -> Loader:
+    """scvi-tools' own loader of a backed AnnData, shuffled, as SCVI trains on it."""
+    import scvi
+    from scvi.dataloaders import AnnDataLoader
+
+    adata = anndata.read_h5ad(path, backed="r")
+    scvi.model.SCVI.setup_anndata(adata, batch_key="batch" if "batch" in adata.obs else None)
+    manager = scvi.model.SCVI(adata).adata_manager
+
+    def load(rng: np.random.Generator) -> Iterator[int]:
+        scvi.settings.seed = int(rng.integers(2**31))
+        for minibatch in AnnDataLoader(manager, batch_size=MINIBATCH, shuffle=True):
+            yield len(minibatch["X"])
+
+    return load
+
+
+def scdataset_loader(path: Path, block_size: int) -> Loader:
+    """The loader scDataset: shuffled blocks, as many minibatches per fetch as ours per dispatch."""
+    from scdataset import BlockShuffling, scDataset
+
+    adata = anndata.read_h5ad(path, backed="r")
+    matrix = adata.X
+
+    def load(rng: np.random.Generator) -> Iterator[int]:
+        loader = scDataset(
+            adata,
+            BlockShuffling(block_size=block_size),
+            fetch_callback=lambda _, rows: matrix[rows],
+            batch_size=MINIBATCH,
+            fetch_factor=STEPS,
+            seed=int(rng.integers(2**31)),
+        )
+        return (minibatch.shape[0] for minibatch in loader)
+
+    return load
+
+
+def contenders(path: Path, stored: StoredCells) -> dict[str, Loader]:
+    """All loaders that are installed."""
+    loaders = {f"ours_blocks_of_{size}": ours(stored, size) for size in BLOCK_SIZES}
+    loaders["ours_dense_blocks_of_64"] = ours_dense(stored, 64)
+    loaders["ours_in_order"] = ours_in_order(stored)
+    loaders["anndata_rows"] = anndata_rows(path)
+    loaders["anndata_ranges_of_64"] = anndata_ranges(path, 64)
+    if installed("scvi"):
+        loaders[PEER] = scvi_loader(path)
+    if installed("scdataset"):
+        loaders["scdataset_blocks_of_64"] = scdataset_loader(path, 64)
+    return loaders
+
+
+def installed(module: str) -> bool:
+    """Whether a peer can be imported; says so if not."""
+    if importlib.util.find_spec(module) is not None:
+        return True
+    print(f"{module} is not installed: left out")
+    return False
+
+
+def cells_per_second(load: Loader, seed: int, seconds: float) -> float:
+    """Speed over some seconds of as many epochs as that takes; start-up of an epoch included."""
+    rng, num_cells, start = np.random.default_rng(seed), 0, time.perf_counter()
+    for count in itertools.chain.from_iterable(load(rng) for _ in itertools.count()):
+        num_cells += count
+        elapsed = time.perf_counter() - start
+        if elapsed > seconds:
+            return num_cells / elapsed
+    raise AssertionError("epochs do not end")
+
+
+def measure(loaders: dict[str, Loader], repeats: int, seconds: float) -> dict[str, float]:
+    """Median cells per second of each loader, and ratios to the peers."""
+    speeds: dict[str, list[float]] = {name: [] for name in loaders}
+    for repeat in range(repeats + 1):
+        for name, load in loaders.items():
+            speeds[name].append(cells_per_second(load, repeat, seconds if repeat else 0.1))
+    speeds = {name: values[1:] for name, values in speeds.items()}  # the first warms up
+    figures = {f"cells_per_second_{n}": statistics.median(v) for n, v in speeds.items()}
+    compared = ("ours_blocks_of_1", "ours_blocks_of_64", "ours_dense_blocks_of_64")
+    for mine, peer in itertools.product(compared, loaders):
+        if not peer.startswith("ours"):
+            pairs = [a / b for a, b in zip(speeds[mine], speeds[peer], strict=True)]
+            figures[f"ratio_{mine}_to_{peer}"] = statistics.median(pairs)
+    return figures
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    options = arguments()
+    if options.smoke:
+        options.num_cells, options.repeats, options.seconds = 1000, 1, 0.05
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = Path(options.path or Path(folder) / "cells.h5ad")
+        if not options.path:
+            write_simulated(path, jax.random.key(0), num_cells=options.num_cells)
+        stored = open_cells(path, num_genes=100_000, min_cells_per_gene=0)
+        figures = measure(contenders(path, stored), options.repeats, options.seconds)
+    print(f"{stored.source}: {stored.num_cells} cells x {stored.num_genes} genes")
+    for name, value in figures.items():
+        print(f"{name:<52} {value:.4g}")
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

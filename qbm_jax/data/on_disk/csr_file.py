@@ -1,0 +1,176 @@
+"""One file of counts, h5ad or zarr: its tables, and any rows of its matrix without the rest."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import zarr
+from anndata.io import read_elem
+
+from qbm_jax.data.h5ad import check_is_hdf5, choose_elements, damage_named, simulator_preset, some
+from qbm_jax.errors import InputError
+
+_HDF5_GAP = 8192  # stored counts between two ranges that cost less to read than a second call
+_BLOCK_ENTRIES = 4_000_000  # stored counts of one block of a pass over all rows: 32 MB
+_BLOCK_ROWS = 65_536
+
+
+class CsrFile:
+    """Counts of one file in CSR form, open for reading, from several threads if need be.
+
+    Ranges of the stored arrays are read directly: anndata's backed matrices read each row by
+    itself (`benchmarks/loader_throughput.py`). Files without compression are read fastest.
+
+    Attributes:
+        path: the file or folder.
+        indptr: int64 [rows + 1], in memory.
+        shape: rows and columns.
+    """
+
+    def __init__(self, path: Path, layer: str | None, use_raw: bool):
+        """Opens the file.
+
+        Raises:
+            InputError: it cannot be opened, or the matrix asked for is missing or not in CSR form.
+        """
+        self.path = path
+        self._file = _open(path)
+        with damage_named(path):
+            self._check_tables()
+            matrix, self._var = choose_elements(self._file, layer, use_raw)
+            self._check_is_csr(matrix, layer, use_raw)
+            self.shape = tuple(int(size) for size in matrix.attrs["shape"])
+            self.indptr = np.asarray(matrix["indptr"][:], np.int64)
+            self._values, self._columns = matrix["data"], matrix["indices"]
+            self._check_sizes()
+        is_zarr = isinstance(self._file, zarr.Group)
+        # a range of a zarr array decodes whole chunks, so that two ranges in one chunk are one
+        self._gap = max(self._values.chunks) if is_zarr else _HDF5_GAP
+
+    def close(self) -> None:
+        """Closes the file; it cannot be read any more."""
+        if isinstance(self._file, h5py.File):
+            self._file.close()
+
+    def var(self) -> pd.DataFrame:
+        """The table of genes that belongs to the matrix, indexed by name."""
+        with damage_named(self.path):
+            var = read_elem(self._var)
+        return var.set_axis(var.index.astype(str))
+
+    def obs(self, columns: Sequence[str]) -> pd.DataFrame:
+        """These columns of the table of cells, with the cells' names.
+
+        Raises:
+            InputError: there is no such column.
+        """
+        with damage_named(self.path):
+            table = self._file["obs"]
+            there = [str(name) for name in table.attrs["column-order"]]
+            missing = [name for name in columns if name not in there]
+            if missing:
+                raise InputError(
+                    f"{self.path}: expected column {missing[0]!r} in obs, which has: "
+                    f"{some(there, 40)}; name one of these"
+                )
+            index = read_elem(table[table.attrs["_index"]])
+            values = {name: read_elem(table[name]) for name in columns}
+            return pd.DataFrame(values, index=pd.Index(index).astype(str))
+
+    def simulator_preset(self) -> str | None:
+        """The preset of the simulator that wrote this file; None for other files."""
+        with damage_named(self.path):
+            return simulator_preset(self._file)
+
+    def blocks(self) -> Iterator[slice]:
+        """All rows in blocks of bounded memory."""
+        num_rows, start = self.shape[0], 0
+        while start < num_rows:
+            fits = np.searchsorted(self.indptr, self.indptr[start] + _BLOCK_ENTRIES, side="right")
+            stop = min(max(int(fits) - 1, start + 1), start + _BLOCK_ROWS, num_rows)
+            yield slice(start, stop)
+            start = stop
+
+    def read(self, rows: np.ndarray) -> sp.csr_matrix:
+        """Rows [n], given in ascending order and each once, as they are stored.
+
+        Raises:
+            InputError: the file has been damaged, cut off or exchanged since it was opened.
+        """
+        gaps = self.indptr[rows[1:]] - self.indptr[rows[:-1] + 1]
+        cuts = np.flatnonzero(gaps > self._gap) + 1
+        firsts, stops = rows[np.r_[0, cuts]], rows[np.r_[cuts - 1, len(rows) - 1]] + 1
+        spans = list(zip(firsts.tolist(), stops.tolist(), strict=True))
+        ranges = [(self.indptr[first], self.indptr[stop]) for first, stop in spans]
+        with damage_named(self.path):
+            values = _joined([self._values[start:stop] for start, stop in ranges])
+            columns = _joined([self._columns[start:stop] for start, stop in ranges])
+        self._check_columns(columns)
+        read = _joined([np.arange(first, stop) for first, stop in spans])
+        indptr = np.r_[0, np.cumsum(self.indptr[read + 1] - self.indptr[read])]
+        matrix = sp.csr_matrix((values, columns, indptr), shape=(len(read), self.shape[1]))
+        return matrix if len(read) == len(rows) else matrix[np.searchsorted(read, rows)]
+
+    def _check_tables(self) -> None:
+        if "obs" not in self._file or "var" not in self._file:
+            raise InputError(
+                f"expected anndata's layout, {self.path} has no obs and var tables "
+                f"(holds: {some(self._file)}); convert it with anndata"
+            )
+        if "column-order" not in self._file["obs"].attrs:
+            raise InputError(
+                f"{self.path} has tables of anndata before 0.7; read it with anndata and write it "
+                "again"
+            )
+
+    def _check_is_csr(self, matrix: Any, layer: str | None, use_raw: bool) -> None:
+        kind = matrix.attrs.get("encoding-type", "array")
+        if kind != "csr_matrix":
+            name = "raw.X" if use_raw else "X" if layer is None else f"layers[{layer!r}]"
+            found = {"csc_matrix": "CSC", "array": "dense"}.get(kind, kind)
+            raise InputError(
+                f"{self.path}: expected counts stored as CSR, {name} is {found}; convert it once "
+                "with scipy.sparse.csr_matrix and write the file again"
+            )
+
+    def _check_sizes(self) -> None:
+        stored = self._values.shape[0]
+        whole = (
+            len(self.indptr) == self.shape[0] + 1
+            and self.indptr[0] == 0
+            and self.indptr[-1] == stored == self._columns.shape[0]
+            and np.all(np.diff(self.indptr) >= 0)
+        )
+        if isinstance(self._file, zarr.Group):  # which reads a missing chunk as zeros
+            whole &= all(a.nchunks_initialized == a.nchunks for a in (self._values, self._columns))
+        if not whole:
+            raise InputError(f"{self.path} is damaged: its matrix is incomplete; copy it again")
+        if 0 in self.shape:
+            raise InputError(f"{self.path}: expected cells and genes, found {self.shape}")
+
+    def _check_columns(self, columns: np.ndarray) -> None:
+        """Refuses what would make scipy crash."""
+        if len(columns) and not 0 <= columns.min() <= columns.max() < self.shape[1]:
+            raise InputError(
+                f"{self.path} is damaged: a stored count has a gene outside the {self.shape[1]} "
+                "genes; copy it again"
+            )
+
+
+def _open(path: Path) -> h5py.File | zarr.Group:
+    if not path.is_dir():
+        check_is_hdf5(path)
+        with damage_named(path):
+            return h5py.File(path, "r")
+    if not any((path / name).exists() for name in ("zarr.json", ".zgroup")):
+        raise InputError(f"expected an h5ad file or a zarr folder, {path} is a plain directory")
+    with damage_named(path):
+        return zarr.open_group(str(path), mode="r")
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
