@@ -17,10 +17,14 @@ def get_config() -> ConfigDict:
     config.name = ""
     config.seed = 0  # root of every random number of the run
     config.num_seeds = 5  # trainings per model, at seeds fold_in(seed, 0), fold_in(seed, 1), ...
+    # experiment integration: event files in workdir/tensorboard as well (needs tensorboardX)
+    config.tensorboard = False
 
     config.data = ConfigDict()
     config.data.name = "pancreas"  # pancreas, lung, immune: public sets; simulated:pancreas, toy
-    config.data.path = ""  # an h5ad file; overrides name
+    config.data.path = ""  # an h5ad file; overrides name; on disk: several, with commas between
+    # cells stay in their files (h5ad or zarr, CSR) and are read while training, in bounded memory
+    config.data.on_disk = False
     config.data.batch_column = ""  # obs column of the experimental batch; "" none, or the set's own
     config.data.label_column = ""  # obs column of the cell type; "" none, or the named set's own
     config.data.layer = ""  # layer with raw counts; "" is X, or the named set's own
@@ -84,9 +88,13 @@ def get_config() -> ConfigDict:
     # nats per latent: the KL does not push the encoder on latents with less information than this
     config.training.free_bits = 0.0
     config.training.validation_fraction = 0.1  # of the cells; they choose the epoch reported
+    config.training.max_validation_cells = 10000  # at most, of larger sets
     config.training.validate_every = 15  # epochs; also when checkpoints are written
     config.training.validation_temperatures = 200  # of the AIS that gives log Z at validation
     config.training.max_steps_per_dispatch = 100  # steps compiled into one call
+    # neighbours that an epoch's order keeps in one dispatch, in which all cells are mixed: what is
+    # on disk is read in blocks; 1: every cell goes its own way
+    config.training.block_size = 1
     config.training.num_chains = 64  # chains of the negative phase
 
     config.baselines = ConfigDict()  # trained beside the model, with the same networks and epochs

@@ -1,24 +1,31 @@
 """Library use: `fit` an AnnData object, then embed, score the energy of, or generate cells."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import inspect
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax import inference, minibatches, samplers, training, vae
+from qbm_jax.cell_source import CellSource, Streamed
 from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.data import Cells, check_likelihood, from_anndata, preprocess
 from qbm_jax.data.write import GATES, LOADINGS
 from qbm_jax.errors import InputError
 from qbm_jax.progress import ProgressBar
+from qbm_jax.relaxations import TRACEABLE
+
+if TYPE_CHECKING:
+    from qbm_jax.data.on_disk import StoredCells
 
 EMBEDDING = "X_qbmvae"
 ENERGY = "qbm_energy"
@@ -175,6 +182,15 @@ class FittedModel:
         data = device_counts(cells) if isinstance(cells, Cells) else cells
         return inference.embed(self.vae, self.params, data)
 
+    def encode_blocks(self, cells: StoredCells) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Embedding [n, N] and energy [n] of cells on disk, a block after another, with its slice.
+
+        Raises:
+          InputError: the cells could not be read.
+        """
+        with cells.reader() as reader:
+            yield from inference.embed_blocks(self.vae, self.params, Streamed(reader))
+
     def gates(self) -> np.ndarray:
         """Probability that each gene is zero-inflated, float32 [genes].
 
@@ -217,7 +233,7 @@ class FittedModel:
             raise InputError(f"cannot save a model to {path}: {error.strerror}") from error
 
     @staticmethod
-    def load(path: str | Path) -> "FittedModel":
+    def load(path: str | Path) -> FittedModel:
         """Reads a model that `save` wrote.
 
         Raises:
@@ -326,7 +342,11 @@ def fit(
 
 
 def fit_cells(
-    key: jax.Array, cells: Cells, *, held_out: np.ndarray | None = None, **arguments: Any
+    key: jax.Array,
+    cells: Cells | StoredCells,
+    *,
+    held_out: np.ndarray | None = None,
+    **arguments: Any,
 ) -> tuple[FittedModel, training.Trained]:
     """Trains on preprocessed cells; what `fit` and the experiments share.
 
@@ -344,61 +364,160 @@ def fit_cells(
 
 def fit_cells_seeds(
     keys: Sequence[jax.Array],
-    cells: Cells,
+    cells: Cells | StoredCells,
     *,
     model_options: dict[str, Any],
     sampler: str,
     sampler_options: dict[str, Any] | None,
     options: training.TrainOptions,
-    data: minibatches.DeviceCounts | None = None,
-    **train_arguments: Any,
+    **arguments: Any,
 ) -> list[tuple[FittedModel, training.Trained]]:
     """Trains several seeds of one setting together, see `training.train_seeds`.
 
     Args:
       keys: one root key per seed.
       cells: preprocessed cells.
-      model_options: keyword arguments of `vae.build`; with library "latent", `library_prior` is
-        computed from the cells if it is not among them.
-      sampler: a name of `samplers.SAMPLERS`; not used by priors with a closed log Z.
-      sampler_options: its options; None for `training.NEGATIVE_PHASE`.
+      model_options: as in `Setting`.
+      sampler: likewise.
+      sampler_options: likewise.
       options: how to train.
-      data: the same cells on the device, to put them there once; None: it is done here.
-      **train_arguments: `held_out`, `checkpoints`, `on_progress`, `should_stop`, `method` of
-        `training.train_seeds`.
+      **arguments: of `fit_cells_settings`.
 
     Returns:
       Model and training of each key.
 
     Raises:
-      InputError: options that cannot be used, or counts that the likelihood does not accept.
+      InputError: as `fit_cells_settings`.
     """
+    settings = [Setting(key, model_options, sampler, sampler_options, options) for key in keys]
+    return fit_cells_settings(settings, cells, **arguments)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One training.
+
+    Attributes:
+      key: its root key.
+      model_options: keyword arguments of `vae.build`; with library "latent", `library_prior` is
+        computed from the cells if it is not among them.
+      sampler: a name of `samplers.SAMPLERS`; not used by priors with a closed log Z.
+      sampler_options: its options; None for `training.NEGATIVE_PHASE`.
+      options: how to train.
+    """
+
+    key: jax.Array
+    model_options: dict[str, Any]
+    sampler: str
+    sampler_options: dict[str, Any] | None
+    options: training.TrainOptions
+
+
+def fit_cells_settings(
+    settings: Sequence[Setting],
+    cells: Cells | StoredCells,
+    *,
+    data: minibatches.DeviceCounts | CellSource | None = None,
+    **train_arguments: Any,
+) -> list[tuple[FittedModel, training.Trained]]:
+    """Trains several settings side by side, see `training.train_seeds`.
+
+    Those whose models and samplers are equal share one program; their training options may differ
+    in `training.TUNABLE` alone.
+
+    Args:
+      settings: what to train.
+      cells: preprocessed cells, in memory or on disk.
+      data: the same cells on the device, or where they come from, to put them there once; None: it
+        is done here.
+      **train_arguments: `held_out`, `checkpoints`, `on_progress`, `should_stop`, `method` of
+        `training.train_seeds`.
+
+    Returns:
+      Model and training of each setting.
+
+    Raises:
+      InputError: options that cannot be used or not together, counts that the likelihood does not
+        accept, or cells that could not be read.
+    """
+    described = [describe(setting, cells) for setting in settings]
+    models = [build_model(each) for each in described]
+    for each in described:
+        check_likelihood(cells, each.model["likelihood"])
+    trained = training.train_seeds(
+        [setting.key for setting in settings],
+        models,
+        [
+            build_sampler(model, each.sampler, each.sampler_options)
+            for model, each in zip(models, described, strict=True)
+        ],
+        cell_source(cells) if data is None else data,
+        [setting.options for setting in settings],
+        members=families(settings, models, described),
+        **train_arguments,
+    )
+    return [
+        (FittedModel(each, result.params), result)
+        for each, result in zip(described, trained, strict=True)
+    ]
+
+
+def families(
+    settings: Sequence[Setting], models: Sequence[vae.VAE], described: Sequence[Settings]
+) -> list[training.Member | None]:
+    """For each setting the family of those that differ from it in traceable numbers alone.
+
+    These are the sharpness of the relaxation and options of the sampler that are given as floats. A
+    setting that has neither belongs to none; trainings with equal models and samplers need none.
+    """
+    first: dict[str, training.Family] = {}
+    members: list[training.Member | None] = []
+    for setting, model, each in zip(settings, models, described, strict=True):
+        options, sampler_options = dict(each.model), dict(each.sampler_options)
+        sharpness = None
+        if options.get("relaxation") in TRACEABLE and not setting.options.sharpness_start:
+            sharpness = options.pop("sharpness", None)
+        numbers = {}
+        if model.prior.log_z is None:
+            numbers = {k: v for k, v in sampler_options.items() if isinstance(v, float)}
+        fixed = {k: v for k, v in sampler_options.items() if k not in numbers}
+        name = json.dumps([options, each.sampler, fixed, sorted(numbers)])
+        if name not in first:
+            build = functools.partial(samplers.build, each.sampler, **fixed)
+            first[name] = training.Family(model, build if numbers else None)
+        traceable = sharpness is not None or numbers
+        member = training.Member(first[name], sharpness, tuple(sorted(numbers.items())))
+        members.append(member if traceable else None)
+    return members
+
+
+def describe(setting: Setting, cells: Cells | StoredCells) -> Settings:
+    """What will rebuild the model of this setting."""
+    sampler_options = setting.sampler_options
     if sampler_options is None:
-        sampler_options = training.NEGATIVE_PHASE.get(sampler, {})
-    settings = Settings(
+        sampler_options = training.NEGATIVE_PHASE.get(setting.sampler, {})
+    options = setting.model_options
+    return Settings(
         genes=tuple(cells.genes),
         batch_names=cells.batch_names,
-        model={"likelihood": "nb", **model_options, **library_prior(cells, model_options)},
-        sampler=sampler,
+        model={"likelihood": "nb", **options, **library_prior(cells, options)},
+        sampler=setting.sampler,
         sampler_options=dict(sampler_options),
         median_library=tuple(float(np.median(totals)) for totals in totals_by_batch(cells)),
     )
-    model = build_model(settings)
-    check_likelihood(cells, settings.model["likelihood"])
-    trained = training.train_seeds(
-        keys, model, build_sampler(model, sampler, settings.sampler_options),
-        device_counts(cells) if data is None else data, options, **train_arguments,
-    )  # fmt: skip
-    return [(FittedModel(settings, result.params), result) for result in trained]
 
 
-def totals_by_batch(cells: Cells) -> list[np.ndarray]:
+def cell_source(cells: Cells | StoredCells) -> minibatches.DeviceCounts | CellSource:
+    """Cells in memory on the device; cells on disk as they are asked for."""
+    return device_counts(cells) if isinstance(cells, Cells) else Streamed(cells.reader())
+
+
+def totals_by_batch(cells: Cells | StoredCells) -> list[np.ndarray]:
     """Total counts of the cells of each batch."""
-    totals = np.asarray(cells.counts.sum(axis=1)).ravel()
-    return [totals[cells.batch == batch] for batch in range(len(cells.batch_names))]
+    return [cells.totals[cells.batch == batch] for batch in range(len(cells.batch_names))]
 
 
-def library_prior(cells: Cells, model_options: dict[str, Any]) -> dict[str, Any]:
+def library_prior(cells: Cells | StoredCells, model_options: dict[str, Any]) -> dict[str, Any]:
     """The option `library_prior` where the library size is latent and it is not given; else none.
 
     Mean and standard deviation of the log total count in each batch, of all its cells: models that

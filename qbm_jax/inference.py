@@ -1,12 +1,14 @@
 """What a trained model says about cells: posteriors, embeddings, energies, new cells."""
 
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax import boltzmann
+from qbm_jax.cell_source import Streamed
 from qbm_jax.minibatches import DeviceCounts, gather, pad_rows
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.vae import VAE, Params, gene_params
@@ -41,6 +43,31 @@ def embed(
     embedding, energy = jax.device_get(_encode_rows(vae, params, data, rows))
     embedding = embedding.reshape(-1, embedding.shape[-1])[: data.num_cells]
     return np.array(embedding), np.array(energy.reshape(-1)[: data.num_cells])
+
+
+def embed_blocks(
+    vae: VAE, params: Params, source: Streamed, width: int = 512, block_size: int = 8192
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """As `embed`, of cells on disk, a block at a time: memory does not grow with their number.
+
+    Args:
+      vae: the model.
+      params: its parameters.
+      source: the cells.
+      width: cells encoded at a time.
+      block_size: cells of a block, a multiple of `width`.
+
+    Yields:
+      Which cells these are, their embedding [cells, N] and their energies [cells].
+
+    Raises:
+      InputError: the cells could not be read.
+    """
+    rows = jnp.arange(block_size).reshape(-1, width)
+    for where, data in source.blocks(block_size):
+        embedding, energy = jax.device_get(_encode_rows(vae, params, data, rows))
+        size = where.stop - where.start
+        yield where, embedding.reshape(block_size, -1)[:size], energy.reshape(-1)[:size]
 
 
 def generate(

@@ -1,5 +1,7 @@
 """Sparse counts on the device, and the order in which cells are visited."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,15 +61,48 @@ def gather(data: DeviceCounts, rows: jax.Array) -> Minibatch:
     stored = offset < data.indptr[rows + 1][:, None] - start
     position = jnp.where(stored, start + offset, 0)
     gene = jnp.where(stored, data.indices[position], data.num_genes)  # out of range: dropped
-    row = jnp.arange(rows.shape[0])[:, None]
-    empty = jnp.zeros((rows.shape[0], data.num_genes), jnp.float32)
-    counts = empty.at[row, gene].set(data.values[position], mode="drop")
+
+    # Mapped over cells, so that each device of a mesh does its own without asking the others.
+    def dense(gene: jax.Array, values: jax.Array) -> jax.Array:
+        return jnp.zeros(data.num_genes, jnp.float32).at[gene].set(values, mode="drop")
+
+    counts = jax.vmap(dense)(gene, data.values[position])
     return Minibatch(counts=counts, batch=data.batch[rows])
+
+
+def stack_counts(parts: Sequence[DeviceCounts]) -> DeviceCounts:
+    """Parts of equally many cells, with a leading axis; the shorter ones get room for more."""
+
+    def stack(*leaves: jax.Array) -> jax.Array:
+        room = max(leaf.shape[0] for leaf in leaves)
+        return jnp.stack([jnp.pad(leaf, (0, room - leaf.shape[0])) for leaf in leaves])
+
+    return jax.tree.map(stack, *parts)
 
 
 def epoch_order(key: jax.Array, epoch: int, cells: jax.Array) -> jax.Array:
     """The order in which an epoch visits `cells`: a function of (key, epoch) alone."""
     return jax.random.permutation(jax.random.fold_in(key, epoch), cells)
+
+
+def block_order(
+    key: jax.Array, epoch: int, cells: np.ndarray, block_size: int, window: int
+) -> np.ndarray:
+    """As `epoch_order`, but of blocks: what is close in `cells` comes within the same window.
+
+    Blocks of `block_size` consecutive entries of `cells` are put in random order; each `window`
+    entries of what results are then mixed. A window of many blocks is read from disk as a few long
+    ranges, and its cells come from all over the set.
+    """
+    key_shift, key_blocks, key_cells = jax.random.split(jax.random.fold_in(key, epoch), 3)
+    num_blocks = -(-len(cells) // block_size)
+    # Cells that do not fill a block are another block's share each time.
+    shift = int(jax.random.randint(key_shift, (), 0, block_size))
+    blocks = np.arange(num_blocks * block_size).reshape(num_blocks, block_size)
+    blocks = blocks[np.asarray(jax.random.permutation(key_blocks, num_blocks))].ravel()
+    blocks = (blocks[blocks < len(cells)] + shift) % len(cells)
+    noise = np.asarray(jax.random.bits(key_cells, (len(cells),)))
+    return cells[blocks[np.lexsort((noise, np.arange(len(cells)) // window))]]
 
 
 def dispatch_plan(num_cells: int, minibatch_size: int, max_steps: int) -> tuple[int, int]:

@@ -13,10 +13,14 @@ from qbm_jax.training.plan import Plan, dispatches, plan_epochs
 from qbm_jax.training.run import Progress, Trained, TrainingDiverged, TrainingStopped
 from qbm_jax.training.state import TrainState, build_optimiser, init_state, keep_best
 from qbm_jax.training.step import build_dispatch, build_vmapped_dispatch, train_step
+from qbm_jax.training.tunable import TUNABLE, Family, Member, Tunable, tunable_of, untuned
 
 __all__ = [
     "LARGEST_ENUMERATED",
     "NEGATIVE_PHASE",
+    "TUNABLE",
+    "Family",
+    "Member",
     "Plan",
     "Progress",
     "TrainOptions",
@@ -24,6 +28,7 @@ __all__ = [
     "Trained",
     "TrainingDiverged",
     "TrainingStopped",
+    "Tunable",
     "bound",
     "build_dispatch",
     "build_evaluation",
@@ -39,4 +44,6 @@ __all__ = [
     "train",
     "train_seeds",
     "train_step",
+    "tunable_of",
+    "untuned",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 
 from qbm_jax import objective, partition
 from qbm_jax.minibatches import DeviceCounts, gather, pad_rows
+from qbm_jax.sharding import place_chunks
 from qbm_jax.vae import VAE, Params
 
 # Of a bound: not finite means divergence. log Z itself is NaN where its bracket is too wide.
@@ -40,7 +41,7 @@ def build_evaluation(
         return jax.tree.map(jnp.sum, totals)
 
     def evaluate(key, data, params, cells):
-        rows, weights = pad_rows(cells, minibatch_size)
+        rows, weights = place_chunks(data, *pad_rows(cells, minibatch_size))
         totals = sums(key, data, params, rows, weights)
         return {name: float(value) / len(cells) for name, value in totals._asdict().items()}
 

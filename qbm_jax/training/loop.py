@@ -5,25 +5,30 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from qbm_jax.cell_source import CellSource, as_source
 from qbm_jax.checkpoint import Checkpoints
+from qbm_jax.distributed import any_process
+from qbm_jax.errors import InputError
 from qbm_jax.minibatches import DeviceCounts
 from qbm_jax.samplers.base import Sampler
+from qbm_jax.sharding import OnMesh
 from qbm_jax.training.options import TrainOptions, check_model
 from qbm_jax.training.plan import dispatches
 from qbm_jax.training.run import Progress, Run, Trained, TrainingStopped, plan_seeds
-from qbm_jax.training.together import SeedThreads
+from qbm_jax.training.together import SeedThreads, Setting
+from qbm_jax.training.tunable import Member
 from qbm_jax.vae import VAE, Params
 
 
 def train_seeds(
     keys: Sequence[jax.Array],
-    vae: VAE,
-    sampler: Sampler | None,
-    data: DeviceCounts,
-    options: TrainOptions,
+    vae: VAE | Sequence[VAE],
+    sampler: Sampler | Sequence[Sampler | None] | None,
+    data: DeviceCounts | CellSource,
+    options: TrainOptions | Sequence[TrainOptions],
     *,
     held_out: Sequence[np.ndarray | None] | None = None,
     checkpoints: Checkpoints | None = None,
@@ -31,17 +36,21 @@ def train_seeds(
     should_stop: Callable[[], bool] = lambda: False,
     on_validation: Callable[[int, list[Params]], None] = lambda epoch, params: None,
     method: str | None = None,
+    members: Sequence[Member | None] | None = None,
+    mesh: Mesh | None = None,
 ) -> list[Trained]:
-    """Trains several seeds of one setting together; each gets what `train` gives for its key.
+    """Trains several seeds or settings together; each gets what `train` gives for its key.
 
     All seeds take the same number of steps an epoch: that of the one with the fewest training
     cells, where `held_out` makes them differ. They share one checkpoint, and stop together.
+    Model, sampler and options may be one for all or one per key; options may then differ in
+    `TUNABLE` numbers alone, and trainings of one model and sampler share one program.
 
     Args:
       keys: one root key per seed; it fixes the split, the start, the order and all noise.
       vae: the model.
       sampler: draws the negative phase; None where log Z has a closed form.
-      data: all counts.
+      data: all counts on the device, or where they come from (`cell_source`).
       options: how to train.
       held_out: per seed, indices of cells that take no part in training or in the choice of the
         epoch, or None; None: all seeds may use all cells.
@@ -50,43 +59,71 @@ def train_seeds(
       should_stop: asked after every dispatch.
       on_validation: called after every validation with the epoch and each seed's parameters.
       method: "threads" or "vmap"; see `together`. None: the faster one on this device.
+      members: per key, the family whose trainings may be rows of one `vmap` although their models
+        and samplers differ in numbers (`tunable.Member`); None: no key has one.
+      mesh: devices that share the training (`sharding.build_mesh`), of all processes that make this
+        call; None: the default device. Checkpoints of one mesh can be resumed on another.
 
     Returns:
       One result per key.
 
     Raises:
-      InputError: no keys, held-out cells that cannot be used, or options that the model cannot be
-        trained with.
+      InputError: no keys, held-out cells that cannot be used, options that the model cannot be
+        trained with or that cannot be trained together, or cells that could not be read (the
+        states are saved).
       TrainingStopped: `should_stop` said so; the states are saved.
       TrainingDiverged: a value was NaN or infinite, in the seed named; the last good states of all
         are saved.
     """
     start_time = time.perf_counter()
-    check_model(options, vae)
-    seeds = plan_seeds(keys, data.num_cells, options, held_out)
-    with SeedThreads(len(seeds)) as threads:
-        run = Run(
-            seeds, vae, sampler, data, options, checkpoints, on_progress, threads, method
-        )  # fmt: skip
+    given = (per_key(value, len(keys)) for value in (vae, sampler, options, members))
+    settings = [Setting(*chosen) for chosen in zip(*given, strict=True)]
+    for setting in settings:
+        check_model(setting.options, setting.vae)
+    source = as_source(data)
+    if mesh is not None:
+        source, should_stop = OnMesh(source, mesh), any_process(should_stop)
+    seeds = plan_seeds(keys, source.num_cells, settings, held_out)
+    validate_every = seeds[0].setting.options.validate_every  # the same for all
+    # On a mesh one at a time: two programs that wait for each other's devices wait for ever.
+    with SeedThreads(len(seeds) if mesh is None else 1) as threads:
+        run = Run(seeds, source, checkpoints, on_progress, threads, method, mesh)
         run.emit("start", [{} for _ in seeds])
-        every = [dispatches(s.key_order, s.plan, run.step, options.num_epochs) for s in seeds]
-        for rows in zip(*every, strict=True):
-            run.advance(rows)
+        every = [
+            source.stream(dispatches(s.key_order, s.plan, run.step, run.num_epochs)) for s in seeds
+        ]
+        for parts in run.saved_on_error(zip(*every, strict=True)):
+            run.advance(parts)
             epoch, within = divmod(run.step, run.plan.steps_per_epoch)
-            if within == 0 and (epoch % options.validate_every == 0 or epoch == options.num_epochs):
+            if within == 0 and (epoch % validate_every == 0 or epoch == run.num_epochs):
                 run.validate(epoch)
-                on_validation(epoch, [jax.tree.map(jnp.copy, s.params) for s in run.states])
+                on_validation(epoch, [run.params(state) for state in run.states])
             if should_stop():
                 run.save(run.states)
                 raise TrainingStopped(f"stopped after step {run.step}")
     return run.results(time.perf_counter() - start_time)
 
 
+def per_key(given: Any, num_keys: int) -> Sequence[Any]:
+    """What is given for each of the keys, a model being a tuple too; else the same for all.
+
+    Raises:
+      InputError: there are not as many as keys.
+    """
+    if type(given) not in (list, tuple):
+        return [given] * num_keys
+    if len(given) != num_keys:
+        raise InputError(
+            f"expected one model, sampler and options for each of {num_keys} keys, got {len(given)}"
+        )
+    return given
+
+
 def train(
     key: jax.Array,
     vae: VAE,
     sampler: Sampler | None,
-    data: DeviceCounts,
+    data: DeviceCounts | CellSource,
     options: TrainOptions,
     *,
     held_out: np.ndarray | None = None,
@@ -98,7 +135,7 @@ def train(
       key: the run's root key; it fixes the split, the start, the order and all noise.
       vae: the model.
       sampler: draws the negative phase; None where log Z has a closed form.
-      data: all counts.
+      data: all counts on the device, or where they come from.
       options: how to train.
       held_out: indices of cells that take no part in training or in the choice of the epoch.
       **arguments: `checkpoints`, `on_progress`, `should_stop`, ... of `train_seeds`.

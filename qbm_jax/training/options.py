@@ -51,6 +51,8 @@ class TrainOptions:
     free_bits: float = 0.0
     couplings_decay: float = 0.0
     sharpness_start: float = 0.0
+    block_size: int = 1
+    max_validation_cells: int = 10000
 
     def __post_init__(self):
         """Checks every range.
@@ -63,7 +65,8 @@ class TrainOptions:
                 f"training.objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}"
             )
         for name in ("num_epochs", "minibatch_size", "validate_every", "validation_temperatures",
-                     "max_steps_per_dispatch", "num_chains"):  # fmt: skip
+                     "max_steps_per_dispatch", "num_chains", "block_size",
+                     "max_validation_cells"):  # fmt: skip
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"training.{name} must be a whole number above 0, got {value}")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.minibatches import dispatch_plan, epoch_order
+from qbm_jax.minibatches import block_order, dispatch_plan, epoch_order
 from qbm_jax.training.options import TrainOptions
 
 
@@ -20,6 +20,7 @@ class Plan(NamedTuple):
     minibatch_size: int
     num_dispatches: int
     steps_per_dispatch: int
+    block_size: int
 
     @property
     def steps_per_epoch(self) -> int:
@@ -43,14 +44,17 @@ def plan_epochs(
     """
     available = remaining_cells(num_cells, held_out)
     order = available[np.asarray(jax.random.permutation(key, available.size))]
-    num_validation = min(max(round(options.validation_fraction * order.size), 1), order.size - 1)
+    num_validation = round(options.validation_fraction * order.size)
+    num_validation = min(max(num_validation, 1), options.max_validation_cells, order.size - 1)
     train_cells = np.sort(order[num_validation:])
     minibatch_size = min(options.minibatch_size, train_cells.size)
     dispatches, steps = dispatch_plan(
         train_cells.size, minibatch_size, options.max_steps_per_dispatch
     )
     validation_cells = np.sort(order[:num_validation])
-    return Plan(train_cells, validation_cells, minibatch_size, dispatches, steps)
+    return Plan(
+        train_cells, validation_cells, minibatch_size, dispatches, steps, options.block_size
+    )
 
 
 def remaining_cells(num_cells: int, held_out: np.ndarray | None) -> np.ndarray:
@@ -95,9 +99,12 @@ def dispatches(key: jax.Array, plan: Plan, first_step: int, num_epochs: int) -> 
     """Rows [steps, minibatch] of every dispatch from `first_step` on, a function of the key."""
     first_dispatch = first_step // plan.steps_per_dispatch
     per_dispatch = plan.steps_per_dispatch * plan.minibatch_size
-    cells = jnp.asarray(plan.train_cells)
     for epoch in range(first_dispatch // plan.num_dispatches, num_epochs):
-        order = epoch_order(key, epoch, cells)
+        if plan.block_size > 1:
+            order = block_order(key, epoch, plan.train_cells, plan.block_size, per_dispatch)
+            order = jnp.asarray(order)
+        else:
+            order = epoch_order(key, epoch, jnp.asarray(plan.train_cells))
         start = max(first_dispatch - epoch * plan.num_dispatches, 0)
         for i in range(start, plan.num_dispatches):
             rows = order[i * per_dispatch : (i + 1) * per_dispatch]

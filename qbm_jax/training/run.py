@@ -1,23 +1,25 @@
 """The seeds of one training: their states, and reports, validation and checkpoints of them."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from qbm_jax.cell_source import CellSource, Part
 from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.errors import InputError
 from qbm_jax.minibatches import DeviceCounts
-from qbm_jax.samplers.base import Sampler
+from qbm_jax.sharding import check_mesh, local_copy, place_state
 from qbm_jax.training.evaluation import ANY_BRACKET, CHECKED, bound, build_evaluation, first_fault
-from qbm_jax.training.options import TrainOptions
 from qbm_jax.training.plan import Plan, align, plan_epochs
 from qbm_jax.training.state import TrainState, build_optimiser, init_state, keep_best
-from qbm_jax.training.together import SeedThreads, build_steps_of_seeds
-from qbm_jax.vae import VAE, Params
+from qbm_jax.training.together import SeedThreads, Setting, Step, build_steps_of_seeds
+from qbm_jax.training.tunable import TUNABLE, untuned
+from qbm_jax.vae import Params
 
 
 class TrainingStopped(Exception):
@@ -72,8 +74,9 @@ class Trained(NamedTuple):
 
 
 class Seed(NamedTuple):
-    """What one root key fixes: the plan, and the keys of everything else."""
+    """One training: what it is of, its plan, and the keys of everything else."""
 
+    setting: Setting
     plan: Plan
     key_init: jax.Array
     key_order: jax.Array
@@ -84,13 +87,14 @@ class Seed(NamedTuple):
 def plan_seeds(
     keys: Sequence[jax.Array],
     num_cells: int,
-    options: TrainOptions,
+    settings: Sequence[Setting],
     held_out: Sequence[np.ndarray | None] | None,
 ) -> list[Seed]:
     """Splits every root key and plans its epochs, all with equally many steps.
 
     Raises:
-      InputError: no keys, not one set of held-out cells per key, or one that cannot be used.
+      InputError: no keys, not one set of held-out cells per key, or one that cannot be used;
+        settings whose options differ in more than tunable numbers.
     """
     held_out = [None] * len(keys) if held_out is None else held_out
     if len(keys) < 1 or len(held_out) != len(keys):
@@ -98,12 +102,20 @@ def plan_seeds(
             f"expected at least one key and held_out for each, got {len(keys)} keys and "
             f"{len(held_out)} sets"
         )
+    if len({untuned(setting.options) for setting in settings}) > 1:
+        raise InputError(
+            f"trainings that run together may differ in {', '.join(TUNABLE)} alone; train settings "
+            f"with other differences one after another"
+        )
     split = [jax.random.split(key, 5) for key in keys]
     plans = align([
-        plan_epochs(num_cells, options, parts[0], cells)
+        plan_epochs(num_cells, settings[0].options, parts[0], cells)
         for parts, cells in zip(split, held_out, strict=True)
     ])  # fmt: skip
-    return [Seed(plan, *parts[1:]) for plan, parts in zip(plans, split, strict=True)]
+    return [
+        Seed(setting, plan, *parts[1:])
+        for setting, plan, parts in zip(settings, plans, split, strict=True)
+    ]
 
 
 class Run:
@@ -112,27 +124,24 @@ class Run:
     def __init__(
         self,
         seeds: list[Seed],
-        vae: VAE,
-        sampler: Sampler | None,
-        data: DeviceCounts,
-        options: TrainOptions,
+        source: CellSource,
         checkpoints: Checkpoints | None,
         on_progress: Callable[[Progress], None],
         threads: SeedThreads,
         method: str | None,
+        mesh: Mesh | None,
     ):
         """Fresh states, or those of the newest sound checkpoint."""
-        self.seeds, self.vae, self.data, self.options = seeds, vae, data, options
+        self.seeds, self.source, self.mesh = seeds, source, mesh
         self.checkpoints, self.on_progress, self.threads = checkpoints, on_progress, threads
         self.plan = seeds[0].plan  # its steps are those of all
+        self.num_epochs = seeds[0].setting.options.num_epochs  # likewise
+        self.validation = [source.select(seed.plan.validation_cells) for seed in seeds]
         self.rates: list[float] = []
         self.steps = build_steps_of_seeds(
-            vae, sampler, options, self.plan.steps_per_epoch, threads, method
+            [seed.setting for seed in seeds], self.plan.steps_per_epoch, threads, method, mesh
         )
-        optimiser = build_optimiser(options, options.num_epochs * self.plan.steps_per_epoch)
-        self.states = [
-            init_state(seed.key_init, vae, sampler, optimiser, options.num_chains) for seed in seeds
-        ]
+        self.states = [self.first_state(seed) for seed in seeds]
         if checkpoints is not None:
             # One seed's file holds its state alone, so that runs of either function can go on.
             several = len(seeds) > 1
@@ -140,13 +149,39 @@ class Run:
             self.states = list(restored) if several else [restored]
         self.last_good = self.states
 
+    def first_state(self, seed: Seed) -> TrainState:
+        """Fresh parameters and chains."""
+        vae, sampler, options, _ = seed.setting
+        if self.mesh is not None:
+            check_mesh(
+                self.mesh,
+                minibatch_size=self.plan.minibatch_size,
+                num_chains=options.num_chains,
+                num_latents=vae.num_latents,
+            )
+        optimiser = build_optimiser(options, options.num_epochs * self.plan.steps_per_epoch)
+        state = init_state(seed.key_init, vae, sampler, optimiser, options.num_chains)
+        return self.placed(seed, state)
+
+    def placed(self, seed: Seed, state: TrainState) -> TrainState:
+        """The state on the mesh, if there is one."""
+        if self.mesh is None:
+            return state
+        return place_state(state, self.mesh, seed.setting.sampler)
+
     @property
     def step(self) -> int:
         """Steps taken so far, the same for all seeds."""
         return int(self.states[0].step)
 
-    def advance(self, rows: Sequence[jax.Array]) -> None:
-        """One dispatch of every seed on its rows [steps, minibatch].
+    def params(self, state: TrainState) -> Params:
+        """A copy of its parameters, on the default device."""
+        if self.mesh is not None:
+            return local_copy(state.params)
+        return jax.tree.map(jnp.copy, state.params)
+
+    def advance(self, parts: Sequence[Part]) -> None:
+        """One dispatch of every seed on its counts and rows [steps, minibatch].
 
         Raises:
           TrainingDiverged: a metric was not finite.
@@ -154,14 +189,12 @@ class Run:
         # The dispatch donates the states.
         self.last_good = jax.tree.map(jnp.copy, self.states)
         start = time.perf_counter()
-        self.states, traces = self.steps(
-            [seed.key_train for seed in self.seeds],
-            self.data,
-            self.states,
-            rows,
-            [jnp.asarray(seed.plan.train_cells.size, jnp.float32) for seed in self.seeds],
-        )
-        num_cells = sum(part.size for part in rows)
+        stepped = self.steps([
+            Step(seed.key_train, part, state, jnp.float32(seed.plan.train_cells.size))
+            for seed, part, state in zip(self.seeds, parts, self.states, strict=True)
+        ])  # fmt: skip
+        self.states, traces = (list(values) for values in zip(*stepped, strict=True))
+        num_cells = sum(rows.size for _, rows in parts)
         self.rates.append(num_cells / (time.perf_counter() - start))
         self.stop_if([first_fault(trace) for trace in traces])
         self.emit("train", [{k: float(np.mean(v)) for k, v in trace.items()} for trace in traces])
@@ -172,24 +205,31 @@ class Run:
         Raises:
           TrainingDiverged: a term of the bound was not finite.
         """
-        metrics = self.threads.map(self.validation_bound, self.seeds, self.states)
+        models = [seed.setting.vae for seed in self.seeds]
+        metrics = self.threads.map(
+            self.validation_bound, models, self.seeds, self.states, self.validation
+        )
         faults = [first_fault({f"validation {n}": found[n] for n in CHECKED}) for found in metrics]
         # It came about within the last dispatch, before its end.
         end = self.plan.steps_per_dispatch
         self.stop_if([fault and (end, fault[1]) for fault in faults])
         self.states = [
-            keep_best(state, found["elbo"], epoch)
-            for state, found in zip(self.states, metrics, strict=True)
+            self.placed(seed, keep_best(state, found["elbo"], epoch))
+            for seed, state, found in zip(self.seeds, self.states, metrics, strict=True)
         ]
         self.emit("validation", metrics)
         self.save(self.states)
 
-    def validation_bound(self, seed: Seed, state: TrainState) -> dict[str, float]:
+    def validation_bound(
+        self, seed: Seed, state: TrainState, cells: tuple[DeviceCounts, np.ndarray]
+    ) -> dict[str, float]:
         """The bound on one seed's validation cells, with a rough log Z."""
-        temperatures = self.options.validation_temperatures
+        vae, _, options, _ = seed.setting
+        data, rows = cells
+        temperatures = options.validation_temperatures
         return bound(
-            seed.key_validation, self.vae, build_evaluation(self.vae), self.data, state.params,
-            seed.plan.validation_cells, num_train_cells=seed.plan.train_cells.size,
+            seed.key_validation, vae, build_evaluation(vae), data, state.params,
+            rows, num_train_cells=seed.plan.train_cells.size,
             num_temperatures=temperatures, num_equilibration=temperatures, max_bracket=ANY_BRACKET,
         )  # fmt: skip
 
@@ -198,6 +238,18 @@ class Run:
         if self.checkpoints is not None:
             tree = tuple(states) if len(states) > 1 else states[0]
             self.checkpoints.save(int(states[0].step), tree)
+
+    def saved_on_error(self, parts: Iterator[Sequence[Part]]) -> Iterator[Sequence[Part]]:
+        """The same parts; if one cannot be read, the states are saved before the error goes on.
+
+        Of several processes one alone cannot save: they go on from the last validation.
+        """
+        try:
+            yield from parts
+        except InputError:
+            if jax.process_count() == 1:
+                self.save(self.states)
+            raise
 
     def stop_if(self, faults: list[tuple[int, str] | None]) -> None:
         """Saves the last good states and raises, if any seed has a fault (step, name)."""
@@ -218,17 +270,17 @@ class Run:
         rate = float(np.median(self.rates)) if self.rates else float("nan")
         epoch = self.step / self.plan.steps_per_epoch
         for seed, values in enumerate(metrics):
-            self.on_progress(
-                Progress(self.step, epoch, self.options.num_epochs, rate, split, values, seed)
-            )
+            self.on_progress(Progress(self.step, epoch, self.num_epochs, rate, split, values, seed))
 
     def results(self, seconds: float) -> list[Trained]:
         """The result of every seed, after the last step."""
         rate = float(np.median(self.rates[1:])) if len(self.rates) > 1 else float("nan")
+        # What is done with a trained model is done on one device, by every process for itself.
+        states = self.states if self.mesh is None else local_copy(self.states)
         return [
             Trained(
                 state.best_params, state, seed.plan.train_cells, seed.plan.validation_cells,
                 rate, seconds,
             )
-            for seed, state in zip(self.seeds, self.states, strict=True)
+            for seed, state in zip(self.seeds, states, strict=True)
         ]  # fmt: skip

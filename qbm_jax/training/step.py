@@ -6,14 +6,17 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from qbm_jax import objective
 from qbm_jax.free_bits import with_free_bits
-from qbm_jax.minibatches import DeviceCounts, gather
+from qbm_jax.minibatches import DeviceCounts, gather, stack_counts
 from qbm_jax.relaxations import GrowingSharpness
 from qbm_jax.samplers.base import Sampler
+from qbm_jax.sharding import keep_places
 from qbm_jax.training.options import TrainOptions
 from qbm_jax.training.state import TrainState, build_optimiser
+from qbm_jax.training.tunable import Tunable, tunable_of
 from qbm_jax.vae import VAE, Params
 
 
@@ -94,17 +97,22 @@ Dispatch = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
 
 
 def many_steps(
-    vae: VAE, sampler: Sampler | None, options: TrainOptions, steps_per_epoch: int
+    vae: VAE,
+    sampler: Sampler | None,
+    options: TrainOptions,
+    steps_per_epoch: int,
+    build_sampler: Callable[..., Sampler] | None = None,
+    mesh: Mesh | None = None,
 ) -> Dispatch:
-    """The function (key, data, state, rows [steps, minibatch], num_cells) of `build_dispatch`."""
+    """The function (key, data, state, rows [steps, minibatch], ...) of `build_dispatch`.
+
+    With `build_sampler` the sampler is made of the tunable numbers. On a mesh, state and rows must
+    lie on it (`sharding`).
+    """
     num_steps = options.num_epochs * steps_per_epoch
-    optimiser = build_optimiser(options, num_steps)
     if options.free_bits:
         vae = with_free_bits(vae, options.free_bits)
     warmup_steps = max(options.kl_warmup_epochs * steps_per_epoch, 1)
-
-    def kl_schedule(step: jax.Array) -> jax.Array:
-        return options.kl_weight * jnp.minimum((step + 1) / warmup_steps, 1.0)
 
     def dispatch(
         key: jax.Array,
@@ -112,48 +120,75 @@ def many_steps(
         state: TrainState,
         rows: jax.Array,
         num_cells: jax.Array | int = 1,
+        tunable: Tunable | None = None,
     ):
+        tunable = tunable or tunable_of(options)
+        optimiser = build_optimiser(options, num_steps, tunable)
+
+        def kl_schedule(step: jax.Array) -> jax.Array:
+            return tunable.kl_weight * jnp.minimum((step + 1) / warmup_steps, 1.0)
+
+        sharpness_schedule = build_sharpness_schedule(options, num_steps)
+        if tunable.sharpness is not None:
+            sharpness_schedule = lambda step: tunable.sharpness  # noqa: E731
+        machine = build_sampler(**tunable.sampler) if tunable.sampler else sampler
         step = functools.partial(
-            train_step, vae, sampler, optimiser, kl_schedule, key, data,
+            train_step, vae, machine, optimiser, kl_schedule, key, data,
             loss=objective.OBJECTIVES[options.objective], num_cells=num_cells,
-            sharpness_schedule=build_sharpness_schedule(options, num_steps),
+            sharpness_schedule=sharpness_schedule,
         )  # fmt: skip
-        return jax.lax.scan(step, state, rows)
+        return keep_places(*jax.lax.scan(step, state, rows), mesh, machine)
 
     return dispatch
 
 
 @functools.lru_cache(maxsize=32)  # trainings that differ in their seed share one compilation
 def build_dispatch(
-    vae: VAE, sampler: Sampler | None, options: TrainOptions, steps_per_epoch: int
+    vae: VAE,
+    sampler: Sampler | None,
+    options: TrainOptions,
+    steps_per_epoch: int,
+    mesh: Mesh | None = None,
 ) -> Dispatch:
-    """Compiles (key, data, state, rows [steps, minibatch], num_cells) -> (state, metrics [steps]).
+    """Compiles (key, data, state, rows [steps, minibatch], num_cells, tunable) -> (state, metrics).
 
-    `num_cells` is that of `train_step`. The state is donated: its buffers are reused, so the caller
-    must not read it again.
+    Metrics are [steps]; `num_cells` is that of `train_step`; `tunable` stands for the numbers of
+    `options` of the same names, None for those. The state is donated: its buffers are reused, so
+    the caller must not read it again. `mesh` is that of `many_steps`.
     """
-    return jax.jit(many_steps(vae, sampler, options, steps_per_epoch), donate_argnums=2)
+    steps = many_steps(vae, sampler, options, steps_per_epoch, mesh=mesh)
+    return jax.jit(steps, donate_argnums=2)
 
 
 @functools.lru_cache(maxsize=32)
 def build_vmapped_dispatch(
-    vae: VAE, sampler: Sampler | None, options: TrainOptions, steps_per_epoch: int
+    vae: VAE,
+    sampler: Sampler | None,
+    options: TrainOptions,
+    steps_per_epoch: int,
+    shared_data: bool = True,
+    build_sampler: Callable[..., Sampler] | None = None,
+    mesh: Mesh | None = None,
 ) -> Callable[..., tuple[tuple[TrainState, ...], tuple[dict[str, jax.Array], ...]]]:
-    """As `build_dispatch` for several seeds in one program; all but the data are tuples over seeds.
+    """As `build_dispatch` for several seeds in one program; arguments are tuples over seeds.
 
-    Stacking is inside, so that outside each seed has a state of its own.
+    Stacking is inside, so that outside each seed has a state of its own. With `shared_data` the
+    data are one for all; `build_sampler` and `mesh` are those of `many_steps`.
     """
     over_seeds = jax.vmap(
-        many_steps(vae, sampler, options, steps_per_epoch), in_axes=(0, None, 0, 0, 0)
+        many_steps(vae, sampler, options, steps_per_epoch, build_sampler, mesh),
+        in_axes=(0, None if shared_data else 0, 0, 0, 0, 0),
     )
 
     @functools.partial(jax.jit, donate_argnums=2)
-    def dispatch(keys, data, states, rows, num_cells):
-        keys, states, rows, num_cells = (
+    def dispatch(keys, data, states, rows, num_cells, tunable):
+        keys, states, rows, num_cells, tunable = (
             jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-            for trees in (keys, states, rows, num_cells)
+            for trees in (keys, states, rows, num_cells, tunable)
         )
-        stacked = over_seeds(keys, data, states, rows, num_cells)
+        if not shared_data:
+            data = stack_counts(data)
+        stacked = over_seeds(keys, data, states, rows, num_cells, tunable)
         seeds = range(rows.shape[0])
         return tuple(
             tuple(jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in seeds) for tree in stacked

@@ -1,27 +1,68 @@
-"""Several seeds in one training: what runs them side by side.
+"""Several trainings side by side: seeds of one setting, or settings that differ in some numbers.
 
-On a CPU each seed runs the program of a single one in a thread: one program with a seed axis takes
+On a CPU each runs the program of a single one in a thread: one program with a seed axis takes
 no less work there and longer to compile (`benchmarks/experiment_cost.py` compares them), and this
-way each seed gets exactly what it gets alone. On an accelerator, where one small step leaves most
-of the device idle, one program with a seed axis is used.
+way each gets exactly what it gets alone. On an accelerator, where one small step leaves most
+of the device idle, those that share a program are rows of one `vmap`.
 """
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
 
+from qbm_jax.cell_source import Part
 from qbm_jax.errors import InputError
-from qbm_jax.minibatches import DeviceCounts
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.training.options import TrainOptions
 from qbm_jax.training.state import TrainState
 from qbm_jax.training.step import build_dispatch, build_vmapped_dispatch
+from qbm_jax.training.tunable import Member, tunable_of, untuned
 from qbm_jax.vae import VAE
 
 METHODS = ("threads", "vmap")
+
+
+class Setting(NamedTuple):
+    """What one training compiles, and the numbers that its program takes.
+
+    Attributes:
+      vae: the model.
+      sampler: draws the negative phase; None where log Z has a closed form.
+      options: how to train.
+      member: of the family in which it may be a row of a `vmap`; None where it has no family.
+    """
+
+    vae: VAE
+    sampler: Sampler | None
+    options: TrainOptions
+    member: Member | None = None
+
+    @property
+    def program(self) -> tuple[VAE, Sampler | None, TrainOptions]:
+        """Trainings whose programs are equal are compiled once."""
+        return self.vae, self.sampler, untuned(self.options)
+
+    @property
+    def row_of(self) -> tuple[Any, ...]:
+        """Trainings in which this is equal may be rows of one `vmap`."""
+        return self.program if self.member is None else (self.member.family, untuned(self.options))
+
+
+class Step(NamedTuple):
+    """What a dispatch needs of one training; see `step.build_dispatch`."""
+
+    key: jax.Array
+    part: Part
+    state: TrainState
+    num_cells: jax.Array
+
+
+Stepped = tuple[TrainState, dict[str, Any]]
+"""The next state, and metrics [steps] on the host."""
 
 
 class SeedThreads:
@@ -30,7 +71,7 @@ class SeedThreads:
     def __init__(self, num_seeds: int):
         """Starts no thread yet; a single seed never needs one."""
         self._pool = ThreadPoolExecutor(min(num_seeds, os.cpu_count() or 1))
-        self._compiled: set[Callable] = set()
+        self._compiled: set[Any] = set()
 
     def __enter__(self) -> "SeedThreads":
         return self
@@ -38,39 +79,42 @@ class SeedThreads:
     def __exit__(self, *_: Any) -> None:
         self._pool.shutdown()
 
-    def map(self, function: Callable, *arguments: Sequence[Any]) -> list[Any]:
+    def map(self, function: Callable, programs: Sequence[Any], *arguments: Sequence[Any]) -> list:
         """`function` of each seed's arguments, in the order of the seeds.
 
-        The first call is made for the first seed alone, so that two threads do not compile the same
-        program.
+        The first call with each of `programs` (what the call compiles, one entry per seed) ends
+        before the next one begins, so that two threads do not compile the same one.
         """
         items = list(zip(*arguments, strict=True))
-        done = []
-        if len(items) == 1 or function not in self._compiled:
-            self._compiled.add(function)
-            done = [function(*items.pop(0))]
-        return done + list(self._pool.map(lambda item: function(*item), items))
+        if len(items) == 1:
+            return [function(*items[0])]
+        first = []
+        for index, program in enumerate(programs):
+            if (function, program) not in self._compiled:
+                self._compiled.add((function, program))
+                first.append(index)
+        done: dict[int, Any] = {}
+        for indices in (first, [index for index in range(len(items)) if index not in first]):
+            results = self._pool.map(lambda index: function(*items[index]), indices)
+            done |= dict(zip(indices, results, strict=True))
+        return [done[index] for index in range(len(items))]
 
 
 def build_steps_of_seeds(
-    vae: VAE,
-    sampler: Sampler | None,
-    options: TrainOptions,
+    settings: Sequence[Setting],
     steps_per_epoch: int,
     threads: SeedThreads,
     method: str | None,
-) -> Callable[..., tuple[list[TrainState], list[dict[str, Any]]]]:
-    """The function (keys, data, states, rows, num_cells) -> (states, metrics on the host).
-
-    All but the data are lists over seeds; see `step.build_dispatch`.
+    mesh: Mesh | None = None,
+) -> Callable[[Sequence[Step]], list[Stepped]]:
+    """The function that takes a dispatch of every training.
 
     Args:
-      vae: the model.
-      sampler: draws the negative phase; None where log Z has a closed form.
-      options: how to train.
+      settings: one per training.
       steps_per_epoch: optimiser steps in an epoch.
-      threads: where seeds run.
+      threads: where trainings run.
       method: a name in `METHODS`; None: "threads" on a CPU, "vmap" elsewhere.
+      mesh: the devices that share every training; None: the default one.
 
     Raises:
       InputError: an unknown method.
@@ -79,18 +123,56 @@ def build_steps_of_seeds(
         method = "threads" if jax.default_backend() == "cpu" else "vmap"
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}; choose from {', '.join(METHODS)}")
-    single = build_dispatch(vae, sampler, options, steps_per_epoch)
+    programs = [setting.program for setting in settings]
 
-    def one(key: jax.Array, data: DeviceCounts, state: TrainState, rows: jax.Array, num_cells):
-        state, metrics = single(key, data, state, rows, num_cells)
+    def alone(index: int, step: Step) -> Stepped:
+        dispatch = build_dispatch(*programs[index], steps_per_epoch, mesh)
+        data, rows = step.part
+        tunable = tunable_of(settings[index].options)
+        state, metrics = dispatch(step.key, data, step.state, rows, step.num_cells, tunable)
         return state, jax.device_get(metrics)
 
-    def all_seeds(keys, data, states, rows, num_cells):
-        if method == "threads" or len(keys) == 1:
-            results = threads.map(one, keys, [data] * len(keys), states, rows, num_cells)
-            return [state for state, _ in results], [metrics for _, metrics in results]
-        vmapped = build_vmapped_dispatch(vae, sampler, options, steps_per_epoch)
-        states, metrics = vmapped(tuple(keys), data, tuple(states), tuple(rows), tuple(num_cells))
-        return list(states), list(jax.device_get(metrics))
+    def in_one_program(members: list[int], steps: Sequence[Step]) -> list[Stepped]:
+        keys, parts, states, num_cells = zip(*(steps[index] for index in members), strict=True)
+        data, rows = zip(*parts, strict=True)
+        shared = all(counts is data[0] for counts in data)
+        dispatch = vmapped_dispatch(settings[members[0]], steps_per_epoch, shared, mesh)
+        tunables = tuple(
+            each.member.tunable(each.options) if each.member else tunable_of(each.options)
+            for each in (settings[index] for index in members)
+        )
+        data = data[0] if shared else data
+        states, metrics = dispatch(keys, data, states, rows, num_cells, tunables)
+        return list(zip(states, jax.device_get(metrics), strict=True))
+
+    def all_seeds(steps: Sequence[Step]) -> list[Stepped]:
+        if method == "threads":
+            return threads.map(alone, programs, range(len(steps)), steps)
+        results: dict[int, Stepped] = {}
+        rows_of = [setting.row_of for setting in settings]
+        for one in dict.fromkeys(rows_of):
+            members = [index for index, other in enumerate(rows_of) if other == one]
+            if len(members) == 1:
+                results[members[0]] = alone(members[0], steps[members[0]])
+            else:
+                results |= dict(zip(members, in_one_program(members, steps), strict=True))
+        return [results[index] for index in range(len(steps))]
 
     return all_seeds
+
+
+def vmapped_dispatch(
+    setting: Setting, steps_per_epoch: int, shared_data: bool, mesh: Mesh | None
+) -> Callable:
+    """The program of all trainings that are rows with this one."""
+    vae, sampler, options = setting.program
+    if setting.member is None:
+        return build_vmapped_dispatch(
+            vae, sampler, options, steps_per_epoch, shared_data, mesh=mesh
+        )
+    family = setting.member.family
+    if family.build_sampler is not None:
+        sampler = None  # it is made of the numbers: the program must not depend on one training's
+    return build_vmapped_dispatch(
+        family.vae, sampler, options, steps_per_epoch, shared_data, family.build_sampler, mesh
+    )
