@@ -1,24 +1,41 @@
 """`metrics.jsonl`: one object per line, appended; a resumed training forgets what it redoes."""
 
+import errno
 import json
+import os
 import time
 from pathlib import Path
+from typing import Self
 
+from experiments.tensorboard import EventFiles
 from experiments.workdir import finite
 from qbm_jax.training import Progress
+from qbm_jax.whole_file import whole_file
 
 
 class MetricsLog:
     """The rows of all trainings in one workdir."""
 
-    def __init__(self, path: Path):
-        """Opens the file, made if absent."""
+    def __init__(self, path: Path, events: EventFiles | None = None):
+        """Opens the file, made if absent; `events` are told the same."""
         self._path = path
+        self._events = events
         self.resumed = False  # whether a training went on from a state of an earlier call
         self._start = time.perf_counter()
 
+    def __enter__(self) -> Self:
+        """Returns the log; a training is recorded within its context."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Completes the event files; every row is in `metrics.jsonl` already."""
+        if self._events is not None:
+            self._events.close()
+
     def record(self, model: str, seed: int, progress: Progress) -> None:
         """Appends a row; at a training's start, drops its rows later than the restored step."""
+        if self._events is not None:
+            self._events.record(model, seed, progress)
         if progress.split == "start":
             self.resumed = self.resumed or progress.step > 0
             self._drop_later(model, seed, progress.step)
@@ -33,15 +50,25 @@ class MetricsLog:
             "cells_per_second": progress.cells_per_second,
             **progress.metrics,
         }
-        with self._path.open("a") as file:
-            file.write(json.dumps(finite(row), allow_nan=False) + "\n")
+        self._append(json.dumps(finite(row), allow_nan=False) + "\n")
+
+    def _append(self, line: str) -> None:
+        """Adds the whole line or, where the disk is full, nothing of it."""
+        with self._path.open("ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(line.encode()) < len(line.encode()):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+            except OSError as error:
+                file.truncate(end)
+                error.filename = str(self._path)
+                raise
 
     def _drop_later(self, model: str, seed: int, step: int) -> None:
         lines = self._path.read_text().splitlines() if self._path.exists() else []
         kept = [line for line in lines if _is_kept(line, model, seed, step)]
-        temporary = self._path.with_name(self._path.name + ".tmp")
-        temporary.write_text("".join(line + "\n" for line in kept))
-        temporary.replace(self._path)
+        with whole_file(self._path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept))
 
 
 def _is_kept(line: str, model: str, seed: int, step: int) -> bool:

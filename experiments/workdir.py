@@ -11,12 +11,20 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.lock import check_lock, lock_workdir
 from qbm_jax.errors import InputError
+from qbm_jax.whole_file import whole_file
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "anndata", "scanpy")
 CLAIM = "config.json"
 OUTPUTS = (
-    *("checkpoints", "metrics.jsonl", "embedding.h5ad", "scores.json"),  # integration
+    *(
+        "checkpoints",
+        "metrics.jsonl",
+        "embedding.h5ad",
+        "sample.h5ad",
+        "scores.json",
+    ),  # integration
     *("results", "cells", "trainings", "results.json", "results.csv", "summary.csv"),  # of others
     *("report.md", "figures"),
 )
@@ -27,8 +35,9 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
     """Checks, before any work and without a trace, that a run may write here.
 
     Raises:
-      InputError: it cannot be written, or it belongs to another run.
+      InputError: it cannot be written, it belongs to another run, or another process is at it.
     """
+    check_lock(workdir)
     found = read_claim(workdir)
     if found is not None:
         check_same(workdir, "config", found["config"], plain_config(config))
@@ -46,16 +55,26 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
         raise InputError(f"cannot write to workdir {workdir}: no permission to write in {existing}")
 
 
-def claim_workdir(workdir: Path, config: ConfigDict, data: dict[str, Any]) -> None:
+def claim_workdir(
+    workdir: Path, config: ConfigDict, data: dict[str, Any], shared: bool = False
+) -> None:
     """Makes the workdir this run's: its config, versions, commit and what identifies its cells.
 
-    Called once the cells and all options are known to be good, so that a mistake binds nothing.
+    Called once the cells and all options are known to be good, so that a mistake binds nothing. The
+    workdir is locked until the process ends, see `lock.lock_workdir`.
+
+    Args:
+      workdir: made if absent.
+      config: of the run.
+      data: what identifies the cells.
+      shared: whether other processes of the same run may be at work in it too.
 
     Raises:
-      InputError: it cannot be written, or was started on other cells.
+      InputError: it cannot be written, was started on other cells, or another process is at it.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
+        lock_workdir(workdir, shared)
         found = read_claim(workdir)
         if found is not None:
             check_same(workdir, "data", found["data"], data)
@@ -139,6 +158,5 @@ def finite(value: Any) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON whole or not at all; NaN and infinity, for which it has no word, are null."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(finite(value), indent=1, allow_nan=False) + "\n")
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(finite(value), indent=1, allow_nan=False) + "\n")

@@ -16,6 +16,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from experiments import launch
+from experiments.lock import release_locks
 
 ROOT = Path(__file__).resolve().parent.parent
 ONLY_MAIN = {f"baselines.{name}": False for name in ("gaussian_vae", "gaussian_vae_wide")} | {
@@ -57,7 +58,7 @@ def config(name="configs/toy.py:smoke", **fields):
 
 @contextlib.contextmanager
 def launched():
-    """Gives back what a launch changes in the process: signals, log handlers, the cache."""
+    """Gives back what a launch changes in the process: signals, log handlers, cache, locks."""
     signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     log = launch.LOGGER
     handlers, level, propagate = list(log.handlers), log.level, log.propagate
@@ -76,6 +77,7 @@ def launched():
         log.handlers[:], log.level, log.propagate = handlers, level, propagate
         for name, value in before.items():
             jax.config.update(name, value)
+        release_locks()
 
 
 def run(made, workdir):

@@ -9,6 +9,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from full_disk import FullDisk
 from PIL import Image
 from scipy import sparse
 
@@ -101,6 +102,19 @@ def fabricated_scores(rng, types, batches):
             "batch_column": "batch",
             "label_column": "type",
         },
+        "machine": {
+            "platform": "gpu",
+            "device": "Device 9",
+            "num_devices": 2,
+            "num_cores": 16,
+            "matmul_precision": "default",
+            "matmul_error": 3e-4,
+            "peak_resident_mib": 1500.0,
+            "peak_device_mib": 812.0,
+            "product_operations_per_step": 4e8,
+            "product_operations_per_second": 2e11,
+            "gemm_share": 0.347,
+        },
         "notes": ["3 cells without counts were dropped"],
         "command": "python run.py --config=configs/pancreas.py",
     }
@@ -185,6 +199,30 @@ def test_report_says_what_was_run_and_how_to_run_it_again(finished):
         "python run.py --config=configs/pancreas.py",
     ):
         assert part in text
+
+
+def test_report_says_what_it_was_computed_on(finished):
+    text = (finished / "report.md").read_text()
+    for part in (
+        "| devices | 2 x Device 9 (gpu) |",
+        "| precision of matrix products | default: rounded factors, relative error 3e-04 |",
+        "| peak resident memory | 1,500 MiB |",
+        "| peak device memory | 812 MiB |",
+        "| matrix products of a step | 0.400 GFLOP, computed alone at 200 GFLOP/s |",
+        "| their share of a step, estimated | 35% |",
+    ):
+        assert part in text
+
+
+def test_what_the_machine_does_not_count_is_said(unfinished):
+    change_scores(unfinished, lambda scores: scores["machine"].update(
+        peak_device_mib=None, gemm_share=None, matmul_error=3e-7
+    ))  # fmt: skip
+    text = report.write(unfinished).read_text()
+    for part in ("memory | not counted |", "estimated | not measured |", "default: float32,"):
+        assert part in text
+    change_scores(unfinished, lambda scores: scores.pop("machine"))  # a run of an older version
+    assert "### Machine" not in report.write(unfinished).read_text()
 
 
 def test_score_table_has_the_best_of_each_column_in_bold(finished):
@@ -285,3 +323,16 @@ def test_missing_or_damaged_file_is_an_input_error_in_one_line(unfinished, name)
         report.write(unfinished)
     assert "\n" not in str(damaged.value) + str(missing.value)
     assert not (unfinished / "report.md").exists()
+
+
+def test_on_a_full_disk_the_report_stays_as_it_was(finished, unfinished):
+    (unfinished / "report.md").write_text("an earlier report")
+    (unfinished / "figures").mkdir()
+    (unfinished / "figures" / "scores.png").write_text("an earlier figure")
+    with FullDisk(1000), pytest.raises(OSError, match=r"figures/scores\.png"):
+        report.write(unfinished)
+    assert (unfinished / "report.md").read_text() == "an earlier report"
+    assert (unfinished / "figures" / "scores.png").read_text() == "an earlier figure"
+    assert not list(unfinished.rglob("*.tmp"))
+    report.write(unfinished)
+    assert (unfinished / "report.md").read_bytes() == (finished / "report.md").read_bytes()

@@ -1,13 +1,22 @@
 """The workdir as a run's identity, and the log of its trainings."""
 
+import errno
 import json
 import math
 import os
+import signal
+import socket
+import subprocess
+import sys
 
 import pytest
-from command_line import config
+from command_line import ROOT, config
+from full_disk import FullDisk
 
+from experiments.lock import LOCK, check_lock, lock_workdir, release_locks
 from experiments.metrics_log import MetricsLog
+from experiments.pieces import Pieces
+from experiments.tables import write_table
 from experiments.workdir import check_workdir, claim_workdir, finite, write_json
 from qbm_jax.errors import InputError
 from qbm_jax.training import Progress
@@ -20,6 +29,13 @@ def refusal(function, *arguments):
         function(*arguments)
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+@pytest.fixture(autouse=True)
+def no_locks_left():
+    """What a test locked is free again."""
+    yield
+    release_locks()
 
 
 def test_a_claim_holds_config_data_versions_and_commit(tmp_path):
@@ -149,3 +165,118 @@ def test_a_metric_that_is_not_finite_is_null_in_the_log(tmp_path):
     record(MetricsLog(tmp_path / "metrics.jsonl"), "a", 4, value=math.nan)
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line)["reconstruction"] is None
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from experiments.lock import lock_workdir
+
+lock_workdir(Path(sys.argv[1]), shared=sys.argv[2] == "shared")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Starts a process that locks `tmp_path` and returns it once it has the lock."""
+    started = []
+
+    def start(how):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(tmp_path), how],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        started.append(process)
+        assert process.stdout.readline() == "locked\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_second_process_is_refused_with_the_first_ones_number_and_machine(tmp_path, holder):
+    first = holder("alone")
+    for refused in (
+        refusal(check_workdir, tmp_path, config()),
+        refusal(claim_workdir, tmp_path, config(), DATA),
+        refusal(lock_workdir, tmp_path, True),
+    ):
+        assert f"process {first.pid} on {socket.gethostname()}" in refused
+        assert "--workdir" in refused
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_killed_process_leaves_no_lock_behind(tmp_path, holder):
+    first = holder("alone")
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    check_workdir(tmp_path, config())
+    claim_workdir(tmp_path, config(), DATA)
+    assert str(os.getpid()) in (tmp_path / LOCK).read_text()
+
+
+def test_jobs_that_share_a_workdir_keep_out_a_process_that_does_not(tmp_path, holder):
+    first = holder("shared")
+    check_workdir(tmp_path, config())
+    assert f"process {first.pid}" in refusal(claim_workdir, tmp_path, config(), DATA)
+    claim_workdir(tmp_path, config(), DATA, shared=True)
+    release_locks()
+    assert (tmp_path / LOCK).exists()  # the other job's
+    first.communicate("")
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_a_process_may_lock_its_workdir_again_and_leaves_nothing_when_done(tmp_path):
+    for _ in range(2):
+        lock_workdir(tmp_path)
+        check_lock(tmp_path)
+    (tmp_path / LOCK).unlink()
+    lock_workdir(tmp_path)
+    assert (tmp_path / LOCK).exists()
+    release_locks()
+    assert not list(tmp_path.iterdir())
+
+
+def write_piece(workdir, text):
+    Pieces(workdir, 0).measure("part", {"model": "a"}, lambda key: {"text": text})
+
+
+WRITERS = {
+    "scores.json": lambda workdir, text: write_json(workdir / "scores.json", {"text": text}),
+    "results.csv": lambda workdir, text: write_table(workdir / "results.csv", ["text"], [[text]]),
+    "results/part-a.json": write_piece,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_on_a_full_disk_a_file_is_as_it_was_and_can_be_written_later(name, tmp_path):
+    write, path = WRITERS[name], tmp_path / name
+    if write is not write_piece:
+        write(tmp_path, "before")
+    before = path.read_bytes() if path.exists() else None
+    with FullDisk(100), pytest.raises(OSError, match=path.name) as error:
+        write(tmp_path, "x" * 20_000)
+    assert error.value.errno in (errno.EFBIG, errno.ENOSPC)
+    assert (path.read_bytes() if path.exists() else None) == before
+    assert not list(tmp_path.rglob("*.tmp"))
+    write(tmp_path, "x" * 20_000)
+    assert "x" * 20_000 in path.read_text()
+
+
+def test_on_a_full_disk_the_log_keeps_its_rows_and_gets_no_half_of_one(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path)
+    record(log, "a", 4)
+    before = path.read_bytes()
+    with FullDisk(len(before) + 20), pytest.raises(OSError, match=r"metrics\.jsonl"):
+        record(log, "a", 8)
+    assert path.read_bytes() == before
+    with FullDisk(20), pytest.raises(OSError, match=r"metrics\.jsonl"):
+        record(log, "a", 4, split="start")
+    assert path.read_bytes() == before
+    record(log, "a", 8)
+    assert [row[2] for row in steps(path)] == [4, 8]

@@ -7,7 +7,7 @@ import anndata
 import numpy as np
 
 from qbm_jax.data.cells import Cells
-from qbm_jax.errors import InputError
+from qbm_jax.data.whole import written_whole
 
 GATES, LOADINGS = "autozi_gate", "loadings"  # in var and varm
 
@@ -55,10 +55,5 @@ def write_embedding(
         key = "X_umap" if index == 0 else f"X_umap_{name.removeprefix('X_')}"
         adata.obsm[key] = np.asarray(values, np.float32)
     adata.uns["qbm_jax"] = provenance
-    temporary = path.with_name("." + path.name + ".tmp")
-    try:
+    with written_whole(path) as temporary:
         adata.write_h5ad(temporary, compression="gzip")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"could not write {path}: {error}; free some space and rerun") from error

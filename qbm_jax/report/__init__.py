@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qbm_jax.report import figures, markdown
 from qbm_jax.report.run_outputs import read
+from qbm_jax.whole_file import whole_file
 
 
 def write(workdir: str | Path) -> Path:
@@ -26,5 +27,6 @@ def write(workdir: str | Path) -> Path:
     outputs = read(Path(workdir))
     drawn = figures.save_all(outputs, Path(workdir) / "figures")
     path = Path(workdir) / "report.md"
-    path.write_text(markdown.compose(outputs, drawn), encoding="utf-8")
+    with whole_file(path) as temporary:
+        temporary.write_text(markdown.compose(outputs, drawn), encoding="utf-8")
     return path

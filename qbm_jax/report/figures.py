@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from qbm_jax.report import cell_figures, model_figures, score_figure, style
 from qbm_jax.report.run_outputs import RunOutputs
+from qbm_jax.whole_file import whole_file
 
 
 class Entry(NamedTuple):
@@ -75,6 +76,8 @@ def save_all(outputs: RunOutputs, folder: Path) -> dict[str, Drawn]:
             path.unlink(missing_ok=True)  # of an earlier report
             drawn[name] = Drawn(caption, None, str(reason))
             continue
-        figure.savefig(path, dpi=style.DPI, metadata={"Title": figure.get_suptitle()})
+        with whole_file(path) as temporary:
+            title = {"Title": figure.get_suptitle()}
+            figure.savefig(temporary, format="png", dpi=style.DPI, metadata=title)
         drawn[name] = Drawn(caption, path.name, "")
     return drawn

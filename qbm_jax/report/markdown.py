@@ -182,6 +182,8 @@ def _methods(outputs: RunOutputs) -> list[str]:
         "seeds": ", ".join(map(str, scores.get("seeds", []))),
     }
     parts = ["\n".join(f"* {name}: {value or 'none'}" for name, value in described.items())]
+    if machine := scores.get("machine"):
+        parts += ["### Machine", tables.machine_table(machine), tables.MACHINE_NOTE]
     for title, field, digits in (
         ("Seconds", "seconds", 1),
         ("Cells per second in training", "cells_per_second", 0),

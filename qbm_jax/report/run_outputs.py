@@ -9,6 +9,9 @@ import numpy as np
 
 from qbm_jax.errors import InputError
 
+EMBEDDING_FILE = "embedding.h5ad"  # all cells
+SAMPLE_FILE = "sample.h5ad"  # those that are scored and drawn, where they are not all
+
 
 class RunOutputs(NamedTuple):
     """The files of one run.
@@ -17,7 +20,7 @@ class RunOutputs(NamedTuple):
       config: settings as given (config.json).
       scores: scores, bounds, sampler diagnostics, data and provenance (scores.json).
       history: one dictionary per logged line (metrics.jsonl).
-      cells: embedded cells (embedding.h5ad).
+      cells: embedded cells (embedding.h5ad; of a set on disk a sample, sample.h5ad).
     """
 
     config: dict[str, Any]
@@ -72,7 +75,8 @@ def read(workdir: Path) -> RunOutputs:
             raise InputError(f"expected the field {field!r} in {workdir / 'scores.json'}; rerun it")
     lines = _read_text(workdir / "metrics.jsonl").splitlines()
     history = [_parse(line, workdir / "metrics.jsonl") for line in lines if line.strip()]
-    path = workdir / "embedding.h5ad"
+    sample = workdir / SAMPLE_FILE
+    path = sample if sample.exists() else workdir / EMBEDDING_FILE
     if not path.is_file():
         raise InputError(f"expected {path}, found no such file; finish the run first")
     try:

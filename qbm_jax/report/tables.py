@@ -6,6 +6,12 @@ from qbm_jax.report import style
 
 AGGREGATES = ("total", "bio_conservation", "batch_correction")
 PRIOR_NAMES = {"boltzmann": "Boltzmann", "bernoulli": "Bernoulli (J = 0)", "gaussian": "Gaussian"}
+FLOAT32_ERROR = 1e-5  # relative; a product whose factors are rounded to TF32 has more
+MACHINE_NOTE = (
+    "Memory: the largest up to the writing of this report. The share of matrix products is an"
+    " estimate: the operations in the products of one training step of the run's own model, by the"
+    " rate of the same products computed alone in this process, by the time of a step."
+)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -83,3 +89,30 @@ def bound_table(bounds: dict) -> str:
             ]
         )
     return table(header, rows)
+
+
+def machine_table(machine: dict) -> str:
+    """Devices, precision, peak memory and the share of matrix products."""
+    device, share = machine.get("peak_device_mib"), machine.get("gemm_share")
+    rate, needed = (machine[f"product_operations_per_{unit}"] / 1e9 for unit in ("second", "step"))
+    rows = [
+        ("devices", f"{machine['num_devices']} x {machine['device']} ({machine['platform']})"),
+        ("CPU cores", str(machine["num_cores"])),
+        ("numbers", "float32"),
+        ("precision of matrix products", _precision(machine)),
+        ("peak resident memory", f"{machine['peak_resident_mib']:,.0f} MiB"),
+        ("peak device memory", "not counted" if device is None else f"{device:,.0f} MiB"),
+        (
+            "matrix products of a step",
+            f"{needed:,.3f} GFLOP, computed alone at {rate:,.0f} GFLOP/s",
+        ),
+        ("their share of a step, estimated", "not measured" if share is None else f"{share:.0%}"),
+    ]
+    return table(["what", "value"], rows)
+
+
+def _precision(machine: dict) -> str:
+    """The setting and what it amounts to, judged by the error of a product."""
+    error = machine["matmul_error"]
+    kind = "float32" if error < FLOAT32_ERROR else "rounded factors"
+    return f"{machine['matmul_precision']}: {kind}, relative error {error:.0e}"

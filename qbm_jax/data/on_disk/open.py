@@ -80,7 +80,12 @@ def open_cells(
         sampled = _sampled(obs, batch_column, max_sample if gene_list is None else 0)
         facts = survey(files, columns, sampled, progress)
         parts = _parts(files, columns, facts.clean, layer, use_raw)
-        cells = _all_genes(files, parts, var, obs, facts, (batch_column, label_column), min_cells)
+        keep_genes = facts.seen > 0
+        if gene_list is not None:
+            keep_genes = np.ones_like(keep_genes)  # whether or not these cells express them
+        cells = _some_genes(
+            files, parts, var, obs, facts, keep_genes, (batch_column, label_column), min_cells
+        )
         cells = dataclasses.replace(cells, notes=(*align_notes, *cells.notes))
         if gene_list is None:
             genes, notes = _choose(cells, facts, sampled, num_genes, min_cells_per_gene)
@@ -130,18 +135,19 @@ def _parts(
     )
 
 
-def _all_genes(
+def _some_genes(
     files: Sequence[CsrFile],
     parts: tuple[Part, ...],
     var: pd.DataFrame,
     obs: pd.DataFrame,
     facts: Survey,
+    keep_genes: np.ndarray,
     group_columns: tuple[str | None, str | None],
     min_cells: int,
 ) -> StoredCells:
-    """The cells with a count and the genes with a count, as `read` keeps them."""
+    """The cells with a count and the genes of the mask, as `read` keeps them."""
     source, preset_notes = _source(files)
-    keep_cells, keep_genes = facts.nonzeros > 0, facts.seen > 0
+    keep_cells = facts.nonzeros > 0
     check_number(keep_cells, min_cells, source)
     obs = obs.loc[keep_cells]
     batch, batch_names, batch_notes = groups.batches(obs, group_columns[0], source)

@@ -11,9 +11,9 @@ from anndata.io import write_elem
 
 from qbm_jax.data.h5ad import SIMULATOR_PRESET
 from qbm_jax.data.on_disk.bar import cells_bar
-from qbm_jax.data.on_disk.whole import written_whole
 from qbm_jax.data.simulate import SimulatedChunk, cell_table, gene_names, simulate_chunks
 from qbm_jax.data.simulate_presets import PRESETS
+from qbm_jax.data.whole import written_whole
 
 CHUNK_ENTRIES = 131_072
 """Stored counts in one chunk of the file, 512 kB of each array.

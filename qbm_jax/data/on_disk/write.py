@@ -11,7 +11,7 @@ import zarr
 from anndata.io import write_elem
 
 from qbm_jax.data.on_disk.stored_cells import StoredCells
-from qbm_jax.data.on_disk.whole import written_whole
+from qbm_jax.data.whole import written_whole
 
 _ZARR_ROWS = 8192  # cells in one chunk of a zarr array
 
