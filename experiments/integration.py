@@ -1,5 +1,6 @@
 """Integration: train the models, embed, score, and write everything a report needs."""
 
+import contextlib
 import json
 import logging
 import shlex
@@ -13,9 +14,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.machine import describe_machine
 from experiments.metrics_log import MetricsLog
+from experiments.on_disk import cells_to_show, embedded_blocks, load_stored_cells
 from experiments.options import BOLTZMANN, check_options, main_name, model_options, sampler_options
+from experiments.profiling import Profile
 from experiments.stop import StopRequest
+from experiments.tensorboard import EventFiles
 from experiments.workdir import (
     claim_workdir,
     commit,
@@ -26,13 +31,16 @@ from experiments.workdir import (
 )
 from qbm_jax import calibration, diagnostics, report, samplers, training
 from qbm_jax.boltzmann import energy
+from qbm_jax.cell_source import as_source
 from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.data import Cells, check_likelihood, locate, preprocess
+from qbm_jax.data.on_disk import StoredCells, write_embedding_blocks
 from qbm_jax.data.write import write_embedding
-from qbm_jax.fitted_model import FittedModel, device_counts, fit_cells
+from qbm_jax.fitted_model import FittedModel, build_sampler, cell_source, fit_cells
 from qbm_jax.metrics import pca_embedding, score_embeddings, umap_layout
 from qbm_jax.progress import ProgressBar
 from qbm_jax.report.markdown import NEGLIGIBLE
+from qbm_jax.report.run_outputs import EMBEDDING_FILE, SAMPLE_FILE
 
 LOGGER = logging.getLogger("qbm_jax")
 
@@ -48,10 +56,13 @@ class Run(NamedTuple):
     seconds: float
 
 
-def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
+def run(
+    config: ConfigDict, workdir: Path, stop: StopRequest, profile: Profile | None = None
+) -> None:
     """Runs the experiment in `workdir`; the same call again resumes it.
 
-    Nothing is written before the options and the cells are known to be usable.
+    Nothing is written before the options and the cells are known to be usable. `profile` gets a
+    trace of the first training that has steps to take.
 
     Raises:
       InputError: data or config that cannot be used.
@@ -63,52 +74,58 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
         return
     start = time.perf_counter()
     options = check_options(config)
+    events = EventFiles(workdir) if config.tensorboard else None
     cells = load_cells(config)
     claim_workdir(workdir, config, fingerprint(cells))
-    log = MetricsLog(workdir / "metrics.jsonl")
+    shown = cells_to_show(cells, config.evaluation.max_scored_cells)
+    log = MetricsLog(workdir / "metrics.jsonl", events)
     runs: dict[str, list[Run]] = {name: [] for name in model_options(config)}
     for seed in range(config.num_seeds):
         for name, model in model_options(config).items():
-            result = train_one(config, workdir, cells, name, model, seed, options, log, stop)
+            result = train_one(
+                config, workdir, cells, shown, name, model, seed, options, log, stop, profile
+            )
             runs[name].append(result)
     trained = time.perf_counter()
     embeddings = {f"X_{name}": results[0].embedding for name, results in runs.items()}
-    embeddings["X_pca"] = pca_embedding(cells.counts, config.evaluation.pca_components, config.seed)
-    scores, score_notes = score(config, cells, runs, embeddings["X_pca"])
+    embeddings["X_pca"] = pca_embedding(shown.counts, config.evaluation.pca_components, config.seed)
+    scores, score_notes = score(config, shown, runs, embeddings["X_pca"])
     scored = time.perf_counter()
     seconds = {"training": trained - start, "scoring": scored - trained}
-    notes = [*cells.notes, *training_faults(config, runs), *score_notes]
+    notes = [*shown.notes, *training_faults(config, runs), *score_notes]
     if log.resumed:
         notes.append("This run was resumed: seconds and cells per second are of the last call.")
     document = summarise(config, cells, runs, scores, notes, seconds)
     layouts = {name: umap_layout(values, config.seed) for name, values in embeddings.items()}
     first = runs[main_name(config)][0]
     gates, loadings = first.model.gene_results()
+    if isinstance(cells, StoredCells):
+        write_embedding_blocks(
+            workdir / EMBEDDING_FILE,
+            cells,
+            embedded_blocks(cells, first.model),
+            name=f"X_{main_name(config)}",
+            provenance=provenance(config, shown, first),
+        )
     write_embedding(
-        workdir / "embedding.h5ad",
-        cells,
+        workdir / (EMBEDDING_FILE if shown is cells else SAMPLE_FILE),
+        shown,
         embeddings=embeddings,
         layouts=layouts,
         energy=first.energy if first.model.vae.prior.outputs_per_latent == 1 else None,
         gates=gates,
         loadings=loadings,
-        provenance=provenance(config, cells, first),
+        provenance=provenance(config, shown, first),
     )
+    document["machine"] = machine(config, runs[main_name(config)], options, cells)
     write_json(workdir / "scores.json", document)
     report.write(workdir)
     LOGGER.info("report: %s (%.0f s in all)", workdir / "report.md", time.perf_counter() - start)
 
 
-def load_cells(config: ConfigDict) -> Cells:
+def load_cells(config: ConfigDict) -> Cells | StoredCells:
     """Finds, reads and preprocesses the cells; says what was dropped or substituted."""
-    options = config.data.to_dict()
-    genes = {name: options.pop(name) for name in ("num_genes", "min_cells_per_gene")}
-    cells = locate(jax.random.key(config.seed), **options)
-    already_logged = len(cells.notes)
-    check_likelihood(cells, config.model.likelihood)
-    cells = preprocess(cells, **genes)
-    for note in cells.notes[already_logged:]:
-        LOGGER.info("%s", note)
+    cells = load_stored_cells(config) if config.data.on_disk else load_into_memory(config)
     LOGGER.info(
         "to be modelled: %d cells x %d genes, %d batches, %d types",
         cells.num_cells, cells.num_genes, len(cells.batch_names), len(cells.label_names),
@@ -116,8 +133,24 @@ def load_cells(config: ConfigDict) -> Cells:
     return cells
 
 
-def fingerprint(cells: Cells) -> dict[str, Any]:
+def load_into_memory(config: ConfigDict) -> Cells:
+    """Cells that are read whole."""
+    options = config.data.to_dict()
+    genes = {name: options.pop(name) for name in ("num_genes", "min_cells_per_gene")}
+    del options["on_disk"]
+    cells = locate(jax.random.key(config.seed), **options)
+    already_logged = len(cells.notes)
+    check_likelihood(cells, config.model.likelihood)
+    cells = preprocess(cells, **genes)
+    for note in cells.notes[already_logged:]:
+        LOGGER.info("%s", note)
+    return cells
+
+
+def fingerprint(cells: Cells | StoredCells) -> dict[str, Any]:
     """What tells these cells from others; a run goes on with the cells it was started on."""
+    if isinstance(cells, StoredCells):
+        return cells.fingerprint()
     return {
         "source": cells.source,
         "num_cells": cells.num_cells,
@@ -129,24 +162,29 @@ def fingerprint(cells: Cells) -> dict[str, Any]:
 def train_one(
     config: ConfigDict,
     workdir: Path,
-    cells: Cells,
+    cells: Cells | StoredCells,
+    shown: Cells,
     name: str,
     model: dict[str, Any],
     seed: int,
     options: training.TrainOptions,
     log: MetricsLog,
     stop: StopRequest,
+    profile: Profile | None = None,
 ) -> Run:
-    """Trains (or resumes) one model at one seed and evaluates it.
+    """Trains (or resumes) one model at one seed and evaluates it, on the cells that are shown.
 
     The key depends on the seed alone, so that all models share the split and the cells' order.
     """
     key_train, key_bound = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed))
-    with stop.deferred(), ProgressBar(f"{name}, seed {seed}", options.num_epochs) as bar:
+    bar = ProgressBar(f"{name}, seed {seed}", options.num_epochs)
+    with stop.deferred(), bar, log, profile or contextlib.nullcontext():
 
         def on_progress(progress: training.Progress) -> None:
             bar.update(progress)
             log.record(name, seed, progress)
+            if profile is not None:
+                profile.update(progress)
 
         fitted, trained = fit_cells(
             key_train,
@@ -159,7 +197,7 @@ def train_one(
             on_progress=on_progress,
             should_stop=stop,
         )
-    embedding, energies = fitted.encode_cells(cells)
+    embedding, energies = fitted.encode_cells(shown)
     bound = final_bound(config, key_bound, cells, fitted, trained)
     return Run(fitted, embedding, energies, bound, trained.cells_per_second, trained.seconds)
 
@@ -167,7 +205,7 @@ def train_one(
 def final_bound(
     config: ConfigDict,
     key: jax.Array,
-    cells: Cells,
+    cells: Cells | StoredCells,
     fitted: FittedModel,
     trained: training.Trained,
 ) -> dict[str, float]:
@@ -175,9 +213,10 @@ def final_bound(
 
     Models of one seed share the key, so their posterior draws are paired.
     """
+    data, rows = as_source(cell_source(cells)).select(trained.validation_cells)
     return training.bound(
-        key, fitted.vae, training.build_evaluation(fitted.vae), device_counts(cells),
-        fitted.params, trained.validation_cells, num_draws=config.evaluation.posterior_draws,
+        key, fitted.vae, training.build_evaluation(fitted.vae), data,
+        fitted.params, rows, num_draws=config.evaluation.posterior_draws,
         num_train_cells=trained.train_cells.size,
         num_temperatures=config.evaluation.log_z_temperatures,
     )  # fmt: skip
@@ -250,7 +289,7 @@ def mean_and_sd(rows: list[dict[str, float]]) -> dict[str, float | None]:
 
 def summarise(
     config: ConfigDict,
-    cells: Cells,
+    cells: Cells | StoredCells,
     runs: dict[str, list[Run]],
     scores: dict[str, list[dict[str, float]]],
     notes: list[str],
@@ -349,6 +388,19 @@ def sampler_diagnostics(config: ConfigDict, result: Run) -> dict[str, Any]:
         },
         "log_z_value": result.bound["log_z"],
     }
+
+
+def machine(
+    config: ConfigDict,
+    results: list[Run],
+    options: training.TrainOptions,
+    cells: Cells | StoredCells,
+) -> dict[str, Any]:
+    """What it was computed on, see `machine.describe_machine`, by the run's own model."""
+    model = results[0].model
+    sampler = build_sampler(model.vae, config.sampler.name, model.settings.sampler_options)
+    speed = float(np.median([result.cells_per_second for result in results]))
+    return describe_machine(model.vae, sampler, options, cells.num_genes, speed)
 
 
 def provenance(config: ConfigDict, cells: Cells, result: Run) -> dict[str, Any]:
