@@ -6,24 +6,42 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from experiments import launch
+from experiments.sweep.arguments import spelt_out
+from experiments.sweep.run import Request
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment, e.g. configs/toy.py")
 WORKDIR = flags.DEFINE_string("workdir", None, "Output folder; default runs/<config name>")
+SWEEP = flags.DEFINE_bool("sweep", False, "Train every setting of the config's sweep()")
+SWEEP_RAY = flags.DEFINE_string("sweep_ray", None, "The same on Ray: an address, or local")
+SWEEP_HALVING = flags.DEFINE_bool("sweep_halving", False, "Stop settings that fall behind")
+SWEEP_SLURM = flags.DEFINE_bool("sweep_slurm", False, "Write a Slurm script for the sweep")
+SWEEP_JOB = flags.DEFINE_integer("sweep_job", None, "Run this job of the sweep alone")
+PROFILE = flags.DEFINE_integer("profile", None, "Trace so many training steps")
 
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags once they are known to be good."""
     launch.check_arguments(argv)
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS(spelt_out(argv))
     except flags.Error as error:
         launch.fail(str(error))
 
 
 def main(argv: list[str]) -> None:
-    """Hands the config to its experiment."""
+    """Hands the config to its experiment, or to the sweep."""
     del argv
-    launch.run(CONFIG.value, WORKDIR.value or launch.default_workdir(sys.argv))
+    sweep = None
+    if SWEEP.value or SWEEP_RAY.value or SWEEP_SLURM.value or SWEEP_JOB.value is not None:
+        sweep = Request(
+            launch.load_overrides(launch.config_value(sys.argv[1:])),
+            ray=SWEEP_RAY.value,
+            slurm=SWEEP_SLURM.value,
+            job=SWEEP_JOB.value,
+            halving=SWEEP_HALVING.value,
+        )
+    workdir = WORKDIR.value or launch.default_workdir(sys.argv)
+    launch.run(CONFIG.value, workdir, sweep=sweep, profile=PROFILE.value)
 
 
 if __name__ == "__main__":

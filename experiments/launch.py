@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
+from types import ModuleType
+from typing import Any, NoReturn
 
 import jax
 from absl import logging as absl_logging
@@ -23,7 +24,10 @@ from experiments import (
     negative_phase,
     sampler_fidelity,
 )
+from experiments.profiling import Profile
 from experiments.stop import StopRequest
+from experiments.sweep import arguments as sweep_arguments
+from experiments.sweep import run as sweep_run
 from experiments.workdir import check_workdir
 from qbm_jax.errors import InputError
 from qbm_jax.training import TrainingStopped
@@ -50,6 +54,11 @@ USAGE = """usage: python run.py --config=FILE[:VARIANT] [--workdir=DIR] [--confi
   --config.FIELD=VALUE  overrides a field, e.g. --config.data.path=cells.h5ad
              --config.data.batch_column=batch --config.data.label_column=cell_type
              --config.model.num_latents=256 --config.sampler.name=cim --config.seed=1
+  --sweep    trains every setting of the config's sweep(); results.csv and report.md are of all
+  --sweep_ray[=ADDRESS]  the same as tasks of a Ray cluster; without an address, of this machine
+  --sweep_halving  with Ray: stops settings early whose bound falls behind
+  --sweep_slurm  writes a Slurm script for it; --sweep_job=N runs one job of the plan alone
+  --profile=N  writes a JAX trace of N training steps to workdir/profile
 
 Every field is explained in the config's own file or in configs/base.py.
 """
@@ -91,14 +100,22 @@ def check_arguments(argv: list[str]) -> None:
         if not argument.startswith("--"):
             fail(f"unexpected argument {argument!r}; options are written --name=value")
         option = argument.split("=")[0]
-        if option not in ("--config", "--workdir") and not option.startswith("--config."):
-            fail(f"unknown option {option}; there are --config, --workdir, --config.FIELD, --help")
+        known = ("--config", "--workdir", *sweep_arguments.OPTIONS)
+        if option not in known and not option.startswith("--config."):
+            names = ", ".join((*known, "--config.FIELD", "--help"))
+            fail(f"unknown option {option}; there are {names}")
     if not arguments:
         leave(list_configs())
     config_argument = config_value(arguments)
     if config_argument is None:
         fail("no experiment is named: give --config=FILE; python run.py alone lists them")
     config = load_config(config_argument)
+    try:
+        sweep_arguments.check(arguments)
+    except InputError as error:
+        fail(str(error))
+    if sweep_arguments.is_sweep(arguments):
+        load_overrides(config_argument)
     for argument in arguments:
         if argument.startswith("--config."):
             check_override(config, argument.removeprefix("--config.").split("=")[0])
@@ -112,7 +129,33 @@ def config_value(arguments: list[str]) -> str | None:
 
 def load_config(value: str) -> ConfigDict:
     """The config of "FILE" or "FILE:variant"; ends with one line if there is none."""
+    return _call(value, "get_config")
+
+
+def load_overrides(value: str) -> list[dict[str, Any]]:
+    """What `sweep` of the config file yields; ends with one line if it has none."""
+    if not hasattr(_module(value), "sweep"):
+        having = [path for path in config_files() if "\ndef sweep(" in path.read_text()]
+        known = ", ".join(f"configs/{path.name}" for path in having)
+        fail(f"config file {value.partition(':')[0]!r} has no sweep(); {known} shows how it is")
+    return list(_call(value, "sweep"))
+
+
+def _call(value: str, function: str) -> Any:
+    """A function of the config file, called with the variant if one is named."""
     name, _, variant = value.partition(":")
+    module = _module(value)
+    try:
+        return getattr(module, function)(*([variant] if variant else []))
+    except InputError as error:
+        fail(str(error))
+    except AttributeError as error:
+        fail(f"config file {name!r} cannot be used: {error}")
+
+
+def _module(value: str) -> ModuleType:
+    """The module of a config file; ends with one line if it cannot be loaded."""
+    name = value.partition(":")[0]
     path = Path(name)
     if path.suffix != ".py" or not path.is_file():
         known = ", ".join(f"configs/{p.name}" for p in config_files())
@@ -121,11 +164,11 @@ def load_config(value: str) -> ConfigDict:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        return module.get_config(*([variant] if variant else []))
     except InputError as error:
         fail(str(error))
     except (SyntaxError, AttributeError, ImportError) as error:
         fail(f"config file {name!r} cannot be used: {error}")
+    return module
 
 
 def check_override(config: ConfigDict, dotted: str) -> None:
@@ -149,8 +192,20 @@ def default_workdir(argv: list[str]) -> str:
     return f"runs/{Path(name).stem}{suffix}"
 
 
-def run(config: ConfigDict, workdir: str) -> None:
-    """Runs the config's experiment; a user's mistake ends with one line and exit code 2."""
+def run(
+    config: ConfigDict,
+    workdir: str,
+    sweep: sweep_run.Request | None = None,
+    profile: int | None = None,
+) -> None:
+    """Runs the config's experiment; a user's mistake ends with one line and exit code 2.
+
+    Args:
+      config: what to run.
+      workdir: where everything is written.
+      sweep: how to run the sweep that the config is the base of; None: the config alone.
+      profile: training steps to trace; None traces none.
+    """
     configure_logging()
     enable_compilation_cache()
     stop = StopRequest()
@@ -159,9 +214,17 @@ def run(config: ConfigDict, workdir: str) -> None:
             names = ", ".join(EXPERIMENTS)
             raise InputError(f"unknown experiment {config.experiment!r}; choose from {names}")
         check_workdir(Path(workdir), config)
-        EXPERIMENTS[config.experiment](config, Path(workdir), stop)
+        if sweep is not None:
+            sweep_run.run(config, Path(workdir), stop, sweep)
+        elif profile is not None:
+            run_profiled(config, Path(workdir), stop, profile)
+        else:
+            EXPERIMENTS[config.experiment](config, Path(workdir), stop)
     except InputError as error:
         fail(str(error))
+    except sweep_run.SweepIncomplete as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -169,6 +232,19 @@ def run(config: ConfigDict, workdir: str) -> None:
     except (TrainingStopped, KeyboardInterrupt) as error:
         print(f"{str(error) or 'stopped'}; the same command goes on from there", file=sys.stderr)
         raise SystemExit(128 + (stop.signal or signal.SIGINT)) from error
+
+
+def run_profiled(config: ConfigDict, workdir: Path, stop: StopRequest, num_steps: int) -> None:
+    """Runs an integration that writes a trace of training steps.
+
+    Raises:
+      InputError: another experiment.
+    """
+    if config.experiment != "integration":
+        raise InputError(
+            f"--profile traces experiment integration, got {config.experiment}; leave it out"
+        )
+    integration.run(config, workdir, stop, profile=Profile(num_steps, workdir))
 
 
 def configure_logging() -> None:

@@ -25,6 +25,7 @@ from marks import mostly_slow
 from matplotlib.image import imread
 
 from experiments import launch
+from experiments.options import model_options
 from experiments.stop import StopRequest
 from experiments.workdir import plain_config
 
@@ -73,10 +74,10 @@ def test_a_smoke_run_writes_exactly_the_outputs_and_each_can_be_read(smoke):
 
 
 def test_scores_hold_what_outside_checks_read(smoke):
-    _, workdir = smoke
+    made, workdir = smoke
     scores = scores_of(workdir)
-    for name in ("X_qbmvae", "X_gaussian_vae", "X_pca"):
-        metrics = scores["embeddings"][name]
+    for name in (*model_options(made), "pca"):
+        metrics = scores["embeddings"][f"X_{name}"]
         assert all(0 < metrics[m] < 1 for m in ("total", "bio_conservation", "batch_correction"))
         assert all(value is None or isinstance(value, float) for value in metrics.values())
         assert all(f"{m}_sd" in metrics for m in metrics if not m.endswith("_sd"))
@@ -116,12 +117,10 @@ def test_simulated_cells_are_announced_in_title_captions_and_file(smoke):
 
 
 def test_metrics_rows_are_unique_and_in_order(smoke):
-    _, workdir = smoke
+    made, workdir = smoke
     rows = [(r["model"], r["seed"], r["step"], r["split"]) for r in rows_of(workdir)]
     assert len(set(rows)) == len(rows)
-    assert {row[0] for row in rows} == {
-        "qbmvae", "gaussian_vae", "gaussian_vae_wide", "bernoulli_vae"
-    }  # fmt: skip
+    assert {row[0] for row in rows} == set(model_options(made))
 
 
 def test_a_finished_run_only_makes_its_report_anew(smoke, capsys):

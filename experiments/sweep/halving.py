@@ -1,0 +1,145 @@
+"""Successive halving by Ray Tune: settings whose bound falls behind are not trained to the end.
+
+Import this module only where Ray is installed.
+"""
+
+import functools
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import ray
+from ml_collections import ConfigDict
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+
+from experiments.integration import load_cells
+from experiments.lock import lock_workdir, release_locks
+from experiments.sweep.job import measure
+from experiments.sweep.outcomes import Outcomes
+from experiments.sweep.ray_jobs import RETRIES, NeverStop, connected, resources
+from experiments.sweep.settings import Sweep, build_sweep
+from qbm_jax.training import Progress
+
+LOGGER = logging.getLogger("qbm_jax")
+METRIC, TIME = "elbo", "epoch"  # of the validation cells; the bound itself, at any KL weight
+REDUCTION = 3  # of as many settings one goes on from a rung to the next
+
+
+class HalvingBySeed(FIFOScheduler):
+    """ASHA (Li et al. 2020, Massively parallel hyperparameter tuning) among settings of one seed.
+
+    The seed chooses the validation cells, whose bounds differ by more than those of settings do:
+    across seeds halving would keep the lucky seeds.
+    """
+
+    def __init__(self, seeds: list[int], first: int, num_epochs: int):
+        """The first rung is after `first` epochs, each other one after three times as many."""
+        super().__init__()
+        self._of_seed = {
+            seed: ASHAScheduler(
+                time_attr=TIME, metric=METRIC, mode="max", grace_period=first,
+                reduction_factor=REDUCTION,
+                max_t=num_epochs + 1,  # at max_t a trial would be stopped before it is scored
+            )
+            for seed in seeds
+        }  # fmt: skip
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """A setting is going to be trained."""
+        self._of_seed[trial.config["chosen"]["seed"]].on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Whether a setting goes on after a validation."""
+        return self._of_seed[trial.config["chosen"]["seed"]].on_trial_result(
+            tune_controller, trial, result
+        )
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """A setting is finished or was stopped."""
+        self._of_seed[trial.config["chosen"]["seed"]].on_trial_complete(
+            tune_controller, trial, result
+        )
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """A setting that waited is not wanted any more."""
+        self._of_seed[trial.config["chosen"]["seed"]].on_trial_remove(tune_controller, trial)
+
+
+def run_settings(sweep: Sweep, workdir: Path, address: str) -> None:
+    """Trains every setting that is neither finished nor stopped, each as a trial of its own.
+
+    A trial that fails is tried once more, from its last checkpoint, and then recorded as failed.
+
+    Raises:
+      InputError: no cluster can be reached at the address.
+    """
+    outcomes = Outcomes(workdir)
+    numbers = outcomes.unsettled(range(len(sweep.settings)))
+    settings = [sweep.settings[number] for number in numbers]
+    if not settings:
+        return
+    work = functools.partial(
+        _trial, config=sweep.config, overrides=[setting.values for setting in sweep.settings],
+        workdir=workdir.resolve(),
+    )  # fmt: skip
+    choices = [{"setting": s.number, "seed": s.config.seed} for s in settings]
+    scheduler = HalvingBySeed(
+        sorted({choice["seed"] for choice in choices}),
+        first=min(setting.config.training.validate_every for setting in settings),
+        num_epochs=max(setting.config.training.num_epochs for setting in settings),
+    )
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # this log has its own lines
+    with connected(address):
+        asked = resources(len(settings))
+        results = tune.Tuner(
+            tune.with_resources(work, {"cpu": asked["num_cpus"], "gpu": asked["num_gpus"]}),
+            param_space={"chosen": tune.grid_search(choices)},
+            tune_config=tune.TuneConfig(scheduler=scheduler),
+            run_config=tune.RunConfig(
+                storage_path=str(workdir.resolve() / "checkpoints"), name="ray", verbose=0,
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+            ),
+        ).fit()  # fmt: skip
+    for result in results:
+        _record(outcomes, result)
+
+
+def _record(outcomes: Outcomes, result: Any) -> None:
+    """What the trial itself could not write down: that it failed, or was stopped."""
+    number = result.config["chosen"]["setting"]
+    if not outcomes.missing([number]):
+        return
+    if result.error is not None:
+        text = str(result.error).strip().splitlines()[-1]
+        LOGGER.warning("setting %d failed: %s", number, text)
+        outcomes.fail(number, text)
+    else:
+        epoch, bound = result.metrics[TIME], result.metrics[METRIC]
+        LOGGER.info("setting %d was stopped after epoch %d, ELBO %.1f", number, epoch, bound)
+        outcomes.stop(number, epoch, bound)
+
+
+def _trial(
+    chosen: dict[str, Any], config: ConfigDict, overrides: list[dict[str, Any]], workdir: Path
+) -> None:
+    """Trains and measures a setting; Tune ends the process where it is not to go on."""
+    sweep = build_sweep(config, overrides)
+    number = chosen["chosen"]["setting"]
+
+    def report(progress: Progress) -> None:
+        if progress.split == "validation":
+            epoch, bound = round(progress.epoch), progress.metrics[METRIC]
+            ray.tune.report({TIME: epoch, METRIC: bound})
+
+    folder = workdir / "checkpoints" / f"setting-{number:04d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock_workdir(folder)
+    try:
+        cells, settings = load_cells(sweep.config), [sweep.settings[number]]
+        title = f"setting {number}"
+        (measured,) = measure(sweep, cells, settings, title, folder, NeverStop(), report)
+        Outcomes(workdir).finish(number, measured)
+    finally:
+        release_locks()

@@ -1,0 +1,219 @@
+"""One job of a sweep: its settings train together, then each is embedded, bounded and scored."""
+
+import errno
+import logging
+import shutil
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.integration import Run, score
+from experiments.lock import lock_workdir
+from experiments.metrics_log import MetricsLog
+from experiments.options import check_options, main_name, model_options, sampler_options
+from experiments.stop import StopRequest
+from experiments.sweep.outcomes import Outcomes
+from experiments.sweep.plan import Job
+from experiments.sweep.settings import Sweep, SweepSetting, describe
+from experiments.tensorboard import EventFiles
+from qbm_jax import training
+from qbm_jax.checkpoint import Checkpoints
+from qbm_jax.compiled import release_compiled
+from qbm_jax.data import Cells
+from qbm_jax.fitted_model import FittedModel, Setting, device_counts, fit_cells_settings
+from qbm_jax.metrics import pca_embedding
+from qbm_jax.progress import ProgressBar
+
+LOGGER = logging.getLogger("qbm_jax")
+FULL = (errno.ENOSPC, errno.EDQUOT)
+Fitted = tuple[FittedModel, training.Trained]
+Report = Callable[[training.Progress], None]
+
+
+def run_job(
+    sweep: Sweep, cells: Cells, number: int, job: Job, workdir: Path, stop: StopRequest
+) -> None:
+    """Trains what is missing of a job. What fails is tried once more, every setting on its own.
+
+    Errors of a setting are recorded and do not stop the sweep.
+
+    Raises:
+      InputError: another process is at this job.
+      TrainingStopped: a stop was asked for.
+      OSError: the disk is full.
+    """
+    outcomes = Outcomes(workdir)
+    missing = [sweep.settings[index] for index in outcomes.missing(job.settings)]
+    if not missing:
+        return
+    folder = workdir / "checkpoints" / f"job-{number:03d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock_workdir(folder)
+    title = f"job {number}"
+    LOGGER.info("%s: %d settings", title, len(missing))
+    error = _attempt(sweep, cells, missing, title, folder, outcomes, stop)
+    if error is None:
+        return
+    LOGGER.warning("%s failed and is tried again, a setting at a time: %s", title, error)
+    for setting in missing:
+        title = f"job {number}, setting {setting.number}"
+        error = _attempt(sweep, cells, [setting], title, folder, outcomes, stop)
+        if error is not None:
+            LOGGER.warning("%s (%s) failed: %s", title, describe(setting.values), error)
+            outcomes.fail(setting.number, error)
+
+
+def _attempt(
+    sweep: Sweep,
+    cells: Cells,
+    settings: list[SweepSetting],
+    title: str,
+    folder: Path,
+    outcomes: Outcomes,
+    stop: StopRequest,
+) -> str | None:
+    """Trains and measures settings together and records them; the error in words if one failed."""
+    try:
+        measured = measure(sweep, cells, settings, title, folder, stop)
+    except training.TrainingStopped:
+        raise
+    except Exception as error:  # whatever one setting does, the others are still wanted
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
+        LOGGER.debug("%s", title, exc_info=True)
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"[:2000]
+    for setting, values in zip(settings, measured, strict=True):
+        outcomes.finish(setting.number, values)
+    shutil.rmtree(checkpoint_folder(folder, settings), ignore_errors=True)
+    release_compiled()  # a sweep compiles more programs than a process can hold
+    return None
+
+
+def measure(
+    sweep: Sweep,
+    cells: Cells,
+    settings: list[SweepSetting],
+    title: str,
+    folder: Path,
+    stop: StopRequest,
+    report: Report = lambda progress: None,
+) -> list[dict[str, Any]]:
+    """Scores, bound and cost of every setting, which train together on the same cells.
+
+    Args:
+      sweep: its base config says how to score.
+      cells: preprocessed.
+      settings: of equal shapes.
+      title: of the progress bar.
+      folder: where states of this training are kept.
+      stop: asked after every dispatch.
+      report: told of the progress, besides.
+
+    Raises:
+      InputError: options or counts that cannot be used, or a training that diverged.
+      TrainingStopped: a stop was asked for; the states are saved.
+    """
+    start = time.perf_counter()
+    data = device_counts(cells)
+    fitted = train(cells, data, settings, title, folder, stop, report)
+    runs = [
+        _evaluate(setting, data, *result) for setting, result in zip(settings, fitted, strict=True)
+    ]
+    pca = pca_embedding(cells.counts, sweep.config.evaluation.pca_components, sweep.config.seed)
+    scores, notes = score(sweep.config, cells, {"setting": runs}, pca)
+    seconds = (time.perf_counter() - start) / len(settings)
+    return [
+        {
+            "setting": setting.number,
+            "values": setting.values,
+            "scores": values,
+            "bound": run.bound,
+            "best_epoch": int(trained.state.best_epoch),
+            "cells_per_second": run.cells_per_second,
+            "trained_together": len(settings),
+            "seconds": seconds,
+            "notes": list(notes),
+        }
+        for setting, run, values, (_, trained) in zip(
+            settings, runs, scores["X_setting"], fitted, strict=True
+        )
+    ]
+
+
+def train(
+    cells: Cells,
+    data: Any,
+    settings: list[SweepSetting],
+    title: str,
+    folder: Path,
+    stop: StopRequest,
+    report: Report,
+) -> list[Fitted]:
+    """Trains settings together, going on from what is kept of the same ones in `folder`."""
+    options = [check_options(setting.config) for setting in settings]
+    events = EventFiles(folder) if settings[0].config.tensorboard else None
+    log = MetricsLog(folder / f"metrics-{_digest(settings)}.jsonl", events)
+    with stop.deferred(), log, ProgressBar(title, options[0].num_epochs) as bar:
+
+        def on_progress(progress: training.Progress) -> None:
+            bar.update(progress)
+            setting = settings[progress.seed]
+            log.record(f"setting-{setting.number:04d}", setting.config.seed, progress)
+            report(progress)
+
+        return fit_cells_settings(
+            [
+                Setting(
+                    key=_keys(setting)[0],
+                    model_options=model_options(setting.config)[main_name(setting.config)],
+                    sampler=setting.config.sampler.name,
+                    sampler_options=sampler_options(setting.config),
+                    options=chosen,
+                )
+                for setting, chosen in zip(settings, options, strict=True)
+            ],
+            cells,
+            data=data,
+            checkpoints=Checkpoints(checkpoint_folder(folder, settings)),
+            on_progress=on_progress,
+            should_stop=stop,
+        )
+
+
+def checkpoint_folder(folder: Path, settings: list[SweepSetting]) -> Path:
+    """Where the states of just these settings are kept: those of fewer would not fit them."""
+    return folder / f"states-{_digest(settings)}"
+
+
+def _digest(settings: list[SweepSetting]) -> str:
+    numbers = ",".join(str(setting.number) for setting in settings)
+    return f"{zlib.crc32(numbers.encode()):08x}"
+
+
+def _keys(setting: SweepSetting) -> tuple[jax.Array, jax.Array]:
+    """Keys of training and bound: those of the first seed of an ordinary run of this config."""
+    key = jax.random.fold_in(jax.random.key(setting.config.seed), 0)
+    key_train, key_bound = jax.random.split(key)
+    return key_train, key_bound
+
+
+def _evaluate(
+    setting: SweepSetting, data: Any, fitted: FittedModel, trained: training.Trained
+) -> Run:
+    """Embedding and bound of one setting, as an ordinary run measures them."""
+    embedding, energies = fitted.encode_cells(data)
+    evaluation = setting.config.evaluation
+    bound = training.bound(
+        _keys(setting)[1], fitted.vae, training.build_evaluation(fitted.vae), data, fitted.params,
+        trained.validation_cells, num_draws=evaluation.posterior_draws,
+        num_train_cells=trained.train_cells.size,
+        num_temperatures=evaluation.log_z_temperatures,
+    )  # fmt: skip
+    return Run(
+        fitted, np.asarray(embedding), energies, bound, trained.cells_per_second, trained.seconds
+    )

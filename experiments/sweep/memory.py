@@ -1,0 +1,68 @@
+"""Memory: what a setting's training will take, what the cells take, and what is free."""
+
+import math
+import os
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from experiments.options import main_name, model_options, sampler_options
+from qbm_jax import samplers, vae
+from qbm_jax.data import Cells
+
+MEBIBYTE = 2**20
+BYTES = 4  # of a float32
+# Parameters, two moments of Adam, gradient, best parameters so far; and the copies of all but the
+# gradient that a dispatch leaves alone, to go back to if it diverges.
+COPIES_OF_PARAMS = 9
+COPIES_OF_CHAINS = 2
+# Arrays [cells, genes] that a step needs at once. XLA's own count for 5 models (200 and 2000 genes,
+# 16 to 512 latents, nb and zinb, minibatches of 128 and 1024) was 7 to 12.
+GENE_ARRAYS = 12
+MEMINFO = Path("/proc/meminfo")
+
+
+def setting_bytes(config: ConfigDict, num_genes: int, num_batches: int) -> int:
+    """Predicted bytes of one setting's training, without the cells: states and a minibatch."""
+    arguments = model_options(config)[main_name(config)]
+    prior = {"library_prior": ((1.0, 1.0),) * num_batches} if _latent(arguments) else {}
+    model = vae.build(num_genes=num_genes, num_batches=num_batches, **arguments, **prior)
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    chains = None
+    if model.prior.log_z is None:
+        sampler = samplers.build(config.sampler.name, **sampler_options(config))
+        chains = jax.eval_shape(
+            lambda key, prior: sampler.init(key, prior, config.training.num_chains),
+            jax.random.key(0), params["prior"],
+        )  # fmt: skip
+    widths = (*config.model.encoder_widths, *config.model.decoder_widths, config.model.num_latents)
+    activations = config.training.minibatch_size * BYTES * (GENE_ARRAYS * num_genes + sum(widths))
+    return (
+        COPIES_OF_PARAMS * tree_bytes(params) + COPIES_OF_CHAINS * tree_bytes(chains) + activations
+    )
+
+
+def _latent(arguments: dict) -> bool:
+    return arguments["library"] == "latent"
+
+
+def cells_bytes(cells: Cells) -> int:
+    """Bytes of the cells' counts on the device, which all settings of a process share."""
+    return BYTES * (2 * cells.counts.nnz + 2 * cells.num_cells + 1)
+
+
+def tree_bytes(tree: object) -> int:
+    """Bytes of all arrays (or of their shapes) of a tree; a random key counts as its numbers."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def free_bytes() -> int:
+    """Free memory of the first device; of the host half of it, for others need memory there too."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"] - stats["bytes_in_use"])
+    if MEMINFO.exists():
+        lines = dict(line.split(":") for line in MEMINFO.read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024 // 2
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

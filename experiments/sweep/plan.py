@@ -1,0 +1,171 @@
+"""Which settings train together: those of equal shapes, as many as memory holds."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jax import Array
+from ml_collections import ConfigDict
+
+from experiments.sweep.memory import MEBIBYTE, cells_bytes, free_bytes, setting_bytes
+from experiments.sweep.settings import Sweep, SweepSetting
+from experiments.workdir import flatten, plain_config, write_json
+from qbm_jax.data import Cells
+from qbm_jax.errors import InputError
+from qbm_jax.relaxations import TRACEABLE
+from qbm_jax.samplers import SAMPLERS
+from qbm_jax.training.tunable import TUNABLE
+
+FILE = "results/plan.json"
+# A job is what a crash costs and what a worker of a cluster takes. Compiling is paid once a job,
+# and with 16 settings it is already small beside training them.
+MOST_SETTINGS = 16
+
+
+class Job(NamedTuple):
+    """Settings that train together.
+
+    Attributes:
+      settings: their numbers.
+      varies: the swept paths in which they differ.
+      mebibytes: predicted memory of all of them, without the cells.
+    """
+
+    settings: list[int]
+    varies: list[str]
+    mebibytes: float
+
+
+class Plan(NamedTuple):
+    """All jobs, and what they were planned for.
+
+    Attributes:
+      jobs: every setting is in one of them.
+      cells_mebibytes: memory of the cells, in every process.
+      free_mebibytes: what was free when the plan was made.
+      facts: source, simulated, num_cells and num_genes of the cells.
+    """
+
+    jobs: list[Job]
+    cells_mebibytes: float
+    free_mebibytes: float
+    facts: dict[str, Any]
+
+
+def make_plan(
+    sweep: Sweep, cells: Cells, free: int | None = None, most: int = MOST_SETTINGS
+) -> Plan:
+    """Groups the settings and splits what would not fit, or is more than `most`, evenly.
+
+    Args:
+      sweep: the settings.
+      cells: what they will be trained on.
+      free: bytes there are; None: they are asked for.
+      most: settings in a job.
+    """
+    free = free_bytes() if free is None else free
+    room = free - cells_bytes(cells)
+    jobs = []
+    for group in group_settings(sweep.settings):
+        each = max(
+            setting_bytes(setting.config, cells.num_genes, len(cells.batch_names))
+            for setting in group
+        )
+        largest = min(max(room // each, 1), most)
+        number = -(-len(group) // largest)
+        for part in range(number):
+            members = group[part * len(group) // number : (part + 1) * len(group) // number]
+            jobs.append(
+                Job(
+                    [setting.number for setting in members],
+                    _differing(members),
+                    len(members) * each / MEBIBYTE,
+                )
+            )
+    facts = {
+        "source": cells.source, "simulated": cells.simulated, "num_cells": cells.num_cells,
+        "num_genes": cells.num_genes, "notes": list(cells.notes),
+    }  # fmt: skip
+    return Plan(jobs, cells_bytes(cells) / MEBIBYTE, free / MEBIBYTE, facts)
+
+
+def group_settings(settings: list[SweepSetting]) -> list[list[SweepSetting]]:
+    """Settings whose configs are equal but for `shapeless` paths, in the order of the first."""
+    groups: dict[str, list[SweepSetting]] = {}
+    for setting in settings:
+        fields, free = flatten(plain_config(setting.config)), shapeless(setting.config)
+        kind = {path: value for path, value in fields.items() if path not in free}
+        groups.setdefault(json.dumps(kind, sort_keys=True), []).append(setting)
+    return list(groups.values())
+
+
+def shapeless(config: ConfigDict) -> set[str]:
+    """The paths whose values a compiled training takes as numbers: they change no shape in it.
+
+    These are the seed, the tunable fields of training, the sharpness of relaxations that can be
+    traced, and those options of the chosen sampler that may be arrays, where they are given.
+    """
+    paths = {"seed", *(f"training.{name}" for name in TUNABLE)}
+    if config.model.relaxation in TRACEABLE and config.model.sharpness is not None:
+        paths.add("model.sharpness")
+    name = config.sampler.name
+    parameters = inspect.signature(SAMPLERS[name]).parameters
+    for option, value in config.sampler[name].items():
+        may_be_array = Array in getattr(parameters[option].annotation, "__args__", ())
+        if may_be_array and isinstance(value, float):
+            paths.add(f"sampler.{name}.{option}")
+    return paths
+
+
+def describe_plan(sweep: Sweep, plan: Plan) -> str:
+    """The plan in words, a line a job."""
+    facts = plan.facts
+    lines = [
+        f"{len(sweep.settings)} settings in {len(plan.jobs)} jobs; {facts['source']}, "
+        f"{facts['num_cells']} cells x {facts['num_genes']} genes: {plan.cells_mebibytes:.0f} MiB; "
+        f"free: {plan.free_mebibytes:.0f} MiB"
+    ]
+    for number, job in enumerate(plan.jobs):
+        fixed = {
+            path: value
+            for path, value in sweep.settings[job.settings[0]].values.items()
+            if path not in job.varies
+        }
+        there = f" at {', '.join(f'{p} = {v}' for p, v in fixed.items())}" if fixed else ""
+        lines.append(
+            f"job {number}: {len(job.settings)} settings{there}, varying "
+            f"{', '.join(job.varies) or 'nothing'}; predicted {job.mebibytes:.0f} MiB"
+        )
+    return "\n".join(lines)
+
+
+def write_plan(workdir: Path, plan: Plan) -> None:
+    """Keeps the plan: workers on machines with other memory follow the same one."""
+    path = workdir / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, plan._asdict() | {"jobs": [job._asdict() for job in plan.jobs]})
+
+
+def read_plan(workdir: Path) -> Plan | None:
+    """The plan that was written, or None.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    path = workdir / FILE
+    if not path.is_file():
+        return None
+    try:
+        fields = json.loads(path.read_text())
+        return Plan(**fields | {"jobs": [Job(**job) for job in fields["jobs"]]})
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged; remove it and run the same command again") from error
+
+
+def _differing(settings: list[SweepSetting]) -> list[str]:
+    return [
+        path
+        for path, value in settings[0].values.items()
+        if any(setting.values[path] != value for setting in settings)
+    ]

@@ -1,0 +1,128 @@
+"""The jobs of a sweep as tasks of a Ray cluster, whose workers share the workdir's file system."""
+
+import contextlib
+import importlib.util
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from experiments.integration import load_cells
+from experiments.lock import release_locks
+from experiments.sweep.arguments import LOCAL
+from experiments.sweep.job import run_job
+from experiments.sweep.outcomes import Outcomes
+from experiments.sweep.plan import Plan
+from experiments.sweep.settings import Sweep, build_sweep
+from experiments.workdir import ROOT
+from qbm_jax.errors import InputError
+
+LOGGER = logging.getLogger("qbm_jax")
+
+RETRIES = 1  # of a task whose worker was lost; what it had saved is not trained again
+
+
+class NeverStop:
+    """In place of `stop.StopRequest`, for a worker: the one who stops it is Ray."""
+
+    def __call__(self) -> bool:
+        """Whether a stop was asked for."""
+        return False
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Nothing to defer."""
+        yield
+
+
+def check_installed() -> None:
+    """Raises an InputError if Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise InputError('--sweep_ray needs ray: pip install ".[ray]"')
+
+
+def run_jobs(sweep: Sweep, plan: Plan, workdir: Path, address: str) -> None:
+    """Runs every job that is not finished on the cluster and waits for all of them.
+
+    A job whose worker is lost is run again once, from its last checkpoint; its settings are then
+    recorded as failed.
+
+    Raises:
+      InputError: no cluster can be reached at the address.
+    """
+    import ray
+
+    outcomes = Outcomes(workdir)
+    with connected(address):
+        waiting = {}
+        for number, job in enumerate(plan.jobs):
+            if outcomes.missing(job.settings):
+                task = ray.remote(_work).options(max_retries=RETRIES, **resources(len(plan.jobs)))
+                overrides = [setting.values for setting in sweep.settings]
+                started = task.remote(sweep.config, overrides, plan, number, str(workdir.resolve()))
+                waiting[started] = number
+        while waiting:
+            (done,), _ = ray.wait(list(waiting))
+            number = waiting.pop(done)
+            try:
+                ray.get(done)
+                LOGGER.info("job %d has ended; %d to go", number, len(waiting))
+            except ray.exceptions.RayError as error:
+                text = str(error).strip().splitlines()[-1]
+                LOGGER.warning("job %d was lost: %s", number, text)
+                for setting in outcomes.missing(plan.jobs[number].settings):
+                    outcomes.fail(setting, f"{type(error).__name__}: {text}")
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[None]:
+    """A connection to the cluster, or to one of this machine that ends with the context.
+
+    Raises:
+      InputError: no cluster can be reached.
+    """
+    import ray
+
+    # Nothing is reported to anybody about what a user runs.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    variables = {"PYTHONPATH": str(ROOT)}
+    if jax.config.jax_compilation_cache_dir:
+        least = str(jax.config.jax_persistent_cache_min_compile_time_secs)
+        variables["JAX_COMPILATION_CACHE_DIR"] = jax.config.jax_compilation_cache_dir
+        variables["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = least
+    local = {"num_cpus": os.cpu_count(), "include_dashboard": False} if address == LOCAL else {}
+    try:
+        ray.init(
+            address=address, runtime_env={"env_vars": variables}, log_to_driver=False,
+            logging_level=logging.WARNING, **local,
+        )  # fmt: skip
+    except (ConnectionError, ValueError) as error:
+        raise InputError(f"no Ray cluster at {address!r}: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def resources(num_jobs: int) -> dict[str, Any]:
+    """What each of so many tasks asks for: a share of the cores, and an accelerator if any."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cores = [int(node.get("CPU", 0)) for node in nodes]
+    share = max(1, min(sum(cores) // num_jobs, max(cores)))
+    return {"num_cpus": share, "num_gpus": int(any(node.get("GPU") for node in nodes))}
+
+
+def _work(config: ConfigDict, overrides: list[dict], plan: Plan, number: int, workdir: str) -> None:
+    """A task: the job, by the function that runs it without Ray."""
+    sweep = build_sweep(config, overrides)
+    cells = load_cells(sweep.config)
+    try:
+        run_job(sweep, cells, number, plan.jobs[number], Path(workdir), NeverStop())
+    finally:
+        release_locks()

@@ -1,0 +1,193 @@
+"""The report of a sweep: figures, best setting, tables, failures, plan and cost; from its files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.comparison.drawing import panels_of
+from experiments.negatives.results import Estimate
+from experiments.sweep.plan import Plan, describe_plan
+from experiments.sweep.results import MAIN_METRICS, REPLICATES, Results
+from experiments.sweep.settings import Sweep, describe
+from qbm_jax.report import style
+from qbm_jax.report.tables import table
+from qbm_jax.whole_file import whole_file
+
+UNITS = {"elbo": "elbo, nats per cell", "log_z": "log Z, nats", "seconds": "seconds"}
+PANEL = (4.2, 3.2)  # inches
+
+
+def write(workdir: Path, sweep: Sweep, plan: Plan) -> None:
+    """Writes `results.csv`, `figures/` and `report.md` from the outcomes there are."""
+    results = Results(sweep, workdir)
+    results.write_csv(workdir / "results.csv")
+    shown = [metric for metric in MAIN_METRICS if results.has(metric)]
+    parts = [_title(plan), _summary(results), "## Against every axis"]
+    folder = workdir / "figures"
+    folder.mkdir(exist_ok=True)
+    for path in results.axes if shown else ():
+        name = f"{path.replace('.', '_')}.png"
+        _save(draw_axis(results, path, shown, plan.facts["simulated"]), folder / name)
+        parts.append(f"![{path}](figures/{name})")
+        parts.append(f"*Against {path}: {_caption(results, path)}*")
+    parts += ["## Settings", _levels_table(results, shown), _replicates(results)]
+    parts += ["## Every setting", _settings_table(results, shown)]
+    if results.stopped:
+        parts += ["## Stopped early", _stopped(results)]
+    parts += ["## Failures", _failures(results)]
+    parts += ["## The plan", f"```\n{describe_plan(sweep, plan)}\n```", "## Cost", _cost(results)]
+    parts += ["## Notes", _notes(results, plan)]
+    with whole_file(workdir / "report.md") as temporary:
+        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def draw_axis(results: Results, path: str, metrics: list[str], simulated: bool) -> Figure:
+    """A panel a metric: its mean at every value of a path, with 95 % intervals and all settings."""
+    figure, panels = panels_of(metrics, *PANEL)
+    levels = results.levels([path])
+    for axes, metric in zip(panels, metrics, strict=True):
+        for place, level in enumerate(levels):
+            found = results.over(level, metric)
+            numbers = [number for number in level.settings if number in results.finished]
+            points = [results.metrics(number).get(metric) for number in numbers]
+            points = np.array([np.nan if point is None else point for point in points], float)
+            axes.plot(np.full(len(points), place), points, ".", color="#BBBBBB", zorder=1)
+            error = 0.0 if np.isnan(found.half_width) else found.half_width
+            axes.errorbar(
+                place, found.mean, yerr=error, fmt="o", color="#0072B2", capsize=4, zorder=2
+            )
+        axes.set_xticks(range(len(levels)), [str(level.values[path]) for level in levels])
+        axes.set_xlim(-0.5, len(levels) - 0.5)
+        style.tidy(axes, path, UNITS.get(metric, ""), metric.replace("_", " "))
+    if simulated:
+        figure.suptitle(style.SIMULATED, fontsize=12, weight="bold", color="#B00020")
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=style.DPI)
+
+
+def _title(plan: Plan) -> str:
+    warning = f"{style.SIMULATED}. " if plan.facts["simulated"] else ""
+    return f"# {warning}Sweep: {plan.facts['source']}"
+
+
+def _summary(results: Results) -> str:
+    count = len(results.sweep.settings)
+    rest = set(range(count)) - {*results.finished, *results.failures, *results.stopped}
+    early = f" {len(results.stopped)} stopped early," if results.stopped else ""
+    lines = [
+        f"{len(results.finished)} of {count} settings are finished,{early} "
+        f"{len(results.failures)} failed, {len(rest)} are to come."
+    ]
+    best = results.best()
+    if best is not None:
+        level, found = best
+        lines.append(
+            f"Best by {results.goal()}: {describe(level.values)}, {_interval(found)} "
+            f"({found.num_seeds} settings)."
+        )
+    return " ".join(lines)
+
+
+def _caption(results: Results, path: str) -> str:
+    others = [other for other in results.sweep.paths if other != path]
+    over = f" over {', '.join(others)}" if others else ""
+    return f"mean{over} with its 95 % interval (Student's t); grey: every setting."
+
+
+def _interval(found: Estimate) -> str:
+    if np.isnan(found.mean):
+        return "–"
+    half = "" if np.isnan(found.half_width) else f" ± {found.half_width:.3g}"
+    return f"{found.mean:.5g}{half}"
+
+
+def _levels_table(results: Results, shown: list[str]) -> str:
+    """Rows of all values but the seed, best first."""
+    levels, goal = results.levels(results.axes), results.goal()
+    means = [results.over(level, goal).mean for level in levels]
+    order = np.argsort(-np.nan_to_num(np.array(means, float), nan=-np.inf), kind="stable")
+    best = levels[order[0]]
+    rows = [
+        [describe(levels[i].values), *(_interval(results.over(levels[i], m)) for m in shown),
+         *([_interval(results.behind(levels[i], best)) if i != order[0] else "–"]
+           if _has_replicates(results) else [])]
+        for i in order
+    ]  # fmt: skip
+    header = ["setting", *(metric.replace("_", " ") for metric in shown)]
+    return table([*header, f"{goal} − best"] if _has_replicates(results) else header, rows)
+
+
+def _has_replicates(results: Results) -> bool:
+    return REPLICATES in results.sweep.paths and results.axes != [REPLICATES]
+
+
+def _replicates(results: Results) -> str:
+    if _has_replicates(results):
+        return (
+            f"Mean ± 95 % interval over {REPLICATES}; best {results.goal()} first. The last column "
+            f"is paired by {REPLICATES}: settings of one seed share the split and the cells' order."
+        )
+    return f"Each was trained once; best {results.goal()} first."
+
+
+def _settings_table(results: Results, shown: list[str]) -> str:
+    paths = results.sweep.paths
+    rows = [
+        [str(number), *(str(value) for value in results.sweep.settings[number].values.values()),
+         *(_number(results.metrics(number).get(metric)) for metric in shown)]
+        for number in sorted(results.finished)
+    ]  # fmt: skip
+    return table(["number", *paths, *shown], rows)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.5g}"
+
+
+def _failures(results: Results) -> str:
+    lines = [
+        f"* Setting {number} ({describe(results.sweep.settings[number].values)}): {error}"
+        for number, error in sorted(results.failures.items())
+    ]
+    return "\n".join(lines) or "None."
+
+
+def _stopped(results: Results) -> str:
+    lines = [
+        f"* Setting {number} ({describe(results.sweep.settings[number].values)}): after epoch "
+        f"{piece['epoch']}, validation ELBO {piece['elbo']:.1f}"
+        for number, piece in sorted(results.stopped.items())
+    ]
+    lines.append(
+        "\nTheir bounds were behind those of other settings of their seed (ASHA); they are"
+        " in no mean above, so intervals are of what was worth finishing."
+    )
+    return "\n".join(lines)
+
+
+def _cost(results: Results) -> str:
+    if not results.finished:
+        return "Nothing is finished."
+    pieces = list(results.finished.values())
+    seconds = np.array([piece["seconds"] for piece in pieces])
+    rates: list[Any] = [piece["cells_per_second"] for piece in pieces]
+    rates = [rate for rate in rates if rate is not None]
+    speed = (
+        f" Training took {np.median(rates):.0f} cells/s, all of a job together." if rates else ""
+    )
+    return (
+        f"{seconds.sum():.0f} s in all, {seconds.mean():.1f} s a setting: a setting's share of its "
+        f"job's time for training, embedding, bound and scores; of a resumed job, of its last call."
+        f"{speed}"
+    )
+
+
+def _notes(results: Results, plan: Plan) -> str:
+    notes = [*plan.facts["notes"], *(n for p in results.finished.values() for n in p["notes"])]
+    return "\n".join(f"* {note}" for note in dict.fromkeys(notes)) or "None."

@@ -1,0 +1,141 @@
+"""Runs a sweep: claims the workdir, plans, hands out the jobs, and writes the tables and report."""
+
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from experiments.integration import fingerprint, load_cells
+from experiments.stop import StopRequest
+from experiments.sweep import ray_jobs, report, slurm
+from experiments.sweep.job import run_job
+from experiments.sweep.outcomes import Outcomes
+from experiments.sweep.plan import (
+    MOST_SETTINGS,
+    Plan,
+    describe_plan,
+    make_plan,
+    read_plan,
+    write_plan,
+)
+from experiments.sweep.settings import Sweep, build_sweep
+from experiments.tensorboard import EventFiles
+from experiments.workdir import check_same, claim_workdir, read_claim
+from qbm_jax.data import Cells
+from qbm_jax.errors import InputError
+
+LOGGER = logging.getLogger("qbm_jax")
+
+
+class Request(NamedTuple):
+    """How the command line asks for a sweep to be run.
+
+    Attributes:
+      overrides: what the config's `sweep` yields.
+      ray: address of a Ray cluster, "local" for one of this machine, None for none.
+      slurm: whether to write a Slurm script and leave the jobs to it.
+      job: the one job to run, or None for all and the report.
+      halving: whether Ray Tune stops settings early that fall behind.
+    """
+
+    overrides: Iterable[Mapping[str, Any]]
+    ray: str | None = None
+    slurm: bool = False
+    job: int | None = None
+    halving: bool = False
+
+
+class SweepIncomplete(Exception):
+    """Settings failed; all others are finished and reported."""
+
+
+def run(config: ConfigDict, workdir: Path, stop: StopRequest, request: Request) -> None:
+    """Runs what is missing of the sweep in `workdir`, and reports what is there.
+
+    Raises:
+      InputError: settings, data or options that cannot be used, or a job that the plan has not.
+      TrainingStopped: a stop was asked for; the same call again goes on.
+      SweepIncomplete: settings failed.
+    """
+    sweep = build_sweep(config, request.overrides)
+    if request.ray is not None:
+        ray_jobs.check_installed()
+    if config.tensorboard:
+        EventFiles(workdir)  # says so before any work if it is not installed
+    plan = prepared(sweep, workdir)
+    outcomes = Outcomes(workdir)
+    wanted = outcomes.unsettled if request.halving else outcomes.missing
+    if plan is None or request.slurm or wanted(range(len(sweep.settings))):
+        cells = load_cells(config)
+        plan = plan or make_plan(sweep, cells, most=1 if request.halving else MOST_SETTINGS)
+        check_job(request.job, plan)
+        claim(sweep, cells, plan, workdir)
+        LOGGER.info("%s", describe_plan(sweep, plan))
+        if request.slurm:
+            path = slurm.write_script(workdir, sys.argv, len(plan.jobs))
+            LOGGER.info("written: %s; bash %s submits it", path, path)
+            return
+        run_jobs(sweep, cells, plan, workdir, stop, request)
+    if request.job is None:
+        report.write(workdir, sweep, plan)
+        LOGGER.info("report: %s", workdir / "report.md")
+    raise_failures(sweep, plan, workdir, request.job)
+
+
+def prepared(sweep: Sweep, workdir: Path) -> Plan | None:
+    """The plan of an earlier call of the same sweep, without a look at the cells.
+
+    Raises:
+      InputError: the workdir is another sweep's, or no sweep's.
+    """
+    found = read_claim(workdir)
+    if found is None:
+        return None
+    identity = sweep.identity()
+    there = {name: found["data"].get(name) for name in identity}
+    check_same(workdir, "sweep", there, identity)
+    return read_plan(workdir)
+
+
+def claim(sweep: Sweep, cells: Cells, plan: Plan, workdir: Path) -> None:
+    """Makes the workdir this sweep's, shared by its jobs, with this plan."""
+    claim_workdir(workdir, sweep.config, fingerprint(cells) | sweep.identity(), shared=True)
+    if read_plan(workdir) is None:
+        write_plan(workdir, plan)
+
+
+def check_job(job: int | None, plan: Plan) -> None:
+    """Raises an InputError if the plan has no such job."""
+    if job is not None and job >= len(plan.jobs):
+        raise InputError(f"--sweep_job must be between 0 and {len(plan.jobs) - 1}, got {job}")
+
+
+def run_jobs(
+    sweep: Sweep, cells: Cells, plan: Plan, workdir: Path, stop: StopRequest, request: Request
+) -> None:
+    """Runs the job that is asked for, or all of them, here or on a Ray cluster."""
+    if request.halving:
+        from experiments.sweep import halving  # only where Ray is installed
+
+        halving.run_settings(sweep, workdir, request.ray)
+        return
+    if request.ray is not None:
+        ray_jobs.run_jobs(sweep, plan, workdir, request.ray)
+        return
+    for number in range(len(plan.jobs)) if request.job is None else [request.job]:
+        run_job(sweep, cells, number, plan.jobs[number], workdir, stop)
+
+
+def raise_failures(sweep: Sweep, plan: Plan, workdir: Path, job: int | None) -> None:
+    """Raises SweepIncomplete if settings (of the job, or of all) failed."""
+    numbers = range(len(sweep.settings)) if job is None else plan.jobs[job].settings
+    failures = Outcomes(workdir).failures(numbers)
+    if failures:
+        first = min(failures)
+        raise SweepIncomplete(
+            f"{len(failures)} of {len(numbers)} settings failed twice, the first is setting "
+            f"{first}: {failures[first]}; the same command tries them again"
+        )

@@ -1,0 +1,131 @@
+"""From a config and dicts of dotted overrides to the settings of a sweep, each a whole config."""
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from experiments.options import check_options
+from experiments.workdir import flatten
+from qbm_jax.errors import InputError
+
+SWEPT = ("seed", "model.", "sampler.", "training.")  # the cells are the same for all settings
+
+
+class SweepSetting(NamedTuple):
+    """One setting.
+
+    Attributes:
+      number: its place among the settings, from 0.
+      values: its value of every path that any setting overrides, by dotted path.
+      config: the config with the overrides.
+    """
+
+    number: int
+    values: dict[str, Any]
+    config: ConfigDict
+
+
+class Sweep(NamedTuple):
+    """A base config, which fixes the cells and how they are scored, and the settings."""
+
+    config: ConfigDict
+    settings: list[SweepSetting]
+
+    @property
+    def paths(self) -> list[str]:
+        """The swept paths, in the order in which they first came."""
+        return list(self.settings[0].values)
+
+    def identity(self) -> dict[str, Any]:
+        """What tells this sweep from another one of the same config."""
+        text = json.dumps([setting.values for setting in self.settings])
+        return {"num_settings": len(self.settings), "settings_crc32": zlib.crc32(text.encode())}
+
+
+def build_sweep(config: ConfigDict, overrides: Iterable[Mapping[str, Any]]) -> Sweep:
+    """Applies every dict of overrides to a copy of the config and checks what comes out.
+
+    Raises:
+      InputError: no settings, two equal ones, a path that is no field or cannot be swept, a value
+        that the field cannot have, or a config that does more than train its one model.
+    """
+    _check_base(config)
+    overrides = [dict(each) for each in overrides]
+    paths = list(dict.fromkeys(path for each in overrides for path in each))
+    if not paths:
+        raise InputError("sweep() gave no overrides; it must yield dicts such as {'seed': 3}")
+    for path in paths:
+        _check_path(config, path)
+    settings = [_apply(config, number, paths, each) for number, each in enumerate(overrides)]
+    first: dict[str, int] = {}
+    for setting in settings:
+        text = json.dumps(setting.values)
+        if text in first:
+            raise InputError(
+                f"settings {first[text]} and {setting.number} of the sweep are both "
+                f"{describe(setting.values)}; yield each once"
+            )
+        first[text] = setting.number
+    return Sweep(config, settings)
+
+
+def describe(values: Mapping[str, Any]) -> str:
+    """The overrides in words: seed = 3, training.kl_weight = 0.1."""
+    return ", ".join(f"{path} = {value}" for path, value in values.items())
+
+
+def _check_base(config: ConfigDict) -> None:
+    """A sweep trains the config's own model once a setting; anything more would go unused."""
+    if config.experiment != "integration":
+        raise InputError(
+            f"a sweep needs config.experiment integration, got {config.experiment!r}; run this one "
+            f"without --sweep"
+        )
+    if config.num_seeds != 1:
+        raise InputError(
+            f"a sweep needs config.num_seeds 1, got {config.num_seeds}; sweep seed instead"
+        )
+    if config.data.on_disk:
+        raise InputError(
+            "a sweep has its cells in memory, got config.data.on_disk True; set it to False, and "
+            "sweep on a part of the cells if they do not fit"
+        )
+    if asked := [name for name, value in config.baselines.items() if value is True]:
+        raise InputError(
+            f"a sweep trains no baselines, got {', '.join(asked)}; set config.baselines."
+            f"{asked[0]} to False"
+        )
+
+
+def _check_path(config: ConfigDict, path: str) -> None:
+    fields = flatten(config.to_dict())
+    if path not in fields:
+        section = path.rpartition(".")[0]
+        beside = [name for name in fields if name.rpartition(".")[0] == section]
+        valid = beside or [name for name in fields if name.startswith(SWEPT)]
+        raise InputError(f"sweep() overrides unknown field {path!r}; there are {', '.join(valid)}")
+    if not path.startswith(SWEPT):
+        raise InputError(
+            f"sweep() cannot override {path}: all settings have the same cells and scores; it can "
+            f"override seed and the fields of model, sampler and training"
+        )
+
+
+def _apply(
+    config: ConfigDict, number: int, paths: list[str], overrides: dict[str, Any]
+) -> SweepSetting:
+    changed = config.copy_and_resolve_references()
+    where = f"setting {number} of the sweep ({describe(overrides)})"
+    try:
+        changed.update_from_flattened_dict(overrides)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where}: {error}") from error
+    try:
+        check_options(changed)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    fields = flatten(changed.to_dict())
+    return SweepSetting(number, {path: fields[path] for path in paths}, changed)
