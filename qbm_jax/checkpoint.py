@@ -12,6 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from qbm_jax.errors import InputError
+from qbm_jax.sharding import host_copy
 
 Tree = Any
 LOGGER = logging.getLogger("qbm_jax")
@@ -21,15 +22,19 @@ def describe(tree: Tree) -> dict[str, list]:
     """Path of every leaf -> [dtype, shape]: the structure a checkpoint must have."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {
-        jax.tree_util.keystr(path): [str(np.asarray(leaf).dtype), list(np.shape(leaf))]
+        jax.tree_util.keystr(path): [str(_dtype(leaf)), list(np.shape(leaf))]
         for path, leaf in leaves
     }
 
 
+def _dtype(leaf: Any) -> np.dtype:
+    return leaf.dtype if isinstance(leaf, jax.Array) else np.asarray(leaf).dtype
+
+
 def digest(tree: Tree) -> int:
-    """CRC-32 of all leaves' bytes, in tree order."""
+    """CRC-32 of all leaves' bytes, in tree order, wherever they lie."""
     value = 0
-    for leaf in jax.tree.leaves(jax.device_get(tree)):
+    for leaf in jax.tree.leaves(host_copy(tree)):
         value = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), value)
     return value
 
@@ -122,12 +127,20 @@ class Checkpoints:
                     f"use another workdir"
                 )
             LOGGER.info("resumed from step %d of %s", step, self.folder)
-            # Like fresh arrays, not bound to a device: otherwise what uses both compiles twice.
-            return jax.tree.map(jnp.array, jax.device_get(tree))
+            return jax.tree.map(_as_fresh, template, tree)
         return template
 
     def _restore_item(self, step: int, **items: Any) -> Any:
         return self._manager.restore(step, args=ocp.args.Composite(**items))
+
+
+def _as_fresh(fresh: Any, restored: jax.Array) -> jax.Array:
+    """A restored array that lies as a fresh one does, so that what uses both compiles once.
+
+    On a mesh orbax has put it in its place; elsewhere a fresh one is not bound to a device.
+    """
+    on_mesh = isinstance(fresh, jax.Array) and len(fresh.sharding.device_set) > 1
+    return restored if on_mesh else jnp.array(np.asarray(restored))
 
 
 def one_line(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """The seeds of one training: their states, and reports, validation and checkpoints of them."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ from qbm_jax.training.state import TrainState, build_optimiser, init_state, keep
 from qbm_jax.training.together import SeedThreads, Setting, Step, build_steps_of_seeds
 from qbm_jax.training.tunable import TUNABLE, untuned
 from qbm_jax.vae import Params
+
+RATES = 1000  # dispatches whose speed is remembered
 
 
 class TrainingStopped(Exception):
@@ -60,8 +63,8 @@ class Trained(NamedTuple):
       state: the final state.
       train_cells: indices of the cells trained on.
       validation_cells: indices of the cells that chose the epoch.
-      cells_per_second: median over dispatches, all seeds of the call together; compilation and
-        validation are not in it.
+      cells_per_second: median over (the last thousand) dispatches, all seeds of the call together;
+        compilation and validation are not in it.
       seconds: wall time of the call, all seeds and everything included.
     """
 
@@ -137,7 +140,7 @@ class Run:
         self.plan = seeds[0].plan  # its steps are those of all
         self.num_epochs = seeds[0].setting.options.num_epochs  # likewise
         self.validation = [source.select(seed.plan.validation_cells) for seed in seeds]
-        self.rates: list[float] = []
+        self.rates: deque[float] = deque(maxlen=RATES)
         self.steps = build_steps_of_seeds(
             [seed.setting for seed in seeds], self.plan.steps_per_epoch, threads, method, mesh
         )
@@ -153,11 +156,12 @@ class Run:
         """Fresh parameters and chains."""
         vae, sampler, options, _ = seed.setting
         if self.mesh is not None:
+            sampled = sampler is not None  # otherwise there are no chains, and no J
             check_mesh(
                 self.mesh,
                 minibatch_size=self.plan.minibatch_size,
-                num_chains=options.num_chains,
-                num_latents=vae.num_latents,
+                num_chains=options.num_chains if sampled else 0,
+                num_latents=vae.num_latents if sampled else 0,
             )
         optimiser = build_optimiser(options, options.num_epochs * self.plan.steps_per_epoch)
         state = init_state(seed.key_init, vae, sampler, optimiser, options.num_chains)
@@ -274,7 +278,7 @@ class Run:
 
     def results(self, seconds: float) -> list[Trained]:
         """The result of every seed, after the last step."""
-        rate = float(np.median(self.rates[1:])) if len(self.rates) > 1 else float("nan")
+        rate = float(np.median(list(self.rates)[1:])) if len(self.rates) > 1 else float("nan")
         # What is done with a trained model is done on one device, by every process for itself.
         states = self.states if self.mesh is None else local_copy(self.states)
         return [

@@ -142,7 +142,6 @@ def many_steps(
     return dispatch
 
 
-@functools.lru_cache(maxsize=32)  # trainings that differ in their seed share one compilation
 def build_dispatch(
     vae: VAE,
     sampler: Sampler | None,
@@ -156,6 +155,17 @@ def build_dispatch(
     `options` of the same names, None for those. The state is donated: its buffers are reused, so
     the caller must not read it again. `mesh` is that of `many_steps`.
     """
+    return _compiled(vae, sampler, options, steps_per_epoch, mesh)
+
+
+@functools.lru_cache(maxsize=32)  # trainings that differ in their seed share one compilation
+def _compiled(
+    vae: VAE,
+    sampler: Sampler | None,
+    options: TrainOptions,
+    steps_per_epoch: int,
+    mesh: Mesh | None,
+) -> Dispatch:
     steps = many_steps(vae, sampler, options, steps_per_epoch, mesh=mesh)
     return jax.jit(steps, donate_argnums=2)
 
