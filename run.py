@@ -6,6 +6,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from experiments import launch
+from experiments.processes import Processes
 from experiments.sweep.arguments import spelt_out
 from experiments.sweep.run import Request
 
@@ -17,6 +18,9 @@ SWEEP_HALVING = flags.DEFINE_bool("sweep_halving", False, "Stop settings that fa
 SWEEP_SLURM = flags.DEFINE_bool("sweep_slurm", False, "Write a Slurm script for the sweep")
 SWEEP_JOB = flags.DEFINE_integer("sweep_job", None, "Run this job of the sweep alone")
 PROFILE = flags.DEFINE_integer("profile", None, "Trace so many training steps")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, or auto")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many there are")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this one, from 0")
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -41,7 +45,8 @@ def main(argv: list[str]) -> None:
             halving=SWEEP_HALVING.value,
         )
     workdir = WORKDIR.value or launch.default_workdir(sys.argv)
-    launch.run(CONFIG.value, workdir, sweep=sweep, profile=PROFILE.value)
+    processes = Processes(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    launch.run(CONFIG.value, workdir, sweep=sweep, profile=PROFILE.value, processes=processes)
 
 
 if __name__ == "__main__":

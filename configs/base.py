@@ -20,6 +20,11 @@ def get_config() -> ConfigDict:
     # experiment integration: event files in workdir/tensorboard as well (needs tensorboardX)
     config.tensorboard = False
 
+    # experiment integration: devices that share one training (qbm_jax.sharding)
+    config.devices = ConfigDict()
+    config.devices.data = 1  # cells and chains are divided over these; 0: all of all processes
+    config.devices.spins = 1  # the rows of J are divided over these; data x spins: all there are
+
     config.data = ConfigDict()
     config.data.name = "pancreas"  # pancreas, lung, immune: public sets; simulated:pancreas, toy
     config.data.path = ""  # an h5ad file; overrides name; on disk: several, with commas between

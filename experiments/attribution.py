@@ -26,7 +26,7 @@ from experiments.tables import write_table
 from experiments.workdir import claim_workdir
 from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
-from qbm_jax.fitted_model import train_options
+from qbm_jax.fitting import train_options
 from qbm_jax.metrics.paired import paired_difference
 from qbm_jax.report import style
 from qbm_jax.report.tables import table

@@ -22,7 +22,8 @@ from experiments.tables import write_table
 from experiments.workdir import claim_workdir
 from qbm_jax import inference
 from qbm_jax.errors import InputError
-from qbm_jax.fitted_model import device_counts, fit_cells_seeds
+from qbm_jax.fitted_model import device_counts
+from qbm_jax.fitting import fit_cells_seeds
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.progress import ProgressBar
 from qbm_jax.report import style

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from experiments.machine import describe_machine
 from experiments.metrics_log import MetricsLog
 from experiments.on_disk import cells_to_show, embedded_blocks, load_stored_cells
 from experiments.options import BOLTZMANN, check_options, main_name, model_options, sampler_options
+from experiments.processes import mesh_of
 from experiments.profiling import Profile
 from experiments.stop import StopRequest
 from experiments.tensorboard import EventFiles
@@ -36,7 +38,9 @@ from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.data import Cells, check_likelihood, locate, preprocess
 from qbm_jax.data.on_disk import StoredCells, write_embedding_blocks
 from qbm_jax.data.write import write_embedding
-from qbm_jax.fitted_model import FittedModel, build_sampler, cell_source, fit_cells
+from qbm_jax.distributed import is_primary
+from qbm_jax.fitted_model import FittedModel, build_sampler
+from qbm_jax.fitting import cell_source, fit_cells
 from qbm_jax.metrics import pca_embedding, score_embeddings, umap_layout
 from qbm_jax.progress import ProgressBar
 from qbm_jax.report.markdown import NEGLIGIBLE
@@ -70,22 +74,27 @@ def run(
     """
     if (workdir / "scores.json").exists():
         LOGGER.info("%s is complete; the report is made anew from its files", workdir)
-        report.write(workdir)
+        if is_primary():
+            report.write(workdir)
         return
     start = time.perf_counter()
     options = check_options(config)
-    events = EventFiles(workdir) if config.tensorboard else None
+    events = EventFiles(workdir) if config.tensorboard and is_primary() else None
     cells = load_cells(config)
-    claim_workdir(workdir, config, fingerprint(cells))
+    mesh = mesh_of(config)
+    if is_primary():
+        claim_workdir(workdir, config, fingerprint(cells))
     shown = cells_to_show(cells, config.evaluation.max_scored_cells)
     log = MetricsLog(workdir / "metrics.jsonl", events)
     runs: dict[str, list[Run]] = {name: [] for name in model_options(config)}
     for seed in range(config.num_seeds):
         for name, model in model_options(config).items():
             result = train_one(
-                config, workdir, cells, shown, name, model, seed, options, log, stop, profile
+                config, workdir, cells, shown, name, model, seed, options, log, stop, profile, mesh
             )
             runs[name].append(result)
+    if not is_primary():
+        return  # one process scores and writes
     trained = time.perf_counter()
     embeddings = {f"X_{name}": results[0].embedding for name, results in runs.items()}
     embeddings["X_pca"] = pca_embedding(shown.counts, config.evaluation.pca_components, config.seed)
@@ -171,18 +180,20 @@ def train_one(
     log: MetricsLog,
     stop: StopRequest,
     profile: Profile | None = None,
+    mesh: Mesh | None = None,
 ) -> Run:
     """Trains (or resumes) one model at one seed and evaluates it, on the cells that are shown.
 
     The key depends on the seed alone, so that all models share the split and the cells' order.
     """
     key_train, key_bound = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed))
-    bar = ProgressBar(f"{name}, seed {seed}", options.num_epochs)
+    bar = ProgressBar(f"{name}, seed {seed}", options.num_epochs, enabled=is_primary())
     with stop.deferred(), bar, log, profile or contextlib.nullcontext():
 
         def on_progress(progress: training.Progress) -> None:
             bar.update(progress)
-            log.record(name, seed, progress)
+            if is_primary():
+                log.record(name, seed, progress)
             if profile is not None:
                 profile.update(progress)
 
@@ -196,6 +207,7 @@ def train_one(
             checkpoints=Checkpoints(workdir / "checkpoints" / f"{name}-seed{seed}"),
             on_progress=on_progress,
             should_stop=stop,
+            mesh=mesh,
         )
     embedding, energies = fitted.encode_cells(shown)
     bound = final_bound(config, key_bound, cells, fitted, trained)

@@ -24,11 +24,14 @@ from experiments import (
     negative_phase,
     sampler_fidelity,
 )
+from experiments import processes as processes_of
+from experiments.processes import ALONE, Processes
 from experiments.profiling import Profile
 from experiments.stop import StopRequest
 from experiments.sweep import arguments as sweep_arguments
 from experiments.sweep import run as sweep_run
 from experiments.workdir import check_workdir
+from qbm_jax.distributed import ends_with_the_others, is_primary
 from qbm_jax.errors import InputError
 from qbm_jax.training import TrainingStopped
 
@@ -51,6 +54,9 @@ USAGE = """usage: python run.py --config=FILE[:VARIANT] [--workdir=DIR] [--confi
   --workdir  where everything is written (default runs/<config name>); the same command
              again resumes it
   :VARIANT   :smoke is every part in seconds; what else a config has, stands in its first lines
+  --coordinator=HOST:PORT --num_processes=N --process_id=I
+             one training in N processes, with config.devices (--coordinator=auto: as Slurm, GKE,
+             TPU pods or MPI tell)
   --config.FIELD=VALUE  overrides a field, e.g. --config.data.path=cells.h5ad
              --config.data.batch_column=batch --config.data.label_column=cell_type
              --config.model.num_latents=256 --config.sampler.name=cim --config.seed=1
@@ -100,7 +106,7 @@ def check_arguments(argv: list[str]) -> None:
         if not argument.startswith("--"):
             fail(f"unexpected argument {argument!r}; options are written --name=value")
         option = argument.split("=")[0]
-        known = ("--config", "--workdir", *sweep_arguments.OPTIONS)
+        known = ("--config", "--workdir", *sweep_arguments.OPTIONS, *processes_of.OPTIONS)
         if option not in known and not option.startswith("--config."):
             names = ", ".join((*known, "--config.FIELD", "--help"))
             fail(f"unknown option {option}; there are {names}")
@@ -112,6 +118,7 @@ def check_arguments(argv: list[str]) -> None:
     config = load_config(config_argument)
     try:
         sweep_arguments.check(arguments)
+        processes_of.check(arguments)
     except InputError as error:
         fail(str(error))
     if sweep_arguments.is_sweep(arguments):
@@ -197,6 +204,7 @@ def run(
     workdir: str,
     sweep: sweep_run.Request | None = None,
     profile: int | None = None,
+    processes: Processes = ALONE,
 ) -> None:
     """Runs the config's experiment; a user's mistake ends with one line and exit code 2.
 
@@ -205,6 +213,7 @@ def run(
       workdir: where everything is written.
       sweep: how to run the sweep that the config is the base of; None: the config alone.
       profile: training steps to trace; None traces none.
+      processes: the others that train with this one.
     """
     configure_logging()
     enable_compilation_cache()
@@ -213,13 +222,16 @@ def run(
         if config.experiment not in EXPERIMENTS:
             names = ", ".join(EXPERIMENTS)
             raise InputError(f"unknown experiment {config.experiment!r}; choose from {names}")
-        check_workdir(Path(workdir), config)
-        if sweep is not None:
-            sweep_run.run(config, Path(workdir), stop, sweep)
-        elif profile is not None:
-            run_profiled(config, Path(workdir), stop, profile)
-        else:
-            EXPERIMENTS[config.experiment](config, Path(workdir), stop)
+        processes_of.join(processes, config, alone=sweep is not None or profile is not None)
+        with ends_with_the_others(TrainingStopped):
+            if is_primary():
+                check_workdir(Path(workdir), config)
+            if sweep is not None:
+                sweep_run.run(config, Path(workdir), stop, sweep)
+            elif profile is not None:
+                run_profiled(config, Path(workdir), stop, profile)
+            else:
+                EXPERIMENTS[config.experiment](config, Path(workdir), stop)
     except InputError as error:
         fail(str(error))
     except sweep_run.SweepIncomplete as error:

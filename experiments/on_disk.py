@@ -13,6 +13,7 @@ from qbm_jax.data.download import cache_folder
 from qbm_jax.data.on_disk import StoredCells, open_cells, stratified_sample, write_simulated
 from qbm_jax.data.on_disk.bar import cells_bar
 from qbm_jax.data.simulate_presets import PRESETS
+from qbm_jax.distributed import is_primary, wait_for_primary
 from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import FittedModel
 from qbm_jax.report.run_outputs import EMBEDDING_FILE, SAMPLE_FILE
@@ -72,8 +73,11 @@ def simulated_file(config: ConfigDict) -> Path:
     if path.exists():
         LOGGER.info("simulated before: %s", path)
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return write_simulated(path, jax.random.key(config.seed), preset, num_cells=size)
+    if is_primary():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_simulated(path, jax.random.key(config.seed), preset, num_cells=size)
+    wait_for_primary("simulated cells")
+    return path
 
 
 def cells_to_show(cells: Cells | StoredCells, size: int) -> Cells:

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from qbm_jax import samplers, training, vae
 from qbm_jax.errors import InputError
-from qbm_jax.fitted_model import train_options
+from qbm_jax.fitting import train_options
 from qbm_jax.priors import WITH_COUPLINGS
 from qbm_jax.training import TrainOptions
 

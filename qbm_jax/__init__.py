@@ -12,5 +12,5 @@ __all__ = ["FittedModel", "fit"]
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module("qbm_jax.fitted_model"), name)
+        return getattr(importlib.import_module("qbm_jax.fitting"), name)
     raise AttributeError(f"module 'qbm_jax' has no attribute {name!r}")

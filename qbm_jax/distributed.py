@@ -132,6 +132,12 @@ def is_primary() -> bool:
     return jax.process_index() == 0
 
 
+def wait_for_primary(what: str) -> None:
+    """Returns when all processes have come here, what process 0 alone writes being written."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
 def any_process(ask: Callable[[], bool]) -> Callable[[], bool]:
     """The same question with one answer for all processes: yes, if one of them says so."""
     if jax.process_count() == 1:

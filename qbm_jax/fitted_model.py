@@ -1,37 +1,24 @@
-"""Library use: `fit` an AnnData object, then embed, score the energy of, or generate cells."""
-
-from __future__ import annotations
+"""A trained model: embeds cells, scores their energy, generates new ones; saved and loaded."""
 
 import dataclasses
 import functools
-import inspect
 import json
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax import inference, minibatches, samplers, training, vae
-from qbm_jax.cell_source import CellSource, Streamed
+from qbm_jax import inference, minibatches, samplers, vae
+from qbm_jax.cell_source import Streamed
 from qbm_jax.checkpoint import Checkpoints
-from qbm_jax.data import Cells, check_likelihood, from_anndata, preprocess
-from qbm_jax.data.write import GATES, LOADINGS
+from qbm_jax.data import Cells, check_likelihood, from_anndata
+from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.errors import InputError
-from qbm_jax.progress import ProgressBar
-from qbm_jax.relaxations import TRACEABLE
 
-if TYPE_CHECKING:
-    from qbm_jax.data.on_disk import StoredCells
-
-EMBEDDING = "X_qbmvae"
-ENERGY = "qbm_energy"
 SETTINGS_FILE = "model.json"
-LEAST_LIBRARY_SD = 0.01  # of a log library: that of a batch of equal totals, or one cell, is 0
-LOGGER = logging.getLogger("qbm_jax")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,7 +220,7 @@ class FittedModel:
             raise InputError(f"cannot save a model to {path}: {error.strerror}") from error
 
     @staticmethod
-    def load(path: str | Path) -> FittedModel:
+    def load(path: str | Path) -> "FittedModel":
         """Reads a model that `save` wrote.
 
         Raises:
@@ -268,292 +255,3 @@ class FittedModel:
             )
         check_likelihood(cells, self.settings.model["likelihood"])
         return self.encode_cells(cells)
-
-
-def fit(
-    adata: Any,
-    *,
-    batch_column: str | None = None,
-    layer: str | None = None,
-    num_genes: int | None = 2000,
-    num_latents: int = 128,
-    sampler: str = "gibbs",
-    sampler_options: dict[str, Any] | None = None,
-    training_options: dict[str, Any] | None = None,
-    seed: int = 0,
-    progress: bool = True,
-    **model_options: Any,
-) -> FittedModel:
-    """Trains QBM-VAE on an AnnData object and writes the embedding and the energy into it.
-
-    `adata.obsm["X_qbmvae"]` gets the posterior mean spins, `adata.obs["qbm_energy"]` the expected
-    energy of each cell; cells without any count in the genes used get NaN. With likelihood "autozi"
-    `adata.var["autozi_gate"]` gets the probability that each gene is zero-inflated, with decoder
-    "linear" `adata.varm["loadings"]` the weight of each latent in each gene's scale logit; genes
-    that are not modelled get NaN.
-
-    Args:
-      adata: raw counts in `X` or a layer.
-      batch_column: column of `obs` with the experimental batch; None: one batch.
-      layer: layer with the raw counts; None: `X`.
-      num_genes: highly variable genes to model; None for all genes.
-      num_latents: spins of the Boltzmann machine.
-      sampler: a name of `samplers.SAMPLERS`, for the negative phase.
-      sampler_options: options of the sampler; None: two sweeps a step for "gibbs".
-      training_options: fields of `training.TrainOptions` that should differ from their defaults.
-      seed: root of all randomness.
-      progress: whether to show a progress bar.
-      **model_options: further arguments of `vae.build`, such as prior, likelihood, relaxation.
-
-    Returns:
-      The fitted model.
-
-    Raises:
-      InputError: data or options that cannot be used.
-    """
-    check_model_options(model_options)
-    options = train_options(training_options or {})
-    cells = from_anndata(adata, batch_column=batch_column, layer=layer)
-    cells = preprocess(cells, num_genes=cells.num_genes if num_genes is None else num_genes)
-    for note in cells.notes:
-        LOGGER.info("%s", note)
-    data = device_counts(cells)
-    with ProgressBar("qbmvae", options.num_epochs, enabled=progress) as bar:
-        model, _ = fit_cells(
-            jax.random.key(seed),
-            cells,
-            model_options={"num_latents": num_latents, **model_options},
-            sampler=sampler,
-            sampler_options=sampler_options,
-            options=options,
-            data=data,
-            on_progress=bar.update,
-        )
-    embedding, energy = model.encode_cells(data)
-    adata.obsm[EMBEDDING] = scatter_rows(embedding, cells.rows, adata.n_obs)
-    adata.obs[ENERGY] = scatter_rows(energy, cells.rows, adata.n_obs)
-    gates, loadings = model.gene_results()
-    genes = adata.var_names.astype(str).get_indexer(list(cells.genes))
-    if gates is not None:
-        adata.var[GATES] = scatter_rows(gates, genes, adata.n_vars)
-    if loadings is not None:
-        adata.varm[LOADINGS] = scatter_rows(loadings, genes, adata.n_vars)
-    return model
-
-
-def fit_cells(
-    key: jax.Array,
-    cells: Cells | StoredCells,
-    *,
-    held_out: np.ndarray | None = None,
-    **arguments: Any,
-) -> tuple[FittedModel, training.Trained]:
-    """Trains on preprocessed cells; what `fit` and the experiments share.
-
-    Args:
-      key: the run's root key.
-      cells: preprocessed cells.
-      held_out: indices of cells that take no part in training or in the choice of the epoch.
-      **arguments: of `fit_cells_seeds`.
-
-    Raises:
-      InputError: as `fit_cells_seeds`.
-    """
-    return fit_cells_seeds([key], cells, held_out=[held_out], **arguments)[0]
-
-
-def fit_cells_seeds(
-    keys: Sequence[jax.Array],
-    cells: Cells | StoredCells,
-    *,
-    model_options: dict[str, Any],
-    sampler: str,
-    sampler_options: dict[str, Any] | None,
-    options: training.TrainOptions,
-    **arguments: Any,
-) -> list[tuple[FittedModel, training.Trained]]:
-    """Trains several seeds of one setting together, see `training.train_seeds`.
-
-    Args:
-      keys: one root key per seed.
-      cells: preprocessed cells.
-      model_options: as in `Setting`.
-      sampler: likewise.
-      sampler_options: likewise.
-      options: how to train.
-      **arguments: of `fit_cells_settings`.
-
-    Returns:
-      Model and training of each key.
-
-    Raises:
-      InputError: as `fit_cells_settings`.
-    """
-    settings = [Setting(key, model_options, sampler, sampler_options, options) for key in keys]
-    return fit_cells_settings(settings, cells, **arguments)
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """One training.
-
-    Attributes:
-      key: its root key.
-      model_options: keyword arguments of `vae.build`; with library "latent", `library_prior` is
-        computed from the cells if it is not among them.
-      sampler: a name of `samplers.SAMPLERS`; not used by priors with a closed log Z.
-      sampler_options: its options; None for `training.NEGATIVE_PHASE`.
-      options: how to train.
-    """
-
-    key: jax.Array
-    model_options: dict[str, Any]
-    sampler: str
-    sampler_options: dict[str, Any] | None
-    options: training.TrainOptions
-
-
-def fit_cells_settings(
-    settings: Sequence[Setting],
-    cells: Cells | StoredCells,
-    *,
-    data: minibatches.DeviceCounts | CellSource | None = None,
-    **train_arguments: Any,
-) -> list[tuple[FittedModel, training.Trained]]:
-    """Trains several settings side by side, see `training.train_seeds`.
-
-    Those whose models and samplers are equal share one program; their training options may differ
-    in `training.TUNABLE` alone.
-
-    Args:
-      settings: what to train.
-      cells: preprocessed cells, in memory or on disk.
-      data: the same cells on the device, or where they come from, to put them there once; None: it
-        is done here.
-      **train_arguments: `held_out`, `checkpoints`, `on_progress`, `should_stop`, `method` of
-        `training.train_seeds`.
-
-    Returns:
-      Model and training of each setting.
-
-    Raises:
-      InputError: options that cannot be used or not together, counts that the likelihood does not
-        accept, or cells that could not be read.
-    """
-    described = [describe(setting, cells) for setting in settings]
-    models = [build_model(each) for each in described]
-    for each in described:
-        check_likelihood(cells, each.model["likelihood"])
-    trained = training.train_seeds(
-        [setting.key for setting in settings],
-        models,
-        [
-            build_sampler(model, each.sampler, each.sampler_options)
-            for model, each in zip(models, described, strict=True)
-        ],
-        cell_source(cells) if data is None else data,
-        [setting.options for setting in settings],
-        members=families(settings, models, described),
-        **train_arguments,
-    )
-    return [
-        (FittedModel(each, result.params), result)
-        for each, result in zip(described, trained, strict=True)
-    ]
-
-
-def families(
-    settings: Sequence[Setting], models: Sequence[vae.VAE], described: Sequence[Settings]
-) -> list[training.Member | None]:
-    """For each setting the family of those that differ from it in traceable numbers alone.
-
-    These are the sharpness of the relaxation and options of the sampler that are given as floats. A
-    setting that has neither belongs to none; trainings with equal models and samplers need none.
-    """
-    first: dict[str, training.Family] = {}
-    members: list[training.Member | None] = []
-    for setting, model, each in zip(settings, models, described, strict=True):
-        options, sampler_options = dict(each.model), dict(each.sampler_options)
-        sharpness = None
-        if options.get("relaxation") in TRACEABLE and not setting.options.sharpness_start:
-            sharpness = options.pop("sharpness", None)
-        numbers = {}
-        if model.prior.log_z is None:
-            numbers = {k: v for k, v in sampler_options.items() if isinstance(v, float)}
-        fixed = {k: v for k, v in sampler_options.items() if k not in numbers}
-        name = json.dumps([options, each.sampler, fixed, sorted(numbers)])
-        if name not in first:
-            build = functools.partial(samplers.build, each.sampler, **fixed)
-            first[name] = training.Family(model, build if numbers else None)
-        traceable = sharpness is not None or numbers
-        member = training.Member(first[name], sharpness, tuple(sorted(numbers.items())))
-        members.append(member if traceable else None)
-    return members
-
-
-def describe(setting: Setting, cells: Cells | StoredCells) -> Settings:
-    """What will rebuild the model of this setting."""
-    sampler_options = setting.sampler_options
-    if sampler_options is None:
-        sampler_options = training.NEGATIVE_PHASE.get(setting.sampler, {})
-    options = setting.model_options
-    return Settings(
-        genes=tuple(cells.genes),
-        batch_names=cells.batch_names,
-        model={"likelihood": "nb", **options, **library_prior(cells, options)},
-        sampler=setting.sampler,
-        sampler_options=dict(sampler_options),
-        median_library=tuple(float(np.median(totals)) for totals in totals_by_batch(cells)),
-    )
-
-
-def cell_source(cells: Cells | StoredCells) -> minibatches.DeviceCounts | CellSource:
-    """Cells in memory on the device; cells on disk as they are asked for."""
-    return device_counts(cells) if isinstance(cells, Cells) else Streamed(cells.reader())
-
-
-def totals_by_batch(cells: Cells | StoredCells) -> list[np.ndarray]:
-    """Total counts of the cells of each batch."""
-    return [cells.totals[cells.batch == batch] for batch in range(len(cells.batch_names))]
-
-
-def library_prior(cells: Cells | StoredCells, model_options: dict[str, Any]) -> dict[str, Any]:
-    """The option `library_prior` where the library size is latent and it is not given; else none.
-
-    Mean and standard deviation of the log total count in each batch, of all its cells: models that
-    hold out other cells are then the same model.
-    """
-    if model_options.get("library") != "latent" or "library_prior" in model_options:
-        return {}
-    logs = [np.log(totals) for totals in totals_by_batch(cells)]
-    prior = tuple((float(x.mean()), max(float(x.std()), LEAST_LIBRARY_SD)) for x in logs)
-    return {"library_prior": prior}
-
-
-def check_model_options(options: dict[str, Any]) -> None:
-    """Raises an InputError that lists the arguments of `vae.build` if one is not among them."""
-    counted = {"num_genes", "num_batches"}  # what the cells decide
-    valid = [name for name in inspect.signature(vae.build).parameters if name not in counted]
-    unknown = sorted(set(options) - set(valid))
-    if unknown:
-        raise InputError(f"unknown model options {unknown}; choose from {', '.join(valid)}")
-
-
-def train_options(fields: dict[str, Any]) -> training.TrainOptions:
-    """Training options from plain fields.
-
-    Raises:
-      InputError: an unknown field, or a value out of range.
-    """
-    valid = [field.name for field in dataclasses.fields(training.TrainOptions)]
-    unknown = sorted(set(fields) - set(valid))
-    if unknown:
-        raise InputError(f"unknown training options {unknown}; choose from {', '.join(valid)}")
-    return training.TrainOptions(**fields)
-
-
-def scatter_rows(values: np.ndarray, rows: np.ndarray, num_rows: int) -> np.ndarray:
-    """Values of some rows in an array of all rows; the others are NaN."""
-    full = np.full((num_rows, *values.shape[1:]), np.nan, values.dtype)
-    full[rows] = values
-    return full

@@ -12,7 +12,7 @@ from qbm_jax.cell_source import GRANULE, CellBlock, Streamed
 from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.data import simulate
 from qbm_jax.errors import InputError
-from qbm_jax.fitted_model import Setting, fit_cells_settings
+from qbm_jax.fitting import Setting, fit_cells_settings
 from qbm_jax.minibatches import block_order, gather, to_device
 from qbm_jax.training import TrainingStopped, TrainOptions
 from qbm_jax.training.step import build_vmapped_dispatch

@@ -14,7 +14,7 @@ from experiments.options import check_options, main_name, model_options
 from experiments.workdir import flatten
 from qbm_jax import samplers, training, vae
 from qbm_jax.errors import InputError
-from qbm_jax.fitted_model import fit
+from qbm_jax.fitting import fit
 from qbm_jax.presets import PRESETS
 
 CONFIGS = [path.stem for path in launch.config_files()]

@@ -13,7 +13,8 @@ import qbm_jax
 from qbm_jax import boltzmann
 from qbm_jax.data import from_anndata
 from qbm_jax.errors import InputError
-from qbm_jax.fitted_model import SETTINGS_FILE, device_counts, fit_cells_seeds, train_options
+from qbm_jax.fitted_model import SETTINGS_FILE, device_counts
+from qbm_jax.fitting import fit_cells_seeds, train_options
 
 
 def fit(adata, **options):

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OUTER = {"data", "metrics", "report", "fitted_model", "progress"}  # qbm_jax.<name>: not the core
+OUTER = {
+    "data",
+    "metrics",
+    "report",
+    "fitted_model",
+    "fitting",
+    "progress",
+}  # qbm_jax.<name>: not the core
 CORE_PACKAGES = {"jax", "flax", "optax", "orbax", "chex", "numpy"}
 SINGLE_CELL = ("anndata", "scanpy", "scib_metrics", "pandas", "matplotlib", "sklearn", "h5py")
 

@@ -31,8 +31,10 @@ from experiments.workdir import plain_config
 
 CONFIGS = [path.stem for path in launch.config_files()]
 OF_INTEGRATION = [
-    name for name in CONFIGS if config(f"configs/{name}.py").experiment == "integration"
-]
+    name
+    for name in CONFIGS
+    if (made := config(f"configs/{name}.py")).experiment == "integration" and not made.data.on_disk
+]  # those on disk: test_on_disk_run
 OUTPUTS = {
     "config.json", "metrics.jsonl", "checkpoints", "embedding.h5ad", "scores.json", "report.md",
     "figures",

@@ -9,7 +9,7 @@ from experiments.options import check_model, with_prior
 from qbm_jax import samplers
 from qbm_jax import training as qbm_training
 from qbm_jax.errors import InputError
-from qbm_jax.fitted_model import train_options
+from qbm_jax.fitting import train_options
 from qbm_jax.presets import PRESETS, preset
 from qbm_jax.training import TrainOptions
 

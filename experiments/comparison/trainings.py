@@ -17,7 +17,8 @@ from experiments.comparison import scvi_tools
 from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
 from experiments.stop import StopRequest
-from qbm_jax.fitted_model import FittedModel, device_counts, fit_cells_seeds
+from qbm_jax.fitted_model import FittedModel, device_counts
+from qbm_jax.fitting import fit_cells_seeds
 from qbm_jax.metrics.baselines import harmony_embedding, pca_embedding
 from qbm_jax.metrics.folds import batch_folds, stratified_folds
 from qbm_jax.progress import ProgressBar

@@ -25,7 +25,8 @@ from qbm_jax import training
 from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.compiled import release_compiled
 from qbm_jax.data import Cells
-from qbm_jax.fitted_model import FittedModel, Setting, device_counts, fit_cells_settings
+from qbm_jax.fitted_model import FittedModel, device_counts
+from qbm_jax.fitting import Setting, fit_cells_settings
 from qbm_jax.metrics import pca_embedding
 from qbm_jax.progress import ProgressBar
 
