@@ -131,7 +131,8 @@ def measure(folder: Path, small: int, large: int, arguments: argparse.Namespace)
         "in_memory": Loop(InMemory(in_memory), model, options),
         "streamed": Loop(Streamed(stored[small].reader()), model, options),
         "streamed_large": Loop(Streamed(stored[large].reader()), model, options),
-        "reading_large": Reading(Streamed(stored[large].reader()), options),
+        # Without reading ahead, which would go on in the turns of the others.
+        "reading_large": Reading(Streamed(stored[large].reader(), prefetch=0), options),
     }
     rates: dict[str, list[list[float]]] = {name: [] for name in contestants}
     for _ in range(arguments.repeats):

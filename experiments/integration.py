@@ -33,14 +33,13 @@ from experiments.workdir import (
 )
 from qbm_jax import calibration, diagnostics, report, samplers, training
 from qbm_jax.boltzmann import energy
-from qbm_jax.cell_source import as_source
 from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.data import Cells, check_likelihood, locate, preprocess
 from qbm_jax.data.on_disk import StoredCells, write_embedding_blocks
 from qbm_jax.data.write import write_embedding
 from qbm_jax.distributed import is_primary
 from qbm_jax.fitted_model import FittedModel, build_sampler
-from qbm_jax.fitting import cell_source, fit_cells
+from qbm_jax.fitting import fit_cells, open_source
 from qbm_jax.metrics import pca_embedding, score_embeddings, umap_layout
 from qbm_jax.progress import ProgressBar
 from qbm_jax.report.markdown import NEGLIGIBLE
@@ -225,7 +224,8 @@ def final_bound(
 
     Models of one seed share the key, so their posterior draws are paired.
     """
-    data, rows = as_source(cell_source(cells)).select(trained.validation_cells)
+    with open_source(cells) as source:
+        data, rows = source.select(trained.validation_cells)
     return training.bound(
         key, fitted.vae, training.build_evaluation(fitted.vae), data,
         fitted.params, rows, num_draws=config.evaluation.posterior_draws,

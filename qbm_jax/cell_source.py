@@ -1,7 +1,7 @@
 """Where training gets its cells: all of them on the device, or from disk, a dispatch at a time."""
 
 import collections
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
@@ -64,7 +64,7 @@ class CellSource(Protocol):
     def select(self, cells: np.ndarray) -> tuple[DeviceCounts, np.ndarray]:
         """Counts on the device that stay there, and the rows of these cells in them."""
 
-    def stream(self, dispatches: Iterable[jax.Array]) -> Iterator[Part]:
+    def stream(self, dispatches: Iterable[jax.Array]) -> Generator[Part, None, None]:
         """Counts for every dispatch of cells [steps, minibatch], and their rows in them."""
 
 
@@ -80,7 +80,7 @@ class InMemory:
         """All counts, and the cells as they are."""
         return self._data, cells
 
-    def stream(self, dispatches: Iterable[jax.Array]) -> Iterator[Part]:
+    def stream(self, dispatches: Iterable[jax.Array]) -> Generator[Part, None, None]:
         """All counts, and the rows of each dispatch as they are."""
         return ((self._data, rows) for rows in dispatches)
 
@@ -108,8 +108,8 @@ class Streamed:
         """
         return self._load(np.asarray(cells), room=0), np.arange(len(cells))
 
-    def stream(self, dispatches: Iterable[jax.Array]) -> Iterator[Part]:
-        """The counts of each dispatch alone, in the order of its steps.
+    def stream(self, dispatches: Iterable[jax.Array]) -> Generator[Part, None, None]:
+        """The counts of each dispatch alone, in the order of its steps; closing it stops reading.
 
         Raises:
           InputError: they could not be read.

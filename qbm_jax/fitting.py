@@ -1,18 +1,19 @@
 """Training from an AnnData object or from preprocessed cells, in memory or on disk."""
 
+import contextlib
 import dataclasses
 import functools
 import inspect
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from qbm_jax import minibatches, samplers, training, vae
-from qbm_jax.cell_source import CellSource, Streamed
+from qbm_jax.cell_source import CellSource, InMemory, Streamed
 from qbm_jax.data import Cells, check_likelihood, from_anndata, preprocess
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.data.write import GATES, LOADINGS
@@ -207,18 +208,16 @@ def fit_cells_settings(
     models = [build_model(each) for each in described]
     for each in described:
         check_likelihood(cells, each.model["likelihood"])
-    trained = training.train_seeds(
-        [setting.key for setting in settings],
-        models,
-        [
-            build_sampler(model, each.sampler, each.sampler_options)
-            for model, each in zip(models, described, strict=True)
-        ],
-        cell_source(cells) if data is None else data,
-        [setting.options for setting in settings],
-        members=families(settings, models, described),
-        **train_arguments,
-    )
+    keys, options = ([getattr(s, name) for s in settings] for name in ("key", "options"))
+    drawn_by = [
+        build_sampler(model, each.sampler, each.sampler_options)
+        for model, each in zip(models, described, strict=True)
+    ]
+    with contextlib.nullcontext(data) if data is not None else open_source(cells) as source:
+        trained = training.train_seeds(
+            keys, models, drawn_by, source, options,
+            members=families(settings, models, described), **train_arguments,
+        )  # fmt: skip
     return [
         (FittedModel(each, result.params), result)
         for each, result in zip(described, trained, strict=True)
@@ -270,9 +269,18 @@ def describe(setting: Setting, cells: Cells | StoredCells) -> Settings:
     )
 
 
-def cell_source(cells: Cells | StoredCells) -> minibatches.DeviceCounts | CellSource:
-    """Cells in memory on the device; cells on disk as they are asked for."""
-    return device_counts(cells) if isinstance(cells, Cells) else Streamed(cells.reader())
+@contextlib.contextmanager
+def open_source(cells: Cells | StoredCells) -> Iterator[CellSource]:
+    """Cells in memory on the device; cells on disk as they are asked for, until the block ends.
+
+    Raises:
+      InputError: a file cannot be opened.
+    """
+    if isinstance(cells, Cells):
+        yield InMemory(device_counts(cells))
+    else:
+        with cells.reader() as reader:
+            yield Streamed(reader)
 
 
 def totals_by_batch(cells: Cells | StoredCells) -> list[np.ndarray]:

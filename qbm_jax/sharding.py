@@ -8,7 +8,8 @@ arguments lie. Random numbers do not depend on that, so the result is that of on
 the order in which floats are added.
 """
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -180,10 +181,11 @@ class OnMesh:
         data, rows = self._source.select(cells)
         return self._place(data), rows
 
-    def stream(self, dispatches: Iterable[jax.Array]) -> Iterator[Part]:
+    def stream(self, dispatches: Iterable[jax.Array]) -> Generator[Part, None, None]:
         """Counts on every device, and their rows divided over the devices."""
-        for data, rows in self._source.stream(dispatches):
-            yield self._place(data), place_rows(rows, self._mesh)
+        with contextlib.closing(self._source.stream(dispatches)) as parts:
+            for data, rows in parts:
+                yield self._place(data), place_rows(rows, self._mesh)
 
     def _place(self, data: DeviceCounts) -> DeviceCounts:
         """Counts that come again and again are placed once, and are the same object."""

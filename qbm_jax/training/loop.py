@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 import jax
@@ -86,12 +87,11 @@ def train_seeds(
     seeds = plan_seeds(keys, source.num_cells, settings, held_out)
     validate_every = seeds[0].setting.options.validate_every  # the same for all
     # On a mesh one at a time: two programs that wait for each other's devices wait for ever.
-    with SeedThreads(len(seeds) if mesh is None else 1) as threads:
+    with SeedThreads(len(seeds) if mesh is None else 1) as threads, ExitStack() as streams:
         run = Run(seeds, source, checkpoints, on_progress, threads, method, mesh)
         run.emit("start", [{} for _ in seeds])
-        every = [
-            source.stream(dispatches(s.key_order, s.plan, run.step, run.num_epochs)) for s in seeds
-        ]
+        orders = [dispatches(s.key_order, s.plan, run.step, run.num_epochs) for s in seeds]
+        every = [streams.enter_context(closing(source.stream(order))) for order in orders]
         for parts in run.saved_on_error(zip(*every, strict=True)):
             run.advance(parts)
             epoch, within = divmod(run.step, run.plan.steps_per_epoch)
