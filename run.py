@@ -7,15 +7,16 @@ from ml_collections import config_flags
 
 from experiments import launch
 from experiments.processes import Processes
-from experiments.sweep.arguments import spelt_out
+from experiments.sweep.arguments import is_sweep, spelt_out
 from experiments.sweep.run import Request
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment, e.g. configs/toy.py")
 WORKDIR = flags.DEFINE_string("workdir", None, "Output folder; default runs/<config name>")
-SWEEP = flags.DEFINE_bool("sweep", False, "Train every setting of the config's sweep()")
+flags.DEFINE_bool("sweep", False, "Train every setting of the config's sweep()")
 SWEEP_RAY = flags.DEFINE_string("sweep_ray", None, "The same on Ray: an address, or local")
 SWEEP_HALVING = flags.DEFINE_bool("sweep_halving", False, "Stop settings that fall behind")
 SWEEP_SLURM = flags.DEFINE_bool("sweep_slurm", False, "Write a Slurm script for the sweep")
+SWEEP_REPORT = flags.DEFINE_bool("sweep_report", False, "Report what there is of the sweep")
 SWEEP_JOB = flags.DEFINE_integer("sweep_job", None, "Run this job of the sweep alone")
 PROFILE = flags.DEFINE_integer("profile", None, "Trace so many training steps")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, or auto")
@@ -36,13 +37,14 @@ def main(argv: list[str]) -> None:
     """Hands the config to its experiment, or to the sweep."""
     del argv
     sweep = None
-    if SWEEP.value or SWEEP_RAY.value or SWEEP_SLURM.value or SWEEP_JOB.value is not None:
+    if is_sweep(sys.argv[1:]):
         sweep = Request(
             launch.load_overrides(launch.config_value(sys.argv[1:])),
             ray=SWEEP_RAY.value,
             slurm=SWEEP_SLURM.value,
             job=SWEEP_JOB.value,
             halving=SWEEP_HALVING.value,
+            report=SWEEP_REPORT.value,
         )
     workdir = WORKDIR.value or launch.default_workdir(sys.argv)
     processes = Processes(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)

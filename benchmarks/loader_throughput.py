@@ -32,17 +32,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
-from qbm_jax.data import StoredCells, open_cells, write_simulated
+from qbm_jax.data import StoredReader, open_cells, write_simulated
 
 MINIBATCH = 128
 STEPS = 64
-"""Minibatches that ours reads at a time, one dispatch of the training loop."""
+"""Minibatches that ours reads at a time; a dispatch of the training loop has up to 100."""
 
 BLOCK_SIZES = (1, 16, 64, 256)
 PEER = "scvi_tools"
 
 Loader = Callable[[np.random.Generator], Iterator[int]]
-"""Numbers of cells of one minibatch or dispatch after another, each in memory when it is told."""
+"""Numbers of cells of one minibatch or load after another, each in memory when it is told."""
 
 
 def arguments() -> argparse.Namespace:
@@ -57,35 +57,32 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def ours(stored: StoredCells, block_size: int) -> Loader:
-    """Our reader, a dispatch at a time, blocks of cells in shuffled order."""
-    reader = stored.reader()
+def ours(reader: StoredReader, block_size: int) -> Loader:
+    """Our reader, 64 minibatches at a time, blocks of cells in shuffled order."""
 
     def load(rng: np.random.Generator) -> Iterator[int]:
-        for cells in dispatches(rng, stored.num_cells, block_size):
+        for cells in loads(rng, reader.num_cells, block_size):
             yield len(reader.read(cells).batch)
 
     return load
 
 
-def ours_in_order(stored: StoredCells) -> Loader:
+def ours_in_order(reader: StoredReader) -> Loader:
     """Our reader, all cells one after another."""
-    reader = stored.reader()
 
     def load(_: np.random.Generator) -> Iterator[int]:
-        for start in range(0, stored.num_cells, MINIBATCH * STEPS):
-            stop = min(start + MINIBATCH * STEPS, stored.num_cells)
+        for start in range(0, reader.num_cells, MINIBATCH * STEPS):
+            stop = min(start + MINIBATCH * STEPS, reader.num_cells)
             yield len(reader.read(np.arange(start, stop)).batch)
 
     return load
 
 
-def ours_dense(stored: StoredCells, block_size: int) -> Loader:
+def ours_dense(reader: StoredReader, block_size: int) -> Loader:
     """Our reader with dense minibatches of 128."""
-    reader = stored.reader()
 
     def load(rng: np.random.Generator) -> Iterator[int]:
-        for cells in dispatches(rng, stored.num_cells, block_size):
+        for cells in loads(rng, reader.num_cells, block_size):
             counts = reader.counts(cells)
             for start in range(0, len(cells), MINIBATCH):
                 yield len(counts[start : start + MINIBATCH].toarray())
@@ -93,8 +90,8 @@ def ours_dense(stored: StoredCells, block_size: int) -> Loader:
     return load
 
 
-def dispatches(rng: np.random.Generator, num_cells: int, block_size: int) -> Iterator[np.ndarray]:
-    """Cells of each dispatch of an epoch over shuffled blocks."""
+def loads(rng: np.random.Generator, num_cells: int, block_size: int) -> Iterator[np.ndarray]:
+    """Cells of 64 minibatches after another, of an epoch over shuffled blocks."""
     first = rng.permutation(max(num_cells // block_size, 1)) * block_size
     cells = (first[:, None] + np.arange(min(block_size, num_cells))[None, :]).ravel()
     width = MINIBATCH * STEPS
@@ -142,7 +139,7 @@ def scvi_loader(path: Path) -> Loader:
 
 
 def scdataset_loader(path: Path, block_size: int) -> Loader:
-    """The loader scDataset: shuffled blocks, as many minibatches per fetch as ours per dispatch."""
+    """The loader scDataset: shuffled blocks, as many minibatches per fetch as ours at a time."""
     from scdataset import BlockShuffling, scDataset
 
     adata = anndata.read_h5ad(path, backed="r")
@@ -162,11 +159,11 @@ def scdataset_loader(path: Path, block_size: int) -> Loader:
     return load
 
 
-def contenders(path: Path, stored: StoredCells) -> dict[str, Loader]:
+def contenders(path: Path, reader: StoredReader) -> dict[str, Loader]:
     """All loaders that are installed."""
-    loaders = {f"ours_blocks_of_{size}": ours(stored, size) for size in BLOCK_SIZES}
-    loaders["ours_dense_blocks_of_64"] = ours_dense(stored, 64)
-    loaders["ours_in_order"] = ours_in_order(stored)
+    loaders = {f"ours_blocks_of_{size}": ours(reader, size) for size in BLOCK_SIZES}
+    loaders["ours_dense_blocks_of_64"] = ours_dense(reader, 64)
+    loaders["ours_in_order"] = ours_in_order(reader)
     loaders["anndata_rows"] = anndata_rows(path)
     loaders["anndata_ranges_of_64"] = anndata_ranges(path, 64)
     if installed("scvi"):
@@ -222,7 +219,8 @@ def main() -> None:
         if not options.path:
             write_simulated(path, jax.random.key(0), num_cells=options.num_cells)
         stored = open_cells(path, num_genes=100_000, min_cells_per_gene=0)
-        figures = measure(contenders(path, stored), options.repeats, options.seconds)
+        with stored.reader() as reader:
+            figures = measure(contenders(path, reader), options.repeats, options.seconds)
     print(f"{stored.source}: {stored.num_cells} cells x {stored.num_genes} genes")
     for name, value in figures.items():
         print(f"{name:<52} {value:.4g}")

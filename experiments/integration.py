@@ -37,7 +37,8 @@ from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.data import Cells, check_likelihood, locate, preprocess
 from qbm_jax.data.on_disk import StoredCells, write_embedding_blocks
 from qbm_jax.data.write import write_embedding
-from qbm_jax.distributed import is_primary
+from qbm_jax.distributed import check_agreement, is_primary
+from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import FittedModel, build_sampler
 from qbm_jax.fitting import fit_cells, open_source
 from qbm_jax.metrics import pca_embedding, score_embeddings, umap_layout
@@ -71,6 +72,8 @@ def run(
       InputError: data or config that cannot be used.
       TrainingStopped: a stop was asked for; the same call again goes on.
     """
+    if (workdir / "scores.json").exists() and profile is not None:
+        raise InputError(f"{workdir} is complete: there is no step left for --profile to trace")
     if (workdir / "scores.json").exists():
         LOGGER.info("%s is complete; the report is made anew from its files", workdir)
         if is_primary():
@@ -79,10 +82,13 @@ def run(
     start = time.perf_counter()
     options = check_options(config)
     events = EventFiles(workdir) if config.tensorboard and is_primary() else None
+    check_agreement("config and workdir", f"{plain_config(config)} {workdir.absolute()}")
     cells = load_cells(config)
+    identity = fingerprint(cells)
+    check_agreement("cells", str(identity))
     mesh = mesh_of(config)
     if is_primary():
-        claim_workdir(workdir, config, fingerprint(cells))
+        claim_workdir(workdir, config, identity)
     shown = cells_to_show(cells, config.evaluation.max_scored_cells)
     log = MetricsLog(workdir / "metrics.jsonl", events)
     runs: dict[str, list[Run]] = {name: [] for name in model_options(config)}
@@ -125,7 +131,8 @@ def run(
         loadings=loadings,
         provenance=provenance(config, shown, first),
     )
-    document["machine"] = machine(config, runs[main_name(config)], options, cells)
+    num_devices = 1 if mesh is None else mesh.size
+    document["machine"] = machine(config, runs[main_name(config)], options, cells, num_devices)
     write_json(workdir / "scores.json", document)
     report.write(workdir)
     LOGGER.info("report: %s (%.0f s in all)", workdir / "report.md", time.perf_counter() - start)
@@ -407,12 +414,13 @@ def machine(
     results: list[Run],
     options: training.TrainOptions,
     cells: Cells | StoredCells,
+    num_devices: int,
 ) -> dict[str, Any]:
     """What it was computed on, see `machine.describe_machine`, by the run's own model."""
     model = results[0].model
     sampler = build_sampler(model.vae, config.sampler.name, model.settings.sampler_options)
     speed = float(np.median([result.cells_per_second for result in results]))
-    return describe_machine(model.vae, sampler, options, cells.num_genes, speed)
+    return describe_machine(model.vae, sampler, options, cells.num_genes, speed, num_devices)
 
 
 def provenance(config: ConfigDict, cells: Cells, result: Run) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 import ast
 import errno
 import importlib.util
+import inspect
 import logging
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -64,6 +66,7 @@ USAGE = """usage: python run.py --config=FILE[:VARIANT] [--workdir=DIR] [--confi
   --sweep_ray[=ADDRESS]  the same as tasks of a Ray cluster; without an address, of this machine
   --sweep_halving  with Ray: stops settings early whose bound falls behind
   --sweep_slurm  writes a Slurm script for it; --sweep_job=N runs one job of the plan alone
+  --sweep_report  writes the table and report of what is finished, and trains nothing
   --profile=N  writes a JAX trace of N training steps to workdir/profile
 
 Every field is explained in the config's own file or in configs/base.py.
@@ -145,15 +148,29 @@ def load_overrides(value: str) -> list[dict[str, Any]]:
         having = [path for path in config_files() if "\ndef sweep(" in path.read_text()]
         known = ", ".join(f"configs/{path.name}" for path in having)
         fail(f"config file {value.partition(':')[0]!r} has no sweep(); {known} shows how it is")
-    return list(_call(value, "sweep"))
+    return _call(value, "sweep", _listed)
 
 
-def _call(value: str, function: str) -> Any:
-    """A function of the config file, called with the variant if one is named."""
+def _listed(overrides: Any) -> list[Any]:
+    if not isinstance(overrides, Iterable):
+        raise InputError(f"sweep() must yield dicts such as {{'seed': 3}}, got {overrides!r}")
+    return list(overrides)
+
+
+def _call(value: str, function: str, then: Callable[[Any], Any] = lambda made: made) -> Any:
+    """A function of the config file, called with the variant if one is named, and what follows."""
     name, _, variant = value.partition(":")
-    module = _module(value)
+    called, arguments = getattr(_module(value), function), [variant] if variant else []
     try:
-        return getattr(module, function)(*([variant] if variant else []))
+        inspect.signature(called).bind(*arguments)
+    except TypeError as error:
+        fail(
+            f"{function} of config file {name!r} cannot be called with "
+            f"{f'variant {variant!r}' if variant else 'no variant'} ({error}); "
+            f'write def {function}(arg="full")'
+        )
+    try:
+        return then(called(*arguments))
     except InputError as error:
         fail(str(error))
     except AttributeError as error:

@@ -19,6 +19,7 @@ def describe_machine(
     options: TrainOptions,
     num_genes: int,
     cells_per_second: float,
+    num_devices: int = 1,
 ) -> dict[str, Any]:
     """Facts of this process so far, and what part of a training's time is matrix products.
 
@@ -31,6 +32,7 @@ def describe_machine(
       options: how it was trained.
       num_genes: genes of the model.
       cells_per_second: measured in training; NaN if it was not, then the share is NaN too.
+      num_devices: that shared each step.
     """
     products = step_products(vae, sampler, options, num_genes)
     needed = matrix_products.operations(products)
@@ -40,7 +42,7 @@ def describe_machine(
         **hardware.peak_memory(),
         "product_operations_per_step": needed,
         "product_operations_per_second": rate,
-        "gemm_share": needed * cells_per_second / options.minibatch_size / rate,
+        "gemm_share": needed * cells_per_second / options.minibatch_size / rate / num_devices,
     }
 
 

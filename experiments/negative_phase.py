@@ -83,6 +83,10 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
     start = time.perf_counter()
     options = check_options(config)
     sizes = check_sizes(config, options)
+    if config.data.on_disk:
+        raise InputError(
+            "experiment negative_phase has its cells in memory; set data.on_disk to False"
+        )
     cells = load_cells(config)
     claim_workdir(workdir, config, fingerprint(cells))
     setting = Setting(config, options, cells, device_counts(cells))

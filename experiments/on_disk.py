@@ -1,6 +1,9 @@
 """Cells that stay on disk: found or simulated, sampled for scores, and embedded in full."""
 
+import contextlib
+import fcntl
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,18 +11,18 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.lock import UNSUPPORTED
 from qbm_jax.data import Cells, check_likelihood
 from qbm_jax.data.download import cache_folder
 from qbm_jax.data.on_disk import StoredCells, open_cells, stratified_sample, write_simulated
 from qbm_jax.data.on_disk.bar import cells_bar
-from qbm_jax.data.simulate_presets import PRESETS
+from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
 from qbm_jax.distributed import is_primary, wait_for_primary
 from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import FittedModel
 from qbm_jax.report.run_outputs import EMBEDDING_FILE, SAMPLE_FILE
 
 LOGGER = logging.getLogger("qbm_jax")
-SIMULATED = "simulated:"
 
 
 def load_stored_cells(config: ConfigDict) -> StoredCells:
@@ -29,8 +32,9 @@ def load_stored_cells(config: ConfigDict) -> StoredCells:
       InputError: no path, and no simulated cells asked for; or what `open_cells` refuses.
     """
     options = config.data
-    paths, columns = options.path.split(","), (options.batch_column, options.label_column)
-    if not options.path:
+    if options.path:
+        paths, columns = listed_paths(options.path), (options.batch_column, options.label_column)
+    else:
         paths, columns = [simulated_file(config)], ("batch", "cell_type")
     cells = open_cells(
         paths,
@@ -49,16 +53,33 @@ def load_stored_cells(config: ConfigDict) -> StoredCells:
     return cells
 
 
+def listed_paths(text: str) -> list[str]:
+    """One path, or several with commas between; a file with a comma in its name goes first.
+
+    Raises:
+      InputError: nothing stands between two commas.
+    """
+    if os.path.exists(Path(text).expanduser()):  # not Path.exists, which raises on a long list
+        return [text]
+    paths = [path.strip() for path in text.split(",")]
+    if not all(paths):
+        raise InputError(
+            f"expected config.data.path as paths with one comma between two, got {text!r}"
+        )
+    return paths
+
+
 def simulated_file(config: ConfigDict) -> Path:
     """The file of the simulated cells that the config names, made if it is not in the cache.
 
     Raises:
-      InputError: another name, an unknown preset, or simulated cells are not allowed.
+      InputError: another name, an unknown preset, simulated cells are not allowed, the cache
+        cannot be written, or a process does not see what the first one wrote.
     """
     name, size = config.data.name, config.data.num_cells
-    preset = name.removeprefix(SIMULATED)
-    if not name.startswith(SIMULATED) or preset not in PRESETS:
-        known = ", ".join(SIMULATED + preset for preset in PRESETS)
+    preset = name.removeprefix(SIMULATED_PREFIX)
+    if not name.startswith(SIMULATED_PREFIX) or preset not in PRESETS:
+        known = ", ".join(SIMULATED_PREFIX + preset for preset in PRESETS)
         raise InputError(
             f"cells on disk: expected config.data.path, or config.data.name among {known}, "
             f"got name {name!r}"
@@ -70,14 +91,64 @@ def simulated_file(config: ConfigDict) -> Path:
     size = size or PRESETS[preset].num_cells
     path = cache_folder(config.data.cache_dir or None)
     path = path / f"simulated-{preset}-{size}-seed{config.seed}.h5ad"
-    if path.exists():
-        LOGGER.info("simulated before: %s", path)
-        return path
     if is_primary():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_simulated(path, jax.random.key(config.seed), preset, num_cells=size)
-    wait_for_primary("simulated cells")
+        _simulate_once(path, config.seed, preset, size)
+    wait_for_primary("simulated cells")  # by all: a process may see the file before it comes here
+    if not os.path.exists(path):
+        raise InputError(
+            f"{path} is missing here, but process 0 has it: all processes need the same "
+            "data.cache_dir, on storage that they share"
+        )
     return path
+
+
+def _simulate_once(path: Path, seed: int, preset: str, num_cells: int) -> None:
+    """Makes the file if it is not there; of several runs at once one, for which others wait."""
+    if not os.path.exists(path):  # not Path.exists, which raises on a folder without rights
+        with _locked(path):
+            if not path.exists():
+                write_simulated(path, jax.random.key(seed), preset, num_cells=num_cells)
+                return
+    LOGGER.info("simulated before: %s", path)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Has the right to make a file, in a folder that is made as well.
+
+    The lock file goes once the file is there: then nobody needs the right any more.
+
+    Raises:
+      InputError: the folder cannot be made or written.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a")
+    except OSError as error:
+        raise InputError(
+            f"cannot write to the cache folder {path.parent} ({error.strerror}); give another "
+            "data.cache_dir"
+        ) from error
+    with file:
+        _wait_for_lock(file.fileno(), path)
+        yield
+        lock.unlink(missing_ok=True)
+
+
+def _wait_for_lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        LOGGER.info("waiting for another run that makes %s", path)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        LOGGER.warning(
+            "%s: this file system has no locks (%s); start no second run that makes this file",
+            path, error.strerror,
+        )  # fmt: skip
 
 
 def cells_to_show(cells: Cells | StoredCells, size: int) -> Cells:

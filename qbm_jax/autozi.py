@@ -15,6 +15,8 @@ implementation keeps alpha_g and beta_g below 1; here they are free, so that a g
 determine can be narrow. Both are kept as logarithms.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import betainc, betaln, digamma
@@ -27,7 +29,8 @@ SMALLEST_DROPOUT = 0.01
 
 def init(num_genes: int) -> Params:
     """Posteriors of the gates [genes], at their prior."""
-    start = jnp.full(num_genes, jnp.log(PRIOR_CONCENTRATION), jnp.float32)
+    # Not `jnp.full`, whose result would be weakly typed and the step compiled twice.
+    start = jnp.zeros(num_genes) + math.log(PRIOR_CONCENTRATION)
     return {"log_alpha": start, "log_beta": start}
 
 

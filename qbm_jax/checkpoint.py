@@ -52,6 +52,10 @@ def first_difference(expected: dict[str, list], found: dict[str, list]) -> str |
     return None
 
 
+class CheckpointNotSaved(InputError):
+    """The disk refused a state, which is no fault of the training; what was saved is intact."""
+
+
 class Checkpoints:
     """The last few states of one run in a folder, each written whole or not at all."""
 
@@ -75,7 +79,7 @@ class Checkpoints:
         """Writes a state, atomically; a step that is already there is left as it is.
 
         Raises:
-          InputError: the disk refused; the states saved before are intact.
+          CheckpointNotSaved: the disk refused; the states saved before are intact.
         """
         if step in set(self._manager.all_steps()) - self._damaged:
             return
@@ -90,7 +94,7 @@ class Checkpoints:
                 self._manager.delete(self._damaged.pop())
             self._manager.save(step, args=items)
         except Exception as error:  # orbax and tensorstore raise many kinds for a full disk
-            raise InputError(
+            raise CheckpointNotSaved(
                 f"could not save step {step} to {self.folder} ({one_line(error)}); the checkpoints "
                 f"saved before are intact: free some space and run the same command again"
             ) from error

@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 import traceback
+import zlib
 from collections.abc import Callable, Iterator
 
 import jax
@@ -69,6 +70,8 @@ def start(
             "num_processes": num_processes,
             "process_id": process_id,
         }
+    # Its handler of SIGTERM would replace that of the run, which saves its state.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             **arguments,
@@ -136,6 +139,28 @@ def wait_for_primary(what: str) -> None:
     """Returns when all processes have come here, what process 0 alone writes being written."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
+
+
+def check_agreement(what: str, facts: str) -> None:
+    """Checks that all processes were started for the same; every one of them must call it.
+
+    Args:
+      what: the facts in words, for the message.
+      facts: the facts as text.
+
+    Raises:
+      InputError: they differ from those of process 0.
+    """
+    if jax.process_count() == 1:
+        return
+    digest = np.array(zlib.crc32(facts.encode()), np.uint32)
+    found = np.ravel(multihost_utils.process_allgather(digest))
+    differing = np.flatnonzero(found != found[0])
+    if differing.size:
+        raise InputError(
+            f"expected the same {what} in all processes, process {differing[0]} has another than "
+            f"process 0; start all of them with the same command but for --process_id"
+        )
 
 
 def any_process(ask: Callable[[], bool]) -> Callable[[], bool]:

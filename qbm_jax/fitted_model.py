@@ -173,8 +173,13 @@ class FittedModel:
         """Embedding [n, N] and energy [n] of cells on disk, a block after another, with its slice.
 
         Raises:
-          InputError: the cells could not be read.
+          InputError: they have other genes than the model, or could not be read.
         """
+        if tuple(cells.genes) != tuple(self.settings.genes):
+            raise InputError(
+                f"expected the model's {len(self.settings.genes)} genes in their order, got "
+                f"{len(cells.genes)} others; open the cells with gene_list=model.settings.genes"
+            )
         with cells.reader() as reader:
             yield from inference.embed_blocks(self.vae, self.params, Streamed(reader))
 

@@ -229,8 +229,9 @@ def families(
 ) -> list[training.Member | None]:
     """For each setting the family of those that differ from it in traceable numbers alone.
 
-    These are the sharpness of the relaxation and options of the sampler that are given as floats. A
-    setting that has neither belongs to none; trainings with equal models and samplers need none.
+    These are the sharpness of the relaxation and the sampler's options that may be traced
+    (`samplers.traceable`), where they are given as floats. A setting that has neither belongs to
+    none; trainings with equal models and samplers need none.
     """
     first: dict[str, training.Family] = {}
     members: list[training.Member | None] = []
@@ -241,9 +242,12 @@ def families(
             sharpness = options.pop("sharpness", None)
         numbers = {}
         if model.prior.log_z is None:
-            numbers = {k: v for k, v in sampler_options.items() if isinstance(v, float)}
+            may_vary = samplers.traceable(each.sampler)
+            numbers = {
+                k: v for k, v in sampler_options.items() if k in may_vary and isinstance(v, float)
+            }
         fixed = {k: v for k, v in sampler_options.items() if k not in numbers}
-        name = json.dumps([options, each.sampler, fixed, sorted(numbers)])
+        name = json.dumps([options, sharpness is None, each.sampler, fixed, sorted(numbers)])
         if name not in first:
             build = functools.partial(samplers.build, each.sampler, **fixed)
             first[name] = training.Family(model, build if numbers else None)

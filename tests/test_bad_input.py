@@ -211,6 +211,7 @@ def test_arguments_that_mean_nothing_are_refused_with_what_there_is(fault, capsy
     assert all(word in line for word in words), line
 
 
+@pytest.mark.slow
 def test_a_truncated_file_ends_the_process_with_two_and_no_traceback(cells, tmp_path):
     _truncate(cells)
     done = execute("--config=configs/toy.py:smoke", f"--config.data.path={cells}",

@@ -172,6 +172,7 @@ def test_reduced_types_draw_what_float32_draws_where_all_couplings_have_one_magn
     )
 
 
+@pytest.mark.slow
 def test_ballistic_products_in_bfloat16_and_int8_find_energies_as_low():
     params = sign_machine(0, 70)
     means = [

@@ -198,6 +198,7 @@ def same_share(coordinates, codes, num_neighbours: int = 15) -> float:
     return float(np.mean(codes[neighbours] == codes[:, None]))
 
 
+@pytest.mark.slow
 def test_batches_do_not_mix_uncorrected_while_types_are_sound_within_a_batch(pancreas):
     cells = preprocess(pancreas[0], num_genes=1000)
     whole = PCA(20, random_state=0).fit_transform(log_normalised(cells))

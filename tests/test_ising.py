@@ -158,6 +158,7 @@ def test_ground_energies_of_small_instances_are_those_of_enumeration(name, share
     assert float(energies.min()) == ground[0]
 
 
+@pytest.mark.slow
 def test_best_known_cuts_are_read_and_no_graph_is_out_of_their_reach(shared_data):
     best = ising.read_best_known(shared_data("ising/gset/best_known.csv"))
     assert best["G1"] == 11624

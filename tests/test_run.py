@@ -181,6 +181,7 @@ def wait_for_rows(process, workdir, rows=3):
     raise AssertionError("no training to interrupt")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_terminated_and_resumed_equals_an_undisturbed_one(undisturbed, tmp_path):
     workdir = tmp_path / "run"
     overrides = [f"--config.{name}={value}" for name, value in INTERRUPTED.items()]

@@ -2,10 +2,11 @@
 
 from qbm_jax.errors import InputError
 
-SWEEP, RAY, HALVING, SLURM, JOB, PROFILE = (
-    "--sweep", "--sweep_ray", "--sweep_halving", "--sweep_slurm", "--sweep_job", "--profile"
+SWEEP, RAY, HALVING, SLURM, JOB, REPORT, PROFILE = (
+    "--sweep", "--sweep_ray", "--sweep_halving", "--sweep_slurm", "--sweep_job", "--sweep_report",
+    "--profile",
 )  # fmt: skip
-OPTIONS = (SWEEP, RAY, HALVING, SLURM, JOB, PROFILE)
+OPTIONS = (SWEEP, RAY, HALVING, SLURM, JOB, REPORT, PROFILE)
 LOCAL = "local"
 
 
@@ -20,16 +21,16 @@ def check(arguments: list[str]) -> None:
         name, equals, value = argument.partition("=")
         if name in OPTIONS:
             given[name] = value if equals else None
-    for name in (SWEEP, HALVING, SLURM):
+    for name in (SWEEP, HALVING, SLURM, REPORT):
         if given.get(name) is not None:
             raise InputError(f"{name} takes no value, got {given[name]!r}")
     for name, least in ((JOB, 0), (PROFILE, 1)):
         value = given.get(name, str(least)) or ""
         if not value.isdecimal() or int(value) < least:
             raise InputError(f"{name}=N must be a whole number of at least {least}, got {value!r}")
-    ways = [name for name in (RAY, SLURM, JOB) if name in given]
+    ways = [name for name in (RAY, SLURM, JOB, REPORT) if name in given]
     if len(ways) > 1:
-        raise InputError(f"{' and '.join(ways)} are ways to run a sweep; give one of them")
+        raise InputError(f"{' and '.join(ways)} do not go together; give one of them")
     if HALVING in given and RAY not in given:
         raise InputError(f"{HALVING} is done by Ray Tune; give {RAY} as well")
     if PROFILE in given and len(given) > 1:

@@ -1,13 +1,15 @@
 """One job of a sweep: its settings train together, then each is embedded, bounded and scored."""
 
+import contextlib
 import errno
 import logging
 import shutil
+import sys
 import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,7 +24,7 @@ from experiments.sweep.plan import Job
 from experiments.sweep.settings import Sweep, SweepSetting, describe
 from experiments.tensorboard import EventFiles
 from qbm_jax import training
-from qbm_jax.checkpoint import Checkpoints
+from qbm_jax.checkpoint import CheckpointNotSaved, Checkpoints
 from qbm_jax.compiled import release_compiled
 from qbm_jax.data import Cells
 from qbm_jax.fitted_model import FittedModel, device_counts
@@ -36,17 +38,30 @@ Fitted = tuple[FittedModel, training.Trained]
 Report = Callable[[training.Progress], None]
 
 
+class Fault(NamedTuple):
+    """Why settings could not be trained together.
+
+    Attributes:
+      text: the error in words.
+      setting: the one whose fault it was, if it is known.
+    """
+
+    text: str
+    setting: SweepSetting | None
+
+
 def run_job(
     sweep: Sweep, cells: Cells, number: int, job: Job, workdir: Path, stop: StopRequest
 ) -> None:
     """Trains what is missing of a job. What fails is tried once more, every setting on its own.
 
-    Errors of a setting are recorded and do not stop the sweep.
+    A setting that diverges leaves the others, which are trained together without it. Errors of a
+    setting are recorded and do not stop the sweep.
 
     Raises:
       InputError: another process is at this job.
       TrainingStopped: a stop was asked for.
-      OSError: the disk is full.
+      CheckpointNotSaved, OSError: the disk is full.
     """
     outcomes = Outcomes(workdir)
     missing = [sweep.settings[index] for index in outcomes.missing(job.settings)]
@@ -57,16 +72,25 @@ def run_job(
     lock_workdir(folder)
     title = f"job {number}"
     LOGGER.info("%s: %d settings", title, len(missing))
-    error = _attempt(sweep, cells, missing, title, folder, outcomes, stop)
-    if error is None:
-        return
-    LOGGER.warning("%s failed and is tried again, a setting at a time: %s", title, error)
-    for setting in missing:
-        title = f"job {number}, setting {setting.number}"
-        error = _attempt(sweep, cells, [setting], title, folder, outcomes, stop)
-        if error is not None:
-            LOGGER.warning("%s (%s) failed: %s", title, describe(setting.values), error)
-            outcomes.fail(setting.number, error)
+    together, alone, left = missing, [], []
+    while together:
+        fault = _attempt(sweep, cells, together, title, folder, outcomes, stop)
+        if fault is None:
+            break
+        LOGGER.warning("%s: %s", title, fault.text)
+        failed = together if fault.setting is None else [fault.setting]
+        alone += failed
+        left.append(checkpoint_folder(folder, together))
+        together = [setting for setting in together if setting not in failed]
+    for setting in alone:
+        name = f"setting {setting.number} ({describe(setting.values)})"
+        LOGGER.info("%s: %s is tried again, alone", title, name)
+        fault = _attempt(sweep, cells, [setting], title, folder, outcomes, stop)
+        if fault is not None:
+            LOGGER.warning("%s: %s failed: %s", title, name, fault.text)
+            outcomes.fail(setting.number, fault.text)
+    for states in left:  # until here a resumed job needs them: it finds the same fault at once
+        shutil.rmtree(states, ignore_errors=True)
 
 
 def _attempt(
@@ -77,17 +101,19 @@ def _attempt(
     folder: Path,
     outcomes: Outcomes,
     stop: StopRequest,
-) -> str | None:
-    """Trains and measures settings together and records them; the error in words if one failed."""
+) -> Fault | None:
+    """Trains and measures settings together and records them; the fault if that failed."""
     try:
         measured = measure(sweep, cells, settings, title, folder, stop)
-    except training.TrainingStopped:
+    except (training.TrainingStopped, CheckpointNotSaved):
         raise
     except Exception as error:  # whatever one setting does, the others are still wanted
         if isinstance(error, OSError) and error.errno in FULL:
             raise
         LOGGER.debug("%s", title, exc_info=True)
-        return f"{type(error).__name__}: {' '.join(str(error).split())}"[:2000]
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:2000]
+        diverged = isinstance(error, training.TrainingDiverged)
+        return Fault(text, settings[error.seed] if diverged else None)
     for setting, values in zip(settings, measured, strict=True):
         outcomes.finish(setting.number, values)
     shutil.rmtree(checkpoint_folder(folder, settings), ignore_errors=True)
@@ -110,7 +136,7 @@ def measure(
       sweep: its base config says how to score.
       cells: preprocessed.
       settings: of equal shapes.
-      title: of the progress bar.
+      title: of the progress bar, or before every setting's lines of the log.
       folder: where states of this training are kept.
       stop: asked after every dispatch.
       report: told of the progress, besides.
@@ -159,10 +185,11 @@ def train(
     options = [check_options(setting.config) for setting in settings]
     events = EventFiles(folder) if settings[0].config.tensorboard else None
     log = MetricsLog(folder / f"metrics-{_digest(settings)}.jsonl", events)
-    with stop.deferred(), log, ProgressBar(title, options[0].num_epochs) as bar:
+    with stop.deferred(), log, contextlib.ExitStack() as shown:
+        bars = [shown.enter_context(bar) for bar in _bars(title, settings, options[0].num_epochs)]
 
         def on_progress(progress: training.Progress) -> None:
-            bar.update(progress)
+            bars[progress.seed].update(progress)
             setting = settings[progress.seed]
             log.record(f"setting-{setting.number:04d}", setting.config.seed, progress)
             report(progress)
@@ -184,6 +211,19 @@ def train(
             on_progress=on_progress,
             should_stop=stop,
         )
+
+
+def _bars(title: str, settings: list[SweepSetting], num_epochs: int) -> list[ProgressBar]:
+    """On a terminal one bar, since all settings are as far as the first; else lines of them all."""
+    terminal = sys.stderr.isatty()
+    return [
+        ProgressBar(
+            title if terminal else f"{title}, setting {setting.number}",
+            num_epochs,
+            enabled=place == 0 or not terminal,
+        )
+        for place, setting in enumerate(settings)
+    ]
 
 
 def checkpoint_folder(folder: Path, settings: list[SweepSetting]) -> Path:

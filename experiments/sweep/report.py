@@ -72,8 +72,9 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _title(plan: Plan) -> str:
-    warning = f"{style.SIMULATED}. " if plan.facts["simulated"] else ""
-    return f"# {warning}Sweep: {plan.facts['source']}"
+    source = plan.facts["source"]
+    said = not plan.facts["simulated"] or style.SIMULATED.lower() in source.lower()
+    return f"# {'' if said else f'{style.SIMULATED}. '}Sweep: {source}"
 
 
 def _summary(results: Results) -> str:
@@ -91,6 +92,8 @@ def _summary(results: Results) -> str:
             f"Best by {results.goal()}: {describe(level.values)}, {_interval(found)} "
             f"({found.num_seeds} settings)."
         )
+        if results.uneven():
+            lines.append("Of some there are fewer finished settings; they do not compete.")
     return " ".join(lines)
 
 
@@ -109,15 +112,12 @@ def _interval(found: Estimate) -> str:
 
 def _levels_table(results: Results, shown: list[str]) -> str:
     """Rows of all values but the seed, best first."""
-    levels, goal = results.levels(results.axes), results.goal()
-    means = [results.over(level, goal).mean for level in levels]
-    order = np.argsort(-np.nan_to_num(np.array(means, float), nan=-np.inf), kind="stable")
-    best = levels[order[0]]
+    levels, goal = results.ranked(), results.goal()
     rows = [
-        [describe(levels[i].values), *(_interval(results.over(levels[i], m)) for m in shown),
-         *([_interval(results.behind(levels[i], best)) if i != order[0] else "–"]
+        [describe(level.values), *(_interval(results.over(level, m)) for m in shown),
+         *([_interval(results.behind(level, levels[0])) if level is not levels[0] else "–"]
            if _has_replicates(results) else [])]
-        for i in order
+        for level in levels
     ]  # fmt: skip
     header = ["setting", *(metric.replace("_", " ") for metric in shown)]
     return table([*header, f"{goal} − best"] if _has_replicates(results) else header, rows)

@@ -71,11 +71,31 @@ class Results:
         """The metric that says which setting is best: the total score, without labels the bound."""
         return "total" if self.has("total") else "elbo"
 
+    def ranked(self) -> list[Level]:
+        """The combinations of values but for the seed, best mean first.
+
+        A mean over fewer settings than another one has may be of the lucky seeds: those come last.
+        """
+        goal = self.goal()
+        found = [(level, self.over(level, goal)) for level in self.levels(self.axes)]
+        most = max(estimate.num_seeds for _, estimate in found)
+
+        def rank(pair: tuple[Level, Estimate]) -> tuple[bool, float]:
+            mean = pair[1].mean
+            return pair[1].num_seeds < most, -mean if math.isfinite(mean) else math.inf
+
+        return [level for level, _ in sorted(found, key=rank)]
+
+    def uneven(self) -> bool:
+        """Whether some combinations of values have fewer finished settings than others."""
+        levels, goal = self.levels(self.axes), self.goal()
+        return len({self.over(level, goal).num_seeds for level in levels}) > 1
+
     def best(self) -> tuple[Level, Estimate] | None:
-        """The combination of values but for the seed with the best mean; None if none is known."""
-        known = [(level, self.over(level, self.goal())) for level in self.levels(self.axes)]
-        known = [pair for pair in known if math.isfinite(pair[1].mean)]
-        return max(known, key=lambda pair: pair[1].mean, default=None)
+        """The first of `ranked` and its mean; None if no mean is known."""
+        level = self.ranked()[0]
+        found = self.over(level, self.goal())
+        return (level, found) if math.isfinite(found.mean) else None
 
     def behind(self, level: Level, best: Level) -> Estimate:
         """The goal of a level minus that of the best one, seed by seed, with its 95 % interval."""

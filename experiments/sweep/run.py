@@ -39,6 +39,7 @@ class Request(NamedTuple):
       slurm: whether to write a Slurm script and leave the jobs to it.
       job: the one job to run, or None for all and the report.
       halving: whether Ray Tune stops settings early that fall behind.
+      report: whether to report what is there and train nothing.
     """
 
     overrides: Iterable[Mapping[str, Any]]
@@ -46,19 +47,23 @@ class Request(NamedTuple):
     slurm: bool = False
     job: int | None = None
     halving: bool = False
+    report: bool = False
 
 
 class SweepIncomplete(Exception):
-    """Settings failed; all others are finished and reported."""
+    """Settings failed, or a mere report found some to come; what is finished is reported."""
 
 
 def run(config: ConfigDict, workdir: Path, stop: StopRequest, request: Request) -> None:
     """Runs what is missing of the sweep in `workdir`, and reports what is there.
 
+    The report is written after every job, and when a stop or an error ends the sweep.
+
     Raises:
-      InputError: settings, data or options that cannot be used, or a job that the plan has not.
+      InputError: settings, data or options that cannot be used, a job that the plan has not, or a
+        checkpoint that could not be saved.
       TrainingStopped: a stop was asked for; the same call again goes on.
-      SweepIncomplete: settings failed.
+      SweepIncomplete: settings failed, or are to come where only a report was asked for.
     """
     sweep = build_sweep(config, request.overrides)
     if request.ray is not None:
@@ -66,6 +71,11 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest, request: Request) 
     if config.tensorboard:
         EventFiles(workdir)  # says so before any work if it is not installed
     plan = prepared(sweep, workdir)
+    if plan is not None:
+        check_job(request.job, plan)
+    if request.report:
+        report_only(sweep, plan, workdir)
+        return
     outcomes = Outcomes(workdir)
     wanted = outcomes.unsettled if request.halving else outcomes.missing
     if plan is None or request.slurm or wanted(range(len(sweep.settings))):
@@ -78,11 +88,36 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest, request: Request) 
             path = slurm.write_script(workdir, sys.argv, len(plan.jobs))
             LOGGER.info("written: %s; bash %s submits it", path, path)
             return
-        run_jobs(sweep, cells, plan, workdir, stop, request)
-    if request.job is None:
+        try:
+            run_jobs(sweep, cells, plan, workdir, stop, request)
+        finally:
+            if request.job is None:  # tasks of an array leave it to the last one
+                report.write(workdir, sweep, plan)
+    elif request.job is None:
         report.write(workdir, sweep, plan)
+    if request.job is None:
         LOGGER.info("report: %s", workdir / "report.md")
     raise_failures(sweep, plan, workdir, request.job)
+
+
+def report_only(sweep: Sweep, plan: Plan | None, workdir: Path) -> None:
+    """Reports what there is on disk, whether or not others are at work on the rest.
+
+    Raises:
+      InputError: no sweep was planned in the workdir.
+      SweepIncomplete: settings failed or are to come.
+    """
+    if plan is None:
+        raise InputError(
+            f"--sweep_report needs a sweep that was begun, got {workdir} without one; run --sweep"
+        )
+    report.write(workdir, sweep, plan)
+    LOGGER.info("report: %s", workdir / "report.md")
+    raise_failures(sweep, plan, workdir, None)
+    if missing := Outcomes(workdir).unsettled(range(len(sweep.settings))):
+        raise SweepIncomplete(
+            f"{len(missing)} of {len(sweep.settings)} settings are to come; --sweep trains them"
+        )
 
 
 def prepared(sweep: Sweep, workdir: Path) -> Plan | None:
@@ -123,10 +158,16 @@ def run_jobs(
         halving.run_settings(sweep, workdir, request.ray)
         return
     if request.ray is not None:
-        ray_jobs.run_jobs(sweep, plan, workdir, request.ray)
+        ray_jobs.run_jobs(
+            sweep, plan, workdir, request.ray, lambda: report.write(workdir, sweep, plan)
+        )
         return
-    for number in range(len(plan.jobs)) if request.job is None else [request.job]:
-        run_job(sweep, cells, number, plan.jobs[number], workdir, stop)
+    if request.job is not None:
+        run_job(sweep, cells, request.job, plan.jobs[request.job], workdir, stop)
+        return
+    for number, job in enumerate(plan.jobs):
+        run_job(sweep, cells, number, job, workdir, stop)
+        report.write(workdir, sweep, plan)
 
 
 def raise_failures(sweep: Sweep, plan: Plan, workdir: Path, job: int | None) -> None:

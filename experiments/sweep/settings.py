@@ -1,5 +1,6 @@
 """From a config and dicts of dotted overrides to the settings of a sweep, each a whole config."""
 
+import inspect
 import json
 import zlib
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict
 from experiments.options import check_options
 from experiments.workdir import flatten
 from qbm_jax.errors import InputError
+from qbm_jax.samplers import SAMPLERS
 
 SWEPT = ("seed", "model.", "sampler.", "training.")  # the cells are the same for all settings
 
@@ -49,11 +51,11 @@ def build_sweep(config: ConfigDict, overrides: Iterable[Mapping[str, Any]]) -> S
     """Applies every dict of overrides to a copy of the config and checks what comes out.
 
     Raises:
-      InputError: no settings, two equal ones, a path that is no field or cannot be swept, a value
-        that the field cannot have, or a config that does more than train its one model.
+      InputError: no settings, no dicts, two equal ones, a path that is no field or cannot be swept,
+        a value that the field cannot have, or a config that does more than train its one model.
     """
     _check_base(config)
-    overrides = [dict(each) for each in overrides]
+    overrides = [_plain(each) for each in overrides]
     paths = list(dict.fromkeys(path for each in overrides for path in each))
     if not paths:
         raise InputError("sweep() gave no overrides; it must yield dicts such as {'seed': 3}")
@@ -100,12 +102,36 @@ def _check_base(config: ConfigDict) -> None:
         )
 
 
+def _plain(each: Any) -> dict[str, Any]:
+    """What `sweep` yields, once it is known to be a dict by path of what JSON can hold."""
+    if not isinstance(each, Mapping) or not all(isinstance(path, str) for path in each):
+        raise InputError(f"sweep() must yield dicts such as {{'seed': 3}}, got {each!r}")
+    try:
+        json.dumps(dict(each))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"sweep() must yield plain numbers, strings and tuples, got {dict(each)!r}: {error}"
+        ) from error
+    return dict(each)
+
+
+def _sampler_defaults(config: ConfigDict) -> dict[str, Any]:
+    """The samplers' options by path, which a config need not name, and what they are then."""
+    return {
+        f"sampler.{name}.{option.name}": option.default
+        for name, factory in SAMPLERS.items()
+        if name in config.sampler
+        for option in inspect.signature(factory).parameters.values()
+    }
+
+
 def _check_path(config: ConfigDict, path: str) -> None:
-    fields = flatten(config.to_dict())
+    given = flatten(config.to_dict())
+    fields = _sampler_defaults(config) | given
     if path not in fields:
         section = path.rpartition(".")[0]
         beside = [name for name in fields if name.rpartition(".")[0] == section]
-        valid = beside or [name for name in fields if name.startswith(SWEPT)]
+        valid = beside or [name for name in given if name.startswith(SWEPT)]
         raise InputError(f"sweep() overrides unknown field {path!r}; there are {', '.join(valid)}")
     if not path.startswith(SWEPT):
         raise InputError(
@@ -119,7 +145,13 @@ def _apply(
 ) -> SweepSetting:
     changed = config.copy_and_resolve_references()
     where = f"setting {number} of the sweep ({describe(overrides)})"
+    fields, defaults = flatten(changed.to_dict()), _sampler_defaults(changed)
+    unnamed = {path: defaults[path] for path in paths if path not in fields}
     try:
+        with changed.unlocked():
+            for path, value in unnamed.items():
+                _, sampler, option = path.split(".")
+                changed.sampler[sampler][option] = value
         changed.update_from_flattened_dict(overrides)
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: {error}") from error

@@ -16,14 +16,12 @@ SCRIPT = """#!/bin/bash
 set -eu
 cd {folder}
 
-if [ -n "${{SLURM_ARRAY_TASK_ID:-}}" ]; then
-  exec {command} --sweep_job="$SLURM_ARRAY_TASK_ID"
-fi
-if [ -n "${{SLURM_JOB_ID:-}}" ]; then
-  exec {command} --sweep
-fi
-jobs=$(sbatch --parsable --array=0-{last} {script})
-sbatch --dependency=afterany:"${{jobs%%;*}}" {script}
+case "${{QBM_JAX_TASK:-}}" in
+  job) exec {command} --sweep_job="$SLURM_ARRAY_TASK_ID" ;;
+  report) exec {command} --sweep_report ;;
+esac
+jobs=$(sbatch --parsable --export=ALL,QBM_JAX_TASK=job --array=0-{last} {script})
+sbatch --export=ALL,QBM_JAX_TASK=report --dependency=afterany:"${{jobs%%;*}}" {script}
 """
 
 

@@ -1,6 +1,8 @@
 """Opens an h5ad file and loads its tables and one matrix of counts, nothing else."""
 
 import contextlib
+import errno
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from qbm_jax.errors import InputError
 SIMULATOR_PRESET = "simulator_preset"
 """Key in `uns["qbm_jax"]` of a file whose cells are simulated; the value names the preset."""
 
+_TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
 _DENSE_BLOCK = 4096  # rows of a dense matrix held at a time: 330 MB at 20,000 float32 genes
 
 
@@ -48,6 +51,8 @@ def load(path: Path, layer: str | None, use_raw: bool) -> Table:
 def damage_named(path: Path) -> Iterator[None]:
     """Turns what the storage libraries raise on damaged files into one line with the file's name.
 
+    Too many open files are no damage, and told as what they are.
+
     Raises:
         InputError: something in the block could not be read.
     """
@@ -55,11 +60,20 @@ def damage_named(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno in _TOO_MANY_OPEN:
+            raise _too_many_open(path) from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{path} is damaged or truncated and cannot be read ({reason}); copy it again"
         ) from error
+
+
+def _too_many_open(path: Path) -> InputError:
+    return InputError(
+        f"{path} cannot be opened: this process has as many files open as the system allows; "
+        "raise the limit (ulimit -n) or give fewer files"
+    )
 
 
 def choose_matrix(adata: anndata.AnnData, layer: str | None, use_raw: bool) -> Table:
@@ -112,6 +126,8 @@ def check_is_hdf5(path: Path) -> None:
         with path.open("rb"):
             pass
     except OSError as error:
+        if error.errno in _TOO_MANY_OPEN:
+            raise _too_many_open(path) from error
         raise InputError(f"{path} cannot be opened ({error.strerror}); check its rights") from error
     if not h5py.is_hdf5(path):
         raise InputError(f"expected an h5ad file, {path} is not one (no HDF5 signature)")

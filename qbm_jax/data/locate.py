@@ -10,12 +10,10 @@ from qbm_jax.data.cells import Cells
 from qbm_jax.data.download import NAMED, NoNetworkError, PublicSet, cache_folder, fetch
 from qbm_jax.data.read import MIN_CELLS, read
 from qbm_jax.data.simulate import simulate
-from qbm_jax.data.simulate_presets import PRESETS
+from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
 from qbm_jax.errors import InputError
 
 logger = logging.getLogger("qbm_jax")
-
-_SIMULATED = "simulated:"
 
 
 def locate(
@@ -65,12 +63,12 @@ def locate(
         options = {field: value or None for field, value in columns.items()}
         return _log(read(path, use_raw=use_raw, min_cells=min_cells, **options))
     sizes = {"num_cells": num_cells, "num_genes": num_genes}
-    if name.startswith(_SIMULATED) or name in set(PRESETS) - set(NAMED):
-        preset = name.removeprefix(_SIMULATED)
+    if name.startswith(SIMULATED_PREFIX) or name in set(PRESETS) - set(NAMED):
+        preset = name.removeprefix(SIMULATED_PREFIX)
         _check_allowed(allow_simulated, f"the name {name!r} asks for simulated cells")
         return _log(simulate(key, preset, **sizes))
     if name not in NAMED:
-        choices = [*NAMED, *(_SIMULATED + preset for preset in PRESETS)]
+        choices = [*NAMED, *(SIMULATED_PREFIX + preset for preset in PRESETS)]
         raise InputError(f"expected data.path or a data.name in {choices}, got name {name!r}")
     try:
         file = fetch(name, cache_dir or None, progress=progress)

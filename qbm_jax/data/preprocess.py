@@ -101,7 +101,8 @@ def _highly_variable(cells: Cells, num_genes: int) -> tuple[np.ndarray, list[str
     if voting.any():
         if left_out:
             notes.append(f"Batches too small for a trend had no vote on genes: {some(left_out)}.")
-        voters = cells.select(cells=voting[cells.batch])
+        votes = voting[cells.batch]
+        voters = cells if votes.all() else cells.select(cells=votes)
         for span in (0.3, 1.0):
             chosen = _seurat_v3(voters, num_genes, per_batch=True, span=span)
             if chosen is not None:

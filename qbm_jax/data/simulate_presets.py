@@ -76,6 +76,9 @@ _TECHNOLOGIES = {
     "sim_plate": Technology(depth=30000, depth_spread=0.6, dispersion=2.0, dropout_midpoint=15.0),
 }
 
+SIMULATED_PREFIX = "simulated:"
+"""Before a preset, the name of a set of cells that are simulated and not found."""
+
 PRESETS = {
     "pancreas": Preset(
         num_cells=3500,

@@ -3,6 +3,8 @@
 import inspect
 from typing import Any
 
+import jax
+
 from qbm_jax.errors import InputError
 from qbm_jax.samplers.amplitude_control import cac, cfc
 from qbm_jax.samplers.annealing import annealing
@@ -32,7 +34,14 @@ SAMPLERS = {
     "annealing": annealing,
 }
 
-__all__ = ["KERNELS", "SAMPLERS", "Sampler", "build", "check_draw"]
+__all__ = ["KERNELS", "SAMPLERS", "Sampler", "build", "check_draw", "traceable"]
+
+
+def traceable(name: str) -> tuple[str, ...]:
+    """Options of a sampler that may be traced arrays, so that one program takes any of them."""
+    parameters = inspect.signature(SAMPLERS[name]).parameters.values()
+    arrays = [p.name for p in parameters if jax.Array in getattr(p.annotation, "__args__", ())]
+    return tuple(arrays)
 
 
 def build(name: str, **options: Any) -> Sampler:

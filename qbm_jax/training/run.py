@@ -30,7 +30,16 @@ class TrainingStopped(Exception):
 
 
 class TrainingDiverged(InputError):
-    """A quantity became NaN or infinite; the last good state is kept."""
+    """A quantity became NaN or infinite; the last good state is kept.
+
+    Attributes:
+      seed: which of the keys of `train_seeds` it was.
+    """
+
+    def __init__(self, message: str, seed: int):
+        """Says which training it was."""
+        super().__init__(message)
+        self.seed = seed
 
 
 class Progress(NamedTuple):
@@ -63,8 +72,8 @@ class Trained(NamedTuple):
       state: the final state.
       train_cells: indices of the cells trained on.
       validation_cells: indices of the cells that chose the epoch.
-      cells_per_second: median over (the last thousand) dispatches, all seeds of the call together;
-        compilation and validation are not in it.
+      cells_per_second: median over (the last thousand) dispatches, all seeds of the call together,
+        waiting for their cells included; compilation and validation are not in it.
       seconds: wall time of the call, all seeds and everything included.
     """
 
@@ -151,6 +160,7 @@ class Run:
             restored = checkpoints.restore(tuple(self.states) if several else self.states[0])
             self.states = list(restored) if several else [restored]
         self.last_good = self.states
+        self.clock = time.perf_counter()
 
     def first_state(self, seed: Seed) -> TrainState:
         """Fresh parameters and chains."""
@@ -192,16 +202,16 @@ class Run:
         """
         # The dispatch donates the states.
         self.last_good = jax.tree.map(jnp.copy, self.states)
-        start = time.perf_counter()
         stepped = self.steps([
             Step(seed.key_train, part, state, jnp.float32(seed.plan.train_cells.size))
             for seed, part, state in zip(self.seeds, parts, self.states, strict=True)
         ])  # fmt: skip
         self.states, traces = (list(values) for values in zip(*stepped, strict=True))
         num_cells = sum(rows.size for _, rows in parts)
-        self.rates.append(num_cells / (time.perf_counter() - start))
+        self.rates.append(num_cells / (time.perf_counter() - self.clock))
         self.stop_if([first_fault(trace) for trace in traces])
         self.emit("train", [{k: float(np.mean(v)) for k, v in trace.items()} for trace in traces])
+        self.clock = time.perf_counter()  # from here on, waiting for cells counts as well
 
     def validate(self, epoch: int) -> None:
         """Measures the bounds, keeps the best parameters, and saves.
@@ -223,6 +233,7 @@ class Run:
         ]
         self.emit("validation", metrics)
         self.save(self.states)
+        self.clock = time.perf_counter()
 
     def validation_bound(
         self, seed: Seed, state: TrainState, cells: tuple[DeviceCounts, np.ndarray]
@@ -266,7 +277,8 @@ class Run:
         which = f" of seed {seed}" if len(faults) > 1 else ""
         raise TrainingDiverged(
             f"training{which} diverged at step {kept + step}: {name} is not finite; the state of "
-            f"step {kept} is kept; try a smaller training.learning_rate"
+            f"step {kept} is kept; try a smaller training.learning_rate",
+            seed,
         )
 
     def emit(self, split: str, metrics: list[dict[str, float]]) -> None:

@@ -1,5 +1,6 @@
 """One file of counts, h5ad or zarr: its tables, and any rows of its matrix without the rest."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from qbm_jax.data.h5ad import check_is_hdf5, choose_elements, damage_named, simu
 from qbm_jax.errors import InputError
 
 _HDF5_GAP = 8192  # stored counts between two ranges that cost less to read than a second call
+_READ_ENTRIES = 2**22  # stored counts that are held before the rows are picked out of them
 _BLOCK_ENTRIES = 4_000_000  # stored counts of one block of a pass over all rows: 32 MB
 _BLOCK_ROWS = 65_536
 
@@ -39,7 +41,8 @@ class CsrFile:
         """
         self.path = path
         self._file = _open(path)
-        with damage_named(path):
+        with contextlib.ExitStack() as stack, damage_named(path):
+            stack.callback(self.close)  # unless all goes well
             self._check_tables()
             matrix, self._var = choose_elements(self._file, layer, use_raw)
             self._check_is_csr(matrix, layer, use_raw)
@@ -47,6 +50,7 @@ class CsrFile:
             self.indptr = np.asarray(matrix["indptr"][:], np.int64)
             self._values, self._columns = matrix["data"], matrix["indices"]
             self._check_sizes()
+            stack.pop_all()
         is_zarr = isinstance(self._file, zarr.Group)
         # a range of a zarr array decodes whole chunks, so that two ranges in one chunk are one
         self._gap = max(self._values.chunks) if is_zarr else _HDF5_GAP
@@ -98,11 +102,27 @@ class CsrFile:
     def read(self, rows: np.ndarray) -> sp.csr_matrix:
         """Rows [n], given in ascending order and each once, as they are stored.
 
+        Memory holds these rows and some millions of the stored counts between them.
+
         Raises:
             InputError: the file has been damaged, cut off or exchanged since it was opened.
         """
-        gaps = self.indptr[rows[1:]] - self.indptr[rows[:-1] + 1]
-        cuts = np.flatnonzero(gaps > self._gap) + 1
+        gaps = self._gaps(rows)
+        costs = self.indptr[rows + 1] - self.indptr[rows]
+        costs[1:] += np.where(gaps > self._gap, 0, gaps)
+        # no less than a chunk, which is decoded whole for any part of it
+        turns = np.cumsum(costs) // max(_READ_ENTRIES, self._gap)
+        cuts = np.flatnonzero(np.diff(turns)) + 1
+        parts = [self._read_at_once(part) for part in np.split(rows, cuts)]
+        return parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
+
+    def _gaps(self, rows: np.ndarray) -> np.ndarray:
+        """Stored counts between each of the rows [n] and the next, int64 [n - 1]."""
+        return self.indptr[rows[1:]] - self.indptr[rows[:-1] + 1]
+
+    def _read_at_once(self, rows: np.ndarray) -> sp.csr_matrix:
+        """As `read`, all ranges together, with the rows in small gaps between."""
+        cuts = np.flatnonzero(self._gaps(rows) > self._gap) + 1
         firsts, stops = rows[np.r_[0, cuts]], rows[np.r_[cuts - 1, len(rows) - 1]] + 1
         spans = list(zip(firsts.tolist(), stops.tolist(), strict=True))
         ranges = [(self.indptr[first], self.indptr[stop]) for first, stop in spans]
@@ -146,7 +166,8 @@ class CsrFile:
             and np.all(np.diff(self.indptr) >= 0)
         )
         if isinstance(self._file, zarr.Group):  # which reads a missing chunk as zeros
-            whole &= all(a.nchunks_initialized == a.nchunks for a in (self._values, self._columns))
+            # shards count with all the chunks they have room for
+            whole &= all(a.nchunks_initialized >= a.nchunks for a in (self._values, self._columns))
         if not whole:
             raise InputError(f"{self.path} is damaged: its matrix is incomplete; copy it again")
         if 0 in self.shape:

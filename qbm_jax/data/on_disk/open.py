@@ -29,6 +29,9 @@ from qbm_jax.errors import InputError
 MAX_SAMPLE = 50_000
 """Cells that the genes are chosen on."""
 
+MAX_SAMPLE_COUNTS = 40_000_000
+"""Stored counts of these cells: 320 MB, of which choosing genes needs some five times as much."""
+
 
 def open_cells(
     paths: str | Path | Sequence[str | Path],
@@ -60,13 +63,15 @@ def open_cells(
         min_cells_per_gene: genes seen in fewer of all cells are dropped first.
         gene_list: these genes in this order instead, without any filter.
         max_sample: cells that the variable genes are chosen on, sampled within each batch and the
-            same for the same cells; in memory with all their genes, so fewer where these are many.
+            same for the same cells. They are in memory with all their genes, so there are fewer
+            where the mean cell has so many stored counts that they had more than 4e7 together.
         min_cells: least number of cells with counts.
         progress: show a bar for each pass.
 
     Raises:
-        InputError: a file, matrix or column cannot be used, genes are missing in a file, counts
-            are negative or not finite, or too few cells or genes are left.
+        InputError: a file, matrix or column cannot be used, a file is given twice, genes are
+            missing in a file, counts are negative or not finite, or too few cells or genes are
+            left.
     """
     if gene_list is None:
         check_num_genes(num_genes)
@@ -77,7 +82,9 @@ def open_cells(
         ]
         var, columns, align_notes = align(files)
         obs = _obs(files, batch_column, label_column)
-        sampled = _sampled(obs, batch_column, max_sample if gene_list is None else 0)
+        _check_groups(files, obs, batch_column, label_column)
+        size = _sample_size(files, max_sample) if gene_list is None else 0
+        sampled = _sampled(obs, batch_column, size)
         facts = survey(files, columns, sampled, progress)
         parts = _parts(files, columns, facts.clean, layer, use_raw)
         keep_genes = facts.seen > 0
@@ -98,7 +105,12 @@ def _paths(paths: str | Path | Sequence[str | Path]) -> list[Path]:
     several = [paths] if isinstance(paths, str | Path) else list(paths)
     if not several:
         raise InputError("expected at least one file of cells, got none; name one")
-    return [Path(path).expanduser() for path in several]
+    named = [Path(path).expanduser() for path in several]
+    resolved = [path.resolve() for path in named]
+    twice = [path for i, path in enumerate(named) if resolved[i] in resolved[:i]]
+    if twice:
+        raise InputError(f"expected different files of cells, got {twice[0]} twice; name it once")
+    return named
 
 
 def _obs(files: Sequence[CsrFile], *columns: str | None) -> pd.DataFrame:
@@ -112,6 +124,23 @@ def _obs(files: Sequence[CsrFile], *columns: str | None) -> pd.DataFrame:
                 "copy it again"
             )
     return pd.concat(tables) if len(tables) > 1 else tables[0]
+
+
+def _check_groups(
+    files: Sequence[CsrFile], obs: pd.DataFrame, batch_column: str | None, label_column: str | None
+) -> None:
+    """Refuses columns that cannot be used before all counts are read; empty cells need no batch."""
+    source, _ = _source(files)
+    stored = np.concatenate([np.diff(file.indptr) for file in files])
+    groups.batches(obs.loc[stored > 0], batch_column, source)
+    groups.labels(obs.loc[stored > 0], label_column, source)
+
+
+def _sample_size(files: Sequence[CsrFile], max_sample: int) -> int:
+    """Cells to choose genes on: fewer where the mean cell has many stored counts."""
+    stored = sum(int(file.indptr[-1]) for file in files)
+    rows = sum(file.shape[0] for file in files)
+    return max(min(max_sample, MAX_SAMPLE_COUNTS * rows // max(stored, 1)), 1)
 
 
 def _sampled(obs: pd.DataFrame, batch_column: str | None, size: int) -> np.ndarray:
@@ -197,14 +226,20 @@ def _choose(
     index = np.minimum(index, cells.num_cells - 1)
     kept = cells.rows[index] == sampled
     expressed = facts.seen > 0
-    sample = _in_memory(cells, facts.sample[kept][:, expressed], index[kept])
-    few = keep_expressed(sample, facts.seen[expressed], min_cells_per_gene)
+    counts, facts.sample = facts.sample, facts.sample[:0]
+    if not kept.all():
+        counts = counts[kept]
+    if not expressed.all():
+        counts = counts[:, expressed]
+    few = _in_memory(cells, counts, index[kept])
+    del counts  # a copy for each step would be more than the bound on the sample allows for
+    few = keep_expressed(few, facts.seen[expressed], min_cells_per_gene)
     chosen = choose_genes(few, num_genes)
     notes = chosen.notes
     if kept.sum() < cells.num_cells and chosen.num_genes < few.num_genes:
         notes += (
             f"Variable genes were chosen on a sample of {kept.sum()} of {cells.num_cells} cells, "
-            "drawn within each batch.",
+            f"drawn within each batch; it has at most about {MAX_SAMPLE_COUNTS} stored counts.",
         )
     return pd.Index(cells.genes).get_indexer(list(chosen.genes)), notes
 

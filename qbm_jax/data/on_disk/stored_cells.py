@@ -1,5 +1,6 @@
 """The record of cells that stay on disk, and the reader that gives any of them."""
 
+import contextlib
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -153,12 +154,20 @@ class StoredReader:
     """
 
     def __init__(self, stored: StoredCells):
-        """Opens the files; `close` or a `with` block closes them."""
+        """Opens the files; `close` or a `with` block closes them.
+
+        Raises:
+            InputError: a file cannot be opened; none stays open then.
+        """
         self.num_cells = stored.num_cells
         self.num_genes = stored.num_genes
         self.max_nonzeros = stored.max_nonzeros
         self._rows, self._batch = stored.rows, stored.batch
-        self._parts = [(part, part.open()) for part in stored.parts]
+        with contextlib.ExitStack() as stack:
+            opening = (contextlib.closing(part.open()) for part in stored.parts)
+            files = [stack.enter_context(file) for file in opening]
+            self._open_files = stack.pop_all()
+        self._parts = list(zip(stored.parts, files, strict=True))
 
     def __enter__(self) -> "StoredReader":
         """Returns the reader."""
@@ -170,8 +179,7 @@ class StoredReader:
 
     def close(self) -> None:
         """Closes the files."""
-        for _, file in self._parts:
-            file.close()
+        self._open_files.close()
 
     def read(self, cells: np.ndarray) -> CellBlock:
         """Cells of any indices [n], in that order.
