@@ -91,7 +91,7 @@ def ours_dense(reader: StoredReader, block_size: int) -> Loader:
 
 
 def loads(rng: np.random.Generator, num_cells: int, block_size: int) -> Iterator[np.ndarray]:
-    """Cells of 64 minibatches after another, of an epoch over shuffled blocks."""
+    """Cells of one load after another, in an epoch over shuffled blocks."""
     first = rng.permutation(max(num_cells // block_size, 1)) * block_size
     cells = (first[:, None] + np.arange(min(block_size, num_cells))[None, :]).ravel()
     width = MINIBATCH * STEPS

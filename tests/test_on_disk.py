@@ -1,11 +1,14 @@
 """Cells that stay on disk are those that reading gives, in every storage, order and selection."""
 
+import tracemalloc
+
 import anndata
 import jax
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import zarr
 
 from qbm_jax.data import (
     StoredCells,
@@ -16,6 +19,7 @@ from qbm_jax.data import (
     simulate,
     stratified_sample,
 )
+from qbm_jax.data.on_disk.csr_file import CsrFile
 from qbm_jax.errors import InputError
 
 COLUMNS = {"batch_column": "batch", "label_column": "cell_type"}
@@ -26,7 +30,8 @@ NUM_CELLS, NUM_GENES = 400, 60
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Passes in many blocks, and reads in many ranges, of these few cells."""
-    for name, value in (("BLOCK_ENTRIES", 700), ("BLOCK_ROWS", 37), ("HDF5_GAP", 16)):
+    small = {"BLOCK_ENTRIES": 700, "BLOCK_ROWS": 37, "HDF5_GAP": 16, "READ_ENTRIES": 1500}
+    for name, value in small.items():
         monkeypatch.setattr(f"qbm_jax.data.on_disk.csr_file._{name}", value)
 
 
@@ -151,6 +156,42 @@ def test_several_files_with_other_gene_orders_are_one_set(tmp_path, adata):
     assert "Left out 1 genes of two.zarr that one.h5ad lacks." in stored.notes
 
 
+def chunked(path, **layout) -> None:
+    """Writes the stored counts anew, with other chunks or shards."""
+    matrix = zarr.open_group(path)["X"]
+    for name in ("data", "indices"):
+        matrix.create_array(name, data=matrix[name][:], overwrite=True, **layout)
+    zarr.consolidate_metadata(path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_zarr_folder_with_shards_is_read_as_any_other(tmp_path, adata):
+    path = write(adata, tmp_path / "v3.zarr")
+    chunked(path, chunks=(100,), shards=(700,))  # the last has room for more chunks than there are
+    assert zarr.open_group(path)["X/data"].nchunks % 7
+    stored = open_cells(path, num_genes=30, **QUIET)
+    cells = preprocess(read(write(adata, tmp_path / "memory.h5ad"), **COLUMNS), num_genes=30)
+    assert_same(stored, cells)
+    assert_reads(stored, cells.counts)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_scattered_cells_take_no_memory_for_those_between(tmp_path, monkeypatch):
+    monkeypatch.setattr("qbm_jax.data.on_disk.csr_file._READ_ENTRIES", 2**14)
+    counts = sp.random(20_000, 100, density=0.5, format="csr", dtype=np.float32, random_state=0)
+    path = write(anndata.AnnData(counts), tmp_path / "v3.zarr")
+    chunked(path, chunks=(4096,))  # 80 cells: some of each chunk are wanted
+    file, rows = CsrFile(tmp_path / "v3.zarr", None, False), np.arange(0, 20_000, 40)
+    file.read(rows[:9])  # what is allocated once
+    tracemalloc.start()
+    found = file.read(rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found != counts[rows]).nnz == 0
+    wanted, between = 8 * found.nnz, 8 * counts.nnz  # bytes: 0.2 MB and 8 MB
+    assert wanted < peak < wanted + between / 8
+
+
 def test_genes_given_by_name_come_in_their_order(tmp_path, adata):
     path = write(adata, tmp_path / "a.h5ad")
     seen = adata.X.getnnz(axis=0)
@@ -185,6 +226,15 @@ def test_genes_chosen_on_a_sample_are_the_same_each_time_and_mostly_those_of_all
     assert len(set(on_sample[0].genes) & set(on_all.genes)) > 80
     assert any("sample of 1500 of 2000 cells" in note for note in on_sample[0].notes)
     assert not any("sample" in note for note in on_all.notes)
+
+
+def test_the_sample_has_fewer_cells_where_these_have_many_counts(tmp_path, adata, monkeypatch):
+    path = write(adata, tmp_path / "a.h5ad")
+    monkeypatch.setattr("qbm_jax.data.on_disk.open.MAX_SAMPLE_COUNTS", adata.X.nnz * 3 // 4)
+    stored = open_cells(path, num_genes=30, **QUIET)
+    [note] = [note for note in stored.notes if "sample" in note]
+    size = int(note.split("sample of ")[1].split()[0])
+    assert 290 <= size <= 300  # of 400, less those that are empty
 
 
 def test_a_sample_has_small_batches_whole_and_large_ones_in_proportion():

@@ -1,5 +1,7 @@
 """What is wrong with files of stored cells is one clear line that names the file."""
 
+import os
+import resource
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import zarr
 
 from qbm_jax.data import open_cells, simulate
 from qbm_jax.errors import InputError
@@ -109,6 +112,84 @@ def test_a_chunk_lost_from_a_zarr_folder_is_no_zeros(tmp_path, adata, array):
     with pytest.raises(InputError, match=r"a.zarr has changed or lost data"):
         reader.read(np.arange(300))
     refused(path, "a.zarr is damaged: its matrix is incomplete")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_chunk_cut_off_in_a_compressed_zarr_folder_is_damage(tmp_path, adata):
+    path = tmp_path / "a.zarr"
+    with anndata.settings.override(zarr_write_format=3):
+        adata.write_zarr(path)
+    matrix = zarr.open_group(path)["X"]
+    values, gzip = matrix["data"][:], zarr.codecs.GzipCodec()
+    matrix.create_array("data", data=values, overwrite=True, compressors=gzip)
+    zarr.consolidate_metadata(path)
+    [chunk] = (path / "X/data/c").iterdir()
+    for size in (chunk.stat().st_size // 2, 30):
+        os.truncate(chunk, size)
+        refused(path, "a.zarr is damaged or truncated")
+
+
+def test_a_file_given_twice_is_refused_under_any_name(tmp_path, adata, monkeypatch):
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    (tmp_path / "link.h5ad").symlink_to("a.h5ad")
+    monkeypatch.chdir(tmp_path)
+    for other in (tmp_path / "a.h5ad", "a.h5ad", "link.h5ad"):
+        refused([tmp_path / "a.h5ad", other], "expected different files of cells, got .* twice")
+
+
+def test_columns_are_checked_before_the_counts_are_read(tmp_path, adata, monkeypatch):
+    adata.obs["holes"] = adata.obs["batch"].astype(object).where(np.arange(300) > 1, np.nan)
+    adata.obs["holes"] = adata.obs["holes"].astype("category")
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    monkeypatch.setattr("qbm_jax.data.on_disk.open.survey", None)
+    refused(tmp_path / "a.h5ad", "column 'holes' has none for 2 of 300", batch_column="holes")
+
+
+def test_a_cell_that_is_empty_needs_no_batch(tmp_path, adata):
+    counts = adata.X.toarray()
+    counts[:2] = 0
+    adata.X = sp.csr_matrix(counts)
+    adata.obs["batch"] = adata.obs["batch"].astype(object).where(np.arange(300) > 1, np.nan)
+    adata.obs["batch"] = adata.obs["batch"].astype("category")
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    assert open_cells(tmp_path / "a.h5ad", **QUIET).num_cells == 298
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files as Linux does")
+def test_no_file_stays_open_where_another_cannot_be_opened(tmp_path, adata):
+    adata[:150].write_h5ad(tmp_path / "one.h5ad")
+    adata[150:].write_h5ad(tmp_path / "two.h5ad")
+    stored = open_cells([tmp_path / "one.h5ad", tmp_path / "two.h5ad"], **QUIET)
+    with h5py.File(tmp_path / "two.h5ad", "r+") as file:
+        file["X/indptr"][-1] += 1
+    before = open_descriptors()
+    with pytest.raises(InputError, match=r"two.h5ad is damaged") as caught:
+        stored.reader()
+    assert caught.value and open_descriptors() == before  # with its traceback still at hand
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files as Linux does")
+@pytest.mark.parametrize("name", ["a.h5ad", "a.zarr"])
+@pytest.mark.filterwarnings("ignore")
+def test_too_many_open_files_are_told_as_such(tmp_path, adata, name):
+    path = tmp_path / name
+    adata.write_zarr(path) if path.suffix == ".zarr" else adata.write_h5ad(path)
+    stored = open_cells(path, **QUIET)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(number) for number in os.listdir("/proc/self/fd"))
+    taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(highest + 2 - open_descriptors())]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(highest, *taken) + 1, limits[1]))
+    try:
+        with pytest.raises(InputError, match="as many files open as the system allows"):
+            stored.reader()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for descriptor in taken:
+            os.close(descriptor)
 
 
 def test_two_threads_read_as_one_does(tmp_path, adata):
