@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from experiments.comparison.methods import listed
 from qbm_jax.data import Cells, locate, preprocess
-from qbm_jax.data.simulate_presets import PRESETS
+from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
 from qbm_jax.errors import InputError
 from qbm_jax.metrics.rare_types import MAX_SHARE
 from qbm_jax.metrics.trajectory import check_root
@@ -92,7 +92,7 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
             batch_column=options.batch_column,
             label_column=options.label_column,
         )
-    elif options.simulated.removeprefix("simulated:") not in PRESETS:
+    elif options.simulated.removeprefix(SIMULATED_PREFIX) not in PRESETS:
         raise InputError(
             f"{name}: expected a file, or simulated as one of {', '.join(PRESETS)}, got "
             f"{options.simulated!r}"
@@ -124,7 +124,7 @@ def _abundance(options: ConfigDict, labels: np.ndarray) -> dict[str, float]:
     """Expected shares of the simulator's rare types that have cells here."""
     if options.file:
         return {}
-    simulated = PRESETS[options.simulated.removeprefix("simulated:")]
+    simulated = PRESETS[options.simulated.removeprefix(SIMULATED_PREFIX)]
     shares = dict(zip(simulated.types, simulated.proportions, strict=True))
     there = set(labels)
     return {name: share for name, share in shares.items() if share <= MAX_SHARE and name in there}
