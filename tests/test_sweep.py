@@ -13,6 +13,7 @@ from sweeps import OVERRIDES, measured, small_config, small_sweep
 
 from configs import sweep_pancreas
 from experiments import launch
+from experiments.options import sampler_options
 from experiments.stop import StopRequest
 from experiments.sweep import arguments, job, memory, report, run, slurm
 from experiments.sweep.outcomes import Outcomes
@@ -29,10 +30,11 @@ from experiments.sweep.plan import (
 from experiments.sweep.results import Results
 from experiments.sweep.settings import build_sweep
 from experiments.workdir import flatten
+from qbm_jax.checkpoint import CheckpointNotSaved, Checkpoints
 from qbm_jax.data import locate
 from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import device_counts
-from qbm_jax.training import TrainingStopped
+from qbm_jax.training import Progress, TrainingDiverged, TrainingStopped
 
 FACTS = {"source": "cells", "simulated": True, "num_cells": 600, "num_genes": 200, "notes": []}
 
@@ -57,6 +59,9 @@ REFUSED = {
     "wrong type": ([{"seed": "three"}], r"setting 0 of the sweep \(seed = three\)"),
     "out of range": ([{"seed": 0}, {"seed": -1}], r"setting 1 of the sweep \(seed = -1\).*seed"),
     "twice": ([{"seed": 1}, {"seed": 2}, {"seed": 1}], "settings 0 and 2 of the sweep are both"),
+    "no such option": ([{"sampler.cim.pmup": 1.0}], r"'sampler.cim.pmup'.*sampler.cim.pump_end"),
+    "a dict alone": ({"seed": 1}, r"must yield dicts such as \{'seed': 3\}, got 'seed'"),
+    "an array": ([{"seed": np.arange(2)}], "must yield plain numbers"),
     "nothing": ([], "gave no overrides"),
     "empty": ([{}], "gave no overrides"),
 }
@@ -99,6 +104,17 @@ def test_overrides_change_a_copy_and_unnamed_paths_have_the_value_of_the_config(
     assert changed == flatten(before) | {"training.kl_weight": 0.25}
 
 
+def test_an_option_of_a_sampler_that_the_config_does_not_name_can_be_swept():
+    made = small_config(**{"sampler.name": "cim"})
+    made.lock()
+    before = made.to_dict()
+    sweep = build_sweep(made, [{"sampler.cim.pump_end": 1.0}, {"seed": 3}])
+    assert made.to_dict() == before
+    assert [setting.values["sampler.cim.pump_end"] for setting in sweep.settings] == [1.0, None]
+    assert sampler_options(sweep.settings[0].config)["pump_end"] == 1.0
+    assert len(group_settings(sweep.settings)) == 2, "the sampler's own is no number to trace"
+
+
 @pytest.mark.parametrize("variant", ["full", "smoke"])
 def test_the_sweep_of_pancreas_can_be_built_in_both_variants(variant):
     sweep = build_sweep(sweep_pancreas.get_config(variant), sweep_pancreas.sweep(variant))
@@ -113,9 +129,9 @@ TOGETHER = {
     "weight of the KL term": ({}, "training.kl_weight", [0.5, 1.0]),
     "sharpness": ({"model.sharpness": 1.0}, "model.sharpness", [1.0, 2.0]),
     "temperature": (
-        {"sampler.name": "annealing", "sampler.annealing.temperature_end": 1.0},
-        "sampler.annealing.temperature_end", [1.0, 2.0],
+        {"sampler.name": "annealing"}, "sampler.annealing.temperature_end", [1.5, 2.0]
     ),
+    "pump": ({"sampler.name": "cim"}, "sampler.cim.pump_end", [1.0, 1.5]),
 }  # fmt: skip
 APART = {
     "latents": ({}, "model.num_latents", [8, 16]),
@@ -124,6 +140,10 @@ APART = {
     "relaxation": ({}, "model.relaxation", ["gumbel", "straight_through"]),
     "sweeps": ({}, "sampler.gibbs.num_steps", [2, 3]),
     "sampler": ({}, "sampler.name", ["gibbs", "cim"]),
+    "variant of the sampler": (
+        {"sampler.name": "cim"}, "sampler.cim.variant", ["mean_field", "truncated_wigner"]
+    ),
+    "another sampler's": ({}, "sampler.cim.pump_end", [1.0, 1.5]),
     "sharpness of a law that is compiled": (
         {"model.relaxation": "power_function", "model.sharpness": 4.0},
         "model.sharpness", [4.0, 5.0],
@@ -134,13 +154,7 @@ APART = {
 @pytest.mark.parametrize("case", [*TOGETHER, *APART])
 def test_settings_train_together_exactly_if_no_shape_differs(case):
     fields, path, values = (TOGETHER | APART)[case]
-    made = small_config()
-    with made.unlocked():
-        made.update_from_flattened_dict(fields)
-        for name, value in fields.items():
-            if name.startswith("sampler.") and name != "sampler.name":
-                made.sampler.annealing[name.rpartition(".")[2]] = value
-    sweep = build_sweep(made, [{path: value} for value in values])
+    sweep = small_sweep([{path: value} for value in values], **fields)
     assert len(group_settings(sweep.settings)) == (1 if case in TOGETHER else 2)
     assert (path in shapeless(sweep.settings[0].config)) == (case in TOGETHER)
 
@@ -191,14 +205,15 @@ def test_predicted_memory_follows_parameters_chains_and_minibatch():
 class Trainer:
     """In place of `job.measure`: settings of bad numbers fail, alone or not."""
 
-    def __init__(self, *bad, error=None):
-        self.bad, self.calls = bad, []
+    def __init__(self, *bad, error=None, diverge=False):
+        self.bad, self.calls, self.diverge = bad, [], diverge
         self.error = error or ValueError("went\nwrong")
 
     def __call__(self, sweep, cells, settings, title, folder, stop):
         self.calls.append([setting.number for setting in settings])
-        if any(setting.number in self.bad for setting in settings):
-            raise self.error
+        places = [place for place, each in enumerate(settings) if each.number in self.bad]
+        if places:
+            raise TrainingDiverged("diverged", places[0]) if self.diverge else self.error
         return [measured(setting) for setting in settings]
 
 
@@ -228,7 +243,17 @@ def test_a_failed_setting_is_tried_alone_and_recorded_while_the_others_finish(
     run.raise_failures(sweep, one_job(sweep), tmp_path, None)
 
 
-STOPPING = [TrainingStopped("stopped"), OSError(28, "No space left on device"), KeyboardInterrupt()]
+def test_a_setting_that_diverges_is_tried_alone_and_the_others_together(tmp_path, monkeypatch):
+    trainer = Trainer(1, 2, diverge=True)
+    monkeypatch.setattr(job, "measure", trainer)
+    run_all(small_sweep(), tmp_path)
+    assert trainer.calls == [[0, 1, 2, 3], [0, 2, 3], [0, 3], [1], [2]]
+    assert sorted(Outcomes(tmp_path).failures(range(4))) == [1, 2]
+    assert sorted(Outcomes(tmp_path).finished(range(4))) == [0, 3]
+
+
+FULL = OSError(28, "No space left on device")
+STOPPING = [TrainingStopped("stopped"), FULL, KeyboardInterrupt()]
 
 
 @pytest.mark.parametrize("error", STOPPING, ids=lambda error: type(error).__name__)
@@ -237,6 +262,76 @@ def test_a_stop_and_a_full_disk_are_no_failures_of_a_setting(error, tmp_path, mo
     with pytest.raises(type(error)):
         run_all(small_sweep(), tmp_path)
     assert Outcomes(tmp_path).failures(range(4)) == {}
+
+
+def test_a_checkpoint_that_finds_the_disk_full_ends_the_sweep_with_no_failures(
+    tmp_path, monkeypatch
+):
+    def full(*arguments, **options):
+        raise FULL
+
+    def measure(sweep, cells, settings, title, folder, stop):
+        checkpoints = Checkpoints(folder / "states")
+        monkeypatch.setattr(checkpoints._manager, "save", full)
+        checkpoints.save(1, {"a": np.zeros(2)})
+
+    monkeypatch.setattr(job, "measure", measure)
+    with pytest.raises(CheckpointNotSaved, match="free some space"):
+        run_all(small_sweep(), tmp_path)
+    assert Outcomes(tmp_path).failures(range(4)) == {}
+
+
+def test_a_stopped_sweep_has_a_report_that_can_be_made_again_without_training(
+    tmp_path, monkeypatch
+):
+    there, made = tmp_path / "run", small_config()
+
+    def swept(**request):
+        with launched():
+            run.run(made, there, StopRequest(), run.Request(OVERRIDES, **request))
+
+    with pytest.raises(InputError, match="--sweep_report needs a sweep that was begun"):
+        swept(report=True)
+    monkeypatch.setattr(run, "MOST_SETTINGS", 1)
+    reports = []
+
+    def measure(*arguments):
+        reports.append((there / "report.md").exists())
+        return Trainer(2, error=TrainingStopped("stopped"))(*arguments)
+
+    monkeypatch.setattr(job, "measure", Trainer(0, error=TrainingStopped("stopped")))
+    with pytest.raises(TrainingStopped):
+        swept()
+    assert "0 of 4 settings are finished" in (there / "report.md").read_text()
+    (there / "report.md").unlink()
+    monkeypatch.setattr(job, "measure", measure)
+    with pytest.raises(TrainingStopped):
+        swept()
+    assert reports == [False, True, True], "it is written after every job"
+    count = "2 of 4 settings are finished, 0 failed, 2 are to come"
+    assert count in (there / "report.md").read_text()
+    (there / "report.md").unlink()
+    (there / "results.csv").unlink()
+    monkeypatch.setattr(run, "load_cells", None)
+    with pytest.raises(run.SweepIncomplete, match="2 of 4 settings are to come; --sweep trains"):
+        swept(report=True)
+    assert count in (there / "report.md").read_text()
+    assert (there / "results.csv").exists()
+    for setting in small_sweep().settings:
+        Outcomes(there).finish(setting.number, measured(setting))
+    swept(report=True)
+    with pytest.raises(InputError, match="--sweep_job must be between 0 and 3, got 99"):
+        swept(job=99)
+
+
+def test_every_setting_of_a_job_is_named_in_the_log(caplog):
+    sweep = small_sweep()
+    bound = {"elbo": -1.0, "log_z": 2.0, "log_z_standard_error": 0.1}
+    with caplog.at_level("INFO", logger="qbm_jax"):
+        for bar in job._bars("job 0", sweep.settings, 3):
+            bar.update(Progress(1, 1.0, 3, 10.0, "validation", bound))
+    named = [line.split(":")[0] for line in caplog.messages]
+    assert named == [f"job 0, setting {number}" for number in range(4)]
 
 
 def finished(workdir, sweep, **scores):
@@ -271,7 +366,9 @@ def test_the_report_names_the_best_setting_the_failures_the_plan_and_has_its_fig
     text = (tmp_path / "report.md").read_text()
     assert text.startswith("# SIMULATED CELLS")
     assert "3 of 4 settings are finished, 1 failed, 0 are to come" in text
-    assert "Best by total: training.kl_weight = 1.0, 0.601" in text
+    assert "Best by total: training.kl_weight = 0.5, 0.551" in text, "1.0 has one seed of two"
+    assert "Of some there are fewer" in text
+    assert text.index("| training.kl_weight = 0.5") < text.index("| training.kl_weight = 1.0")
     assert "* Setting 3 (seed = 1, training.kl_weight = 1.0): ValueError: bad" in text
     assert "4 settings in 1 jobs" in text
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["training_kl_weight.png"]
@@ -379,6 +476,31 @@ def test_a_config_without_settings_cannot_be_swept_but_a_sweep_config_runs_alone
         launch.check_arguments(["run.py", "--config=configs/sweep_pancreas.py:smoke", *given])
 
 
+MISTAKES = {
+    "def sweep(arg='full'):\n    raise InputError('no')\n    yield": "error: no",
+    "def sweep():\n    yield {'seed': 1}": "sweep of config file",
+    "def sweep(arg='full'):\n    return None": "must yield dicts such as {'seed': 3}, got None",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_mistake_in_sweep_is_one_line(text, tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(f"from qbm_jax.errors import InputError\n\n\n{text}\n")
+    with pytest.raises(SystemExit) as exit_:
+        launch.load_overrides(f"{path}:smoke")
+    assert exit_.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert MISTAKES[text] in line
+
+
+def test_simulated_cells_are_named_as_such_once():
+    plan = one_job(small_sweep())
+    named = plan._replace(facts=FACTS | {"source": "SIMULATED cells, toy"})
+    assert report._title(named) == "# Sweep: SIMULATED cells, toy"
+    assert report._title(plan) == "# SIMULATED CELLS. Sweep: cells"
+
+
 def test_a_ray_without_address_is_one_of_this_machine():
     given = ["run.py", "--sweep_ray", "--sweep_ray=", "--sweep_ray=ray://head:10001"]
     expected = ["run.py", "--sweep_ray=local", "--sweep_ray=local", "--sweep_ray=ray://head:10001"]
@@ -428,13 +550,16 @@ def bash(script, tmp_path, **variables):
 
 def test_the_slurm_script_submits_an_array_over_the_jobs_and_a_report_after_it(script, tmp_path):
     subprocess.run(["bash", "-n", script], check=True)
-    array, after = ["sbatch", "--parsable", "--array=0-2"], ["sbatch", "--dependency=afterany:7"]
-    assert bash(script, tmp_path) == [*array, str(script), *after, str(script)]
+    variables = {"SLURM_JOB_ID": "5"}  # as within salloc
+    assert bash(script, tmp_path, **variables) == [
+        "sbatch", "--parsable", "--export=ALL,QBM_JAX_TASK=job", "--array=0-2", str(script),
+        "sbatch", "--export=ALL,QBM_JAX_TASK=report", "--dependency=afterany:7", str(script),
+    ]  # fmt: skip
 
 
 TASKS = {
-    "--sweep_job=2": {"SLURM_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"},
-    "--sweep": {"SLURM_JOB_ID": "8"},
+    "--sweep_job=2": {"QBM_JAX_TASK": "job", "SLURM_ARRAY_TASK_ID": "2"},
+    "--sweep_report": {"QBM_JAX_TASK": "report"},
 }
 
 

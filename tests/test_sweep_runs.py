@@ -14,8 +14,10 @@ from sweeps import OVERRIDES, small_config, small_fields
 
 from experiments import launch
 from experiments.sweep import job, ray_jobs
+from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import read_plan, write_plan
 from experiments.sweep.run import Request
+from qbm_jax.checkpoint import CheckpointNotSaved
 
 pytestmark = pytest.mark.slow
 
@@ -111,7 +113,7 @@ def test_slurm_tasks_and_single_jobs_give_what_the_sweep_gives(swept, tmp_path, 
     monkeypatch.setattr("experiments.sweep.run.MOST_SETTINGS", 2)
     monkeypatch.setattr(sys, "argv", ["run.py", f"--config={written}", "--sweep_slurm"])
     sweep(made, there, slurm=True)
-    task = environment() | {"SLURM_ARRAY_TASK_ID": "1", "SLURM_JOB_ID": "7"}
+    task = environment() | {"SLURM_ARRAY_TASK_ID": "1", "QBM_JAX_TASK": "job"}
     subprocess.run(["bash", there / "sweep.slurm"], env=task, check=True)
     done = sorted(path.name for path in (there / "results").glob("setting-*"))
     assert done == ["setting-0002.json", "setting-0003.json"]
@@ -163,14 +165,29 @@ def test_halving_stops_what_falls_behind_and_finishes_the_rest(tmp_path, monkeyp
     sweep(made, tmp_path / "run", rates, ray="local", halving=True)
 
 
-def test_halving_compares_settings_of_one_seed_alone():
+def test_a_full_disk_is_no_failure_of_a_trial_either(tmp_path):
     pytest.importorskip("ray.tune", reason='needs ray: pip install ".[ray]"')
-    from experiments.sweep.halving import HalvingBySeed
+    from experiments.sweep.halving import record_failure
+
+    full = SimpleNamespace(cause=CheckpointNotSaved("free some space"))
+    for error, kind in ((full, CheckpointNotSaved), (OSError(28, "full"), OSError)):
+        with pytest.raises(kind):
+            record_failure(
+                Outcomes(tmp_path),
+                SimpleNamespace(config={"chosen": {"setting": 1}}, error=error, metrics={}),
+            )
+    assert not Outcomes(tmp_path).failures(range(2))
+
+
+def test_halving_compares_settings_of_one_seed_alone_and_records_what_it_stopped(tmp_path):
+    pytest.importorskip("ray.tune", reason='needs ray: pip install ".[ray]"')
+    from experiments.sweep.halving import HalvingBySeed, record_stops
 
     scheduler = HalvingBySeed([0, 1], first=15, num_epochs=150)
 
     def decision(seed, number, elbo, epoch=15):
-        trial = SimpleNamespace(trial_id=str(number), config={"chosen": {"seed": seed}})
+        chosen = {"seed": seed, "setting": number}
+        trial = SimpleNamespace(trial_id=str(number), config={"chosen": chosen})
         scheduler.on_trial_add(None, trial)
         return scheduler.on_trial_result(None, trial, {"epoch": epoch, "elbo": elbo})
 
@@ -180,3 +197,7 @@ def test_halving_compares_settings_of_one_seed_alone():
     assert decision(1, 3, -290.0) == "CONTINUE"
     assert decision(0, 4, -110.0) == "STOP"
     assert decision(0, 5, -90.0, epoch=150) == "CONTINUE", "what is trained is still to be scored"
+    record_stops(Outcomes(tmp_path), scheduler)
+    assert Outcomes(tmp_path).stopped(range(6)) == {
+        1: {"epoch": 15, "elbo": -120.0}, 4: {"epoch": 15, "elbo": -110.0}
+    }  # fmt: skip

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -478,3 +479,8 @@ def test_a_state_starts_with_the_types_it_keeps_so_its_step_is_compiled_once(nam
     )
     leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(start, jax.random.key(0)))
     assert not [jax.tree_util.keystr(path) for path, leaf in leaves if leaf.weak_type]
+
+
+def test_a_divergence_keeps_its_seed_in_another_process():
+    error = pickle.loads(pickle.dumps(TrainingDiverged("training of seed 3 diverged", 3)))
+    assert error.seed == 3 and str(error) == "training of seed 3 diverged"

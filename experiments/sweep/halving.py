@@ -16,7 +16,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from experiments.integration import load_cells
 from experiments.lock import lock_workdir, release_locks
-from experiments.sweep.job import measure
+from experiments.sweep.job import is_full_disk, measure
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.ray_jobs import RETRIES, NeverStop, connected, resources
 from experiments.sweep.settings import Sweep, build_sweep
@@ -32,11 +32,15 @@ class HalvingBySeed(FIFOScheduler):
 
     The seed chooses the validation cells, whose bounds differ by more than those of settings do:
     across seeds halving would keep the lucky seeds.
+
+    Attributes:
+      stopped: epoch and bound of every setting that it stopped, by number.
     """
 
     def __init__(self, seeds: list[int], first: int, num_epochs: int):
         """The first rung is after `first` epochs, each other one after three times as many."""
         super().__init__()
+        self.stopped: dict[int, tuple[int, float]] = {}
         self._of_seed = {
             seed: ASHAScheduler(
                 time_attr=TIME, metric=METRIC, mode="max", grace_period=first,
@@ -52,9 +56,11 @@ class HalvingBySeed(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Whether a setting goes on after a validation."""
-        return self._of_seed[trial.config["chosen"]["seed"]].on_trial_result(
-            tune_controller, trial, result
-        )
+        chosen = trial.config["chosen"]
+        decision = self._of_seed[chosen["seed"]].on_trial_result(tune_controller, trial, result)
+        if decision == self.STOP:
+            self.stopped[chosen["setting"]] = result[TIME], result[METRIC]
+        return decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """A setting is finished or was stopped."""
@@ -71,9 +77,11 @@ def run_settings(sweep: Sweep, workdir: Path, address: str) -> None:
     """Trains every setting that is neither finished nor stopped, each as a trial of its own.
 
     A trial that fails is tried once more, from its last checkpoint, and then recorded as failed.
+    After Ctrl-C only what was stopped or finished by then is settled.
 
     Raises:
       InputError: no cluster can be reached at the address.
+      CheckpointNotSaved, OSError: the disk is full.
     """
     outcomes = Outcomes(workdir)
     numbers = outcomes.unsettled(range(len(sweep.settings)))
@@ -82,7 +90,7 @@ def run_settings(sweep: Sweep, workdir: Path, address: str) -> None:
         return
     work = functools.partial(
         _trial, config=sweep.config, overrides=[setting.values for setting in sweep.settings],
-        workdir=workdir.resolve(),
+        workdir=workdir.resolve(), folder=str(Path.cwd()),
     )  # fmt: skip
     choices = [{"setting": s.number, "seed": s.config.seed} for s in settings]
     scheduler = HalvingBySeed(
@@ -91,40 +99,58 @@ def run_settings(sweep: Sweep, workdir: Path, address: str) -> None:
         num_epochs=max(setting.config.training.num_epochs for setting in settings),
     )
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # this log has its own lines
-    with connected(address):
-        asked = resources(len(settings))
-        results = tune.Tuner(
-            tune.with_resources(work, {"cpu": asked["num_cpus"], "gpu": asked["num_gpus"]}),
-            param_space={"chosen": tune.grid_search(choices)},
-            tune_config=tune.TuneConfig(scheduler=scheduler),
-            run_config=tune.RunConfig(
-                storage_path=str(workdir.resolve() / "checkpoints"), name="ray", verbose=0,
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
-            ),
-        ).fit()  # fmt: skip
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # else Ctrl-C would look like an end
+    try:
+        with connected(address):
+            asked = resources(len(settings))
+            results = tune.Tuner(
+                tune.with_resources(work, {"cpu": asked["num_cpus"], "gpu": asked["num_gpus"]}),
+                param_space={"chosen": tune.grid_search(choices)},
+                tune_config=tune.TuneConfig(scheduler=scheduler),
+                run_config=tune.RunConfig(
+                    storage_path=str(workdir.resolve() / "checkpoints"), name="ray", verbose=0,
+                    failure_config=tune.FailureConfig(max_failures=RETRIES),
+                ),
+            ).fit()  # fmt: skip
+    finally:
+        record_stops(outcomes, scheduler)
     for result in results:
-        _record(outcomes, result)
+        record_failure(outcomes, result)
 
 
-def _record(outcomes: Outcomes, result: Any) -> None:
-    """What the trial itself could not write down: that it failed, or was stopped."""
-    number = result.config["chosen"]["setting"]
-    if not outcomes.missing([number]):
-        return
-    if result.error is not None:
-        text = str(result.error).strip().splitlines()[-1]
-        LOGGER.warning("setting %d failed: %s", number, text)
-        outcomes.fail(number, text)
-    else:
-        epoch, bound = result.metrics[TIME], result.metrics[METRIC]
+def record_stops(outcomes: Outcomes, scheduler: HalvingBySeed) -> None:
+    """Writes down what the scheduler stopped, and nothing that ended otherwise."""
+    for number in outcomes.missing(sorted(scheduler.stopped)):
+        epoch, bound = scheduler.stopped[number]
         LOGGER.info("setting %d was stopped after epoch %d, ELBO %.1f", number, epoch, bound)
         outcomes.stop(number, epoch, bound)
 
 
+def record_failure(outcomes: Outcomes, result: Any) -> None:
+    """What the trial itself could not write down: that it failed.
+
+    Raises:
+      CheckpointNotSaved, OSError: the disk is full, which is no failure of the setting.
+    """
+    number = result.config["chosen"]["setting"]
+    cause = getattr(result.error, "cause", result.error)
+    if is_full_disk(cause):
+        raise cause
+    if result.error is not None and outcomes.missing([number]):
+        text = str(result.error).strip().splitlines()[-1]
+        LOGGER.warning("setting %d failed: %s", number, text)
+        outcomes.fail(number, text)
+
+
 def _trial(
-    chosen: dict[str, Any], config: ConfigDict, overrides: list[dict[str, Any]], workdir: Path
+    chosen: dict[str, Any],
+    config: ConfigDict,
+    overrides: list[dict[str, Any]],
+    workdir: Path,
+    folder: str,
 ) -> None:
     """Trains and measures a setting; Tune ends the process where it is not to go on."""
+    os.chdir(folder)  # paths in the config may be relative to it
     sweep = build_sweep(config, overrides)
     number = chosen["chosen"]["setting"]
 
@@ -138,7 +164,7 @@ def _trial(
     lock_workdir(folder)
     try:
         cells, settings = load_cells(sweep.config), [sweep.settings[number]]
-        title = f"setting {number}"
+        title = "halving"
         (measured,) = measure(sweep, cells, settings, title, folder, NeverStop(), report)
         Outcomes(workdir).finish(number, measured)
     finally:

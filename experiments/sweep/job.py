@@ -80,7 +80,8 @@ def run_job(
         LOGGER.warning("%s: %s", title, fault.text)
         failed = together if fault.setting is None else [fault.setting]
         alone += failed
-        left.append(checkpoint_folder(folder, together))
+        if len(together) > 1:
+            left.append(checkpoint_folder(folder, together))
         together = [setting for setting in together if setting not in failed]
     for setting in alone:
         name = f"setting {setting.number} ({describe(setting.values)})"
@@ -105,10 +106,10 @@ def _attempt(
     """Trains and measures settings together and records them; the fault if that failed."""
     try:
         measured = measure(sweep, cells, settings, title, folder, stop)
-    except (training.TrainingStopped, CheckpointNotSaved):
+    except training.TrainingStopped:
         raise
     except Exception as error:  # whatever one setting does, the others are still wanted
-        if isinstance(error, OSError) and error.errno in FULL:
+        if is_full_disk(error):
             raise
         LOGGER.debug("%s", title, exc_info=True)
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:2000]
@@ -119,6 +120,12 @@ def _attempt(
     shutil.rmtree(checkpoint_folder(folder, settings), ignore_errors=True)
     release_compiled()  # a sweep compiles more programs than a process can hold
     return None
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether an error is no fault of a setting, but of a disk that takes no more."""
+    full = isinstance(error, OSError) and error.errno in FULL
+    return full or isinstance(error, CheckpointNotSaved)
 
 
 def measure(

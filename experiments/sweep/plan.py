@@ -1,11 +1,9 @@
 """Which settings train together: those of equal shapes, as many as memory holds."""
 
-import inspect
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jax import Array
 from ml_collections import ConfigDict
 
 from experiments.sweep.memory import MEBIBYTE, cells_bytes, free_bytes, setting_bytes
@@ -14,7 +12,7 @@ from experiments.workdir import flatten, plain_config, write_json
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
 from qbm_jax.relaxations import TRACEABLE
-from qbm_jax.samplers import SAMPLERS
+from qbm_jax.samplers import traceable
 from qbm_jax.training.tunable import TUNABLE
 
 FILE = "results/plan.json"
@@ -110,12 +108,8 @@ def shapeless(config: ConfigDict) -> set[str]:
     if config.model.relaxation in TRACEABLE and config.model.sharpness is not None:
         paths.add("model.sharpness")
     name = config.sampler.name
-    parameters = inspect.signature(SAMPLERS[name]).parameters
-    for option, value in config.sampler[name].items():
-        may_be_array = Array in getattr(parameters[option].annotation, "__args__", ())
-        if may_be_array and isinstance(value, float):
-            paths.add(f"sampler.{name}.{option}")
-    return paths
+    given = {option for option, value in config.sampler[name].items() if isinstance(value, float)}
+    return paths | {f"sampler.{name}.{option}" for option in given & set(traceable(name))}
 
 
 def describe_plan(sweep: Sweep, plan: Plan) -> str:

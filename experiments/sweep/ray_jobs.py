@@ -4,7 +4,7 @@ import contextlib
 import importlib.util
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 from experiments.integration import load_cells
 from experiments.lock import release_locks
 from experiments.sweep.arguments import LOCAL
-from experiments.sweep.job import run_job
+from experiments.sweep.job import is_full_disk, run_job
+from experiments.sweep.memory import MEBIBYTE
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Plan
 from experiments.sweep.settings import Sweep, build_sweep
@@ -45,14 +46,24 @@ def check_installed() -> None:
         raise InputError('--sweep_ray needs ray: pip install ".[ray]"')
 
 
-def run_jobs(sweep: Sweep, plan: Plan, workdir: Path, address: str) -> None:
+def run_jobs(
+    sweep: Sweep, plan: Plan, workdir: Path, address: str, after: Callable[[], None]
+) -> None:
     """Runs every job that is not finished on the cluster and waits for all of them.
 
     A job whose worker is lost is run again once, from its last checkpoint; its settings are then
     recorded as failed.
 
+    Args:
+      sweep: its settings.
+      plan: its jobs.
+      workdir: on a file system that all machines of the cluster have.
+      address: of the cluster.
+      after: called after every job.
+
     Raises:
       InputError: no cluster can be reached at the address.
+      CheckpointNotSaved, OSError: the disk is full.
     """
     import ray
 
@@ -61,10 +72,11 @@ def run_jobs(sweep: Sweep, plan: Plan, workdir: Path, address: str) -> None:
         waiting = {}
         for number, job in enumerate(plan.jobs):
             if outcomes.missing(job.settings):
-                task = ray.remote(_work).options(max_retries=RETRIES, **resources(len(plan.jobs)))
+                asked = resources(len(plan.jobs), job.mebibytes + plan.cells_mebibytes)
+                task = ray.remote(_work).options(max_retries=RETRIES, **asked)
                 overrides = [setting.values for setting in sweep.settings]
-                started = task.remote(sweep.config, overrides, plan, number, str(workdir.resolve()))
-                waiting[started] = number
+                places = str(workdir.resolve()), str(Path.cwd())
+                waiting[task.remote(sweep.config, overrides, plan, number, *places)] = number
         while waiting:
             (done,), _ = ray.wait(list(waiting))
             number = waiting.pop(done)
@@ -72,10 +84,14 @@ def run_jobs(sweep: Sweep, plan: Plan, workdir: Path, address: str) -> None:
                 ray.get(done)
                 LOGGER.info("job %d has ended; %d to go", number, len(waiting))
             except ray.exceptions.RayError as error:
+                cause = getattr(error, "cause", None)
+                if is_full_disk(cause):
+                    raise cause from error
                 text = str(error).strip().splitlines()[-1]
                 LOGGER.warning("job %d was lost: %s", number, text)
                 for setting in outcomes.missing(plan.jobs[number].settings):
                     outcomes.fail(setting, f"{type(error).__name__}: {text}")
+            after()
 
 
 @contextlib.contextmanager
@@ -108,18 +124,28 @@ def connected(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def resources(num_jobs: int) -> dict[str, Any]:
-    """What each of so many tasks asks for: a share of the cores, and an accelerator if any."""
+def resources(num_jobs: int, mebibytes: float = 0.0) -> dict[str, Any]:
+    """What each of so many tasks asks for: a share of the cores, and an accelerator if any.
+
+    Its memory is asked for where it trains in the host's, but no more than a machine has: Ray would
+    wait for ever.
+    """
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cores = [int(node.get("CPU", 0)) for node in nodes]
     share = max(1, min(sum(cores) // num_jobs, max(cores)))
-    return {"num_cpus": share, "num_gpus": int(any(node.get("GPU") for node in nodes))}
+    if any(node.get("GPU") for node in nodes):
+        return {"num_cpus": share, "num_gpus": 1}
+    most = max(int(node.get("memory", 0)) for node in nodes)
+    return {"num_cpus": share, "num_gpus": 0, "memory": min(int(mebibytes * MEBIBYTE), most)}
 
 
-def _work(config: ConfigDict, overrides: list[dict], plan: Plan, number: int, workdir: str) -> None:
-    """A task: the job, by the function that runs it without Ray."""
+def _work(
+    config: ConfigDict, overrides: list[dict], plan: Plan, number: int, workdir: str, folder: str
+) -> None:
+    """A task: the job, by the function that runs it without Ray, in the folder of the command."""
+    os.chdir(folder)  # paths in the config may be relative to it
     sweep = build_sweep(config, overrides)
     cells = load_cells(sweep.config)
     try:

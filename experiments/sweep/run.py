@@ -178,5 +178,5 @@ def raise_failures(sweep: Sweep, plan: Plan, workdir: Path, job: int | None) -> 
         first = min(failures)
         raise SweepIncomplete(
             f"{len(failures)} of {len(numbers)} settings failed twice, the first is setting "
-            f"{first}: {failures[first]}; the same command tries them again"
+            f"{first}: {failures[first]}; running the sweep again tries them again"
         )

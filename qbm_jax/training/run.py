@@ -36,8 +36,8 @@ class TrainingDiverged(InputError):
       seed: which of the keys of `train_seeds` it was.
     """
 
-    def __init__(self, message: str, seed: int):
-        """Says which training it was."""
+    def __init__(self, message: str, seed: int = 0):
+        """Says which training it was; the default lets an exception be pickled."""
         super().__init__(message)
         self.seed = seed
 
