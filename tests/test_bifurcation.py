@@ -161,6 +161,7 @@ def test_sign_couplings_multiply_exactly(num_spins):
     np.testing.assert_array_equal(fields(params, spins), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("couplings_dtype", ["bfloat16", "int8", "sign"])
 def test_reduced_types_draw_what_float32_draws_where_all_couplings_have_one_magnitude(
     couplings_dtype,
@@ -188,6 +189,7 @@ def test_ballistic_products_in_bfloat16_and_int8_find_energies_as_low():
     np.testing.assert_allclose(means[1:], means[0], rtol=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", mostly_slow(VARIANTS, "ballistic"))
 def test_sparse_couplings_draw_what_dense_ones_draw_and_are_not_made_dense(variant):
     dense = sign_machine(0, 20)

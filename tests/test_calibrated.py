@@ -54,6 +54,7 @@ def drawer(label):
     return jax.jit(draw)
 
 
+@pytest.mark.slow
 @each_machine
 def test_calibration_brings_the_temperature_to_one_and_the_law_near(label):
     params = machine(3, 10)

@@ -300,6 +300,7 @@ def test_as_an_optimiser_a_machine_finds_ground_states_at_any_scale(variant):
 # ---- divergence and bad options
 
 
+@pytest.mark.slow
 @one_variant
 def test_too_large_a_time_step_is_reported_with_one_that_works(variant):
     params = machine(3, 12, strength=2.0)
@@ -337,6 +338,7 @@ def test_bad_options_are_errors_that_name_them(options):
         cim(**options)
 
 
+@pytest.mark.slow
 def test_reduced_couplings_change_the_amplitudes_by_their_rounding_alone():
     params = machine(3, 64)
     x = jax.random.normal(jax.random.key(0), (8, 64))

@@ -14,6 +14,7 @@ def num_maps():
     return len(MAPS.read_text().splitlines())
 
 
+@pytest.mark.slow
 def test_programs_are_dropped_above_the_share_and_kept_below(monkeypatch, tmp_path):
     before = num_maps()
     functions = [jax.jit(lambda x, k=k: jnp.tanh(x @ x + k).sum()) for k in range(12)]

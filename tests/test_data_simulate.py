@@ -90,7 +90,9 @@ def test_streaming_takes_no_more_memory_for_more_chunks():
         return largest
 
     peak(1)  # imports and caches
-    assert peak(12) < 1.1 * peak(4)
+    # Twice: whether two threads draw their blocks at the same moment is chance. To keep the chunks
+    # would take four times as much.
+    assert peak(80) < 2.2 * peak(4)
 
 
 def expected_mean(cells, truth, key):

@@ -107,6 +107,7 @@ def test_both_draws_have_the_posteriors_probabilities_and_differ_where_it_is_ope
     np.testing.assert_array_equal(bits[0, :, 2] + bits[1, :, 2], 1)  # at q = 1/2 always opposite
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_seeds", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_seeds_trained_with_it_lower_the_loss_of_toy_cells(num_seeds):
     on = (np.arange(GENES) // 3)[None] == (np.arange(40) % 2)[:, None]

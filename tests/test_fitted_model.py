@@ -141,6 +141,7 @@ def test_an_unknown_batch_and_no_cells_are_refused(fitted):
     assert "num_cells" in refusal(model.generate, jax.random.key(0), 0)
 
 
+@pytest.mark.slow
 def test_a_saved_model_embeds_and_generates_as_before(fitted, tmp_path):
     model, adata = fitted
     model.save(tmp_path / "model")

@@ -80,6 +80,7 @@ def test_many_samples_of_true_bits_give_the_enumerated_log_p(bits, bits_log_p, d
     assert bound.mean == pytest.approx(bound.values.mean(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_bound_rises_with_the_samples_from_the_elbo_to_log_p(bits, bits_log_p, data):
     model, params = bits
     log_z = _log_z(model, params)

@@ -110,6 +110,7 @@ def test_isolated_labels_are_the_types_in_the_fewest_batches(cells, scored):
     assert scored.values["good"]["isolated_labels"] == pytest.approx(only_c, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_silhouettes_of_batches_equal_those_of_scib_metrics(cells):
     embeddings, batch, labels, _ = cells
     batch = batch.copy()

@@ -172,6 +172,7 @@ def test_no_gradient_passes_through_the_negatives(params):
     np.testing.assert_array_equal(jax.grad(through)(jnp.ones(N)), 0)
 
 
+@pytest.mark.slow
 # Fault 1: an energy at thresholded bits sends nothing to the encoder.
 def test_the_encoder_receives_the_gradient_of_the_machine_energy(model, params, cells):
     def loss(encoder, kl_weight):

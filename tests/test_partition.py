@@ -78,6 +78,7 @@ def test_zero_coupling_gives_the_sum_of_log_two_cosh():
     )
 
 
+@pytest.mark.slow
 def test_annealing_is_within_its_standard_error_of_enumeration():
     """50 machines, one without couplings: 45 within 2 s.e. (expected 47.7), all within 4.5."""
     keys = jax.random.split(jax.random.key(0), 50)
@@ -158,6 +159,7 @@ def test_acceptance_ratio_on_gaussian_log_weights():
     np.testing.assert_allclose(error.mean(), ratio.std(), rtol=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kernel", mostly_slow(["gibbs", "auxiliary_cim", "metropolis_cim"], "gibbs")
 )

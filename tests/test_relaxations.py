@@ -118,6 +118,7 @@ def test_float32_draws_agree_with_float64(name):
     np.testing.assert_allclose(single, double, atol=5e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RELAXATIONS)
 def test_relaxations_are_pure_under_jit_and_vmap(name):
     draw = relaxations.build(name)

@@ -143,6 +143,7 @@ GROUPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", mostly_slow(GROUPS, "neither"))
 def test_cells_without_labels_or_with_one_batch_run_and_the_report_says_so(
     groups, tmp_path, capsys

@@ -52,6 +52,7 @@ def test_enumeration_in_chunks_equals_enumeration_at_once():
 # ---- exact laws
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -31,7 +31,7 @@ FAST = {  # options that make a draw short; the protocol does not depend on them
 EXACT = {"exact", "gibbs", "auxiliary_cim", "metropolis_cim", "tempering"}
 each_sampler = pytest.mark.parametrize("name", sorted(samplers.SAMPLERS))
 some_samplers = pytest.mark.parametrize(  # what all get from `from_kernel` is the same code
-    "name", mostly_slow(sorted(samplers.SAMPLERS), "cim", "gibbs")
+    "name", mostly_slow(sorted(samplers.SAMPLERS), "gibbs")
 )
 
 

@@ -136,6 +136,7 @@ def check_ladder(num_spins, strength, num_temperatures=None):
     np.testing.assert_array_equal(after.betas, state.betas)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strength", "num_temperatures"), mostly_slow([(0.8, None), (2.0, None), (2.0, 7)], (2.0, 7))
 )

@@ -75,6 +75,7 @@ def test_seeds_together_on_threads_get_exactly_what_each_gets_alone(setting, dat
     assert len(set(bounds)) == 4
 
 
+@pytest.mark.slow
 def test_seeds_in_one_program_get_what_each_gets_alone(setting, data, alone):
     together = training.train_seeds(KEYS, *setting, data, OPTIONS, method="vmap")
     for one, same in zip(alone, together, strict=True):
