@@ -126,6 +126,7 @@ def test_metropolis_test_makes_long_steps_exact():
     assert chi_square(probabilities(params), spins) > 20
 
 
+@pytest.mark.slow
 def test_one_metropolis_step_from_the_law_keeps_it():
     """From y | s ~ Normal(A s, A) at exact spins: the joint law of the stationary chain."""
     params = machine(3, 8, strength=1.5)

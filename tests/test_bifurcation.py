@@ -132,6 +132,7 @@ def test_oscillators_stay_within_the_walls_and_those_on_them_stand_still():
         assert bool(jnp.all((inner.momenta == 0) | (jnp.abs(inner.positions) < 1)))
 
 
+@pytest.mark.slow
 def test_the_pump_of_an_oscillator_is_the_linear_ramp_without_control_and_held_back_with_it():
     params = machine(0, 6)
     plain = optimiser(num_steps=20)
@@ -213,6 +214,7 @@ def ground_energy(params):
     return -np.asarray(log_weights(params)).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"couplings_dtype": "int8"}, {"control": 0.1}])
 def test_discrete_optimisers_find_ground_states_of_random_machines(options):
     sampler = optimiser(num_steps=300, **options)
@@ -301,6 +303,7 @@ def test_finishing_sweeps_bring_draws_closer_to_the_law():
     assert distance(finishing_sweeps=3, **options)[0].value < 0.8 * distance(**options)[0].value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"variant": "ballistic"}, {"variant": "discrete"}])
 def test_without_fields_no_side_is_preferred(options):
     params = machine(0, 10, field=0.0)

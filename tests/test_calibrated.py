@@ -67,6 +67,7 @@ def test_calibration_brings_the_temperature_to_one_and_the_law_near(label):
     assert near.value < far.value + 0.02
 
 
+@pytest.mark.slow
 @each_machine
 def test_the_scale_of_the_parameters_does_not_matter_to_the_temperature(label):
     params = machine(4, 10)

@@ -81,6 +81,7 @@ def test_the_error_of_a_product_tells_rounded_factors_from_float32():
     assert hardware.product_error() < 1e-5 < hardware.product_error(rounding)
 
 
+@pytest.mark.slow
 def test_peak_memory_does_not_fall_and_sees_what_was_used():
     before = hardware.peak_memory()["peak_resident_mib"]
     used = np.ones(int(before) * 2**17)  # as much again

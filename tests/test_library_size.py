@@ -84,6 +84,7 @@ def test_terms_hold_the_library_kl_and_the_bound_counts_it(model, params, cells)
     )
 
 
+@pytest.mark.slow
 def test_the_drawn_size_reaches_the_likelihood_and_all_gradients_are_finite(model, params, cells):
     @jax.jit
     def gradient(params):

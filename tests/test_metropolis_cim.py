@@ -52,6 +52,7 @@ def test_transition_matrix_is_in_detailed_balance_with_the_boltzmann_law(cost, f
     assert transitions.min() >= 0 and np.diagonal(transitions).max() < 0.999
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("couplings_dtype", ["float32", "int8"])
 def test_first_draw_of_fresh_chains_has_the_boltzmann_law(couplings_dtype):
     params = machine(3, 8)

@@ -202,6 +202,7 @@ def test_copies_of_one_draw_count_once_in_the_error_of_annealing():
     assert jnp.isinf(one_draw.standard_error)
 
 
+@pytest.mark.slow
 def test_correlated_draws_of_a_chain_do_not_narrow_the_error_of_tempering():
     """Every energy told five times over: the same estimates with the same errors."""
     energies = jax.random.normal(jax.random.key(10), (3, 20, 8)) - jnp.arange(3.0)[:, None, None]
@@ -218,6 +219,7 @@ def _restricted(num_visible, num_hidden):
     return params.replace(J=jnp.where(side[:, None] != side[None, :], params.J, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_visible", [4, 7])
 def test_a_restricted_machine_is_summed_over_its_smaller_side(num_visible):
     params = _restricted(num_visible, 11 - num_visible)
@@ -226,6 +228,7 @@ def test_a_restricted_machine_is_summed_over_its_smaller_side(num_visible):
     np.testing.assert_allclose(value, whole, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_restricted_machine_can_have_more_than_24_spins():
     """13 spins against 27: more states than fit one chunk, against float64 sums."""
     params = _restricted(13, 27)

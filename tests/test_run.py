@@ -242,6 +242,7 @@ def test_a_damaged_checkpoint_is_skipped_for_the_previous_one_and_the_log_says_s
     assert scores_of(workdir)["embeddings"] == scores_of(undisturbed)["embeddings"]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_only_with_the_cells_it_was_started_on(undisturbed, tmp_path, capsys):
     workdir = unfinished(undisturbed, tmp_path / "run")
     claim = json.loads((workdir / "config.json").read_text())

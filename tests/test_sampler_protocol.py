@@ -213,6 +213,7 @@ def test_too_many_spins_to_enumerate_are_an_error():
         samplers.build("exact").init(jax.random.key(0), params, 1)
 
 
+@pytest.mark.slow
 def test_a_shift_that_leaves_the_covariance_indefinite_is_detected():
     params = Boltzmann(J=jnp.ones((4, 4)) - jnp.eye(4), h=jnp.zeros(4))  # lambda_min = -1
     for square_root in ("cholesky", "chebyshev"):

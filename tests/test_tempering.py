@@ -78,6 +78,7 @@ def test_draws_have_the_boltzmann_law_even_with_separate_wells(kernel, params):
     assert info["energy"] == pytest.approx(float(energy(params, spins).mean()), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_plain_gibbs_does_not_have_the_law_of_separate_wells():
     """So the test above is about swaps."""
     params, gibbs = two_wells(), samplers.build("gibbs", num_steps=100)
@@ -89,6 +90,7 @@ def test_plain_gibbs_does_not_have_the_law_of_separate_wells():
 # ---- swaps
 
 
+@pytest.mark.slow
 def test_swaps_are_in_detailed_balance_for_every_pair_of_states():
     """p_0(s) p_1(t) P(swap | s, t) = p_0(t) p_1(s) P(swap | t, s), enumerated at N = 3."""
     energies = energy(machine(0, 3, 1.5), enumerate_spins(3))

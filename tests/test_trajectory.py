@@ -35,6 +35,7 @@ def counts_along(time, seed):
     return rng.poisson(20 * rng.lognormal(sigma=0.3, size=(len(time), 1)) * rates)
 
 
+@pytest.mark.slow
 def test_time_of_a_bent_line_is_recovered_from_its_end():
     points, time, labels = bent_line()
     found = diffusion_pseudotime(points, labels, "c")

@@ -132,6 +132,7 @@ def test_terms_of_the_bound_average_to_their_sums_over_all_states(model, enumera
         _assert_mean_is(getattr(got, name), want)
 
 
+@pytest.mark.slow
 def test_the_weighted_bound_rises_from_the_elbo_to_log_p(model, enumerated, data):
     built, params = model
     means, log_p, deviation, log_z = enumerated
@@ -181,6 +182,7 @@ def test_entropy_and_energy_hold_for_true_bits_under_smeared_ones(prior, relaxat
     np.testing.assert_allclose(np.exp(log_q), q[states, ALL], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_couplings_between_the_groups_pull_on_the_first_groups_logits():
     machine, encoded = _machine(), _encoded(strength=0.0)
     between = (jnp.arange(N) < FIRST)[:, None] != (jnp.arange(N) < FIRST)[None, :]

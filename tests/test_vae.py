@@ -50,6 +50,7 @@ def test_a_decoder_with_hidden_layers_has_no_loadings():
         model.loadings({})
 
 
+@pytest.mark.slow
 def test_each_cell_reads_the_dispersions_of_its_own_batch():
     model = _build(prior="bernoulli", dispersion="gene_batch")
     params = _noisy(jax.jit(model.init)(jax.random.key(0)))
