@@ -33,6 +33,7 @@ from experiments.workdir import (
 )
 from qbm_jax import calibration, diagnostics, report, samplers, training
 from qbm_jax.boltzmann import energy
+from qbm_jax.cell_source import CellSource
 from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.data import Cells, check_likelihood, locate, preprocess
 from qbm_jax.data.on_disk import StoredCells, write_embedding_blocks
@@ -72,9 +73,9 @@ def run(
       InputError: data or config that cannot be used.
       TrainingStopped: a stop was asked for; the same call again goes on.
     """
-    if (workdir / "scores.json").exists() and profile is not None:
-        raise InputError(f"{workdir} is complete: there is no step left for --profile to trace")
     if (workdir / "scores.json").exists():
+        if profile is not None:
+            raise InputError(f"{workdir} is complete: there is no step left for --profile to trace")
         LOGGER.info("%s is complete; the report is made anew from its files", workdir)
         if is_primary():
             report.write(workdir)
@@ -192,7 +193,7 @@ def train_one(
 
     The key depends on the seed alone, so that all models share the split and the cells' order.
     """
-    key_train, key_bound = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed))
+    key_train, key_bound = seed_keys(config, seed)
     bar = ProgressBar(f"{name}, seed {seed}", options.num_epochs, enabled=is_primary())
     with stop.deferred(), bar, log, profile or contextlib.nullcontext():
 
@@ -216,14 +217,21 @@ def train_one(
             mesh=mesh,
         )
     embedding, energies = fitted.encode_cells(shown)
-    bound = final_bound(config, key_bound, cells, fitted, trained)
+    with open_source(cells) as source:
+        bound = final_bound(config, key_bound, source, fitted, trained)
     return Run(fitted, embedding, energies, bound, trained.cells_per_second, trained.seconds)
+
+
+def seed_keys(config: ConfigDict, seed: int) -> tuple[jax.Array, jax.Array]:
+    """Keys of the training and of the bound of one of the config's seeds."""
+    key_train, key_bound = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed))
+    return key_train, key_bound
 
 
 def final_bound(
     config: ConfigDict,
     key: jax.Array,
-    cells: Cells | StoredCells,
+    source: CellSource,
     fitted: FittedModel,
     trained: training.Trained,
 ) -> dict[str, float]:
@@ -231,8 +239,7 @@ def final_bound(
 
     Models of one seed share the key, so their posterior draws are paired.
     """
-    with open_source(cells) as source:
-        data, rows = source.select(trained.validation_cells)
+    data, rows = source.select(trained.validation_cells)
     return training.bound(
         key, fitted.vae, training.build_evaluation(fitted.vae), data,
         fitted.params, rows, num_draws=config.evaluation.posterior_draws,

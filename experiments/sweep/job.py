@@ -11,10 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from experiments.integration import Run, score
+from experiments.integration import Run, final_bound, score, seed_keys
 from experiments.lock import lock_workdir
 from experiments.metrics_log import MetricsLog
 from experiments.options import check_options, main_name, model_options, sampler_options
@@ -24,12 +23,14 @@ from experiments.sweep.plan import Job
 from experiments.sweep.settings import Sweep, SweepSetting, describe
 from experiments.tensorboard import EventFiles
 from qbm_jax import training
+from qbm_jax.cell_source import InMemory
 from qbm_jax.checkpoint import CheckpointNotSaved, Checkpoints
 from qbm_jax.compiled import release_compiled
 from qbm_jax.data import Cells
 from qbm_jax.fitted_model import FittedModel, device_counts
 from qbm_jax.fitting import Setting, fit_cells_settings
 from qbm_jax.metrics import pca_embedding
+from qbm_jax.minibatches import DeviceCounts
 from qbm_jax.progress import ProgressBar
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -204,7 +205,7 @@ def train(
         return fit_cells_settings(
             [
                 Setting(
-                    key=_keys(setting)[0],
+                    key=seed_keys(setting.config, 0)[0],
                     model_options=model_options(setting.config)[main_name(setting.config)],
                     sampler=setting.config.sampler.name,
                     sampler_options=sampler_options(setting.config),
@@ -243,25 +244,13 @@ def _digest(settings: list[SweepSetting]) -> str:
     return f"{zlib.crc32(numbers.encode()):08x}"
 
 
-def _keys(setting: SweepSetting) -> tuple[jax.Array, jax.Array]:
-    """Keys of training and bound: those of the first seed of an ordinary run of this config."""
-    key = jax.random.fold_in(jax.random.key(setting.config.seed), 0)
-    key_train, key_bound = jax.random.split(key)
-    return key_train, key_bound
-
-
 def _evaluate(
-    setting: SweepSetting, data: Any, fitted: FittedModel, trained: training.Trained
+    setting: SweepSetting, data: DeviceCounts, fitted: FittedModel, trained: training.Trained
 ) -> Run:
-    """Embedding and bound of one setting, as an ordinary run measures them."""
+    """Embedding and bound of one setting, as the first seed of an ordinary run of its config."""
     embedding, energies = fitted.encode_cells(data)
-    evaluation = setting.config.evaluation
-    bound = training.bound(
-        _keys(setting)[1], fitted.vae, training.build_evaluation(fitted.vae), data, fitted.params,
-        trained.validation_cells, num_draws=evaluation.posterior_draws,
-        num_train_cells=trained.train_cells.size,
-        num_temperatures=evaluation.log_z_temperatures,
-    )  # fmt: skip
+    _, key = seed_keys(setting.config, 0)
+    bound = final_bound(setting.config, key, InMemory(data), fitted, trained)
     return Run(
         fitted, np.asarray(embedding), energies, bound, trained.cells_per_second, trained.seconds
     )
