@@ -30,6 +30,7 @@ from qbm_jax.fitting import train_options
 from qbm_jax.metrics.paired import paired_difference
 from qbm_jax.report import style
 from qbm_jax.report.tables import table
+from qbm_jax.whole_file import write_whole
 
 LOGGER = logging.getLogger("qbm_jax")
 
@@ -179,14 +180,12 @@ def write(
     for study in studies:
         here = [effect for effect in effects if effect.dataset == study.name]
         title = f"{study.name} ({style.SIMULATED})" if study.cells.simulated else study.name
-        draw(here, config.reference, title).savefig(folder / f"{study.name}.png", dpi=style.DPI)
+        style.save(draw(here, config.reference, title), folder / f"{study.name}.png")
         caption = f"Difference to {config.reference} on {study.name}; grey intervals contain 0."
         parts += [f"## {title}", f"![{caption}](figures/{study.name}.png)", f"*{caption}*"]
         parts.append(effect_table(here, config))
     parts += ["## Notes", "\n".join(f"* {note}" for note in notes) or "None."]
-    temporary = workdir / "report.md.tmp"
-    temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    temporary.replace(workdir / "report.md")
+    write_whole(workdir / "report.md", "\n\n".join(parts) + "\n")
 
 
 def effect_table(effects: list[Effect], config: ConfigDict) -> str:

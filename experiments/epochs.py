@@ -28,6 +28,7 @@ from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.progress import ProgressBar
 from qbm_jax.report import style
 from qbm_jax.report.tables import table
+from qbm_jax.whole_file import write_whole
 
 LOGGER = logging.getLogger("qbm_jax")
 SHOWN = ("total", "bio_conservation", "batch_correction")
@@ -133,7 +134,7 @@ def write(
     for study in studies:
         here = [piece for piece in pieces if piece["dataset"] == study.name]
         title = f"{study.name} ({style.SIMULATED})" if study.cells.simulated else study.name
-        draw(here, title).savefig(folder / f"{study.name}.png", dpi=style.DPI)
+        style.save(draw(here, title), folder / f"{study.name}.png")
         caption = (
             f"Mean over {config.num_seeds} seeds, every {config.every} epochs; band: one standard"
             " deviation. All cells are trained on, but for those that choose the epoch."
@@ -143,9 +144,7 @@ def write(
         notes += [f"{study.name}: {note}" for piece in here for note in piece["notes"]]
     parts += ["## Notes", "\n".join(f"* {note}" for note in dict.fromkeys(notes)) or "None."]
     parts.append("`python run.py --config=configs/epochs.py`; all scores are in `results.csv`.")
-    temporary = workdir / "report.md.tmp"
-    temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    temporary.replace(workdir / "report.md")
+    write_whole(workdir / "report.md", "\n\n".join(parts) + "\n")
 
 
 def by_epoch(piece: dict[str, Any], metric: str) -> dict[int, list[float]]:

@@ -10,7 +10,7 @@ from typing import Self
 from experiments.tensorboard import EventFiles
 from experiments.workdir import finite
 from qbm_jax.training import Progress
-from qbm_jax.whole_file import whole_file
+from qbm_jax.whole_file import write_whole
 
 
 class MetricsLog:
@@ -67,8 +67,7 @@ class MetricsLog:
     def _drop_later(self, model: str, seed: int, step: int) -> None:
         lines = self._path.read_text().splitlines() if self._path.exists() else []
         kept = [line for line in lines if _is_kept(line, model, seed, step)]
-        with whole_file(self._path) as temporary:
-            temporary.write_text("".join(line + "\n" for line in kept))
+        write_whole(self._path, "".join(line + "\n" for line in kept))
 
 
 def _is_kept(line: str, model: str, seed: int, step: int) -> bool:

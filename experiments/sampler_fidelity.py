@@ -1,6 +1,5 @@
 """Proof of law: is each sampler's law the Boltzmann law, at which temperature, how fast?"""
 
-import csv
 import logging
 import time
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from experiments import tables
 from experiments.fidelity import laws as fidelity_laws
 from experiments.fidelity import log_z as fidelity_log_z
 from experiments.fidelity import long_run as fidelity_long_run
@@ -103,16 +103,12 @@ def check_counts(config: ConfigDict) -> None:
 
 def write_table(path: Path, pieces: list[dict[str, Any]]) -> None:
     """All numbers in tidy form: section, model, sampler, quantity, value."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["section", "model", "sampler", "quantity", "value"])
-        for piece in pieces:
-            model = piece.get("model", piece.get("b", ""))
-            sampler = piece.get("sampler", piece.get("scheme", piece.get("method", "")))
-            for quantity, value in _numbers(piece):
-                writer.writerow([piece["section"], model, sampler, quantity, value])
-    temporary.replace(path)
+    rows = []
+    for piece in pieces:
+        model = piece.get("model", piece.get("b", ""))
+        sampler = piece.get("sampler", piece.get("scheme", piece.get("method", "")))
+        rows += [(piece["section"], model, sampler, *number) for number in _numbers(piece)]
+    tables.write_table(path, ["section", "model", "sampler", "quantity", "value"], rows)
 
 
 def _numbers(tree: Any, prefix: str = "") -> list[tuple[str, float]]:

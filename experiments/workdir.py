@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from experiments.lock import check_lock, lock_workdir
 from qbm_jax.errors import InputError
-from qbm_jax.whole_file import whole_file
+from qbm_jax.whole_file import write_whole
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "anndata", "scanpy")
 CLAIM = "config.json"
@@ -158,5 +158,4 @@ def finite(value: Any) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON whole or not at all; NaN and infinity, for which it has no word, are null."""
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(finite(value), indent=1, allow_nan=False) + "\n")
+    write_whole(path, json.dumps(finite(value), indent=1, allow_nan=False) + "\n")

@@ -17,7 +17,7 @@ from experiments.comparison.task_figures import (
     trajectory,
 )
 from experiments.comparison.titles import metric_title, title_of
-from qbm_jax.report.style import DPI, tidy
+from qbm_jax.report.style import save, tidy
 
 
 def save_all(
@@ -43,7 +43,7 @@ def save_all(
     for name, (draw, caption) in figures.items():
         figure = draw()
         if figure is not None:
-            figure.savefig(folder / f"{name}.png", dpi=DPI)
+            save(figure, folder / f"{name}.png")
             captions[f"{name}.png"] = caption
     return captions
 

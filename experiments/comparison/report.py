@@ -23,6 +23,7 @@ from experiments.comparison.summary import (
 from experiments.comparison.titles import metric_title, title_of
 from qbm_jax.report import style
 from qbm_jax.report.tables import table
+from qbm_jax.whole_file import write_whole
 
 ORDERS = {
     "stages": "known stages",
@@ -81,9 +82,7 @@ def write(workdir: Path, facts: Facts) -> None:
     parts += ["## Figures", *_pictures(captions, *rest)]
     parts += ["## How the numbers were made", _protocol(facts), "## Notes", _notes(facts.notes)]
     parts += ["## All headline metrics", *score_tables.in_full(facts.cells, names)]
-    temporary = workdir / "report.md.tmp"
-    temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    temporary.replace(workdir / "report.md")
+    write_whole(workdir / "report.md", "\n\n".join(parts) + "\n")
 
 
 def difference_table(

@@ -30,7 +30,7 @@ def save_all(config: ConfigDict, folder: Path, sections: Sections) -> dict[str, 
             shown[name] = f"_No figure: {reason}._"
             continue
         path = folder / f"{name}.png"
-        figure.savefig(path, dpi=style.DPI)
+        style.save(figure, path)
         shown[name] = f"![{name}](figures/{path.name})\n\n_{caption}_"
     return shown
 

@@ -10,6 +10,7 @@ from experiments.fidelity import figures as fidelity_figures
 from experiments.fidelity import tables as fidelity_tables
 from experiments.fidelity.laws import LARGEST_Z
 from experiments.fidelity.mixing import FEWEST_TIMES, LARGEST_R_HAT
+from qbm_jax.whole_file import write_whole
 
 VERDICT = """\
 **Exact in law?** _yes_: the sampler claims the Boltzmann law, and no test tells its draws from \
@@ -61,9 +62,7 @@ def write(config: ConfigDict, workdir: Path, pieces: list[dict[str, Any]]) -> No
         " `config.json`, every number in `results.csv`, every measurement in `results/`."
         f" Measured in {sum(piece['seconds'] for piece in pieces):.0f} s.",
     ]
-    temporary = workdir / "report.md.tmp"
-    temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    temporary.replace(workdir / "report.md")
+    write_whole(workdir / "report.md", "\n\n".join(parts) + "\n")
 
 
 def _laws_text(config: ConfigDict) -> str:

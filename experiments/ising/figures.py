@@ -23,7 +23,7 @@ def save_all(results: Document, folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     captions = {}
     for name, figure, caption in _figures(results):
-        figure.savefig(folder / name, dpi=style.DPI)
+        style.save(figure, folder / name)
         captions[name] = caption
     return captions
 

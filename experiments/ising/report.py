@@ -7,6 +7,7 @@ from typing import Any
 from experiments.ising import figures as ising_figures
 from qbm_jax.errors import InputError
 from qbm_jax.report.tables import table
+from qbm_jax.whole_file import write_whole
 
 Document = dict[str, Any]
 
@@ -24,7 +25,7 @@ def write(workdir: Path) -> Path:
         raise InputError(f"expected results in {path}, got: {error}; run it again") from error
     captions = ising_figures.save_all(results, workdir / "figures")
     report = workdir / "report.md"
-    report.write_text(compose(results, captions), encoding="utf-8")
+    write_whole(report, compose(results, captions))
     return report
 
 

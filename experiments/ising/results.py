@@ -1,6 +1,5 @@
 """What `results.json` and `results.csv` hold, made from the cells on disk."""
 
-import csv
 import os
 import platform
 import shlex
@@ -25,6 +24,7 @@ from experiments.ising.summary import (
     summarise_run,
     tune,
 )
+from experiments.tables import write_table
 from experiments.workdir import commit, flatten, plain_config, versions
 
 COLUMNS = (
@@ -180,13 +180,8 @@ def machine() -> dict[str, Any]:
 
 def write_csv(path: Path, rows: list[dict[str, Any]], levels: list[float]) -> None:
     """The rows as a table, whole or not at all: one success count a level at the end."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*COLUMNS, *(f"successes_{level:g}" for level in levels),
-                         *(f"call_successes_{level:g}" for level in levels)])  # fmt: skip
-        for row in rows:
-            writer.writerow(
-                [*(row[name] for name in COLUMNS), *row["successes"], *row["call_successes"]]
-            )
-    temporary.replace(path)
+    header = [*COLUMNS, *(f"successes_{level:g}" for level in levels)]
+    header += [f"call_successes_{level:g}" for level in levels]
+    own = ([row[name] for name in COLUMNS] for row in rows)
+    counts = ([*row["successes"], *row["call_successes"]] for row in rows)
+    write_table(path, header, (a + b for a, b in zip(own, counts, strict=True)))

@@ -1,11 +1,9 @@
 """The report of the negative phase experiment: verdict, figures, tables, results.csv."""
 
-import csv
-import io
 import math
+from collections.abc import Iterator
 from pathlib import Path
-
-from matplotlib.figure import Figure
+from typing import Any
 
 from experiments.negatives import figures
 from experiments.negatives.figures import dose, pretty, repaired_series, trained_series
@@ -18,8 +16,10 @@ from experiments.negatives.results import (
     metric,
     rank_correlation,
 )
-from qbm_jax.report.style import DPI, SIMULATED
+from experiments.tables import write_table
+from qbm_jax.report.style import SIMULATED, save
 from qbm_jax.report.tables import table
+from qbm_jax.whole_file import write_whole
 
 WIDE_BRACKET = 1.0  # nats; a wider one of log Z is named in the report
 CAPTIONS = {
@@ -36,40 +36,22 @@ CAPTIONS = {
 
 def write(workdir: Path, facts: Facts, results: Results) -> None:
     """Writes results.csv, figures/*.png and report.md, each whole or not at all."""
-    replace(workdir / "results.csv", results_csv(facts, results).encode())
+    header = ["size", "num_latents", "phase", "seed", "metric", "value"]
+    write_table(workdir / "results.csv", header, results_rows(facts, results))
     folder = workdir / "figures"
     folder.mkdir(exist_ok=True)
-    save(folder / "dose_response.png", figures.draw_dose_response(facts, results))
-    save(folder / "finishing_sweeps.png", figures.draw_repair(facts, results))
-    replace(workdir / "report.md", compose(facts, results).encode())
+    save(figures.draw_dose_response(facts, results), folder / "dose_response.png")
+    save(figures.draw_repair(facts, results), folder / "finishing_sweeps.png")
+    write_whole(workdir / "report.md", compose(facts, results))
 
 
-def save(path: Path, figure: Figure) -> None:
-    """Writes a figure as PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    replace(path, buffer.getvalue())
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
-
-
-def results_csv(facts: Facts, results: Results) -> str:
+def results_rows(facts: Facts, results: Results) -> Iterator[list[Any]]:
     """One row per size, phase, seed and metric."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["size", "num_latents", "phase", "seed", "metric", "value"])
     for size, phases in results.items():
         for phase, seeds in phases.items():
             for seed, metrics in enumerate(seeds):
                 for name, value in metrics.items():
-                    row = [size, facts.num_latents[size], phase, seed, name]
-                    writer.writerow([*row, "" if value is None else value])
-    return buffer.getvalue()
+                    yield [size, facts.num_latents[size], phase, seed, name, value]
 
 
 def compose(facts: Facts, results: Results) -> str:

@@ -13,7 +13,7 @@ from experiments.sweep.results import MAIN_METRICS, REPLICATES, Results
 from experiments.sweep.settings import Sweep, describe
 from qbm_jax.report import style
 from qbm_jax.report.tables import table
-from qbm_jax.whole_file import whole_file
+from qbm_jax.whole_file import write_whole
 
 UNITS = {"elbo": "elbo, nats per cell", "log_z": "log Z, nats", "seconds": "seconds"}
 PANEL = (4.2, 3.2)  # inches
@@ -29,7 +29,7 @@ def write(workdir: Path, sweep: Sweep, plan: Plan) -> None:
     folder.mkdir(exist_ok=True)
     for path in results.axes if shown else ():
         name = f"{path.replace('.', '_')}.png"
-        _save(draw_axis(results, path, shown, plan.facts["simulated"]), folder / name)
+        style.save(draw_axis(results, path, shown, plan.facts["simulated"]), folder / name)
         parts.append(f"![{path}](figures/{name})")
         parts.append(f"*Against {path}: {_caption(results, path)}*")
     parts += ["## Settings", _levels_table(results, shown), _replicates(results)]
@@ -39,8 +39,7 @@ def write(workdir: Path, sweep: Sweep, plan: Plan) -> None:
     parts += ["## Failures", _failures(results)]
     parts += ["## The plan", f"```\n{describe_plan(sweep, plan)}\n```", "## Cost", _cost(results)]
     parts += ["## Notes", _notes(results, plan)]
-    with whole_file(workdir / "report.md") as temporary:
-        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_whole(workdir / "report.md", "\n\n".join(parts) + "\n")
 
 
 def draw_axis(results: Results, path: str, metrics: list[str], simulated: bool) -> Figure:
@@ -64,11 +63,6 @@ def draw_axis(results: Results, path: str, metrics: list[str], simulated: bool) 
     if simulated:
         figure.suptitle(style.SIMULATED, fontsize=12, weight="bold", color="#B00020")
     return figure
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=style.DPI)
 
 
 def _title(plan: Plan) -> str:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from experiments.workdir import ROOT
+from qbm_jax.whole_file import write_whole
 
 NAME = "sweep.slurm"
 HOW = ("--sweep", "--sweep_slurm")
@@ -45,5 +46,5 @@ def write_script(workdir: Path, argv: list[str], num_jobs: int) -> Path:
         last=num_jobs - 1,
         script=shlex.quote(str(path)),
     )
-    path.write_text(text)
+    write_whole(path, text)
     return path

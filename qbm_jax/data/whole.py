@@ -5,19 +5,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qbm_jax.errors import InputError
-from qbm_jax.whole_file import remove, whole_file
+from qbm_jax.whole_file import whole_file
 
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """As `whole_file`, for a file or folder that a killed process may have left half written.
+    """As `whole_file`, with one line for the user where the place cannot be written.
 
     Raises:
         InputError: the place cannot be written.
     """
     try:
         with whole_file(path) as temporary:
-            remove(temporary)
             yield temporary
     except OSError as error:
         raise InputError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qbm_jax.report import figures, markdown
 from qbm_jax.report.run_outputs import read
-from qbm_jax.whole_file import whole_file
+from qbm_jax.whole_file import write_whole
 
 
 def write(workdir: str | Path) -> Path:
@@ -27,6 +27,5 @@ def write(workdir: str | Path) -> Path:
     outputs = read(Path(workdir))
     drawn = figures.save_all(outputs, Path(workdir) / "figures")
     path = Path(workdir) / "report.md"
-    with whole_file(path) as temporary:
-        temporary.write_text(markdown.compose(outputs, drawn), encoding="utf-8")
+    write_whole(path, markdown.compose(outputs, drawn))
     return path

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from qbm_jax.report import cell_figures, model_figures, score_figure, style
 from qbm_jax.report.run_outputs import RunOutputs
-from qbm_jax.whole_file import whole_file
 
 
 class Entry(NamedTuple):
@@ -76,8 +75,6 @@ def save_all(outputs: RunOutputs, folder: Path) -> dict[str, Drawn]:
             path.unlink(missing_ok=True)  # of an earlier report
             drawn[name] = Drawn(caption, None, str(reason))
             continue
-        with whole_file(path) as temporary:
-            title = {"Title": figure.get_suptitle()}
-            figure.savefig(temporary, format="png", dpi=style.DPI, metadata=title)
+        style.save(figure, path, Title=figure.get_suptitle())
         drawn[name] = Drawn(caption, path.name, "")
     return drawn

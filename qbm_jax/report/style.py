@@ -1,11 +1,14 @@
 """How all figures look: names, colours that colour-blind readers can tell apart, the title."""
 
+from pathlib import Path
+
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from qbm_jax.report.run_outputs import RunOutputs
+from qbm_jax.whole_file import whole_file
 
 SIMULATED = "SIMULATED CELLS"
 DPI = 130
@@ -81,6 +84,12 @@ def new_figure(outputs: RunOutputs, title: str, width: float, height: float) -> 
     text = f"{SIMULATED}. {title}" if outputs.simulated else title
     figure.suptitle(text, fontsize=12, weight="bold", color="#B00020" if outputs.simulated else "k")
     return figure
+
+
+def save(figure: Figure, path: Path, **metadata: str) -> None:
+    """Writes a figure as PNG, whole or not at all; `metadata` goes into the file."""
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI, metadata=metadata)
 
 
 def tidy(axes, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
