@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     # of the model, X_<name> in obsm; "": qbmvae, or "model" if it has no couplings
     config.name = ""
     config.seed = 0  # root of every random number of the run
-    config.num_seeds = 5  # trainings per model, at seeds fold_in(seed, 0), fold_in(seed, 1), ...
+    config.num_seeds = 5  # trainings per model, each with its own key of `seed`
     # experiment integration: event files in workdir/tensorboard as well (needs tensorboardX)
     config.tensorboard = False
 

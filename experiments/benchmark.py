@@ -131,7 +131,7 @@ def measure(
         del key
         held_out = [trainings.type_and_fold_cells(study, seed, config.seed) for seed in seeds]
         trained = group(held_out)
-        return written(model_tasks.left_out_type(study, trained), trained)
+        return written(model_tasks.left_out_type(config, study, trained), trained)
 
     pieces.measure("folds", names, folds)
     matched = method.setting == "matched"

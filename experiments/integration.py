@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from experiments.keys import cells_key, key_of
 from experiments.machine import describe_machine
 from experiments.metrics_log import MetricsLog
 from experiments.on_disk import cells_to_show, embedded_blocks, load_stored_cells
@@ -31,7 +32,7 @@ from experiments.workdir import (
     versions,
     write_json,
 )
-from qbm_jax import calibration, diagnostics, report, samplers, training
+from qbm_jax import calibration, diagnostics, keys, report, samplers, training
 from qbm_jax.boltzmann import energy
 from qbm_jax.cell_source import CellSource
 from qbm_jax.checkpoint import Checkpoints
@@ -154,7 +155,7 @@ def load_into_memory(config: ConfigDict) -> Cells:
     options = config.data.to_dict()
     genes = {name: options.pop(name) for name in ("num_genes", "min_cells_per_gene")}
     del options["on_disk"]
-    cells = locate(jax.random.key(config.seed), **options)
+    cells = locate(cells_key(config.seed, config.data.name), **options)
     already_logged = len(cells.notes)
     check_likelihood(cells, config.model.likelihood)
     cells = preprocess(cells, **genes)
@@ -193,7 +194,6 @@ def train_one(
 
     The key depends on the seed alone, so that all models share the split and the cells' order.
     """
-    key_train, key_bound = seed_keys(config, seed)
     bar = ProgressBar(f"{name}, seed {seed}", options.num_epochs, enabled=is_primary())
     with stop.deferred(), bar, log, profile or contextlib.nullcontext():
 
@@ -205,7 +205,7 @@ def train_one(
                 profile.update(progress)
 
         fitted, trained = fit_cells(
-            key_train,
+            keys.of_training(config.seed, seed),
             cells,
             model_options=model,
             sampler=config.sampler.name,
@@ -218,19 +218,13 @@ def train_one(
         )
     embedding, energies = fitted.encode_cells(shown)
     with open_source(cells) as source:
-        bound = final_bound(config, key_bound, source, fitted, trained)
+        bound = final_bound(config, seed, source, fitted, trained)
     return Run(fitted, embedding, energies, bound, trained.cells_per_second, trained.seconds)
-
-
-def seed_keys(config: ConfigDict, seed: int) -> tuple[jax.Array, jax.Array]:
-    """Keys of the training and of the bound of one of the config's seeds."""
-    key_train, key_bound = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed))
-    return key_train, key_bound
 
 
 def final_bound(
     config: ConfigDict,
-    key: jax.Array,
+    seed: int,
     source: CellSource,
     fitted: FittedModel,
     trained: training.Trained,
@@ -241,7 +235,7 @@ def final_bound(
     """
     data, rows = source.select(trained.validation_cells)
     return training.bound(
-        key, fitted.vae, training.build_evaluation(fitted.vae), data,
+        key_of(config.seed, "bound", seed), fitted.vae, training.build_evaluation(fitted.vae), data,
         fitted.params, rows, num_draws=config.evaluation.posterior_draws,
         num_train_cells=trained.train_cells.size,
         num_temperatures=config.evaluation.log_z_temperatures,
@@ -379,7 +373,7 @@ def sampler_diagnostics(config: ConfigDict, result: Run) -> dict[str, Any]:
         return {}
     settings, params = result.model.settings, result.model.params["prior"]
     sampler = samplers.build(settings.sampler, **settings.sampler_options)
-    key_init, key_draws = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 1))
+    key_init, key_draws = jax.random.split(key_of(config.seed, "sampler diagnostics"))
     num_draws = config.evaluation.diagnostic_draws
 
     @jax.jit

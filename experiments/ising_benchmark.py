@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -27,6 +26,7 @@ from experiments.ising.results import (
     write_csv,
 )
 from experiments.ising.summary import Tuned
+from experiments.keys import key_of
 from experiments.workdir import claim_workdir, write_json
 from qbm_jax.errors import InputError
 from qbm_jax.samplers.base import check_count
@@ -99,7 +99,7 @@ def pilot_cells(
     config: ConfigDict, workdir: Path, families: list[Family], table: list[Entry]
 ) -> Iterator[Cell]:
     """All settings on all pilots, and the long runs that find references."""
-    key = jax.random.fold_in(jax.random.key(config.seed), 0)
+    key = key_of(config.seed, "pilot runs")
     for family in families:
         if family.tuned_on != family.name:
             continue
@@ -119,7 +119,7 @@ def held_out_cells(
     tuned: dict[tuple[str, str], Tuned],
 ) -> Iterator[Cell]:
     """The tuned settings on all held-out instances, with other keys than the pilots'."""
-    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    key = key_of(config.seed, "judged runs")
     for family in families:
         for instance in family.held_out:
             yield from reference_cell(config, workdir, instance, table)
@@ -139,7 +139,7 @@ def reference_cell(
     reference = config.reference
     (entry,) = (e for e in table if e.label == reference.sampler)
     if instance.best_known is None and entry.takes(instance):
-        key = jax.random.fold_in(jax.random.key(config.seed), 2)
+        key = key_of(config.seed, "reference runs")
         plan = Plan(((reference.products, reference.value),), reference.replicas, 1, key)
         yield _cell(workdir, "reference", instance, entry, plan)
 

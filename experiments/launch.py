@@ -35,6 +35,7 @@ from experiments.sweep import run as sweep_run
 from experiments.workdir import check_workdir
 from qbm_jax.distributed import ends_with_the_others, is_primary
 from qbm_jax.errors import InputError
+from qbm_jax.keys import check_seed
 from qbm_jax.training import TrainingStopped
 
 EXPERIMENTS = {
@@ -239,6 +240,7 @@ def run(
         if config.experiment not in EXPERIMENTS:
             names = ", ".join(EXPERIMENTS)
             raise InputError(f"unknown experiment {config.experiment!r}; choose from {names}")
+        check_seed(config.seed)
         processes_of.join(processes, config, alone=sweep is not None or profile is not None)
         with ends_with_the_others(TrainingStopped):
             if is_primary():

@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.integration import fingerprint, load_cells
+from experiments.keys import key_of
 from experiments.negatives import errors, report
 from experiments.negatives.results import Facts, Results
 from experiments.negatives.training import (
@@ -25,7 +26,7 @@ from experiments.negatives.training import (
 from experiments.options import check_options, with_prior
 from experiments.stop import StopRequest
 from experiments.workdir import claim_workdir, commit, versions, write_json
-from qbm_jax import training, vae
+from qbm_jax import keys, training, vae
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import device_counts
@@ -210,20 +211,23 @@ def train_and_measure(setting: Setting, size: Size, name: str, seed: int) -> dic
     bounds' posterior draws are paired.
     """
     config, cells, phase = setting.config, setting.cells, size.phases[name]
-    key = jax.random.fold_in(jax.random.key(config.seed), seed)
-    key_train, key_bound, key_errors, key_repair = jax.random.split(key, 4)
     prior = "bernoulli" if phase.sampler is None else "boltzmann"
     built = model(config, size, cells.num_genes, len(cells.batch_names), prior)
-    outcome = train(key_train, built, phase, setting.data, setting.options)
+    key = keys.of_training(config.seed, seed)
+    outcome = train(key, built, phase, setting.data, setting.options)
     if outcome.fault:
         return {"fault": outcome.fault}
     metrics = training.bound(
-        key_bound, built, training.build_evaluation(built), setting.data, outcome.params,
-        outcome.validation_cells, num_draws=config.evaluation.posterior_draws,
+        key_of(config.seed, "bound", seed), built, training.build_evaluation(built),
+        setting.data, outcome.params, outcome.validation_cells,
+        num_draws=config.evaluation.posterior_draws,
         num_temperatures=config.evaluation.log_z_temperatures,
     )  # fmt: skip
     if phase.sampler is not None:
-        truth = true_moments(key_errors, setting, size, built, outcome.params)
+        key_truth, key_errors, key_repair = (
+            key_of(config.seed, use, seed) for use in ("true moments", "phase errors", "repair")
+        )
+        truth = true_moments(key_truth, setting, size, built, outcome.params)
         metrics |= measured_errors(key_errors, setting, size, phase, built, outcome, truth)
         if phase is size.reference:
             metrics |= repair_curve(key_repair, setting, size, outcome.params["prior"], truth)
@@ -239,7 +243,7 @@ def true_moments(
     """
     if size.enumerated:
         return errors.exact_moments(params["prior"])
-    key_init, key_draws = jax.random.split(jax.random.fold_in(key, 1))
+    key_init, key_draws = jax.random.split(key)
     phase = size.reference
     chains = phase.sampler.init(key_init, params["prior"], phase.num_chains)
     rows = jnp.zeros((2 * size.num_draws, phase.num_chains), jnp.int32)

@@ -8,11 +8,11 @@ from ml_collections import ConfigDict
 from qbm_jax import samplers, training, vae
 from qbm_jax.errors import InputError
 from qbm_jax.fitting import train_options
+from qbm_jax.keys import check_seed
 from qbm_jax.priors import WITH_COUPLINGS
 from qbm_jax.training import TrainOptions
 
 BOLTZMANN = ("boltzmann", "rbm")
-LARGEST_SEED = 2**32 - 1  # what scikit-learn accepts
 
 
 def model_options(config: ConfigDict) -> dict[str, dict[str, Any]]:
@@ -69,8 +69,7 @@ def check_options(config: ConfigDict) -> TrainOptions:
             raise InputError(f"config.{name} must be at least 1, got {value}")
     if config.data.num_cells < 0:
         raise InputError(f"config.data.num_cells must not be negative, got {config.data.num_cells}")
-    if not 0 <= config.seed <= LARGEST_SEED:
-        raise InputError(f"config.seed must be between 0 and {LARGEST_SEED}, got {config.seed}")
+    check_seed(config.seed)
     if config.baselines.gaussian_latents < 2:
         latents = config.baselines.gaussian_latents
         raise InputError(f"config.baselines.gaussian_latents must be at least 2, got {latents}")

@@ -4,14 +4,15 @@ import json
 import logging
 import re
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from experiments.keys import key_of
 from experiments.workdir import write_json
+from qbm_jax import keys
 from qbm_jax.compiled import release_compiled
 from qbm_jax.errors import InputError
 
@@ -29,7 +30,7 @@ class Pieces:
         """Opens (or begins) the folder of pieces."""
         self._folder = workdir / FOLDER
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._root = jax.random.key(seed)
+        self._key = key_of(seed, "piece")
         self.all: list[dict[str, Any]] = []
 
     def measure(
@@ -51,8 +52,7 @@ class Pieces:
             piece = _read(path)
         else:
             start = time.perf_counter()
-            key = jax.random.fold_in(self._root, zlib.crc32(name.encode()))
-            measured = compute(key)
+            measured = compute(keys.named(self._key, name))
             seconds = {"seconds": time.perf_counter() - start}
             write_json(path, {"section": section, **names, **measured, **seconds})
             release_compiled()  # an experiment compiles more programs than a process can hold

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from qbm_jax import minibatches, samplers, training, vae
+from qbm_jax import keys, minibatches, samplers, training, vae
 from qbm_jax.cell_source import CellSource, InMemory, Streamed
 from qbm_jax.data import Cells, check_likelihood, from_anndata, preprocess
 from qbm_jax.data.on_disk import StoredCells
@@ -65,7 +65,8 @@ def fit(
       sampler: a name of `samplers.SAMPLERS`, for the negative phase.
       sampler_options: options of the sampler; None: two sweeps a step for "gibbs".
       training_options: fields of `training.TrainOptions` that should differ from their defaults.
-      seed: root of all randomness.
+      seed: root of all randomness, from 0 to 2^32 - 1; the training is that of an experiment's
+        first seed.
       progress: whether to show a progress bar.
       **model_options: further arguments of `vae.build`, such as prior, likelihood, relaxation.
 
@@ -77,6 +78,7 @@ def fit(
     """
     check_model_options(model_options)
     options = train_options(training_options or {})
+    key = keys.of_training(seed)
     cells = from_anndata(adata, batch_column=batch_column, layer=layer)
     cells = preprocess(cells, num_genes=cells.num_genes if num_genes is None else num_genes)
     for note in cells.notes:
@@ -84,7 +86,7 @@ def fit(
     data = device_counts(cells)
     with ProgressBar("qbmvae", options.num_epochs, enabled=progress) as bar:
         model, _ = fit_cells(
-            jax.random.key(seed),
+            key,
             cells,
             model_options={"num_latents": num_latents, **model_options},
             sampler=sampler,

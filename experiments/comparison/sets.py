@@ -4,11 +4,11 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.comparison.methods import listed
+from experiments.keys import cells_key
 from qbm_jax.data import Cells, locate, preprocess
 from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
 from qbm_jax.errors import InputError
@@ -84,7 +84,7 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
     Raises:
       InputError: the file, a column, the root type, a stage or the left-out type is not there.
     """
-    key = jax.random.key(config.seed)
+    key = cells_key(config.seed, options.simulated)
     if options.file:
         cells = locate(
             key,

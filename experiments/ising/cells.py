@@ -3,7 +3,6 @@
 import functools
 import json
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from ml_collections import ConfigDict
 
 from experiments.ising.instances import Instance
 from experiments.workdir import write_json
-from qbm_jax import samplers
+from qbm_jax import keys, samplers
 from qbm_jax.boltzmann import Boltzmann, energy, scale
 from qbm_jax.couplings import root_mean_square
 from qbm_jax.errors import InputError
@@ -177,8 +176,7 @@ def _run(entry: Entry, instance: Instance, plan: Plan, budget: int, value: float
 
 def _keys(plan: Plan, name: str) -> Iterator[jax.Array]:
     """One key a call: samplers and run lengths share them, so their starts are paired."""
-    key = jax.random.fold_in(plan.key, zlib.crc32(name.encode()))
-    return (jax.random.fold_in(key, call) for call in range(plan.calls))
+    return (keys.named(plan.key, name, call) for call in range(plan.calls))
 
 
 _COMPILED: dict[Any, tuple[Any, float]] = {}

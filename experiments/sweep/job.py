@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.integration import Run, final_bound, score, seed_keys
+from experiments.integration import Run, final_bound, score
 from experiments.lock import lock_workdir
 from experiments.metrics_log import MetricsLog
 from experiments.options import check_options, main_name, model_options, sampler_options
@@ -22,7 +22,7 @@ from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Job
 from experiments.sweep.settings import Sweep, SweepSetting, describe
 from experiments.tensorboard import EventFiles
-from qbm_jax import training
+from qbm_jax import keys, training
 from qbm_jax.cell_source import InMemory
 from qbm_jax.checkpoint import CheckpointNotSaved, Checkpoints
 from qbm_jax.compiled import release_compiled
@@ -205,7 +205,7 @@ def train(
         return fit_cells_settings(
             [
                 Setting(
-                    key=seed_keys(setting.config, 0)[0],
+                    key=keys.of_training(setting.config.seed),
                     model_options=model_options(setting.config)[main_name(setting.config)],
                     sampler=setting.config.sampler.name,
                     sampler_options=sampler_options(setting.config),
@@ -249,8 +249,7 @@ def _evaluate(
 ) -> Run:
     """Embedding and bound of one setting, as the first seed of an ordinary run of its config."""
     embedding, energies = fitted.encode_cells(data)
-    _, key = seed_keys(setting.config, 0)
-    bound = final_bound(setting.config, key, InMemory(data), fitted, trained)
+    bound = final_bound(setting.config, 0, InMemory(data), fitted, trained)
     return Run(
         fitted, np.asarray(embedding), energies, bound, trained.cells_per_second, trained.seconds
     )
