@@ -5,10 +5,15 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from experiments import launch
-from experiments.processes import Processes
-from experiments.sweep.arguments import is_sweep, spelt_out
-from experiments.sweep.run import Request
+try:
+    from experiments import launch
+    from experiments.processes import Processes
+    from experiments.sweep.arguments import is_sweep, spelt_out
+    from experiments.sweep.run import Request
+except ModuleNotFoundError as error:
+    text = f"error: the package {error.name} is not installed; pip install -r requirements.txt"
+    print(text, file=sys.stderr)
+    raise SystemExit(2) from None
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment, e.g. configs/toy.py")
 WORKDIR = flags.DEFINE_string("workdir", None, "Output folder; default runs/<config name>")
