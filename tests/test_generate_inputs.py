@@ -10,6 +10,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import FittedModel, Settings, build_model
 
 KEY = jax.random.key(0)
+HUGE = pytest.param(10**400, id="huge")
 
 
 def untrained(**options):

@@ -21,6 +21,7 @@ from qbm_jax.fitted_model import Settings
 from qbm_jax.fitting import train_options
 from qbm_jax.training import TrainOptions
 
+HUGE = pytest.param(10**400, id="huge")
 SIZES = {"num_genes": 3, "num_batches": 1}
 NONSENSE = {
     "nan": math.nan,
@@ -158,9 +159,7 @@ def test_sound_widths_are_built_after_equal_ones_of_another_type_were_refused():
     assert model(encoder_widths=(1,)).num_latents == 128
 
 
-@pytest.mark.parametrize(
-    "seed", [-1, 2**32, pytest.param(10**400, id="huge"), 0.5, 1.0, True, "1", math.nan, None, [1]]
-)
+@pytest.mark.parametrize("seed", [-1, 2**32, HUGE, 0.5, 1.0, True, "1", math.nan, None, [1]])
 def test_a_seed_outside_its_range_is_refused_alike_by_fit_and_config(seed):
     made = ConfigDict(config().to_dict(), type_safe=False)
     made.seed = seed

@@ -63,8 +63,8 @@ def tree_bytes(tree: Any) -> int:
 
 
 def total_bytes() -> int:
-    """Memory of all devices together; of the host where they do not say."""
+    """Memory of all devices together; of the hosts where they do not say."""
     stats = [device.memory_stats() or {} for device in jax.devices()]
     if all("bytes_limit" in each for each in stats):
         return sum(int(each["bytes_limit"]) for each in stats)
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return jax.process_count() * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
