@@ -31,11 +31,14 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this one, from 
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags once they are known to be good."""
-    launch.check_arguments(argv)
+    config = launch.check_arguments(argv)
     try:
-        return flags.FLAGS(spelt_out(argv))
-    except flags.Error as error:
+        kept, unset = launch.take_out_none(argv, config)
+        left = flags.FLAGS(spelt_out(kept))
+    except (flags.Error, launch.InputError) as error:
         launch.fail(str(error))
+    CONFIG.value.update_from_flattened_dict(dict.fromkeys(unset))
+    return left
 
 
 def main(argv: list[str]) -> None:

@@ -36,6 +36,7 @@ from qbm_jax import calibration, diagnostics, keys, report, samplers, training
 from qbm_jax.boltzmann import energy
 from qbm_jax.cell_source import CellSource
 from qbm_jax.checkpoint import Checkpoints
+from qbm_jax.collapse import collapse_fault
 from qbm_jax.data import Cells, check_likelihood, locate, preprocess
 from qbm_jax.data.on_disk import StoredCells, write_embedding_blocks
 from qbm_jax.data.write import write_embedding
@@ -243,15 +244,18 @@ def final_bound(
 
 
 def training_faults(config: ConfigDict, runs: dict[str, list[Run]]) -> list[str]:
-    """Seeds whose couplings did not earn their keep; each is logged as a warning.
+    """Seeds that collapsed (`collapse`), or whose couplings did not earn their keep; all logged.
 
     J = 0 is nested in the Boltzmann prior, so a worse bound than the Bernoulli prior's by more than
     the error of log Z is a fault of training, not of the model.
     """
-    faults = []
-    if config.model.prior not in BOLTZMANN:
-        return faults
-    ours = runs[main_name(config)]
+    faults = [
+        f"Training fault of {name} at seed {seed}: {fault}"
+        for name, results in runs.items()
+        for seed, result in enumerate(results)
+        if (fault := collapse_fault(result.embedding))
+    ]
+    ours = runs[main_name(config)] if config.model.prior in BOLTZMANN else []
     pairs = zip(ours, runs.get("bernoulli_vae", ()), strict=False)  # none if switched off
     for seed, (ours, nested) in enumerate(pairs):
         loss = nested.bound["elbo"] - ours.bound["elbo"]

@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax import inference, minibatches, samplers, vae
+from qbm_jax import generation, inference, minibatches, samplers, vae
 from qbm_jax.cell_source import Streamed
 from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.data import Cells, check_likelihood, from_anndata
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.errors import InputError
+from qbm_jax.options import LARGEST_WHOLE, check, whole
 
 SETTINGS_FILE = "model.json"
 
@@ -41,23 +42,29 @@ class Settings:
     sampler_options: dict[str, Any]
     median_library: tuple[float, ...]
 
+    def __post_init__(self):
+        """Keeps plain options, which are equal to themselves after JSON.
+
+        Raises:
+          InputError: an option that is unknown or not of its kind, or an unknown sampler.
+        """
+        model = vae.check_options(len(self.genes), len(self.batch_names), self.model)
+        object.__setattr__(self, "model", model)
+        options = samplers.check_options(self.sampler, self.sampler_options)
+        object.__setattr__(self, "sampler_options", options)
+
 
 def build_model(settings: Settings) -> vae.VAE:
     """The VAE that the settings describe."""
-    options = {name: _hashable(value) for name, value in settings.model.items()}
     sizes = {"num_genes": len(settings.genes), "num_batches": len(settings.batch_names)}
-    return vae.build(**sizes, **options)
-
-
-def _hashable(value: Any) -> Any:
-    """Lists, as JSON has them, as tuples at every level."""
-    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
+    return vae.build(**sizes, **settings.model)
 
 
 def build_sampler(model: vae.VAE, name: str, options: dict[str, Any]) -> samplers.Sampler | None:
     """The sampler of the negative phase, or None where the prior's log Z has a closed form."""
     if model.prior.log_z is not None:
         return None
+    options = samplers.check_options(name, options)  # 9 and 9.0 are one key of a cache
     return _same_sampler(name, tuple(sorted(options.items())))
 
 
@@ -113,7 +120,7 @@ class FittedModel:
         self,
         key: jax.Array,
         num_cells: int,
-        batch: str | None = None,
+        batch: Any = None,
         library_size: float | None = None,
     ) -> np.ndarray:
         """New cells from the prior through the sampler and the decoder.
@@ -121,22 +128,24 @@ class FittedModel:
         Args:
           key: fixes the draw.
           num_cells: how many.
-          batch: experimental batch they should look like; None for the first.
-          library_size: their total count; None for the batch's median.
+          batch: experimental batch they should look like, by its name or the number that the name
+            is the text of; None for the first.
+          library_size: their total count; None for the batch's median. Likelihoods normal and
+            squared_error have none.
 
         Returns:
-          Counts float32 [num_cells, genes], columns in the order of `settings.genes`.
+          Counts float32 [num_cells, genes], columns in the order of `settings.genes`. Under the
+          likelihoods normal and squared_error these are no counts but log-normalised values,
+          log(1 + counts / total * 1e4), which may be negative.
 
         Raises:
-          InputError: an unknown batch, num_cells < 1, or a sampler that diverged.
+          InputError: an unknown batch, a library size or number of cells that cannot be, or a
+            sampler that diverged.
         """
-        names = self.settings.batch_names
-        batch = names[0] if batch is None else batch
-        if batch not in names:
-            raise InputError(f"unknown batch {batch!r}; the model knows {', '.join(names)}")
-        if num_cells < 1:
-            raise InputError(f"num_cells must be at least 1, got {num_cells}")
-        code = names.index(batch)
+        code = generation.batch_code(batch, self.settings.batch_names)
+        num_cells = check("num_cells", num_cells, whole(1))
+        likelihood = self.settings.model.get("likelihood", vae.ModelOptions.likelihood)
+        generation.check_library_size(library_size, likelihood)
         total = self.settings.median_library[code] if library_size is None else library_size
         return self.generate_like(key, np.full(num_cells, code), np.full(num_cells, total))
 
@@ -145,9 +154,15 @@ class FittedModel:
     ) -> np.ndarray:
         """One new cell for each batch code [cells] and total count [cells]; as `generate`.
 
+        Likelihoods without a library size do not use the total counts.
+
         Raises:
-          InputError: the sampler diverged.
+          InputError: codes of no batch, total counts that cannot be, other numbers of them, or a
+            sampler that diverged.
         """
+        generation.check_key(key)
+        batch = generation.check_codes(batch, self.settings.batch_names)
+        library_size = generation.check_totals(library_size, batch.size)
         # Fresh chains need more steps than persistent ones: the sampler's own default.
         options = {k: v for k, v in self.settings.sampler_options.items() if k != "num_steps"}
         sampler = build_sampler(self.vae, self.settings.sampler, options)
@@ -159,6 +174,11 @@ class FittedModel:
         if not np.isfinite(counts).all():
             raise InputError(
                 f"sampler {self.settings.sampler} diverged on this machine; generate needs another"
+            )
+        if not self.vae.likelihood.accepts_non_integer and counts.min() < 0:
+            raise InputError(
+                f"a count above {LARGEST_WHOLE} was drawn for a library size of "
+                f"{library_size.max():g}, which int32 cannot hold; use a smaller one"
             )
         return counts
 

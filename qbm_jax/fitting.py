@@ -3,9 +3,9 @@
 import contextlib
 import dataclasses
 import functools
-import inspect
 import json
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,10 +13,12 @@ import jax
 import numpy as np
 
 from qbm_jax import keys, minibatches, samplers, training, vae
+from qbm_jax import options as kinds
 from qbm_jax.cell_source import CellSource, InMemory, Streamed
+from qbm_jax.collapse import collapse_fault
 from qbm_jax.data import Cells, check_likelihood, from_anndata, preprocess
 from qbm_jax.data.on_disk import StoredCells
-from qbm_jax.data.write import GATES, LOADINGS
+from qbm_jax.data.write import GATES, LOADINGS, embedding_key, energy_key
 from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import (
     FittedModel,
@@ -25,11 +27,11 @@ from qbm_jax.fitted_model import (
     build_sampler,
     device_counts,
 )
+from qbm_jax.options import check, check_mapping, optional, whole
+from qbm_jax.priors import MODEL_NAMES, WITH_COUPLINGS
 from qbm_jax.progress import ProgressBar
 from qbm_jax.relaxations import TRACEABLE
 
-EMBEDDING = "X_qbmvae"
-ENERGY = "qbm_energy"
 LEAST_LIBRARY_SD = 0.01  # of a log library: that of a batch of equal totals, or one cell, is 0
 LOGGER = logging.getLogger("qbm_jax")
 
@@ -45,13 +47,17 @@ def fit(
     sampler_options: dict[str, Any] | None = None,
     training_options: dict[str, Any] | None = None,
     seed: int = 0,
+    name: str | None = None,
     progress: bool = True,
     **model_options: Any,
 ) -> FittedModel:
     """Trains QBM-VAE on an AnnData object and writes the embedding and the energy into it.
 
     `adata.obsm["X_qbmvae"]` gets the posterior mean spins, `adata.obs["qbm_energy"]` the expected
-    energy of each cell; cells without any count in the genes used get NaN. With likelihood "autozi"
+    energy of each cell; cells without any count in the genes used get NaN. A model without
+    couplings has keys of its own: `X_bernoulli_vae` and `bernoulli_vae_energy` with prior
+    "bernoulli", `X_gaussian_vae` and `gaussian_vae_energy` with prior "gaussian". What was there
+    under the same key is overwritten, with a warning in the log. With likelihood "autozi"
     `adata.var["autozi_gate"]` gets the probability that each gene is zero-inflated, with decoder
     "linear" `adata.varm["loadings"]` the weight of each latent in each gene's scale logit; genes
     that are not modelled get NaN.
@@ -67,6 +73,8 @@ def fit(
       training_options: fields of `training.TrainOptions` that should differ from their defaults.
       seed: root of all randomness, from 0 to 2^32 - 1; the training is that of an experiment's
         first seed.
+      name: of the model, in the keys that the embedding and, without couplings, the energy are
+        written to; None: by its prior.
       progress: whether to show a progress bar.
       **model_options: further arguments of `vae.build`, such as prior, likelihood, relaxation.
 
@@ -76,9 +84,12 @@ def fit(
     Raises:
       InputError: data or options that cannot be used.
     """
-    check_model_options(model_options)
-    options = train_options(training_options or {})
+    prior = vae.check_options(1, 1, {"num_latents": num_latents, **model_options}).get("prior")
+    options = train_options({} if training_options is None else training_options)
+    samplers.check_options(sampler, {} if sampler_options is None else sampler_options)
     key = keys.of_training(seed)
+    num_genes = check("num_genes", num_genes, optional(whole(1)))
+    name = check("name", name, optional(kinds.name())) or MODEL_NAMES[prior or "boltzmann"]
     cells = from_anndata(adata, batch_column=batch_column, layer=layer)
     cells = preprocess(cells, num_genes=cells.num_genes if num_genes is None else num_genes)
     for note in cells.notes:
@@ -96,15 +107,30 @@ def fit(
             on_progress=bar.update,
         )
     embedding, energy = model.encode_cells(data)
-    adata.obsm[EMBEDDING] = scatter_rows(embedding, cells.rows, adata.n_obs)
-    adata.obs[ENERGY] = scatter_rows(energy, cells.rows, adata.n_obs)
+    couplings = prior in (None, *WITH_COUPLINGS)
+    written = embedding_key(name), energy_key(name, couplings=couplings)
+    say_overwritten(adata, *written)
+    adata.obsm[written[0]] = scatter_rows(embedding, cells.rows, adata.n_obs)
+    adata.obs[written[1]] = scatter_rows(energy, cells.rows, adata.n_obs)
     gates, loadings = model.gene_results()
     genes = adata.var_names.astype(str).get_indexer(list(cells.genes))
     if gates is not None:
         adata.var[GATES] = scatter_rows(gates, genes, adata.n_vars)
     if loadings is not None:
         adata.varm[LOADINGS] = scatter_rows(loadings, genes, adata.n_vars)
+    if fault := collapse_fault(embedding):
+        warnings.warn(fault, stacklevel=2)
     return model
+
+
+def say_overwritten(adata: Any, embedding: str, energy: str) -> None:
+    """Logs a warning for each key of the results that the AnnData object has already."""
+    for where, key in (("obsm", embedding), ("obs", energy)):
+        if key in getattr(adata, where):
+            LOGGER.warning(
+                "%s[%r] was there and is overwritten; give fit another name= to keep both",
+                where, key,
+            )  # fmt: skip
 
 
 def fit_cells(
@@ -268,7 +294,11 @@ def describe(setting: Setting, cells: Cells | StoredCells) -> Settings:
     return Settings(
         genes=tuple(cells.genes),
         batch_names=cells.batch_names,
-        model={"likelihood": "nb", **options, **library_prior(cells, options)},
+        model={
+            "likelihood": "nb",
+            **options,
+            **library_prior(cells, options),
+        },
         sampler=setting.sampler,
         sampler_options=dict(sampler_options),
         median_library=tuple(float(np.median(totals)) for totals in totals_by_batch(cells)),
@@ -307,21 +337,13 @@ def library_prior(cells: Cells | StoredCells, model_options: dict[str, Any]) -> 
     return {"library_prior": prior}
 
 
-def check_model_options(options: dict[str, Any]) -> None:
-    """Raises an InputError that lists the arguments of `vae.build` if one is not among them."""
-    counted = {"num_genes", "num_batches"}  # what the cells decide
-    valid = [name for name in inspect.signature(vae.build).parameters if name not in counted]
-    unknown = sorted(set(options) - set(valid))
-    if unknown:
-        raise InputError(f"unknown model options {unknown}; choose from {', '.join(valid)}")
-
-
 def train_options(fields: dict[str, Any]) -> training.TrainOptions:
     """Training options from plain fields.
 
     Raises:
       InputError: an unknown field, or a value out of range.
     """
+    fields = check_mapping("training_options", fields)
     valid = [field.name for field in dataclasses.fields(training.TrainOptions)]
     unknown = sorted(set(fields) - set(valid))
     if unknown:

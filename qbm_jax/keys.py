@@ -7,14 +7,13 @@ nothing in common, neither with each other nor with those of another seed.
 """
 
 import hashlib
-import operator
 
 import jax
 import numpy as np
 
-from qbm_jax.errors import InputError
+from qbm_jax import options
+from qbm_jax.options import check
 
-LARGEST_SEED = 2**32 - 1  # what numpy, scikit-learn and a JAX key all take
 TRAINING = "training"
 
 
@@ -22,15 +21,12 @@ def check_seed(seed: int) -> int:
     """The seed as a Python integer.
 
     Args:
-      seed: a whole number from 0 to `LARGEST_SEED`, of Python or numpy.
+      seed: a whole number from 0 to `options.LARGEST_SEED`, of Python or numpy.
 
     Raises:
       InputError: it is something else; true and false are no numbers here.
     """
-    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
-    if not whole or not 0 <= seed <= LARGEST_SEED:
-        raise InputError(f"seed must be a whole number from 0 to 2^32 - 1, got {seed!r}")
-    return operator.index(seed)
+    return check("seed", seed, options.seed())
 
 
 def root(seed: int) -> jax.Array:

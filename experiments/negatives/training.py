@@ -74,7 +74,8 @@ def build_phase(name: str, fields: dict[str, Any], options: training.TrainOption
             f"config.phases.{name}: expected at most training.minibatch_size = "
             f"{options.minibatch_size} chains from data, got {num_chains}"
         )
-    options_ = tuple(sorted(fields["options"].items()))
+    checked = samplers.check_options(fields["sampler"], dict(fields["options"]))
+    options_ = tuple(sorted(checked.items()))
     sampler = same_sampler(fields["sampler"], options_, fields["noise_stream"])
     return Phase(sampler, num_chains, from_data)
 
