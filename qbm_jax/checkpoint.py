@@ -199,7 +199,8 @@ class Checkpoints:
         return differences(found, plain(self.identity)) or None
 
     def _restore_item(self, step: int, **items: Any) -> Any:
-        return self._manager.restore(step, args=ocp.args.Composite(**items))
+        with _held_back():
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
 
 
 def _as_fresh(fresh: Any, restored: jax.Array) -> jax.Array:
