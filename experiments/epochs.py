@@ -14,7 +14,6 @@ from experiments.comparison import sets as comparison_sets
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
 from experiments.comparison.sets import StudySet
 from experiments.comparison.titles import title_of
-from experiments.integration import fingerprint
 from experiments.pieces import Pieces
 from experiments.stop import StopRequest
 from experiments.tables import write_table
@@ -45,7 +44,7 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
     start = time.perf_counter()
     rows = check(config)
     studies, notes = comparison_sets.load_all(config)
-    claim_workdir(workdir, config, {study.name: fingerprint(study.cells) for study in studies})
+    claim_workdir(workdir, config, comparison_sets.identity(config, studies))
     pieces = Pieces(workdir, config.seed)
     for study in studies:
         for method in rows:

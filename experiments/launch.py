@@ -27,6 +27,7 @@ from experiments import (
     sampler_fidelity,
 )
 from experiments import processes as processes_of
+from experiments.lock import WorkdirLost, check_held
 from experiments.options import takes_none
 from experiments.processes import ALONE, Processes
 from experiments.profiling import Profile
@@ -290,12 +291,23 @@ def run(
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error
     except OSError as error:
+        if (lost := lost_workdir(Path(workdir))) is not None:
+            fail(str(lost))
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         fail(f"{error.filename or workdir}: {error.strerror}; free some space and run this again")
     except (TrainingStopped, KeyboardInterrupt) as error:
         print(f"{str(error) or 'stopped'}; the same command goes on from there", file=sys.stderr)
         raise SystemExit(128 + (stop.signal or signal.SIGINT)) from error
+
+
+def lost_workdir(workdir: Path) -> WorkdirLost | None:
+    """What to say if the workdir is not there any more, so that no file can be written."""
+    try:
+        check_held(workdir)
+    except WorkdirLost as error:
+        return error
+    return None
 
 
 def run_profiled(config: ConfigDict, workdir: Path, stop: StopRequest, num_steps: int) -> None:

@@ -1,6 +1,5 @@
 """What sampler error costs: one model, many negative phases, the true bound of each."""
 
-import json
 import logging
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.integration import fingerprint, load_cells
+from experiments.integration import load_cells
 from experiments.keys import key_of
 from experiments.negatives import errors, report
 from experiments.negatives.results import Facts, Results
@@ -24,16 +23,19 @@ from experiments.negatives.training import (
     train,
 )
 from experiments.options import check_options, with_prior
+from experiments.sealed import file_name, read_sealed, write_sealed
 from experiments.stop import StopRequest
-from experiments.workdir import claim_workdir, commit, versions, write_json
+from experiments.workdir import claim_workdir, commit, versions
 from qbm_jax import keys, training, vae
 from qbm_jax.data import Cells
+from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import device_counts
 from qbm_jax.minibatches import DeviceCounts
 from qbm_jax.vae import VAE, Params
 
 LOGGER = logging.getLogger("qbm_jax")
+FOLDER = "trainings"
 REPAIR = "repair"  # first part of the metrics' names on the reference's machine
 
 
@@ -91,14 +93,13 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
     cells = load_cells(config)
     claim_workdir(workdir, config, fingerprint(cells))
     setting = Setting(config, options, cells, device_counts(cells))
-    folder = workdir / "trainings"
-    folder.mkdir(exist_ok=True)
+    (workdir / FOLDER).mkdir(exist_ok=True)
     results: Results = {size.name: {name: [] for name in size.phases} for size in sizes}
     for size in sizes:
         for name in size.phases:
             for seed in range(config.num_seeds):
-                path = folder / f"{size.name}-{name}-seed{seed}.json"
-                results[size.name][name].append(finished_or_new(setting, size, name, seed, path))
+                found = finished_or_new(setting, size, name, seed, workdir)
+                results[size.name][name].append(found)
     report.write(workdir, describe(setting, sizes), results)
     LOGGER.info("report: %s (%.0f s in all)", workdir / "report.md", time.perf_counter() - start)
 
@@ -190,15 +191,18 @@ def model(
 
 
 def finished_or_new(
-    setting: Setting, size: Size, name: str, seed: int, path: Path
+    setting: Setting, size: Size, name: str, seed: int, workdir: Path
 ) -> dict[str, Any]:
     """The metrics of one training, from its file if it is finished."""
-    if path.exists():
-        return json.loads(path.read_text())
+    path = workdir / FOLDER / f"{file_name(size.name, name, f'seed{seed}')}.json"
+    names = {"size": size.name, "phase": name, "seed": seed}
+    found = read_sealed(path, workdir, names)
+    if found is not None:
+        return found
     start = time.perf_counter()
     metrics = train_and_measure(setting, size, name, seed)
     seconds = time.perf_counter() - start
-    write_json(path, metrics)
+    write_sealed(path, metrics, workdir, names)
     summary = metrics["fault"] or f"ELBO {metrics['elbo']:.2f} (log Z {metrics['log_z']:.2f})"
     LOGGER.info("N = %d, %s, seed %d: %s, %.0f s", size.num_latents, name, seed, summary, seconds)
     return metrics

@@ -15,8 +15,10 @@ import numpy as np
 from qbm_jax import keys, minibatches, samplers, training, vae
 from qbm_jax import options as kinds
 from qbm_jax.cell_source import CellSource, InMemory, Streamed
+from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.collapse import collapse_fault
 from qbm_jax.data import Cells, check_likelihood, from_anndata, preprocess
+from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.data.write import GATES, LOADINGS, embedding_key, energy_key
 from qbm_jax.errors import InputError
@@ -27,6 +29,7 @@ from qbm_jax.fitted_model import (
     build_sampler,
     device_counts,
 )
+from qbm_jax.identity import digest_of
 from qbm_jax.options import check, check_mapping, optional, whole
 from qbm_jax.priors import MODEL_NAMES, WITH_COUPLINGS
 from qbm_jax.progress import ProgressBar
@@ -210,6 +213,8 @@ def fit_cells_settings(
     cells: Cells | StoredCells,
     *,
     data: minibatches.DeviceCounts | CellSource | None = None,
+    checkpoints: Checkpoints | None = None,
+    held_out: Sequence[np.ndarray | None] | None = None,
     **train_arguments: Any,
 ) -> list[tuple[FittedModel, training.Trained]]:
     """Trains several settings side by side, see `training.train_seeds`.
@@ -222,15 +227,17 @@ def fit_cells_settings(
       cells: preprocessed cells, in memory or on disk.
       data: the same cells on the device, or where they come from, to put them there once; None: it
         is done here.
-      **train_arguments: `held_out`, `checkpoints`, `on_progress`, `should_stop`, `method` of
-        `training.train_seeds`.
+      checkpoints: where states are kept, each with its identity (see `identity`): those of other
+        cells or settings are refused.
+      held_out: as in `training.train_seeds`.
+      **train_arguments: `on_progress`, `should_stop`, `method`, ... of `training.train_seeds`.
 
     Returns:
       Model and training of each setting.
 
     Raises:
       InputError: options that cannot be used or not together, counts that the likelihood does not
-        accept, or cells that could not be read.
+        accept, cells that could not be read, or a checkpoint of another training.
     """
     described = [describe(setting, cells) for setting in settings]
     models = [build_model(each) for each in described]
@@ -241,10 +248,13 @@ def fit_cells_settings(
         build_sampler(model, each.sampler, each.sampler_options)
         for model, each in zip(models, described, strict=True)
     ]
+    if checkpoints is not None:
+        checkpoints.identity = identity(settings, described, cells, held_out)
     with contextlib.nullcontext(data) if data is not None else open_source(cells) as source:
         trained = training.train_seeds(
             keys, models, drawn_by, source, options,
-            members=families(settings, models, described), **train_arguments,
+            members=families(settings, models, described), checkpoints=checkpoints,
+            held_out=held_out, **train_arguments,
         )  # fmt: skip
     return [
         (FittedModel(each, result.params), result)
@@ -303,6 +313,43 @@ def describe(setting: Setting, cells: Cells | StoredCells) -> Settings:
         sampler_options=dict(sampler_options),
         median_library=tuple(float(np.median(totals)) for totals in totals_by_batch(cells)),
     )
+
+
+def identity(
+    settings: Sequence[Setting],
+    described: Sequence[Settings],
+    cells: Cells | StoredCells,
+    held_out: Sequence[np.ndarray | None] | None,
+) -> dict[str, Any]:
+    """What trainings on these cells are, by part: equal ones take the same steps to the bit.
+
+    The cells' parts (`data.fingerprint`), then of every setting its key, the cells held out, and
+    the options of model, sampler and training. On which devices it runs is no part: a training may
+    go on with others.
+
+    Args:
+      settings: what is trained.
+      described: their models, as `describe` gives them.
+      cells: what they are trained on.
+      held_out: indices of cells left out, per setting; None: none are.
+    """
+    parts = {f"cells.{name}": value for name, value in fingerprint(cells).items()}
+    left_out = [None] * len(settings) if held_out is None else held_out
+    for number, (setting, each) in enumerate(zip(settings, described, strict=True)):
+        groups = {
+            "model": each.model,
+            "sampler": each.sampler_options,
+            "training": dataclasses.asdict(setting.options),
+        }
+        own = {f"{group}.{name}": v for group, given in groups.items() for name, v in given.items()}
+        own |= {
+            "sampler": each.sampler,
+            "key": np.asarray(jax.random.key_data(setting.key)),
+            "held_out": digest_of(left_out[number]),
+        }
+        prefix = f"training {number}: " if len(settings) > 1 else ""
+        parts |= {prefix + name: value for name, value in own.items()}
+    return parts
 
 
 @contextlib.contextmanager

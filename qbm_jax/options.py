@@ -120,7 +120,7 @@ def whole(least: int, most: int = LARGEST_WHOLE) -> Kind:
 
 def seed() -> Kind:
     """The root of all randomness."""
-    return whole(0, LARGEST_SEED)
+    return dataclasses.replace(whole(0, LARGEST_SEED), says="a whole number from 0 to 2^32 - 1")
 
 
 def _any_whole() -> Kind:

@@ -5,11 +5,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import anndata
+import h5py
 import numpy as np
 
+from qbm_jax.data.h5ad import damage_named
 from qbm_jax.errors import InputError
+from qbm_jax.sealed import SEAL, broken_seal
 
 EMBEDDING_FILE = "embedding.h5ad"  # all cells
+SCORES_FILE = "scores.json"
 SAMPLE_FILE = "sample.h5ad"  # those that are scored and drawn, where they are not all
 
 
@@ -69,7 +73,9 @@ def read(workdir: Path) -> RunOutputs:
     Raises:
       InputError: a file is missing or cannot be read.
     """
-    scores = _read_json(workdir / "scores.json")
+    scores = _read_json(workdir / SCORES_FILE)
+    if SEAL in scores and (fault := broken_seal(scores)):
+        raise InputError(f"{workdir / SCORES_FILE} {fault}; run the same command again")
     for field in ("data", "embeddings"):
         if not isinstance(scores.get(field), dict):
             raise InputError(f"expected the field {field!r} in {workdir / 'scores.json'}; rerun it")
@@ -79,16 +85,33 @@ def read(workdir: Path) -> RunOutputs:
     path = sample if sample.exists() else workdir / EMBEDDING_FILE
     if not path.is_file():
         raise InputError(f"expected {path}, found no such file; finish the run first")
-    try:
+    with damage_named(path):
         cells = anndata.read_h5ad(path)
-    except OSError as error:
-        raise InputError(f"expected an h5ad file in {path}, cannot read it: {error}") from error
     return RunOutputs(_read_json(workdir / "config.json"), scores, history, cells)
+
+
+def embedding_fault(path: Path, num_cells: int) -> str:
+    """Why a file of embedded cells is none of so many cells; "" if it is.
+
+    It is opened and not read: a truncated file cannot be opened.
+    """
+    if not path.is_file():
+        return f"expected {path}, found no such file"
+    try:
+        with h5py.File(path, "r") as file:
+            found = {len(values) for values in file["obsm"].values() if hasattr(values, "shape")}
+    except (OSError, KeyError, RuntimeError) as error:
+        return f"{path} is damaged or truncated ({str(error).splitlines()[0]})"
+    if found != {num_cells}:
+        return f"expected embeddings of {num_cells} cells in {path}, found {sorted(found)}"
+    return ""
 
 
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"expected text in UTF-8 in {path}, got {error}; rerun it") from error
     except OSError as error:
         raise InputError(f"expected {path}, {error.strerror}; finish the run first") from error
 

@@ -195,6 +195,7 @@ def _some_genes(
         label_names=label_names,
         batch_column=group_columns[0],
         label_column=group_columns[1],
+        counts_digest=facts.counts_digest,
         totals=facts.totals[keep_cells],
         max_nonzeros=int(facts.nonzeros.max()),
         fraction=facts.fraction,
