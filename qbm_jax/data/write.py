@@ -10,6 +10,8 @@ from qbm_jax.data.cells import Cells
 from qbm_jax.data.whole import written_whole
 
 GATES, LOADINGS = "autozi_gate", "loadings"  # in var and varm
+RESERVED = {"obs": ("_index", "qbm_energy"), "var": ("_index", GATES)}
+"""Names of columns that anndata or the results need; columns of the input get others."""
 
 
 def write_embedding(

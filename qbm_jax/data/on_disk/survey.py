@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 from qbm_jax.data.on_disk.bar import cells_bar
 from qbm_jax.data.on_disk.csr_file import CsrFile
+from qbm_jax.data.on_disk.genes import pick
 from qbm_jax.data.on_disk.parts import Part, all_rows
 from qbm_jax.data.read import to_counts
 
@@ -60,7 +61,7 @@ def survey(
     with cells_bar("read and check", num_rows, progress) as advance:
         for index, rows, stored in all_rows(files):
             facts.clean[index] &= bool(stored.has_canonical_format and stored.data.all())
-            counts = to_counts(stored, str(files[index].path))[:, columns[index]]
+            counts = pick(to_counts(stored, str(files[index].path)), columns[index])
             _add(facts, rows, counts)
             inside = sampled[np.searchsorted(sampled, rows.start) :]
             inside = inside[: np.searchsorted(inside, rows.stop)]
