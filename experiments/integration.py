@@ -157,7 +157,7 @@ def load_into_memory(config: ConfigDict) -> Cells:
     for name, usual in (("batch_of", "column"), ("genes_of", "first")):
         if (value := options.pop(name)) != usual:
             raise InputError(
-                f"config.data.{name} = {value!r} is for cells on disk; set config.data.on_disk to True"
+                f"config.data.{name} = {value!r} is for cells on disk; set config.data.on_disk"
             )
     cells = locate(jax.random.key(config.seed), **options)
     already_logged = len(cells.notes)

@@ -79,7 +79,7 @@ def _can_be_written(values: pd.Series) -> bool:
 
 
 def _is_plain(dtype: object, values: pd.Series | pd.Index) -> bool:
-    if dtype == object:
+    if pd.api.types.is_object_dtype(dtype):
         return pd.api.types.infer_dtype(values, skipna=True) in ("string", "empty") and (
             len(values) == 0 or bool(values.notna().any())
         )

@@ -31,7 +31,7 @@ class Compressed(NamedTuple):
 
 
 def kind_of(element: Any) -> str:
-    """ "csr", "csc" or "dense"; the file's own word for anything else."""
+    """How a matrix is stored: csr, csc, dense, or the file's own word for anything else."""
     if isinstance(element, h5py.Dataset | zarr.Array):
         return "dense"
     encoding = element.attrs.get("encoding-type", element.attrs.get("h5sparse_format", "a group"))
@@ -59,10 +59,10 @@ def open_compressed(element: Any, path: Path) -> Compressed:
     sizes = [array.shape for array in (values, indices, pointers)]
     if any(len(size) != 1 for size in sizes) or sizes[0] != sizes[1] or sizes[2] != (lines + 1,):
         raise _damaged(path, "its matrix is incomplete")
-    if isinstance(values, zarr.Array):  # which reads a missing chunk as zeros
-        # shards count with all the chunks they have room for
-        if any(a.nchunks_initialized < a.nchunks for a in (values, indices)):
-            raise _damaged(path, "its matrix is incomplete")
+    # zarr reads a missing chunk as zeros; shards count with all the chunks they have room for
+    zarrs = [array for array in (values, indices) if isinstance(array, zarr.Array)]
+    if any(array.nchunks_initialized < array.nchunks for array in zarrs):
+        raise _damaged(path, "its matrix is incomplete")
     indptr = np.asarray(pointers[:])
     check_pointers(indptr, sizes[0][0], str(path))
     return Compressed(
