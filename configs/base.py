@@ -32,9 +32,9 @@ def get_config() -> ConfigDict:
     config.data.on_disk = False
     config.data.batch_column = ""  # obs column of the experimental batch; "" none, or the set's own
     config.data.label_column = ""  # obs column of the cell type; "" none, or the named set's own
-    # several files on disk. batch_of: column; file: each is a batch; column_and_file: equal names in
-    # two files are two batches. genes_of: first, intersection, union
+    # column; file: each file on disk is a batch; column_and_file: equal names in two files are two
     config.data.batch_of = "column"
+    # of several files on disk: first (which the others must have), intersection, union
     config.data.genes_of = "first"
     config.data.layer = ""  # layer with raw counts; "" is X, or the named set's own
     config.data.use_raw = False  # take counts and genes from adata.raw
