@@ -32,6 +32,10 @@ def get_config() -> ConfigDict:
     config.data.on_disk = False
     config.data.batch_column = ""  # obs column of the experimental batch; "" none, or the set's own
     config.data.label_column = ""  # obs column of the cell type; "" none, or the named set's own
+    # column; file: each file on disk is a batch; column_and_file: equal names in two files are two
+    config.data.batch_of = "column"
+    # of several files on disk: first (which the others must have), intersection, union
+    config.data.genes_of = "first"
     config.data.layer = ""  # layer with raw counts; "" is X, or the named set's own
     config.data.use_raw = False  # take counts and genes from adata.raw
     config.data.cache_dir = ""  # downloads; "" is $QBM_JAX_CACHE, or the user's cache directory

@@ -193,6 +193,11 @@ def load_into_memory(config: ConfigDict) -> Cells:
     options = config.data.to_dict()
     genes = {name: options.pop(name) for name in ("num_genes", "min_cells_per_gene")}
     del options["on_disk"]
+    for name, usual in (("batch_of", "column"), ("genes_of", "first")):
+        if (value := options.pop(name)) != usual:
+            raise InputError(
+                f"config.data.{name} = {value!r} is for cells on disk; set config.data.on_disk"
+            )
     cells = locate(cells_key(config.seed, config.data.name), **options)
     already_logged = len(cells.notes)
     check_likelihood(cells, config.model.likelihood)

@@ -42,6 +42,8 @@ def load_stored_cells(config: ConfigDict) -> StoredCells:
         paths,
         batch_column=columns[0] or None,
         label_column=columns[1] or None,
+        batch_of=options.batch_of,
+        genes_of=options.genes_of,
         layer=options.layer or None,
         use_raw=options.use_raw,
         num_genes=options.num_genes,

@@ -16,6 +16,7 @@ from qbm_jax.cell_source import Streamed
 from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.data import Cells, check_likelihood, from_anndata
 from qbm_jax.data.on_disk import StoredCells
+from qbm_jax.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.errors import InputError
 from qbm_jax.options import LARGEST_WHOLE, check, whole
 
@@ -100,6 +101,7 @@ class FittedModel:
         """Posterior mean spins of the cells of `adata`, float32 [cells, N], by genes' names.
 
         The encoder does not use the batch, so any cells with the model's genes can be embedded.
+        Cells without any count in these genes get NaN, as in `fit`, with a warning.
 
         Raises:
           InputError: genes of the model are missing (they are listed), or counts are unusable.
@@ -109,7 +111,8 @@ class FittedModel:
     def energy(self, adata: Any, layer: str | None = None) -> np.ndarray:
         """Energy of each cell's mean spins, in nats; low energy is probable.
 
-        It is E_q[E(s)] where the posterior is factorial.
+        It is E_q[E(s)] where the posterior is factorial; NaN for cells without any count in the
+        model's genes.
 
         Raises:
           InputError: as `embed`.
@@ -272,11 +275,7 @@ class FittedModel:
 
     def _encode(self, adata: Any, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
         cells = from_anndata(adata, layer=layer, genes=self.settings.genes, min_cells=1)
-        if cells.num_cells != adata.n_obs:
-            empty = adata.n_obs - cells.num_cells
-            raise InputError(
-                f"{empty} cells have no count in the model's genes; remove them, "
-                f"e.g. adata[adata[:, model.settings.genes].X.sum(axis=1) > 0]"
-            )
         check_likelihood(cells, self.settings.model["likelihood"])
-        return self.encode_cells(cells)
+        embedding, energy = self.encode_cells(cells)
+        warn_of_empty_cells(cells.num_cells, adata.n_obs)
+        return tuple(full_rows(values, cells.rows, adata.n_obs) for values in (embedding, energy))

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import anndata
 import jax
 import numpy as np
 
@@ -20,7 +21,9 @@ from qbm_jax.collapse import collapse_fault
 from qbm_jax.data import Cells, check_likelihood, from_anndata, preprocess
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.data.on_disk import StoredCells
+from qbm_jax.data.read import check_is_anndata
 from qbm_jax.data.write import GATES, LOADINGS, embedding_key, energy_key
+from qbm_jax.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import (
     FittedModel,
@@ -93,6 +96,8 @@ def fit(
     key = keys.of_training(seed)
     num_genes = check("num_genes", num_genes, optional(whole(1)))
     name = check("name", name, optional(kinds.name())) or MODEL_NAMES[prior or "boltzmann"]
+    check_is_anndata(adata, "fit")
+    _check_can_be_written(adata)
     cells = from_anndata(adata, batch_column=batch_column, layer=layer)
     cells = preprocess(cells, num_genes=cells.num_genes if num_genes is None else num_genes)
     for note in cells.notes:
@@ -109,21 +114,66 @@ def fit(
             data=data,
             on_progress=bar.update,
         )
+    warn_of_empty_cells(cells.num_cells, adata.n_obs)
     embedding, energy = model.encode_cells(data)
-    couplings = prior in (None, *WITH_COUPLINGS)
-    written = embedding_key(name), energy_key(name, couplings=couplings)
-    say_overwritten(adata, *written)
-    adata.obsm[written[0]] = scatter_rows(embedding, cells.rows, adata.n_obs)
-    adata.obs[written[1]] = scatter_rows(energy, cells.rows, adata.n_obs)
-    gates, loadings = model.gene_results()
-    genes = adata.var_names.astype(str).get_indexer(list(cells.genes))
-    if gates is not None:
-        adata.var[GATES] = scatter_rows(gates, genes, adata.n_vars)
-    if loadings is not None:
-        adata.varm[LOADINGS] = scatter_rows(loadings, genes, adata.n_vars)
+    _write_results(adata, model, name, cells, embedding, energy)
     if fault := collapse_fault(embedding):
         warnings.warn(fault, stacklevel=2)
     return model
+
+
+def _check_can_be_written(adata: anndata.AnnData) -> None:
+    """Refuses what takes no results, before anything is trained."""
+    if adata.is_view and adata.isbacked:
+        raise InputError(
+            "expected an AnnData that results can be written into, got a view of a backed file; "
+            "give its cells in memory (adata.to_memory()) or the whole backed AnnData"
+        )
+
+
+def _write_results(
+    adata: anndata.AnnData,
+    model: FittedModel,
+    name: str,
+    cells: Cells,
+    embedding: np.ndarray,
+    energy: np.ndarray,
+) -> None:
+    """Writes what can be written, and warns of the rest: the trained model is worth more."""
+    couplings = model.settings.model.get("prior", "boltzmann") in WITH_COUPLINGS
+    written = embedding_key(name), energy_key(name, couplings=couplings)
+    say_overwritten(adata, *written)
+
+    def by_cell(values: np.ndarray) -> np.ndarray:
+        return full_rows(values, cells.rows, adata.n_obs)
+
+    def by_gene(values: np.ndarray) -> np.ndarray:
+        genes = adata.var_names.astype(str).get_indexer(list(cells.genes))
+        return full_rows(values, genes, adata.n_vars)
+
+    with _told_if_lost("the embedding and the energy"):
+        adata.obsm[written[0]] = by_cell(embedding)
+        adata.obs[written[1]] = by_cell(energy)
+    with _told_if_lost("what the model knows of genes"):
+        gates, loadings = model.gene_results()
+        if gates is not None:
+            adata.var[GATES] = by_gene(gates)
+        if loadings is not None:
+            adata.varm[LOADINGS] = by_gene(loadings)
+
+
+@contextlib.contextmanager
+def _told_if_lost(what: str) -> Iterator[None]:
+    """Warns where results could not be written into an AnnData, whatever the reason."""
+    try:
+        yield
+    except Exception as error:  # any, of anndata and pandas: the model is trained and goes back
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        warnings.warn(
+            f"the model is trained, but could not write {what} into adata ({reason}); the model is "
+            "returned: use its embed and energy",
+            stacklevel=5,
+        )
 
 
 def say_overwritten(adata: Any, embedding: str, energy: str) -> None:
@@ -396,10 +446,3 @@ def train_options(fields: dict[str, Any]) -> training.TrainOptions:
     if unknown:
         raise InputError(f"unknown training options {unknown}; choose from {', '.join(valid)}")
     return training.TrainOptions(**fields)
-
-
-def scatter_rows(values: np.ndarray, rows: np.ndarray, num_rows: int) -> np.ndarray:
-    """Values of some rows in an array of all rows; the others are NaN."""
-    full = np.full((num_rows, *values.shape[1:]), np.nan, values.dtype)
-    full[rows] = values
-    return full

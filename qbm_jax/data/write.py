@@ -12,6 +12,9 @@ from qbm_jax.data.whole import written_whole
 GATES, LOADINGS = "autozi_gate", "loadings"  # in var and varm
 QBM_ENERGY = "qbm_energy"  # in obs
 
+RESERVED = {"obs": ("_index", QBM_ENERGY), "var": ("_index", GATES)}
+"""Names of columns that anndata or the results need; columns of the input get others."""
+
 
 def embedding_key(name: str) -> str:
     """Where in `obsm` the embedding of the model called `name` is."""

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from qbm_jax.data.fingerprint import CountsDigest
 from qbm_jax.data.on_disk.bar import cells_bar
 from qbm_jax.data.on_disk.csr_file import CsrFile
+from qbm_jax.data.on_disk.genes import pick
 from qbm_jax.data.on_disk.parts import Part, all_rows
 from qbm_jax.data.read import to_counts
 from qbm_jax.identity import digest_names, digest_of
@@ -67,7 +68,7 @@ def survey(
             facts.clean[index] &= bool(stored.has_canonical_format and stored.data.all())
             counts = to_counts(stored, str(files[index].path))
             digest.add(counts)
-            counts = counts[:, columns[index]]
+            counts = pick(counts, columns[index])
             _add(facts, rows, counts)
             inside = sampled[np.searchsorted(sampled, rows.start) :]
             inside = inside[: np.searchsorted(inside, rows.stop)]
