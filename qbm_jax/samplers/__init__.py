@@ -15,6 +15,7 @@ from qbm_jax.samplers.bifurcation import bifurcation
 from qbm_jax.samplers.cim import cim
 from qbm_jax.samplers.exact import exact
 from qbm_jax.samplers.gibbs import gibbs
+from qbm_jax.samplers.ground_states import optimising
 from qbm_jax.samplers.metropolis_cim import metropolis_cim
 from qbm_jax.samplers.noisy_analog import noisy_analog
 from qbm_jax.samplers.tempering import KERNELS, tempering
@@ -34,7 +35,7 @@ SAMPLERS = {
     "annealing": annealing,
 }
 
-__all__ = ["KERNELS", "SAMPLERS", "Sampler", "build", "check_draw", "traceable"]
+__all__ = ["KERNELS", "SAMPLERS", "Sampler", "build", "check_draw", "optimising", "traceable"]
 
 
 def traceable(name: str) -> tuple[str, ...]:
