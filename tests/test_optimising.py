@@ -45,12 +45,12 @@ def solver(name, variant):
     [
         ("bifurcation", "discrete", 0.99),
         ("bifurcation", "ballistic", 0.98),
-        ("bifurcation", "langevin", 0.98),
+        pytest.param("bifurcation", "langevin", 0.98, marks=pytest.mark.slow),
         ("cac", None, 0.99),
-        ("cfc", None, 0.99),
+        pytest.param("cfc", None, 0.99, marks=pytest.mark.slow),
         ("cim", "mean_field", 0.97),
-        ("noisy_analog", None, 0.98),
-        ("tempering", None, 0.98),
+        pytest.param("noisy_analog", None, 0.98, marks=pytest.mark.slow),
+        pytest.param("tempering", None, 0.98, marks=pytest.mark.slow),
     ],
 )
 def test_the_best_chain_is_as_good_as_annealing_on_every_kind_of_couplings(name, variant, share):
