@@ -17,6 +17,7 @@ from qbm_jax.samplers.bifurcation import bifurcation
 from qbm_jax.samplers.cim import cim
 from qbm_jax.samplers.exact import exact
 from qbm_jax.samplers.gibbs import gibbs
+from qbm_jax.samplers.ground_states import optimising
 from qbm_jax.samplers.metropolis_cim import metropolis_cim
 from qbm_jax.samplers.noisy_analog import noisy_analog
 from qbm_jax.samplers.tempering import KERNELS, tempering
@@ -37,7 +38,8 @@ SAMPLERS = {
 }
 
 __all__ = [
-    "KERNELS", "SAMPLERS", "Sampler", "build", "check_draw", "check_options", "traceable",
+    "KERNELS", "SAMPLERS", "Sampler", "build", "check_draw", "check_options", "optimising",
+    "traceable",
 ]  # fmt: skip
 
 
