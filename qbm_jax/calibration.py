@@ -71,7 +71,7 @@ def field_residual(
 ) -> jax.Array:
     """Per bin of local fields, how many standard errors f (s - tanh(beta f)) is from 0, [bins].
 
-    It sees pair moments: a field holds its spin's neighbours. Blind to nothing that symmetry hides
+    It sees pair moments, since a field holds its spin's neighbours. So it shows what symmetry hides
     from `pseudo_likelihood_residual` where h = 0, such as a mixture of temperatures.
 
     Args:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from qbm_jax import samplers
-from qbm_jax.boltzmann import Boltzmann, energy
+from qbm_jax.boltzmann import Boltzmann, energy, local_field
 from qbm_jax.errors import InputError
+from qbm_jax.samplers.descended import descend
 
 N = 60
 
@@ -48,7 +49,7 @@ def solver(name, variant):
         pytest.param("bifurcation", "langevin", 0.98, marks=pytest.mark.slow),
         ("cac", None, 0.99),
         pytest.param("cfc", None, 0.99, marks=pytest.mark.slow),
-        ("cim", "mean_field", 0.97),
+        ("cim", "mean_field", 0.98),
         pytest.param("noisy_analog", None, 0.98, marks=pytest.mark.slow),
         pytest.param("tempering", None, 0.98, marks=pytest.mark.slow),
     ],
@@ -69,3 +70,26 @@ def test_a_sampler_that_cannot_optimise_is_one_line(name):
 def test_an_unknown_variant_is_one_line_with_the_known_ones():
     with pytest.raises(InputError, match=r"discrete.*got 'adiabatic'"):
         samplers.optimising("bifurcation", variant="adiabatic")
+
+
+def test_a_descent_ends_where_no_single_spin_lowers_the_energy():
+    params = couplings("no_mean")
+    start = jnp.where(jax.random.bernoulli(jax.random.key(2), shape=(16, N)), 1.0, -1.0)
+    reached = descend(jax.random.key(3), params, start, 60)
+    assert jnp.all(reached * local_field(params, reached) >= 0)
+    assert jnp.all(energy(params, reached) < energy(params, start))
+
+
+def test_a_descent_never_gives_back_a_worse_state_than_it_was_given():
+    params = couplings("mean")
+    state = samplers.build("annealing", **samplers.optimising("annealing"))
+    spins = state.sample(jax.random.key(1), params, state.init(jax.random.key(0), params, 32))[0]
+    for rounds in (1, 2):
+        after = descend(jax.random.key(4), params, spins, rounds)
+        assert jnp.all(energy(params, after) <= energy(params, spins))
+
+
+def test_states_that_are_not_finite_stay_so():
+    params = couplings("mean")
+    spins = jnp.full((2, N), jnp.nan)
+    assert jnp.isnan(descend(jax.random.key(0), params, spins, 3)).all()

@@ -20,7 +20,7 @@ from qbm_jax import couplings
 from qbm_jax.errors import InputError
 from qbm_jax.samplers import gaussian_state, mean_field, truncated_wigner
 from qbm_jax.samplers.base import Sampler, check_positive, from_kernel, is_concrete
-from qbm_jax.samplers.calibrated import calibrated
+from qbm_jax.samplers.descended import finished
 from qbm_jax.samplers.feedback import check_normalised, tuned
 from qbm_jax.samplers.gauge import through_gauge_spin
 from qbm_jax.samplers.noise import Law, check_law, white
@@ -106,6 +106,7 @@ OPTIMISING = {
         "noise": 0.4,
         "normalised": True,
         "calibration_gain": 0.0,
+        "finishing_sweeps": 20,
     },
     "truncated_wigner": {
         "variant": "truncated_wigner",
@@ -117,10 +118,11 @@ OPTIMISING = {
         "noise": 0.5,
         "normalised": True,
         "calibration_gain": 0.0,
+        "finishing_sweeps": 20,
     },
     "gaussian_state": {
         "variant": "gaussian_state",
-        "num_steps": 1000,
+        "num_steps": 2000,
         "dt": 0.1,
         "pump_start": -3.0,
         "pump_end": 1.5,
@@ -129,6 +131,7 @@ OPTIMISING = {
         "measurement": 0.5,
         "normalised": True,
         "calibration_gain": 0.0,
+        "finishing_sweeps": 20,
     },
 }
 
@@ -174,7 +177,8 @@ def cim(
         and noise mean the same at any N, any scale of J and with a mean; for optimising. The
         temperature is then lost: nothing is calibrated.
       calibration_gain: see `calibrated`; 0 is the machine as it is, and a must if normalised.
-      finishing_sweeps: Gibbs sweeps from the machine's spins, in `sample` alone.
+      finishing_sweeps: Gibbs sweeps from the machine's spins, in `sample` alone; rounds of a
+        descent at T = 0 if normalised.
       couplings_dtype: of the products, see `couplings.reduced`; energies are those of float32.
       noise_law: see `noise.white`.
       noise_generator: see `from_kernel`.
@@ -198,7 +202,7 @@ def cim(
         "measurement": measurement,
     }
     numbers = SAMPLING[variant] | {k: v for k, v in given.items() if v is not None}
-    check_normalised(normalised, calibration_gain, finishing_sweeps)
+    check_normalised(normalised, calibration_gain)
     check_positive(**{name: numbers[name] for name in ("dt", "coupling", "noise", "measurement")})
     pumps = numbers["pump_start"], numbers["pump_end"]
     if is_concrete(*pumps) and not np.all(np.isfinite(pumps)):
@@ -208,7 +212,7 @@ def cim(
     )
     if fields == "gauge_spin":
         machine = through_gauge_spin(machine)
-    return calibrated(machine, calibration_gain, finishing_sweeps)
+    return finished(machine, normalised, calibration_gain, finishing_sweeps)
 
 
 def _machine(

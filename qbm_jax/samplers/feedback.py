@@ -121,12 +121,12 @@ def tuned(
     )
 
 
-def check_normalised(normalised: bool, calibration_gain: float, finishing_sweeps: int) -> None:
+def check_normalised(normalised: bool, calibration_gain: float) -> None:
     """Raises InputError if normalised parameters, which have no temperature, are to have one."""
-    if normalised and (calibration_gain != 0 or finishing_sweeps != 0):
+    if normalised and calibration_gain != 0:
         raise InputError(
-            "expected calibration_gain 0 and finishing_sweeps 0 with normalised parameters, whose "
-            f"temperature is not T = 1, got {calibration_gain} and {finishing_sweeps}"
+            "expected calibration_gain 0 with normalised parameters, which have no temperature, "
+            f"got {calibration_gain}"
         )
 
 

@@ -22,8 +22,8 @@ from qbm_jax import couplings
 from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.errors import InputError
 from qbm_jax.samplers.base import Sampler, check_positive, from_kernel, is_concrete
-from qbm_jax.samplers.calibrated import calibrated
 from qbm_jax.samplers.cim import FIELDS
+from qbm_jax.samplers.descended import finished
 from qbm_jax.samplers.feedback import Setting, check_normalised, conditioned, received, tuned
 from qbm_jax.samplers.gauge import through_gauge_spin
 from qbm_jax.samplers.noise import Law, check_law, white
@@ -64,6 +64,7 @@ OPTIMISING = {
     "noise_end": 0.0,
     "normalised": True,
     "calibration_gain": 0.0,
+    "finishing_sweeps": 20,
 }
 
 
@@ -94,7 +95,8 @@ def noisy_analog(
       fields: see `cim`.
       normalised: as of `cim`; for optimising.
       calibration_gain: see `calibrated`; 0 is the machine as it is.
-      finishing_sweeps: Gibbs sweeps from the machine's spins, in `sample` alone.
+      finishing_sweeps: Gibbs sweeps from the machine's spins, in `sample` alone; rounds of a
+        descent at T = 0 if normalised.
       couplings_dtype: of the products, see `couplings.reduced`; energies are those of float32.
       noise_law: see `noise.white`.
       noise_generator: see `from_kernel`.
@@ -112,7 +114,7 @@ def noisy_analog(
     if fields not in FIELDS:
         raise InputError(f"expected fields in {list(FIELDS)}, got {fields!r}")
     check_law(noise_law)
-    check_normalised(normalised, calibration_gain, finishing_sweeps)
+    check_normalised(normalised, calibration_gain)
     couplings.check_dtype(couplings_dtype)
 
     def init(key, params, num_chains):
@@ -142,4 +144,4 @@ def noisy_analog(
     )
     if fields == "gauge_spin":
         machine = through_gauge_spin(machine)
-    return calibrated(machine, calibration_gain, finishing_sweeps)
+    return finished(machine, normalised, calibration_gain, finishing_sweeps)
