@@ -90,7 +90,8 @@ def as_arrays(params: Boltzmann) -> Boltzmann:
         h = h if isinstance(h, jax.Array | np.ndarray) else np.asarray(h)
     except ValueError as error:
         raise InputError("expected J [N, N] and h [N] of numbers, got ragged lists") from error
-    return Boltzmann(J=J, h=h)
+    same = J is params.J and h is params.h
+    return params if same else Boltzmann(J=J, h=h)
 
 
 def _check_numbers(*arrays: np.ndarray) -> None:

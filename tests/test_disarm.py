@@ -135,7 +135,7 @@ def test_seeds_trained_with_it_lower_the_loss_of_toy_cells(num_seeds):
     ("changes", "words"),
     [
         ({"prior": "gaussian"}, "needs bits, got prior gaussian"),
-        ({"relaxation": "spike_exponential"}, "set model.relaxation to straight_through"),
+        ({"relaxation": "spike_exponential"}, "set relaxation to straight_through"),
         ({"posterior": "two_groups"}, "needs posterior factorial, got two_groups"),
     ],
 )

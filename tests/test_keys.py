@@ -195,7 +195,7 @@ def of_sweep(monkeypatch, seed, number):
     setting = SimpleNamespace(number=0, config=config(seed=seed))
     folder, stop = ROOT / "none", StopRequest()
     monkeypatch.setattr(job, "MetricsLog", lambda *_: MaybeLog())
-    monkeypatch.setattr(job, "Checkpoints", lambda *_: None)
+    monkeypatch.setattr(job, "Checkpoints", lambda *_, **__: None)
     return seen(job.train, None, None, [setting], "x", folder, stop, None)
 
 
@@ -240,6 +240,8 @@ REASONS = {
     "qbm_jax/fitted_model.py": "a template for shapes",
     "qbm_jax/samplers/spectrum.py": "a fixed start of the power iteration",
     "qbm_jax/samplers/noise.py": "the size of a generator's keys, and its own seeding",
+    "qbm_jax/generation.py": "words of a message",
+    "qbm_jax/training/memory.py": "shapes",
     "experiments/fidelity/long_run.py": "shapes",
     "experiments/negative_phase.py": "shapes",
     "experiments/sweep/memory.py": "shapes",

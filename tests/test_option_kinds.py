@@ -165,7 +165,7 @@ def test_a_seed_outside_its_range_is_refused_alike_by_fit_and_config(seed):
     made.seed = seed
     lines = [refused(lambda: qbm_jax.fit(None, seed=seed), "seed"),
              refused(lambda: check_options(made), "config.seed")]  # fmt: skip
-    assert lines[1] == f"config.{lines[0]}" and "0 and at most 4294967295" in lines[0]
+    assert lines[1] == f"config.{lines[0]}" and "from 0 to 2^32 - 1" in lines[0]
 
 
 @pytest.mark.parametrize("latents", [10**8, 2**31 - 1])
