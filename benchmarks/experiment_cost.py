@@ -195,7 +195,7 @@ def main() -> None:
     for name, value in figures.items():
         print(f"{name:<40} {value:.4g}")
     if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
+        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -543,7 +543,7 @@ def main() -> None:
             figures[level] = judge(chosen, problems, level, options.judge_seconds)
         flat |= compare(name, figures, entries)
     if options.json:
-        Path(options.json).write_text(json.dumps(flat, indent=1) + "\n")
+        Path(options.json).write_text(json.dumps(flat, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

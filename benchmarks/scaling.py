@@ -145,8 +145,8 @@ def collectives_here(options: argparse.Namespace) -> list[tuple[str, int]]:
         return collectives(Step(options, jax.device_count()).hlo())
     flags = f"--xla_force_host_platform_device_count={IMITATED}"
     process = subprocess.run(
-        [sys.executable, *sys.argv, "--collectives"], capture_output=True, text=True, check=True,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        [sys.executable, *sys.argv, "--collectives"], capture_output=True, encoding="utf-8",
+        check=True, env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
     )  # fmt: skip
     return [tuple(pair) for pair in json.loads(process.stdout.splitlines()[-1])]
 
@@ -227,7 +227,9 @@ def main() -> None:
         draw(efficiencies, options.figure)
     if options.json:
         predicted = {"devices": DEVICES, "predicted_efficiency_on_paper": efficiencies}
-        Path(options.json).write_text(json.dumps(figures | predicted, indent=1) + "\n")
+        Path(options.json).write_text(
+            json.dumps(figures | predicted, indent=1) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

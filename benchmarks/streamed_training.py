@@ -113,7 +113,7 @@ def main() -> None:
         result = measure(folder, small, large, arguments)
     print(json.dumps(result, indent=1))
     if arguments.json:
-        Path(arguments.json).write_text(json.dumps(result, indent=1) + "\n")
+        Path(arguments.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def in_turns(

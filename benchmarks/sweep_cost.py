@@ -65,7 +65,7 @@ def seconds_of(flags: list[str], cache: Path) -> float:
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, str(ROOT / "run.py"), *flags],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+        cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     if done.returncode != 0:
         raise SystemExit(f"run.py {' '.join(flags)} failed:\n{done.stderr}")
@@ -80,7 +80,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, float]:
         for seed, weight in itertools.product(range(options.seeds), weights)
     ]
     config = folder / "sweep_cost_config.py"
-    config.write_text(CONFIG.format(overrides=overrides))
+    config.write_text(CONFIG.format(overrides=overrides), encoding="utf-8")
     variant = ":smoke" if options.smoke else ""
     shared, cache = data_flags(options), folder / "compiled"
 
@@ -116,7 +116,7 @@ def main() -> None:
     for name, value in figures.items():
         print(f"{name:<28} {value:.4g}")
     if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")
+        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

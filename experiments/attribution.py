@@ -28,6 +28,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.fitting import train_options
 from qbm_jax.metrics.paired import paired_difference
 from qbm_jax.report import style
+from qbm_jax.report.escape import bold, bullets, code, figure_text, file_name, markdown, picture
 from qbm_jax.report.tables import table
 from qbm_jax.whole_file import write_whole
 
@@ -168,10 +169,10 @@ def write(
     simulated = [study.name for study in studies if study.cells.simulated]
     parts = ["# Attribution: which ingredient moves which metric?"]
     if simulated:
-        parts.append(f"**{style.SIMULATED}: {', '.join(simulated)}.**")
+        parts.append(bold(f"{style.SIMULATED}: {', '.join(simulated)}."))
     parts.append(
-        f"Differences to `{config.reference}` ({config.num_seeds} seeds, each without its fold of"
-        " the cells), mean and 95 % interval, paired over seeds. Bounds are in nats per cell, of"
+        f"Differences to {code(config.reference)} ({config.num_seeds} seeds, each without its fold"
+        " of the cells), mean and 95 % interval, paired over seeds. Bounds are in nats per cell, of"
         " the unseen fold; of gumbel's relaxed bits and of another likelihood there is none to"
         " compare. The table names every field that a variant changes: relaxations that do not"
         " tell the bit, and disarm, need a factorial posterior, so their like is `factorial`."
@@ -179,11 +180,12 @@ def write(
     for study in studies:
         here = [effect for effect in effects if effect.dataset == study.name]
         title = f"{study.name} ({style.SIMULATED})" if study.cells.simulated else study.name
-        style.save(draw(here, config.reference, title), folder / f"{study.name}.png")
+        file = file_name(study.name, ".png")
+        style.save(draw(here, config.reference, title), folder / file)
         caption = f"Difference to {config.reference} on {study.name}; grey intervals contain 0."
-        parts += [f"## {title}", f"![{caption}](figures/{study.name}.png)", f"*{caption}*"]
-        parts.append(effect_table(here, config))
-    parts += ["## Notes", "\n".join(f"* {note}" for note in notes) or "None."]
+        caption = style.marked(caption, study.cells.simulated)
+        parts += [f"## {markdown(title)}", picture(caption, file), effect_table(here, config)]
+    parts += ["## Notes", bullets(notes)]
     write_whole(workdir / "report.md", "\n\n".join(parts) + "\n")
 
 
@@ -208,7 +210,7 @@ def _text(effect: Effect | None, task: str, is_reference: bool) -> str:
     if is_reference:
         return f"{effect.mean:.{digits}f}"
     text = f"{effect.difference:+.{digits}f} ({effect.low:+.{digits}f}, {effect.high:+.{digits}f})"
-    return f"**{text}**" if effect.low > 0 or effect.high < 0 else text
+    return bold(text) if effect.low > 0 or effect.high < 0 else text
 
 
 def draw(effects: list[Effect], reference: str, title: str) -> Figure:
@@ -218,7 +220,7 @@ def draw(effects: list[Effect], reference: str, title: str) -> Figure:
     figure = Figure(
         figsize=(2.2 * len(metrics) + 1.5, 0.22 * len(names) + 1.4), layout="constrained"
     )
-    figure.suptitle(title, fontsize=12, weight="bold")
+    figure.suptitle(figure_text(title), fontsize=12, weight="bold")
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for panel, key in zip(panels, metrics, strict=True):
         for effect in effects:
@@ -232,5 +234,5 @@ def draw(effects: list[Effect], reference: str, title: str) -> Figure:
             panel.plot(effect.difference, row, "o", color=colour, markersize=4)
         panel.axvline(0, color="k", linewidth=0.8)
         style.tidy(panel, "difference", "", metric_title(*key))
-    panels[0].set_yticks(range(len(names)), list(reversed(names)))
+    panels[0].set_yticks(range(len(names)), [figure_text(name) for name in reversed(names)])
     return figure

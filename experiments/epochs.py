@@ -25,6 +25,7 @@ from qbm_jax.fitting import fit_cells_seeds
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.progress import ProgressBar
 from qbm_jax.report import style
+from qbm_jax.report.escape import bullets, figure_text, file_name, markdown, picture
 from qbm_jax.report.tables import table
 from qbm_jax.whole_file import write_whole
 
@@ -132,15 +133,17 @@ def write(
     for study in studies:
         here = [piece for piece in pieces if piece["dataset"] == study.name]
         title = f"{study.name} ({style.SIMULATED})" if study.cells.simulated else study.name
-        style.save(draw(here, title), folder / f"{study.name}.png")
+        file = file_name(study.name, ".png")
+        style.save(draw(here, title), folder / file)
         caption = (
             f"Mean over {config.num_seeds} seeds, every {config.every} epochs; band: one standard"
             " deviation. All cells are trained on, but for those that choose the epoch."
         )
-        parts += [f"## {title}", f"![{caption}](figures/{study.name}.png)", f"*{caption}*"]
+        caption = style.marked(caption, study.cells.simulated)
+        parts += [f"## {markdown(title)}", picture(caption, file)]
         parts += [score_table(here), "Means over seeds; in brackets, the epoch."]
         notes += [f"{study.name}: {note}" for piece in here for note in piece["notes"]]
-    parts += ["## Notes", "\n".join(f"* {note}" for note in dict.fromkeys(notes)) or "None."]
+    parts += ["## Notes", bullets(dict.fromkeys(notes))]
     parts.append("`python run.py --config=configs/epochs.py`; all scores are in `results.csv`.")
     write_whole(workdir / "report.md", "\n\n".join(parts) + "\n")
 
@@ -174,7 +177,7 @@ def score_table(pieces: list[dict[str, Any]]) -> str:
 def draw(pieces: list[dict[str, Any]], title: str) -> Figure:
     """A panel a score, a line a method."""
     figure = Figure(figsize=(4.2 * len(SHOWN), 3.6), layout="constrained")
-    figure.suptitle(title, fontsize=12, weight="bold")
+    figure.suptitle(figure_text(title), fontsize=12, weight="bold")
     panels = figure.subplots(1, len(SHOWN))
     for panel, metric in zip(panels, SHOWN, strict=True):
         for piece in pieces:

@@ -48,13 +48,13 @@ from qbm_jax.fitted_model import FittedModel, build_sampler
 from qbm_jax.fitting import fit_cells, open_source
 from qbm_jax.metrics import pca_embedding, score_embeddings, umap_layout
 from qbm_jax.progress import ProgressBar
-from qbm_jax.report.markdown import NEGLIGIBLE
 from qbm_jax.report.run_outputs import (
     EMBEDDING_FILE,
     SAMPLE_FILE,
     SCORES_FILE,
     embedding_fault,
 )
+from qbm_jax.report.verdict import NEGLIGIBLE
 
 LOGGER = logging.getLogger("qbm_jax")
 

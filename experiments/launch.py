@@ -4,8 +4,8 @@ import ast
 import errno
 import importlib.util
 import inspect
+import io
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -39,6 +39,7 @@ from qbm_jax.distributed import ends_with_the_others, is_primary
 from qbm_jax.errors import InputError
 from qbm_jax.keys import check_seed
 from qbm_jax.training import TrainingStopped
+from qbm_jax.user_cache import user_cache
 
 EXPERIMENTS = {
     "attribution": attribution.run,
@@ -99,7 +100,9 @@ def list_configs() -> str:
     """The configs there are, each with the first line of its docstring."""
     lines = ["Experiments (python run.py --config=FILE):", ""]
     for path in config_files():
-        summary = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
+        summary = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split(
+            "\n"
+        )[0]
         lines.append(f"  configs/{path.name:<20} {summary}")
     return "\n".join([*lines, "", "python run.py --help explains the options."])
 
@@ -109,6 +112,7 @@ def check_arguments(argv: list[str]) -> ConfigDict:
 
     Answers --help and a missing --config; ends with one line if an argument is wrong.
     """
+    print_anything()
     arguments = argv[1:]
     if any(argument in ("-h", "--help", "--helpfull", "--helpshort") for argument in arguments):
         leave(USAGE)
@@ -153,7 +157,9 @@ def load_config(value: str) -> ConfigDict:
 def load_overrides(value: str) -> list[dict[str, Any]]:
     """What `sweep` of the config file yields; ends with one line if it has none."""
     if not hasattr(_module(value), "sweep"):
-        having = [path for path in config_files() if "\ndef sweep(" in path.read_text()]
+        having = [
+            path for path in config_files() if "\ndef sweep(" in path.read_text(encoding="utf-8")
+        ]
         known = ", ".join(f"configs/{path.name}" for path in having)
         fail(f"config file {value.partition(':')[0]!r} has no sweep(); {known} shows how it is")
     return _call(value, "sweep", _listed)
@@ -323,6 +329,13 @@ def run_profiled(config: ConfigDict, workdir: Path, stop: StopRequest, num_steps
     integration.run(config, workdir, stop, profile=Profile(num_steps, workdir))
 
 
+def print_anything() -> None:
+    """Lets what a terminal has no characters for be printed as escapes, in place of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def configure_logging() -> None:
     """Our own log at INFO, everybody else's at WARNING; one handler, on standard error."""
     absl_logging.set_verbosity(absl_logging.WARNING)  # orbax reports every save at INFO
@@ -336,6 +349,5 @@ def configure_logging() -> None:
 def enable_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache directory, unless JAX was told of another."""
     if jax.config.jax_compilation_cache_dir is None:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", str(base / "qbm_jax" / "compiled"))
+        jax.config.update("jax_compilation_cache_dir", str(user_cache() / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -23,6 +23,7 @@ from qbm_jax.distributed import is_primary, wait_for_primary
 from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import FittedModel
 from qbm_jax.report.run_outputs import EMBEDDING_FILE, SAMPLE_FILE
+from qbm_jax.user_cache import expand_home
 
 LOGGER = logging.getLogger("qbm_jax")
 
@@ -63,7 +64,7 @@ def listed_paths(text: str) -> list[str]:
     Raises:
       InputError: nothing stands between two commas.
     """
-    if os.path.exists(Path(text).expanduser()):  # not Path.exists, which raises on a long list
+    if os.path.exists(expand_home(text)):  # not Path.exists, which raises on a long list
         return [text]
     paths = [path.strip() for path in text.split(",")]
     if not all(paths):
@@ -130,7 +131,7 @@ def _locked(path: Path) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("a")
+        file = lock.open("ab")
     except OSError as error:
         raise InputError(
             f"cannot write to the cache folder {path.parent} ({error.strerror}); give another "

@@ -39,6 +39,7 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
     Raises:
       InputError: it cannot be written, it belongs to another run, or another process is at it.
     """
+    check_name(workdir)
     check_lock(workdir)
     found = read_claim(workdir)
     if found is not None:
@@ -55,6 +56,16 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
         raise InputError(f"cannot write to workdir {workdir}: {existing} is a file, not a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise InputError(f"cannot write to workdir {workdir}: no permission to write in {existing}")
+
+
+def check_name(workdir: Path) -> None:
+    """Raises an InputError for a path that is no text here; checkpoints cannot be in one."""
+    path = str(workdir.absolute())
+    if path != path.encode("utf-8", "replace").decode("utf-8"):
+        raise InputError(
+            f"expected a workdir with a name that is text in this locale, got {path!r}; set "
+            f"PYTHONUTF8=1, or use another --workdir"
+        )
 
 
 def claim_workdir(
@@ -105,7 +116,7 @@ def read_claim(workdir: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(path.read_text(encoding="utf-8"))
         return {"config": dict(facts["config"]), "data": dict(facts["data"])}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged; remove {workdir} or use another --workdir") from error
@@ -148,7 +159,9 @@ def commit() -> str:
     """The commit of the code, with a + if files differ from it; "" outside a repository."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty=+"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, encoding="utf-8", check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
 

@@ -27,7 +27,7 @@ def release_compiled(share: float = 0.5) -> bool:
         return False
     with MAPS.open("rb") as file:
         used = sum(1 for _ in file)
-    if used <= share * int(LIMIT.read_text()):
+    if used <= share * int(LIMIT.read_text(encoding="utf-8")):
         return False
     jax.clear_caches()
     gc.collect()

@@ -243,7 +243,7 @@ class FittedModel:
         checkpoints.save(checkpoints.newest_step() + 1, self.params)
         text = json.dumps(dataclasses.asdict(self.settings), indent=1)
         try:
-            (folder / SETTINGS_FILE).write_text(text + "\n")
+            (folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise InputError(f"cannot save a model to {path}: {error.strerror}") from error
 
@@ -256,7 +256,7 @@ class FittedModel:
         """
         file = Path(path) / SETTINGS_FILE
         try:
-            fields = json.loads(file.read_text())
+            fields = json.loads(file.read_text(encoding="utf-8"))
             settings = Settings(**{
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in fields.items()

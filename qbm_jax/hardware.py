@@ -59,7 +59,7 @@ def peak_memory() -> dict[str, float | None]:
 
 def resident_memory() -> float:
     """Resident memory of this process now, in MiB (Linux)."""
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * resource.getpagesize() / MEBIBYTE
 
 

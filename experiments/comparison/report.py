@@ -22,6 +22,7 @@ from experiments.comparison.summary import (
 )
 from experiments.comparison.titles import metric_title, title_of
 from qbm_jax.report import style
+from qbm_jax.report.escape import Markdown, bold, bullets, figure_text, markdown, picture
 from qbm_jax.report.tables import table
 from qbm_jax.whole_file import write_whole
 
@@ -57,9 +58,11 @@ def write(workdir: Path, facts: Facts) -> None:
     captions = comparison_figures.save_all(
         workdir / "figures", facts.pieces, facts.cells, _titles(facts)
     )
+    simulated = _simulated_sets(facts)
+    captions = {name: style.marked(text, *simulated) for name, text in captions.items()}
     parts = [
         "# Benchmark: does the Boltzmann prior help?",
-        *_simulated(facts),
+        *_warning(simulated),
         _verdict(facts),
         targets(facts.cells, names),
         "## QBM-VAE against the best method without a Boltzmann prior",
@@ -75,12 +78,12 @@ def write(workdir: Path, facts: Facts) -> None:
         *_named(facts.cells, names),
     ]
     for study in facts.studies:
-        parts += [f"## {study.name}", _described(study)]
+        parts += [f"## {markdown(study.name)}", _described(study)]
         parts += score_tables.of_set(facts.cells, study)
         parts += _confused(facts, study.name)
     rest = [name for name in captions if name != "differences.png"]
     parts += ["## Figures", *_pictures(captions, *rest)]
-    parts += ["## How the numbers were made", _protocol(facts), "## Notes", _notes(facts.notes)]
+    parts += ["## How the numbers were made", _protocol(facts), "## Notes", bullets(facts.notes)]
     parts += ["## All headline metrics", *score_tables.in_full(facts.cells, names)]
     write_whole(workdir / "report.md", "\n\n".join(parts) + "\n")
 
@@ -107,8 +110,8 @@ def _difference(cell: Cell | None, against: str) -> str:
         return "–"
     digits = 1 if cell.task == "bound" else 3
     text = f"{cell.difference:+.{digits}f} ({cell.low:+.{digits}f}, {cell.high:+.{digits}f})"
-    text = f"**{text}**" if cell.low > 0 or cell.high < 0 else text
-    return f"{text} {cell.baseline}" if against != PAIR else text
+    text = bold(text) if cell.low > 0 or cell.high < 0 else markdown(text)
+    return Markdown(f"{text} {markdown(cell.baseline)}") if against != PAIR else text
 
 
 def _named(cells: list[Cell], names: list[str]) -> list[str]:
@@ -139,9 +142,9 @@ def _verdict(facts: Facts) -> str:
         f" {len(ours) - len(better) - len(worse)} of {len(ours)} pairs of set and metric."
     )
     if better:
-        text += f" Better {_listed(better)}."
+        text += f" Better {markdown(_listed(better))}."
     if worse:
-        text += f" Worse {_listed(worse)}."
+        text += f" Worse {markdown(_listed(worse))}."
     return text
 
 
@@ -153,7 +156,7 @@ def targets(cells: list[Cell], names: list[str]) -> str:
     ]
     for rival, title in (("bernoulli_vae (", "J = 0"), ("gaussian_vae (", "the Gaussian prior")):
         lines.append(_reached(cells, names, BOUND, PAIR, title, rival))
-    return "\n".join(f"* {line}" for line in lines if line)
+    return bullets(line for line in lines if line)
 
 
 def _reached(
@@ -195,25 +198,29 @@ def _listed(cells: list[Cell]) -> str:
 def _titles(facts: Facts) -> dict[str, str]:
     """Printed name of every set; figures of simulated cells say so."""
     return {
-        study.name: f"{study.name} ({style.SIMULATED})" if study.cells.simulated else study.name
+        study.name: figure_text(
+            f"{study.name} ({style.SIMULATED})" if study.cells.simulated else study.name
+        )
         for study in facts.studies
     }
 
 
-def _simulated(facts: Facts) -> list[str]:
-    simulated = [study.name for study in facts.studies if study.cells.simulated]
-    if not simulated:
-        return []
-    return [f"**SIMULATED CELLS: {', '.join(simulated)}. These are no measurements of a tissue.**"]
+def _simulated_sets(facts: Facts) -> list[str]:
+    return [study.name for study in facts.studies if study.cells.simulated]
+
+
+def _warning(simulated: list[str]) -> list[str]:
+    told = style.marked("These are no measurements of a tissue.", *simulated)
+    return [bold(told)] if simulated else []
 
 
 def _described(study: StudySet) -> str:
     cells = study.cells
     return (
-        f"{cells.source}: {cells.num_cells} cells, {cells.num_genes} genes,"
+        f"{markdown(cells.source)}: {cells.num_cells} cells, {cells.num_genes} genes,"
         f" {len(cells.batch_names)} batches, {len(cells.label_names)} types."
         + (
-            f" Trajectories from {study.root}, against {ORDERS[study.reference.source]}."
+            f" Trajectories from {markdown(study.root)}, against {ORDERS[study.reference.source]}."
             if study.reference
             else ""
         )
@@ -233,7 +240,8 @@ def _confused(facts: Facts, name: str) -> list[str]:
                     f"{pair['first']} and {pair['second']} ({pair['num_confused']} cells)"
                     for pair in picture["closest"]
                 )
-                return [f"Most often confused in QBM-VAE's embedding of unseen cells: {pairs}."]
+                told = f"Most often confused in QBM-VAE's embedding of unseen cells: {pairs}."
+                return [markdown(told)]
     return []
 
 
@@ -265,12 +273,4 @@ def _protocol(facts: Facts) -> str:
 
 
 def _pictures(captions: dict[str, str], *names: str) -> list[str]:
-    parts = []
-    for name in names:
-        if name in captions:
-            parts += [f"![{captions[name]}](figures/{name})", f"*{captions[name]}*"]
-    return parts
-
-
-def _notes(notes: list[str]) -> str:
-    return "\n".join(f"* {note}" for note in notes) or "None."
+    return [picture(captions[name], name) for name in names if name in captions]

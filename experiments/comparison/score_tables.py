@@ -7,6 +7,7 @@ from experiments.comparison.sets import StudySet
 from experiments.comparison.summary import BEST, HEADLINE, REAL_CELLS, Cell, comparable
 from experiments.comparison.task_figures import recalls_of
 from experiments.comparison.titles import metric_title, title_of
+from qbm_jax.report.escape import bold, markdown
 from qbm_jax.report.tables import table
 
 Who = tuple[str, str]  # method, setting
@@ -55,7 +56,7 @@ def in_full(cells: list[Cell], names: list[str]) -> list[str]:
         for task, title in TASK_TITLES.items():
             text = score_table(cells, name, tuple(key for key in HEADLINE if key[0] == task))
             if text:
-                parts += [f"### {name}: {title}", text]
+                parts += [f"### {markdown(name)}: {title}", text]
     return parts
 
 
@@ -99,7 +100,7 @@ def _column(found: dict[Who, Cell], sign: int) -> dict[Who, str]:
         text = f"{cell.mean:.{digits}f}"
         text += f" ± {cell.sd:.{digits}f}" if np.isfinite(cell.sd) else ""
         competes = who != REAL_CELLS and sign * means[who] == best
-        texts[who] = f"**{text}**" if competes else text
+        texts[who] = bold(text) if competes else text
     return texts
 
 

@@ -11,7 +11,8 @@ from experiments.comparison.embedding_tasks import RECALL
 from experiments.comparison.methods import UNTRAINED
 from experiments.comparison.summary import BEST, GAUSSIAN, MAIN, Cell, comparable
 from experiments.comparison.titles import title_of
-from qbm_jax.report.style import shorten, tidy, type_colours
+from qbm_jax.report.escape import figure_text
+from qbm_jax.report.style import tidy, type_colours
 
 WEAKEST_LINK = 0.05  # connectivity, of 0 to 1, below which no line is drawn
 
@@ -29,7 +30,7 @@ def confusion(pieces: Pieces, names: dict[str, str]) -> Figure | None:
         for i, j in np.argwhere(counts > 0):
             colour = "white" if shares[i, j] > 0.6 else "black"
             panel.text(j, i, counts[i, j], ha="center", va="center", fontsize=6, color=colour)
-        titles = [shorten(title, 20) for title in picture["names"]]
+        titles = [figure_text(title, 20) for title in picture["names"]]
         panel.set_xticks(range(len(titles)), titles, rotation=60, ha="right")
         panel.set_yticks(range(len(titles)), titles)
         tidy(panel, "found", "true", names[name])
@@ -96,7 +97,7 @@ def _draw_graph(panel: Axes, picture: dict[str, Any]) -> None:
     panel.figure.colorbar(drawn, ax=panel, shrink=0.6, label="reference order")
     for name, point, size in zip(picture["names"], points, area, strict=True):
         panel.annotate(
-            shorten(name, 20), point, xytext=(0, 3 + size**0.5 / 2), textcoords="offset points",
+            figure_text(name, 20), point, xytext=(0, 3 + size**0.5 / 2), textcoords="offset points",
             fontsize=7, ha="center", zorder=3,
         )  # fmt: skip
     panel.margins(0.18)
@@ -160,7 +161,7 @@ def energies(pieces: Pieces, names: dict[str, str]) -> Figure | None:
         )  # fmt: skip
         for box, kind in zip(boxes["boxes"], kinds, strict=True):
             box.set_facecolor(colours[kind])
-        panel.set_yticks(range(1, len(kinds) + 1), [shorten(kind, 22) for kind in kinds])
+        panel.set_yticks(range(1, len(kinds) + 1), [figure_text(kind, 22) for kind in kinds])
         tidy(panel, "energy, nats", "", names[name])
     return figure
 

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from experiments.fidelity import samplers as fidelity_samplers
 from experiments.fidelity.laws import LARGEST_Z
 from qbm_jax.report import style
+from qbm_jax.report.escape import figure_text, markdown, picture
 
 Sections = dict[str, list[dict[str, Any]]]
 _COLUMNS = 4
@@ -27,11 +28,11 @@ def save_all(config: ConfigDict, folder: Path, sections: Sections) -> dict[str, 
         try:
             figure = draw(config, sections)
         except style.NotDrawn as reason:
-            shown[name] = f"_No figure: {reason}._"
+            shown[name] = f"_No figure: {markdown(reason)}._"
             continue
         path = folder / f"{name}.png"
         style.save(figure, path)
-        shown[name] = f"![{name}](figures/{path.name})\n\n_{caption}_"
+        shown[name] = picture(caption, path.name)
     return shown
 
 
@@ -59,7 +60,7 @@ def draw_laws(config: ConfigDict, sections: Sections) -> Figure:
             colour = "w" if ratio > 30 else "k"
             axes.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)
         axes.set_xticks(range(len(models)), [_two_lines(model) for model in models], fontsize=7.5)
-        axes.set_yticks(range(len(labels)), labels, fontsize=8)
+        axes.set_yticks(range(len(labels)), [*map(figure_text, labels)], fontsize=8)
         axes.axhline(len(exact_in_law) - 0.5, color="k", lw=1)  # below: heuristics
         axes.set_title(title, fontsize=10)
         axes.tick_params(length=0)
@@ -82,7 +83,7 @@ def draw_lines(config: ConfigDict, sections: Sections) -> Figure:
         axes.plot(energies, frequencies, ".", ms=3.5, color=_colour(config, piece["sampler"]))
         line = np.array([energies.min(), energies.max()])
         axes.plot(line, -line - piece["log_z"], "k-", lw=0.9)
-        title = piece["sampler"]
+        title = figure_text(piece["sampler"])
         if piece["slope"] is not None:
             title += f"\nslope {piece['slope']:.3f}, correlation {piece['correlation']:.3f}"
         style.tidy(axes, "energy (kT)", "log frequency", title)
@@ -101,7 +102,8 @@ def draw_planted(config: ConfigDict, sections: Sections) -> Figure:
         colour = _colour(config, piece["sampler"])
         axes.plot(*piece["scatter_mean"], ".", ms=2.5, color=colour, label="means")
         z = piece["largest_collective_z"]
-        style.tidy(axes, "exact", "measured", f"{piece['sampler']}\nlargest collective |z| {z:.1f}")
+        title = f"{figure_text(piece['sampler'])}\nlargest collective |z| {z:.1f}"
+        style.tidy(axes, "exact", "measured", title)
         axes.legend(fontsize=7, frameon=False, loc="upper left", markerscale=3)
     return figure
 
@@ -119,7 +121,7 @@ def draw_mixing(config: ConfigDict, sections: Sections) -> Figure:
         for axes, quantity in ((energy_axes, "energy"), (spin_axes, "spin")):
             tau = np.array([piece[f"{quantity}_tau"] or np.nan for piece in mine])
             mixed = np.array([piece[f"{quantity}_mixed"] for piece in mine])
-            axes.plot(b, tau, "-", lw=1, color=colour, label=label)
+            axes.plot(b, tau, "-", lw=1, color=colour, label=figure_text(label))
             axes.plot(b[mixed], tau[mixed], "o", ms=5, color=colour, mfc="w")
             axes.plot(b[all_mixed], tau[all_mixed], "o", ms=5, color=colour)
             axes.plot(b[~mixed], tau[~mixed], "^", ms=6, color=colour, mfc="w")
@@ -149,9 +151,8 @@ def draw_step_size(config: ConfigDict, sections: Sections) -> Figure:
         rows = [row for row in piece["rows"] if "beta_eff" in row]
         dts = [row["dt"] for row in rows]
         colour = _colour(config, piece["sampler"])
-        beta_axes.plot(
-            dts, [r["beta_eff"] for r in rows], "o-", color=colour, label=piece["sampler"]
-        )
+        label = figure_text(piece["sampler"])
+        beta_axes.plot(dts, [r["beta_eff"] for r in rows], "o-", color=colour, label=label)
         errors = [row["energy_error"] for row in rows]
         bars = [row["energy_standard_error"] for row in rows]
         energy_axes.errorbar(dts, errors, bars, fmt="o-", color=colour)
@@ -196,7 +197,7 @@ def draw_long_run(config: ConfigDict, sections: Sections) -> Figure:
                 axes.plot(steps[part], mean, "-", lw=2.5, color="#B00020")
             z = piece["moments"][name]["z"]
             text = "not finite" if z is None else f"z = {z:+.1f}"
-            style.tidy(axes, "step", "", f"{piece['sampler']}: {title}, {text}")
+            style.tidy(axes, "step", "", f"{figure_text(piece['sampler'])}: {title}, {text}")
     return figure
 
 

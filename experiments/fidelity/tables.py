@@ -1,6 +1,5 @@
 """The tables of the fidelity report, in Markdown."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,15 +10,11 @@ from experiments.fidelity.laws import at_floor
 from experiments.fidelity.long_run import is_steady
 from experiments.fidelity.mixing import effective_per_second
 from experiments.fidelity.planted import within_error
+from qbm_jax.report.escape import Markdown, bold, markdown
+from qbm_jax.report.tables import table
 
 Sections = dict[str, list[dict[str, Any]]]
 _REFERENCE_STRENGTH = 0.8  # b of the verdict, if it was measured
-
-
-def markdown(header: list[str], rows: Iterable[list[str]]) -> str:
-    """A table; text in the first column, numbers in the others."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -74,7 +69,7 @@ def verdict(config: ConfigDict, sections: Sections) -> str:
         "slope",
         "correlation",
     ]
-    return markdown([*header, "tau", "ESS/s"], rows)
+    return table([*header, "tau", "ESS/s"], rows)
 
 
 def summary(config: ConfigDict, sections: Sections) -> str:
@@ -93,8 +88,8 @@ def summary(config: ConfigDict, sections: Sections) -> str:
         )
     return (
         f"**Of the {len(claiming)} samplers that claim the Boltzmann law, these fail:"
-        f" {', '.join(failing)}.** Either their steps a draw are too few to reach the law, or the"
-        " law is wrong."
+        f" {markdown(', '.join(failing))}.** Either their steps a draw are too few to reach the"
+        " law, or the law is wrong."
     )
 
 
@@ -104,7 +99,7 @@ def _judgement(claims: bool, laws: list[dict[str, Any]], planted: list[dict[str,
     passed, tests = sum(map(at_floor, laws)), len(laws)
     if planted:
         passed, tests = passed + sum(map(within_error, planted)), tests + len(planted)
-    return f"{'yes' if passed == tests else '**FAILS**'} ({passed}/{tests})"
+    return Markdown(f"{'yes' if passed == tests else bold('FAILS')} ({passed}/{tests})")
 
 
 def _largest_residual(laws: list[dict[str, Any]]) -> float | None:
@@ -133,7 +128,7 @@ def planted(sections: Sections) -> str:
         for piece in sections.get("planted", [])
     ]
     header = ["sampler", "rms z, means", "rms z, pairs", "largest collective z", "which"]
-    return markdown([*header, "slope of means", "beta_eff"], rows)
+    return table([*header, "slope of means", "beta_eff"], rows)
 
 
 def mixing(sections: Sections) -> str:
@@ -153,7 +148,7 @@ def mixing(sections: Sections) -> str:
         for piece in sections.get("mixing", [])
     ]
     header = ["sampler", "b", "tau, energy", "R-hat, energy", "tau, slowest spin", "R-hat, spin"]
-    return markdown([*header, "ms a step", "ESS/s", "mixed?"], rows)
+    return table([*header, "ms a step", "ESS/s", "mixed?"], rows)
 
 
 def weak_order(sections: Sections) -> str:
@@ -166,19 +161,20 @@ def weak_order(sections: Sections) -> str:
         ]
         for piece in sections.get("weak_order", [])
     ]
-    return markdown(["scheme", "measured weak order", "in theory"], rows)
+    return table(["scheme", "measured weak order", "in theory"], rows)
 
 
 def long_run(sections: Sections) -> str:
     """First and last tenth after burn-in."""
     rows = []
     for piece in sections.get("long_run", []):
-        finite = "" if piece["finite"] else " (**not finite**)"
-        steady = "steady" if is_steady(piece) else "**DRIFTS**"
+        finite = "" if piece["finite"] else f" ({bold('not finite')})"
+        steady = "steady" if is_steady(piece) else bold("DRIFTS")
+        run = f"{markdown(piece['sampler'])}, {piece['num_steps']} steps{finite}: {steady}"
         for name, moment in piece["moments"].items():
             rows.append(
                 [
-                    f"{piece['sampler']}, {piece['num_steps']} steps{finite}: {steady}",
+                    Markdown(run),
                     name,
                     *(number(moment.get(field), 5) for field in ("first", "last")),
                     number(moment.get("error"), 2),
@@ -186,7 +182,7 @@ def long_run(sections: Sections) -> str:
                 ]
             )
     header = ["sampler", "moment", "first tenth", "last tenth", "error of the difference", "z"]
-    return markdown(header, rows)
+    return table(header, rows)
 
 
 def log_z(sections: Sections) -> str:
@@ -204,7 +200,7 @@ def log_z(sections: Sections) -> str:
         for piece in sections.get("log_z", [])
     ]
     header = ["machine", "method", "log Z", "standard error", "bracket", "exact", "seconds"]
-    return markdown(header, rows)
+    return table(header, rows)
 
 
 def _of(sections: Sections, section: str, label: str) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from qbm_jax.ising import wilson_interval
 from qbm_jax.report import style
+from qbm_jax.report.escape import figure_text, file_name
 
 MARKERS = "osD^v<>PX*phd8"
 LEVEL_COLOURS = ("#56B4E9", "#0072B2", "#E69F00", "#D55E00", "#882255")
@@ -39,13 +40,13 @@ def _figures(results: Document) -> Iterator[tuple[str, Figure, str]]:
     for family in results["families"]:
         title = family["title"]
         yield (
-            f"success_{family['name']}.png",
+            file_name(f"success_{family['name']}", ".png"),
             draw_success(results, family),
             f"{title}: part of the replicas that reach each level against run length, N x N"
             " products a replica. Bars: Wilson 95 % intervals for these instances.",
         )
         yield (
-            f"gap_{family['name']}.png",
+            file_name(f"gap_{family['name']}", ".png"),
             draw_gap(results, family),
             f"{title}: what is missing to the best known value, in median (solid) and in the best"
             " replica (dashed; runs without a gap lie on the lower edge), against products a"
@@ -71,9 +72,9 @@ def draw_time_to_solution(results: Document) -> Figure:
             if solution["family"] == family["name"]:
                 _draw_solution(axes, solution, results["levels"], labels)
         axes.set_xscale("log")
-        style.tidy(axes, "seconds", title=family["title"])
+        style.tidy(axes, "seconds", title=figure_text(family["title"]))
         axes.grid(axis="x", alpha=0.3)
-    panels[0].set_yticks(range(len(labels)), labels)
+    panels[0].set_yticks(range(len(labels)), [*map(figure_text, labels)])
     panels[0].invert_yaxis()
     for level, colour in zip(results["levels"], LEVEL_COLOURS, strict=False):
         panels[-1].plot([], [], "o", color=colour, label=f"{100 * level:g} %")
@@ -151,7 +152,7 @@ def _panels(
 ) -> tuple[Figure, list[Axes]]:
     width = 3.0 if number > 2 else 4.2
     figure = Figure(figsize=(width * number + 1.8, 3.8), layout="constrained")
-    figure.suptitle(f"{title}: {family['title']}", fontsize=12, weight="bold")
+    figure.suptitle(figure_text(f"{title}: {family['title']}"), fontsize=12, weight="bold")
     return figure, list(figure.subplots(1, number, sharey=True))
 
 
@@ -164,7 +165,11 @@ def _line_styles(results: Document) -> dict[str, dict[str, Any]]:
     labels = list(results["samplers"])
     colours = style.type_colours(np.array(labels))
     return {
-        label: {"color": colours[label], "marker": MARKERS[i % len(MARKERS)], "label": label}
+        label: {
+            "color": colours[label],
+            "marker": MARKERS[i % len(MARKERS)],
+            "label": figure_text(label),
+        }
         for i, label in enumerate(labels)
     }
 

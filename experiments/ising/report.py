@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments.ising import figures as ising_figures
 from qbm_jax.errors import InputError
+from qbm_jax.report.escape import bold, bullets, code, markdown, picture
 from qbm_jax.report.tables import table
 from qbm_jax.whole_file import write_whole
 
@@ -42,15 +43,13 @@ def compose(results: Document, captions: dict[str, str]) -> str:
     ]
     for family in results["families"]:
         parts += _family(results, family)
-    parts.append("## Figures")
-    for name, caption in captions.items():
-        parts += [f"![{caption}](figures/{name})", f"*{caption}*"]
+    parts += ["## Figures", *(picture(caption, name) for name, caption in captions.items())]
     parts += ["## Samplers", _samplers(results), "## How the numbers were made", _methods(results)]
     return "\n\n".join(parts) + "\n"
 
 
 def _notes(results: Document) -> str:
-    return "\n".join(f"* **{note}**" for note in results["notes"])
+    return bullets(map(bold, results["notes"]))
 
 
 def _protocol(results: Document) -> str:
@@ -111,12 +110,13 @@ def _instances(results: Document) -> str:
         f"{family['title']}: tuned on {', '.join(family['pilots'])}."
         for family in results["families"]
     ]
-    return "\n\n".join([table(header, rows), found, " ".join(tuned), *beaten])
+    said = (found, " ".join(tuned), *beaten)
+    return "\n\n".join([table(header, rows), *map(markdown, said)])
 
 
 def _family(results: Document, family: Document) -> list[str]:
     parts = [
-        f"## {family['title']}",
+        f"## {markdown(family['title'])}",
         "### Time to solution (s), and the run length in products",
         _solutions(results, family, "seconds"),
         "### Products to solution",
@@ -124,8 +124,8 @@ def _family(results: Document, family: Document) -> list[str]:
     ]
     for one in family["held_out"]:
         parts += [
-            f"### {one['name']}: N = {one['num_spins']}, best known {one['objective']}"
-            f" {one['best']:.0f} ({one['source']})",
+            f"### {markdown(one['name'])}: N = {one['num_spins']}, best known {one['objective']}"
+            f" {one['best']:.0f} ({markdown(one['source'])})",
             "At equal products, the longest run of each sampler:",
             _longest(results, one["name"], family["name"]),
             "At equal wall time, the expected best value as a fraction of the best known"
@@ -184,7 +184,7 @@ def _samplers(results: Document) -> str:
     for label, entry in results["samplers"].items():
         compiled = [r["compile_seconds"] for r in results["rows"] if r["sampler"] == label]
         options = ", ".join(f"{name}={value}" for name, value in entry["options"].items())
-        rows.append([label, f"`{entry['sampler']}`", options or "defaults",
+        rows.append([label, code(entry["sampler"]), options or "defaults",
                      f"{entry['tuned']}: {', '.join(f'{v:g}' for v in entry['grid'])}",
                      f"{entry['products_per_step']:g}",
                      f"{max(compiled):.1f}" if compiled else "–"])  # fmt: skip
@@ -201,11 +201,9 @@ def _methods(results: Document) -> str:
         "calls of each held-out run": ", ".join(map(str, calls)),
         "commit": results["commit"] or "none",
         **results["versions"],
-        "command": f"`{results['command']}`",
+        "command": code(results["command"]),
     }
-    return table(
-        ["what", "value"], [[name, str(value) or "not set"] for name, value in facts.items()]
-    )
+    return table(["what", "value"], [[name, value or "not set"] for name, value in facts.items()])
 
 
 def _estimate(triple: list[float | None]) -> str:

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from experiments.negatives.results import Estimate, Facts, Results, cost, estimate, metric
-from qbm_jax.report.style import SIMULATED, tidy
+from qbm_jax.report.escape import figure_text
+from qbm_jax.report.style import marked, tidy
 
 # Metric, axis label, and what is right (the metric is shown as its distance from it).
 DOSES = {
@@ -76,7 +77,7 @@ def draw_dose_response(facts: Facts, results: Results) -> Figure:
     for axes in grid.flat:
         drawn, labels = axes.get_legend_handles_labels()
         handles |= dict(zip(labels, drawn, strict=True))
-    phases_first = [label for label in map(pretty, look) if label in handles]
+    phases_first = [label for label in map(printed, look) if label in handles]
     order = phases_first + [label for label in handles if label not in phases_first]
     figure.legend(
         [handles[label] for label in order], order, loc="outside right center", fontsize=9,
@@ -102,7 +103,7 @@ def draw_doses(axes: Axes, phases: dict[str, list], look: dict, name: str, right
         axes.errorbar(
             x.mean, y.mean, xerr=known(x.standard_error), yerr=known(y.standard_error),
             linestyle="none", markersize=7 if phase != reference else 12, elinewidth=1,
-            label=pretty(phase), alpha=0.85, **look[phase],
+            label=printed(phase), alpha=0.85, **look[phase],
         )  # fmt: skip
     for phase, points in lines.items():
         axes.plot(*zip(*points, strict=True), color=look[phase]["color"], linewidth=0.8, alpha=0.5)
@@ -174,7 +175,7 @@ def draw_line(
         sweeps,
         [line[k].mean for k in sweeps],
         yerr=[known(line[k].standard_error) for k in sweeps],
-        label=pretty(name) + where,
+        label=printed(name) + where,
         color=colours[name],
         linestyle="--" if dashed else "-",
         marker="s" if dashed else "o",
@@ -212,6 +213,11 @@ def pretty(name: str) -> str:
     return name.replace("_", " ")
 
 
+def printed(name: str) -> str:
+    """A name as a figure shows it."""
+    return figure_text(pretty(name))
+
+
 def known(value: float) -> float:
     """An error bar's length; none where there is one seed."""
     return 0.0 if math.isnan(value) else value
@@ -220,6 +226,6 @@ def known(value: float) -> float:
 def new_figure(facts: Facts, title: str, width: float, height: float) -> Figure:
     """An empty figure in inches; its title says so if the cells are simulated."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    text = f"{SIMULATED}. {title}" if facts.simulated else title
+    text = marked(title, facts.simulated)
     figure.suptitle(text, fontsize=12, weight="bold", color="#B00020" if facts.simulated else "k")
     return figure

@@ -17,7 +17,8 @@ from experiments.negatives.results import (
     rank_correlation,
 )
 from experiments.tables import write_table
-from qbm_jax.report.style import SIMULATED, save
+from qbm_jax.report.escape import bullets, markdown, picture
+from qbm_jax.report.style import marked, save
 from qbm_jax.report.tables import table
 from qbm_jax.whole_file import write_whole
 
@@ -57,15 +58,14 @@ def results_rows(facts: Facts, results: Results) -> Iterator[list[Any]]:
 def compose(facts: Facts, results: Results) -> str:
     """The text of report.md."""
     title = f"What sampler error costs: {facts.source}"
-    parts = [f"# {SIMULATED}. {title}" if facts.simulated else f"# {title}"]
+    parts = [f"# {markdown(marked(title, facts.simulated))}"]
     if facts.simulated:
         parts.append("**These cells were made by a simulator.**")
     parts += ["## Verdict", *(verdict(facts, results, size) for size in results)]
     parts += [finishing_verdict(facts, results, size) for size in results]
     parts.append("## Figures")
     for name, text in CAPTIONS.items():
-        text = f"{SIMULATED}. {text}" if facts.simulated else text
-        parts.append(f"![{text}](figures/{name}.png)")
+        parts.append(picture(marked(text, facts.simulated), f"{name}.png"))
     parts.append("## Table")
     for size in results:
         parts += [f"### N = {facts.num_latents[size]}", size_table(facts, results[size], size)]
@@ -83,13 +83,14 @@ def verdict(facts: Facts, results: Results, size: str) -> str:
     log_z = "enumerated" if facts.enumerated[size] else "by annealed importance sampling"
     lines = [
         f"**N = {facts.num_latents[size]}** (log Z {log_z}), nats per cell that are lost in the"
-        f" held-out bound against {pretty(reference)}, mean ± standard error over seeds"
+        f" held-out bound against {markdown(pretty(reference))}, mean ± standard error over seeds"
         f" [95 % interval]:",
         "",
     ]
     order = sorted(compared, key=lambda name: (math.isnan(costs[name].mean), costs[name].mean))
-    lines += [f"* {pretty(name)}: {in_words(costs[name])}" for name in order]
-    lines += [f"* J = 0, no couplings at all: {in_words(cost(phases, name))}" for name in none]
+    told = [f"{pretty(name)}: {in_words(costs[name])}" for name in order]
+    told += [f"J = 0, no couplings at all: {in_words(cost(phases, name))}" for name in none]
+    lines.append(bullets(told))
     doses = [dose(phases[name], "pair_error", 0.0).mean for name in compared]
     correlation = rank_correlation(doses, [costs[name].mean for name in compared])
     if any(facts.phases[name]["noise_stream"] for name in compared):
@@ -125,15 +126,15 @@ def finishing_verdict(facts: Facts, results: Results, size: str) -> str:
             enough = [k for k, c in costs.items() if not c.is_shown]
             found = f"from {min(enough)} on" if enough else "at none of these"
             lines.append(
-                f"N = {facts.num_latents[size]}, {pretty(first)}, cost by finishing sweeps in"
-                f" training: {listed}. The interval first holds 0 {found}."
+                f"N = {facts.num_latents[size]}, {markdown(pretty(first))}, cost by finishing"
+                f" sweeps in training: {listed}. The interval first holds 0 {found}."
             )
     seeds = next(iter(phases.values()))
     for name, line in repaired_series(seeds, "pair_error", 0.0).items():
         listed = ", ".join(f"{k}: {line[k].mean:.4f}" for k in sorted(line))
         lines.append(
-            f"N = {facts.num_latents[size]}, {pretty(name)} on the reference's machine, error of"
-            f" pair moments by sweeps: {listed}."
+            f"N = {facts.num_latents[size]}, {markdown(pretty(name))} on the reference's machine,"
+            f" error of pair moments by sweeps: {listed}."
         )
     return "\n\n".join(lines)
 
@@ -211,14 +212,12 @@ def methods(facts: Facts) -> str:
     ]
     for name, fields in facts.phases.items():
         options = ", ".join(f"{k} = {v}" for k, v in fields["options"].items())
-        text = f"* {pretty(name)}: sampler {fields['sampler']}" + (
-            f" ({options})" if options else ""
-        )
+        text = f"{pretty(name)}: sampler {fields['sampler']}" + (f" ({options})" if options else "")
         text += f", {fields['num_chains']} chains" if fields["num_chains"] else ""
         text += (
             ", chains restart at posterior spins of the minibatch" if fields["from_data"] else ""
         )
-        lines.append(text)
+        lines.append(f"* {markdown(text)}")
     packages = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
     return "\n".join([*lines, "", f"Code {facts.commit or 'of no known commit'}; {packages}."])
 
@@ -237,4 +236,4 @@ def notes(facts: Facts, results: Results) -> str:
                         f"{where}: the bracket of log Z is {bracket(metrics):.1f} nats wide; its"
                         " bound is as uncertain as that."
                     )
-    return "## Notes\n\n" + "\n".join(f"* {line}" for line in lines) if lines else ""
+    return "## Notes\n\n" + bullets(lines) if lines else ""

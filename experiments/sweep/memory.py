@@ -53,6 +53,6 @@ def free_bytes() -> int:
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"] - stats["bytes_in_use"])
     if MEMINFO.exists():
-        lines = dict(line.split(":") for line in MEMINFO.read_text().splitlines())
+        lines = dict(line.split(":") for line in MEMINFO.read_text(encoding="utf-8").splitlines())
         return int(lines["MemAvailable"].split()[0]) * 1024 // 2
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

@@ -12,11 +12,13 @@ from experiments.sweep.plan import Plan, describe_plan
 from experiments.sweep.results import MAIN_METRICS, REPLICATES, Results
 from experiments.sweep.settings import Sweep, describe
 from qbm_jax.report import style
+from qbm_jax.report.escape import bullets, fence, figure_text, file_name, markdown, picture
 from qbm_jax.report.tables import table
 from qbm_jax.whole_file import write_whole
 
 UNITS = {"elbo": "elbo, nats per cell", "log_z": "log Z, nats", "seconds": "seconds"}
 PANEL = (4.2, 3.2)  # inches
+LONGEST = 24  # characters of a value below an axis
 
 
 def write(workdir: Path, sweep: Sweep, plan: Plan) -> None:
@@ -28,16 +30,16 @@ def write(workdir: Path, sweep: Sweep, plan: Plan) -> None:
     folder = workdir / "figures"
     folder.mkdir(exist_ok=True)
     for path in results.axes if shown else ():
-        name = f"{path.replace('.', '_')}.png"
+        name = file_name(path.replace(".", "_"), ".png")
         style.save(draw_axis(results, path, shown, plan.facts["simulated"]), folder / name)
-        parts.append(f"![{path}](figures/{name})")
-        parts.append(f"*Against {path}: {_caption(results, path)}*")
+        caption = f"Against {path}: {_caption(results, path)}"
+        parts.append(picture(style.marked(caption, plan.facts["simulated"]), name))
     parts += ["## Settings", _levels_table(results, shown), _replicates(results)]
     parts += ["## Every setting", _settings_table(results, shown)]
     if results.stopped:
         parts += ["## Stopped early", _stopped(results)]
     parts += ["## Failures", _failures(results)]
-    parts += ["## The plan", f"```\n{describe_plan(sweep, plan)}\n```", "## Cost", _cost(results)]
+    parts += ["## The plan", fence(describe_plan(sweep, plan)), "## Cost", _cost(results)]
     parts += ["## Notes", _notes(results, plan)]
     write_whole(workdir / "report.md", "\n\n".join(parts) + "\n")
 
@@ -57,9 +59,11 @@ def draw_axis(results: Results, path: str, metrics: list[str], simulated: bool) 
             axes.errorbar(
                 place, found.mean, yerr=error, fmt="o", color="#0072B2", capsize=4, zorder=2
             )
-        axes.set_xticks(range(len(levels)), [str(level.values[path]) for level in levels])
+        axes.set_xticks(
+            range(len(levels)), [figure_text(level.values[path], LONGEST) for level in levels]
+        )
         axes.set_xlim(-0.5, len(levels) - 0.5)
-        style.tidy(axes, path, UNITS.get(metric, ""), metric.replace("_", " "))
+        style.tidy(axes, figure_text(path), UNITS.get(metric, ""), metric.replace("_", " "))
     if simulated:
         figure.suptitle(style.SIMULATED, fontsize=12, weight="bold", color="#B00020")
     return figure
@@ -68,7 +72,7 @@ def draw_axis(results: Results, path: str, metrics: list[str], simulated: bool) 
 def _title(plan: Plan) -> str:
     source = plan.facts["source"]
     said = not plan.facts["simulated"] or style.SIMULATED.lower() in source.lower()
-    return f"# {'' if said else f'{style.SIMULATED}. '}Sweep: {source}"
+    return f"# {'' if said else f'{style.SIMULATED}. '}Sweep: {markdown(source)}"
 
 
 def _summary(results: Results) -> str:
@@ -83,7 +87,7 @@ def _summary(results: Results) -> str:
     if best is not None:
         level, found = best
         lines.append(
-            f"Best by {results.goal()}: {describe(level.values)}, {_interval(found)} "
+            f"Best by {results.goal()}: {markdown(describe(level.values))}, {_interval(found)} "
             f"({found.num_seeds} settings)."
         )
         if results.uneven():
@@ -145,24 +149,22 @@ def _number(value: float | None) -> str:
 
 
 def _failures(results: Results) -> str:
-    lines = [
-        f"* Setting {number} ({describe(results.sweep.settings[number].values)}): {error}"
+    return bullets(
+        f"Setting {number} ({describe(results.sweep.settings[number].values)}): {error}"
         for number, error in sorted(results.failures.items())
-    ]
-    return "\n".join(lines) or "None."
+    )
 
 
 def _stopped(results: Results) -> str:
-    lines = [
-        f"* Setting {number} ({describe(results.sweep.settings[number].values)}): after epoch "
+    listed = bullets(
+        f"Setting {number} ({describe(results.sweep.settings[number].values)}): after epoch "
         f"{piece['epoch']}, validation ELBO {piece['elbo']:.1f}"
         for number, piece in sorted(results.stopped.items())
-    ]
-    lines.append(
-        "\nTheir bounds were behind those of other settings of their seed (ASHA); they are"
-        " in no mean above, so intervals are of what was worth finishing."
     )
-    return "\n".join(lines)
+    return (
+        f"{listed}\n\nTheir bounds were behind those of other settings of their seed (ASHA); they"
+        " are in no mean above, so intervals are of what was worth finishing."
+    )
 
 
 def _cost(results: Results) -> str:
@@ -184,4 +186,4 @@ def _cost(results: Results) -> str:
 
 def _notes(results: Results, plan: Plan) -> str:
     notes = [*plan.facts["notes"], *(n for p in results.finished.values() for n in p["notes"])]
-    return "\n".join(f"* {note}" for note in dict.fromkeys(notes)) or "None."
+    return bullets(dict.fromkeys(notes))

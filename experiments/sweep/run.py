@@ -69,6 +69,8 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest, request: Request) 
     sweep = build_sweep(config, request.overrides)
     if request.ray is not None:
         ray_jobs.check_installed()
+    if request.slurm:
+        slurm.check_workdir(workdir)
     if config.tensorboard:
         EventFiles(workdir)  # says so before any work if it is not installed
     plan = prepared(sweep, workdir)

@@ -1,10 +1,13 @@
 """A Slurm script that runs the jobs of a planned sweep as an array, and then its report."""
 
+import os
+import re
 import shlex
 import sys
 from pathlib import Path
 
 from experiments.workdir import ROOT
+from qbm_jax.errors import InputError
 from qbm_jax.whole_file import write_whole
 
 NAME = "sweep.slurm"
@@ -33,18 +36,46 @@ def write_script(workdir: Path, argv: list[str], num_jobs: int) -> Path:
       workdir: of the sweep, which is planned.
       argv: the command that asked for the script; its tasks run the same one.
       num_jobs: jobs of the plan.
+
+    Raises:
+      InputError: as `check_workdir`.
     """
+    check_workdir(workdir)
     path = workdir.resolve() / NAME
     kept = [argument for argument in argv[1:] if argument not in HOW]
     kept = [argument for argument in kept if not argument.startswith("--workdir=")]
     program = [sys.executable, str(ROOT / "run.py")]
     text = SCRIPT.format(
         name=NAME,
-        output=shlex.quote(str(path.parent / "slurm-%A_%a.out")),
+        output=batch_value(f"{path.parent}/", "slurm-%A_%a.out"),
         folder=shlex.quote(str(Path.cwd())),
         command=shlex.join([*program, *kept, f"--workdir={path.parent}"]),
         last=num_jobs - 1,
         script=shlex.quote(str(path)),
     )
-    write_whole(path, text)
+    write_whole(path, os.fsencode(text))
     return path
+
+
+def check_workdir(workdir: Path) -> None:
+    r"""Checks that an `#SBATCH` line can name a file in the workdir.
+
+    Raises:
+      InputError: its path has a control character, which would end the line, or a backslash, with
+        which Slurm no longer puts numbers of jobs into the names of files.
+    """
+    path = str(workdir.resolve())
+    if re.search(r"[\\\x00-\x1f\x7f]", path):
+        raise InputError(
+            f"--sweep_slurm needs a workdir without line breaks, control characters and "
+            f"backslashes in its path, got {path!r}; use another --workdir"
+        )
+
+
+def batch_value(path: str, pattern: str) -> str:
+    """A path as an `#SBATCH` line takes it, and behind it a pattern that Slurm fills in.
+
+    Slurm reads `%%` as a percent sign and takes what stands behind a backslash as it is, within
+    quotes as well, so that those of the shell do not serve.
+    """
+    return re.sub(r"[^\w/.:,@=+%-]", r"\\\g<0>", path.replace("%", "%%")) + pattern

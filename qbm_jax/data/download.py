@@ -12,6 +12,7 @@ import requests
 from tqdm import tqdm
 
 from qbm_jax.errors import InputError
+from qbm_jax.user_cache import expand_home, user_cache
 
 logger = logging.getLogger("qbm_jax")
 
@@ -95,8 +96,8 @@ NAMED = {  # Luecken et al. 2022, Nature Methods 19:41, figshare 12420968
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
     """The folder asked for, else `$QBM_JAX_CACHE`, else the user's cache folder."""
-    chosen = cache_dir or os.environ.get("QBM_JAX_CACHE") or pooch.os_cache("qbm_jax")
-    return Path(chosen).expanduser()
+    chosen = cache_dir or os.environ.get("QBM_JAX_CACHE")
+    return expand_home(chosen) if chosen else user_cache()
 
 
 def cached(name: str, cache_dir: str | Path | None = None) -> Path | None:

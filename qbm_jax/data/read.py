@@ -36,6 +36,7 @@ from qbm_jax.data.names import some, text
 from qbm_jax.data.simulate import simulated_note, simulated_source
 from qbm_jax.data.stored import member
 from qbm_jax.errors import InputError
+from qbm_jax.user_cache import expand_home
 
 if TYPE_CHECKING:  # that package imports this file
     from qbm_jax.data.on_disk.stored_cells import StoredCells
@@ -73,7 +74,7 @@ def read(
     Raises:
         InputError: the file, matrix or columns cannot be used; see `from_anndata`.
     """
-    path = Path(path).expanduser()
+    path = expand_home(path)
     table, notes = load(path, layer, use_raw)
     cells = _build(table, batch_column, label_column, genes, min_cells, path.name)
     with damage_named(path), h5py.File(path, "r") as file:

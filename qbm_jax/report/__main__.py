@@ -8,6 +8,7 @@ from qbm_jax.errors import InputError
 
 parser = argparse.ArgumentParser(prog="python -m qbm_jax.report", description=__doc__)
 parser.add_argument("workdir", help="a finished run, such as runs/pancreas")
+sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show
 try:
     print(report.write(parser.parse_args().workdir))
 except InputError as error:

@@ -5,10 +5,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from qbm_jax.report import style
+from qbm_jax.report.escape import figure_text
 from qbm_jax.report.run_outputs import RunOutputs
 
 BASELINES = {"gaussian_vae": "X_umap_gaussian_vae", "pca": "X_umap_pca"}
 LEGEND_ROWS = 10  # entries per legend column
+LONGEST = 30  # characters of a name beside an axis
 
 
 def draw_umaps(outputs: RunOutputs) -> Figure:
@@ -38,7 +40,7 @@ def draw_umaps(outputs: RunOutputs) -> Figure:
             axes.set_title(title if row == 0 else "", fontsize=11)
             if colours is None and row == 0:
                 energy_points = shown
-        grid[row, 0].set_ylabel(style.model_name(name), fontsize=12, weight="bold")
+        grid[row, 0].set_ylabel(figure_text(style.model_name(name)), fontsize=12, weight="bold")
     for axes, (title, (_, colours)) in zip(grid[-1], columns.items(), strict=True):
         axes.axis("off")
         if colours is None:
@@ -81,7 +83,7 @@ def _draw_legend(axes, colours: dict[str, str]) -> None:
     num_columns = -(-len(colours) // LEGEND_ROWS)
     length = {1: 34, 2: 18}.get(num_columns, 11)
     handles = [
-        Line2D([], [], marker="o", ls="", ms=6, color=colour, label=style.shorten(name, length))
+        Line2D([], [], marker="o", ls="", ms=6, color=colour, label=figure_text(name, length))
         for name, colour in colours.items()
     ]
     axes.legend(handles=handles, loc="upper center", ncols=num_columns, fontsize=8, frameon=False)
@@ -113,7 +115,7 @@ def draw_energy(outputs: RunOutputs) -> Figure:
     )
     for patch, name in zip(boxes["boxes"], names, strict=True):
         patch.set(facecolor=colours[name], alpha=0.75)
-    counts = [f"{style.shorten(name)}  (n = {len(samples[name])})" for name in names]
+    counts = [f"{figure_text(name, LONGEST)}  (n = {len(samples[name])})" for name in names]
     axes.set_yticks(range(1, len(names) + 1), counts)
     axes.invert_yaxis()
     style.tidy(axes, "energy of the cell's mean spins (kT)")

@@ -67,7 +67,7 @@ def save_all(outputs: RunOutputs, folder: Path) -> dict[str, Drawn]:
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {}
     for name, entry in FIGURES.items():
-        caption = f"{style.SIMULATED}. {entry.caption}" if outputs.simulated else entry.caption
+        caption = style.marked(entry.caption, outputs.simulated)
         path = folder / f"{name}.png"
         try:
             figure = entry.draw(outputs)

@@ -5,19 +5,19 @@ from collections.abc import Mapping
 import numpy as np
 
 from qbm_jax.report import style, tables
+from qbm_jax.report.escape import bullets, code, fence, markdown, picture
 from qbm_jax.report.figures import Drawn
 from qbm_jax.report.run_outputs import RunOutputs
+from qbm_jax.report.verdict import verdict
 
-NEGLIGIBLE = 0.1  # nats per cell; smaller differences of bounds are called none
+SPREAD = 0.5  # kT between the types' median energies, below which none is called typical
 
 
 def compose(outputs: RunOutputs, drawn: Mapping[str, Drawn]) -> str:
     """The whole report; only arranges what the run recorded."""
     source = outputs.scores["data"].get("source", "cells")
     title = f"{style.model_name(outputs.main)} report: {source}"
-    if outputs.simulated:
-        title = f"{style.SIMULATED}. {title}"
-    parts = [f"# {title}"]
+    parts = [f"# {markdown(style.marked(title, outputs.simulated))}"]
     if outputs.simulated:
         parts.append(
             "**These cells were made by a simulator. Nothing below is a measurement of a tissue.**"
@@ -54,8 +54,8 @@ def _summary(outputs: RunOutputs) -> str:
         f"{data.get('num_cells', outputs.cells.n_obs)} {_kind(outputs)} from"
         f" {_count(len(batches) or 1, 'batch', 'batches')}"
         + (f" and of {_count(len(labels), 'annotated type', 'annotated types')}" if labels else "")
-        + f" were placed in one map by {style.model_name(outputs.main)}, a neural network that"
-        f" describes each cell by {_latents(outputs)}."
+        + f" were placed in one map by {markdown(style.model_name(outputs.main))}, a neural network"
+        f" that describes each cell by {_latents(outputs)}."
     ]
     ours = embeddings.get(f"X_{outputs.main}", {})
     if ours.get("bio_conservation") is not None:
@@ -75,7 +75,7 @@ def _summary(outputs: RunOutputs) -> str:
     }
     if totals:
         listed = ", ".join(f"{name} {value}" for name, value in totals.items())
-        sentences.append(f"Total scores: {listed}.")
+        sentences.append(f"Total scores: {markdown(listed)}.")
     return " ".join(sentences + _energy_sentence(outputs))
 
 
@@ -96,9 +96,16 @@ def _energy_sentence(outputs: RunOutputs) -> list[str]:
         return []
     medians = [np.median(outputs.energy[outputs.labels == name]) for name in names]
     lowest, highest = names[np.argmin(medians)], names[np.argmax(medians)]
+    spread = max(medians) - min(medians)
+    if not spread >= SPREAD:
+        return [
+            "The learned energy hardly tells the types apart: their medians lie within"
+            f" {spread:.2f} kT of each other, so no type is called typical."
+        ]
     return [
-        f"Judged by the learned energy, {lowest} cells are in the most typical states and"
-        f" {highest} cells in the least typical ones."
+        f"Judged by the learned energy, {markdown(lowest)} cells are in the most typical states and"
+        f" {markdown(highest)} cells in the least typical ones: their medians are {spread:.1f} kT"
+        f" apart."
     ]
 
 
@@ -119,56 +126,22 @@ def _bounds(scores: dict) -> list[str]:
         tables.bound_table(bounds),
         "Nats per cell on validation cells; −ELBO = reconstruction + KL, lower is better;"
         " log Z ± standard error; −ELBO ± standard deviation over seeds.",
-        _verdict(bounds),
+        verdict(bounds),
     ]
-
-
-def _verdict(bounds: dict) -> str:
-    """Whether the Boltzmann prior's bound beats that of the same model without couplings."""
-    priors = {bound.get("prior"): bound for bound in bounds.values()}
-    ours, reference = priors.get("boltzmann"), priors.get("bernoulli")
-    if not ours or not reference or None in (ours.get("elbo"), reference.get("elbo")):
-        return "The Boltzmann and the Bernoulli prior cannot be compared: one has no bound here."
-    gain, error, basis = _gain(ours, reference)
-    margin = f"{abs(gain):.2f}" + ("" if error is None else f" ± {error:.2f}")
-    if abs(gain) < max(2 * (error or 0), NEGLIGIBLE):
-        sign = "+" if gain >= 0 else "−"
-        verdict = f"**The two bounds cannot be told apart** (difference {sign}{margin}"
-        return f"{verdict} nats per cell, Boltzmann minus Bernoulli; {basis})."
-    if gain > 0:
-        return (
-            f"**The Boltzmann prior's bound beats the Bernoulli one by {margin} nats per cell**"
-            f" ({basis})."
-        )
-    return (
-        f"**The Boltzmann prior's bound is worse than the Bernoulli one by {margin} nats per cell**"
-        f" ({basis}). J = 0 is nested in the model, so this is a fault of the training."
-    )
-
-
-def _gain(ours: dict, reference: dict) -> tuple[float, float | None, str]:
-    """Difference of the bounds, its standard error if it is known, and how that was had."""
-    log_z_error = ours.get("log_z_standard_error") or 0.0
-    pairs = ours.get("per_seed") or [], reference.get("per_seed") or []
-    if len(pairs[0]) == len(pairs[1]) >= 2 and None not in (*pairs[0], *pairs[1]):
-        differences = np.subtract(*pairs)
-        error = np.hypot(differences.std(ddof=1) / np.sqrt(len(differences)), log_z_error)
-        basis = f"standard error over {len(differences)} paired seeds, with log Z's"
-        return float(differences.mean()), float(error), basis
-    gain = ours["elbo"] - reference["elbo"]
-    if log_z_error:
-        return gain, log_z_error, "one seed; the error is log Z's alone"
-    return gain, None, "one seed, no error known"
 
 
 def _figures(drawn: Mapping[str, Drawn]) -> list[str]:
     parts = []
     for name, figure in drawn.items():
         if figure.file is None:
-            parts.append(f"*Not drawn: {name}.* {figure.reason[0].upper()}{figure.reason[1:]}.")
+            parts.append(f"*Not drawn: {name}.* {markdown(_sentence(figure.reason))}")
         else:
-            parts += [f"![{figure.caption}](figures/{figure.file})", f"*{figure.caption}*"]
+            parts.append(picture(figure.caption, figure.file))
     return parts
+
+
+def _sentence(reason: str) -> str:
+    return f"{reason[0].upper()}{reason[1:]}."
 
 
 def _methods(outputs: RunOutputs) -> list[str]:
@@ -181,7 +154,7 @@ def _methods(outputs: RunOutputs) -> list[str]:
         f"cell types ({data.get('label_column') or 'no column'})": _listed(data.get("labels")),
         "seeds": ", ".join(map(str, scores.get("seeds", []))),
     }
-    parts = ["\n".join(f"* {name}: {value or 'none'}" for name, value in described.items())]
+    parts = [bullets(f"{name}: {value or 'none'}" for name, value in described.items())]
     if machine := scores.get("machine"):
         parts += ["### Machine", tables.machine_table(machine), tables.MACHINE_NOTE]
     for title, field, digits in (
@@ -191,7 +164,7 @@ def _methods(outputs: RunOutputs) -> list[str]:
         ("Versions", "versions", None),
     ):
         if values := scores.get(field):
-            rows = [[f"`{name}`", _printed(value, digits)] for name, value in values.items()]
+            rows = [[code(name), _printed(value, digits)] for name, value in values.items()]
             parts += [f"### {title}", tables.table(["what", "value"], rows)]
     return parts
 
@@ -203,7 +176,7 @@ def _listed(counts: dict | None) -> str:
 def _printed(value, digits: int | None) -> str:
     if digits is not None and isinstance(value, int | float):
         return f"{value:,.{digits}f}"
-    return str(value).replace("|", "\\|")
+    return str(value)
 
 
 def _notes(outputs: RunOutputs) -> str:
@@ -213,10 +186,10 @@ def _notes(outputs: RunOutputs) -> str:
         notes.append("No cell types were given: scores and pictures that need them are absent.")
     if len(outputs.scores["data"].get("batches") or {}) < 2:
         notes.append("One batch only: there is nothing to integrate and no batch score.")
-    return "\n".join(f"* {note}" for note in notes) or "None."
+    return bullets(notes)
 
 
 def _reproduce(outputs: RunOutputs) -> str:
     command = outputs.scores.get("command")
-    run = f"```\n{command}\n```" if command else "The settings of the run are in `config.json`."
+    run = fence(command) if command else "The settings of the run are in `config.json`."
     return f"{run}\n\nThis report alone: `python -m qbm_jax.report WORKDIR`."

@@ -9,6 +9,7 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
 from qbm_jax.report import style
+from qbm_jax.report.escape import figure_text
 from qbm_jax.report.run_outputs import RunOutputs
 
 TERMS = {  # field in metrics.jsonl, sign that makes lower better, title of the panel
@@ -41,7 +42,8 @@ def draw_training(outputs: RunOutputs) -> Figure:
         axes.set_ylim(*_settled_range(sign, curves.values()))
         style.tidy(axes, "epoch", "nats per cell", title)
     handles = [
-        Line2D([], [], color=style.model_colour(m), label=style.model_name(m)) for m in models
+        Line2D([], [], color=style.model_colour(m), label=figure_text(style.model_name(m)))
+        for m in models
     ]
     handles += [Line2D([], [], color="#555555", ls="-", label="validation")]
     handles += [Line2D([], [], color="#555555", ls="--", label="training")]

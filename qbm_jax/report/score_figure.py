@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from qbm_jax.report import style
+from qbm_jax.report.escape import figure_text
 from qbm_jax.report.run_outputs import RunOutputs
 
 PANELS = {
@@ -24,7 +25,8 @@ def draw(outputs: RunOutputs) -> Figure:
     for axes, metric in zip(panels, metrics, strict=True):
         _draw_panel(axes, outputs.scores, metric)
         style.tidy(axes, "score", title=PANELS[metric])
-    panels[0].set_yticks(range(len(embeddings)), [style.model_name(name) for name in embeddings])
+    names = [figure_text(style.model_name(name)) for name in embeddings]
+    panels[0].set_yticks(range(len(embeddings)), names)
     panels[0].tick_params(axis="y", labelsize=10)
     panels[0].invert_yaxis()
     return figure

@@ -7,6 +7,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from qbm_jax.report.escape import figure_text
 from qbm_jax.report.run_outputs import RunOutputs
 from qbm_jax.whole_file import whole_file
 
@@ -72,16 +73,22 @@ def _colours(names: np.ndarray, palette: list[str]) -> dict[str, str]:
     return dict(zip(names, palette, strict=False))
 
 
-def shorten(text: str, length: int = 30) -> str:
-    """`text`, cut in the middle if it is longer than `length`."""
-    keep = (length - 1) // 2
-    return text if len(text) <= length else f"{text[:keep]}…{text[-keep:]}"
+def marked(text: str, *simulated: str | bool) -> str:
+    """A title or caption, behind a warning that cells are simulated, where they are.
+
+    Args:
+      text: the title or caption.
+      simulated: the sets whose cells are, by name; or whether the only set's are.
+    """
+    sets = [name for name in simulated if isinstance(name, str)]
+    named = f": {', '.join(sets)}" if sets else ""
+    return f"{SIMULATED}{named}. {text}" if any(simulated) else text
 
 
 def new_figure(outputs: RunOutputs, title: str, width: float, height: float) -> Figure:
     """An empty figure in inches; its title says so if the cells are simulated."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    text = f"{SIMULATED}. {title}" if outputs.simulated else title
+    text = figure_text(marked(title, outputs.simulated))
     figure.suptitle(text, fontsize=12, weight="bold", color="#B00020" if outputs.simulated else "k")
     return figure
 

@@ -1,8 +1,9 @@
 """The tables of the report, in Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from qbm_jax.report import style
+from qbm_jax.report.escape import Markdown, bold, code, markdown
 
 AGGREGATES = ("total", "bio_conservation", "batch_correction")
 PRIOR_NAMES = {"boltzmann": "Boltzmann", "bernoulli": "Bernoulli (J = 0)", "gaussian": "Gaussian"}
@@ -14,11 +15,14 @@ MACHINE_NOTE = (
 )
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text, the others are numbers."""
-    lines = ["| " + " | ".join(cells) + " |" for cells in (header, *rows)]
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Markdown:
+    """A Markdown table; the first column is text, the others are numbers.
+
+    Cells are shown as they are, whatever is in them; those that are `Markdown` are taken as such.
+    """
+    lines = ["| " + " | ".join(map(markdown, cells)) + " |" for cells in (header, *rows)]
     lines.insert(1, "|" + "|".join([" --- "] + [" ---: "] * (len(header) - 1)) + "|")
-    return "\n".join(lines)
+    return Markdown("\n".join(lines))
 
 
 def mean_and_deviation(mean: float | None, deviation: float | None, digits: int) -> str:
@@ -47,7 +51,7 @@ def metric_table(scores: dict) -> str:
         for metric in dict.fromkeys(metric for values in embeddings.values() for metric in values)
         if metric not in AGGREGATES and not metric.endswith("_sd")
     ]
-    rows = [[f"`{m}`", *_score_cells(embeddings, m).values()] for m in metrics]
+    rows = [[code(m), *_score_cells(embeddings, m).values()] for m in metrics]
     return table(["metric", *(style.model_name(name) for name in embeddings)], rows)
 
 
@@ -59,7 +63,7 @@ def _score_cells(embeddings: dict, metric: str) -> dict[str, str]:
         mean = values.get(metric)
         text = mean_and_deviation(mean, values.get(f"{metric}_sd"), 3)
         best = len(means) > 1 and mean == max(means)
-        cells[name] = f"**{text}**" if best else text
+        cells[name] = bold(text) if best else text
     return cells
 
 
@@ -81,7 +85,7 @@ def bound_table(bounds: dict) -> str:
                 style.model_name(name),
                 PRIOR_NAMES.get(bound.get("prior"), str(bound.get("prior"))),
                 str(bound.get("num_latents", "–")),
-                f"**{text}**" if elbo is not None and elbo == best and len(bounds) > 1 else text,
+                bold(text) if elbo is not None and elbo == best and len(bounds) > 1 else text,
                 mean_and_deviation(bound.get("reconstruction"), None, 2),
                 mean_and_deviation(bound.get("kl"), None, 2),
                 mean_and_deviation(bound.get("log_z"), bound.get("log_z_standard_error"), 3),

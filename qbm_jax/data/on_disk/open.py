@@ -28,6 +28,7 @@ from qbm_jax.data.read import (
 )
 from qbm_jax.data.simulate import simulated_note, simulated_source
 from qbm_jax.errors import InputError
+from qbm_jax.user_cache import expand_home
 
 MAX_SAMPLE = 50_000
 """Cells that the genes are chosen on."""
@@ -118,7 +119,7 @@ def _paths(paths: str | Path | Sequence[str | Path]) -> list[Path]:
     several = [paths] if isinstance(paths, str | Path) else list(paths)
     if not several:
         raise InputError("expected at least one file of cells, got none; name one")
-    named = [Path(path).expanduser() for path in several]
+    named = [expand_home(path) for path in several]
     resolved = [path.resolve() for path in named]
     twice = [path for i, path in enumerate(named) if resolved[i] in resolved[:i]]
     if twice:

@@ -14,6 +14,7 @@ from qbm_jax.data.on_disk.bar import cells_bar
 from qbm_jax.data.simulate import SimulatedChunk, cell_table, gene_names, simulate_chunks
 from qbm_jax.data.simulate_presets import PRESETS
 from qbm_jax.data.whole import written_whole
+from qbm_jax.user_cache import expand_home
 
 CHUNK_ENTRIES = 131_072
 """Stored counts in one chunk of the file, 512 kB of each array.
@@ -53,7 +54,7 @@ def write_simulated(
     Raises:
         InputError: no such preset, a number out of range, or the file cannot be written.
     """
-    path = Path(path).expanduser()
+    path = expand_home(path)
     chunks = simulate_chunks(
         key, preset, num_cells=num_cells, num_genes=num_genes, chunk_size=chunk_size
     )

@@ -1,0 +1,90 @@
+"""What the bounds of a run say for the couplings, and what they say against them."""
+
+from typing import Any
+
+import numpy as np
+
+from qbm_jax.report import style
+from qbm_jax.report.escape import Markdown, bold
+
+NEGLIGIBLE = 0.1  # nats per cell; smaller differences of bounds are called none
+Bound = dict[str, Any]
+
+
+def verdict(bounds: dict[str, Bound]) -> str:
+    """Whether the Boltzmann prior's bound beats that of the same model without couplings.
+
+    A model of the run whose bound is better than both is named in the same sentence.
+    """
+    priors = {bound.get("prior"): bound for bound in bounds.values()}
+    ours, reference = priors.get("boltzmann"), priors.get("bernoulli")
+    if not ours or not reference or None in (ours.get("elbo"), reference.get("elbo")):
+        return (
+            "The Boltzmann and the Bernoulli prior cannot be compared: one has no bound here."
+            + _best_of_the_run(bounds, ours)
+        )
+    gain, error, basis = _gain(ours, reference)
+    margin, against = _margin(gain, error), _against(bounds, ours, reference)
+    if not _is_clear(gain, error):
+        sign = "+" if gain >= 0 else "−"
+        return (
+            f"{bold(f'The two bounds cannot be told apart{against}')} (difference {sign}{margin}"
+            f" nats per cell, Boltzmann minus Bernoulli; {basis})."
+        )
+    told = "beats" if gain > 0 else "is worse than"
+    said = (
+        f"The Boltzmann prior's bound {told} the Bernoulli one by {margin} nats per cell{against}"
+    )
+    fault = " J = 0 is nested in the model, so this is a fault of the training." if gain < 0 else ""
+    return f"{bold(said)} ({basis}).{fault}"
+
+
+def _against(bounds: dict[str, Bound], ours: Bound, reference: Bound) -> str:
+    """The run's best bound, if it is neither of the two that are compared and clearly better."""
+    name, best = _best(bounds)
+    if best is ours or best is reference:
+        return ""
+    gain, error, _ = _gain(best, ours)
+    if not _is_clear(gain, error) or best["elbo"] <= reference["elbo"]:
+        return ""
+    return (
+        f"; the best bound of the run is that of {style.model_name(name)},"
+        f" {_margin(gain, error)} nats per cell better than the Boltzmann prior's"
+    )
+
+
+def _best_of_the_run(bounds: dict[str, Bound], ours: Bound | None) -> Markdown | str:
+    """The best bound there is, where it is not the Boltzmann prior's."""
+    name, best = _best(bounds)
+    if best is None or best is ours:
+        return ""
+    return " " + bold(f"The best bound of the run is that of {style.model_name(name)}.")
+
+
+def _best(bounds: dict[str, Bound]) -> tuple[str, Bound | None]:
+    known = {name: bound for name, bound in bounds.items() if bound.get("elbo") is not None}
+    name = max(known, key=lambda name: known[name]["elbo"], default="")
+    return name, known.get(name)
+
+
+def _gain(ours: Bound, other: Bound) -> tuple[float, float | None, str]:
+    """Difference of the bounds, its standard error if it is known, and how that was had."""
+    log_z_error = np.hypot(*(b.get("log_z_standard_error") or 0.0 for b in (ours, other)))
+    pairs = ours.get("per_seed") or [], other.get("per_seed") or []
+    if len(pairs[0]) == len(pairs[1]) >= 2 and None not in (*pairs[0], *pairs[1]):
+        differences = np.subtract(*pairs)
+        error = np.hypot(differences.std(ddof=1) / np.sqrt(len(differences)), log_z_error)
+        basis = f"standard error over {len(differences)} paired seeds, with log Z's"
+        return float(differences.mean()), float(error), basis
+    gain = ours["elbo"] - other["elbo"]
+    if log_z_error:
+        return gain, float(log_z_error), "one seed; the error is log Z's alone"
+    return gain, None, "one seed, no error known"
+
+
+def _is_clear(gain: float, error: float | None) -> bool:
+    return abs(gain) >= max(2 * (error or 0), NEGLIGIBLE)
+
+
+def _margin(gain: float, error: float | None) -> str:
+    return f"{abs(gain):.2f}" + ("" if error is None else f" ± {error:.2f}")

@@ -1,0 +1,106 @@
+"""The other experiments' reports: hostile names of sets, sources, labels, errors and notes."""
+
+import re
+from types import SimpleNamespace
+from urllib.parse import unquote
+
+import pytest
+from ml_collections import ConfigDict
+from sweeps import measured, small_sweep
+from test_hostile_names import HOSTILE, tokens
+
+from experiments import attribution, epochs
+from experiments.fidelity import tables as fidelity_tables
+from experiments.ising import report as ising_report
+from experiments.sweep import report as sweep_report
+from experiments.sweep.outcomes import Outcomes
+from experiments.sweep.plan import Job, Plan
+from qbm_jax.report.escape import markdown
+
+BAD = "<script>x</script> | $\\frac{1$\n\n# heading\n\n```\n![x](y)"
+
+
+def check(text, workdir=None):
+    """No markup of a name, no table of another width, every picture in its place; what is drawn."""
+    found = list(tokens(text))
+    kinds = {token.type for token in found}
+    assert not {"html_inline", "html_block", "link_open"} & kinds
+    assert "heading" not in {token.content for token in found if token.type == "inline"}
+    for lines in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in lines.splitlines()}
+        assert len(widths) == 1, lines
+    images = [token for token in found if token.type == "image"]
+    assert workdir is None or all((workdir / unquote(t.attrs["src"])).is_file() for t in images)
+    return images
+
+
+def study(name=BAD):
+    return SimpleNamespace(name=name, cells=SimpleNamespace(simulated=True, source=BAD))
+
+
+def test_a_sweep_with_hostile_source_error_and_notes_says_simulated_in_every_caption(tmp_path):
+    sweep = small_sweep()
+    outcomes = Outcomes(tmp_path)
+    for setting in sweep.settings[:-1]:
+        outcomes.finish(setting.number, measured(setting) | {"notes": HOSTILE})
+    outcomes.fail(sweep.settings[-1].number, f"ValueError: {BAD}")
+    facts = {"source": BAD, "simulated": True, "num_cells": 3, "num_genes": 2, "notes": HOSTILE}
+    numbers = [setting.number for setting in sweep.settings]
+    sweep_report.write(tmp_path, sweep, Plan([Job(numbers, sweep.paths, 1.0)], 1.0, 100.0, facts))
+    images = check((tmp_path / "report.md").read_text(encoding="utf-8"), tmp_path)
+    assert images
+    assert all(image.content.startswith("SIMULATED CELLS. Against ") for image in images)
+
+
+def test_the_report_of_epochs_has_hostile_sets_and_notes_as_text(tmp_path):
+    rows = [[e, m, s, 0.1 * e + s] for e in (1, 2) for m in epochs.SHOWN for s in (0, 1)]
+    pieces = [{"dataset": BAD, "method": "qbmvae", "rows": rows, "notes": HOSTILE}]
+    config = ConfigDict({"num_seeds": 2, "every": 1})
+    epochs.write(config, tmp_path, [study()], pieces, [BAD])
+    (image,) = check((tmp_path / "report.md").read_text(encoding="utf-8"), tmp_path)
+    assert image.content.startswith("SIMULATED CELLS. Mean over 2 seeds")
+
+
+def test_the_report_of_attribution_has_hostile_sets_variants_and_notes_as_text(tmp_path):
+    change = {"model": {"relaxation": BAD}, "training": {}}
+    config = ConfigDict({"reference": "a`b", "num_seeds": 2, "variants": {}})
+    config.variants = ConfigDict({"a`b": change, "_x | $y$ $": change})
+    effects = [
+        attribution.Effect(BAD, name, "axis", "integration", "total", 0.5, 0.1, 0.05, 0.2)
+        for name in config.variants
+    ]
+    attribution.write(config, tmp_path, [study()], effects, HOSTILE)
+    (image,) = check((tmp_path / "report.md").read_text(encoding="utf-8"), tmp_path)
+    assert image.content.startswith("SIMULATED CELLS. Difference to ")
+
+
+def test_the_ising_report_has_hostile_instances_titles_commands_and_notes_as_text():
+    one = {"name": BAD, "num_spins": 3, "objective": "cut", "best": 2.0, "source": BAD,
+           "best_found": 3.0, "best_found_by": BAD}  # fmt: skip
+    family = {"name": BAD, "title": BAD, "pilots": [BAD], "held_out": [one]}
+    solution = {"family": BAD, "level": 1.0, "sampler": BAD, "seconds": [1.0, 0.5, 2.0],
+                "products": [1.0, 0.5, 2.0], "budget": 8}  # fmt: skip
+    entry = {"sampler": "gibbs", "options": {"a": BAD}, "tuned": "t", "grid": [1.0],
+             "products_per_step": 1.0}  # fmt: skip
+    results = {
+        "notes": HOSTILE, "levels": [1.0], "families": [family], "solutions": [solution],
+        "rows": [], "within": [], "wall_seconds": [1.0], "samplers": {BAD: entry},
+        "machine": {"device": BAD}, "commit": "", "versions": {"jax": BAD}, "command": BAD,
+    }  # fmt: skip
+    assert len(check(ising_report.compose(results, {"a b%.png": BAD}))) == 1
+
+
+def test_the_tables_of_fidelity_show_hostile_labels_as_text():
+    piece = {"model": BAD, "method": BAD, "value": 1.0, "standard_error": 0.1, "bracket": 0.1,
+             "exact": None, "seconds": 1.0}  # fmt: skip
+    run = {"sampler": BAD, "num_steps": 3, "finite": False,
+           "moments": {BAD: {"first": 1.0, "last": 1.0, "error": 1.0, "z": 0.1}}}  # fmt: skip
+    check(fidelity_tables.log_z({"log_z": [piece]}))
+    assert "**not finite**" in fidelity_tables.long_run({"long_run": [run]})
+    check(fidelity_tables.long_run({"long_run": [run]}))
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_within_a_sentence_of_a_report_is_text_too(name):
+    kinds = {t.type for t in tokens(f"Trajectories from {markdown(name)}, against it.")}
+    assert kinds <= {"paragraph_open", "paragraph_close", "inline", "text", "text_special"}
