@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from qbm_jax.boltzmann import Boltzmann, local_field
+from qbm_jax.boltzmann import Boltzmann, energy, local_field
 
 BETA_RANGE = (1 / 32, 32.0)
 _NUM_ITERATIONS = 20  # Newton takes 5; bisection alone leaves 1e-5 of the range's 10 octaves
@@ -89,3 +89,26 @@ def field_residual(
     totals = jnp.sum(jnp.where(in_bin, score[..., None], 0), axis=1)  # of a draw: draws differ
     error = jnp.std(totals, axis=0, ddof=1) / jnp.sqrt(totals.shape[0])
     return jnp.mean(totals, axis=0) / jnp.maximum(error, jnp.finfo(error.dtype).tiny)
+
+
+def energy_residual(
+    params: Boltzmann, spins: jax.Array, beta: jax.Array | float = 1.0
+) -> jax.Array:
+    """How many standard errors the energies' spread is from what beta allows, a scalar.
+
+    Given the other spins, f_i (s_i - tanh(beta f_i)) has mean zero, whatever is known of them; so
+    its covariance with the energy E + s_i f_i of the others is zero. Summed over spins, it compares
+    fluctuations of the energy with those of exp(-beta E): draws at several temperatures are aligned
+    more than beta allows where the energy is low and less where it is high.
+
+    Args:
+      params: the machine.
+      spins: [draws, spins], independent draws.
+      beta: inverse temperature, as from `fit_beta`.
+    """
+    fields = local_field(params, spins)
+    rest = energy(params, spins)[:, None] + spins * fields
+    rest = rest - jnp.mean(rest, axis=0, keepdims=True)
+    totals = jnp.sum(fields * (spins - jnp.tanh(beta * fields)) * rest, axis=1)
+    error = jnp.std(totals, ddof=1) / jnp.sqrt(totals.shape[0])
+    return jnp.mean(totals) / jnp.maximum(error, jnp.finfo(error.dtype).tiny)

@@ -8,7 +8,12 @@ import scipy.sparse
 
 from qbm_jax import boltzmann, ising, samplers
 from qbm_jax.boltzmann import Boltzmann
-from qbm_jax.calibration import field_residual, fit_beta, pseudo_likelihood_residual
+from qbm_jax.calibration import (
+    energy_residual,
+    field_residual,
+    fit_beta,
+    pseudo_likelihood_residual,
+)
 from qbm_jax.errors import InputError
 from qbm_jax.samplers.exact import enumerate_spins
 
@@ -96,3 +101,5 @@ def test_a_mixture_of_temperatures_shows_in_the_field_residual_where_means_are_b
     assert float(jnp.abs(means).max()) < 4 / 4000**0.5
     assert float(jnp.abs(field_residual(params, mixed, beta)).max()) > 6
     assert float(jnp.abs(field_residual(params, pure, fit_beta(params, pure))).max()) < 4
+    assert float(energy_residual(params, mixed, beta)) < -6
+    assert abs(float(energy_residual(params, pure, fit_beta(params, pure)))) < 4

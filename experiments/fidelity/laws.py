@@ -23,7 +23,7 @@ from experiments.fidelity.statistics import (
 from experiments.pieces import Pieces
 from qbm_jax import diagnostics, samplers
 from qbm_jax.boltzmann import Boltzmann
-from qbm_jax.calibration import field_residual, fit_beta
+from qbm_jax.calibration import energy_residual, field_residual, fit_beta
 
 LARGEST_Z = 4.0  # of an exact sampler above exact draws; false alarms: 3e-5 a test for normal z
 _SCATTER_POINTS = 150  # kept of a piece for the scatter plot
@@ -125,7 +125,7 @@ def distances(spins: np.ndarray, law: Law) -> dict[str, Any]:
         "kullback_leibler_floor": law.bands["kullback_leibler"].mean,
         "kullback_leibler_z": law.bands["kullback_leibler"].z(divergence),
         "beta_eff": beta,
-        "field_residual_z": largest_field_residual(law.params, spins, beta),
+        "field_residual_z": largest_residual(law.params, spins, beta),
         "residual_total_variation": at_beta.value,
         "residual_floor": at_beta.floor,
         "slope": line.slope,
@@ -138,9 +138,10 @@ def distances(spins: np.ndarray, law: Law) -> dict[str, Any]:
     }
 
 
-def largest_field_residual(params: Boltzmann, spins: np.ndarray, beta: float) -> float:
-    """The entry of `field_residual` that is largest in size: what no temperature explains."""
-    values = np.asarray(field_residual(params, jnp.asarray(spins, jnp.float32), beta))
+def largest_residual(params: Boltzmann, spins: np.ndarray, beta: float) -> float:
+    """What no temperature explains, in standard errors: of fields or of energies, the larger."""
+    spins = jnp.asarray(spins, jnp.float32)
+    values = np.append(field_residual(params, spins, beta), energy_residual(params, spins, beta))
     return float(values[np.argmax(np.abs(values))])
 
 

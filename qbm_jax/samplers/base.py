@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -148,7 +149,10 @@ def from_kernel(
         info = summarise(params, prepared, state)
         if amplitudes:
             info["diverged_at"] = jnp.where(jnp.all(finite), -1, jnp.argmin(finite))
-        return readout(state), state, info
+        spins = readout(state)
+        chex.assert_shape(spins, (None, params.num_spins))  # of a kernel that somebody wrote
+        chex.assert_type(spins, float)
+        return spins, state, info
 
     return Sampler(checked_init, step, sample, targets_boltzmann)
 
