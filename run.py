@@ -5,10 +5,15 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from experiments import launch
-from experiments.processes import Processes
-from experiments.sweep.arguments import is_sweep, spelt_out
-from experiments.sweep.run import Request
+try:
+    from experiments import launch
+    from experiments.processes import Processes
+    from experiments.sweep.arguments import is_sweep, spelt_out
+    from experiments.sweep.run import Request
+except ModuleNotFoundError as error:
+    text = f"error: the package {error.name} is not installed; pip install -r requirements.txt"
+    print(text, file=sys.stderr)
+    raise SystemExit(2) from None
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment, e.g. configs/toy.py")
 WORKDIR = flags.DEFINE_string("workdir", None, "Output folder; default runs/<config name>")
@@ -26,11 +31,14 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this one, from 
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the flags once they are known to be good."""
-    launch.check_arguments(argv)
+    config = launch.check_arguments(argv)
     try:
-        return flags.FLAGS(spelt_out(argv))
-    except flags.Error as error:
+        kept, unset = launch.take_out_none(argv, config)
+        left = flags.FLAGS(spelt_out(kept))
+    except (flags.Error, launch.InputError) as error:
         launch.fail(str(error))
+    CONFIG.value.update_from_flattened_dict(dict.fromkeys(unset))
+    return left
 
 
 def main(argv: list[str]) -> None:

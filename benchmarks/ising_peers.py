@@ -246,7 +246,7 @@ def _quadratic_model(problem: Problem):
 
 def solvers(smoke: bool) -> tuple[list[Solver], list[str]]:
     """Solvers to measure, and the names of peers that are not installed."""
-    discrete = BIFURCATION
+    discrete = BIFURCATION["discrete"]
     ballistic = discrete | {"variant": "ballistic", "keep_best": False, "control": 0.15}
     found = [
         Solver(
@@ -448,7 +448,7 @@ def judge(
 
 def lowest_energy(params: Boltzmann, num_steps: int) -> float:
     """The lowest energy of one long run of ours: what levels are shares of where none is known."""
-    options = _without_steps(BIFURCATION) | {"couplings_dtype": "sign"}
+    options = _without_steps(BIFURCATION["discrete"]) | {"couplings_dtype": "sign"}
     sampler = bifurcation(num_steps=num_steps, **options)
     state = sampler.init(jax.random.key(0), params, 64)
     spins, _, _ = jax.jit(sampler.sample)(jax.random.key(12345), params, state)

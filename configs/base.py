@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     # of the model, X_<name> in obsm; "": qbmvae, or "model" if it has no couplings
     config.name = ""
     config.seed = 0  # root of every random number of the run
-    config.num_seeds = 5  # trainings per model, at seeds fold_in(seed, 0), fold_in(seed, 1), ...
+    config.num_seeds = 5  # trainings per model, each with its own key of `seed`
     # experiment integration: event files in workdir/tensorboard as well (needs tensorboardX)
     config.tensorboard = False
 
@@ -32,6 +32,10 @@ def get_config() -> ConfigDict:
     config.data.on_disk = False
     config.data.batch_column = ""  # obs column of the experimental batch; "" none, or the set's own
     config.data.label_column = ""  # obs column of the cell type; "" none, or the named set's own
+    # column; file: each file on disk is a batch; column_and_file: equal names in two files are two
+    config.data.batch_of = "column"
+    # of several files on disk: first (which the others must have), intersection, union
+    config.data.genes_of = "first"
     config.data.layer = ""  # layer with raw counts; "" is X, or the named set's own
     config.data.use_raw = False  # take counts and genes from adata.raw
     config.data.cache_dir = ""  # downloads; "" is $QBM_JAX_CACHE, or the user's cache directory

@@ -12,11 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from qbm_jax.errors import InputError
-from qbm_jax.samplers.amplitude_control import OPTIMISING as AMPLITUDE_CONTROL
-from qbm_jax.samplers.annealing import OPTIMISING as ANNEALING
-from qbm_jax.samplers.bifurcation import OPTIMISING as BIFURCATION
-from qbm_jax.samplers.cim import OPTIMISING as CIM
-from qbm_jax.samplers.noisy_analog import OPTIMISING as NOISY_ANALOG
+from qbm_jax.samplers import optimising
 
 LENGTHS = (100, 300, 1000)
 
@@ -99,45 +95,53 @@ def sampler(
 
 def controlled(name: str) -> dict[str, Any]:
     """Fields of chaotic amplitude or feedback control: looking for the best costs products too."""
-    options = AMPLITUDE_CONTROL[name]
+    options = optimising(name)
     cost = 1 + 1 / options["keep_best"]
     return sampler(
         name, "rate", (0.1, 0.2, 0.4), options, products_per_step=cost, max_products=1000
     )
 
 
+OPTIONS = {name: optimising(name) for name in ("annealing", "noisy_analog")} | {
+    variant: optimising(name, variant=variant)
+    for name, variants in (
+        ("cim", ("mean_field", "truncated_wigner", "gaussian_state")),
+        ("bifurcation", ("discrete", "ballistic", "langevin")),
+    )
+    for variant in variants
+}
 SAMPLERS = {
-    "cim": sampler("cim", "coupling", (2.0, 4.0, 8.0), CIM["mean_field"], max_products=1000),
+    "cim": sampler("cim", "coupling", (2.0, 4.0, 8.0), OPTIONS["mean_field"], max_products=1000),
     "cim_wigner": sampler(
-        "cim", "coupling", (2.0, 4.0, 8.0), CIM["truncated_wigner"], max_products=1000
+        "cim", "coupling", (2.0, 4.0, 8.0), OPTIONS["truncated_wigner"], max_products=1000
     ),
     "cim_gaussian": sampler(
-        "cim", "coupling", (2.0, 4.0, 8.0), CIM["gaussian_state"], max_products=1000
+        "cim", "coupling", (2.0, 4.0, 8.0), OPTIONS["gaussian_state"], max_products=1000
     ),
     "cac": controlled("cac"),
     "cfc": controlled("cfc"),
     "noisy_analog": sampler(
-        "noisy_analog", "coupling", (0.4, 0.8, 1.2), NOISY_ANALOG, max_products=1000
+        "noisy_analog", "coupling", (0.4, 0.8, 1.2), OPTIONS["noisy_analog"], max_products=1000
     ),
     "bsb": sampler(
         "bifurcation", "dt", (0.25, 0.5, 1.0),
-        BIFURCATION | {"variant": "ballistic", "keep_best": False}, max_products=1000,
+        OPTIONS["ballistic"], max_products=1000,
     ),
-    "dsb": sampler("bifurcation", "dt", (0.75, 1.0, 1.25), BIFURCATION, max_products=1000),
+    "dsb": sampler("bifurcation", "dt", (0.75, 1.0, 1.25), OPTIONS["discrete"], max_products=1000),
     "dsb_int8": sampler(
-        "bifurcation", "dt", (0.75, 1.0, 1.25), BIFURCATION | {"couplings_dtype": "int8"},
+        "bifurcation", "dt", (0.75, 1.0, 1.25), OPTIONS["discrete"] | {"couplings_dtype": "int8"},
         max_products=1000, couplings="dense",
     ),
     "dsb_sign": sampler(
-        "bifurcation", "dt", (0.75, 1.0, 1.25), BIFURCATION | {"couplings_dtype": "sign"},
+        "bifurcation", "dt", (0.75, 1.0, 1.25), OPTIONS["discrete"] | {"couplings_dtype": "sign"},
         couplings="signs",
     ),
     "lsb": sampler(
         "bifurcation", "coupling", (2.0, 4.0, 8.0),
-        BIFURCATION | {"variant": "langevin", "dt": None}, max_products=1000,
+        OPTIONS["langevin"], max_products=1000,
     ),
     "annealing": sampler(
-        "annealing", "temperature_end", (0.02, 0.05, 0.1), ANNEALING, max_products=1000,
+        "annealing", "temperature_end", (0.02, 0.05, 0.1), OPTIONS["annealing"], max_products=1000,
         couplings="dense",
     ),
     "tempering": sampler(

@@ -18,7 +18,6 @@ from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
 from experiments.comparison.summary import COLUMNS, HEADLINE
 from experiments.comparison.titles import metric_title
-from experiments.integration import fingerprint
 from experiments.options import check_model, with_prior
 from experiments.pieces import Pieces
 from experiments.stop import StopRequest
@@ -63,7 +62,7 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
     for study in studies:
         wanted[study.name], left_out = comparison_tasks.wanted(config, study)
         notes += left_out
-    claim_workdir(workdir, config, {study.name: fingerprint(study.cells) for study in studies})
+    claim_workdir(workdir, config, comparison_sets.identity(config, studies))
     pieces = Pieces(workdir, config.seed)
     for study in studies:
         for variant in variants:

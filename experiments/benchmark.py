@@ -17,7 +17,6 @@ from experiments.comparison.measured import Measured
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
 from experiments.comparison.sets import StudySet
 from experiments.comparison.summary import COLUMNS, REAL_CELLS, Cell, summarise
-from experiments.integration import fingerprint
 from experiments.pieces import Pieces
 from experiments.stop import StopRequest
 from experiments.tables import write_table
@@ -49,7 +48,7 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
         notes += left_out
     for note in notes:
         LOGGER.info("%s", note)
-    claim_workdir(workdir, config, {study.name: fingerprint(study.cells) for study in studies})
+    claim_workdir(workdir, config, comparison_sets.identity(config, studies))
     pieces = Pieces(workdir, config.seed)
     jobs = [(study, method) for study in studies for method in rows]
     for number, (study, method) in enumerate(jobs, start=1):
@@ -131,7 +130,7 @@ def measure(
         del key
         held_out = [trainings.type_and_fold_cells(study, seed, config.seed) for seed in seeds]
         trained = group(held_out)
-        return written(model_tasks.left_out_type(study, trained), trained)
+        return written(model_tasks.left_out_type(config, study, trained), trained)
 
     pieces.measure("folds", names, folds)
     matched = method.setting == "matched"

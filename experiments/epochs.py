@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
@@ -15,12 +14,11 @@ from experiments.comparison import sets as comparison_sets
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
 from experiments.comparison.sets import StudySet
 from experiments.comparison.titles import title_of
-from experiments.integration import fingerprint
 from experiments.pieces import Pieces
 from experiments.stop import StopRequest
 from experiments.tables import write_table
 from experiments.workdir import claim_workdir
-from qbm_jax import inference
+from qbm_jax import inference, keys
 from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import device_counts
 from qbm_jax.fitting import fit_cells_seeds
@@ -46,7 +44,7 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
     start = time.perf_counter()
     rows = check(config)
     studies, notes = comparison_sets.load_all(config)
-    claim_workdir(workdir, config, {study.name: fingerprint(study.cells) for study in studies})
+    claim_workdir(workdir, config, comparison_sets.identity(config, studies))
     pieces = Pieces(workdir, config.seed)
     for study in studies:
         for method in rows:
@@ -87,11 +85,11 @@ def measure(
 ) -> dict[str, Any]:
     """Trains all seeds on all cells of a set and scores their embeddings along the way."""
     snapshots: dict[int, list] = {}
-    root, data = jax.random.key(config.seed), device_counts(study.cells)
+    data = device_counts(study.cells)
     title = f"{study.name}, {method.label}"
     with stop.deferred(), ProgressBar(title, method.options.num_epochs) as bar:
         fitted = fit_cells_seeds(
-            [jax.random.fold_in(root, seed) for seed in range(config.num_seeds)],
+            [keys.of_training(config.seed, seed) for seed in range(config.num_seeds)],
             study.cells,
             model_options=method.model,
             sampler=method.sampler,

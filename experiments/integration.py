@@ -1,12 +1,12 @@
 """Integration: train the models, embed, score, and write everything a report needs."""
 
 import contextlib
+import functools
 import json
 import logging
 import shlex
 import sys
 import time
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +15,15 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from experiments.keys import cells_key, key_of
+from experiments.lock import check_held
 from experiments.machine import describe_machine
 from experiments.metrics_log import MetricsLog
 from experiments.on_disk import cells_to_show, embedded_blocks, load_stored_cells
 from experiments.options import BOLTZMANN, check_options, main_name, model_options, sampler_options
 from experiments.processes import mesh_of
 from experiments.profiling import Profile
+from experiments.sealed import read_sealed, write_sealed
 from experiments.stop import StopRequest
 from experiments.tensorboard import EventFiles
 from experiments.workdir import (
@@ -29,13 +32,14 @@ from experiments.workdir import (
     flatten,
     plain_config,
     versions,
-    write_json,
 )
-from qbm_jax import calibration, diagnostics, report, samplers, training
+from qbm_jax import calibration, diagnostics, keys, report, samplers, training
 from qbm_jax.boltzmann import energy
 from qbm_jax.cell_source import CellSource
 from qbm_jax.checkpoint import Checkpoints
+from qbm_jax.collapse import collapse_fault
 from qbm_jax.data import Cells, check_likelihood, locate, preprocess
+from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.data.on_disk import StoredCells, write_embedding_blocks
 from qbm_jax.data.write import write_embedding
 from qbm_jax.distributed import check_agreement, is_primary
@@ -45,7 +49,12 @@ from qbm_jax.fitting import fit_cells, open_source
 from qbm_jax.metrics import pca_embedding, score_embeddings, umap_layout
 from qbm_jax.progress import ProgressBar
 from qbm_jax.report.markdown import NEGLIGIBLE
-from qbm_jax.report.run_outputs import EMBEDDING_FILE, SAMPLE_FILE
+from qbm_jax.report.run_outputs import (
+    EMBEDDING_FILE,
+    SAMPLE_FILE,
+    SCORES_FILE,
+    embedding_fault,
+)
 
 LOGGER = logging.getLogger("qbm_jax")
 
@@ -73,20 +82,20 @@ def run(
       InputError: data or config that cannot be used.
       TrainingStopped: a stop was asked for; the same call again goes on.
     """
-    if (workdir / "scores.json").exists():
+    if is_finished(workdir):
         if profile is not None:
             raise InputError(f"{workdir} is complete: there is no step left for --profile to trace")
         LOGGER.info("%s is complete; the report is made anew from its files", workdir)
-        if is_primary():
-            report.write(workdir)
-        return
+        if not is_primary() or reported(workdir):
+            return
     start = time.perf_counter()
     options = check_options(config)
     events = EventFiles(workdir) if config.tensorboard and is_primary() else None
     check_agreement("config and workdir", f"{plain_config(config)} {workdir.absolute()}")
     cells = load_cells(config)
     identity = fingerprint(cells)
-    check_agreement("cells", str(identity))
+    for part, value in identity.items():
+        check_agreement(f"cells ({part})", str(value))
     mesh = mesh_of(config)
     if is_primary():
         claim_workdir(workdir, config, identity)
@@ -111,6 +120,7 @@ def run(
     if log.resumed:
         notes.append("This run was resumed: seconds and cells per second are of the last call.")
     document = summarise(config, cells, runs, scores, notes, seconds)
+    check_held(workdir)
     layouts = {name: umap_layout(values, config.seed) for name, values in embeddings.items()}
     first = runs[main_name(config)][0]
     gates, loadings = first.model.gene_results()
@@ -134,9 +144,38 @@ def run(
     )
     num_devices = 1 if mesh is None else mesh.size
     document["machine"] = machine(config, runs[main_name(config)], options, cells, num_devices)
-    write_json(workdir / "scores.json", document)
+    document["files"] = {EMBEDDING_FILE: cells.num_cells}
+    if shown is not cells:
+        document["files"][SAMPLE_FILE] = shown.num_cells
+    write_sealed(workdir / SCORES_FILE, document, workdir)
     report.write(workdir)
     LOGGER.info("report: %s (%.0f s in all)", workdir / "report.md", time.perf_counter() - start)
+
+
+def is_finished(workdir: Path) -> bool:
+    """Whether scores and embedded cells of this run are there; the log says what is damaged.
+
+    What is not there is made again from the checkpoints, which hold the trained parameters.
+    """
+    document = read_sealed(workdir / SCORES_FILE, workdir)
+    if document is None:
+        return False
+    for name, num_cells in document["files"].items():
+        fault = embedding_fault(workdir / name, num_cells)
+        if fault:
+            LOGGER.warning("%s; it is made again from the checkpoints", fault)
+            return False
+    return True
+
+
+def reported(workdir: Path) -> bool:
+    """Makes the report of a finished run anew; False, with a warning, if a file is damaged."""
+    try:
+        report.write(workdir)
+    except InputError as error:
+        LOGGER.warning("%s; it is made again from the checkpoints", error)
+        return False
+    return True
 
 
 def load_cells(config: ConfigDict) -> Cells | StoredCells:
@@ -154,25 +193,18 @@ def load_into_memory(config: ConfigDict) -> Cells:
     options = config.data.to_dict()
     genes = {name: options.pop(name) for name in ("num_genes", "min_cells_per_gene")}
     del options["on_disk"]
-    cells = locate(jax.random.key(config.seed), **options)
+    for name, usual in (("batch_of", "column"), ("genes_of", "first")):
+        if (value := options.pop(name)) != usual:
+            raise InputError(
+                f"config.data.{name} = {value!r} is for cells on disk; set config.data.on_disk"
+            )
+    cells = locate(cells_key(config.seed, config.data.name), **options)
     already_logged = len(cells.notes)
     check_likelihood(cells, config.model.likelihood)
     cells = preprocess(cells, **genes)
     for note in cells.notes[already_logged:]:
         LOGGER.info("%s", note)
     return cells
-
-
-def fingerprint(cells: Cells | StoredCells) -> dict[str, Any]:
-    """What tells these cells from others; a run goes on with the cells it was started on."""
-    if isinstance(cells, StoredCells):
-        return cells.fingerprint()
-    return {
-        "source": cells.source,
-        "num_cells": cells.num_cells,
-        "num_genes": cells.num_genes,
-        "crc32": zlib.crc32(cells.counts.data, zlib.crc32(cells.counts.indices)),
-    }
 
 
 def train_one(
@@ -193,7 +225,6 @@ def train_one(
 
     The key depends on the seed alone, so that all models share the split and the cells' order.
     """
-    key_train, key_bound = seed_keys(config, seed)
     bar = ProgressBar(f"{name}, seed {seed}", options.num_epochs, enabled=is_primary())
     with stop.deferred(), bar, log, profile or contextlib.nullcontext():
 
@@ -205,32 +236,29 @@ def train_one(
                 profile.update(progress)
 
         fitted, trained = fit_cells(
-            key_train,
+            keys.of_training(config.seed, seed),
             cells,
             model_options=model,
             sampler=config.sampler.name,
             sampler_options=sampler_options(config),
             options=options,
-            checkpoints=Checkpoints(workdir / "checkpoints" / f"{name}-seed{seed}"),
+            checkpoints=Checkpoints(
+                workdir / "checkpoints" / f"{name}-seed{seed}",
+                before_save=functools.partial(check_held, workdir),
+            ),
             on_progress=on_progress,
             should_stop=stop,
             mesh=mesh,
         )
     embedding, energies = fitted.encode_cells(shown)
     with open_source(cells) as source:
-        bound = final_bound(config, key_bound, source, fitted, trained)
+        bound = final_bound(config, seed, source, fitted, trained)
     return Run(fitted, embedding, energies, bound, trained.cells_per_second, trained.seconds)
-
-
-def seed_keys(config: ConfigDict, seed: int) -> tuple[jax.Array, jax.Array]:
-    """Keys of the training and of the bound of one of the config's seeds."""
-    key_train, key_bound = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed))
-    return key_train, key_bound
 
 
 def final_bound(
     config: ConfigDict,
-    key: jax.Array,
+    seed: int,
     source: CellSource,
     fitted: FittedModel,
     trained: training.Trained,
@@ -241,7 +269,7 @@ def final_bound(
     """
     data, rows = source.select(trained.validation_cells)
     return training.bound(
-        key, fitted.vae, training.build_evaluation(fitted.vae), data,
+        key_of(config.seed, "bound", seed), fitted.vae, training.build_evaluation(fitted.vae), data,
         fitted.params, rows, num_draws=config.evaluation.posterior_draws,
         num_train_cells=trained.train_cells.size,
         num_temperatures=config.evaluation.log_z_temperatures,
@@ -249,15 +277,18 @@ def final_bound(
 
 
 def training_faults(config: ConfigDict, runs: dict[str, list[Run]]) -> list[str]:
-    """Seeds whose couplings did not earn their keep; each is logged as a warning.
+    """Seeds that collapsed (`collapse`), or whose couplings did not earn their keep; all logged.
 
     J = 0 is nested in the Boltzmann prior, so a worse bound than the Bernoulli prior's by more than
     the error of log Z is a fault of training, not of the model.
     """
-    faults = []
-    if config.model.prior not in BOLTZMANN:
-        return faults
-    ours = runs[main_name(config)]
+    faults = [
+        f"Training fault of {name} at seed {seed}: {fault}"
+        for name, results in runs.items()
+        for seed, result in enumerate(results)
+        if (fault := collapse_fault(result.embedding))
+    ]
+    ours = runs[main_name(config)] if config.model.prior in BOLTZMANN else []
     pairs = zip(ours, runs.get("bernoulli_vae", ()), strict=False)  # none if switched off
     for seed, (ours, nested) in enumerate(pairs):
         loss = nested.bound["elbo"] - ours.bound["elbo"]
@@ -379,7 +410,7 @@ def sampler_diagnostics(config: ConfigDict, result: Run) -> dict[str, Any]:
         return {}
     settings, params = result.model.settings, result.model.params["prior"]
     sampler = samplers.build(settings.sampler, **settings.sampler_options)
-    key_init, key_draws = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 1))
+    key_init, key_draws = jax.random.split(key_of(config.seed, "sampler diagnostics"))
     num_draws = config.evaluation.diagnostic_draws
 
     @jax.jit

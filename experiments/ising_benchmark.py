@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -27,7 +26,9 @@ from experiments.ising.results import (
     write_csv,
 )
 from experiments.ising.summary import Tuned
-from experiments.workdir import claim_workdir, write_json
+from experiments.keys import key_of
+from experiments.sealed import read_sealed, write_sealed
+from experiments.workdir import claim_workdir
 from qbm_jax.errors import InputError
 from qbm_jax.samplers.base import check_count
 
@@ -38,6 +39,7 @@ class Cell(NamedTuple):
     """Work whose result is one file."""
 
     path: Path
+    phase: str
     instance: Instance
     entry: Entry
     plan: Plan
@@ -50,7 +52,7 @@ def run(config: ConfigDict, workdir: Path, stop: Callable[[], bool]) -> None:
       InputError: a config or data that cannot be used.
       KeyboardInterrupt: a stop was asked for.
     """
-    if (workdir / "results.json").exists():
+    if read_sealed(workdir / "results.json", workdir) is not None:
         LOGGER.info("%s is complete; the report is made anew from its files", workdir)
         ising_report.write(workdir)
         return
@@ -68,7 +70,7 @@ def run(config: ConfigDict, workdir: Path, stop: Callable[[], bool]) -> None:
     run_cells(list(held_out_cells(config, workdir, families, table, tuned)), stop)
     results = document(config, workdir, families, table, tuned, notes)
     write_csv(workdir / "results.csv", results["rows"], results["levels"])
-    write_json(workdir / "results.json", results)
+    write_sealed(workdir / "results.json", results, workdir)
     ising_report.write(workdir)
     LOGGER.info("report: %s", workdir / "report.md")
 
@@ -99,7 +101,7 @@ def pilot_cells(
     config: ConfigDict, workdir: Path, families: list[Family], table: list[Entry]
 ) -> Iterator[Cell]:
     """All settings on all pilots, and the long runs that find references."""
-    key = jax.random.fold_in(jax.random.key(config.seed), 0)
+    key = key_of(config.seed, "pilot runs")
     for family in families:
         if family.tuned_on != family.name:
             continue
@@ -119,7 +121,7 @@ def held_out_cells(
     tuned: dict[tuple[str, str], Tuned],
 ) -> Iterator[Cell]:
     """The tuned settings on all held-out instances, with other keys than the pilots'."""
-    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    key = key_of(config.seed, "judged runs")
     for family in families:
         for instance in family.held_out:
             yield from reference_cell(config, workdir, instance, table)
@@ -139,19 +141,19 @@ def reference_cell(
     reference = config.reference
     (entry,) = (e for e in table if e.label == reference.sampler)
     if instance.best_known is None and entry.takes(instance):
-        key = jax.random.fold_in(jax.random.key(config.seed), 2)
+        key = key_of(config.seed, "reference runs")
         plan = Plan(((reference.products, reference.value),), reference.replicas, 1, key)
         yield _cell(workdir, "reference", instance, entry, plan)
 
 
 def _cell(workdir: Path, phase: str, instance: Instance, entry: Entry, plan: Plan) -> Cell:
     path = ising_cells.path_of(workdir, phase, instance.name, entry.label)
-    return Cell(path, instance, entry, plan)
+    return Cell(path, phase, instance, entry, plan)
 
 
 def run_cells(cells: list[Cell], stop: Callable[[], bool]) -> None:
     """Runs the cells that have no file yet; a bar on a terminal, else a line of log each."""
-    missing = [cell for cell in cells if not cell.path.exists()]
+    missing = [cell for cell in cells if not ising_cells.is_finished(cell.path, cell.plan)]
     if len(missing) < len(cells):
         LOGGER.info("%d of %d cells are there already", len(cells) - len(missing), len(cells))
     terminal = sys.stderr.isatty()
@@ -162,7 +164,7 @@ def run_cells(cells: list[Cell], stop: Callable[[], bool]) -> None:
             where = "/".join(cell.path.with_suffix("").parts[-3:])
             bar.set_description(where)
             start = time.perf_counter()
-            ising_cells.measure(cell.path, cell.entry, cell.instance, cell.plan)
+            ising_cells.measure(*cell[:2], cell.entry, cell.instance, cell.plan)
             if not terminal:
                 seconds = time.perf_counter() - start
                 LOGGER.info("cell %d/%d: %s, %.1f s", number, len(missing), where, seconds)

@@ -27,14 +27,17 @@ from experiments import (
     sampler_fidelity,
 )
 from experiments import processes as processes_of
+from experiments.lock import WorkdirLost, check_held
+from experiments.options import takes_none
 from experiments.processes import ALONE, Processes
 from experiments.profiling import Profile
 from experiments.stop import StopRequest
 from experiments.sweep import arguments as sweep_arguments
 from experiments.sweep import run as sweep_run
-from experiments.workdir import check_workdir
+from experiments.workdir import check_workdir, flatten
 from qbm_jax.distributed import ends_with_the_others, is_primary
 from qbm_jax.errors import InputError
+from qbm_jax.keys import check_seed
 from qbm_jax.training import TrainingStopped
 
 EXPERIMENTS = {
@@ -62,6 +65,7 @@ USAGE = """usage: python run.py --config=FILE[:VARIANT] [--workdir=DIR] [--confi
   --config.FIELD=VALUE  overrides a field, e.g. --config.data.path=cells.h5ad
              --config.data.batch_column=batch --config.data.label_column=cell_type
              --config.model.num_latents=256 --config.sampler.name=cim --config.seed=1
+             =None where a field may have no value, e.g. --config.model.sharpness=None
   --sweep    trains every setting of the config's sweep(); results.csv and report.md are of all
   --sweep_ray[=ADDRESS]  the same as tasks of a Ray cluster; without an address, of this machine
   --sweep_halving  with Ray: stops settings early whose bound falls behind
@@ -100,8 +104,11 @@ def list_configs() -> str:
     return "\n".join([*lines, "", "python run.py --help explains the options."])
 
 
-def check_arguments(argv: list[str]) -> None:
-    """Answers --help and a missing --config; ends with one line if an argument is wrong."""
+def check_arguments(argv: list[str]) -> ConfigDict:
+    """The config that is named, once the arguments are known to be good.
+
+    Answers --help and a missing --config; ends with one line if an argument is wrong.
+    """
     arguments = argv[1:]
     if any(argument in ("-h", "--help", "--helpfull", "--helpshort") for argument in arguments):
         leave(USAGE)
@@ -129,6 +136,7 @@ def check_arguments(argv: list[str]) -> None:
     for argument in arguments:
         if argument.startswith("--config."):
             check_override(config, argument.removeprefix("--config.").split("=")[0])
+    return config
 
 
 def config_value(arguments: list[str]) -> str | None:
@@ -173,7 +181,7 @@ def _call(value: str, function: str, then: Callable[[Any], Any] = lambda made: m
         return then(called(*arguments))
     except InputError as error:
         fail(str(error))
-    except AttributeError as error:
+    except (AttributeError, TypeError, ValueError) as error:
         fail(f"config file {name!r} cannot be used: {error}")
 
 
@@ -209,6 +217,33 @@ def check_override(config: ConfigDict, dotted: str) -> None:
         fail(f"config.{dotted} is no field but holds fields: {', '.join(sorted(node)) or 'none'}")
 
 
+def is_none(argument: str) -> bool:
+    """Whether an argument sets a field of the config to None, which absl has no text for."""
+    _, equals, value = argument.partition("=")
+    return argument.startswith("--config.") and bool(equals) and value.lower() == "none"
+
+
+def take_out_none(argv: list[str], config: ConfigDict) -> tuple[list[str], list[str]]:
+    """The arguments without those that set a field to None, and the dotted fields so set.
+
+    Of several arguments for one field the last one counts.
+
+    Raises:
+      InputError: a field that must have a value.
+    """
+    last = {argument.partition("=")[0]: argument for argument in argv}
+    unset = [name.removeprefix("--config.") for name, given in last.items() if is_none(given)]
+    values = flatten(config.to_dict())
+    may_be_none = {name for name, value in values.items() if value is None or takes_none(name)}
+    for field in unset:
+        if field not in may_be_none:
+            known = ", ".join(f"config.{name}" for name in sorted(may_be_none)) or "no field"
+            raise InputError(f"config.{field} cannot be None; give it a value ({known} can)")
+    kept = [argument for argument in argv if not is_none(argument)]
+    dropped = tuple(f"--config.{field}=" for field in unset)
+    return [argument for argument in kept if not argument.startswith(dropped)], unset
+
+
 def default_workdir(argv: list[str]) -> str:
     """runs/<config name>, with -<variant> behind it for a variant."""
     name, _, variant = config_value(argv[1:]).partition(":")
@@ -239,6 +274,7 @@ def run(
         if config.experiment not in EXPERIMENTS:
             names = ", ".join(EXPERIMENTS)
             raise InputError(f"unknown experiment {config.experiment!r}; choose from {names}")
+        check_seed(config.seed)
         processes_of.join(processes, config, alone=sweep is not None or profile is not None)
         with ends_with_the_others(TrainingStopped):
             if is_primary():
@@ -255,12 +291,23 @@ def run(
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error
     except OSError as error:
+        if (lost := lost_workdir(Path(workdir))) is not None:
+            fail(str(lost))
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         fail(f"{error.filename or workdir}: {error.strerror}; free some space and run this again")
     except (TrainingStopped, KeyboardInterrupt) as error:
         print(f"{str(error) or 'stopped'}; the same command goes on from there", file=sys.stderr)
         raise SystemExit(128 + (stop.signal or signal.SIGINT)) from error
+
+
+def lost_workdir(workdir: Path) -> WorkdirLost | None:
+    """What to say if the workdir is not there any more, so that no file can be written."""
+    try:
+        check_held(workdir)
+    except WorkdirLost as error:
+        return error
+    return None
 
 
 def run_profiled(config: ConfigDict, workdir: Path, stop: StopRequest, num_steps: int) -> None:

@@ -18,7 +18,11 @@ ATTEMPTS, PAUSE = 5, 0.05  # seconds: another process's check has the lock for a
 _held: dict[Path, int] = {}  # lock file -> descriptor, of this process
 
 
-def lock_workdir(workdir: Path, shared: bool = False) -> None:
+class WorkdirLost(InputError):
+    """The folder of a run is not where it was, so that nothing can be written for this run."""
+
+
+def lock_workdir(workdir: Path, shared: bool = False) -> bool:
     """Locks a folder until this process ends or `release_locks`; a second call changes nothing.
 
     Several processes may share a folder, as the jobs of one sweep do; each then locks the folder of
@@ -28,6 +32,9 @@ def lock_workdir(workdir: Path, shared: bool = False) -> None:
       workdir: a folder that exists.
       shared: whether others may have it too, if they share as well.
 
+    Returns:
+      Whether the folder was locked now and nobody else is at work in it.
+
     Raises:
       InputError: another process has it; the message names its number and machine.
       OSError: the folder cannot be written.
@@ -35,12 +42,14 @@ def lock_workdir(workdir: Path, shared: bool = False) -> None:
     path = workdir.resolve() / LOCK
     if path in _held:
         if _is_current(path, _held[path]):
-            return
+            return False
         os.close(_held.pop(path))  # the folder was removed and made again
     descriptor = _open_locked(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    alone = not shared or _alone(path, descriptor)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
     _held[path] = descriptor
+    return alone
 
 
 def check_lock(workdir: Path) -> None:
@@ -53,6 +62,20 @@ def check_lock(workdir: Path) -> None:
         _lock_or_refuse(path, descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
+
+
+def check_held(workdir: Path) -> None:
+    """Checks, before a file is written, that a folder locked by this process is still there.
+
+    Raises:
+      WorkdirLost: it was removed, renamed or made anew.
+    """
+    path = workdir.resolve() / LOCK
+    if path in _held and not _is_current(path, _held[path]):
+        raise WorkdirLost(
+            f"workdir {workdir} (or its {LOCK}) was removed or renamed while this run was at work "
+            f"in it; nothing more is written; put it back or start the run anew"
+        )
 
 
 @atexit.register
@@ -81,6 +104,17 @@ def _open_locked(path: Path, operation: int) -> int:
         if _is_current(path, descriptor):
             return descriptor
         os.close(descriptor)
+
+
+def _alone(path: Path, descriptor: int) -> bool:
+    """Whether nobody else shares a lock that this process has, and has again at the end."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # others have it, or there are no locks here
+        return False
+    finally:
+        _lock_or_refuse(path, descriptor, fcntl.LOCK_SH)
+    return True
 
 
 def _lock_or_refuse(path: Path, descriptor: int, operation: int) -> None:

@@ -65,7 +65,7 @@ class MetricsLog:
                 raise
 
     def _drop_later(self, model: str, seed: int, step: int) -> None:
-        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        lines = _lines(self._path)
         kept = [line for line in lines if _is_kept(line, model, seed, step)]
         write_whole(self._path, "".join(line + "\n" for line in kept))
 
@@ -73,6 +73,14 @@ class MetricsLog:
 def _is_kept(line: str, model: str, seed: int, step: int) -> bool:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError:  # the line that a killed process was writing
+        return (row["model"], row["seed"]) != (model, seed) or row["step"] <= step
+    except (ValueError, KeyError, TypeError):  # what a killed process was writing, or no row
         return False
-    return (row["model"], row["seed"]) != (model, seed) or row["step"] <= step
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines that there are, without those that are no text."""
+    if not path.exists():
+        return []
+    found = path.read_bytes().decode("utf-8", "replace").splitlines()
+    return [line for line in found if "\ufffd" not in line]

@@ -1,6 +1,5 @@
 """What sampler error costs: one model, many negative phases, the true bound of each."""
 
-import json
 import logging
 import time
 from pathlib import Path
@@ -11,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.integration import fingerprint, load_cells
+from experiments.integration import load_cells
+from experiments.keys import key_of
 from experiments.negatives import errors, report
 from experiments.negatives.results import Facts, Results
 from experiments.negatives.training import (
@@ -23,16 +23,19 @@ from experiments.negatives.training import (
     train,
 )
 from experiments.options import check_options, with_prior
+from experiments.sealed import file_name, read_sealed, write_sealed
 from experiments.stop import StopRequest
-from experiments.workdir import claim_workdir, commit, versions, write_json
-from qbm_jax import training, vae
+from experiments.workdir import claim_workdir, commit, versions
+from qbm_jax import keys, training, vae
 from qbm_jax.data import Cells
+from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import device_counts
 from qbm_jax.minibatches import DeviceCounts
 from qbm_jax.vae import VAE, Params
 
 LOGGER = logging.getLogger("qbm_jax")
+FOLDER = "trainings"
 REPAIR = "repair"  # first part of the metrics' names on the reference's machine
 
 
@@ -90,14 +93,13 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
     cells = load_cells(config)
     claim_workdir(workdir, config, fingerprint(cells))
     setting = Setting(config, options, cells, device_counts(cells))
-    folder = workdir / "trainings"
-    folder.mkdir(exist_ok=True)
+    (workdir / FOLDER).mkdir(exist_ok=True)
     results: Results = {size.name: {name: [] for name in size.phases} for size in sizes}
     for size in sizes:
         for name in size.phases:
             for seed in range(config.num_seeds):
-                path = folder / f"{size.name}-{name}-seed{seed}.json"
-                results[size.name][name].append(finished_or_new(setting, size, name, seed, path))
+                found = finished_or_new(setting, size, name, seed, workdir)
+                results[size.name][name].append(found)
     report.write(workdir, describe(setting, sizes), results)
     LOGGER.info("report: %s (%.0f s in all)", workdir / "report.md", time.perf_counter() - start)
 
@@ -189,15 +191,18 @@ def model(
 
 
 def finished_or_new(
-    setting: Setting, size: Size, name: str, seed: int, path: Path
+    setting: Setting, size: Size, name: str, seed: int, workdir: Path
 ) -> dict[str, Any]:
     """The metrics of one training, from its file if it is finished."""
-    if path.exists():
-        return json.loads(path.read_text())
+    path = workdir / FOLDER / f"{file_name(size.name, name, f'seed{seed}')}.json"
+    names = {"size": size.name, "phase": name, "seed": seed}
+    found = read_sealed(path, workdir, names)
+    if found is not None:
+        return found
     start = time.perf_counter()
     metrics = train_and_measure(setting, size, name, seed)
     seconds = time.perf_counter() - start
-    write_json(path, metrics)
+    write_sealed(path, metrics, workdir, names)
     summary = metrics["fault"] or f"ELBO {metrics['elbo']:.2f} (log Z {metrics['log_z']:.2f})"
     LOGGER.info("N = %d, %s, seed %d: %s, %.0f s", size.num_latents, name, seed, summary, seconds)
     return metrics
@@ -210,20 +215,23 @@ def train_and_measure(setting: Setting, size: Size, name: str, seed: int) -> dic
     bounds' posterior draws are paired.
     """
     config, cells, phase = setting.config, setting.cells, size.phases[name]
-    key = jax.random.fold_in(jax.random.key(config.seed), seed)
-    key_train, key_bound, key_errors, key_repair = jax.random.split(key, 4)
     prior = "bernoulli" if phase.sampler is None else "boltzmann"
     built = model(config, size, cells.num_genes, len(cells.batch_names), prior)
-    outcome = train(key_train, built, phase, setting.data, setting.options)
+    key = keys.of_training(config.seed, seed)
+    outcome = train(key, built, phase, setting.data, setting.options)
     if outcome.fault:
         return {"fault": outcome.fault}
     metrics = training.bound(
-        key_bound, built, training.build_evaluation(built), setting.data, outcome.params,
-        outcome.validation_cells, num_draws=config.evaluation.posterior_draws,
+        key_of(config.seed, "bound", seed), built, training.build_evaluation(built),
+        setting.data, outcome.params, outcome.validation_cells,
+        num_draws=config.evaluation.posterior_draws,
         num_temperatures=config.evaluation.log_z_temperatures,
     )  # fmt: skip
     if phase.sampler is not None:
-        truth = true_moments(key_errors, setting, size, built, outcome.params)
+        key_truth, key_errors, key_repair = (
+            key_of(config.seed, use, seed) for use in ("true moments", "phase errors", "repair")
+        )
+        truth = true_moments(key_truth, setting, size, built, outcome.params)
         metrics |= measured_errors(key_errors, setting, size, phase, built, outcome, truth)
         if phase is size.reference:
             metrics |= repair_curve(key_repair, setting, size, outcome.params["prior"], truth)
@@ -239,7 +247,7 @@ def true_moments(
     """
     if size.enumerated:
         return errors.exact_moments(params["prior"])
-    key_init, key_draws = jax.random.split(jax.random.fold_in(key, 1))
+    key_init, key_draws = jax.random.split(key)
     phase = size.reference
     chains = phase.sampler.init(key_init, params["prior"], phase.num_chains)
     rows = jnp.zeros((2 * size.num_draws, phase.num_chains), jnp.int32)

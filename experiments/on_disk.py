@@ -11,7 +11,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.keys import cells_key
 from experiments.lock import UNSUPPORTED
+from qbm_jax import keys
 from qbm_jax.data import Cells, check_likelihood
 from qbm_jax.data.download import cache_folder
 from qbm_jax.data.on_disk import StoredCells, open_cells, stratified_sample, write_simulated
@@ -40,6 +42,8 @@ def load_stored_cells(config: ConfigDict) -> StoredCells:
         paths,
         batch_column=columns[0] or None,
         label_column=columns[1] or None,
+        batch_of=options.batch_of,
+        genes_of=options.genes_of,
         layer=options.layer or None,
         use_raw=options.use_raw,
         num_genes=options.num_genes,
@@ -90,9 +94,11 @@ def simulated_file(config: ConfigDict) -> Path:
         )
     size = size or PRESETS[preset].num_cells
     path = cache_folder(config.data.cache_dir or None)
-    path = path / f"simulated-{preset}-{size}-seed{config.seed}.h5ad"
+    key = cells_key(config.seed, preset)
+    # The key is in the name: a file of another derivation holds other cells.
+    path = path / f"simulated-{preset}-{size}-seed{config.seed}-{keys.number(key):08x}.h5ad"
     if is_primary():
-        _simulate_once(path, config.seed, preset, size)
+        _simulate_once(path, key, preset, size)
     wait_for_primary("simulated cells")  # by all: a process may see the file before it comes here
     if not os.path.exists(path):
         raise InputError(
@@ -102,12 +108,12 @@ def simulated_file(config: ConfigDict) -> Path:
     return path
 
 
-def _simulate_once(path: Path, seed: int, preset: str, num_cells: int) -> None:
+def _simulate_once(path: Path, key: jax.Array, preset: str, num_cells: int) -> None:
     """Makes the file if it is not there; of several runs at once one, for which others wait."""
     if not os.path.exists(path):  # not Path.exists, which raises on a folder without rights
         with _locked(path):
             if not path.exists():
-                write_simulated(path, jax.random.key(seed), preset, num_cells=num_cells)
+                write_simulated(path, key, preset, num_cells=num_cells)
                 return
     LOGGER.info("simulated before: %s", path)
 

@@ -1,18 +1,32 @@
 """From a config to the library's plain arguments, checked before any cell is read."""
 
+import contextlib
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
+from experiments.workdir import flatten
 from qbm_jax import samplers, training, vae
 from qbm_jax.errors import InputError
 from qbm_jax.fitting import train_options
-from qbm_jax.priors import WITH_COUPLINGS
+from qbm_jax.options import check, field_kinds, kinds_of, seed, whole
+from qbm_jax.priors import MODEL_NAMES, WITH_COUPLINGS
 from qbm_jax.training import TrainOptions
 
-BOLTZMANN = ("boltzmann", "rbm")
-LARGEST_SEED = 2**32 - 1  # what scikit-learn accepts
+BOLTZMANN = WITH_COUPLINGS
+NUMBERS = {
+    "seed": seed(),
+    "num_seeds": whole(1),
+    "devices.data": whole(0),
+    "devices.spins": whole(1),
+    "data.num_cells": whole(0),
+    "data.num_genes": whole(1),
+    "data.min_cells_per_gene": whole(0),
+    "baselines.gaussian_latents": whole(2),
+}
+"""What the numbers outside of model, sampler and training must be; see `configs/base.py`."""
 
 
 def model_options(config: ConfigDict) -> dict[str, dict[str, Any]]:
@@ -30,8 +44,12 @@ def model_options(config: ConfigDict) -> dict[str, dict[str, Any]]:
 
 
 def main_name(config: ConfigDict) -> str:
-    """Name of the run's own model: the config's, or by its prior; `obsm` has it behind X_."""
-    return config.name or ("qbmvae" if config.model.prior in BOLTZMANN else "model")
+    """Name of the run's own model; `obsm` has it behind X_.
+
+    The config's, or that of its prior, if no baseline has it.
+    """
+    by_prior = MODEL_NAMES.get(config.model.prior, "model")
+    return config.name or ("model" if by_prior in config.baselines else by_prior)
 
 
 def with_prior(prior: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -62,18 +80,7 @@ def check_options(config: ConfigDict) -> TrainOptions:
     Raises:
       InputError: an unknown choice, or a number out of range; the message names it.
     """
-    counts = {"num_seeds": config.num_seeds, "data.num_genes": config.data.num_genes}
-    counts |= {f"evaluation.{name}": value for name, value in config.evaluation.items()}
-    for name, value in counts.items():
-        if value < 1:
-            raise InputError(f"config.{name} must be at least 1, got {value}")
-    if config.data.num_cells < 0:
-        raise InputError(f"config.data.num_cells must not be negative, got {config.data.num_cells}")
-    if not 0 <= config.seed <= LARGEST_SEED:
-        raise InputError(f"config.seed must be between 0 and {LARGEST_SEED}, got {config.seed}")
-    if config.baselines.gaussian_latents < 2:
-        latents = config.baselines.gaussian_latents
-        raise InputError(f"config.baselines.gaussian_latents must be at least 2, got {latents}")
+    check_numbers(config)
     main = main_name(config)
     taken = main == "pca" or main in config.baselines or main.startswith("umap")
     if not main.isidentifier() or taken:
@@ -81,21 +88,61 @@ def check_options(config: ConfigDict) -> TrainOptions:
             f"config.name must be letters, digits and _, no baseline's name and not begin with "
             f"umap, got {main!r}"
         )
-    options = train_options(config.training.to_dict())
-    models = {name: check_model(arguments) for name, arguments in model_options(config).items()}
-    for name, model in models.items():
+    with section("training", field_kinds(TrainOptions)):
+        options = train_options(config.training.to_dict())
+    models = {}
+    for name, arguments in model_options(config).items():
         try:
-            training.check_model(options, model)
+            models[name] = check_model(arguments)
+            training.check_model(options, models[name])
         except InputError as error:
             if name == main:
                 raise
             raise InputError(
                 f"{error}; it is baseline {name}: set config.baselines.{name} to False"
             ) from error
-    sampler = samplers.build(config.sampler.name, **sampler_options(config))
+    given = sampler_options(config)
+    with section(f"sampler.{config.sampler.name}", given):
+        sampler = samplers.build(config.sampler.name, **given)
     if models[main].prior.log_z is None:
         check_sampler(sampler, models[main], options.num_chains)
     return options
+
+
+def check_numbers(config: ConfigDict) -> None:
+    """Checks `NUMBERS`, and those of the evaluation, which are all counts of at least 1.
+
+    Raises:
+      InputError: one is not of its kind.
+    """
+    evaluation = {f"evaluation.{name}": whole(1) for name in config.evaluation}
+    values = flatten(config.to_dict())
+    for name, kind in (NUMBERS | evaluation).items():
+        check(f"config.{name}", values[name], kind)
+
+
+def takes_none(path: str) -> bool:
+    """Whether the field of a config at this dotted path is an option that may be None."""
+    name = path.rpartition(".")[2]
+    in_section = path.removesuffix(f".{name}")
+    if in_section.startswith("sampler."):
+        sampler = samplers.SAMPLERS.get(in_section.removeprefix("sampler."))
+        kinds = kinds_of(sampler) if sampler else {}
+    else:
+        sections = {"model": vae.ModelOptions, "training": TrainOptions}
+        kinds = field_kinds(sections[in_section]) if in_section in sections else {}
+    return name in kinds and kinds[name].takes_none
+
+
+@contextlib.contextmanager
+def section(name: str, options: Collection[str]) -> Iterator[None]:
+    """Says in an error about one of these options which section of the config it is in."""
+    try:
+        yield
+    except InputError as error:
+        message = str(error)
+        separator = "." if message.partition(" ")[0] in options else ": "
+        raise InputError(f"config.{name}{separator}{message}") from error
 
 
 def check_model(arguments: dict[str, Any]) -> vae.VAE:

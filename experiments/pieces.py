@@ -1,19 +1,17 @@
 """Finished pieces of an experiment, one JSON file each: what is there is not computed again."""
 
-import json
 import logging
-import re
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from experiments.workdir import write_json
+from experiments.keys import key_of
+from experiments.sealed import file_name, read_sealed, write_sealed
+from qbm_jax import keys
 from qbm_jax.compiled import release_compiled
-from qbm_jax.errors import InputError
 
 LOGGER = logging.getLogger("qbm_jax")
 FOLDER = "results"
@@ -27,9 +25,10 @@ class Pieces:
 
     def __init__(self, workdir: Path, seed: int):
         """Opens (or begins) the folder of pieces."""
+        self._workdir = workdir
         self._folder = workdir / FOLDER
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._root = jax.random.key(seed)
+        self._key = key_of(seed, "piece")
         self.all: list[dict[str, Any]] = []
 
     def measure(
@@ -37,33 +36,28 @@ class Pieces:
     ) -> dict[str, Any]:
         """The piece of these names: read if it is there, else computed and written.
 
+        A file that is damaged, was edited, or is of another run or other names is made again.
+
         Args:
           section: part of the experiment.
           names: what the piece is of, such as its model and sampler.
           compute: key -> measurements; the key depends on the names alone, not on what ran before.
 
         Raises:
-          InputError: the piece's file is damaged.
+          InputError: the workdir was removed or renamed.
         """
         name = "-".join([section, *(str(value) for value in names.values())])
-        path = self._folder / (re.sub(r"[^\w.-]", "_", name) + ".json")
-        if path.exists():
-            piece = _read(path)
-        else:
+        path = self._folder / f"{file_name(section, *names.values())}.json"
+        of = {"section": section, **names}
+        piece = read_sealed(path, self._workdir, of)
+        if piece is None:
             start = time.perf_counter()
-            key = jax.random.fold_in(self._root, zlib.crc32(name.encode()))
-            measured = compute(key)
+            measured = compute(keys.named(self._key, name))
             seconds = {"seconds": time.perf_counter() - start}
-            write_json(path, {"section": section, **names, **measured, **seconds})
+            write_sealed(path, {**of, **measured, **seconds}, self._workdir, of)
             release_compiled()  # an experiment compiles more programs than a process can hold
-            piece = _read(path)  # so that a resumed run sees just what the first one saw
+            # so that a resumed run sees just what the first one saw
+            piece = read_sealed(path, self._workdir, of)
             LOGGER.info("%s (%.1f s)", name, seconds["seconds"])
         self.all.append(piece)
         return piece
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text()))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged; remove it and run the same command again") from error

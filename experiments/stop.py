@@ -1,12 +1,14 @@
-"""Ctrl-C and SIGTERM: at once where nothing is lost, after a save while a model is trained."""
+"""Signals to stop: at once where nothing is lost, after a save while a model is trained."""
 
 import contextlib
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from types import FrameType
 
 LOGGER = logging.getLogger("qbm_jax")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequest:
@@ -16,8 +18,11 @@ class StopRequest:
         """Installs the handlers."""
         self.signal = 0
         self._deferred = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._remember)
+        self._terminals = [number for number in (1, 2) if os.isatty(number)]
+        for number in SIGNALS:
+            # Under nohup SIGHUP is ignored: the run is meant to outlive its terminal.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._remember)
 
     def __call__(self) -> bool:
         """Whether a stop was asked for."""
@@ -41,7 +46,16 @@ class StopRequest:
     def _remember(self, number: int, frame: FrameType | None) -> None:
         del frame
         self.signal = number
+        if number == signal.SIGHUP:
+            self._leave_terminals()
         if not self._deferred:
             raise KeyboardInterrupt
         signal.signal(signal.SIGINT, signal.default_int_handler)
         LOGGER.warning("stop asked for: finishing this dispatch, then saving")
+
+    def _leave_terminals(self) -> None:
+        """Writes nothing to a closed terminal: that would be an error, in the way of the save."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for number in self._terminals:
+            os.dup2(nowhere, number)
+        os.close(nowhere)

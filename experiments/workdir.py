@@ -12,8 +12,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.lock import check_lock, lock_workdir
+from qbm_jax.checkpoint import remove_unfinished_states
 from qbm_jax.errors import InputError
-from qbm_jax.whole_file import write_whole
+from qbm_jax.identity import differences, plain
+from qbm_jax.whole_file import remove_unfinished, write_whole
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "anndata", "scanpy")
 CLAIM = "config.json"
@@ -74,15 +76,23 @@ def claim_workdir(
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        lock_workdir(workdir, shared)
+        if lock_workdir(workdir, shared):
+            remove_leftovers(workdir)
         found = read_claim(workdir)
         if found is not None:
-            check_same(workdir, "data", found["data"], data)
+            check_same(workdir, "data", found["data"], plain(data))
             return
         facts = {"config": plain_config(config), "data": data}
         write_json(workdir / CLAIM, facts | {"versions": versions(), "commit": commit()})
     except OSError as error:
         raise InputError(f"cannot write to workdir {workdir}: {error.strerror}") from error
+
+
+def remove_leftovers(workdir: Path) -> None:
+    """Removes what killed processes left half written in a workdir that nobody else is at."""
+    for folder, _, _ in os.walk(workdir):
+        remove_unfinished(Path(folder))
+    remove_unfinished_states(workdir)
 
 
 def read_claim(workdir: Path) -> dict[str, Any] | None:
@@ -108,12 +118,8 @@ def plain_config(config: ConfigDict) -> dict[str, Any]:
 
 def check_same(workdir: Path, what: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Raises an InputError that names the fields in which two configs (or data) differ."""
-    old, new = flatten(found), flatten(wanted)
-    differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    if differing:
-        changes = "; ".join(
-            f"{what}.{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in differing
-        )
+    changes = differences(flatten(found, f"{what}."), flatten(wanted, f"{what}."))
+    if changes:
         raise InputError(
             f"workdir {workdir} belongs to a run with a different {what} ({changes}); "
             f"use another --workdir"

@@ -12,5 +12,10 @@ __all__ = ["FittedModel", "fit"]
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module("qbm_jax.fitting"), name)
+        try:
+            return getattr(importlib.import_module("qbm_jax.fitting"), name)
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f'qbm_jax.{name} needs {error.name}, which is not installed; pip install ".[cells]"'
+            ) from error
     raise AttributeError(f"module 'qbm_jax' has no attribute {name!r}")

@@ -40,10 +40,13 @@ class Boltzmann(struct.PyTreeNode):
 def check(params: Boltzmann) -> Boltzmann:
     """Returns `params` if they are a Boltzmann machine, for use where they come from outside.
 
+    J and h may be lists, numpy arrays or, J, a scipy sparse matrix; what returns has arrays.
+
     Raises:
-      InputError: J is not square, symmetric, finite and zero on its diagonal, there are fewer than
-        two spins, or h does not have one finite entry per spin.
+      InputError: J is not square, symmetric, finite, up to 1e15 kT and zero on its diagonal, there
+        are fewer than two spins, or h does not have one such entry per spin.
     """
+    params = as_arrays(params)
     if isinstance(params.J, BCOO):
         _check_sparse(params)
         return params
@@ -52,17 +55,57 @@ def check(params: Boltzmann) -> Boltzmann:
         raise InputError(f"expected J [N, N] and h [N], got J {J.shape} and h {h.shape}")
     if h.size < 2:
         raise InputError(f"expected at least 2 spins, got {h.size}")
+    _check_numbers(J, h)
     if not (np.isfinite(J).all() and np.isfinite(h).all()):
         raise InputError("expected finite J and h, got NaN or infinity")
     rows = range(0, h.size, _CHECKED_ROWS)  # in blocks: temporaries stay small
+    _check_size(J, h)
     if not all(_close(J[i : i + _CHECKED_ROWS], J[:, i : i + _CHECKED_ROWS].T) for i in rows):
-        raise InputError("expected a symmetric J, got an asymmetric one; use (J + J.T) / 2")
+        raise InputError(_ASYMMETRIC)
     if np.any(np.diagonal(J) != 0):
         raise InputError("expected a zero diagonal of J; s_i^2 = 1, so set it to 0")
     return params
 
 
 _CHECKED_ROWS = 512
+_LARGEST = 1e15  # of a coupling or field in kT: squares and sums of energies stay finite in float32
+_QUBO = "a QUBO b'Qb is linear = -diag(Q), quadratic = -(Q + Q') with a zero diagonal"
+_ASYMMETRIC = (
+    "expected a symmetric J, got an asymmetric one; use J + J.T where each pair is stored once "
+    "(a triangle), (J + J.T) / 2 where both entries are estimates of one coupling"
+)
+
+
+def as_arrays(params: Boltzmann) -> Boltzmann:
+    """The parameters with lists and scipy's sparse matrices as arrays; others as they are."""
+    J, h = params.J, params.h
+    if hasattr(J, "tocoo"):
+        found = J.tocoo(copy=True)
+        found.sum_duplicates()
+        indices = np.stack([found.row, found.col], axis=1).astype(np.int32)
+        order = np.lexsort((indices[:, 1], indices[:, 0]))
+        J = BCOO((found.data[order], indices[order]), shape=found.shape)
+    try:
+        J = J if isinstance(J, BCOO | jax.Array | np.ndarray) else np.asarray(J)
+        h = h if isinstance(h, jax.Array | np.ndarray) else np.asarray(h)
+    except ValueError as error:
+        raise InputError("expected J [N, N] and h [N] of numbers, got ragged lists") from error
+    return Boltzmann(J=J, h=h)
+
+
+def _check_numbers(*arrays: np.ndarray) -> None:
+    for array in arrays:
+        if not (jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.kind in "iub"):
+            raise InputError(f"expected real numbers in J and h, got {array.dtype}")
+
+
+def _check_size(*arrays: np.ndarray) -> None:
+    largest = max(float(np.abs(array.astype(np.float64)).max(initial=0)) for array in arrays)
+    if largest > _LARGEST:
+        raise InputError(
+            f"expected couplings and fields of at most {_LARGEST:g} kT, got {largest:.3g}; "
+            "divide J and h by a common factor"
+        )
 
 
 def _close(J: np.ndarray, transposed: np.ndarray) -> bool:
@@ -79,6 +122,7 @@ def _check_sparse(params: Boltzmann) -> None:
     data, (rows, columns) = np.asarray(params.J.data), np.asarray(params.J.indices).T
     if not (np.isfinite(data).all() and np.isfinite(h).all()):
         raise InputError("expected finite J and h, got NaN or infinity")
+    _check_size(data, h)
     if np.any(data[rows == columns] != 0):
         raise InputError("expected a zero diagonal of J; s_i^2 = 1, so set it to 0")
     down, across = np.lexsort((columns, rows)), np.lexsort((rows, columns))
@@ -86,7 +130,18 @@ def _check_sparse(params: Boltzmann) -> None:
         columns[down], rows[across]
     )
     if not (same and _close(data[down], data[across])):
-        raise InputError("expected a symmetric J with both triangles stored, got an asymmetric one")
+        raise InputError(_ASYMMETRIC + "; a sparse J stores both triangles")
+
+
+def _checked(params: Boltzmann) -> Boltzmann:
+    """As arrays, J checked where its values are at hand: not while traced, nor in reduced types."""
+    params = as_arrays(params)
+    J = params.J
+    known = isinstance(J, BCOO | jax.Array | np.ndarray)
+    if not known or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(params)):
+        return params
+    check(Boltzmann(J=J, h=np.zeros(np.shape(params.h)[-1:])))
+    return params
 
 
 def local_field(params: Boltzmann, spins: jax.Array) -> jax.Array:
@@ -120,6 +175,7 @@ def energy(params: Boltzmann, spins: jax.Array) -> jax.Array:
     Returns:
       Energies of shape [...].
     """
+    params = _checked(params)
     chex.assert_axis_dimension(spins, -1, params.num_spins)
     fields = local_field(params, spins)
     h = jnp.broadcast_to(params.h, spins.shape)
@@ -128,6 +184,7 @@ def energy(params: Boltzmann, spins: jax.Array) -> jax.Array:
 
 def scale(params: Boltzmann, beta: jax.Array | float) -> Boltzmann:
     """The same machine at inverse temperature `beta`: p(s) proportional to exp(-beta E(s))."""
+    params = as_arrays(params)
     return Boltzmann(J=beta * params.J, h=beta * params.h)
 
 
@@ -200,7 +257,18 @@ def from_bit_form(linear: jax.Array, quadratic: jax.Array) -> tuple[Boltzmann, j
       The machine with J = W/4 and h = a/2 + (row sums of W)/4, and the constant c with
       E(b) = E(s) + c for every state: c = -sum(a)/2 - sum(W)/8. Hence log Z of the bit form is
       log Z of the spin form minus c.
+
+    Raises:
+      InputError: at concrete values, what `check` raises for (W, a). A matrix Q of a QUBO, with
+        E(b) = b'Qb, is a = -diag(Q) and W = -(Q + Q') without its diagonal.
     """
+    machine = as_arrays(Boltzmann(J=quadratic, h=linear))
+    linear, quadratic = machine.h, machine.J
+    if not any(isinstance(leaf, jax.core.Tracer) for leaf in (linear, quadratic)):
+        try:
+            check(machine)
+        except InputError as error:
+            raise InputError(f"bit form with W as J: {error}; {_QUBO}") from error
     params = Boltzmann(J=quadratic / 4, h=linear / 2 + quadratic.sum(axis=1) / 4)
     return params, -linear.sum() / 2 - quadratic.sum() / 8
 

@@ -64,3 +64,28 @@ def pseudo_likelihood_residual(
       entries beyond that are bias that no temperature explains.
     """
     return jnp.mean(spins - jnp.tanh(beta * local_field(params, spins)), axis=0)
+
+
+def field_residual(
+    params: Boltzmann, spins: jax.Array, beta: jax.Array | float = 1.0, num_bins: int = 4
+) -> jax.Array:
+    """Per bin of local fields, how many standard errors f (s - tanh(beta f)) is from 0, [bins].
+
+    It sees pair moments: a field holds its spin's neighbours. Blind to nothing that symmetry hides
+    from `pseudo_likelihood_residual` where h = 0, such as a mixture of temperatures.
+
+    Args:
+      params: the machine.
+      spins: [draws, spins], independent draws.
+      beta: inverse temperature, as from `fit_beta`.
+      num_bins: bins of |f|, of equal numbers of spins and draws.
+    """
+    fields = local_field(params, spins)
+    score = fields * (spins - jnp.tanh(beta * fields))
+    size = jnp.abs(fields)
+    edges = jnp.quantile(size.ravel(), jnp.linspace(0, 1, num_bins + 1)[1:-1])
+    bins = jnp.searchsorted(edges, size)
+    in_bin = bins[..., None] == jnp.arange(num_bins)[None, None, :]
+    totals = jnp.sum(jnp.where(in_bin, score[..., None], 0), axis=1)  # of a draw: draws differ
+    error = jnp.std(totals, axis=0, ddof=1) / jnp.sqrt(totals.shape[0])
+    return jnp.mean(totals, axis=0) / jnp.maximum(error, jnp.finfo(error.dtype).tiny)

@@ -1,8 +1,13 @@
 """Checkpoints: orbax behind `save` and a `restore` that checks before it trusts."""
 
+import contextlib
+import functools
+import gc
 import json
 import logging
+import sys
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +17,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from qbm_jax.errors import InputError
+from qbm_jax.identity import differences, plain
 from qbm_jax.sharding import host_copy
+from qbm_jax.whole_file import remove
 
 Tree = Any
 LOGGER = logging.getLogger("qbm_jax")
+_UNFINISHED = ".orbax-checkpoint-tmp"  # in the name of what orbax has not yet put in its place
+_TALKING = ("absl", "asyncio")  # the loggers of orbax, tensorstore and the threads of both
 
 
 def describe(tree: Tree) -> dict[str, list]:
@@ -39,8 +48,8 @@ def digest(tree: Tree) -> int:
     return value
 
 
-def seal(structure: dict[str, list]) -> int:
-    """CRC-32 of a structure: tells a damaged description from that of another model."""
+def seal(structure: dict[str, Any]) -> int:
+    """CRC-32 of a structure or an identity: tells damage from what belongs to another model."""
     return zlib.crc32(json.dumps(structure, sort_keys=True).encode())
 
 
@@ -57,11 +66,30 @@ class CheckpointNotSaved(InputError):
 
 
 class Checkpoints:
-    """The last few states of one run in a folder, each written whole or not at all."""
+    """The last few states of one run in a folder, each written whole or not at all.
 
-    def __init__(self, folder: Path, keep: int = 3):
-        """Opens the folder (made if absent); `keep` is how many states stay."""
+    Attributes:
+      folder: where they lie.
+      identity: what the states belong to, by part, see `identity.differences`. It is written into
+        every state, and a state of another one is refused. None: any state of this structure is
+        taken. `fitting.fit_cells_settings` sets it.
+    """
+
+    def __init__(self, folder: Path, keep: int = 3, before_save: Callable[[], None] = lambda: None):
+        """Opens the folder (made if absent).
+
+        Args:
+          folder: where the states lie.
+          keep: how many stay.
+          before_save: called before every save; what it raises stops the run, and nothing is
+            written.
+
+        Raises:
+          InputError: the folder cannot be made.
+        """
         self.folder = Path(folder).absolute()
+        self.identity: dict[str, Any] | None = None
+        self._before_save = before_save
         self._damaged: set[int] = set()  # steps found unreadable; the next save removes them
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, create=True, enable_async_checkpointing=False
@@ -81,23 +109,41 @@ class Checkpoints:
         Raises:
           CheckpointNotSaved: the disk refused; the states saved before are intact.
         """
+        self._before_save()
         if step in set(self._manager.all_steps()) - self._damaged:
             return
         structure = describe(tree)
         facts = {"structure": structure, "seal": seal(structure), "digest": digest(tree)}
+        if self.identity is not None:
+            identity = plain(self.identity)
+            facts |= {"identity": identity, "identity_seal": seal(identity)}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(tree), facts=ocp.args.JsonSave(facts)
         )
+        with _held_back() as traces:
+            failure = self._write(step, items)
+            if failure is not None:
+                gc.collect()  # what waits for the failed save complains when it is taken away
+                traces.clear()
+        if failure is not None:
+            _silence_late_writes()
+            remove_unfinished_states(self.folder)
+            raise CheckpointNotSaved(
+                f"could not save step {step} to {self.folder} ({failure}); the checkpoints "
+                f"saved before are intact: free some space and run the same command again"
+            )
+
+    def _write(self, step: int, items: ocp.args.Composite) -> str | None:
+        """Writes a state; what went wrong in one line, or None. The error itself is let go."""
         try:
             # A damaged state of a later step would otherwise forbid to save an earlier one.
             while self._damaged:
                 self._manager.delete(self._damaged.pop())
             self._manager.save(step, args=items)
         except Exception as error:  # orbax and tensorstore raise many kinds for a full disk
-            raise CheckpointNotSaved(
-                f"could not save step {step} to {self.folder} ({one_line(error)}); the checkpoints "
-                f"saved before are intact: free some space and run the same command again"
-            ) from error
+            LOGGER.debug("step %d of %s", step, self.folder, exc_info=True)
+            return one_line(error)
+        return None
 
     def restore(self, template: Tree) -> Tree:
         """The newest sound state with the structure of `template`; `template` if there is none.
@@ -105,14 +151,17 @@ class Checkpoints:
         A damaged checkpoint is skipped for the one before it, with a warning.
 
         Raises:
-          InputError: a sound checkpoint belongs to a model of another structure.
+          InputError: a sound checkpoint belongs to another identity, or to a model of another
+            structure.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 facts = self._restore_item(step, facts=ocp.args.JsonRestore()).facts
                 if seal(facts["structure"]) != facts["seal"]:
                     raise ValueError("its description does not match its checksum")
-                difference = first_difference(describe(template), facts["structure"])
+                difference = self._other_identity(facts)
+                if difference is None:
+                    difference = first_difference(describe(template), facts["structure"])
                 if difference is None:
                     wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
                     tree = self._restore_item(step, state=ocp.args.StandardRestore(wanted)).state
@@ -127,15 +176,31 @@ class Checkpoints:
                 continue
             if difference is not None:
                 raise InputError(
-                    f"checkpoint {self.folder} belongs to another model ({difference}); "
-                    f"use another workdir"
+                    f"checkpoint {self.folder} of step {step} belongs to another model "
+                    f"({difference}); use another workdir, or remove this folder to train anew"
                 )
             LOGGER.info("resumed from step %d of %s", step, self.folder)
             return jax.tree.map(_as_fresh, template, tree)
         return template
 
+    def _other_identity(self, facts: dict[str, Any]) -> str | None:
+        """One line on how the identity of a state differs from the one wanted, or None.
+
+        Raises:
+          ValueError: what the state says of itself is damaged.
+        """
+        found = facts.get("identity")
+        if found is not None and seal(found) != facts["identity_seal"]:
+            raise ValueError("its identity does not match its checksum")
+        if self.identity is None:
+            return None
+        if found is None:
+            return "it does not say what it was trained on"
+        return differences(found, plain(self.identity)) or None
+
     def _restore_item(self, step: int, **items: Any) -> Any:
-        return self._manager.restore(step, args=ocp.args.Composite(**items))
+        with _held_back():
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
 
 
 def _as_fresh(fresh: Any, restored: jax.Array) -> jax.Array:
@@ -145,6 +210,64 @@ def _as_fresh(fresh: Any, restored: jax.Array) -> jax.Array:
     """
     on_mesh = isinstance(fresh, jax.Array) and len(fresh.sharding.device_set) > 1
     return restored if on_mesh else jnp.array(np.asarray(restored))
+
+
+def remove_unfinished_states(folder: Path) -> None:
+    """Removes what a failed or killed save left in a folder of states, or in folders below it."""
+    for path in sorted(folder.rglob(f"*{_UNFINISHED}*")):
+        remove(path)
+
+
+@functools.cache
+def _silence_late_writes() -> None:
+    """From now on drops what is said of writes that end after their save has failed.
+
+    Their loop is closed by then, and nobody asks for their errors. Everything else is told.
+    """
+
+    def is_told(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return not ("was never retrieved" in text and _UNFINISHED in text)
+
+    logging.getLogger("asyncio").addFilter(is_told)
+    sys.unraisablehook = _but_closed_loops(sys.unraisablehook)
+
+
+def _but_closed_loops(tell: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The hook for errors that nobody can catch, without those of a write that came too late."""
+
+    def tell_others(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            tell(unraisable)
+
+    return tell_others
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[list[logging.LogRecord]]:
+    """Holds back what the storage libraries log within the block; what is left of it is told.
+
+    Of one failed save every one of their threads logs a trace.
+    """
+    held: list[logging.LogRecord] = []
+
+    def hold(record: logging.LogRecord) -> bool:
+        held.append(record)
+        return False
+
+    loggers = [logging.getLogger(name) for name in _TALKING]
+    for logger in loggers:
+        logger.addFilter(hold)
+    tell = sys.unraisablehook
+    sys.unraisablehook = _but_closed_loops(tell)
+    try:
+        yield held
+    finally:
+        sys.unraisablehook = tell
+        for logger in loggers:
+            logger.removeFilter(hold)
+        for record in held:
+            logging.getLogger(record.name).handle(record)
 
 
 def one_line(error: Exception) -> str:

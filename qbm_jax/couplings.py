@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax.experimental.sparse import BCOO
 
-from qbm_jax.boltzmann import Boltzmann
+from qbm_jax.boltzmann import Boltzmann, as_arrays
 from qbm_jax.errors import InputError
 
 Dtype = Literal["float32", "bfloat16", "int8"]
@@ -114,6 +114,7 @@ def reduced(params: Boltzmann, couplings_dtype: Dtype) -> Boltzmann:
 
 def single_precision(params: Boltzmann) -> Boltzmann:
     """The machine with J, dense or sparse, and h in float32."""
+    params = as_arrays(params)
     if isinstance(params.J, BCOO):
         data = params.J.data.astype(jnp.float32)
         J = BCOO(

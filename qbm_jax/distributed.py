@@ -19,9 +19,11 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from qbm_jax import rendezvous
 from qbm_jax.errors import InputError
 
 DETECT = "auto"
+_BIND = "JAX_COORDINATOR_BIND_ADDRESS"
 LOST_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed later
 _PATIENCE_SECONDS = 86400  # at the end, for the process that scores and reports
 LOGGER = logging.getLogger("qbm_jax")
@@ -42,17 +44,19 @@ def start(
     """Joins this process with the others; call it before anything else asks JAX for a device.
 
     Args:
-      coordinator: host:port of process 0, which listens there; or "auto": coordinator, number and
-        process are what JAX finds out by itself on Slurm, GKE, TPU pods and under MPI.
+      coordinator: host:port of process 0, which listens at that address alone (or at that of
+        JAX_COORDINATOR_BIND_ADDRESS, where others reach it by another name); or "auto":
+        coordinator, number and process are what JAX finds out by itself on Slurm, GKE, TPU pods
+        and under MPI. It then listens on all interfaces, as those clusters expect.
       num_processes: how many there are.
       process_id: number of this one, 0 to num_processes - 1.
-      timeout_seconds: how long to wait for the coordinator, and it for the others; it then ends
-        with JAX's own message.
+      timeout_seconds: how long to wait for the coordinator, and it for the others. A signal ends
+        the waiting, but for "auto", where JAX itself waits.
       heartbeat_seconds: a process that was silent for so long is taken for lost.
 
     Raises:
       InputError: an address or a number that cannot be used, no cluster found, devices in use
-        already, or a coordinator that does not answer in time.
+        already, or a process that does not come in time.
     """
     if coordinator == DETECT:
         if num_processes is not None or process_id is not None:
@@ -63,10 +67,16 @@ def start(
         arguments = {}
     else:
         _check_explicit(coordinator, num_processes, process_id)
-        if process_id > 0:
+        # JAX itself would listen on all interfaces, to whoever can reach this host.
+        own = os.environ.get(_BIND, coordinator)
+        if process_id == 0:
+            rendezvous.gather(own, num_processes, timeout_seconds)
+        else:
+            rendezvous.attend(coordinator, process_id, num_processes, timeout_seconds)
             _await_coordinator(coordinator, timeout_seconds)
         arguments = {
             "coordinator_address": coordinator,
+            "coordinator_bind_address": own,
             "num_processes": num_processes,
             "process_id": process_id,
         }
@@ -115,11 +125,11 @@ def _await_coordinator(coordinator: str, timeout_seconds: int) -> None:
     Raises:
       InputError: nothing does, in time.
     """
-    host, _, port = coordinator.rpartition(":")
+    address = rendezvous.split_address(coordinator)
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:
-            socket.create_connection((host, int(port)), timeout=5).close()
+            socket.create_connection(address, timeout=5).close()
             return
         except OSError as error:
             if time.monotonic() > deadline:

@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax import inference, minibatches, samplers, saved_model, vae
+from qbm_jax import generation, inference, minibatches, samplers, saved_model, vae
 from qbm_jax.cell_source import Streamed
 from qbm_jax.checkpoint import first_difference
 from qbm_jax.data import Cells, check_likelihood, from_anndata
 from qbm_jax.data.on_disk import StoredCells
+from qbm_jax.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.errors import InputError
+from qbm_jax.options import LARGEST_WHOLE, check, whole
 from qbm_jax.saved_model import SETTINGS_FILE
 
 __all__ = ["SETTINGS_FILE", "FittedModel", "Settings", "build_model", "build_sampler"]
@@ -42,11 +44,22 @@ class Settings:
     sampler_options: dict[str, Any]
     median_library: tuple[float, ...]
 
+    def __post_init__(self):
+        """Keeps plain options, which are equal to themselves after JSON.
+
+        Raises:
+          InputError: an option that is unknown or not of its kind, or an unknown sampler.
+        """
+        model = vae.check_options(len(self.genes), len(self.batch_names), self.model)
+        object.__setattr__(self, "model", model)
+        options = samplers.check_options(self.sampler, self.sampler_options)
+        object.__setattr__(self, "sampler_options", options)
+
 
 def build_model(settings: Settings) -> vae.VAE:
     """The VAE that the settings describe."""
     sizes = {"num_genes": len(settings.genes), "num_batches": len(settings.batch_names)}
-    return vae.build(**sizes, **_as_tuples(settings.model))
+    return vae.build(**sizes, **settings.model)
 
 
 def _as_tuples(value: Any) -> Any:
@@ -60,7 +73,8 @@ def build_sampler(model: vae.VAE, name: str, options: dict[str, Any]) -> sampler
     """The sampler of the negative phase, or None where the prior's log Z has a closed form."""
     if model.prior.log_z is not None:
         return None
-    return _same_sampler(name, tuple(sorted(_as_tuples(options).items())))
+    options = samplers.check_options(name, options)  # 9 and 9.0 are one key of a cache
+    return _same_sampler(name, tuple(sorted(options.items())))
 
 
 @functools.lru_cache(maxsize=32)  # the same options are the same object, as in `vae.build`
@@ -137,6 +151,7 @@ class FittedModel:
         """Posterior mean spins of the cells of `adata`, float32 [cells, N], by genes' names.
 
         The encoder does not use the batch, so any cells with the model's genes can be embedded.
+        Cells without any count in these genes get NaN, as in `fit`, with a warning.
 
         Raises:
           InputError: genes of the model are missing (they are listed), or counts are unusable.
@@ -146,7 +161,8 @@ class FittedModel:
     def energy(self, adata: Any, layer: str | None = None) -> np.ndarray:
         """Energy of each cell's mean spins, in nats; low energy is probable.
 
-        It is E_q[E(s)] where the posterior is factorial.
+        It is E_q[E(s)] where the posterior is factorial; NaN for cells without any count in the
+        model's genes.
 
         Raises:
           InputError: as `embed`.
@@ -157,7 +173,7 @@ class FittedModel:
         self,
         key: jax.Array,
         num_cells: int,
-        batch: str | None = None,
+        batch: Any = None,
         library_size: float | None = None,
     ) -> np.ndarray:
         """New cells from the prior through the sampler and the decoder.
@@ -165,22 +181,24 @@ class FittedModel:
         Args:
           key: fixes the draw.
           num_cells: how many.
-          batch: experimental batch they should look like; None for the first.
-          library_size: their total count; None for the batch's median.
+          batch: experimental batch they should look like, by its name or the number that the name
+            is the text of; None for the first.
+          library_size: their total count; None for the batch's median. Likelihoods normal and
+            squared_error have none.
 
         Returns:
-          Counts float32 [num_cells, genes], columns in the order of `settings.genes`.
+          Counts float32 [num_cells, genes], columns in the order of `settings.genes`. Under the
+          likelihoods normal and squared_error these are no counts but log-normalised values,
+          log(1 + counts / total * 1e4), which may be negative.
 
         Raises:
-          InputError: an unknown batch, num_cells < 1, or a sampler that diverged.
+          InputError: an unknown batch, a library size or number of cells that cannot be, or a
+            sampler that diverged.
         """
-        names = self.settings.batch_names
-        batch = names[0] if batch is None else batch
-        if batch not in names:
-            raise InputError(f"unknown batch {batch!r}; the model knows {', '.join(names)}")
-        if num_cells < 1:
-            raise InputError(f"num_cells must be at least 1, got {num_cells}")
-        code = names.index(batch)
+        code = generation.batch_code(batch, self.settings.batch_names)
+        num_cells = check("num_cells", num_cells, whole(1))
+        likelihood = self.settings.model.get("likelihood", vae.ModelOptions.likelihood)
+        generation.check_library_size(library_size, likelihood)
         total = self.settings.median_library[code] if library_size is None else library_size
         return self.generate_like(key, np.full(num_cells, code), np.full(num_cells, total))
 
@@ -189,9 +207,15 @@ class FittedModel:
     ) -> np.ndarray:
         """One new cell for each batch code [cells] and total count [cells]; as `generate`.
 
+        Likelihoods without a library size do not use the total counts.
+
         Raises:
-          InputError: the sampler diverged.
+          InputError: codes of no batch, total counts that cannot be, other numbers of them, or a
+            sampler that diverged.
         """
+        generation.check_key(key)
+        batch = generation.check_codes(batch, self.settings.batch_names)
+        library_size = generation.check_totals(library_size, batch.size)
         # Fresh chains need more steps than persistent ones: the sampler's own default.
         options = {k: v for k, v in self.settings.sampler_options.items() if k != "num_steps"}
         sampler = build_sampler(self.vae, self.settings.sampler, options)
@@ -203,6 +227,11 @@ class FittedModel:
         if not np.isfinite(counts).all():
             raise InputError(
                 f"sampler {self.settings.sampler} diverged on this machine; generate needs another"
+            )
+        if not self.vae.likelihood.accepts_non_integer and counts.min() < 0:
+            raise InputError(
+                f"a count above {LARGEST_WHOLE} was drawn for a library size of "
+                f"{library_size.max():g}, which int32 cannot hold; use a smaller one"
             )
         return counts
 
@@ -289,11 +318,7 @@ class FittedModel:
 
     def _encode(self, adata: Any, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
         cells = from_anndata(adata, layer=layer, genes=self.settings.genes, min_cells=1)
-        if cells.num_cells != adata.n_obs:
-            empty = adata.n_obs - cells.num_cells
-            raise InputError(
-                f"{empty} cells have no count in the model's genes; remove them, "
-                f"e.g. adata[adata[:, model.settings.genes].X.sum(axis=1) > 0]"
-            )
         check_likelihood(cells, self.settings.model["likelihood"])
-        return self.encode_cells(cells)
+        embedding, energy = self.encode_cells(cells)
+        warn_of_empty_cells(cells.num_cells, adata.n_obs)
+        return tuple(full_rows(values, cells.rows, adata.n_obs) for values in (embedding, energy))

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from qbm_jax import autozi
 from qbm_jax.count_laws import nb_log_pmf, poisson_log_pmf, zinb_log_pmf
 from qbm_jax.errors import InputError
+from qbm_jax.options import check, choice
 
 Outputs = dict[str, jax.Array]
 
@@ -72,11 +73,8 @@ def build(name: str, dispersion: str = "gene", num_batches: int = 1) -> Likeliho
       InputError: the name is not in `LIKELIHOODS`, the dispersion not in `DISPERSIONS`, or the
         likelihood has none.
     """
-    if name not in LIKELIHOODS:
-        raise InputError(f"unknown likelihood {name!r}; choose from {', '.join(LIKELIHOODS)}")
-    if dispersion not in DISPERSIONS:
-        raise InputError(f"unknown dispersion {dispersion!r}; choose from {', '.join(DISPERSIONS)}")
-    likelihood = LIKELIHOODS[name]
+    likelihood = LIKELIHOODS[check("likelihood", name, choice(LIKELIHOODS))]
+    check("dispersion", dispersion, choice(DISPERSIONS))
     if dispersion == "gene":
         return likelihood
     if not set(DISPERSION_PARAMS) & likelihood.init_gene_params(1).keys():

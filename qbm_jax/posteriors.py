@@ -21,8 +21,10 @@ from jax.tree_util import Partial
 
 from qbm_jax import boltzmann
 from qbm_jax.errors import InputError
+from qbm_jax.options import check, choice
 from qbm_jax.priors import Draw, Prior, Sharpness, bernoulli_entropy, mean_spins, num_visible
 
+FAMILIES = ("factorial", "two_groups")
 # Relaxed values that tell the bit: exactly 0 for bit 0, above 0 for bit 1.
 TELLING = ("spike_exponential", "straight_through")
 
@@ -175,10 +177,8 @@ def build(name: str, prior: Prior, relaxation: str, relax: Draw) -> Posterior:
     Raises:
       InputError: an unknown name, or a prior or relaxation that cannot be in two groups.
     """
-    if name == "factorial":
+    if check("posterior", name, choice(FAMILIES)) == "factorial":
         return factorial(prior)
-    if name != "two_groups":
-        raise InputError(f"unknown posterior {name!r}; choose from factorial, two_groups")
     if prior.outputs_per_latent == 2:
         raise InputError("posterior two_groups needs a binary prior; use boltzmann, rbm, bernoulli")
     if relaxation not in TELLING:

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from qbm_jax import boltzmann
 from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.errors import InputError
+from qbm_jax.options import check, choice, not_negative
 from qbm_jax.relaxations import GrowingSharpness
 
 Draw = Callable[..., jax.Array]  # (key, posterior, sharpness=None) -> [cells, latents]
@@ -169,6 +170,13 @@ PRIORS = {
     "rbm": rbm_prior,
 }
 WITH_COUPLINGS = ("boltzmann", "rbm")
+# Names of models that have none of their own, which the results of each prior are kept under.
+MODEL_NAMES = {
+    "boltzmann": "qbmvae",
+    "rbm": "qbmvae",
+    "bernoulli": "bernoulli_vae",
+    "gaussian": "gaussian_vae",
+}
 
 
 def build(name: str, relax: Draw, couplings_scale: float = 0.0) -> Prior:
@@ -184,15 +192,13 @@ def build(name: str, relax: Draw, couplings_scale: float = 0.0) -> Prior:
       InputError: no prior has this name, or a scale that is negative or for a prior without
         couplings.
     """
-    if name not in PRIORS:
-        raise InputError(f"unknown prior {name!r}; choose from {', '.join(PRIORS)}")
-    if not 0 <= couplings_scale < math.inf:
-        raise InputError(f"model.couplings_scale must not be negative, got {couplings_scale}")
+    name = check("prior", name, choice(PRIORS))
+    couplings_scale = check("couplings_scale", couplings_scale, not_negative())
     prior = PRIORS[name](relax)
     if couplings_scale == 0:
         return prior
     if name not in WITH_COUPLINGS:
-        raise InputError(f"prior {name} has no couplings; leave model.couplings_scale at 0")
+        raise InputError(f"prior {name} has no couplings; leave couplings_scale at 0")
 
     def init(key: jax.Array, num_latents: int) -> Boltzmann:
         upper = jnp.triu(jax.random.normal(key, (num_latents, num_latents)), 1)

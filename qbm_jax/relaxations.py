@@ -18,9 +18,11 @@ import jax
 import jax.numpy as jnp
 
 from qbm_jax.errors import InputError
+from qbm_jax.options import check, choice, optional, positive
 
 # Sharpness of the spike-and-exponential law in the QBM-VAE paper (arXiv 2508.11190): nearly uniform
 PAPER_SPIKE_SHARPNESS = 0.5
+SHARPEST_SPIKE = 88.0  # beyond, exp overflows float32
 NEWTON_STEPS = 6  # from within a factor two of the target: error 1e-6 at sharpness 100, less below
 SMALLEST_DENSITY = 1e-30  # keeps 0/0 out where both exponentials of a very sharp law underflow
 TRACEABLE = ("spike_exponential", "gumbel")  # the others need the sharpness when they are compiled
@@ -45,7 +47,7 @@ class GrowingSharpness(NamedTuple):
         """
         if self.start > final:
             raise InputError(
-                f"expected training.sharpness_start of at most {final:g}, the relaxation's own "
+                f"expected sharpness_start of at most {final:g}, the relaxation's own "
                 f"sharpness, got {self.start:g}"
             )
         # Not start * (final / start)^progress alone: at the end it is the relaxation's own.
@@ -83,11 +85,13 @@ def build(name: str, sharpness: float | None = None) -> Callable[..., jax.Array]
     Raises:
       InputError: unknown name, or sharpness not above 0.
     """
-    if name not in RELAXATIONS:
-        raise InputError(f"unknown relaxation {name!r}; choose from {', '.join(RELAXATIONS)}")
-    if sharpness is not None and not sharpness > 0:
-        raise InputError(f"expected model.sharpness above 0, got {sharpness}")
-    relaxation = RELAXATIONS[name]
+    relaxation = RELAXATIONS[check("relaxation", name, choice(RELAXATIONS))]
+    sharpness = check("sharpness", sharpness, optional(positive()))
+    if name == "spike_exponential" and sharpness is not None and sharpness > SHARPEST_SPIKE:
+        raise InputError(
+            f"sharpness must be at most {SHARPEST_SPIKE} with relaxation {name}, where exp of it "
+            f"is taken in float32, got {sharpness:g}"
+        )
     slope = relaxation.sharpness if sharpness is None else sharpness
 
     def draw(
@@ -98,7 +102,7 @@ def build(name: str, sharpness: float | None = None) -> Callable[..., jax.Array]
         if sharpness is not None and name not in TRACEABLE:
             raise InputError(
                 f"the sharpness of relaxation {name} cannot change in a training; use "
-                f"{' or '.join(TRACEABLE)}, or leave training.sharpness_start at 0"
+                f"{' or '.join(TRACEABLE)}, or leave sharpness_start at 0"
             )
         if isinstance(sharpness, GrowingSharpness):
             sharpness = sharpness.towards(slope)

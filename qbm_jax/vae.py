@@ -1,6 +1,8 @@
 """A variational autoencoder for counts, as pure functions over one parameter tree."""
 
+import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,9 +16,24 @@ from qbm_jax.library_size import BatchPriors, LibraryPosterior
 from qbm_jax.likelihoods import Likelihood
 from qbm_jax.minibatches import Minibatch
 from qbm_jax.networks import STARTS, Decoder, Encoder, Networks, SecondGroup
+from qbm_jax.options import (
+    check_fields,
+    choice,
+    field,
+    finite,
+    not_negative,
+    optional,
+    pairs,
+    positive,
+    whole,
+    widths,
+)
 from qbm_jax.posteriors import Groups, Posterior
 from qbm_jax.priors import Prior
 
+DECODERS = ("mlp", "linear")
+LIBRARIES = ("observed", "latent")
+LOG_NORMALS = pairs(finite(), positive(), "a pair (mean, standard deviation above 0) per batch")
 Params = dict[str, Any]  # see `VAE`
 
 
@@ -54,29 +71,11 @@ class VAE(NamedTuple):
     library_prior: BatchPriors | None
 
 
-@functools.lru_cache(maxsize=32)  # the same model is the same object: what is compiled is reused
-def build(
-    *,
-    num_genes: int,
-    num_batches: int,
-    prior: str = "boltzmann",
-    num_latents: int = 128,
-    likelihood: str = "nb",
-    decoder: str = "mlp",
-    encoder_widths: tuple[int, ...] = (128,),
-    decoder_widths: tuple[int, ...] = (128,),
-    relaxation: str = "spike_exponential",
-    sharpness: float | None = None,
-    posterior: str = "factorial",
-    couplings_scale: float = 0.0,
-    start: str = "lecun",
-    dispersion: str = "gene",
-    library: str = "observed",
-    library_prior: BatchPriors | None = None,
-) -> VAE:
-    """Composes the networks, the prior and the likelihood.
+@dataclasses.dataclass(frozen=True)
+class ModelOptions:
+    """What a model is built from; see `build`.
 
-    Args:
+    Attributes:
       num_genes: genes per cell.
       num_batches: experimental batches the decoder is conditioned on.
       prior: a name of `priors.PRIORS`.
@@ -95,44 +94,111 @@ def build(
       dispersion: "gene", or "gene_batch" for one per gene and experimental batch.
       library: "observed" (the total counts), or "latent" (see `library_size`).
       library_prior: (mean, s.d.) of the log total counts of each batch's cells; for "latent" only.
+    """
+
+    num_genes: int = field(dataclasses.MISSING, whole(1))
+    num_batches: int = field(dataclasses.MISSING, whole(1))
+    prior: str = field("boltzmann", choice(priors.PRIORS))
+    num_latents: int = field(128, whole(2))
+    likelihood: str = field("nb", choice(likelihoods.LIKELIHOODS))
+    decoder: str = field("mlp", choice(DECODERS))
+    encoder_widths: tuple[int, ...] = field((128,), widths())
+    decoder_widths: tuple[int, ...] = field((128,), widths())
+    relaxation: str = field("spike_exponential", choice(relaxations.RELAXATIONS))
+    sharpness: float | None = field(None, optional(positive()))
+    posterior: str = field("factorial", choice(posteriors.FAMILIES))
+    couplings_scale: float = field(0.0, not_negative())
+    start: str = field("lecun", choice(STARTS))
+    dispersion: str = field("gene", choice(likelihoods.DISPERSIONS))
+    library: str = field("observed", choice(LIBRARIES))
+    library_prior: tuple[tuple[float, float], ...] | None = field(None, optional(LOG_NORMALS))
+
+    def __post_init__(self):
+        """Checks every field by its kind, and keeps plain Python values.
+
+        Raises:
+          InputError: an unknown name, or a number out of range; the message names the field.
+        """
+        check_fields(self)
+
+
+def check_options(num_genes: int, num_batches: int, options: dict[str, Any]) -> dict[str, Any]:
+    """The given options of a model as plain values.
+
+    Args:
+      num_genes: genes per cell.
+      num_batches: experimental batches.
+      options: other fields of `ModelOptions`.
 
     Raises:
-      InputError: an unknown name, or a number out of range.
+      InputError: an unknown option, or a value that is not of its kind.
     """
-    if num_latents < 2:
-        raise InputError(f"model.num_latents must be at least 2, got {num_latents}")
-    if decoder not in ("mlp", "linear"):
-        raise InputError(f"unknown decoder {decoder!r}; choose from mlp, linear")
-    if start not in STARTS:
-        raise InputError(f"unknown start {start!r}; choose from {', '.join(STARTS)}")
-    observation = likelihoods.build(likelihood, dispersion, num_batches)
-    _check_library(library, library_prior, observation, num_batches)
-    relax = relaxations.build(relaxation, sharpness)
-    latents = priors.build(prior, relax, couplings_scale)
-    family = posteriors.build(posterior, latents, relaxation, relax)
-    num_second = num_latents - priors.num_visible(num_latents)
-    hidden = decoder_widths if decoder == "mlp" else ()
-    networks = Networks(
-        encoder=Encoder(encoder_widths, num_latents * latents.outputs_per_latent, start),
-        second_group=None
-        if family.factorial
-        else SecondGroup(encoder_widths[-1:], num_second, start),
-        decoder=Decoder(hidden, num_genes, num_batches, observation.heads, start),
-        library=Encoder(encoder_widths[:1], 2, start) if library == "latent" else None,
-    )
+    counted = ("num_genes", "num_batches")  # what the cells decide
+    names = [each.name for each in dataclasses.fields(ModelOptions) if each.name not in counted]
+    if unknown := sorted(set(options) - set(names)):
+        raise InputError(f"unknown model options {unknown}; choose from {', '.join(names)}")
+    checked = ModelOptions(num_genes=num_genes, num_batches=num_batches, **options)
+    return {name: getattr(checked, name) for name in options}
+
+
+def build(**options: Any) -> VAE:
+    """Composes the networks, the prior and the likelihood.
+
+    Args:
+      **options: the fields of `ModelOptions`; num_genes and num_batches must be given.
+
+    Raises:
+      InputError: an unknown name, a number out of range, or options that do not go together.
+    """
+    return _build(ModelOptions(**options))
+
+
+build.__signature__ = inspect.signature(ModelOptions)  # its arguments, for help() and completion
+
+
+@functools.lru_cache(maxsize=32)  # the same model is the same object: what is compiled is reused
+def _build(options: ModelOptions) -> VAE:
+    observation = likelihoods.build(options.likelihood, options.dispersion, options.num_batches)
+    _check_library(options, observation)
+    relax = relaxations.build(options.relaxation, options.sharpness)
+    latents = priors.build(options.prior, relax, options.couplings_scale)
+    family = posteriors.build(options.posterior, latents, options.relaxation, relax)
+    networks = _networks(options, latents, family, observation)
 
     return VAE(
         prior=latents,
         posterior=family,
         likelihood=observation,
-        num_latents=num_latents,
-        init=functools.partial(_init, networks, latents, observation, num_genes, num_latents),
+        num_latents=options.num_latents,
+        init=functools.partial(
+            _init, networks, latents, observation, options.num_genes, options.num_latents
+        ),
         encode=functools.partial(_encode, networks),
         decode=lambda params, *inputs: networks.decoder.apply(params["decoder"], *inputs),
         loadings=functools.partial(_loadings, networks.decoder),
         encode_library=networks.library and functools.partial(_encode_library, networks.library),
-        library_prior=library_prior,
+        library_prior=options.library_prior,
     )
+
+
+def _networks(
+    options: ModelOptions, prior: Prior, family: Posterior, likelihood: Likelihood
+) -> Networks:
+    start, num_latents = options.start, options.num_latents
+    num_second = num_latents - priors.num_visible(num_latents)
+    return Networks(
+        encoder=Encoder(options.encoder_widths, num_latents * prior.outputs_per_latent, start),
+        second_group=None
+        if family.factorial
+        else SecondGroup(options.encoder_widths[-1:], num_second, start),
+        decoder=Decoder(
+            options.decoder_widths if options.decoder == "mlp" else (),
+            options.num_genes, options.num_batches, likelihood.heads, start,
+        ),
+        library=Encoder(options.encoder_widths[:1], 2, start)
+        if options.library == "latent"
+        else None,
+    )  # fmt: skip
 
 
 def _init(
@@ -170,27 +236,22 @@ def _loadings(network: Decoder, params: Params) -> jax.Array:
     return params["decoder"]["params"][network.heads[0]]["kernel"].T
 
 
-def _check_library(
-    library: str, library_prior: BatchPriors | None, likelihood: Likelihood, num_batches: int
-) -> None:
-    if library not in ("observed", "latent"):
-        raise InputError(f"unknown library {library!r}; choose from observed, latent")
-    if library == "observed":
-        if library_prior is not None:
-            raise InputError("model.library_prior is for library latent; leave it out, or set that")
+def _check_library(options: ModelOptions, likelihood: Likelihood) -> None:
+    prior, num_batches = options.library_prior, options.num_batches
+    if options.library == "observed":
+        if prior is not None:
+            raise InputError("library_prior is for library latent; leave it out, or set that")
         return
     if likelihood.accepts_non_integer:
         raise InputError(
             "library latent needs a likelihood of counts; use poisson, nb, zinb or autozi"
         )
-    if library_prior is None or len(library_prior) != num_batches:
-        got = "none" if library_prior is None else len(library_prior)
+    if prior is None or len(prior) != num_batches:
+        got = "none" if prior is None else len(prior)
         raise InputError(
             f"library latent needs library_prior, (mean, sd) of the log library of each of "
             f"{num_batches} batches, got {got}"
         )
-    if not all(sd > 0 for _, sd in library_prior):
-        raise InputError("model.library_prior must have standard deviations above 0")
 
 
 def gene_params(params: Params, batch: jax.Array) -> dict[str, jax.Array]:

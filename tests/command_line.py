@@ -17,6 +17,7 @@ import scipy.sparse as sp
 
 from experiments import launch
 from experiments.lock import release_locks
+from experiments.stop import SIGNALS
 
 ROOT = Path(__file__).resolve().parent.parent
 ONLY_MAIN = {f"baselines.{name}": False for name in ("gaussian_vae", "gaussian_vae_wide")} | {
@@ -59,7 +60,7 @@ def config(name="configs/toy.py:smoke", **fields):
 @contextlib.contextmanager
 def launched():
     """Gives back what a launch changes in the process: signals, log handlers, cache, locks."""
-    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signals = {number: signal.getsignal(number) for number in SIGNALS}
     log = launch.LOGGER
     handlers, level, propagate = list(log.handlers), log.level, log.propagate
     cache = {

@@ -29,7 +29,7 @@ from qbm_jax.samplers.exact import enumerate_spins, log_weights
 from qbm_jax.sign_couplings import sign_couplings
 
 build = functools.cache(lambda **options: bifurcation(**options))
-optimiser = functools.cache(lambda **options: bifurcation(**(OPTIMISING | options)))
+optimiser = functools.cache(lambda **options: bifurcation(**(OPTIMISING["discrete"] | options)))
 
 
 def machine(seed, num_spins, strength=1.0, field=0.3):

@@ -146,6 +146,7 @@ def test_a_step_already_there_is_left_as_it_is(saved):
 
 FULL_DISK = """
 import resource, signal, sys
+from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 from qbm_jax import checkpoint
@@ -162,6 +163,7 @@ try:
 except InputError as error:
     print("refused:", error)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert [path.name for path in Path(sys.argv[1]).iterdir()] == ["1"], "left behind"
 restored = Checkpoints(sys.argv[1]).restore(tree(0))
 print("intact:", bool((restored["x"] == tree(1)["x"]).all()))
 checkpoints.save(2, tree(2))
@@ -179,6 +181,8 @@ def test_a_full_disk_is_one_clear_line_and_the_old_state_is_intact(tmp_path):
     lines = process.stdout.splitlines()
     assert lines[0].startswith("refused: could not save step 2") and "free some space" in lines[0]
     assert lines[1:] == ["intact: True", "saved later: True"]
+    assert process.stderr == ""  # no traces of the libraries below
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"1", "2"}
 
 
 def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path):

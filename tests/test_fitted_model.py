@@ -86,11 +86,15 @@ def test_missing_genes_are_listed(fitted):
     assert "2 are missing" in line
 
 
-def test_cells_without_counts_are_refused_with_the_way_out(fitted):
+def test_cells_without_counts_get_nan_with_a_warning_as_in_fit(fitted):
     model, adata = fitted
-    line = refusal(model.energy, adata)
-    assert line.startswith("1 cells have no count")
-    assert "settings.genes" in line
+    with pytest.warns(UserWarning, match="1 of 160 cells have no count in the model's genes"):
+        energy = model.energy(adata)
+    with pytest.warns(UserWarning, match="are NaN"):
+        embedding = model.embed(adata)
+    assert np.isnan(embedding[-1]).all() and np.isnan(energy[-1])
+    np.testing.assert_allclose(embedding[:-1], model.embed(counted(adata)), atol=1e-6)
+    np.testing.assert_allclose(energy[:-1], model.energy(counted(adata)), atol=1e-4)
 
 
 def test_counts_that_are_not_whole_are_refused(fitted):

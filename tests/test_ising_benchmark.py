@@ -7,6 +7,7 @@ import logging
 import math
 import re
 
+import jax
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -309,7 +310,7 @@ def test_an_unknown_variant_raises_and_lists_the_variants():
 
 # The numbers: instances whose objective is minus the energy, so values are easy to read.
 
-TOY = Instance("toy", ising.sk_couplings(ising_benchmark.jax.random.key(0), 4), None, 10.0, "")
+TOY = Instance("toy", ising.sk_couplings(jax.random.key(0), 4), None, 10.0, "")
 
 
 def made_run(values, seconds=1.0, budget=100, value=1.0):

@@ -143,7 +143,7 @@ def test_uniforms_never_reach_zero_or_one():
 
 @pytest.mark.parametrize("sharpness", [0, -1.0, float("nan")])
 def test_sharpness_must_be_above_zero(sharpness):
-    with pytest.raises(InputError, match="sharpness above 0"):
+    with pytest.raises(InputError, match="sharpness must be a finite number above 0"):
         relaxations.build("gumbel", sharpness)
 
 

@@ -213,8 +213,11 @@ BROKEN = {
 @pytest.mark.parametrize("fault", BROKEN)
 def test_settings_that_no_model_has_are_refused_before_anything_is_written(fault, old, tmp_path):
     changed, words = BROKEN[fault]
-    broken = FittedModel(dataclasses.replace(SETTINGS, **changed), old.params)
-    assert words in refusal(broken.save, tmp_path / "model")
+
+    def save():
+        FittedModel(dataclasses.replace(SETTINGS, **changed), old.params).save(tmp_path / "model")
+
+    assert words in refusal(save)
     assert not list(tmp_path.iterdir())
 
 

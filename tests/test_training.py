@@ -453,7 +453,7 @@ def test_more_spins_than_cells_in_a_minibatch_and_in_the_set_work(sampler, data)
     ],
 )  # fmt: skip
 def test_an_option_out_of_range_is_one_line_that_names_the_field(field, value):
-    with pytest.raises(InputError, match=f"training.{field} must") as error:
+    with pytest.raises(InputError, match=f"{field} must") as error:
         TrainOptions(**{field: value})
     assert "\n" not in str(error.value)
 

@@ -9,6 +9,7 @@ from experiments.comparison.measured import Measured, Shared, rows_of, short_lis
 from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
 from experiments.comparison.trainings import Group
+from experiments.keys import seed_of
 from qbm_jax.errors import InputError
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.metrics.classification import Classification, classify, closest_pairs
@@ -163,7 +164,11 @@ def name_held_out(config: ConfigDict, study: StudySet, group: Group) -> list[Cla
         tested[group.held_out[seed]] = True
         results.append(
             classify(
-                points[~tested], labels[~tested], points[tested], labels[tested], config.seed + seed
+                points[~tested],
+                labels[~tested],
+                points[tested],
+                labels[tested],
+                seed_of(config.seed, "cell types", seed),
             )
         )
     return results

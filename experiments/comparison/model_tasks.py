@@ -11,7 +11,8 @@ from experiments.comparison.measured import Measured, Shared, rows_of, short_lis
 from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
 from experiments.comparison.trainings import Group
-from qbm_jax import training
+from experiments.keys import key_of, seed_of
+from qbm_jax import keys, training
 from qbm_jax.cell_scores import score_cells
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
@@ -34,8 +35,9 @@ def energy(
         if _is_binary(model) and study.reference is not None:
             values |= energy_order(group.energies[seed], study.reference.values)
         usual = study.cells.select(group.held_out[seed])
-        corrupted = with_counts(usual, shuffle_genes(config.seed + seed, usual.counts))
-        values |= _anomaly_scores(model, usual, corrupted, "corrupted", seed)
+        shuffled = shuffle_genes(seed_of(config.seed, "corrupted cells", seed), usual.counts)
+        corrupted, key = with_counts(usual, shuffled), key_of(config.seed, "corrupted scores", seed)
+        values |= _anomaly_scores(key, model, usual, corrupted, "corrupted")
         rows += rows_of("energy", seed, values)
         if seed == 0 and _is_binary(model):
             pictures["energy"] = {
@@ -45,7 +47,7 @@ def energy(
     return Measured(rows, [], pictures)
 
 
-def left_out_type(study: StudySet, group: Group) -> Measured:
+def left_out_type(config: ConfigDict, study: StudySet, group: Group) -> Measured:
     """AUROC of a type that training never saw against held-out cells of the other types."""
     rows = []
     for seed, model in enumerate(group.models):
@@ -53,7 +55,8 @@ def left_out_type(study: StudySet, group: Group) -> Measured:
         left_out = study.labels[held_out] == study.left_out_type
         usual = study.cells.select(held_out[~left_out])
         unusual = study.cells.select(held_out[left_out])
-        scores = _anomaly_scores(model, usual, unusual, "left_out_type", seed)
+        key = key_of(config.seed, "left-out type scores", seed)
+        scores = _anomaly_scores(key, model, usual, unusual, "left_out_type")
         rows += rows_of("energy", seed, scores)
     return Measured(rows, [], {})
 
@@ -73,9 +76,14 @@ def generation(
         cells, batch = _generated_like(config, study, group.held_out[seed], seed)
         library = np.asarray(cells.counts.sum(axis=1)).ravel()
         try:
-            drawn = model.generate_like(jax.random.key(config.seed + seed), cells.batch, library)
+            key = key_of(config.seed, "generation", seed)
+            drawn = model.generate_like(key, cells.batch, library)
             result = score_generation(
-                sparse.csr_matrix(drawn), cells.counts, config.seed + seed, batch, batch
+                sparse.csr_matrix(drawn),
+                cells.counts,
+                seed_of(config.seed, "generation scores", seed),
+                batch,
+                batch,
             )
         except InputError as error:
             notes.append(f"{method.label}, seed {seed}: no generation: {error}")
@@ -98,14 +106,14 @@ def real_cells(config: ConfigDict, study: StudySet, held_out: list[np.ndarray]) 
     rows, notes = [], []
     for seed, fold in enumerate(held_out):
         cells, batch = _generated_like(config, study, fold, seed)
-        rng = np.random.default_rng(config.seed + seed)
+        rng = np.random.default_rng(seed_of(config.seed, "real cells", seed))
         rest = rng.permutation(np.setdiff1d(np.arange(study.cells.num_cells), fold))
         chosen = [rest[study.batch[rest] == name][: (batch == name).sum()] for name in set(batch)]
         others = np.sort(np.concatenate(chosen))
         try:
             result = score_generation(
-                study.cells.counts[others], cells.counts, config.seed + seed,
-                study.batch[others], batch,
+                study.cells.counts[others], cells.counts,
+                seed_of(config.seed, "generation scores", seed), study.batch[others], batch,
             )  # fmt: skip
         except InputError as error:
             notes.append(f"real cells, seed {seed}: no generation: {error}")
@@ -119,7 +127,7 @@ def _generated_like(
     config: ConfigDict, study: StudySet, held_out: np.ndarray, seed: int
 ) -> tuple[Cells, np.ndarray]:
     """The held-out cells that generated ones are compared with, and their batches by name."""
-    rng = np.random.default_rng(config.seed + seed)
+    rng = np.random.default_rng(seed_of(config.seed, "generation cells", seed))
     size = min(len(held_out), config.evaluation.max_generated)
     cells = study.cells.select(np.sort(rng.choice(held_out, size, replace=False)))
     return cells, np.asarray(cells.batch_names)[cells.batch]
@@ -147,17 +155,18 @@ def bound(
     rows, notes = [], []
     data = device_counts(study.cells)
     for seed, model in enumerate(group.models):
-        key_bound, key_weighted = jax.random.split(jax.random.key(config.seed + seed))
         values = training.bound(
-            key_bound, model.vae, training.build_evaluation(model.vae), data, model.params,
+            key_of(config.seed, "bound", seed), model.vae,
+            training.build_evaluation(model.vae), data, model.params,
             group.held_out[seed], num_draws=config.evaluation.posterior_draws,
             num_train_cells=group.num_train_cells[seed],
             num_temperatures=config.evaluation.log_z_temperatures,
         )  # fmt: skip
         if np.isfinite(values["log_z"]):
             weighted = importance_weighted_bound(
-                key_weighted, model.vae, model.params, data, group.held_out[seed],
-                values["log_z"], num_samples=config.evaluation.importance_samples,
+                key_of(config.seed, "weighted bound", seed), model.vae, model.params, data,
+                group.held_out[seed], values["log_z"],
+                num_samples=config.evaluation.importance_samples,
                 num_train_cells=group.num_train_cells[seed],
             )  # fmt: skip
             values["importance_weighted"] = weighted.mean
@@ -175,13 +184,12 @@ def with_counts(cells: Cells, counts: sparse.spmatrix) -> Cells:
 
 
 def _anomaly_scores(
-    model: FittedModel, usual: Cells, unusual: Cells, name: str, seed: int
+    key: jax.Array, model: FittedModel, usual: Cells, unusual: Cells, name: str
 ) -> dict[str, float]:
     """AUROC of energy (binary priors), of minus the bound and of minus the likelihood."""
-    key = jax.random.key(seed)
     ours, theirs = (
-        score_cells(key, model.vae, model.params, device_counts(cells))._asdict()
-        for cells in (usual, unusual)
+        score_cells(keys.named(key, which), model.vae, model.params, device_counts(cells))._asdict()
+        for which, cells in (("usual", usual), ("unusual", unusual))
     )
     used = ["negative_bound", "reconstruction", *(["energy"] if _is_binary(model) else [])]
     return {f"auroc_{name}_{score}": anomaly_auroc(ours[score], theirs[score]) for score in used}

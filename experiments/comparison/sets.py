@@ -2,16 +2,18 @@
 
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.comparison.methods import listed
+from experiments.keys import cells_key
 from qbm_jax.data import Cells, locate, preprocess
+from qbm_jax.data.fingerprint import fingerprint as cells_fingerprint
 from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
 from qbm_jax.errors import InputError
+from qbm_jax.identity import digest_names
 from qbm_jax.metrics.rare_types import MAX_SHARE
 from qbm_jax.metrics.trajectory import check_root
 from qbm_jax.metrics.trajectory_reference import Reference, reference_pseudotime, stage_reference
@@ -84,7 +86,7 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
     Raises:
       InputError: the file, a column, the root type, a stage or the left-out type is not there.
     """
-    key = jax.random.key(config.seed)
+    key = cells_key(config.seed, options.simulated)
     if options.file:
         cells = locate(
             key,
@@ -118,6 +120,20 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
         _reference(name, cells, labels, batch, options), options.left_out_type,
         _abundance(options, labels),
     )  # fmt: skip
+
+
+def fingerprint(config: ConfigDict, study: StudySet) -> dict[str, Any]:
+    """What tells this set from others: its cells, and the further columns that tasks read."""
+    options, obs = config.sets[study.name], study.cells.obs
+    columns = [options.donor_column, options.stage_column, options.time_column]
+    return cells_fingerprint(study.cells) | {
+        column: digest_names(obs[column]) for column in columns if column and column in obs
+    }
+
+
+def identity(config: ConfigDict, studies: list[StudySet]) -> dict[str, Any]:
+    """What tells all these sets from others, by the name of the set."""
+    return {study.name: fingerprint(config, study) for study in studies}
 
 
 def _abundance(options: ConfigDict, labels: np.ndarray) -> dict[str, float]:

@@ -7,6 +7,7 @@ from experiments.comparison.measured import Measured, Shared, Task, merged
 from experiments.comparison.methods import Method, listed
 from experiments.comparison.sets import StudySet
 from experiments.comparison.trainings import NUM_FOLDS, Group
+from qbm_jax import optional
 from qbm_jax.errors import InputError
 from qbm_jax.metrics.clustering import leiden_clusters
 from qbm_jax.metrics.folds import batch_folds, check_folds
@@ -22,9 +23,13 @@ TASKS: dict[str, Task] = {
     "bound": model_tasks.bound,
 }
 
+BY_TREES = ("classification", "rare", "generation")
+
 
 def missing(task: str, study: StudySet) -> str:
     """What the set lacks for this task, in words; "" if nothing."""
+    if task in BY_TREES and not optional.installed("xgboost"):
+        return optional.lacking("xgboost")
     try:
         if task in ("classification", "rare"):
             check_folds(study.labels, NUM_FOLDS)

@@ -9,14 +9,15 @@ import logging
 import time
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.comparison import scvi_tools
 from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
+from experiments.keys import seed_of
 from experiments.stop import StopRequest
+from qbm_jax import keys
 from qbm_jax.fitted_model import FittedModel, device_counts
 from qbm_jax.fitting import fit_cells_seeds
 from qbm_jax.metrics.baselines import harmony_embedding, pca_embedding
@@ -52,9 +53,8 @@ class Group(NamedTuple):
 
 def fold_cells(study: StudySet, seed: int, config_seed: int) -> np.ndarray:
     """The fold that this seed holds out: fold s of 5; from the sixth seed on, of another split."""
-    folds = stratified_folds(
-        study.labels, NUM_FOLDS, config_seed + seed // NUM_FOLDS, study.batch, strict=False
-    )
+    split = seed_of(config_seed, "folds", seed // NUM_FOLDS)
+    folds = stratified_folds(study.labels, NUM_FOLDS, split, study.batch, strict=False)
     return np.flatnonzero(folds == seed % NUM_FOLDS)
 
 
@@ -108,15 +108,13 @@ def train_group(
     another part of them in every epoch. The key depends on the seed alone, so methods share splits
     and the cells' order.
     """
-    root = jax.random.key(config.seed)
-    keys = [jax.random.fold_in(root, seed) for seed in range(len(held_out))]
     fewest = study.cells.num_cells - max(len(cells) for cells in held_out)
     options = within_steps(method.options, fewest, config.num_steps)
     data = device_counts(study.cells)
     title = f"{study.name}, {method.label}"
     with stop.deferred(), ProgressBar(title, options.num_epochs) as bar:
         fitted = fit_cells_seeds(
-            keys,
+            [keys.of_training(config.seed, seed) for seed in range(len(held_out))],
             study.cells,
             model_options=method.model,
             sampler=method.sampler,
@@ -145,8 +143,9 @@ def untrained_group(
     counts, embeddings = study.cells.counts, []
     for seed, cells in enumerate(held_out):
         if method.name == "harmony":
+            own = seed_of(config.seed, "harmony", seed)
             pca = pca_embedding(counts, seed=config.seed)
-            embeddings.append(harmony_embedding(pca, study.batch, config.seed + seed))
+            embeddings.append(harmony_embedding(pca, study.batch, own))
         else:
             others = np.setdiff1d(np.arange(study.cells.num_cells), cells)
             embeddings.append(pca_embedding(counts, seed=config.seed, fit_on=others))
@@ -166,7 +165,8 @@ def peer_group(
         others = np.setdiff1d(np.arange(study.cells.num_cells), cells)
         most = epochs_of(config.num_steps, len(others), scvi_tools.VALIDATION, scvi_tools.MINIBATCH)
         with stop.deferred():
-            points = scvi_tools.embed(study.cells, others, config.seed + seed, most, stop)
+            own = seed_of(config.seed, "scvi-tools", seed)
+            points = scvi_tools.embed(study.cells, others, own, most, stop)
         embeddings.append(points)
         seconds = time.perf_counter() - start
         LOGGER.info(

@@ -23,7 +23,7 @@ from experiments.fidelity.statistics import (
 from experiments.pieces import Pieces
 from qbm_jax import diagnostics, samplers
 from qbm_jax.boltzmann import Boltzmann
-from qbm_jax.calibration import fit_beta
+from qbm_jax.calibration import field_residual, fit_beta
 
 LARGEST_Z = 4.0  # of an exact sampler above exact draws; false alarms: 3e-5 a test for normal z
 _SCATTER_POINTS = 150  # kept of a piece for the scatter plot
@@ -125,6 +125,7 @@ def distances(spins: np.ndarray, law: Law) -> dict[str, Any]:
         "kullback_leibler_floor": law.bands["kullback_leibler"].mean,
         "kullback_leibler_z": law.bands["kullback_leibler"].z(divergence),
         "beta_eff": beta,
+        "field_residual_z": largest_field_residual(law.params, spins, beta),
         "residual_total_variation": at_beta.value,
         "residual_floor": at_beta.floor,
         "slope": line.slope,
@@ -135,6 +136,12 @@ def distances(spins: np.ndarray, law: Law) -> dict[str, Any]:
         "scatter_log_frequency": np.log((counts[shown] + 0.5) / len(spins)).tolist(),
         "log_z": float(np.logaddexp.reduce(-law.energies)),
     }
+
+
+def largest_field_residual(params: Boltzmann, spins: np.ndarray, beta: float) -> float:
+    """The entry of `field_residual` that is largest in size: what no temperature explains."""
+    values = np.asarray(field_residual(params, jnp.asarray(spins, jnp.float32), beta))
+    return float(values[np.argmax(np.abs(values))])
 
 
 def at_floor(piece: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from experiments.fidelity import models as fidelity_models
 from experiments.fidelity import samplers as fidelity_samplers
 from experiments.pieces import Pieces
-from qbm_jax import diagnostics, samplers
+from qbm_jax import diagnostics, keys, samplers
 from qbm_jax.boltzmann import Boltzmann, energy
 
 LARGEST_R_HAT = 1.05
@@ -38,7 +38,8 @@ def measure(config: ConfigDict, pieces: Pieces) -> None:
                 "mixing",
                 {"b": strength, "sampler": label},
                 lambda key, params=params, record=record, sample=sample, timed=timed: (
-                    mixing_times(*record(key, params)) | speed(key, timed, sample, params, options)
+                    mixing_times(*record(keys.named(key, "record"), params))
+                    | speed(keys.named(key, "speed"), timed, sample, params, options)
                 ),
             )
 

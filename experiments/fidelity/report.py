@@ -16,8 +16,10 @@ VERDICT = """\
 **Exact in law?** _yes_: the sampler claims the Boltzmann law, and no test tells its draws from \
 exact ones. _FAILS_: it claims the law and a test tells. _heuristic_: it claims nothing. \
 **TV/floor**: largest total variation to the enumerated law, in units of what exact draws show \
-(1 is perfect). **beta_eff**: inverse temperature that fits the draws (1 is asked for), over \
-machines. **slope** of log frequency on energy (-1 is T = 1) and their **correlation** (near -1 at \
+(1 is perfect). **residual z**: largest deviation, in standard errors, of spins from what their \
+local fields ask for at beta_eff (beyond 4, no temperature explains the draws). \
+**beta_eff**: inverse temperature that fits the draws (1 is asked for), over machines. \
+**slope** of log frequency on energy (-1 is T = 1) and their **correlation** (near -1 at \
 any temperature: it says nothing about T), means over machines. **tau**: autocorrelation time of \
 the energy in the sampler's own steps at b = {b}, N = {num_spins}. **ESS/s**: independent energies \
 a second there."""

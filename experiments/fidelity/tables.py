@@ -58,13 +58,22 @@ def verdict(config: ConfigDict, sections: Sections) -> str:
                 _judgement(claims, laws, _of(sections, "planted", label)),
                 f"{number(_over_floor(worst))} ({worst['model']})",
                 spread([piece.get("beta_eff") for piece in laws]),
+                number(_largest_residual(laws)),
                 _mean([piece.get("slope") for piece in laws]),
                 _mean([piece.get("correlation") for piece in laws]),
                 _reference_time(mixing[0]) if mixing else "–",
                 number(effective_per_second(mixing[0])) if mixing else "–",
             ]
         )
-    header = ["sampler", "exact in law?", "worst TV/floor", "beta_eff", "slope", "correlation"]
+    header = [
+        "sampler",
+        "exact in law?",
+        "worst TV/floor",
+        "beta_eff",
+        "residual z",
+        "slope",
+        "correlation",
+    ]
     return markdown([*header, "tau", "ESS/s"], rows)
 
 
@@ -96,6 +105,12 @@ def _judgement(claims: bool, laws: list[dict[str, Any]], planted: list[dict[str,
     if planted:
         passed, tests = passed + sum(map(within_error, planted)), tests + len(planted)
     return f"{'yes' if passed == tests else '**FAILS**'} ({passed}/{tests})"
+
+
+def _largest_residual(laws: list[dict[str, Any]]) -> float | None:
+    """Largest in size of what no temperature explains, in standard errors."""
+    found = [abs(p["field_residual_z"]) for p in laws if p.get("field_residual_z") is not None]
+    return max(found, default=None)
 
 
 def _over_floor(piece: dict[str, Any]) -> float:

@@ -1,9 +1,7 @@
 """One cell of the benchmark: a sampler on an instance, over run lengths and settings, measured."""
 
 import functools
-import json
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +13,14 @@ from jax.experimental.sparse import BCOO
 from ml_collections import ConfigDict
 
 from experiments.ising.instances import Instance
-from experiments.workdir import write_json
-from qbm_jax import samplers
+from experiments.sealed import file_name, read_sealed, write_sealed
+from qbm_jax import keys, samplers
 from qbm_jax.boltzmann import Boltzmann, energy, scale
 from qbm_jax.couplings import root_mean_square
 from qbm_jax.errors import InputError
 
+FOLDER = "cells"
+NAMES = ("phase", "instance", "sampler")
 COUPLINGS = ("any", "dense", "signs")  # sparse too; dense alone; dense and all -1 or +1
 STRENGTH = "strength"  # the tuned setting that is no option: rms coupling times sqrt(N), in kT
 
@@ -125,14 +125,21 @@ def _entry(label: str, row: ConfigDict) -> Entry:
 
 def path_of(workdir: Path, phase: str, instance: str, label: str) -> Path:
     """The file of a finished cell."""
-    return workdir / "cells" / phase / instance / f"{label}.json"
+    folder = workdir / FOLDER / file_name(phase) / file_name(instance)
+    return folder / f"{file_name(label)}.json"
 
 
 def read_all(workdir: Path, instance: str) -> dict[str, list[dict[str, Any]]]:
-    """All runs on an instance in any phase, by sampler."""
+    """All runs on an instance in any phase, by sampler.
+
+    Raises:
+      InputError: as `read`.
+    """
     found: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted((workdir / "cells").glob(f"*/{instance}/*.json")):
-        found.setdefault(path.stem, []).extend(read(path))
+    for phase in sorted((workdir / FOLDER).iterdir()):
+        for path in sorted((phase / file_name(instance)).glob("*.json")):
+            piece = _read(path)
+            found.setdefault(piece["sampler"], []).extend(piece["runs"])
     return found
 
 
@@ -140,20 +147,40 @@ def read(path: Path) -> list[dict[str, Any]]:
     """The runs of a finished cell; energies [calls, replicas] with NaN where a replica diverged.
 
     Raises:
-      InputError: the file is damaged.
+      InputError: the file is damaged, or of another cell or run.
     """
-    try:
-        runs = json.loads(path.read_text())["runs"]
-        return [run | {"energies": np.array(run["energies"], float)} for run in runs]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged; remove it, and the cell is run again") from error
+    return _read(path)["runs"]
 
 
-def measure(path: Path, entry: Entry, instance: Instance, plan: Plan) -> None:
+def is_finished(path: Path, plan: Plan) -> bool:
+    """Whether a cell's file is there, whole, and of this plan; if it is not, the log says so."""
+    piece = read_sealed(path, path.parents[3])
+    if piece is None:
+        return False
+    runs = [(run["budget"], run["value"], len(run["energies"])) for run in piece["runs"]]
+    wanted = [(budget, value, plan.calls) for budget, value in plan.settings]
+    return _is_in_its_place(path, piece) and runs == wanted
+
+
+def _read(path: Path) -> dict[str, Any]:
+    piece = read_sealed(path, path.parents[3] if len(path.parents) > 3 else path.parent)
+    if piece is None or not _is_in_its_place(path, piece):
+        raise InputError(f"{path} is damaged or of another run; run the same command again")
+    runs = [run | {"energies": np.array(run["energies"], float)} for run in piece["runs"]]
+    return piece | {"runs": runs}
+
+
+def _is_in_its_place(path: Path, piece: dict[str, Any]) -> bool:
+    """Whether the file has the name that belongs to its contents."""
+    return path == path_of(path.parents[3], *(piece[name] for name in NAMES))
+
+
+def measure(path: Path, phase: str, entry: Entry, instance: Instance, plan: Plan) -> None:
     """Runs a cell and writes its file, whole or not at all."""
     runs = [_run(entry, instance, plan, *setting) for setting in plan.settings]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"instance": instance.name, "sampler": entry.label, "runs": runs})
+    piece = dict(zip(NAMES, (phase, instance.name, entry.label), strict=True)) | {"runs": runs}
+    write_sealed(path, piece, path.parents[3])
 
 
 def _run(entry: Entry, instance: Instance, plan: Plan, budget: int, value: float) -> dict[str, Any]:
@@ -177,8 +204,7 @@ def _run(entry: Entry, instance: Instance, plan: Plan, budget: int, value: float
 
 def _keys(plan: Plan, name: str) -> Iterator[jax.Array]:
     """One key a call: samplers and run lengths share them, so their starts are paired."""
-    key = jax.random.fold_in(plan.key, zlib.crc32(name.encode()))
-    return (jax.random.fold_in(key, call) for call in range(plan.calls))
+    return (keys.named(plan.key, name, call) for call in range(plan.calls))
 
 
 _COMPILED: dict[Any, tuple[Any, float]] = {}

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax import samplers, training
+from qbm_jax import keys, samplers, training
 from qbm_jax.errors import InputError
 from qbm_jax.minibatches import DeviceCounts, gather
 from qbm_jax.samplers.base import Sampler, spins_from_fields
@@ -74,7 +74,8 @@ def build_phase(name: str, fields: dict[str, Any], options: training.TrainOption
             f"config.phases.{name}: expected at most training.minibatch_size = "
             f"{options.minibatch_size} chains from data, got {num_chains}"
         )
-    options_ = tuple(sorted(fields["options"].items()))
+    checked = samplers.check_options(fields["sampler"], dict(fields["options"]))
+    options_ = tuple(sorted(checked.items()))
     sampler = same_sampler(fields["sampler"], options_, fields["noise_stream"])
     return Phase(sampler, num_chains, from_data)
 
@@ -116,7 +117,7 @@ def build_dispatch(
 
     @functools.partial(jax.jit, donate_argnums=2)
     def dispatch(key, data, state, rows):
-        key_train, key_data = jax.random.split(key)
+        key_data = keys.named(key, "chains from data")
 
         def step(state, rows):
             if phase.from_data:
@@ -125,7 +126,7 @@ def build_dispatch(
                 chains = chains_at_data(key_start, vae, state.params, data, cells)
                 state = state.replace(chains=chains)
             return training.train_step(
-                vae, phase.sampler, optimiser, kl_weight, key_train, data, state, rows
+                vae, phase.sampler, optimiser, kl_weight, key, data, state, rows
             )
 
         return jax.lax.scan(step, state, rows)
@@ -136,8 +137,11 @@ def build_dispatch(
 def train(
     key: jax.Array, vae: VAE, phase: Phase, data: DeviceCounts, options: training.TrainOptions
 ) -> Outcome:
-    """Trains to the last step. Phases with one key share split, start and order."""
-    key_split, key_init, key_order, key_train = jax.random.split(key, 4)
+    """Trains to the last step. Phases with one key share split, start and order.
+
+    They are those of `training.train` with this key, and of its steps but for chains from data.
+    """
+    key_split, key_init, key_order, key_train, _ = jax.random.split(key, 5)
     plan = training.plan_epochs(data.num_cells, options, key_split)
     num_steps = options.num_epochs * plan.steps_per_epoch
     optimiser = training.build_optimiser(options, num_steps)

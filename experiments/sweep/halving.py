@@ -16,7 +16,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from experiments.integration import load_cells
 from experiments.lock import lock_workdir, release_locks
-from experiments.sweep.job import is_full_disk, measure
+from experiments.sweep.job import check_cells, is_full_disk, measure
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.ray_jobs import RETRIES, NeverStop, connected, resources
 from experiments.sweep.settings import Sweep, build_sweep
@@ -164,6 +164,7 @@ def _trial(
     lock_workdir(folder)
     try:
         cells, settings = load_cells(sweep.config), [sweep.settings[number]]
+        check_cells(workdir, cells)
         title = "halving"
         (measured,) = measure(sweep, cells, settings, title, folder, NeverStop(), report)
         Outcomes(workdir).finish(number, measured)

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import logging
 import shutil
 import sys
@@ -13,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.integration import Run, final_bound, score, seed_keys
-from experiments.lock import lock_workdir
+from experiments.integration import Run, final_bound, score
+from experiments.lock import WorkdirLost, check_held, lock_workdir
 from experiments.metrics_log import MetricsLog
 from experiments.options import check_options, main_name, model_options, sampler_options
 from experiments.stop import StopRequest
@@ -22,13 +23,16 @@ from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Job
 from experiments.sweep.settings import Sweep, SweepSetting, describe
 from experiments.tensorboard import EventFiles
-from qbm_jax import training
+from experiments.workdir import check_same, read_claim, remove_leftovers
+from qbm_jax import keys, training
 from qbm_jax.cell_source import InMemory
 from qbm_jax.checkpoint import CheckpointNotSaved, Checkpoints
 from qbm_jax.compiled import release_compiled
 from qbm_jax.data import Cells
+from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.fitted_model import FittedModel, device_counts
 from qbm_jax.fitting import Setting, fit_cells_settings
+from qbm_jax.identity import plain
 from qbm_jax.metrics import pca_embedding
 from qbm_jax.minibatches import DeviceCounts
 from qbm_jax.progress import ProgressBar
@@ -70,7 +74,8 @@ def run_job(
         return
     folder = workdir / "checkpoints" / f"job-{number:03d}"
     folder.mkdir(parents=True, exist_ok=True)
-    lock_workdir(folder)
+    if lock_workdir(folder):
+        remove_leftovers(folder)
     title = f"job {number}"
     LOGGER.info("%s: %d settings", title, len(missing))
     together, alone, left = missing, [], []
@@ -110,8 +115,9 @@ def _attempt(
     except training.TrainingStopped:
         raise
     except Exception as error:  # whatever one setting does, the others are still wanted
-        if is_full_disk(error):
+        if is_full_disk(error) or isinstance(error, WorkdirLost):
             raise
+        check_held(folder)  # without its folder no setting can be trained
         LOGGER.debug("%s", title, exc_info=True)
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:2000]
         diverged = isinstance(error, training.TrainingDiverged)
@@ -121,6 +127,17 @@ def _attempt(
     shutil.rmtree(checkpoint_folder(folder, settings), ignore_errors=True)
     release_compiled()  # a sweep compiles more programs than a process can hold
     return None
+
+
+def check_cells(workdir: Path, cells: Cells) -> None:
+    """Checks that a worker, which reads the cells itself, has those of the sweep.
+
+    Raises:
+      InputError: it has others; the message names the parts that differ.
+    """
+    claim, wanted = read_claim(workdir), plain(fingerprint(cells))
+    if claim is not None:
+        check_same(workdir, "data", {part: claim["data"].get(part) for part in wanted}, wanted)
 
 
 def is_full_disk(error: BaseException | None) -> bool:
@@ -205,7 +222,7 @@ def train(
         return fit_cells_settings(
             [
                 Setting(
-                    key=seed_keys(setting.config, 0)[0],
+                    key=keys.of_training(setting.config.seed),
                     model_options=model_options(setting.config)[main_name(setting.config)],
                     sampler=setting.config.sampler.name,
                     sampler_options=sampler_options(setting.config),
@@ -215,7 +232,10 @@ def train(
             ],
             cells,
             data=data,
-            checkpoints=Checkpoints(checkpoint_folder(folder, settings)),
+            checkpoints=Checkpoints(
+                checkpoint_folder(folder, settings),
+                before_save=functools.partial(check_held, folder),
+            ),
             on_progress=on_progress,
             should_stop=stop,
         )
@@ -249,8 +269,7 @@ def _evaluate(
 ) -> Run:
     """Embedding and bound of one setting, as the first seed of an ordinary run of its config."""
     embedding, energies = fitted.encode_cells(data)
-    _, key = seed_keys(setting.config, 0)
-    bound = final_bound(setting.config, key, InMemory(data), fitted, trained)
+    bound = final_bound(setting.config, 0, InMemory(data), fitted, trained)
     return Run(
         fitted, np.asarray(embedding), energies, bound, trained.cells_per_second, trained.seconds
     )

@@ -1,6 +1,5 @@
 """Memory: what a setting's training will take, what the cells take, and what is free."""
 
-import math
 import os
 from pathlib import Path
 
@@ -10,13 +9,9 @@ from ml_collections import ConfigDict
 from experiments.options import main_name, model_options, sampler_options
 from qbm_jax import samplers, vae
 from qbm_jax.data import Cells
+from qbm_jax.training.memory import BYTES, COPIES_OF_CHAINS, COPIES_OF_PARAMS, tree_bytes
 
 MEBIBYTE = 2**20
-BYTES = 4  # of a float32
-# Parameters, two moments of Adam, gradient, best parameters so far; and the copies of all but the
-# gradient that a dispatch leaves alone, to go back to if it diverges.
-COPIES_OF_PARAMS = 9
-COPIES_OF_CHAINS = 2
 # Arrays [cells, genes] that a step needs at once. XLA's own count for 5 models (200 and 2000 genes,
 # 16 to 512 latents, nb and zinb, minibatches of 128 and 1024) was 7 to 12.
 GENE_ARRAYS = 12
@@ -50,11 +45,6 @@ def _latent(arguments: dict) -> bool:
 def cells_bytes(cells: Cells) -> int:
     """Bytes of the cells' counts on the device, which all settings of a process share."""
     return BYTES * (2 * cells.counts.nnz + 2 * cells.num_cells + 1)
-
-
-def tree_bytes(tree: object) -> int:
-    """Bytes of all arrays (or of their shapes) of a tree; a random key counts as its numbers."""
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def free_bytes() -> int:

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from experiments.sealed import read_sealed, write_sealed
 from experiments.sweep.memory import MEBIBYTE, cells_bytes, free_bytes, setting_bytes
 from experiments.sweep.settings import Sweep, SweepSetting
-from experiments.workdir import flatten, plain_config, write_json
+from experiments.workdir import flatten, plain_config
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
 from qbm_jax.relaxations import TRACEABLE
@@ -138,7 +139,8 @@ def write_plan(workdir: Path, plan: Plan) -> None:
     """Keeps the plan: workers on machines with other memory follow the same one."""
     path = workdir / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, plan._asdict() | {"jobs": [job._asdict() for job in plan.jobs]})
+    fields = plan._asdict() | {"jobs": [job._asdict() for job in plan.jobs]}
+    write_sealed(path, fields, workdir)
 
 
 def read_plan(workdir: Path) -> Plan | None:
@@ -150,11 +152,10 @@ def read_plan(workdir: Path) -> Plan | None:
     path = workdir / FILE
     if not path.is_file():
         return None
-    try:
-        fields = json.loads(path.read_text())
-        return Plan(**fields | {"jobs": [Job(**job) for job in fields["jobs"]]})
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged; remove it and run the same command again") from error
+    fields = read_sealed(path, workdir)
+    if fields is None:  # it is not made again by itself: other workers may follow it
+        raise InputError(f"{path} is damaged; remove it and run the same command again")
+    return Plan(**fields | {"jobs": [Job(**job) for job in fields["jobs"]]})
 
 
 def _differing(settings: list[SweepSetting]) -> list[str]:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from experiments.integration import load_cells
 from experiments.lock import release_locks
 from experiments.sweep.arguments import LOCAL
-from experiments.sweep.job import is_full_disk, run_job
+from experiments.sweep.job import check_cells, is_full_disk, run_job
 from experiments.sweep.memory import MEBIBYTE
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Plan
@@ -148,6 +148,7 @@ def _work(
     os.chdir(folder)  # paths in the config may be relative to it
     sweep = build_sweep(config, overrides)
     cells = load_cells(sweep.config)
+    check_cells(Path(workdir), cells)
     try:
         run_job(sweep, cells, number, plan.jobs[number], Path(workdir), NeverStop())
     finally:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from experiments.integration import fingerprint, load_cells
+from experiments.integration import load_cells
 from experiments.stop import StopRequest
 from experiments.sweep import ray_jobs, report, slurm
 from experiments.sweep.job import run_job
@@ -25,6 +25,7 @@ from experiments.sweep.settings import Sweep, build_sweep
 from experiments.tensorboard import EventFiles
 from experiments.workdir import check_same, claim_workdir, read_claim
 from qbm_jax.data import Cells
+from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
 
 LOGGER = logging.getLogger("qbm_jax")

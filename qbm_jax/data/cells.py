@@ -1,11 +1,14 @@
 """The record that every stage after reading works on: sparse counts, genes, batches, labels."""
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+
+from qbm_jax.data.fingerprint import digest_counts
 
 UNLABELLED = "unlabelled"
 """Name of the label given to cells whose label is missing in the input (see `Cells.labelled`)."""
@@ -78,6 +81,11 @@ class Cells:
     def totals(self) -> np.ndarray:
         """Total count of each cell, float32 [cells]."""
         return np.asarray(self.counts.sum(axis=1)).ravel()
+
+    @functools.cached_property
+    def counts_digest(self) -> str:
+        """Digest of all counts, see `fingerprint`."""
+        return digest_counts(self.counts)
 
     @property
     def labelled(self) -> np.ndarray:

@@ -4,11 +4,17 @@ import numpy as np
 import pandas as pd
 
 from qbm_jax.data.cells import UNLABELLED
-from qbm_jax.data.h5ad import some
+from qbm_jax.data.names import distinct, some, text
 from qbm_jax.errors import InputError
 
 _MANY = 50  # from this many cells on, a group for every other cell means a wrong column
 
+_MISSING = {"", "nan", "na", "n/a", "<na>", "none", "null", "nat"}
+"""What missing values become where a column was once written as text, in lower case."""
+
+_VAGUE = {"unknown", "unassigned", "undefined", "undetermined", "unclassified", "unannotated",
+          "unlabeled", "not available", "not applicable", "?", "-"}  # fmt: skip
+"""What annotators write where they mean no type, or a type of its own; in lower case."""
 
 Groups = tuple[np.ndarray | None, tuple[str, ...], list[str]]
 """Codes [cells], names and notes."""
@@ -17,21 +23,29 @@ Groups = tuple[np.ndarray | None, tuple[str, ...], list[str]]
 def batches(obs: pd.DataFrame, column: str | None, source: str) -> Groups:
     """Codes int32 [cells], names and notes of the experimental batches; None: one batch.
 
+    Text that reads like a missing value ("nan", "NA") is a batch like any other, with a note.
+
     Raises:
         InputError: no such column, a cell without a batch, or a column that holds no groups.
     """
     if column is None:
         codes = np.zeros(len(obs), dtype=np.int32)
         return codes, ("all",), ["No batch column: all cells are taken as one batch."]
-    values = _column(obs, column, "batch", source)
-    if values.isna().any():
+    codes, names = distinct(_column(obs, column, "batch", source))
+    num_missing = int((codes < 0).sum())
+    if num_missing:
         raise InputError(
             f"{source}: expected a batch for every cell, column {column!r} has none for "
-            f"{int(values.isna().sum())} of {len(values)} cells; fill the column or drop the cells"
+            f"{num_missing} of {len(codes)} cells; fill the column or drop the cells"
         )
-    codes, names = _encode(values)
     _check_groups(names, len(obs), column, "batches", source)
     notes = _notes_on_single(codes, names, "Batch")
+    read_as_missing = [name for name in names if _reads(name, _MISSING)]
+    if read_as_missing:
+        notes.append(
+            f"Batches that read like missing values are taken as batches of their own: "
+            f"{_sizes(codes, names, read_as_missing)}."
+        )
     if len(names) == 1:
         notes.append(f"Only one batch ({names[0]}): batch correction cannot be scored.")
     return codes, names, notes
@@ -40,49 +54,56 @@ def batches(obs: pd.DataFrame, column: str | None, source: str) -> Groups:
 def labels(obs: pd.DataFrame, column: str | None, source: str) -> Groups:
     """Codes int32 [cells], names and notes of the cell types; a missing one is `UNLABELLED`.
 
+    Text that reads like a missing value ("", "nan", "None", "NA", and `UNLABELLED` itself) is no
+    cell type either. Words such as "unknown" are types, with a note.
+
     Raises:
         InputError: no such column, an empty one, or a column that holds no groups.
     """
     if column is None:
         return None, (), ["No label column: cell types are not scored."]
-    values = _column(obs, column, "label", source)
-    missing = values.isna().to_numpy()
-    if missing.all():
+    codes, names = distinct(_column(obs, column, "label", source))
+    no_type = [name for name in names if _reads(name, _MISSING) or name == UNLABELLED]
+    types = [name for name in names if name not in no_type]
+    if not types:
         raise InputError(
             f"{source}: expected cell types in column {column!r}, it is empty; "
             "name another label column or none"
         )
-    if missing.any():
-        values = values.astype(object).where(~missing, UNLABELLED)
-    codes, names = _encode(values)
+    written = f" (among them {_sizes(codes, names, no_type)})" if no_type else ""
+    kept = (*types, UNLABELLED)
+    to_kept = pd.Index(kept).get_indexer([*names, UNLABELLED])  # the last is for the code -1
+    codes = np.where(to_kept < 0, len(types), to_kept)[codes].astype(np.int32)
+    num_missing = int((codes == len(types)).sum())
+    names = kept if num_missing else tuple(types)
     _check_groups(names, len(obs), column, "cell types", source)
     notes = _notes_on_single(codes, names, "Type")
-    if missing.any():
-        notes.append(f"{int(missing.sum())} cells have no label in {column!r}: kept, not scored.")
-    if len(set(names) - {UNLABELLED}) == 1:
+    if num_missing:
+        notes.append(f"{num_missing} cells have no label in {column!r}{written}: kept, not scored.")
+    vague = [name for name in types if _reads(name, _VAGUE)]
+    if vague:
+        notes.append(
+            f"Types that may mean no type are scored like any other: {_sizes(codes, names, vague)}."
+        )
+    if len(types) == 1:
         notes.append(f"Only one cell type in {column!r}: cell types cannot be scored.")
     return codes, names, notes
 
 
 def _column(obs: pd.DataFrame, column: str, role: str, source: str) -> pd.Series:
-    if column not in obs.columns:
+    names = [text(name) for name in obs.columns]
+    found = names.count(text(column))
+    if not found:
         raise InputError(
             f"{source}: expected {role} column {column!r} in obs, which has: "
-            f"{some(obs.columns, 40)}; name one of these"
+            f"{some(names, 40)}; name one of these"
         )
-    return obs[column]
-
-
-def _encode(values: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Codes int32 and names as text; categories keep their order, others are sorted."""
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        names = [str(name) for name in values.cat.remove_unused_categories().cat.categories]
-    elif pd.api.types.is_numeric_dtype(values.dtype):
-        names = [str(number) for number in sorted(values.unique())]
-    else:
-        names = sorted({str(value) for value in values})
-    names = list(dict.fromkeys(names))  # the categories 1 and "1" are one name
-    return pd.Index(names).get_indexer(values.astype(str)).astype(np.int32), tuple(names)
+    if found > 1:
+        raise InputError(
+            f"{source}: expected one {role} column {column!r} in obs, it is there {found} times; "
+            "rename or drop the others"
+        )
+    return obs.iloc[:, names.index(text(column))]
 
 
 def _check_groups(names: tuple, num_cells: int, column: str, what: str, source: str) -> None:
@@ -95,5 +116,15 @@ def _check_groups(names: tuple, num_cells: int, column: str, what: str, source: 
 
 
 def _notes_on_single(codes: np.ndarray, names: tuple[str, ...], what: str) -> list[str]:
-    single = [name for name, size in zip(names, np.bincount(codes), strict=True) if size == 1]
+    sizes = np.bincount(codes, minlength=len(names))
+    single = [name for name, size in zip(names, sizes, strict=True) if size == 1]
     return [f"{what} with a single cell, kept: {some(single)}."] if single else []
+
+
+def _reads(name: str, words: set[str]) -> bool:
+    return name.strip().lower() in words
+
+
+def _sizes(codes: np.ndarray, names: tuple[str, ...], chosen: list[str]) -> str:
+    """The chosen names, quoted, with their numbers of cells."""
+    return some([f"{name!r} ({int((codes == names.index(name)).sum())} cells)" for name in chosen])

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,19 @@ import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+import zarr
 from anndata.io import read_elem
 
+from qbm_jax.data.compressed import (
+    as_counts,
+    check_numbers,
+    kind_of,
+    open_compressed,
+    read_compressed,
+)
+from qbm_jax.data.names import some, text
+from qbm_jax.data.stored import member
+from qbm_jax.data.tables import read_table
 from qbm_jax.errors import InputError
 
 SIMULATOR_PRESET = "simulator_preset"
@@ -27,31 +38,53 @@ Table = tuple[Any, pd.DataFrame, pd.DataFrame]
 """A matrix [cells, genes] with its `obs` and `var`."""
 
 
-def load(path: Path, layer: str | None, use_raw: bool) -> Table:
+def load(path: Path, layer: str | None, use_raw: bool) -> tuple[Table, list[str]]:
     """The matrix asked for (dense ones become CSR by blocks of rows) with its obs and var.
+
+    Returns:
+        The three, and a note for each column that cannot be read.
 
     Raises:
         InputError: no such file, not an h5ad, damaged, or without that matrix.
     """
     check_is_hdf5(path)
     with damage_named(path), h5py.File(path, "r") as file:
-        if "obs" not in file or "var" not in file:
-            raise InputError(
-                f"expected an h5ad file, {path} is HDF5 without obs and var tables "
-                f"(holds: {some(file)}); convert it with anndata"
-            )
-        if isinstance(file["obs"], h5py.Dataset):
-            # before anndata 0.7 tables were compound datasets; anndata converts them
-            return choose_matrix(anndata.read_h5ad(path), layer, use_raw)
-        matrix, var = choose_elements(file, layer, use_raw)
-        return _read_matrix(matrix), read_elem(file["obs"]), read_elem(var)
+        check_tables(file, path)
+        matrix, var_name = choose_elements(file, layer, use_raw, path)
+        obs, obs_notes = read_table(file, "obs", path)
+        var, var_notes = read_table(file, var_name, path)
+        return (_read_matrix(matrix, obs, var, path), obs, var), [*obs_notes, *var_notes]
+
+
+def check_tables(file: Mapping[str, Any], path: Path) -> None:
+    """Refuses what is no file of anndata's layout."""
+    if "obs" not in list(file) or "var" not in list(file):
+        raise InputError(
+            f"expected an h5ad file, {path} is HDF5 without obs and var tables "
+            f"(holds: {some(file)}); convert it with anndata"
+        )
+
+
+def check_shape(shape: tuple[int, ...], obs: pd.DataFrame, var: pd.DataFrame, source: str) -> None:
+    """Refuses a matrix that does not fit its tables."""
+    if tuple(shape) != (len(obs), len(var)):
+        found = " and ".join(str(int(size)) for size in shape)
+        raise InputError(
+            f"{source}: expected {len(obs)} cells and {len(var)} genes as in obs and var, the "
+            f"matrix has {found}; the file is damaged"
+        )
 
 
 @contextlib.contextmanager
-def damage_named(path: Path) -> Iterator[None]:
-    """Turns what the storage libraries raise on damaged files into one line with the file's name.
+def damage_named(path: Path, *more: type[Exception]) -> Iterator[None]:
+    """Turns what the storage libraries raise into one line with the file's name.
 
-    Too many open files are no damage, and told as what they are.
+    Damage is what reading the storage fails on; values of another type than expected, too many open
+    files and too little memory are told as what they are.
+
+    Args:
+        path: the file.
+        *more: further exceptions that mean damage in the block, where it reads plain arrays alone.
 
     Raises:
         InputError: something in the block could not be read.
@@ -60,13 +93,26 @@ def damage_named(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, EOFError, zlib.error) as error:
+    except MemoryError as error:
+        raise InputError(
+            f"{path} does not fit into memory ({_reason(error)}); keep its cells on disk "
+            "(data.open_cells, config.data.on_disk) or use a larger machine"
+        ) from error
+    except (OSError, RuntimeError, KeyError, EOFError, zlib.error, *more) as error:
         if isinstance(error, OSError) and error.errno in _TOO_MANY_OPEN:
             raise _too_many_open(path) from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"{path} is damaged or truncated and cannot be read ({reason}); copy it again"
+            f"{path} is damaged or truncated and cannot be read ({_reason(error)}); copy it again"
         ) from error
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise InputError(
+            f"{path} has contents of another form than expected ({_reason(error)}); read it with "
+            "anndata and write it again"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _too_many_open(path: Path) -> InputError:
@@ -103,17 +149,11 @@ def check_choice(
         raise InputError(f"expected counts in X, which is empty; name a layer or raw; {there}")
 
 
-def simulator_preset(file: Mapping[str, Any]) -> str | None:
+def simulator_preset(file: Mapping[str, Any], path: Path) -> str | None:
     """The simulator's preset that an open file's cells come from; None for measured cells."""
-    key = f"uns/qbm_jax/{SIMULATOR_PRESET}"
-    return str(read_elem(file[key])) if key in file else None
-
-
-def some(names: Iterable[object], limit: int = 10) -> str:
-    """The first names in words, with the number of those left out."""
-    names = [str(name) for name in names]
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return (", ".join(names[:limit]) or "none") + rest
+    element = member(file, f"uns/qbm_jax/{SIMULATOR_PRESET}", path)
+    is_one = isinstance(element, h5py.Dataset | zarr.Array) and element.shape == ()
+    return text(read_elem(element)) if is_one else None
 
 
 def check_is_hdf5(path: Path) -> None:
@@ -133,21 +173,42 @@ def check_is_hdf5(path: Path) -> None:
         raise InputError(f"expected an h5ad file, {path} is not one (no HDF5 signature)")
 
 
-def choose_elements(file: Mapping[str, Any], layer: str | None, use_raw: bool) -> tuple[Any, Any]:
-    """The stored matrix asked for and its table of genes, of an open file or zarr group."""
-    layers = list(file["layers"]) if "layers" in file else []
-    check_choice(layer, use_raw, layers, "raw" in file, "X" in file)
+def choose_elements(
+    file: Mapping[str, Any], layer: str | None, use_raw: bool, path: Path
+) -> tuple[Any, str]:
+    """The stored matrix asked for, of an open file or zarr group, and the name of its genes' table.
+
+    Raises:
+        InputError: there is no such matrix, or it is not stored in this file.
+    """
+    there = list(file)
+    layers = member(file, "layers", path)
+    names = [] if layers is None else list(layers)
+    old_raw = "raw.X" in there  # before anndata 0.7
+    check_choice(layer, use_raw, names, "raw" in there or old_raw, "X" in there)
     if use_raw:
-        return file["raw/X"], file["raw/var"]
-    return file["X" if layer is None else f"layers/{layer}"], file["var"]
+        name, var = ("raw.X", "raw.var") if old_raw else ("raw/X", "raw/var")
+    else:
+        name, var = "X" if layer is None else f"layers/{layer}", "var"
+    element = member(file, name, path)
+    if element is None:
+        raise InputError(f"{path} is damaged: it has no matrix {name}; copy it again")
+    return element, var
 
 
-def _read_matrix(element: h5py.Group | h5py.Dataset):
+def _read_matrix(element: Any, obs: pd.DataFrame, var: pd.DataFrame, path: Path) -> Any:
     """Sparse as stored; dense by blocks of rows, so that it is never held whole."""
-    if isinstance(element, h5py.Group):
-        return read_elem(element)
-    if element.ndim != 2 or element.dtype.kind not in "biuf":
-        return read_elem(element)  # refused with its dtype by the checks on values
-    starts = range(0, element.shape[0], _DENSE_BLOCK)
-    blocks = [sp.csr_matrix(element[start : start + _DENSE_BLOCK]) for start in starts]
-    return sp.vstack(blocks, format="csr") if blocks else np.zeros(element.shape, np.float32)
+    kind = kind_of(element)
+    if kind == "dense":
+        check_numbers(element.dtype, str(path))
+        check_shape(element.shape, obs, var, path.name)
+        starts = range(0, element.shape[0], _DENSE_BLOCK)
+        blocks = [sp.csr_matrix(as_counts(element[at : at + _DENSE_BLOCK])) for at in starts]
+        return sp.vstack(blocks, format="csr") if blocks else np.zeros(element.shape, np.float32)
+    if kind not in ("csr", "csc"):
+        raise InputError(
+            f"{path}: expected counts stored dense, as CSR or as CSC, found {kind}; convert them"
+        )
+    stored = open_compressed(element, path)
+    check_shape(stored.shape, obs, var, path.name)
+    return read_compressed(stored, path)

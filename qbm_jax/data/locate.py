@@ -63,6 +63,10 @@ def locate(
         options = {field: value or None for field, value in columns.items()}
         return _log(read(path, use_raw=use_raw, min_cells=min_cells, **options))
     sizes = {"num_cells": num_cells, "num_genes": num_genes}
+    if num_cells and num_cells < min_cells:
+        raise InputError(
+            f"expected num_cells of 0 (the preset's) or at least {min_cells}, got {num_cells}"
+        )
     if name.startswith(SIMULATED_PREFIX) or name in set(PRESETS) - set(NAMED):
         preset = name.removeprefix(SIMULATED_PREFIX)
         _check_allowed(allow_simulated, f"the name {name!r} asks for simulated cells")

@@ -8,7 +8,7 @@ import numpy as np
 import scanpy as sc
 
 from qbm_jax.data.cells import Cells
-from qbm_jax.data.h5ad import some
+from qbm_jax.data.names import some
 from qbm_jax.data.read import gene_positions
 from qbm_jax.errors import InputError
 

@@ -1,7 +1,7 @@
 """An h5ad file, or an AnnData in memory, to validated `Cells`. Nothing is ever unpickled."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,16 +13,28 @@ import scipy.sparse as sp
 
 from qbm_jax.data import groups
 from qbm_jax.data.cells import Cells
+from qbm_jax.data.columns import writable
+from qbm_jax.data.compressed import (
+    as_counts,
+    check_in_memory,
+    check_numbers,
+    kind_of,
+    open_compressed,
+    read_compressed,
+)
+from qbm_jax.data.fractions import what_fractions_are
 from qbm_jax.data.h5ad import (
     SIMULATOR_PRESET,
     Table,
+    check_shape,
     choose_matrix,
     damage_named,
     load,
     simulator_preset,
-    some,
 )
+from qbm_jax.data.names import some, text
 from qbm_jax.data.simulate import simulated_note, simulated_source
+from qbm_jax.data.stored import member
 from qbm_jax.errors import InputError
 
 if TYPE_CHECKING:  # that package imports this file
@@ -30,6 +42,8 @@ if TYPE_CHECKING:  # that package imports this file
 
 MIN_CELLS = 50
 """Fewer cells than this cannot be split, trained on and scored."""
+
+_LOOKED_AT = 300  # cells that tell what kind of fractions they hold
 
 COUNT_LIKELIHOODS = ("poisson", "nb", "zinb", "autozi")
 """Likelihoods of whole numbers; `check_likelihood` refuses other data for them."""
@@ -60,10 +74,10 @@ def read(
         InputError: the file, matrix or columns cannot be used; see `from_anndata`.
     """
     path = Path(path).expanduser()
-    table = load(path, layer, use_raw)
+    table, notes = load(path, layer, use_raw)
     cells = _build(table, batch_column, label_column, genes, min_cells, path.name)
     with damage_named(path), h5py.File(path, "r") as file:
-        return _marked(cells, simulator_preset(file))
+        return _marked(cells.with_notes(*notes), simulator_preset(file, path))
 
 
 def from_anndata(
@@ -86,9 +100,36 @@ def from_anndata(
         InputError: no such matrix or column, duplicate or missing gene names, negative or
             non-finite counts, cells without a batch, or fewer than `min_cells` cells left.
     """
-    table = choose_matrix(adata.to_memory() if adata.isbacked else adata, layer, use_raw)
+    check_is_anndata(adata, source)
+    table = choose_matrix(_in_memory(adata), layer, use_raw)
     cells = _build(table, batch_column, label_column, genes, min_cells, source)
-    return _marked(cells, adata.uns.get("qbm_jax", {}).get(SIMULATOR_PRESET))
+    provenance = adata.uns.get("qbm_jax")
+    is_told = isinstance(provenance, Mapping) and provenance.get(SIMULATOR_PRESET) is not None
+    return _marked(cells, text(provenance[SIMULATOR_PRESET]) if is_told else None)
+
+
+def check_is_anndata(adata: object, source: str) -> None:
+    """Refuses paths, tables and containers of several AnnData objects."""
+    if not isinstance(adata, anndata.AnnData):
+        raise InputError(
+            f"{source}: expected an AnnData object, got {type(adata).__name__}; read a file with "
+            "anndata.read_h5ad, take one modality of a MuData, or wrap an array in AnnData"
+        )
+
+
+def _in_memory(adata: anndata.AnnData) -> anndata.AnnData:
+    """The same cells; matrices of a backed file are checked before they are read."""
+    if not adata.isbacked:
+        return adata
+    path = Path(adata.filename)
+    with damage_named(path):
+        if not adata.file.is_open:
+            adata.file.open()
+        for name in ("X", "raw/X"):
+            element = member(adata.file["/"], name, path)
+            if element is not None and kind_of(element) in ("csr", "csc"):
+                read_compressed(open_compressed(element, path), path)
+        return adata.to_memory()
 
 
 def _marked(cells: Cells, preset: str | None) -> Cells:
@@ -114,12 +155,8 @@ def _build(
     """All checks on values, then the record."""
     matrix, obs, var = table
     counts = to_counts(matrix, source)
-    if counts.shape != (len(obs), len(var)):
-        raise InputError(
-            f"{source}: expected {len(obs)} cells and {len(var)} genes as in obs and var, the "
-            f"matrix has {counts.shape[0]} and {counts.shape[1]}; the file is damaged"
-        )
-    var = var.set_axis(var.index.astype(str))
+    check_shape(counts.shape, obs, var, source)
+    var = named_by_text(var)
     check_genes(var.index, source)
     keep_genes = counts.getnnz(axis=0) > 0
     if genes is not None:
@@ -135,23 +172,30 @@ def _build(
     labels, label_names, label_notes = groups.labels(obs, label_column, source)
     if not (keep_cells.all() and keep_genes.all()):
         counts = counts[keep_cells][:, keep_genes]
+    cell_table = writable(obs, "obs")
+    gene_table = writable(var.loc[keep_genes], "var")
     return Cells(
         counts=counts,
         genes=tuple(var.index[keep_genes]),
-        obs=obs.copy(),
-        var=var.loc[keep_genes].copy(),
+        obs=cell_table.table.copy(),
+        var=gene_table.table.copy(),
         rows=np.flatnonzero(keep_cells),
         batch=batch,
         batch_names=batch_names,
         labels=labels,
         label_names=label_names,
-        batch_column=batch_column,
-        label_column=label_column,
+        batch_column=cell_table.name_of(batch_column),
+        label_column=cell_table.name_of(label_column),
         is_integer=bool(np.all(counts.data == np.rint(counts.data))),
         simulated=False,
         source=source,
-        notes=(*notes, *batch_notes, *label_notes),
+        notes=(*notes, *cell_table.notes, *gene_table.notes, *batch_notes, *label_notes),
     )
+
+
+def named_by_text(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its index as text."""
+    return table.set_axis(pd.Index([text(n) for n in table.index], name=table.index.name))
 
 
 def check_likelihood(cells: "Cells | StoredCells", likelihood: str) -> None:
@@ -162,13 +206,19 @@ def check_likelihood(cells: "Cells | StoredCells", likelihood: str) -> None:
     """
     if cells.is_integer or likelihood not in COUNT_LIKELIHOODS:
         return
-    example, largest = cells.fractions()
-    hint = " (they look log-normalised)" if largest < 20 else ""
+    example, _ = cells.fractions()
     raise InputError(
         f"{cells.source}: likelihood {likelihood} expects whole-number counts, found values such "
-        f"as {example:.4g}{hint}; name the layer with raw counts, use raw, round expected counts "
-        "to whole numbers, or choose likelihood normal"
+        f"as {example:.4g} ({what_fractions_are(_some_counts(cells))}); name the layer with raw "
+        "counts, use raw, round decontaminated or expected counts to whole numbers, or choose "
+        "likelihood normal"
     )
+
+
+def _some_counts(cells: "Cells | StoredCells") -> sp.csr_matrix:
+    """Counts of a few hundred cells from everywhere."""
+    rows = np.unique(np.linspace(0, cells.num_cells - 1, _LOOKED_AT).astype(int))
+    return cells.select(rows).counts
 
 
 def gene_positions(genes: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
@@ -200,9 +250,18 @@ def to_counts(matrix, source: str) -> sp.csr_matrix:
         raise InputError(f"{source}: expected a numpy or scipy matrix, got {kind}; convert it")
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise InputError(f"{source}: expected cells and genes, found a matrix {matrix.shape}")
-    if matrix.dtype.kind not in "biuf":
-        raise InputError(f"{source}: expected numbers, the matrix holds {matrix.dtype}; convert it")
-    counts = sp.csr_matrix(matrix, dtype=np.float32, copy=True)
+    check_numbers(matrix.dtype, source)
+    if isinstance(matrix, np.ma.MaskedArray) and np.ma.is_masked(matrix):
+        raise InputError(
+            f"{source}: expected a count for every gene and cell, {np.ma.count_masked(matrix)} "
+            "entries are masked; fill them"
+        )
+    if sp.issparse(matrix):
+        check_in_memory(matrix, source)
+        matrix = matrix.astype(np.float32)  # first: scipy converts no half precision
+    else:
+        matrix = as_counts(matrix)
+    counts = sp.csr_matrix(matrix, copy=True)
     counts.sum_duplicates()
     counts.eliminate_zeros()
     num_bad = int(np.count_nonzero(~np.isfinite(counts.data)))

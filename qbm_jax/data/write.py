@@ -10,6 +10,20 @@ from qbm_jax.data.cells import Cells
 from qbm_jax.data.whole import written_whole
 
 GATES, LOADINGS = "autozi_gate", "loadings"  # in var and varm
+QBM_ENERGY = "qbm_energy"  # in obs
+
+RESERVED = {"obs": ("_index", QBM_ENERGY), "var": ("_index", GATES)}
+"""Names of columns that anndata or the results need; columns of the input get others."""
+
+
+def embedding_key(name: str) -> str:
+    """Where in `obsm` the embedding of the model called `name` is."""
+    return f"X_{name}"
+
+
+def energy_key(name: str, *, couplings: bool) -> str:
+    """Where in `obs` its energies are; those of a machine with couplings have one name."""
+    return QBM_ENERGY if couplings else f"{name}_energy"
 
 
 def write_embedding(
@@ -44,7 +58,7 @@ def write_embedding(
     """
     adata = anndata.AnnData(obs=cells.obs.copy(), var=cells.var.copy())
     if energy is not None:
-        adata.obs["qbm_energy"] = energy
+        adata.obs[QBM_ENERGY] = energy
     if gates is not None:
         adata.var[GATES] = gates
     if loadings is not None:

@@ -90,6 +90,8 @@ def _load(path: str | Path, *names: str) -> list[np.ndarray]:
 def read_best_known(path: str | Path) -> dict[str, int]:
     """Best known cut by instance: the larger of the columns, whose sources may differ by little.
 
+    Empty fields are left out, and so are instances that have nothing else.
+
     Args:
       path: csv with a header; `instance` and any columns whose name has `best` or `cut` in it.
 
@@ -109,7 +111,9 @@ def read_best_known(path: str | Path) -> dict[str, int]:
     best = {}
     for number, row in enumerate(rows, 2):
         try:
-            best[row["instance"]] = max(int(row[name]) for name in names)
+            cuts = [int(row[name]) for name in names if (row[name] or "").strip()]
+            if cuts:  # an empty field is a value that nobody knows
+                best[row["instance"]] = max(cuts)
         except (TypeError, ValueError) as error:
             raise InputError(f"{path}, line {number}: expected integer cuts, got {row}") from error
     return best

@@ -3,6 +3,7 @@
 The cut of s is (sum of weights - E(s)) / 2: the largest cut is the ground state.
 """
 
+import re
 from pathlib import Path
 
 import jax
@@ -91,10 +92,10 @@ def _edge(
 
 
 def _integers(path: Path, number: int, words: list[str]) -> list[int]:
-    try:
-        return [int(word) for word in words]
-    except ValueError as error:
-        raise _malformed(path, number, "integers", " ".join(words)[:60]) from error
+    # int() also takes 1_0 and other alphabets' digits; whole numbers may end in .0.
+    if not all(re.fullmatch(r"[+-]?[0-9]{1,15}(\.0*)?", word) for word in words):
+        raise _malformed(path, number, "integers", " ".join(words)[:60])
+    return [int(word.split(".")[0]) for word in words]
 
 
 def _one_based(pair: tuple[int, int]) -> str:

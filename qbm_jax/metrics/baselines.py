@@ -1,13 +1,13 @@
 """The embeddings that need no training: principal components, and Harmony on top of them."""
 
 import anndata
-import harmonypy
 import numpy as np
 import scanpy
 from scipy import sparse
 
 from qbm_jax.errors import InputError
 from qbm_jax.metrics.checks import check_points
+from qbm_jax.optional import needed
 
 MIN_HARMONY_CELLS = 30  # for one of Harmony's clusters, of which there is one per 30 cells
 TARGET_COUNTS = 1e4  # scanpy's and scvi-tools' usual library size before the logarithm
@@ -78,7 +78,7 @@ def harmony_embedding(components: np.ndarray, batch: np.ndarray, seed: int = 0) 
         )
     if points.shape[1] >= len(points):  # it tells cells from components by their number
         raise InputError(f"expected fewer components than cells, got {points.shape}")
-    result = harmonypy.run_harmony(
+    result = needed("harmonypy").run_harmony(
         points, {"batch": names}, "batch", random_state=seed, ncores=1, verbose=False
     )
     return np.ascontiguousarray(result.Z_corr, dtype=np.float32)

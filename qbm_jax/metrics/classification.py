@@ -5,13 +5,13 @@ The classifier is the one of the QBM-VAE paper (arXiv 2508.11190): XGBoost with 
 """
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import xgboost
 
 from qbm_jax.errors import InputError
 from qbm_jax.metrics.checks import check_labels, check_points
+from qbm_jax.optional import needed
 
 NUM_TREES, DEPTH, LEARNING_RATE = 100, 6, 0.1
 NUM_PAIRS = 5
@@ -42,9 +42,9 @@ class Classification(NamedTuple):
     notes: list[str]
 
 
-def build_trees(seed: int, num_threads: int = 1) -> xgboost.XGBClassifier:
+def build_trees(seed: int, num_threads: int = 1) -> Any:
     """The paper's classifier, not yet trained."""
-    return xgboost.XGBClassifier(
+    return needed("xgboost").XGBClassifier(
         n_estimators=NUM_TREES,
         max_depth=DEPTH,
         learning_rate=LEARNING_RATE,

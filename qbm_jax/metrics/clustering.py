@@ -3,13 +3,13 @@
 import random
 from typing import NamedTuple
 
-import igraph
 import numpy as np
 from scib_metrics.nearest_neighbors import NeighborsResults
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from qbm_jax.metrics.checks import check_labels, check_points
 from qbm_jax.metrics.neighbors import exact_neighbors
+from qbm_jax.optional import needed
 
 NUM_NEIGHBORS = 15  # with the cell itself, as for the scores of integration
 DEFAULT_RESOLUTION = 1.0
@@ -34,6 +34,7 @@ def leiden_clusters(embedding: np.ndarray, seed: int = LEIDEN_SEED) -> Clusters:
     """
     points = check_points(embedding, len(embedding))
     neighbors = exact_neighbors(points, min(NUM_NEIGHBORS, len(points)))
+    igraph = needed("igraph")
     graph = igraph.Graph.Weighted_Adjacency(neighbors.knn_graph_connectivities, mode="directed")
     graph.to_undirected(mode="each")
     codes = np.empty((len(RESOLUTIONS), len(points)), dtype=int)

@@ -6,13 +6,13 @@ Wolf et al. 2019, 10.1186/s13059-019-1663-x.
 import random
 from typing import NamedTuple
 
-import igraph
 import numpy as np
 import pandas as pd
 import scanpy
 
 from qbm_jax.metrics.checks import check_labels, check_points
 from qbm_jax.metrics.graph import cells_with_graph
+from qbm_jax.optional import needed
 
 
 class Paga(NamedTuple):
@@ -41,6 +41,7 @@ def paga_graph(embedding: np.ndarray, labels: np.ndarray | None, seed: int = 0) 
     cells.obs["type"] = pd.Categorical(types, categories=names)
     scanpy.tl.paga(cells, groups="type")
     connectivities = cells.uns["paga"]["connectivities"].toarray()
+    igraph = needed("igraph")
     graph = igraph.Graph.Weighted_Adjacency(np.triu(connectivities, 1), mode="upper")
     start = np.random.default_rng(seed).uniform(size=(len(names), 2))
     igraph.set_random_number_generator(random.Random(seed))  # it also moves coinciding points

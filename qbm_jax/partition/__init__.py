@@ -69,7 +69,7 @@ def log_z(
     if unknown:
         raise InputError(f"expected options of log Z method {method} in {valid}, got {unknown}")
     check_positive(max_bracket=max_bracket)
-    boltzmann.check(params)
+    params = boltzmann.check(params)
     if isinstance(params.J, BCOO):
         params = params.replace(J=params.J.todense())
     result = function(key, params, **options)

@@ -146,4 +146,3 @@ ROW = fields(
     },
     required=("model",),
 )  # fmt: skip  # a line of `metrics.jsonl`
-CONFIG = fields({})  # `config.json`

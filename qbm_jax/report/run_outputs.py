@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import anndata
+import h5py
 import numpy as np
 
+from qbm_jax.data.h5ad import damage_named
 from qbm_jax.errors import InputError
 from qbm_jax.report import run_fields
+from qbm_jax.sealed import SEAL, broken_seal
 
 EMBEDDING_FILE = "embedding.h5ad"  # all cells
+SCORES_FILE = "scores.json"
 SAMPLE_FILE = "sample.h5ad"  # those that are scored and drawn, where they are not all
 
 
@@ -71,13 +75,17 @@ def read(workdir: Path) -> RunOutputs:
     Raises:
       InputError: a file is missing, cannot be read, or holds something else than a run writes.
     """
-    path = workdir / "scores.json"
-    scores = _parse(_read_text(path), path, run_fields.SCORES)
+    path = workdir / SCORES_FILE
+    scores = _parse(_read_text(path), path)
+    if SEAL in scores and (fault := broken_seal(scores)):
+        raise InputError(f"{path} {fault}; run the same command again")
+    _check(scores, run_fields.SCORES, path)
     path = workdir / "metrics.jsonl"
-    lines = _read_text(path).splitlines()
-    history = [_parse(line, path, run_fields.ROW) for line in lines if line.strip()]
+    history = [_parse(line, path) for line in _read_text(path).splitlines() if line.strip()]
+    for row in history:
+        _check(row, run_fields.ROW, path)
     path = workdir / "config.json"
-    config = _parse(_read_text(path), path, run_fields.CONFIG)
+    config = _parse(_read_text(path), path)
     sample = workdir / SAMPLE_FILE
     return RunOutputs(
         config,
@@ -90,11 +98,8 @@ def read(workdir: Path) -> RunOutputs:
 def _read_cells(path: Path) -> anndata.AnnData:
     if not path.is_file():
         raise InputError(f"expected {path}, found no such file; finish the run first")
-    try:
+    with damage_named(path):
         cells = anndata.read_h5ad(path)
-    except Exception as error:  # whatever a damaged file makes the readers raise
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"expected an h5ad file in {path}, cannot read it: {reason}") from error
     facts = cells.uns.get("qbm_jax", {})
     J = facts.get("J") if isinstance(facts, Mapping) else "no table"
     if J is not None and not _is_numeric(J, (np.size(J, 0), np.size(J, 0)) if np.ndim(J) else ()):
@@ -112,21 +117,43 @@ def _is_numeric(values: Any, shape: tuple[int, ...]) -> bool:
     return array.dtype.kind in "iuf" and array.ndim > 0 and array.shape == shape
 
 
+def embedding_fault(path: Path, num_cells: int) -> str:
+    """Why a file of embedded cells is none of so many cells; "" if it is.
+
+    It is opened and not read: a truncated file cannot be opened.
+    """
+    if not path.is_file():
+        return f"expected {path}, found no such file"
+    try:
+        with h5py.File(path, "r") as file:
+            found = {len(values) for values in file["obsm"].values() if hasattr(values, "shape")}
+    except (OSError, KeyError, RuntimeError) as error:
+        return f"{path} is damaged or truncated ({str(error).splitlines()[0]})"
+    if found != {num_cells}:
+        return f"expected embeddings of {num_cells} cells in {path}, found {sorted(found)}"
+    return ""
+
+
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"expected {path}, {error.strerror}; finish the run first") from error
     except UnicodeDecodeError as error:
         raise InputError(f"expected text in UTF-8 in {path}, got {error}; rerun it") from error
+    except OSError as error:
+        raise InputError(f"expected {path}, {error.strerror}; finish the run first") from error
 
 
-def _parse(text: str, path: Path, check: run_fields.Check) -> dict[str, Any]:
+def _parse(text: str, path: Path) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"expected JSON in {path}, got {error}; rerun it") from error
+    if not isinstance(value, dict):
+        raise InputError(f"expected a JSON object in {path}, got {type(value).__name__}; rerun it")
+    return value
+
+
+def _check(value: dict[str, Any], check: run_fields.Check, path: Path) -> None:
     fault = check(value, "")
     if fault is not None:
         raise InputError(f"{path} is not what a run writes: {fault}; rerun it")
-    return value

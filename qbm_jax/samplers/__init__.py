@@ -1,10 +1,12 @@
 """Samplers of the Boltzmann machine, one protocol, chosen by name."""
 
+import functools
 import inspect
 from typing import Any
 
 import jax
 
+from qbm_jax import options as kinds
 from qbm_jax.errors import InputError
 from qbm_jax.samplers.amplitude_control import cac, cfc
 from qbm_jax.samplers.annealing import annealing
@@ -15,6 +17,7 @@ from qbm_jax.samplers.bifurcation import bifurcation
 from qbm_jax.samplers.cim import cim
 from qbm_jax.samplers.exact import exact
 from qbm_jax.samplers.gibbs import gibbs
+from qbm_jax.samplers.ground_states import optimising
 from qbm_jax.samplers.metropolis_cim import metropolis_cim
 from qbm_jax.samplers.noisy_analog import noisy_analog
 from qbm_jax.samplers.tempering import KERNELS, tempering
@@ -34,7 +37,10 @@ SAMPLERS = {
     "annealing": annealing,
 }
 
-__all__ = ["KERNELS", "SAMPLERS", "Sampler", "build", "check_draw", "traceable"]
+__all__ = [
+    "KERNELS", "SAMPLERS", "Sampler", "build", "check_draw", "check_options", "optimising",
+    "traceable",
+]  # fmt: skip
 
 
 def traceable(name: str) -> tuple[str, ...]:
@@ -51,10 +57,26 @@ def build(name: str, **options: Any) -> Sampler:
       InputError: an unknown name or option (the message lists the valid ones), or an option out of
         its range.
     """
-    if name not in SAMPLERS:
-        raise InputError(f"expected a sampler name in {sorted(SAMPLERS)}, got {name!r}")
-    valid = list(inspect.signature(SAMPLERS[name]).parameters)
+    checked = check_options(name, options)
+    return SAMPLERS[name](**checked)
+
+
+def check_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of the sampler called `name` as plain values; traced ones as they are.
+
+    Raises:
+      InputError: an unknown name or option, or a value of another kind than the option's; ranges
+        are checked by `build`.
+    """
+    if not isinstance(name, str) or name not in SAMPLERS:
+        raise InputError(f"expected a sampler name in {sorted(SAMPLERS)}, got {kinds.shown(name)}")
+    options, valid = kinds.check_mapping("sampler_options", options), _kinds(name)
     unknown = sorted(set(options) - set(valid))
     if unknown:
-        raise InputError(f"expected options of sampler {name} in {valid}, got {unknown}")
-    return SAMPLERS[name](**options)
+        raise InputError(f"expected options of sampler {name} in {list(valid)}, got {unknown}")
+    return kinds.check_all(options, valid)
+
+
+@functools.cache
+def _kinds(name: str) -> dict[str, kinds.Kind]:
+    return kinds.kinds_of(SAMPLERS[name])

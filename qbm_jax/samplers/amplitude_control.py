@@ -34,11 +34,13 @@ from qbm_jax.boltzmann import Boltzmann, energy
 from qbm_jax.errors import InputError
 from qbm_jax.samplers.base import Sampler, check_count, check_positive, from_kernel, is_concrete
 from qbm_jax.samplers.calibrated import calibrated
+from qbm_jax.samplers.conditioning import Conditioning, conditioning, damp
 from qbm_jax.samplers.feedback import feedback, rms_amplitude
 from qbm_jax.samplers.noise import Law, check_law, white
 from qbm_jax.samplers.readout import signs
 
 _START_AMPLITUDE = 0.01
+_LARGEST_RECEIVED = 16.0  # of the rms amplitude; a spin whose feedback is beyond is held anyway
 _SMALLEST_NORM = (
     1 / 64
 )  # of the typical field, in units of kT: bounds the noise where J and h are 0
@@ -63,11 +65,15 @@ class ControlState(struct.PyTreeNode):
 
 
 class Setting(struct.PyTreeNode):
-    """One draw's constants: parameters as they came, the same divided by norm, and sigma."""
+    """One draw's constants: parameters as they came, the same divided by norm, and sigma.
+
+    Without calibration, `conditions` has each spin's typical field, and nothing is divided before.
+    """
 
     params: Boltzmann
     normalised: Boltzmann
     noise: jax.Array
+    conditions: Conditioning | None
 
 
 def control_feedback(
@@ -210,9 +216,15 @@ def error_control(
         ramp = jnp.minimum(state.step.astype(jnp.float32) / num_steps, 1)
         pump = pump_start + (pump_end - pump_start) * ramp
         received = control_feedback(setting.normalised, x, errors, coupling)
+        if setting.conditions is not None:
+            received = received / setting.conditions.unit[None, :]
+            bound = _LARGEST_RECEIVED * rms_amplitude(x)
+            received = jnp.clip(received, -bound, bound)
         held = x if controlled == "amplitude" else received
         growth = jnp.exp(dt * error_rate(held, target, rate))
         moved = advance(white(key, x.shape, noise_law), x, received, pump, setting.noise, dt)
+        if setting.conditions is not None:
+            moved = x + damp(setting.conditions, moved - x, dt * coupling, errors, True)
         errors = jnp.clip(errors * growth, 1 / largest_error, largest_error)
         state = state.replace(
             amplitudes=moved.astype(jnp.float32),
@@ -226,7 +238,7 @@ def error_control(
 
     machine = from_kernel(
         init=lambda key, params, num_chains: vacuum(key, (num_chains, params.num_spins)),
-        prepare=lambda params: _prepare(params, noise, couplings_dtype),
+        prepare=lambda params: _prepare(params, noise, couplings_dtype, calibration_gain > 0),
         kernel=kernel,
         readout=_readout,
         num_steps=num_steps,
@@ -253,11 +265,19 @@ def _check(pump_start, pump_end, noise, largest_error, keep_best):
         check_count(keep_best=keep_best)
 
 
-def _prepare(params: Boltzmann, noise, couplings_dtype: couplings.Dtype) -> Setting:
+def _prepare(
+    params: Boltzmann, noise, couplings_dtype: couplings.Dtype, calibrate: bool
+) -> Setting:
+    if not calibrate:
+        conditions = conditioning(params)
+        return Setting(
+            params, couplings.reduced(params, couplings_dtype), jnp.float32(noise), conditions
+        )
     typical = couplings.root_mean_square(params.J) ** 2 * params.num_spins
     norm = jnp.maximum(jnp.sqrt(typical + jnp.mean(params.h**2)), _SMALLEST_NORM)
     normalised = Boltzmann(J=params.J * (1 / norm), h=params.h / norm)
     return Setting(
+        conditions=None,
         params=params,
         normalised=couplings.reduced(normalised, couplings_dtype),
         noise=noise / jnp.sqrt(norm),

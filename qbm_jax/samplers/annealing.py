@@ -15,6 +15,7 @@ from qbm_jax import couplings
 from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.errors import InputError
 from qbm_jax.samplers.base import Sampler, check_count, check_positive, from_kernel
+from qbm_jax.samplers.conditioning import conditioning
 from qbm_jax.samplers.gibbs import sweep
 from qbm_jax.samplers.noise import half_logistic
 
@@ -79,8 +80,8 @@ def annealing(
       schedule: "geometric" in T, or "linear" in beta = 1/T.
       num_temperatures: different temperatures, each held for an equal share of the sweeps; by
         default every sweep has its own. 1 is a run at `temperature_end`.
-      normalised: temperatures are in units of sqrt(N) times the rms coupling, the scale of local
-        fields, so that defaults work at any N and any scale of J; for optimising.
+      normalised: temperatures are in units of the typical field of each spin (`conditioning`), so
+        that defaults work at any N and any scale of J; for optimising.
       block_size: see `gibbs`; speed only.
       couplings_dtype: of the products, see `couplings.reduced`; the law is that of J so rounded.
       noise_generator: see `from_kernel`.
@@ -102,8 +103,7 @@ def annealing(
     couplings.check_dtype(couplings_dtype)
 
     def prepare(params):
-        unit = jnp.sqrt(params.num_spins) * couplings.root_mean_square(params.J)
-        unit = unit if normalised else jnp.ones_like(unit)
+        unit = conditioning(params).unit[:, None] if normalised else jnp.float32(1)
         return Prepared(couplings.reduced(params, couplings_dtype), unit)
 
     def kernel(key, prepared, state):

@@ -122,7 +122,7 @@ def from_kernel(
     def checked_init(key, params, num_chains):
         check_count(num_chains=num_chains)
         if is_concrete(*jax.tree.leaves(params)):
-            check(params)
+            params = check(params)
         return init(key, single_precision(params), num_chains)
 
     def summarise(params, prepared, state):

@@ -45,17 +45,37 @@ from qbm_jax.boltzmann import Boltzmann, local_field
 from qbm_jax.errors import InputError
 from qbm_jax.samplers.base import Sampler, check_positive, from_kernel
 from qbm_jax.samplers.calibrated import calibrated
+from qbm_jax.samplers.conditioning import Conditioning, conditioning, damp
 from qbm_jax.samplers.noise import normal
 from qbm_jax.sign_couplings import SignCouplings, sign_couplings
 
 VARIANTS = ("ballistic", "discrete", "langevin")
+# Whole sets of options with which each variant looks for ground states.
 OPTIMISING = {
-    "variant": "discrete",
-    "num_steps": 2000,
-    "dt": 1.25,
-    "normalised": True,
-    "keep_best": True,
-    "calibration_gain": 0.0,
+    "discrete": {
+        "variant": "discrete",
+        "num_steps": 2000,
+        "dt": 1.25,
+        "normalised": True,
+        "keep_best": True,
+        "calibration_gain": 0.0,
+    },
+    "ballistic": {
+        "variant": "ballistic",
+        "num_steps": 500,
+        "dt": 0.5,
+        "coupling": 1.0,  # several modes grow from the start: chains end in different places
+        "normalised": True,
+        "calibration_gain": 0.0,
+    },
+    "langevin": {
+        "variant": "langevin",
+        "num_steps": 2000,
+        "coupling": 3.0,
+        "normalised": True,
+        "keep_best": True,
+        "calibration_gain": 0.0,
+    },
 }
 _START = 0.1  # positions and momenta start uniform in -0.1 to 0.1 (Goto et al. 2021)
 _DT = {"ballistic": 1.25, "discrete": 1.25, "langevin": 0.459}
@@ -85,10 +105,17 @@ class BifurcationState(struct.PyTreeNode):
 
 
 class Prepared(struct.PyTreeNode):
-    """The machine of one draw, in the type of its products, and c0."""
+    """The machine of one draw, in the type of its products, c0 and, normalised, scales.
+
+    Attributes:
+      params: the machine.
+      coupling: c0, a scalar or, normalised, c0 / u_i [1, spins].
+      conditions: of the couplings; None unless normalised.
+    """
 
     params: Boltzmann
     coupling: jax.Array
+    conditions: Conditioning | None
 
 
 def ballistic_fields(params: Boltzmann, positions: jax.Array) -> jax.Array:
@@ -172,7 +199,7 @@ def bifurcation(
 
     As samplers, ballistic and discrete have no temperature of their own: what decides is how far
     the random start, of fixed size, outweighs the couplings. So the input scale sets beta_eff.
-    As an optimiser, take `OPTIMISING`, or the ballistic variant with `control` 0.1 to 0.2.
+    As an optimiser, take `OPTIMISING[variant]`.
     Positions are bounded by the walls: no dt makes them diverge.
 
     Args:
@@ -183,8 +210,9 @@ def bifurcation(
         ballistic, 0.01 discrete, 1 Langevin, at which 10 spins have beta_eff near 1.
       noise: sigma of the Langevin variant; default 1.089.
       control: A of equation (6), in [0, 1); not for Langevin.
-      normalised: divide J and h by sqrt(N) times the rms coupling, so that defaults work at any N
-        and any scale of J; for optimising. The temperature is then lost: nothing is calibrated.
+      normalised: fields in units of the typical field of each spin, and stiff modes damped (see
+        `conditioning`), so that defaults work at any N, any scale of J and with a mean; for
+        optimising. The temperature is then lost: nothing is calibrated.
       keep_best: read out the spins of lowest energy that the draw came by, not the last ones; not
         for ballistic, whose products are not with spins.
       couplings_dtype: of the products, see `couplings.reduced`; "sign": see `sign_couplings`, for
@@ -207,11 +235,13 @@ def bifurcation(
     check_positive(dt=dt, coupling=coupling, noise=noise)
 
     def prepare(params):
-        unit = jnp.sqrt(params.num_spins) * couplings.root_mean_square(params.J)
-        strength = jnp.asarray(coupling / unit if normalised else coupling, jnp.float32)
+        conditions = conditioning(params) if normalised else None
+        strength = jnp.asarray(
+            coupling / conditions.unit[None, :] if normalised else coupling, jnp.float32
+        )
         if couplings_dtype == "sign":
-            return Prepared(sign_couplings(params), strength)
-        return Prepared(couplings.reduced(params, couplings_dtype), strength)
+            return Prepared(sign_couplings(params), strength, conditions)
+        return Prepared(couplings.reduced(params, couplings_dtype), strength, conditions)
 
     def init(key, params, num_chains):
         prepare(params)
@@ -240,10 +270,16 @@ def bifurcation(
         if keep_best:
             state = _with_best(state, params, spins, fields)
         if variant == "langevin":
-            x = langevin_step(key, spins, prepared.coupling * fields, noise, dt)
+            fields = prepared.coupling * fields
+            if normalised:
+                fields = _damped(prepared, spins, fields, coupling)
+            x = langevin_step(key, spins, fields, noise, dt)
             return state.replace(positions=x, step=state.step + 1)
         pump, pumps = _pump(state, num_steps, control)
-        x, y = symplectic_euler(x, state.momenta, force(x, fields, pump, prepared.coupling), dt)
+        forces = force(x, fields, pump, prepared.coupling)
+        if normalised:
+            forces = _damped(prepared, x, forces, coupling * dt**2)
+        x, y = symplectic_euler(x, state.momenta, forces, dt)
         x, y = walls(x, y)
         return state.replace(positions=x, momenta=y, pumps=pumps, step=state.step + 1)
 
@@ -260,6 +296,15 @@ def bifurcation(
     if normalised:
         return machine
     return calibrated(machine, calibration_gain, finishing_sweeps)
+
+
+def _damped(prepared, positions, forces, rate):
+    """Forces without overshoot along stiff modes, in which oscillators held by a wall do not move.
+
+    Forces that a wall balances would otherwise reach the others and move the minima.
+    """
+    free = (jnp.abs(positions) < 1) | (positions * forces < 0)
+    return damp(prepared.conditions, forces, rate, free.astype(forces.dtype))
 
 
 def _uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

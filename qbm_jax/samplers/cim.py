@@ -170,8 +170,9 @@ def cim(
       measurement: j, of Gaussian states alone.
       fields: h as a field scaled by the rms amplitude, or as couplings to one more spin
         (`gauge.through_gauge_spin`), for machines without fields.
-      normalised: divide J and h by |J|, so that eps and noise mean the same at any N and any scale
-        of J; for optimising. The temperature is then lost: nothing is calibrated.
+      normalised: fields in units of the typical field of each spin (`conditioning`), so that eps
+        and noise mean the same at any N, any scale of J and with a mean; for optimising. The
+        temperature is then lost: nothing is calibrated.
       calibration_gain: see `calibrated`; 0 is the machine as it is, and a must if normalised.
       finishing_sweeps: Gibbs sweeps from the machine's spins, in `sample` alone.
       couplings_dtype: of the products, see `couplings.reduced`; energies are those of float32.

@@ -20,7 +20,12 @@ variance of the mean plus V obeys the equation of an unmeasured oscillator with 
 import jax
 import jax.numpy as jnp
 
-from qbm_jax.samplers.feedback import Setting, feedback, highest_gain, rms_amplitude
+from qbm_jax.samplers.feedback import (
+    Setting,
+    conditioned,
+    highest_gain,
+    received,
+)
 
 VACUUM = 0.5
 
@@ -35,8 +40,8 @@ def drift(
     """Rates of x and V, both [chains, spins], at measured amplitudes y [chains, spins]."""
     loss = 1 + setting.measurement
     squares = amplitudes**2
-    fields = feedback(setting.params, measured, rms_amplitude(amplitudes))
-    rate = (pump - loss - squares) * amplitudes + setting.coupling * fields
+    fields = received(setting.params, measured, setting.coupling, setting.bound, amplitudes)
+    rate = (pump - loss - squares) * amplitudes + fields
     gain = 2 * (pump - loss - 3 * squares) * variances
     learnt = 2 * setting.measurement * (variances - VACUUM) ** 2
     return rate, gain - learnt + loss + 2 * squares
@@ -64,6 +69,7 @@ def advance(
     backaction, measurement_noise = diffusion(setting, variances)
     measured = amplitudes + measurement_noise * white[0] / jnp.sqrt(dt)
     rate, rate_variance = drift(setting, amplitudes, variances, pump, measured)
+    rate = conditioned(setting, rate, dt)
     moved = amplitudes + dt * rate + jnp.sqrt(dt) * backaction * white[0]
     stiff = 2 * (1 + setting.measurement + 3 * amplitudes**2)
     return moved, variances + dt * rate_variance / (1 + dt * stiff)

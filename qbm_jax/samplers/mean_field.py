@@ -13,15 +13,19 @@ import jax
 import jax.numpy as jnp
 
 from qbm_jax.boltzmann import Boltzmann
-from qbm_jax.samplers.feedback import Setting, feedback, highest_gain, rms_amplitude
+from qbm_jax.samplers.feedback import Setting, conditioned, highest_gain, received
 
 
 def drift(
-    params: Boltzmann, amplitudes: jax.Array, pump: jax.Array | float, coupling: jax.Array | float
+    params: Boltzmann,
+    amplitudes: jax.Array,
+    pump: jax.Array | float,
+    coupling: jax.Array | float,
+    bound: jax.Array | float = jnp.inf,
 ) -> jax.Array:
     """(p - 1) x - x^3 + eps (J x + h a) for amplitudes x [chains, spins], a rate per unit time."""
-    fields = feedback(params, amplitudes, rms_amplitude(amplitudes))
-    return (pump - 1) * amplitudes - amplitudes**3 + coupling * fields
+    driven = received(params, amplitudes, coupling, bound)
+    return (pump - 1) * amplitudes - amplitudes**3 + driven
 
 
 def diffusion(amplitudes: jax.Array, noise: jax.Array | float) -> jax.Array:
@@ -47,7 +51,8 @@ def advance(
       pump: p.
       dt: time step, in units of the amplitude's lifetime.
     """
-    drifted = amplitudes + dt * drift(setting.params, amplitudes, pump, setting.coupling)
+    rate = drift(setting.params, amplitudes, pump, setting.coupling, setting.bound)
+    drifted = amplitudes + dt * conditioned(setting, rate, dt)
     return drifted + jnp.sqrt(dt) * diffusion(amplitudes, setting.noise) * white[0], companion
 
 

@@ -24,7 +24,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.samplers.base import Sampler, check_positive, from_kernel, is_concrete
 from qbm_jax.samplers.calibrated import calibrated
 from qbm_jax.samplers.cim import FIELDS
-from qbm_jax.samplers.feedback import Setting, check_normalised, feedback, rms_amplitude, tuned
+from qbm_jax.samplers.feedback import Setting, check_normalised, conditioned, received, tuned
 from qbm_jax.samplers.gauge import through_gauge_spin
 from qbm_jax.samplers.noise import Law, check_law, white
 from qbm_jax.samplers.readout import signs
@@ -44,10 +44,10 @@ def drive(
     amplitudes: jax.Array,
     memory: jax.Array | float,
     coupling: jax.Array | float,
+    bound: jax.Array | float = jnp.inf,
 ) -> jax.Array:
     """What F is applied to, without noise: alpha x + beta (J x + h a), [chains, spins]."""
-    fields = feedback(params, amplitudes, rms_amplitude(amplitudes))
-    return memory * amplitudes + coupling * fields
+    return memory * amplitudes + received(params, amplitudes, coupling, bound)
 
 
 def diffusion(amplitudes: jax.Array, noise: jax.Array | float) -> jax.Array:
@@ -123,7 +123,9 @@ def noisy_analog(
     def kernel(key, setting: Setting, state):
         ramp = jnp.minimum(state.step.astype(jnp.float32) / num_steps, 1)
         level = setting.noise * (1 + (noise_end / noise - 1) * ramp)
-        driven = drive(setting.params, state.amplitudes, memory, setting.coupling)
+        x = state.amplitudes
+        driven = drive(setting.params, x, memory, setting.coupling, setting.bound)
+        driven = x + conditioned(setting, driven - x, 1.0, free=jnp.abs(x) < 1)
         kicks = diffusion(driven, level) * white(key, driven.shape, noise_law)
         amplitudes = NONLINEARITIES[nonlinearity](driven + kicks)
         return AnalogState(amplitudes=amplitudes.astype(jnp.float32), step=state.step + 1)

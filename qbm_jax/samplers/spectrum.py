@@ -1,5 +1,8 @@
 """Eigenvalue bounds, Cholesky factors and Chebyshev square roots of the couplings."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax.experimental.sparse import BCOO
@@ -8,39 +11,66 @@ from jax.experimental.sparse import BCOO
 def eigenvalue_bounds(J: jax.Array | BCOO, num_iterations: int = 32) -> tuple[jax.Array, jax.Array]:
     """Lower and upper bound of the eigenvalues of J [spins, spins], symmetric, trace zero.
 
-    Lanczos with full reorthogonalisation from a fixed random vector; the extreme Ritz values are
-    moved outwards by the norms of their residuals (Zhou and Li 2011, Linear Algebra Appl. 435,
-    480, "safeguarded" bounds). Safe but for start vectors that all but miss the extreme
-    eigenvector: who relies on it verifies it, or adds a margin.
+    The extreme Ritz values are moved outwards by the norms of their residuals (Zhou and Li 2011,
+    Linear Algebra Appl. 435, 480, "safeguarded" bounds). Safe but for start vectors that all but
+    miss the extreme eigenvector: who relies on it verifies it, or adds a margin.
     """
-    num_spins = J.shape[0]
-    steps = min(num_iterations, num_spins)
-    start = jax.random.normal(jax.random.key(0), (num_spins,), J.dtype)
     values = J.data if isinstance(J, BCOO) else J
-    scale = jnp.sqrt(jnp.sum(values**2)) + jnp.finfo(J.dtype).tiny
+    norm = jnp.sqrt(jnp.sum(values**2))
+    ritz = lanczos(lambda vector: vector @ J, J.shape[0], norm, num_iterations)
+    return jnp.min(ritz.values - ritz.residuals), jnp.max(ritz.values + ritz.residuals)
+
+
+class RitzPairs(NamedTuple):
+    """Approximate eigenpairs of a symmetric matrix; those at the ends of the spectrum are best.
+
+    Attributes:
+      values: [pairs], increasing.
+      vectors: [pairs, spins], orthonormal but for those that a null space left at 0.
+      residuals: [pairs], the norm of (A - value) vector: an eigenvalue is as near.
+    """
+
+    values: jax.Array
+    vectors: jax.Array
+    residuals: jax.Array
+
+
+def lanczos(
+    product: Callable[[jax.Array], jax.Array], size: int, norm: jax.Array, num_iterations: int
+) -> RitzPairs:
+    """Ritz pairs by Lanczos with full reorthogonalisation from a fixed random vector.
+
+    Args:
+      product: A times a vector [size], A symmetric and of trace zero.
+      size: of A.
+      norm: Frobenius norm of A, what rounding is measured by.
+      num_iterations: products; at most `size` of them are made.
+    """
+    steps = min(num_iterations, size)
+    start = jax.random.normal(jax.random.key(0), (size,), norm.dtype)
+    rounding = 1e-6 * (norm + jnp.finfo(norm.dtype).tiny)
 
     def iterate(k, carry):
         basis, alpha, beta, vector = carry
         basis = basis.at[k].set(vector)
-        product = vector @ J
-        alpha = alpha.at[k].set(vector @ product)
+        image = product(vector)
+        alpha = alpha.at[k].set(vector @ image)
         for _ in range(2):  # the second pass removes what rounding left of the first
-            product = product - (basis @ product) @ basis
-        norm = jnp.linalg.norm(product)
-        # An invariant subspace was found (norm is rounding): zeros from here on, which add Ritz
+            image = image - (basis @ image) @ basis
+        length = jnp.linalg.norm(image)
+        # An invariant subspace was found (length is rounding): zeros from here on, which add Ritz
         # values 0, inside the spectrum of a matrix of trace zero.
-        norm = jnp.where(norm > 1e-6 * scale, norm, 0)
-        vector = jnp.where(norm > 0, product / jnp.where(norm > 0, norm, 1), 0)
-        return basis, alpha, beta.at[k].set(norm), vector
+        length = jnp.where(length > rounding, length, 0)
+        vector = jnp.where(length > 0, image / jnp.where(length > 0, length, 1), 0)
+        return basis, alpha, beta.at[k].set(length), vector
 
-    zeros = jnp.zeros(steps, J.dtype)
-    carry = (jnp.zeros((steps, num_spins), J.dtype), zeros, zeros, start / jnp.linalg.norm(start))
-    _, alpha, beta, _ = jax.lax.fori_loop(0, steps, iterate, carry)
-    ritz, vectors = jnp.linalg.eigh(
+    zeros = jnp.zeros(steps, norm.dtype)
+    carry = (jnp.zeros((steps, size), norm.dtype), zeros, zeros, start / jnp.linalg.norm(start))
+    basis, alpha, beta, _ = jax.lax.fori_loop(0, steps, iterate, carry)
+    values, vectors = jnp.linalg.eigh(
         jnp.diag(alpha) + jnp.diag(beta[:-1], 1) + jnp.diag(beta[:-1], -1)
     )
-    residuals = beta[-1] * jnp.abs(vectors[-1])
-    return jnp.min(ritz - residuals), jnp.max(ritz + residuals)
+    return RitzPairs(values, vectors.T @ basis, beta[-1] * jnp.abs(vectors[-1]))
 
 
 def cholesky(matrix: jax.Array) -> jax.Array:

@@ -25,18 +25,22 @@ import numpy as np
 from flax import struct
 from jax.scipy.special import erfinv
 
-from qbm_jax.boltzmann import Boltzmann, energy
+from qbm_jax.boltzmann import Boltzmann, check, energy, scale
+from qbm_jax.couplings import single_precision
 from qbm_jax.errors import InputError
 from qbm_jax.samplers.auxiliary_cim import auxiliary_cim_kernel
 from qbm_jax.samplers.base import (
     Kernel,
     Sampler,
     check_count,
+    check_positive,
+    draw_info,
     from_kernel,
     init_spins,
     is_concrete,
     with_generator,
 )
+from qbm_jax.samplers.conditioning import conditioning
 from qbm_jax.samplers.gibbs import gibbs_kernel
 from qbm_jax.samplers.metropolis_cim import metropolis_cim_kernel
 
@@ -47,6 +51,14 @@ KERNELS: dict[str, Callable[[], Kernel]] = {
     "metropolis_cim": metropolis_cim_kernel,
 }
 DEFAULT_NUM_TEMPERATURES = 16  # where couplings are unknown or zero
+# Options with which `tempering` looks for ground states.
+OPTIMISING = {
+    "num_steps": 500,
+    "num_temperatures": 10,
+    "beta_min": 0.1,
+    "burn_in": 50,
+    "strength": 10.0,
+}
 _ROUNDS = 5
 _MEMORY = 50  # tries of a pair that its logged swap rate is averaged over
 _SMALLEST_LENGTH = 1e-3  # of the whole ladder: with J = h = 0 all places are equally good
@@ -82,6 +94,7 @@ def tempering(
     beta_min: float = 0.0,
     target_swap_rate: float = 0.3,
     burn_in: int = 500,
+    strength: jax.Array | float | None = None,
     noise_generator: str | None = None,
 ) -> Sampler:
     """Replica exchange over inverse temperatures; replicas persist between draws.
@@ -104,6 +117,8 @@ def tempering(
       target_swap_rate: between neighbours, in (0, 1); without effect if `num_temperatures` is given
         or parameters are traced.
       burn_in: steps of `init`, in which temperatures are placed.
+      strength: for optimising: J and h are scaled so that the target's typical field is this many
+        kT (`conditioning`), whatever it was. None: as they are.
       noise_generator: see `from_kernel`.
 
     Raises:
@@ -114,6 +129,8 @@ def tempering(
     check_count(burn_in=burn_in)
     if not 0 <= beta_min < 1:
         raise InputError(f"expected beta_min in [0, 1), got {beta_min}")
+    if strength is not None:
+        check_positive(strength=strength)
     if not 0 < target_swap_rate < 1:
         raise InputError(f"expected target_swap_rate in (0, 1), got {target_swap_rate}")
     moves = KERNELS[kernel]()
@@ -148,7 +165,31 @@ def tempering(
         spins, state, info = machine.sample(key, params, state)
         return spins, state, info | _report(state)
 
-    return Sampler(machine.init, step, sample, targets_boltzmann=True)
+    replicas = Sampler(machine.init, step, sample, targets_boltzmann=True)
+    return replicas if strength is None else at_strength(replicas, strength)
+
+
+def at_strength(machine: Sampler, strength: jax.Array | float) -> Sampler:
+    """The sampler with parameters scaled to a typical field of `strength` kT: an optimiser."""
+
+    def sent(params):
+        params = single_precision(params)
+        return scale(params, strength / jnp.median(conditioning(params).unit))
+
+    def init(key, params, num_chains):
+        if is_concrete(*jax.tree.leaves(params)):
+            params = check(params)
+        return machine.init(key, sent(params), num_chains)
+
+    def step(key, params, state):
+        state, info = machine.step(key, sent(params), state)
+        return state, info | draw_info(params, target_spins(state))
+
+    def sample(key, params, state):
+        spins, state, info = machine.sample(key, sent(params), state)
+        return spins, state, info | draw_info(params, spins)
+
+    return Sampler(init, step, sample, targets_boltzmann=False)
 
 
 def check_kernel(kernel: str) -> None:

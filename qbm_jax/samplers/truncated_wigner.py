@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from qbm_jax.boltzmann import Boltzmann
-from qbm_jax.samplers.feedback import Setting, feedback, highest_gain, rms_amplitude
+from qbm_jax.samplers.feedback import Setting, conditioned, highest_gain, received
 
 
 def drift(
@@ -25,11 +25,11 @@ def drift(
     quadratures: jax.Array,
     pump: jax.Array | float,
     coupling: jax.Array | float,
+    bound: jax.Array | float = jnp.inf,
 ) -> tuple[jax.Array, jax.Array]:
     """Rates of c and s, both [chains, spins], per unit time."""
     saturation = 1 + amplitudes**2 + quadratures**2
-    fields = feedback(params, amplitudes, rms_amplitude(amplitudes))
-    rate = (pump - saturation) * amplitudes + coupling * fields
+    rate = (pump - saturation) * amplitudes + received(params, amplitudes, coupling, bound)
     return rate, -(pump + saturation) * quadratures
 
 
@@ -47,7 +47,10 @@ def advance(
     dt: jax.Array | float,
 ) -> tuple[jax.Array, jax.Array]:
     """One Euler-Maruyama step of c and s (weak order 1), with white noise [2, chains, spins]."""
-    rate, rate_quadrature = drift(setting.params, amplitudes, quadratures, pump, setting.coupling)
+    rate, rate_quadrature = drift(
+        setting.params, amplitudes, quadratures, pump, setting.coupling, setting.bound
+    )
+    rate = conditioned(setting, rate, dt)
     spread = jnp.sqrt(dt) * diffusion(amplitudes, quadratures, setting.noise)
     moved = amplitudes + dt * rate + spread * white[0]
     return moved, quadratures + dt * rate_quadrature + spread * white[1]

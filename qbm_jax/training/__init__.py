@@ -8,7 +8,8 @@ from qbm_jax.training.evaluation import (
     first_fault,
 )
 from qbm_jax.training.loop import train, train_seeds
-from qbm_jax.training.options import NEGATIVE_PHASE, TrainOptions, check_model
+from qbm_jax.training.memory import check_model
+from qbm_jax.training.options import NEGATIVE_PHASE, TrainOptions
 from qbm_jax.training.plan import Plan, dispatches, plan_epochs
 from qbm_jax.training.run import Progress, Trained, TrainingDiverged, TrainingStopped
 from qbm_jax.training.state import TrainState, build_optimiser, init_state, keep_best

@@ -16,7 +16,8 @@ from qbm_jax.errors import InputError
 from qbm_jax.minibatches import DeviceCounts
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.sharding import OnMesh
-from qbm_jax.training.options import TrainOptions, check_model
+from qbm_jax.training.memory import check_model
+from qbm_jax.training.options import TrainOptions
 from qbm_jax.training.plan import dispatches
 from qbm_jax.training.run import Progress, Run, Trained, TrainingStopped, plan_seeds
 from qbm_jax.training.together import SeedThreads, Setting

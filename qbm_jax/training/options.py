@@ -8,6 +8,15 @@ import numpy as np
 
 from qbm_jax.errors import InputError
 from qbm_jax.objective import OBJECTIVES
+from qbm_jax.options import (
+    check_fields,
+    choice,
+    field,
+    fraction,
+    not_negative,
+    positive,
+    whole,
+)
 from qbm_jax.relaxations import GrowingSharpness
 from qbm_jax.vae import VAE
 
@@ -33,67 +42,41 @@ NEGATIVE_PHASE = {
 class TrainOptions:
     """How to train. Rates are per step, fractions of 1; see `configs/base.py` for the manual."""
 
-    objective: str = "bound"
-    num_epochs: int = 150
-    minibatch_size: int = 128
-    learning_rate: float = 4e-3
-    final_learning_rate: float = 0.1
-    couplings_rate: float = 0.05
-    couplings_delay: float = 0.2
-    gradient_clip: float = 1000.0
-    kl_weight: float = 1.0
-    kl_warmup_epochs: float = 10.0
-    validation_fraction: float = 0.1
-    validate_every: int = 15
-    validation_temperatures: int = 200
-    max_steps_per_dispatch: int = 100
-    num_chains: int = 64
-    free_bits: float = 0.0
-    couplings_decay: float = 0.0
-    sharpness_start: float = 0.0
-    block_size: int = 1
-    max_validation_cells: int = 10000
+    objective: str = field("bound", choice(OBJECTIVES))
+    num_epochs: int = field(150, whole(1))
+    minibatch_size: int = field(128, whole(1))
+    learning_rate: float = field(4e-3, positive())
+    final_learning_rate: float = field(0.1, not_negative())
+    couplings_rate: float = field(0.05, not_negative())
+    couplings_delay: float = field(0.2, fraction())
+    gradient_clip: float = field(1000.0, positive())
+    kl_weight: float = field(1.0, not_negative())
+    kl_warmup_epochs: float = field(10.0, not_negative())
+    validation_fraction: float = field(0.1, fraction(open_ends=True))
+    validate_every: int = field(15, whole(1))
+    validation_temperatures: int = field(200, whole(1))
+    max_steps_per_dispatch: int = field(100, whole(1))
+    num_chains: int = field(64, whole(1))
+    free_bits: float = field(0.0, not_negative())
+    couplings_decay: float = field(0.0, not_negative())
+    sharpness_start: float = field(0.0, not_negative())
+    block_size: int = field(1, whole(1))
+    max_validation_cells: int = field(10000, whole(1))
 
     def __post_init__(self):
-        """Checks every range.
+        """Checks every field by its kind, and keeps plain Python values.
 
         Raises:
           InputError: an unknown objective or a value out of range; the message names the field.
         """
-        if self.objective not in OBJECTIVES:
-            raise InputError(
-                f"training.objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}"
-            )
-        for name in ("num_epochs", "minibatch_size", "validate_every", "validation_temperatures",
-                     "max_steps_per_dispatch", "num_chains", "block_size",
-                     "max_validation_cells"):  # fmt: skip
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"training.{name} must be a whole number above 0, got {value}")
-        for name in ("learning_rate", "gradient_clip"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"training.{name} must be above 0, got {getattr(self, name)}")
-        for name in ("couplings_rate", "kl_weight", "kl_warmup_epochs", "final_learning_rate",
-                     "free_bits", "couplings_decay", "sharpness_start"):  # fmt: skip
-            if not getattr(self, name) >= 0:
-                raise InputError(f"training.{name} must not be negative, got {getattr(self, name)}")
-        if not 0 <= self.couplings_delay <= 1:
-            raise InputError(
-                f"training.couplings_delay must be between 0 and 1, got {self.couplings_delay}"
-            )
-        if not 0 < self.validation_fraction < 1:
-            raise InputError(
-                f"training.validation_fraction must be between 0 and 1, "
-                f"got {self.validation_fraction}"
-            )
+        check_fields(self)
         if self.free_bits and self.objective not in ("bound", "disarm"):
             raise InputError(
-                f"training.free_bits must be 0 with objective {self.objective}, "
-                f"got {self.free_bits}"
+                f"free_bits must be 0 with objective {self.objective}, got {self.free_bits}"
             )
 
 
-def check_model(options: TrainOptions, vae: VAE) -> None:
+def check_applicable(options: TrainOptions, vae: VAE) -> None:
     """Checks that a model has what the options need: factorial bits, or a sharpness that may grow.
 
     Raises:
@@ -111,13 +94,13 @@ def check_model(options: TrainOptions, vae: VAE) -> None:
             raise InputError("objective disarm needs bits, got prior gaussian; use objective bound")
         if np.any(np.abs(vae.prior.draw(jax.random.key(0), logits)) != 1):
             raise InputError(
-                "objective disarm trains on true bits, got relaxed ones; set model.relaxation to "
+                "objective disarm trains on true bits, got relaxed ones; set relaxation to "
                 "straight_through"
             )
     if options.sharpness_start:
         if gaussian:
             raise InputError(
-                f"training.sharpness_start must be 0 with prior gaussian, which has no relaxation, "
-                f"got {options.sharpness_start}"
+                f"sharpness_start must be 0 with prior gaussian, which has no relaxation, got "
+                f"{options.sharpness_start}"
             )
         vae.prior.draw(jax.random.key(0), logits, GrowingSharpness(options.sharpness_start, 0.0))

@@ -10,9 +10,16 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import zarr
-from anndata.io import read_elem
 
-from qbm_jax.data.h5ad import check_is_hdf5, choose_elements, damage_named, simulator_preset, some
+from qbm_jax.data.compressed import as_counts, check_indices, kind_of, native, open_compressed
+from qbm_jax.data.h5ad import (
+    check_is_hdf5,
+    check_tables,
+    choose_elements,
+    damage_named,
+    simulator_preset,
+)
+from qbm_jax.data.tables import read_table
 from qbm_jax.errors import InputError
 
 _HDF5_GAP = 8192  # stored counts between two ranges that cost less to read than a second call
@@ -43,13 +50,14 @@ class CsrFile:
         self._file = _open(path)
         with contextlib.ExitStack() as stack, damage_named(path):
             stack.callback(self.close)  # unless all goes well
-            self._check_tables()
-            matrix, self._var = choose_elements(self._file, layer, use_raw)
+            check_tables(self._file, path)
+            matrix, self._var_name = choose_elements(self._file, layer, use_raw, path)
             self._check_is_csr(matrix, layer, use_raw)
-            self.shape = tuple(int(size) for size in matrix.attrs["shape"])
-            self.indptr = np.asarray(matrix["indptr"][:], np.int64)
-            self._values, self._columns = matrix["data"], matrix["indices"]
-            self._check_sizes()
+            stored = open_compressed(matrix, path)
+            self.shape, self.indptr = stored.shape, stored.indptr
+            self._values, self._columns = stored.values, stored.indices
+            if 0 in self.shape:
+                raise InputError(f"{path}: expected cells and genes, found {self.shape}")
             stack.pop_all()
         is_zarr = isinstance(self._file, zarr.Group)
         # a range of a zarr array decodes whole chunks, so that two ranges in one chunk are one
@@ -60,11 +68,12 @@ class CsrFile:
         if isinstance(self._file, h5py.File):
             self._file.close()
 
-    def var(self) -> pd.DataFrame:
-        """The table of genes that belongs to the matrix, indexed by name."""
+    def var(self) -> tuple[pd.DataFrame, list[str]]:
+        """The table of genes that belongs to the matrix, indexed by name, and notes on it."""
         with damage_named(self.path):
-            var = read_elem(self._var)
-        return var.set_axis(var.index.astype(str))
+            var, notes = read_table(self._file, self._var_name, self.path)
+        self._check_length("var", "genes", len(var), self.shape[1])
+        return var, notes
 
     def obs(self, columns: Sequence[str]) -> pd.DataFrame:
         """These columns of the table of cells, with the cells' names.
@@ -73,22 +82,21 @@ class CsrFile:
             InputError: there is no such column.
         """
         with damage_named(self.path):
-            table = self._file["obs"]
-            there = [str(name) for name in table.attrs["column-order"]]
-            missing = [name for name in columns if name not in there]
-            if missing:
-                raise InputError(
-                    f"{self.path}: expected column {missing[0]!r} in obs, which has: "
-                    f"{some(there, 40)}; name one of these"
-                )
-            index = read_elem(table[table.attrs["_index"]])
-            values = {name: read_elem(table[name]) for name in columns}
-            return pd.DataFrame(values, index=pd.Index(index).astype(str))
+            obs, _ = read_table(self._file, "obs", self.path, columns)
+        self._check_length("obs", "cells", len(obs), self.shape[0])
+        return obs
+
+    def _check_length(self, table: str, what: str, length: int, expected: int) -> None:
+        if length != expected:
+            raise InputError(
+                f"{self.path} is damaged: {table} has {length} {what}, its matrix {expected}; "
+                "copy it again"
+            )
 
     def simulator_preset(self) -> str | None:
         """The preset of the simulator that wrote this file; None for other files."""
         with damage_named(self.path):
-            return simulator_preset(self._file)
+            return simulator_preset(self._file, self.path)
 
     def blocks(self) -> Iterator[slice]:
         """All rows in blocks of bounded memory."""
@@ -126,59 +134,23 @@ class CsrFile:
         firsts, stops = rows[np.r_[0, cuts]], rows[np.r_[cuts - 1, len(rows) - 1]] + 1
         spans = list(zip(firsts.tolist(), stops.tolist(), strict=True))
         ranges = [(self.indptr[first], self.indptr[stop]) for first, stop in spans]
-        with damage_named(self.path):
-            values = _joined([self._values[start:stop] for start, stop in ranges])
+        with damage_named(self.path, ValueError, TypeError):
+            values = _joined([as_counts(self._values[start:stop]) for start, stop in ranges])
             columns = _joined([self._columns[start:stop] for start, stop in ranges])
-        self._check_columns(columns)
+        check_indices(columns, self.shape[1], "csr", str(self.path))
         read = _joined([np.arange(first, stop) for first, stop in spans])
         indptr = np.r_[0, np.cumsum(self.indptr[read + 1] - self.indptr[read])]
-        matrix = sp.csr_matrix((values, columns, indptr), shape=(len(read), self.shape[1]))
+        matrix = sp.csr_matrix((values, native(columns), indptr), shape=(len(read), self.shape[1]))
         return matrix if len(read) == len(rows) else matrix[np.searchsorted(read, rows)]
 
-    def _check_tables(self) -> None:
-        if "obs" not in self._file or "var" not in self._file:
-            raise InputError(
-                f"expected anndata's layout, {self.path} has no obs and var tables "
-                f"(holds: {some(self._file)}); convert it with anndata"
-            )
-        if "column-order" not in self._file["obs"].attrs:
-            raise InputError(
-                f"{self.path} has tables of anndata before 0.7; read it with anndata and write it "
-                "again"
-            )
-
     def _check_is_csr(self, matrix: Any, layer: str | None, use_raw: bool) -> None:
-        kind = matrix.attrs.get("encoding-type", "array")
-        if kind != "csr_matrix":
+        kind = kind_of(matrix)
+        if kind != "csr":
             name = "raw.X" if use_raw else "X" if layer is None else f"layers[{layer!r}]"
-            found = {"csc_matrix": "CSC", "array": "dense"}.get(kind, kind)
+            found = {"csc": "CSC"}.get(kind, kind)
             raise InputError(
                 f"{self.path}: expected counts stored as CSR, {name} is {found}; convert it once "
                 "with scipy.sparse.csr_matrix and write the file again"
-            )
-
-    def _check_sizes(self) -> None:
-        stored = self._values.shape[0]
-        whole = (
-            len(self.indptr) == self.shape[0] + 1
-            and self.indptr[0] == 0
-            and self.indptr[-1] == stored == self._columns.shape[0]
-            and np.all(np.diff(self.indptr) >= 0)
-        )
-        if isinstance(self._file, zarr.Group):  # which reads a missing chunk as zeros
-            # shards count with all the chunks they have room for
-            whole &= all(a.nchunks_initialized >= a.nchunks for a in (self._values, self._columns))
-        if not whole:
-            raise InputError(f"{self.path} is damaged: its matrix is incomplete; copy it again")
-        if 0 in self.shape:
-            raise InputError(f"{self.path}: expected cells and genes, found {self.shape}")
-
-    def _check_columns(self, columns: np.ndarray) -> None:
-        """Refuses what would make scipy crash."""
-        if len(columns) and not 0 <= columns.min() <= columns.max() < self.shape[1]:
-            raise InputError(
-                f"{self.path} is damaged: a stored count has a gene outside the {self.shape[1]} "
-                "genes; copy it again"
             )
 
 

@@ -11,9 +11,12 @@ import scipy.sparse as sp
 
 from qbm_jax.data import groups
 from qbm_jax.data.cells import Cells
-from qbm_jax.data.h5ad import some
+from qbm_jax.data.columns import writable
+from qbm_jax.data.names import distinct, some
 from qbm_jax.data.on_disk.csr_file import CsrFile
-from qbm_jax.data.on_disk.parts import Part, align
+from qbm_jax.data.on_disk.genes import align
+from qbm_jax.data.on_disk.origin import with_origin
+from qbm_jax.data.on_disk.parts import Part
 from qbm_jax.data.on_disk.stored_cells import StoredCells
 from qbm_jax.data.on_disk.survey import Survey, stratified_sample, survey, totals_and_nonzeros
 from qbm_jax.data.preprocess import check_num_genes, choose_genes, empty_cells_note, keep_expressed
@@ -38,8 +41,10 @@ def open_cells(
     *,
     batch_column: str | None = None,
     label_column: str | None = None,
+    batch_of: str = "column",
     layer: str | None = None,
     use_raw: bool = False,
+    genes_of: str = "first",
     num_genes: int = 2000,
     min_cells_per_gene: int = 3,
     gene_list: Sequence[str] | None = None,
@@ -54,11 +59,17 @@ def open_cells(
 
     Args:
         paths: one or many h5ad files or zarr folders in anndata's layout, the counts stored as CSR.
-            Every file has all genes of the first, in any order; further genes are left out.
+            Their genes may stand in any order; see `genes_of`.
         batch_column: column of `obs` with the experimental batch; None: all cells are one batch.
         label_column: column of `obs` with the cell type; None: no labels.
+        batch_of: "column": `batch_column` alone, so that equal names in two files are one batch,
+            which is noted; "file": each file is a batch; "column_and_file": equal names in two
+            files are two batches.
         layer: layer with the raw counts; None: `X`.
         use_raw: take the counts (and genes) of `raw` instead.
+        genes_of: "first": the genes of the first file, which all others must have; "intersection":
+            those that every file has; "union": those that any file has, with counts of zero where
+            a file lacks one. What is left out or filled in is noted.
         num_genes: number of highly variable genes to keep, chosen as `preprocess` does.
         min_cells_per_gene: genes seen in fewer of all cells are dropped first.
         gene_list: these genes in this order instead, without any filter.
@@ -80,8 +91,10 @@ def open_cells(
             stack.enter_context(contextlib.closing(CsrFile(path, layer, use_raw)))
             for path in _paths(paths)
         ]
-        var, columns, align_notes = align(files)
-        obs = _obs(files, batch_column, label_column)
+        var, columns, align_notes = align(files, genes_of)
+        obs, batch_column, label_column, obs_notes = _obs(
+            files, batch_column, label_column, batch_of
+        )
         _check_groups(files, obs, batch_column, label_column)
         size = _sample_size(files, max_sample) if gene_list is None else 0
         sampled = _sampled(obs, batch_column, size)
@@ -93,7 +106,7 @@ def open_cells(
         cells = _some_genes(
             files, parts, var, obs, facts, keep_genes, (batch_column, label_column), min_cells
         )
-        cells = dataclasses.replace(cells, notes=(*align_notes, *cells.notes))
+        cells = dataclasses.replace(cells, notes=(*align_notes, *obs_notes, *cells.notes))
         if gene_list is None:
             genes, notes = _choose(cells, facts, sampled, num_genes, min_cells_per_gene)
         else:
@@ -113,17 +126,23 @@ def _paths(paths: str | Path | Sequence[str | Path]) -> list[Path]:
     return named
 
 
-def _obs(files: Sequence[CsrFile], *columns: str | None) -> pd.DataFrame:
-    """The columns that are needed, of all rows of all files; only these are ever read."""
-    wanted = list(dict.fromkeys(column for column in columns if column is not None))
-    tables = [file.obs(wanted) for file in files]
-    for file, table in zip(files, tables, strict=True):
-        if len(table) != file.shape[0]:
-            raise InputError(
-                f"{file.path} is damaged: obs has {len(table)} cells, its matrix {file.shape[0]}; "
-                "copy it again"
-            )
-    return pd.concat(tables) if len(tables) > 1 else tables[0]
+def _obs(
+    files: Sequence[CsrFile], batch_column: str | None, label_column: str | None, batch_of: str
+) -> tuple[pd.DataFrame, str | None, str | None, list[str]]:
+    """The columns that are needed, of all rows of all files; only these are ever read.
+
+    Returns:
+        The table, the names in it of the columns of batch and label, and notes.
+    """
+    from_column = batch_column if batch_of != "file" else None
+    wanted = [column for column in (from_column, label_column) if column is not None]
+    tables = [file.obs(list(dict.fromkeys(wanted))) for file in files]
+    obs = pd.concat(tables) if len(tables) > 1 else tables[0]
+    paths, sizes = [file.path for file in files], [file.shape[0] for file in files]
+    obs, batch_column, notes = with_origin(obs, from_column, paths, sizes, batch_of)
+    kept = writable(obs, "obs")
+    names = (kept.name_of(batch_column), kept.name_of(label_column))
+    return kept.table, *names, [*kept.notes, *notes]
 
 
 def _check_groups(
@@ -146,7 +165,7 @@ def _sample_size(files: Sequence[CsrFile], max_sample: int) -> int:
 def _sampled(obs: pd.DataFrame, batch_column: str | None, size: int) -> np.ndarray:
     strata = np.zeros(len(obs), int)
     if batch_column is not None:
-        strata = pd.factorize(obs[batch_column].astype(str), sort=True)[0]
+        strata = np.unique(distinct(obs[batch_column])[0], return_inverse=True)[1]
     return stratified_sample(strata, size)
 
 
@@ -195,6 +214,7 @@ def _some_genes(
         label_names=label_names,
         batch_column=group_columns[0],
         label_column=group_columns[1],
+        counts_digest=facts.counts_digest,
         totals=facts.totals[keep_cells],
         max_nonzeros=int(facts.nonzeros.max()),
         fraction=facts.fraction,

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 
-from qbm_jax.data.h5ad import some
 from qbm_jax.data.on_disk.csr_file import CsrFile
-from qbm_jax.data.read import check_genes, to_counts
+from qbm_jax.data.on_disk.genes import pick
+from qbm_jax.data.read import to_counts
 from qbm_jax.errors import InputError
 
 
@@ -22,7 +21,7 @@ class Part:
         path: the file.
         layer: its layer with the counts, or None.
         use_raw: whether the counts are those of `raw`.
-        columns: int64 [genes], the file's column of each gene.
+        columns: int64 [genes], the file's column of each gene; -1 where it lacks the gene.
         first_row: number of rows in the files before.
         is_clean: stored genes ascend within each row and no zero is stored.
     """
@@ -52,38 +51,7 @@ class Part:
             )
         if matrix.dtype != np.float32:
             matrix = matrix.astype(np.float32)
-        if not np.array_equal(self.columns, np.arange(matrix.shape[1])):
-            matrix = matrix[:, self.columns]
-            matrix.sort_indices()
-        return matrix
-
-
-def align(files: Sequence[CsrFile]) -> tuple[pd.DataFrame, list[np.ndarray], list[str]]:
-    """Genes of the first file, where they stand in each file, and notes on further genes.
-
-    Raises:
-        InputError: a name is repeated, or genes are missing in a file; lists files and genes.
-    """
-    var = files[0].var()
-    columns, missing, notes = [], [], []
-    for file in files:
-        names = file.var().index
-        check_genes(names, str(file.path))
-        columns.append(names.get_indexer(var.index))
-        absent = var.index[columns[-1] < 0]
-        if len(absent):
-            missing.append(f"{file.path.name} lacks {len(absent)} of them: {some(absent)}")
-        extra = len(names) - len(var)
-        if extra > 0:
-            notes.append(
-                f"Left out {extra} genes of {file.path.name} that {files[0].path.name} lacks."
-            )
-    if missing:
-        raise InputError(
-            f"expected the {len(var)} genes of {files[0].path.name} in every file; "
-            f"{'; '.join(missing)}; give files of the same genes, the one with the fewest first"
-        )
-    return var, columns, notes
+        return pick(matrix, self.columns)
 
 
 def all_rows(files: Sequence[CsrFile]) -> Iterator[tuple[int, slice, sp.csr_matrix]]:

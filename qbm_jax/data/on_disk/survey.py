@@ -6,10 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from qbm_jax.data.fingerprint import CountsDigest
 from qbm_jax.data.on_disk.bar import cells_bar
 from qbm_jax.data.on_disk.csr_file import CsrFile
+from qbm_jax.data.on_disk.genes import pick
 from qbm_jax.data.on_disk.parts import Part, all_rows
 from qbm_jax.data.read import to_counts
+from qbm_jax.identity import digest_names, digest_of
 
 _LEAST_CELLS = 100
 """Cells of a batch that are sampled before shares count: enough for its vote on the genes."""
@@ -26,6 +29,7 @@ class Survey:
         fraction: the first count that is no whole number; None if all are whole.
         largest: the largest count.
         clean: for each file, whether its rows are stored sorted and without zeros.
+        counts_digest: digest of all counts, and of the files' columns of the genes.
         sample: counts of the sampled rows, CSR float32 [sampled, genes].
     """
 
@@ -35,6 +39,7 @@ class Survey:
     fraction: float | None
     largest: float
     clean: list[bool]
+    counts_digest: str
     sample: sp.csr_matrix
 
 
@@ -54,13 +59,16 @@ def survey(
         fraction=None,
         largest=0.0,
         clean=[True] * len(files),
+        counts_digest="",
         sample=sp.csr_matrix((0, num_genes), dtype=np.float32),
     )
-    samples = [facts.sample]
+    samples, digest = [facts.sample], CountsDigest()
     with cells_bar("read and check", num_rows, progress) as advance:
         for index, rows, stored in all_rows(files):
             facts.clean[index] &= bool(stored.has_canonical_format and stored.data.all())
-            counts = to_counts(stored, str(files[index].path))[:, columns[index]]
+            counts = to_counts(stored, str(files[index].path))
+            digest.add(counts)
+            counts = pick(counts, columns[index])
             _add(facts, rows, counts)
             inside = sampled[np.searchsorted(sampled, rows.start) :]
             inside = inside[: np.searchsorted(inside, rows.stop)]
@@ -68,6 +76,7 @@ def survey(
             advance(counts.shape[0])
     facts.sample = sp.vstack(samples, format="csr")
     facts.sample.sort_indices()
+    facts.counts_digest = digest_names([digest.text(), *(digest_of(each) for each in columns)])
     return facts
 
 

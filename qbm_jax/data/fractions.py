@@ -1,0 +1,40 @@
+"""What counts that are no whole numbers are: normalised, logarithms of that, or true fractions."""
+
+import numpy as np
+import scipy.sparse as sp
+
+_LEAST_INFORMATIVE = 3  # values of a cell, besides the smallest, that tell whether it has a unit
+
+
+def what_fractions_are(counts: sp.csr_matrix) -> str:
+    """In words, from cells [cells, genes] of which some hold fractions.
+
+    Normalised counts are whole multiples of one number in each cell, their logarithms are that
+    after exp(x) - 1. Decontaminated counts (SoupX) and expected counts (RSEM) have no such number.
+    """
+    rows = [counts.data[a:b] for a, b in zip(counts.indptr[:-1], counts.indptr[1:], strict=True)]
+    rows = [row.astype(np.float64) for row in rows if np.any(row != np.rint(row))]
+    if not rows:
+        return "few of them"
+    least, largest = min(row.min() for row in rows), max(row.max() for row in rows)
+    seen = f"{least:.3g} to {largest:.4g} in cells with fractions"
+    if largest < 50 and _have_units([np.expm1(row) for row in rows]):
+        return f"log-normalised: exp(x) - 1 is a whole multiple of one number per cell; {seen}"
+    if _have_units(rows):
+        return f"normalised: whole multiples of one number per cell; {seen}"
+    return (
+        "no normalised counts, with or without logarithm, since no number per cell divides them; "
+        f"decontaminated (SoupX) or expected counts look so; {seen}"
+    )
+
+
+def _have_units(rows: list[np.ndarray]) -> bool:
+    """Most of the cells that can tell hold whole multiples of their smallest value."""
+    verdicts = []
+    for row in rows:
+        ratios = row / row.min()
+        informative = ratios[ratios > 1.5]
+        if len(informative) >= _LEAST_INFORMATIVE:
+            tolerance = np.minimum(0.01 + 1e-4 * informative, 0.15)
+            verdicts.append(np.all(np.abs(informative - np.rint(informative)) < tolerance))
+    return bool(verdicts) and float(np.mean(verdicts)) > 0.5

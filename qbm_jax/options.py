@@ -1,0 +1,317 @@
+"""Kinds of options: what a value must be, and the plain Python value that it stands for.
+
+Options come from notebooks, configs, tables and the command line: as numbers of numpy or JAX, as
+text, as lists. A kind checks a value once, where it comes in, and gives back the Python number,
+text or tuple that it is. What is kept is then equal to itself after JSON, and 9, 9.0 and True,
+which Python takes for equal, are never keys of one cache.
+"""
+
+import dataclasses
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from qbm_jax.errors import InputError
+
+LARGEST_WHOLE = 2**31 - 1  # of an int32, which is what counts of steps and sizes are in JAX
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
+SMALLEST_FLOAT = float(np.finfo(np.float32).tiny)
+LARGEST_SEED = 2**32 - 1  # what numpy, scikit-learn and a JAX key all take
+LONGEST_SHOWN = 60  # characters of a refused value
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What an option must be.
+
+    Attributes:
+      says: what it must be, in words that follow "must be".
+      read: value -> the plain value; raises a ValueError where it is not of this kind.
+      takes_none: whether None is of this kind.
+      names: the names to choose from, where it is a choice.
+    """
+
+    says: str
+    read: Callable[[Any], Any]
+    takes_none: bool = False
+    names: tuple[str, ...] = ()
+
+
+def check(name: str, value: Any, kind: Kind) -> Any:
+    """The plain Python value of an option.
+
+    Args:
+      name: the option, as the user knows it.
+      value: what was given for it.
+      kind: what it must be.
+
+    Raises:
+      InputError: it is not of its kind; one line with the name, the kind and the value.
+    """
+    try:
+        return kind.read(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        if kind.names:
+            known = ", ".join(kind.names)
+            raise InputError(f"unknown {name} {shown(value)}; choose from {known}") from error
+        raise InputError(f"{name} must be {kind.says}, got {shown(value)}") from error
+
+
+def check_all(given: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, Any]:
+    """The plain values of options by name; `kinds` has a kind for each.
+
+    Raises:
+      InputError: as `check`.
+    """
+    return {name: check(name, value, kinds[name]) for name, value in given.items()}
+
+
+def check_mapping(name: str, given: Any) -> dict[str, Any]:
+    """Options by name.
+
+    Raises:
+      InputError: it is no dict, or has keys that are no text.
+    """
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise InputError(f"{name} must be a dict of values by option, got {shown(given)}")
+    return dict(given)
+
+
+def shown(value: Any) -> str:
+    """A value in one line of at most `LONGEST_SHOWN` characters, with its type if it is long."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a repr may do anything, and Python refuses to print very long integers
+        text = f"a value of type {type(value).__name__} that cannot be shown"
+    if len(text) <= LONGEST_SHOWN:
+        return text
+    return f"{text[: LONGEST_SHOWN - 3]}... ({type(value).__name__})"
+
+
+def plain(value: Any) -> Any:
+    """A number or text of numpy or JAX, also an array without axes, as Python's; else itself."""
+    if isinstance(value, jax.core.Tracer):
+        return value
+    if isinstance(value, np.generic | np.ndarray | jax.Array) and np.ndim(value) == 0:
+        if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+            return value
+        return value.item()
+    return value
+
+
+def whole(least: int, most: int = LARGEST_WHOLE) -> Kind:
+    """A whole number from `least` to `most`; no bool, and no float, even if it is whole."""
+
+    def read(value: Any) -> int:
+        number = plain(value)
+        if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
+            raise ValueError
+        return int(number)
+
+    upper = "" if most == LARGEST_WHOLE else f" and at most {most}"
+    return Kind(f"a whole number of at least {least}{upper}", read)
+
+
+def seed() -> Kind:
+    """The root of all randomness."""
+    return dataclasses.replace(whole(0, LARGEST_SEED), says="a whole number from 0 to 2^32 - 1")
+
+
+def _any_whole() -> Kind:
+    return dataclasses.replace(whole(-LARGEST_WHOLE), says="a whole number")
+
+
+def _real(value: Any) -> float:
+    """The number, if float32 can hold it.
+
+    Raises:
+      ValueError: it is none, infinite, NaN or too large.
+    """
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int | float | np.floating):
+        raise ValueError
+    number = float(number)
+    if not abs(number) <= LARGEST_FLOAT:
+        raise ValueError
+    return number
+
+
+def _real_where(holds: Callable[[float], bool], says: str) -> Kind:
+    def read(value: Any) -> float:
+        number = _real(value)
+        if not holds(number):
+            raise ValueError
+        return number
+
+    return Kind(says, read)
+
+
+def finite() -> Kind:
+    """A finite number."""
+    return Kind("a finite number", _real)
+
+
+def positive() -> Kind:
+    """A finite number above 0, in float32 as well."""
+    return _real_where(lambda x: x >= SMALLEST_FLOAT, "a finite number above 0")
+
+
+def not_negative() -> Kind:
+    """A finite number of at least 0."""
+    return _real_where(lambda x: x >= 0, "a finite number of at least 0")
+
+
+def fraction(*, open_ends: bool = False) -> Kind:
+    """A number between 0 and 1; without 0 and 1 themselves if the ends are open."""
+    if open_ends:
+        return _real_where(
+            lambda x: 0 < x < 1 and 0 < np.float32(x) < 1,
+            "a number between 0 and 1, and neither of them",
+        )
+    return _real_where(lambda x: 0 <= x <= 1, "a number between 0 and 1")
+
+
+def text() -> Kind:
+    """A string."""
+
+    def read(value: Any) -> str:
+        if not isinstance(plain(value), str):
+            raise ValueError
+        return str(value)
+
+    return Kind("text", read)
+
+
+def name() -> Kind:
+    """What may follow X_ in `obsm`."""
+
+    def read(value: Any) -> str:
+        word = text().read(value)
+        if not word.isidentifier():
+            raise ValueError
+        return word
+
+    return Kind("letters, digits and _", read)
+
+
+def choice(names: Collection[str]) -> Kind:
+    """One of some names."""
+
+    def read(value: Any) -> str:
+        word = text().read(value)
+        if word not in names:
+            raise ValueError
+        return word
+
+    return Kind(f"one of {', '.join(names)}", read, names=tuple(names))
+
+
+def flag() -> Kind:
+    """True or False."""
+
+    def read(value: Any) -> bool:
+        if not isinstance(plain(value), bool):
+            raise ValueError
+        return bool(value)
+
+    return Kind("True or False", read)
+
+
+def optional(kind: Kind) -> Kind:
+    """None, or of this kind."""
+
+    def read(value: Any) -> Any:
+        return None if value is None else kind.read(value)
+
+    return Kind(f"{kind.says}, or None", read, takes_none=True)
+
+
+def several(kind: Kind, says: str) -> Kind:
+    """A tuple, list or array with one axis, each entry of this kind; a tuple is given back."""
+
+    def read(value: Any) -> tuple:
+        if not isinstance(value, tuple | list | np.ndarray | jax.Array) or not np.ndim(value):
+            raise ValueError
+        return tuple(kind.read(entry) for entry in value)
+
+    return Kind(says, read)
+
+
+def widths() -> Kind:
+    """Units per hidden layer."""
+    return several(whole(1), "a tuple of whole numbers of at least 1, such as (128,)")
+
+
+def pairs(first: Kind, second: Kind, says: str) -> Kind:
+    """A tuple or list of pairs of these kinds; a tuple of tuples is given back."""
+
+    def read(value: Any) -> tuple:
+        one, other = several(finite(), says).read(value)
+        return first.read(one), second.read(other)
+
+    return several(Kind(says, read), says)
+
+
+def traceable(kind: Kind) -> Kind:
+    """Of this kind; or a traced number or an array, which is taken as it is."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, jax.core.Tracer):
+            return value
+        if isinstance(value, np.ndarray | jax.Array) and np.ndim(value):
+            if not np.issubdtype(value.dtype, np.floating) or not np.isfinite(value).all():
+                raise ValueError
+            return value
+        return kind.read(value)
+
+    return Kind(kind.says, read)
+
+
+def field(default: Any, kind: Kind) -> Any:
+    """A field of a dataclass of options, with its kind as metadata; MISSING: no default."""
+    return dataclasses.field(default=default, metadata={"kind": kind})
+
+
+def check_fields(options: Any) -> None:
+    """Checks the fields of a frozen dataclass and replaces their values by the plain ones.
+
+    To be called in `__post_init__`.
+
+    Raises:
+      InputError: as `check`.
+    """
+    for name, kind in field_kinds(type(options)).items():
+        object.__setattr__(options, name, check(name, getattr(options, name), kind))
+
+
+def field_kinds(options: type) -> dict[str, Kind]:
+    """The kinds of the fields of a dataclass of options."""
+    return {each.name: each.metadata["kind"] for each in dataclasses.fields(options)}
+
+
+def kinds_of(function: Callable) -> dict[str, Kind]:
+    """The kinds of a function's parameters, by their annotations; ranges are its own to check."""
+    described = function.func if isinstance(function, functools.partial) else function
+    hints = typing.get_type_hints(described)
+    return {name: _kind_of(hints[name]) for name in inspect.signature(function).parameters}
+
+
+def _kind_of(annotation: Any) -> Kind:
+    options = set(typing.get_args(annotation))
+    if typing.get_origin(annotation) is typing.Literal:
+        return text()  # the function lists its choices
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+        options = {annotation}
+    scalars = {int: _any_whole(), float: finite(), bool: flag(), str: text()}
+    known = [kind for kind_type, kind in scalars.items() if kind_type in options]
+    literal = any(typing.get_origin(each) is typing.Literal for each in options)
+    (kind,) = [*known, *([text()] if literal else [])]
+    if jax.Array in options:
+        kind = traceable(kind)
+    return optional(kind) if type(None) in options else kind

@@ -1,0 +1,58 @@
+"""Groups come from columns of every dtype by one rule: equal values are one group, none is lost."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from qbm_jax.data import groups
+from qbm_jax.errors import InputError
+
+TWO = {
+    "bytes": (np.array([b"x", b"y"], object), ("x", "y")),
+    "dates": (pd.to_datetime(["2020-01-01", "2021-01-01"]), ("2020-01-01", "2021-01-01")),
+    "zones": (pd.date_range("2020", periods=2, tz="Europe/Berlin"), None),
+    "durations": (pd.to_timedelta([9, 10], unit="D"), None),
+    "periods": (pd.period_range("2020", periods=2, freq="M"), ("2020-01", "2020-02")),
+    "floats": (np.array([1.0, 10.0]), ("1.0", "10.0")),
+    "half": (np.array([1.0, 2.0], np.float16), ("1.0", "2.0")),
+    "float categories": (pd.Categorical([2.0, 1.0], [2.0, 1.0]), ("2.0", "1.0")),
+    "byte categories": (pd.Categorical([b"x", b"y"]), ("x", "y")),
+    "intervals": (pd.interval_range(0, 2), None),
+    "interval categories": (pd.cut([0.5, 1.5], [0, 1, 2]), ("(0, 1]", "(1, 2]")),
+    "whole": (pd.array([1, 2], dtype="Int64"), ("1", "2")),
+    "truth": (pd.array([False, True], dtype="boolean"), ("False", "True")),
+    "text": (pd.array(["x", "y"], dtype="string"), ("x", "y")),
+    "sparse": (pd.arrays.SparseArray([0, 1]), ("0", "1")),
+    "complex": (np.array([1j, 2j]), None),
+    "mixed": (np.array([1, "a"], object), ("1", "a")),
+}
+
+
+@pytest.mark.parametrize("kind", TWO)
+def test_every_dtype_gives_its_two_groups(kind):
+    values, names = TWO[kind]
+    column = pd.Series(values).iloc[[0, 1] * 30].reset_index(drop=True)
+    codes, found, _ = groups.batches(pd.DataFrame({"b": column}), "b", "s")
+    assert sorted(set(codes)) == [0, 1] and len(found) == 2
+    assert codes.dtype == np.int32 and (codes[::2] == codes[0]).all() and codes[0] != codes[1]
+    assert names is None or found == names
+
+
+def test_a_column_that_is_there_twice_is_refused():
+    obs = pd.DataFrame(np.zeros((60, 2)), columns=["b", "b"])
+    with pytest.raises(InputError, match="it is there 2 times"):
+        groups.batches(obs, "b", "s")
+
+
+@pytest.mark.parametrize("word", ["", "nan", "None", "NA", "<NA>", "unlabelled"])
+def test_text_for_missing_labels_is_no_type_and_noted(word):
+    obs = pd.DataFrame({"t": [word, "A", "B"] * 20})
+    codes, names, notes = groups.labels(obs, "t", "s")
+    assert names == ("A", "B", "unlabelled") and list(np.bincount(codes)) == [20, 20, 20]
+    assert any("20 cells have no label" in note and repr(word) in note for note in notes)
+
+
+def test_words_for_no_type_are_types_with_a_note():
+    obs = pd.DataFrame({"t": ["Unknown", "A", "B"] * 20})
+    _, names, notes = groups.labels(obs, "t", "s")
+    assert "Unknown" in names and any("'Unknown' (20 cells)" in note for note in notes)
