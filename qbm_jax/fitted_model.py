@@ -1,8 +1,6 @@
 """A trained model: embeds cells, scores their energy, generates new ones; saved and loaded."""
 
 import dataclasses
-import functools
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,98 +9,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax import generation, inference, minibatches, samplers, saved_model, vae
+from qbm_jax import generation, inference, minibatches, saved_model, vae
 from qbm_jax.cell_source import Streamed
 from qbm_jax.checkpoint import first_difference
 from qbm_jax.data import Cells, check_likelihood, from_anndata
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.errors import InputError
+from qbm_jax.model_settings import (
+    Settings,
+    as_tuples,
+    build_model,
+    build_sampler,
+    check_settings,
+)
 from qbm_jax.options import LARGEST_WHOLE, check, whole
 from qbm_jax.saved_model import SETTINGS_FILE
 
 __all__ = ["SETTINGS_FILE", "FittedModel", "Settings", "build_model", "build_sampler"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What rebuilds a model around its parameters.
-
-    Attributes:
-      genes: gene names, in the order of the model's columns.
-      batch_names: experimental batches, in the order of their codes.
-      model: keyword arguments of `vae.build`, but for the numbers of genes and batches.
-      sampler: name of the sampler of the negative phase.
-      sampler_options: its options.
-      median_library: median total count of each batch, the default of `generate`.
-    """
-
-    genes: tuple[str, ...]
-    batch_names: tuple[str, ...]
-    model: dict[str, Any]
-    sampler: str
-    sampler_options: dict[str, Any]
-    median_library: tuple[float, ...]
-
-    def __post_init__(self):
-        """Keeps plain options, which are equal to themselves after JSON.
-
-        Raises:
-          InputError: an option that is unknown or not of its kind, or an unknown sampler.
-        """
-        model = vae.check_options(len(self.genes), len(self.batch_names), self.model)
-        object.__setattr__(self, "model", model)
-        options = samplers.check_options(self.sampler, self.sampler_options)
-        object.__setattr__(self, "sampler_options", options)
-
-
-def build_model(settings: Settings) -> vae.VAE:
-    """The VAE that the settings describe."""
-    sizes = {"num_genes": len(settings.genes), "num_batches": len(settings.batch_names)}
-    return vae.build(**sizes, **settings.model)
-
-
-def _as_tuples(value: Any) -> Any:
-    """Lists, as JSON has them, as tuples at every level: those can be compared by hash."""
-    if isinstance(value, dict):
-        return {name: _as_tuples(item) for name, item in value.items()}
-    return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value
-
-
-def build_sampler(model: vae.VAE, name: str, options: dict[str, Any]) -> samplers.Sampler | None:
-    """The sampler of the negative phase, or None where the prior's log Z has a closed form."""
-    if model.prior.log_z is not None:
-        return None
-    options = samplers.check_options(name, options)  # 9 and 9.0 are one key of a cache
-    return _same_sampler(name, tuple(sorted(options.items())))
-
-
-@functools.lru_cache(maxsize=32)  # the same options are the same object, as in `vae.build`
-def _same_sampler(name: str, options: tuple[tuple[str, Any], ...]) -> samplers.Sampler:
-    return samplers.build(name, **dict(options))
-
-
-def check_settings(settings: Settings) -> None:
-    """Raises an InputError that names the first field that no trained model has.
-
-    The errors of `vae.build` and of the sampler's factory pass through.
-    """
-    for field in ("genes", "batch_names"):
-        names = getattr(settings, field)
-        if not names or not all(isinstance(name, str) for name in names):
-            raise InputError(f"expected {field} as a list of texts, got {str(names)[:60]}")
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise InputError(f"expected every name in {field} once, got {twice!r} more than once")
-    medians, num_batches = settings.median_library, len(settings.batch_names)
-    usable = all(isinstance(m, int | float) and math.isfinite(m) and m > 0 for m in medians)
-    if len(medians) != num_batches or not usable:
-        raise InputError(
-            f"expected median_library as one finite number above 0 for each of {num_batches} "
-            f"batches, got {', '.join(map(str, medians[:8]))}"
-        )
-    model = build_model(settings)
-    build_sampler(model, settings.sampler, settings.sampler_options)
 
 
 def _check_arrays(settings: Settings, arrays: dict[str, Any], what: str) -> None:
@@ -307,7 +231,7 @@ class FittedModel:
         fields, arrays = saved_model.read(Path(path))
         file = Path(path) / SETTINGS_FILE
         try:
-            settings = Settings(**{name: _as_tuples(value) for name, value in fields.items()})
+            settings = Settings(**{name: as_tuples(value) for name, value in fields.items()})
             check_settings(settings)
             _check_arrays(settings, arrays, "the parameters")
         except InputError as error:

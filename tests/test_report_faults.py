@@ -44,6 +44,7 @@ def places(tree, path=()):
         yield from places(value, (*path, key))
 
 
+OTHERS = ({}, 3, [], True, "text", [{}], -1.5, {"a": "b"}, None, {"X_pca": {}})
 FIGURES = (score_figure.draw, model_figures.draw_sampler)
 
 
@@ -56,7 +57,7 @@ def test_whatever_json_stands_in_the_scores_gives_a_report_or_one_line(
     monkeypatch.setattr(run_outputs, "_read_cells", lambda path: cells)
     refused = 0
     for path in list(places(scores)):
-        for other in ({}, [], "text", 3, -1.5, None, True, [{}], {"a": "b"}, {"X_pca": {}}):
+        for other in OTHERS if figures else OTHERS[::2]:
             changed = copy.deepcopy(scores)
             if path:
                 node = changed

@@ -98,7 +98,7 @@ def read(workdir: Path) -> RunOutputs:
 def _read_cells(path: Path) -> anndata.AnnData:
     if not path.is_file():
         raise InputError(f"expected {path}, found no such file; finish the run first")
-    with damage_named(path):
+    with damage_named(path, Exception):  # a run wrote it: whatever does not fit is damage
         cells = anndata.read_h5ad(path)
     facts = cells.uns.get("qbm_jax", {})
     J = facts.get("J") if isinstance(facts, Mapping) else "no table"
