@@ -1,8 +1,6 @@
 """A trained model: embeds cells, scores their energy, generates new ones; saved and loaded."""
 
 import dataclasses
-import functools
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,67 +9,43 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax import generation, inference, minibatches, samplers, vae
+from qbm_jax import generation, inference, minibatches, saved_model, vae
 from qbm_jax.cell_source import Streamed
-from qbm_jax.checkpoint import Checkpoints
+from qbm_jax.checkpoint import first_difference
 from qbm_jax.data import Cells, check_likelihood, from_anndata
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.errors import InputError
+from qbm_jax.model_settings import (
+    Settings,
+    as_tuples,
+    build_model,
+    build_sampler,
+    check_settings,
+)
 from qbm_jax.options import LARGEST_WHOLE, check, whole
+from qbm_jax.saved_model import SETTINGS_FILE
 
-SETTINGS_FILE = "model.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What rebuilds a model around its parameters.
-
-    Attributes:
-      genes: gene names, in the order of the model's columns.
-      batch_names: experimental batches, in the order of their codes.
-      model: keyword arguments of `vae.build`, but for the numbers of genes and batches.
-      sampler: name of the sampler of the negative phase.
-      sampler_options: its options.
-      median_library: median total count of each batch, the default of `generate`.
-    """
-
-    genes: tuple[str, ...]
-    batch_names: tuple[str, ...]
-    model: dict[str, Any]
-    sampler: str
-    sampler_options: dict[str, Any]
-    median_library: tuple[float, ...]
-
-    def __post_init__(self):
-        """Keeps plain options, which are equal to themselves after JSON.
-
-        Raises:
-          InputError: an option that is unknown or not of its kind, or an unknown sampler.
-        """
-        model = vae.check_options(len(self.genes), len(self.batch_names), self.model)
-        object.__setattr__(self, "model", model)
-        options = samplers.check_options(self.sampler, self.sampler_options)
-        object.__setattr__(self, "sampler_options", options)
+__all__ = ["SETTINGS_FILE", "FittedModel", "Settings", "build_model", "build_sampler"]
 
 
-def build_model(settings: Settings) -> vae.VAE:
-    """The VAE that the settings describe."""
-    sizes = {"num_genes": len(settings.genes), "num_batches": len(settings.batch_names)}
-    return vae.build(**sizes, **settings.model)
+def _check_arrays(settings: Settings, arrays: dict[str, Any], what: str) -> None:
+    """Raises an InputError if an array, by its path, is missing, of another shape or too many."""
+    template = jax.eval_shape(build_model(settings).init, jax.random.key(0))
+    expected, found = (
+        {path: [str(leaf.dtype), list(leaf.shape)] for path, leaf in each.items()}
+        for each in (saved_model.by_path(template), arrays)
+    )
+    difference = first_difference(expected, found)
+    if difference is not None:
+        raise InputError(f"{what} do not fit the model's options ({difference})")
 
 
-def build_sampler(model: vae.VAE, name: str, options: dict[str, Any]) -> samplers.Sampler | None:
-    """The sampler of the negative phase, or None where the prior's log Z has a closed form."""
-    if model.prior.log_z is not None:
-        return None
-    options = samplers.check_options(name, options)  # 9 and 9.0 are one key of a cache
-    return _same_sampler(name, tuple(sorted(options.items())))
-
-
-@functools.lru_cache(maxsize=32)  # the same options are the same object, as in `vae.build`
-def _same_sampler(name: str, options: tuple[tuple[str, Any], ...]) -> samplers.Sampler:
-    return samplers.build(name, **dict(options))
+def _as_tree(settings: Settings, arrays: dict[str, np.ndarray]) -> vae.Params:
+    """Arrays by their paths as the tree of the model's parameters."""
+    template = jax.eval_shape(build_model(settings).init, jax.random.key(0))
+    leaves = [jnp.array(arrays[path]) for path in saved_model.by_path(template)]
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
 def device_counts(cells: Cells) -> minibatches.DeviceCounts:
@@ -233,45 +207,38 @@ class FittedModel:
         return self.gates() if gated else None, self.loadings() if linear else None
 
     def save(self, path: str | Path) -> None:
-        """Writes the model to the folder `path`: names and options as JSON, arrays with orbax.
+        """Writes the model to the folder `path`, in the place of one that was saved there before.
+
+        Whatever goes wrong, the folder holds the earlier model whole, or this one; see
+        `saved_model`.
 
         Raises:
-          InputError: the folder cannot be written.
+          InputError: settings that could not be loaded again, a folder with other files in it, or
+            one that cannot be written.
         """
-        folder = Path(path)
-        checkpoints = Checkpoints(folder / "params", keep=1)
-        checkpoints.save(checkpoints.newest_step() + 1, self.params)
-        text = json.dumps(dataclasses.asdict(self.settings), indent=1)
-        try:
-            (folder / SETTINGS_FILE).write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"cannot save a model to {path}: {error.strerror}") from error
+        check_settings(self.settings)
+        _check_arrays(self.settings, saved_model.by_path(self.params), "the parameters")
+        saved_model.write(Path(path), dataclasses.asdict(self.settings), self.params)
 
     @staticmethod
     def load(path: str | Path) -> "FittedModel":
         """Reads a model that `save` wrote.
 
         Raises:
-          InputError: there is no sound model in the folder.
+          InputError: there is no sound model in the folder, or its names, options and arrays do not
+            belong together.
         """
+        fields, arrays = saved_model.read(Path(path))
         file = Path(path) / SETTINGS_FILE
         try:
-            fields = json.loads(file.read_text(encoding="utf-8"))
-            settings = Settings(**{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in fields.items()
-            })  # fmt: skip
-            template = build_model(settings).init(jax.random.key(0))
-        except OSError as error:
-            reason = f"{SETTINGS_FILE}: {error.strerror}"
-            raise InputError(f"no saved model in {path} ({reason})") from error
+            settings = Settings(**{name: as_tuples(value) for name, value in fields.items()})
+            check_settings(settings)
+            _check_arrays(settings, arrays, "the parameters")
+        except InputError as error:
+            raise InputError(f"{file} cannot be used: {error}") from error
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{file} is damaged; save the model again") from error
-        checkpoints = Checkpoints(Path(path) / "params", keep=1)
-        params = checkpoints.restore(template)
-        if params is template:
-            raise InputError(f"the parameters in {path} are missing or damaged")
-        return FittedModel(settings, params)
+        return FittedModel(settings, _as_tree(settings, arrays))
 
     def _encode(self, adata: Any, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
         cells = from_anndata(adata, layer=layer, genes=self.settings.genes, min_cells=1)

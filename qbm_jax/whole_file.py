@@ -1,6 +1,7 @@
 """Files (and folders) that are there whole or not at all."""
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -67,11 +68,18 @@ def remove_unfinished(folder: Path) -> None:
         remove(path)
 
 
+def is_unfinished(path: Path) -> bool:
+    """Whether the name is one that `whole_file` gives to what is being written."""
+    return path.name.startswith(_PREFIX) and path.name.endswith(_SUFFIX)
+
+
 def _exchange(temporary: Path, path: Path) -> None:
     """Puts `temporary` in the place of `path`; a folder there is kept until that has happened."""
     if not path.is_dir() or path.is_symlink():
         temporary.replace(path)
         return
+    if not temporary.is_dir():  # moved aside, the folder would go with all that is in it
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     aside = temporary.with_name(temporary.name + ".old")
     path.rename(aside)
     try:

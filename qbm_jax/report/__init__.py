@@ -5,6 +5,7 @@ python -m qbm_jax.report WORKDIR
 
 from pathlib import Path
 
+from qbm_jax.errors import InputError
 from qbm_jax.report import figures, markdown
 from qbm_jax.report.run_outputs import read
 from qbm_jax.whole_file import write_whole
@@ -22,10 +23,18 @@ def write(workdir: str | Path) -> Path:
       Path of the report.
 
     Raises:
-      InputError: one of those files is missing or damaged.
+      InputError: one of those files is missing or damaged, or something else stands where the
+        report or its figures go.
+      OSError: the disk is full.
     """
     outputs = read(Path(workdir))
-    drawn = figures.save_all(outputs, Path(workdir) / "figures")
     path = Path(workdir) / "report.md"
-    write_whole(path, markdown.compose(outputs, drawn))
+    try:
+        drawn = figures.save_all(outputs, Path(workdir) / "figures")
+        write_whole(path, markdown.compose(outputs, drawn))
+    except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise InputError(
+            f"expected to write {error.filename}, {error.strerror}; move what is there away, or "
+            f"let it be written"
+        ) from error
     return path

@@ -14,3 +14,6 @@ try:
 except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
+except OSError as error:
+    print(f"error: {error.filename}: {error.strerror}; the report is as it was", file=sys.stderr)
+    sys.exit(2)

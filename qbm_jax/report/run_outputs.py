@@ -1,6 +1,7 @@
 """What a finished run left in its working directory, read and checked."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from qbm_jax.data.h5ad import damage_named
 from qbm_jax.errors import InputError
+from qbm_jax.report import run_fields
 from qbm_jax.sealed import SEAL, broken_seal
 
 EMBEDDING_FILE = "embedding.h5ad"  # all cells
@@ -71,23 +73,48 @@ def read(workdir: Path) -> RunOutputs:
     """Reads the outputs of a run.
 
     Raises:
-      InputError: a file is missing or cannot be read.
+      InputError: a file is missing, cannot be read, or holds something else than a run writes.
     """
-    scores = _read_json(workdir / SCORES_FILE)
+    path = workdir / SCORES_FILE
+    scores = _parse(_read_text(path), path)
     if SEAL in scores and (fault := broken_seal(scores)):
-        raise InputError(f"{workdir / SCORES_FILE} {fault}; run the same command again")
-    for field in ("data", "embeddings"):
-        if not isinstance(scores.get(field), dict):
-            raise InputError(f"expected the field {field!r} in {workdir / 'scores.json'}; rerun it")
-    lines = _read_text(workdir / "metrics.jsonl").splitlines()
-    history = [_parse(line, workdir / "metrics.jsonl") for line in lines if line.strip()]
+        raise InputError(f"{path} {fault}; run the same command again")
+    _check(scores, run_fields.SCORES, path)
+    path = workdir / "metrics.jsonl"
+    history = [_parse(line, path) for line in _read_text(path).splitlines() if line.strip()]
+    for row in history:
+        _check(row, run_fields.ROW, path)
+    path = workdir / "config.json"
+    config = _parse(_read_text(path), path)
     sample = workdir / SAMPLE_FILE
-    path = sample if sample.exists() else workdir / EMBEDDING_FILE
+    return RunOutputs(
+        config,
+        scores,
+        history,
+        _read_cells(sample if sample.exists() else workdir / EMBEDDING_FILE),
+    )
+
+
+def _read_cells(path: Path) -> anndata.AnnData:
     if not path.is_file():
         raise InputError(f"expected {path}, found no such file; finish the run first")
-    with damage_named(path):
+    with damage_named(path, Exception):  # a run wrote it: whatever does not fit is damage
         cells = anndata.read_h5ad(path)
-    return RunOutputs(_read_json(workdir / "config.json"), scores, history, cells)
+    facts = cells.uns.get("qbm_jax", {})
+    J = facts.get("J") if isinstance(facts, Mapping) else "no table"
+    if J is not None and not _is_numeric(J, (np.size(J, 0), np.size(J, 0)) if np.ndim(J) else ()):
+        raise InputError(f"expected a square matrix in uns['qbm_jax']['J'] of {path}; rerun it")
+    for name in [key for key in cells.obsm if key.startswith("X_umap")]:
+        if not _is_numeric(cells.obsm[name], (cells.n_obs, 2)):
+            raise InputError(f"expected two coordinates a cell in obsm[{name!r}] of {path}")
+    if "qbm_energy" in cells.obs and not _is_numeric(cells.obs["qbm_energy"], (cells.n_obs,)):
+        raise InputError(f"expected numbers in obs['qbm_energy'] of {path}; rerun it")
+    return cells
+
+
+def _is_numeric(values: Any, shape: tuple[int, ...]) -> bool:
+    array = np.asarray(values)
+    return array.dtype.kind in "iuf" and array.ndim > 0 and array.shape == shape
 
 
 def embedding_fault(path: Path, num_cells: int) -> str:
@@ -116,15 +143,17 @@ def _read_text(path: Path) -> str:
         raise InputError(f"expected {path}, {error.strerror}; finish the run first") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    return _parse(_read_text(path), path)
-
-
 def _parse(text: str, path: Path) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"expected JSON in {path}, got {error}; rerun it") from error
     if not isinstance(value, dict):
         raise InputError(f"expected a JSON object in {path}, got {type(value).__name__}; rerun it")
     return value
+
+
+def _check(value: dict[str, Any], check: run_fields.Check, path: Path) -> None:
+    fault = check(value, "")
+    if fault is not None:
+        raise InputError(f"{path} is not what a run writes: {fault}; rerun it")
