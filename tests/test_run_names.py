@@ -52,8 +52,7 @@ def test_a_file_with_reserved_and_repeated_columns_ends_in_a_report(tmp_path):
     assert {"_index_1", "qbm_energy_1", "bernoulli_vae_energy_1", "model_energy"} <= set(found.obs)
     assert "qbm_energy" not in found.obs and list(found.obs).count("kind") == 1
     assert (found.obs["qbm_energy_1"] == 5).all()
-        found.obs["bernoulli_vae_energy_1"] == 7
-    ).all()
+    assert (found.obs["bernoulli_vae_energy_1"] == 7).all()
     outputs = run_outputs.read(tmp_path / "run")
     np.testing.assert_array_equal(outputs.energy, found.obs["model_energy"].to_numpy())
     text = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
@@ -73,5 +72,3 @@ def test_benchmark_tasks_note_collapsed_trainings_of_models_alone(fitted):
     notes = tasks.measure(None, None, SimpleNamespace(label="QBM-VAE"), group, []).notes
     names = [note.split(": ")[0] for note in notes]
     assert names == ["Training fault of QBM-VAE at seed 0"] * fitted
-        "Training fault of QBM-VAE at seed 0"
-    ] * fitted

@@ -16,7 +16,7 @@ BAD = {
     "fraction": ({"num_cells": 60.5}, "num_cells must be a whole number .* got 60.5"),
     "float": ({"num_cells": 60.0}, "num_cells must be a whole number .* got 60.0"),
     "truth": ({"num_genes": True}, "num_genes must be a whole number .* got True"),
-    "one gene": ({"num_genes": 1}, "expected at least 6 genes, got 1; give more num_genes"),
+    "one gene": ({"num_genes": 1}, "expected at least 4 genes, got 1; give more num_genes"),
 }
 
 
