@@ -14,6 +14,7 @@ from experiments.comparison import sets as comparison_sets
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
 from experiments.comparison.sets import StudySet
 from experiments.comparison.titles import title_of
+from experiments.faults import by_seed, collapsed
 from experiments.pieces import Pieces
 from experiments.stop import StopRequest
 from experiments.tables import write_table
@@ -112,11 +113,13 @@ def measure(
         uncorrected=pca_embedding(study.cells.counts, seed=config.seed),
         max_cells=config.evaluation.max_scored_cells, seed=config.seed,
     )  # fmt: skip
+    last = max(snapshots)
+    ended = [embeddings[f"{last}/{seed}"] for seed in range(config.num_seeds)]
     rows: list[Row] = []
     for name, values in scores.values.items():
         epoch, seed = map(int, name.split("/"))
         rows += [(epoch, metric, seed, value) for metric, value in values.items()]
-    return {"rows": rows, "notes": list(scores.notes)}
+    return {"rows": rows, "notes": [*scores.notes, *collapsed(by_seed(method.label, ended))]}
 
 
 def write(

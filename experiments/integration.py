@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from experiments.faults import by_seed, collapsed
 from experiments.keys import cells_key, key_of
 from experiments.lock import check_held
 from experiments.machine import describe_machine
@@ -37,11 +38,10 @@ from qbm_jax import calibration, diagnostics, keys, report, samplers, training
 from qbm_jax.boltzmann import energy
 from qbm_jax.cell_source import CellSource
 from qbm_jax.checkpoint import Checkpoints
-from qbm_jax.collapse import collapse_fault
 from qbm_jax.data import Cells, check_likelihood, locate, preprocess
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.data.on_disk import StoredCells, write_embedding_blocks
-from qbm_jax.data.write import write_embedding
+from qbm_jax.data.write import energy_key, write_embedding
 from qbm_jax.distributed import check_agreement, is_primary
 from qbm_jax.errors import InputError
 from qbm_jax.fitted_model import FittedModel, build_sampler
@@ -124,6 +124,7 @@ def run(
     layouts = {name: umap_layout(values, config.seed) for name, values in embeddings.items()}
     first = runs[main_name(config)][0]
     gates, loadings = first.model.gene_results()
+    energy_name = energy_key(main_name(config), couplings=config.model.prior in BOLTZMANN)
     if isinstance(cells, StoredCells):
         write_embedding_blocks(
             workdir / EMBEDDING_FILE,
@@ -131,6 +132,7 @@ def run(
             embedded_blocks(cells, first.model),
             name=f"X_{main_name(config)}",
             provenance=provenance(config, shown, first),
+            energy_name=energy_name,
         )
     write_embedding(
         workdir / (EMBEDDING_FILE if shown is cells else SAMPLE_FILE),
@@ -138,6 +140,7 @@ def run(
         embeddings=embeddings,
         layouts=layouts,
         energy=first.energy if first.model.vae.prior.outputs_per_latent == 1 else None,
+        energy_name=energy_name,
         gates=gates,
         loadings=loadings,
         provenance=provenance(config, shown, first),
@@ -282,12 +285,11 @@ def training_faults(config: ConfigDict, runs: dict[str, list[Run]]) -> list[str]
     J = 0 is nested in the Boltzmann prior, so a worse bound than the Bernoulli prior's by more than
     the error of log Z is a fault of training, not of the model.
     """
-    faults = [
-        f"Training fault of {name} at seed {seed}: {fault}"
-        for name, results in runs.items()
-        for seed, result in enumerate(results)
-        if (fault := collapse_fault(result.embedding))
+    trainings = [
+        by_seed(name, (result.embedding for result in results)) for name, results in runs.items()
     ]
+    faults = collapsed(dict(pair for training in trainings for pair in training.items()))
+    already_logged = len(faults)
     ours = runs[main_name(config)] if config.model.prior in BOLTZMANN else []
     pairs = zip(ours, runs.get("bernoulli_vae", ()), strict=False)  # none if switched off
     for seed, (ours, nested) in enumerate(pairs):
@@ -304,7 +306,7 @@ def training_faults(config: ConfigDict, runs: dict[str, list[Run]]) -> list[str]
                 f"per cell below that of J = 0; try a smaller training.couplings_rate or more "
                 f"sampler steps."
             )
-    for fault in faults:
+    for fault in faults[already_logged:]:
         LOGGER.warning("%s", fault)
     return faults
 

@@ -18,6 +18,8 @@ from qbm_jax.data import Cells, check_likelihood
 from qbm_jax.data.download import cache_folder
 from qbm_jax.data.on_disk import StoredCells, open_cells, stratified_sample, write_simulated
 from qbm_jax.data.on_disk.bar import cells_bar
+from qbm_jax.data.read import MIN_CELLS
+from qbm_jax.data.simulate import check_sizes
 from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
 from qbm_jax.distributed import is_primary, wait_for_primary
 from qbm_jax.errors import InputError
@@ -93,6 +95,7 @@ def simulated_file(config: ConfigDict) -> Path:
         raise InputError(
             f"expected measured cells (config.data.allow_simulated is False), got name {name!r}"
         )
+    size, _ = check_sizes(size, 0, MIN_CELLS)
     size = size or PRESETS[preset].num_cells
     path = cache_folder(config.data.cache_dir or None)
     key = cells_key(config.seed, preset)

@@ -12,11 +12,11 @@ def full_rows(values: np.ndarray, rows: np.ndarray, num_rows: int) -> np.ndarray
     return full
 
 
-def warn_of_empty_cells(num_counted: int, num_cells: int) -> None:
+def warn_of_empty_cells(num_counted: int, num_cells: int, stacklevel: int = 4) -> None:
     """Warns where cells are without any count in the genes of a model."""
     if num_counted < num_cells:
         warnings.warn(
             f"{num_cells - num_counted} of {num_cells} cells have no count in the model's genes: "
             "their embedding and energy are NaN",
-            stacklevel=4,
+            stacklevel=stacklevel,
         )

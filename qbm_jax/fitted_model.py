@@ -162,12 +162,22 @@ class FittedModel:
     def encode_cells(
         self, cells: Cells | minibatches.DeviceCounts
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Embedding [cells, N] and energy [cells] of cells with exactly the model's genes."""
+        """Embedding [cells, N] and energy [cells] of cells with exactly the model's genes.
+
+        Cells without any count get NaN, with a warning.
+        """
         data = device_counts(cells) if isinstance(cells, Cells) else cells
-        return inference.embed(self.vae, self.params, data)
+        embedding, energy = inference.embed(self.vae, self.params, data)
+        counted = np.diff(jax.device_get(data.indptr)) > 0
+        warn_of_empty_cells(int(counted.sum()), counted.size, stacklevel=3)
+        embedding[~counted], energy[~counted] = np.nan, np.nan
+        return embedding, energy
 
     def encode_blocks(self, cells: StoredCells) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Embedding [n, N] and energy [n] of cells on disk, a block after another, with its slice.
+
+        None of them is empty: `open_cells` leaves out cells without a count in the genes, with a
+        note; `cells.rows` says which rows of the files are there.
 
         Raises:
           InputError: they have other genes than the model, or could not be read.
@@ -241,8 +251,11 @@ class FittedModel:
         return FittedModel(settings, _as_tree(settings, arrays))
 
     def _encode(self, adata: Any, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
-        cells = from_anndata(adata, layer=layer, genes=self.settings.genes, min_cells=1)
+        cells = from_anndata(adata, layer=layer, genes=self.settings.genes, min_cells=0)
         check_likelihood(cells, self.settings.model["likelihood"])
-        embedding, energy = self.encode_cells(cells)
         warn_of_empty_cells(cells.num_cells, adata.n_obs)
+        if not cells.num_cells:
+            nothing = np.full((adata.n_obs, self.vae.num_latents), np.nan, np.float32)
+            return nothing, nothing[:, 0].copy()
+        embedding, energy = self.encode_cells(cells)
         return tuple(full_rows(values, cells.rows, adata.n_obs) for values in (embedding, energy))

@@ -142,7 +142,6 @@ def _write_results(
     """Writes what can be written, and warns of the rest: the trained model is worth more."""
     couplings = model.settings.model.get("prior", "boltzmann") in WITH_COUPLINGS
     written = embedding_key(name), energy_key(name, couplings=couplings)
-    say_overwritten(adata, *written)
 
     def by_cell(values: np.ndarray) -> np.ndarray:
         return full_rows(values, cells.rows, adata.n_obs)
@@ -152,6 +151,7 @@ def _write_results(
         return full_rows(values, genes, adata.n_vars)
 
     with _told_if_lost("the embedding and the energy"):
+        say_overwritten(adata, *written)
         adata.obsm[written[0]] = by_cell(embedding)
         adata.obs[written[1]] = by_cell(energy)
     with _told_if_lost("what the model knows of genes"):

@@ -18,6 +18,8 @@ import scipy.sparse as sp
 from experiments import launch
 from experiments.lock import release_locks
 from experiments.stop import SIGNALS
+from qbm_jax import vae
+from qbm_jax.fitted_model import FittedModel, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 ONLY_MAIN = {f"baselines.{name}": False for name in ("gaussian_vae", "gaussian_vae_wide")} | {
@@ -106,6 +108,16 @@ def execute(*arguments):
         command(*arguments), cwd=ROOT, env=environment(), capture_output=True, text=True,
         timeout=300, check=False,
     )  # fmt: skip
+
+
+def untrained_model():
+    """A model of the 40 genes of `small_adata`, as it is before training."""
+    options = {"num_latents": 8, "encoder_widths": (16,), "decoder_widths": (16,)}
+    options |= {"prior": "bernoulli", "likelihood": "nb"}
+    genes = tuple(f"gene{i}" for i in range(40))
+    settings = Settings(genes, ("all",), options, "gibbs", {}, (100.0,))
+    params = vae.build(num_genes=40, num_batches=1, **options).init(jax.random.key(0))
+    return FittedModel(settings, params)
 
 
 def small_adata(num_cells=160, num_genes=40, seed=0):

@@ -242,7 +242,7 @@ def test_depth_differs_between_technologies(pancreas):
     ("options", "message"),
     [
         ({"preset": "liver"}, r"\['atlas', 'pancreas', 'rare', 'toy'\], got 'liver'"),
-        ({"num_cells": -1}, "got -1, 0"),
+        ({"num_cells": -1}, "num_cells must be a whole number of at least 0, got -1"),
         ({"num_genes": 5}, "at least 6 genes, got 5"),
     ],
 )

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qbm_jax.data import groups
 from qbm_jax.errors import InputError
@@ -56,3 +58,21 @@ def test_words_for_no_type_are_types_with_a_note():
     obs = pd.DataFrame({"t": ["Unknown", "A", "B"] * 20})
     _, names, notes = groups.labels(obs, "t", "s")
     assert "Unknown" in names and any("'Unknown' (20 cells)" in note for note in notes)
+
+
+DTYPES = ["int8", "uint16", "int64", "float32", "float64", "bool", "str", "bytes", "category",
+          "string", "Int64", "boolean", "datetime64[s]", "timedelta64[s]", "object"]  # fmt: skip
+
+
+@settings(derandomize=True, max_examples=40, deadline=None)
+@given(codes=st.lists(st.integers(0, 3), min_size=60, max_size=60), dtype=st.sampled_from(DTYPES))
+def test_equal_values_are_one_group_and_different_ones_are_not(codes, dtype):
+    values = np.array(codes) % 2 == 1 if dtype in ("bool", "boolean") else np.array(codes)
+    if dtype == "bytes":
+        column = pd.Series([str(value).encode() for value in values], dtype=object)
+    else:
+        column = pd.Series(values).astype(dtype)
+    found, names, _ = groups.batches(pd.DataFrame({"b": column}), "b", "s")
+    assert len(set(names)) == len(names) == len(set(values.tolist()))
+    same = found[:, None] == found[None, :]
+    np.testing.assert_array_equal(same, values[:, None] == values[None, :])

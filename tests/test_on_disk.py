@@ -230,7 +230,7 @@ def test_genes_chosen_on_a_sample_are_the_same_each_time_and_mostly_those_of_all
 
 def test_the_sample_has_fewer_cells_where_these_have_many_counts(tmp_path, adata, monkeypatch):
     path = write(adata, tmp_path / "a.h5ad")
-    monkeypatch.setattr("qbm_jax.data.on_disk.open.MAX_SAMPLE_COUNTS", adata.X.nnz * 3 // 4)
+    monkeypatch.setattr("qbm_jax.data.on_disk.sample.MAX_SAMPLE_COUNTS", adata.X.nnz * 3 // 4)
     stored = open_cells(path, num_genes=30, **QUIET)
     [note] = [note for note in stored.notes if "sample" in note]
     size = int(note.split("sample of ")[1].split()[0])

@@ -7,6 +7,7 @@ from experiments.comparison.measured import Measured, Shared, Task, merged
 from experiments.comparison.methods import Method, listed
 from experiments.comparison.sets import StudySet
 from experiments.comparison.trainings import NUM_FOLDS, Group
+from experiments.faults import by_seed, collapsed
 from qbm_jax import optional
 from qbm_jax.errors import InputError
 from qbm_jax.metrics.clustering import leiden_clusters
@@ -79,4 +80,6 @@ def measure(
     if {"classification", "rare"} & set(names):
         named = embedding_tasks.name_held_out(config, study, group)
     shared = Shared(clusters, named)
-    return merged([TASKS[name](config, study, method, group, shared) for name in names])
+    results = [TASKS[name](config, study, method, group, shared) for name in names]
+    faults = collapsed(by_seed(method.label, group.embeddings)) if group.models else []
+    return merged([*results, Measured([], faults, {})])

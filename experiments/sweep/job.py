@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.faults import collapsed
 from experiments.integration import Run, final_bound, score
 from experiments.lock import WorkdirLost, check_held, lock_workdir
 from experiments.metrics_log import MetricsLog
@@ -178,6 +179,10 @@ def measure(
     ]
     pca = pca_embedding(cells.counts, sweep.config.evaluation.pca_components, sweep.config.seed)
     scores, notes = score(sweep.config, cells, {"setting": runs}, pca)
+    faults = [
+        collapsed({f"setting {setting.number}": run.embedding})
+        for setting, run in zip(settings, runs, strict=True)
+    ]
     seconds = (time.perf_counter() - start) / len(settings)
     return [
         {
@@ -189,10 +194,10 @@ def measure(
             "cells_per_second": run.cells_per_second,
             "trained_together": len(settings),
             "seconds": seconds,
-            "notes": list(notes),
+            "notes": [*notes, *fault],
         }
-        for setting, run, values, (_, trained) in zip(
-            settings, runs, scores["X_setting"], fitted, strict=True
+        for setting, run, values, (_, trained), fault in zip(
+            settings, runs, scores["X_setting"], fitted, faults, strict=True
         )
     ]
 

@@ -9,7 +9,7 @@ import jax
 from qbm_jax.data.cells import Cells
 from qbm_jax.data.download import NAMED, NoNetworkError, PublicSet, cache_folder, fetch
 from qbm_jax.data.read import MIN_CELLS, read
-from qbm_jax.data.simulate import simulate
+from qbm_jax.data.simulate import check_sizes, simulate
 from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
 from qbm_jax.errors import InputError
 
@@ -62,11 +62,8 @@ def locate(
     if path:
         options = {field: value or None for field, value in columns.items()}
         return _log(read(path, use_raw=use_raw, min_cells=min_cells, **options))
+    num_cells, num_genes = check_sizes(num_cells, num_genes, min_cells)
     sizes = {"num_cells": num_cells, "num_genes": num_genes}
-    if num_cells and num_cells < min_cells:
-        raise InputError(
-            f"expected num_cells of 0 (the preset's) or at least {min_cells}, got {num_cells}"
-        )
     if name.startswith(SIMULATED_PREFIX) or name in set(PRESETS) - set(NAMED):
         preset = name.removeprefix(SIMULATED_PREFIX)
         _check_allowed(allow_simulated, f"the name {name!r} asks for simulated cells")

@@ -69,7 +69,7 @@ def read(
         layer: name of the layer that holds raw counts; None: `X`.
         use_raw: take the counts (and genes) of `raw` instead.
         genes: only these genes, in this order, kept even where no cell expresses them.
-        min_cells: least number of cells with counts.
+        min_cells: least number of cells with counts; 0 takes a set of empty cells alone.
 
     Raises:
         InputError: the file, matrix or columns cannot be used; see `from_anndata`.
@@ -292,9 +292,9 @@ def check_genes(names: pd.Index, source: str) -> None:
 
 def check_number(keep_cells: np.ndarray, min_cells: int, source: str) -> None:
     """Refuses too few cells with counts, given the mask [cells] of those."""
-    if keep_cells.sum() < max(min_cells, 1):
+    if keep_cells.sum() < min_cells:
         raise InputError(
-            f"{source}: expected at least {max(min_cells, 1)} cells with counts, found "
+            f"{source}: expected at least {min_cells} cells with counts, found "
             f"{keep_cells.sum()} of {len(keep_cells)}; give a larger set"
         )
 

@@ -23,8 +23,15 @@ import scipy.sparse as sp
 
 from qbm_jax.data.cells import Cells
 from qbm_jax.data.simulate_presets import PRESETS, Preset
-from qbm_jax.data.simulate_world import World, build_world, generator, spin_law
+from qbm_jax.data.simulate_world import (
+    World,
+    build_world,
+    check_num_genes,
+    generator,
+    spin_law,
+)
 from qbm_jax.errors import InputError
+from qbm_jax.options import check, whole
 
 _BLOCK = 256  # cells drawn from one stream of random numbers: a cell depends on its index alone
 _THREADS = 2  # numpy draws without Python's lock
@@ -120,14 +127,34 @@ def simulate_chunks(
         InputError: no such preset, or a number out of range.
     """
     study = _preset(preset)
-    if num_cells < 0 or num_genes < 0 or chunk_size < 1:
-        raise InputError(
-            "expected num_cells and num_genes of 0 (the preset's) or more and chunk_size of 1 or "
-            f"more, got {num_cells}, {num_genes} and {chunk_size}"
-        )
+    num_cells, num_genes = check_sizes(num_cells, num_genes)
+    chunk_size = check("chunk_size", chunk_size, whole(1))
     num_cells = num_cells or study.num_cells
     num_genes = num_genes or study.num_genes
+    check_num_genes(study, num_genes)
     return _chunks(key, study, num_cells, num_genes, chunk_size)
+
+
+def check_sizes(num_cells: int, num_genes: int, min_cells: int = 0) -> tuple[int, int]:
+    """Numbers of cells and genes to simulate, as plain integers; 0: the preset's.
+
+    Args:
+        num_cells: number of cells.
+        num_genes: number of genes.
+        min_cells: least number of cells that what follows can use.
+
+    Raises:
+        InputError: no whole number, a negative one, or too few cells.
+    """
+    num_cells, num_genes = (
+        check(name, value, whole(0))
+        for name, value in (("num_cells", num_cells), ("num_genes", num_genes))
+    )
+    if num_cells and num_cells < min_cells:
+        raise InputError(
+            f"expected num_cells of 0 (the preset's) or at least {min_cells}, got {num_cells}"
+        )
+    return num_cells, num_genes
 
 
 def _chunks(

@@ -23,17 +23,11 @@ class World(NamedTuple):
 
 
 def build_world(key: jax.Array, study: Preset, num_genes: int) -> World:
-    """Draws everything but the cells.
-
-    Raises:
-        InputError: too few genes for the planted programmes.
-    """
+    """Draws everything but the cells; `check_num_genes` comes before."""
     rng = generator(key, 0)
     base = study.base_spread * rng.standard_normal(num_genes)
     num_programmes = len(study.biases)
-    size = max(1, round(study.programme_genes * num_genes))
-    if num_programmes * size > num_genes:
-        raise InputError(f"expected at least {num_programmes * size} genes, got {num_genes}")
+    size = _programme_size(study, num_genes)
     members = rng.permutation(num_genes)[: num_programmes * size].reshape(num_programmes, size)
     programme_genes = np.zeros((num_programmes, num_genes), dtype=bool)
     np.put_along_axis(programme_genes, members, True, axis=1)
@@ -50,6 +44,21 @@ def build_world(key: jax.Array, study: Preset, num_genes: int) -> World:
         couplings=couplings,
         biases=np.array(study.biases),
     )
+
+
+def check_num_genes(study: Preset, num_genes: int) -> None:
+    """Refuses too few genes for the planted programmes.
+
+    Raises:
+        InputError: says how many are needed.
+    """
+    least = len(study.biases) * _programme_size(study, num_genes)
+    if num_genes < least:
+        raise InputError(f"expected at least {least} genes, got {num_genes}; give more num_genes")
+
+
+def _programme_size(study: Preset, num_genes: int) -> int:
+    return max(1, round(study.programme_genes * num_genes))
 
 
 def _tree_profiles(rng: np.random.Generator, study: Preset, num_genes: int) -> np.ndarray:

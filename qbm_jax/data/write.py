@@ -12,7 +12,8 @@ from qbm_jax.data.whole import written_whole
 GATES, LOADINGS = "autozi_gate", "loadings"  # in var and varm
 QBM_ENERGY = "qbm_energy"  # in obs
 
-RESERVED = {"obs": ("_index", QBM_ENERGY), "var": ("_index", GATES)}
+ENERGIES = (QBM_ENERGY, "bernoulli_vae_energy", "gaussian_vae_energy", "model_energy")
+RESERVED = {"obs": ("_index", *ENERGIES), "var": ("_index", GATES)}
 """Names of columns that anndata or the results need; columns of the input get others."""
 
 
@@ -34,6 +35,7 @@ def write_embedding(
     layouts: dict[str, np.ndarray],
     energy: np.ndarray | None,
     provenance: dict[str, Any],
+    energy_name: str = QBM_ENERGY,
     gates: np.ndarray | None = None,
     loadings: np.ndarray | None = None,
 ) -> None:
@@ -45,9 +47,10 @@ def write_embedding(
         embeddings: arrays [cells, dims] by their name in `obsm`; the first is the model's.
         layouts: UMAP coordinates [cells, 2] by embedding; written as X_umap_<name>, the first
             as X_umap.
-        energy: `obs["qbm_energy"]`, energy of the mean spins in nats [cells] (E_q[E(s)] where the
-            posterior is factorial); None for a prior without spins.
+        energy: energy of the mean spins in nats [cells] (E_q[E(s)] where the posterior is
+            factorial); None for a prior without spins.
         provenance: `uns["qbm_jax"]`.
+        energy_name: where the energy stands in `obs`, see `energy_key`.
         gates: `var["autozi_gate"]`, the probability that the gene is zero-inflated [genes], of
             models with the likelihood autozi; else None.
         loadings: `varm["loadings"]`, weight of each latent in each gene's scale logit
@@ -58,7 +61,7 @@ def write_embedding(
     """
     adata = anndata.AnnData(obs=cells.obs.copy(), var=cells.var.copy())
     if energy is not None:
-        adata.obs[QBM_ENERGY] = energy
+        adata.obs[energy_name] = energy
     if gates is not None:
         adata.var[GATES] = gates
     if loadings is not None:

@@ -25,7 +25,7 @@ from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.errors import InputError
 from qbm_jax.partition.acceptance_ratio import acceptance_ratio, log_mean_exp, variance
 from qbm_jax.partition.estimate import LogZ
-from qbm_jax.samplers.base import Kernel, check_count, init_spins
+from qbm_jax.samplers.base import Kernel, check_count, check_steps, init_spins
 from qbm_jax.samplers.tempering import KERNELS, check_kernel
 
 # Mean spins of the product law, over those found at the target. With more, too few paths reach all
@@ -73,11 +73,8 @@ def annealed_importance_sampling(
         raise InputError(
             f"expected target_spins [chains, {params.num_spins}], got {target_spins.shape}"
         )
-    check_count(
-        num_temperatures=num_temperatures,
-        num_chains=num_chains,
-        num_equilibration=num_equilibration,
-    )
+    check_count(num_chains=num_chains)
+    check_steps(num_temperatures=num_temperatures, num_equilibration=num_equilibration)
     num_chains = num_chains if target_spins is None else target_spins.shape[0]
     if num_chains < 2:
         raise InputError(f"expected at least 2 chains for a standard error, got {num_chains}")

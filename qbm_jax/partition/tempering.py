@@ -24,7 +24,7 @@ from qbm_jax.couplings import single_precision
 from qbm_jax.errors import InputError
 from qbm_jax.partition.acceptance_ratio import acceptance_ratio, log_mean_exp, variance
 from qbm_jax.partition.estimate import LogZ
-from qbm_jax.samplers.base import check_count
+from qbm_jax.samplers.base import check_count, check_steps
 from qbm_jax.samplers.tempering import (
     KERNELS,
     advance_replicas,
@@ -65,7 +65,8 @@ def tempered_acceptance_ratio(
     """
     check_kernel(kernel)
     check_temperatures(num_temperatures)
-    check_count(num_chains=num_chains, num_steps=num_steps, burn_in=burn_in)
+    check_count(num_chains=num_chains)
+    check_steps(num_steps=num_steps, burn_in=burn_in)
     if num_chains < 2:
         raise InputError(f"expected at least 2 chains for a standard error, got {num_chains}")
     params = single_precision(params)

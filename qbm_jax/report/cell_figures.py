@@ -92,7 +92,7 @@ def _draw_legend(axes, colours: dict[str, str]) -> None:
 def draw_energy(outputs: RunOutputs) -> Figure:
     """Boxes of the cells' energy by type (by batch where there are no labels)."""
     if outputs.energy is None:
-        raise style.NotDrawn("the run has no energy of cells (obs['qbm_energy'])")
+        raise style.NotDrawn("the run's embedding file has no energy of cells in obs")
     if outputs.labels is not None:
         groups, colours = outputs.labels, style.type_colours(outputs.labels)
     elif outputs.batches is not None:

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from qbm_jax.data.h5ad import damage_named
+from qbm_jax.data.write import QBM_ENERGY, energy_key
 from qbm_jax.errors import InputError
 from qbm_jax.report import run_fields
 from qbm_jax.sealed import SEAL, broken_seal
@@ -58,9 +59,9 @@ class RunOutputs(NamedTuple):
     @property
     def energy(self) -> np.ndarray | None:
         """Energy of every cell [cells] in units of kT, or None."""
-        if "qbm_energy" not in self.cells.obs:
-            return None
-        return np.asarray(self.cells.obs["qbm_energy"], dtype=np.float64)
+        keys = (QBM_ENERGY, energy_key(self.main, couplings=False))  # a run writes one at most
+        written = [key for key in keys if key in self.cells.obs]
+        return np.asarray(self.cells.obs[written[0]], np.float64) if written else None
 
     def _column(self, field: str) -> np.ndarray | None:
         name = self.scores["data"].get(field)

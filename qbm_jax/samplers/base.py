@@ -13,6 +13,9 @@ from qbm_jax.couplings import single_precision
 from qbm_jax.errors import InputError
 from qbm_jax.samplers.noise import check_generator, half_logistic, with_generator
 
+MOST_STEPS = 2**27
+"""Steps of one draw: their keys are made at once and take 8 bytes each, 1 GiB."""
+
 State = Any
 Info = dict[str, jax.Array]
 
@@ -113,11 +116,11 @@ def from_kernel(
       noise_generator: a name in `noise.GENERATORS` that makes the noise of steps; None: the key's.
 
     Raises:
-      InputError: num_steps is not an integer of at least 1, or the generator is unknown; in `init`,
-        num_chains is not an integer of at least 1, or params, if concrete, are no Boltzmann
-        machine (`boltzmann.check`).
+      InputError: num_steps is not an integer of 1 to `MOST_STEPS`, or the generator is unknown;
+        in `init`, num_chains is not an integer of at least 1, or params, if concrete, are no
+        Boltzmann machine (`boltzmann.check`).
     """
-    check_count(num_steps=num_steps)
+    check_steps(num_steps=num_steps)
     check_generator(noise_generator)
 
     def checked_init(key, params, num_chains):
@@ -199,6 +202,21 @@ def check_count(**counts: int) -> None:
     for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise InputError(f"expected {name} to be an integer of at least 1, got {value!r}")
+
+
+def check_steps(**counts: int) -> None:
+    """As `check_count`, for steps of one draw: each has a key of its own, all made at once.
+
+    Raises:
+      InputError: not an integer of 1 to `MOST_STEPS`; says the memory that more would need.
+    """
+    check_count(**counts)
+    for name, value in counts.items():
+        if value > MOST_STEPS:
+            raise InputError(
+                f"expected {name} of at most {MOST_STEPS}, got {value}, whose keys alone need "
+                f"{value * 8 / 2**30:.1f} GiB; make several draws, which go on from each other"
+            )
 
 
 def check_positive(**values: Any) -> None:

@@ -32,8 +32,8 @@ from qbm_jax.errors import InputError
 from qbm_jax.samplers.base import (
     Kernel,
     Sampler,
-    check_count,
     check_positive,
+    check_steps,
     draw_info,
     from_kernel,
     init_spins,
@@ -136,7 +136,7 @@ def metropolis_cim(
     Raises:
       InputError: an option out of range.
     """
-    check_count(burn_in=burn_in)
+    check_steps(burn_in=burn_in)
     couplings.check_dtype(couplings_dtype)
     if step_size is not None:
         check_positive(step_size=step_size)

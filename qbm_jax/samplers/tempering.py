@@ -34,6 +34,7 @@ from qbm_jax.samplers.base import (
     Sampler,
     check_count,
     check_positive,
+    check_steps,
     draw_info,
     from_kernel,
     init_spins,
@@ -126,7 +127,7 @@ def tempering(
     """
     check_kernel(kernel)
     check_temperatures(num_temperatures)
-    check_count(burn_in=burn_in)
+    check_steps(burn_in=burn_in)
     if not 0 <= beta_min < 1:
         raise InputError(f"expected beta_min in [0, 1), got {beta_min}")
     if strength is not None:

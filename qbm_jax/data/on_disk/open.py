@@ -7,34 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from qbm_jax.data import groups
-from qbm_jax.data.cells import Cells
-from qbm_jax.data.columns import writable
-from qbm_jax.data.names import distinct, some
 from qbm_jax.data.on_disk.csr_file import CsrFile
 from qbm_jax.data.on_disk.genes import align
-from qbm_jax.data.on_disk.origin import with_origin
+from qbm_jax.data.on_disk.inputs import check_groups, distinct_paths, source_of, table_of_groups
 from qbm_jax.data.on_disk.parts import Part
+from qbm_jax.data.on_disk.sample import choose_from_sample, sample_size, sampled_rows
 from qbm_jax.data.on_disk.stored_cells import StoredCells
-from qbm_jax.data.on_disk.survey import Survey, stratified_sample, survey, totals_and_nonzeros
-from qbm_jax.data.preprocess import check_num_genes, choose_genes, empty_cells_note, keep_expressed
+from qbm_jax.data.on_disk.survey import Survey, survey, totals_and_nonzeros
+from qbm_jax.data.preprocess import check_num_genes, empty_cells_note
 from qbm_jax.data.read import (
     MIN_CELLS,
     check_number,
     gene_positions,
     notes_on_dropped,
 )
-from qbm_jax.data.simulate import simulated_note, simulated_source
-from qbm_jax.errors import InputError
-from qbm_jax.user_cache import expand_home
 
 MAX_SAMPLE = 50_000
 """Cells that the genes are chosen on."""
-
-MAX_SAMPLE_COUNTS = 40_000_000
-"""Stored counts of these cells: 320 MB, of which choosing genes needs some five times as much."""
 
 
 def open_cells(
@@ -90,15 +81,15 @@ def open_cells(
     with contextlib.ExitStack() as stack:
         files = [
             stack.enter_context(contextlib.closing(CsrFile(path, layer, use_raw)))
-            for path in _paths(paths)
+            for path in distinct_paths(paths)
         ]
         var, columns, align_notes = align(files, genes_of)
-        obs, batch_column, label_column, obs_notes = _obs(
+        obs, batch_column, label_column, obs_notes = table_of_groups(
             files, batch_column, label_column, batch_of
         )
-        _check_groups(files, obs, batch_column, label_column)
-        size = _sample_size(files, max_sample) if gene_list is None else 0
-        sampled = _sampled(obs, batch_column, size)
+        check_groups(files, obs, batch_column, label_column)
+        size = sample_size(files, max_sample) if gene_list is None else 0
+        sampled = sampled_rows(obs, batch_column, size)
         facts = survey(files, columns, sampled, progress)
         parts = _parts(files, columns, facts.clean, layer, use_raw)
         keep_genes = facts.seen > 0
@@ -109,65 +100,10 @@ def open_cells(
         )
         cells = dataclasses.replace(cells, notes=(*align_notes, *obs_notes, *cells.notes))
         if gene_list is None:
-            genes, notes = _choose(cells, facts, sampled, num_genes, min_cells_per_gene)
+            genes, notes = choose_from_sample(cells, facts, sampled, num_genes, min_cells_per_gene)
         else:
             genes, notes = gene_positions(cells.genes, gene_list), ()
         return _with_genes(cells, facts, files, genes, notes, progress)
-
-
-def _paths(paths: str | Path | Sequence[str | Path]) -> list[Path]:
-    several = [paths] if isinstance(paths, str | Path) else list(paths)
-    if not several:
-        raise InputError("expected at least one file of cells, got none; name one")
-    named = [expand_home(path) for path in several]
-    resolved = [path.resolve() for path in named]
-    twice = [path for i, path in enumerate(named) if resolved[i] in resolved[:i]]
-    if twice:
-        raise InputError(f"expected different files of cells, got {twice[0]} twice; name it once")
-    return named
-
-
-def _obs(
-    files: Sequence[CsrFile], batch_column: str | None, label_column: str | None, batch_of: str
-) -> tuple[pd.DataFrame, str | None, str | None, list[str]]:
-    """The columns that are needed, of all rows of all files; only these are ever read.
-
-    Returns:
-        The table, the names in it of the columns of batch and label, and notes.
-    """
-    from_column = batch_column if batch_of != "file" else None
-    wanted = [column for column in (from_column, label_column) if column is not None]
-    tables = [file.obs(list(dict.fromkeys(wanted))) for file in files]
-    obs = pd.concat(tables) if len(tables) > 1 else tables[0]
-    paths, sizes = [file.path for file in files], [file.shape[0] for file in files]
-    obs, batch_column, notes = with_origin(obs, from_column, paths, sizes, batch_of)
-    kept = writable(obs, "obs")
-    names = (kept.name_of(batch_column), kept.name_of(label_column))
-    return kept.table, *names, [*kept.notes, *notes]
-
-
-def _check_groups(
-    files: Sequence[CsrFile], obs: pd.DataFrame, batch_column: str | None, label_column: str | None
-) -> None:
-    """Refuses columns that cannot be used before all counts are read; empty cells need no batch."""
-    source, _ = _source(files)
-    stored = np.concatenate([np.diff(file.indptr) for file in files])
-    groups.batches(obs.loc[stored > 0], batch_column, source)
-    groups.labels(obs.loc[stored > 0], label_column, source)
-
-
-def _sample_size(files: Sequence[CsrFile], max_sample: int) -> int:
-    """Cells to choose genes on: fewer where the mean cell has many stored counts."""
-    stored = sum(int(file.indptr[-1]) for file in files)
-    rows = sum(file.shape[0] for file in files)
-    return max(min(max_sample, MAX_SAMPLE_COUNTS * rows // max(stored, 1)), 1)
-
-
-def _sampled(obs: pd.DataFrame, batch_column: str | None, size: int) -> np.ndarray:
-    strata = np.zeros(len(obs), int)
-    if batch_column is not None:
-        strata = np.unique(distinct(obs[batch_column])[0], return_inverse=True)[1]
-    return stratified_sample(strata, size)
 
 
 def _parts(
@@ -195,9 +131,9 @@ def _some_genes(
     min_cells: int,
 ) -> StoredCells:
     """The cells with a count and the genes of the mask, as `read` keeps them."""
-    source, preset_notes = _source(files)
+    source, preset_notes = source_of(files)
     keep_cells = facts.nonzeros > 0
-    check_number(keep_cells, min_cells, source)
+    check_number(keep_cells, max(min_cells, 1), source)
     obs = obs.loc[keep_cells]
     batch, batch_names, batch_notes = groups.batches(obs, group_columns[0], source)
     labels, label_names, label_notes = groups.labels(obs, group_columns[1], source)
@@ -223,65 +159,6 @@ def _some_genes(
         simulated=bool(preset_notes),
         source=source,
         notes=(*preset_notes, *dropped, *batch_notes, *label_notes),
-    )
-
-
-def _source(files: Sequence[CsrFile]) -> tuple[str, list[str]]:
-    """Where the cells come from, and a note for each simulator preset among the files."""
-    names = some([file.path.name for file in files])
-    presets = sorted({preset for file in files if (preset := file.simulator_preset())})
-    if presets:
-        names = f"{'; '.join(simulated_source(preset) for preset in presets)} ({names})"
-    return names, [simulated_note(preset) for preset in presets]
-
-
-def _choose(
-    cells: StoredCells,
-    facts: Survey,
-    sampled: np.ndarray,
-    num_genes: int,
-    min_cells_per_gene: int,
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Positions of the genes to model among those of `cells`, and notes on the choice."""
-    index = np.searchsorted(cells.rows, sampled)
-    index = np.minimum(index, cells.num_cells - 1)
-    kept = cells.rows[index] == sampled
-    expressed = facts.seen > 0
-    counts, facts.sample = facts.sample, facts.sample[:0]
-    if not kept.all():
-        counts = counts[kept]
-    if not expressed.all():
-        counts = counts[:, expressed]
-    few = _in_memory(cells, counts, index[kept])
-    del counts  # a copy for each step would be more than the bound on the sample allows for
-    few = keep_expressed(few, facts.seen[expressed], min_cells_per_gene)
-    chosen = choose_genes(few, num_genes)
-    notes = chosen.notes
-    if kept.sum() < cells.num_cells and chosen.num_genes < few.num_genes:
-        notes += (
-            f"Variable genes were chosen on a sample of {kept.sum()} of {cells.num_cells} cells, "
-            f"drawn within each batch; it has at most about {MAX_SAMPLE_COUNTS} stored counts.",
-        )
-    return pd.Index(cells.genes).get_indexer(list(chosen.genes)), notes
-
-
-def _in_memory(cells: StoredCells, counts: sp.csr_matrix, index: np.ndarray) -> Cells:
-    """Cells without notes whose counts are at hand already."""
-    return Cells(
-        counts=counts,
-        genes=cells.genes,
-        obs=cells.obs.iloc[index],
-        var=cells.var,
-        rows=cells.rows[index],
-        batch=cells.batch[index],
-        batch_names=cells.batch_names,
-        labels=None,
-        label_names=(),
-        batch_column=cells.batch_column,
-        label_column=None,
-        is_integer=cells.is_integer,
-        simulated=cells.simulated,
-        source=cells.source,
     )
 
 

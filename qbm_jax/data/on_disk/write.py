@@ -12,6 +12,7 @@ from anndata.io import write_elem
 
 from qbm_jax.data.on_disk.stored_cells import StoredCells
 from qbm_jax.data.whole import written_whole
+from qbm_jax.data.write import QBM_ENERGY
 
 _ZARR_ROWS = 8192  # cells in one chunk of a zarr array
 
@@ -25,6 +26,7 @@ def write_embedding_blocks(
     blocks: Iterable[Block],
     name: str,
     provenance: dict[str, Any],
+    energy_name: str = QBM_ENERGY,
 ) -> None:
     """Writes obs, var, embedding and energy in anndata's layout, whole or not at all.
 
@@ -34,9 +36,10 @@ def write_embedding_blocks(
         path: the file; a zarr folder if the name ends in .zarr, else an h5ad.
         stored: the cells; their names, batch and label columns become `obs`.
         blocks: covers all cells in their order: a slice, the embedding float32 [n, dims], and
-            `obs["qbm_energy"]` in nats float32 [n] (None for a prior without spins).
+            the energy in nats float32 [n] (None for a prior without spins).
         name: where the embedding stands in `obsm`.
         provenance: `uns["qbm_jax"]`.
+        energy_name: where the energy stands in `obs`, see `energy_key`.
 
     Raises:
         InputError: the file cannot be written.
@@ -48,7 +51,7 @@ def write_embedding_blocks(
         energy = _write_blocks(file["obsm"], name, stored.num_cells, blocks)
         obs = stored.obs.copy(deep=False)
         if energy is not None:
-            obs["qbm_energy"] = energy
+            obs[energy_name] = energy
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         write_elem(file, "obs", obs)
         write_elem(file, "var", stored.var)
