@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from qbm_jax import importance_weighted, objective, training, vae
+from experiments.negatives import training as negatives
+from qbm_jax import importance_weighted, keys, objective, training, vae
 from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.free_bits import with_free_bits
 from qbm_jax.minibatches import to_device
@@ -126,6 +127,30 @@ def test_every_step_draws_with_keys_of_its_own_for_posterior_and_prior(steps):
     np.testing.assert_array_equal(steps[1]["sampler/key"], [low_bits(pair[1]) for pair in wanted])
     drawn = np.concatenate([steps[1]["entropy"], steps[1]["sampler/key"]])
     assert len(set(drawn)) == 16
+
+
+def test_steps_from_data_have_the_same_ramp_and_start_with_keys_of_their_own(
+    monkeypatch, model, data, options
+):
+    def train_step(vae, sampler, optimiser, kl_weight, key, data, state, rows):
+        metrics = {"weight": kl_weight(state.step), "key": low_bits(key), "start": state.chains}
+        return state.replace(step=state.step + 1), metrics
+
+    monkeypatch.setattr(training, "train_step", train_step)
+    monkeypatch.setattr(negatives, "chains_at_data", lambda key, *_: low_bits(key))
+    state = training.TrainState(jnp.int32(0), {}, (), jnp.float32(0), {}, (), ())
+    phase = negatives.Phase(COUNTER, 2, from_data=True)
+    dispatch = negatives.build_dispatch(model, phase, options, 4)
+    _, found = dispatch(KEY, data, state, jnp.zeros((8, 4), jnp.int32))
+    np.testing.assert_allclose(
+        found["weight"], 0.5 * np.array([1, 2, 3, 4, 5, 6, 6, 6]) / 6, rtol=1e-6
+    )
+    of_data = keys.named(KEY, "chains from data")
+    wanted = [low_bits(jax.random.fold_in(of_data, step)) for step in range(8)]
+    np.testing.assert_array_equal(found["start"], wanted)
+    assert len(set(map(float, wanted))) == 8 and set(np.asarray(found["key"])) == {
+        float(low_bits(KEY))
+    }
 
 
 def test_chains_persist_and_their_spins_are_the_negatives(steps):
