@@ -177,6 +177,11 @@ def score_table(pieces: list[dict[str, Any]]) -> str:
     return table(["method", "score", "first (epoch)", "best (epoch)", "last (epoch)"], rows)
 
 
+def deviation(values: list[float]) -> float:
+    """Standard deviation over seeds; 0 for a single one, whose line has no band."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
 def draw(pieces: list[dict[str, Any]], title: str) -> Figure:
     """A panel a score, a line a method."""
     figure = Figure(figsize=(4.2 * len(SHOWN), 3.6), layout="constrained")
@@ -187,7 +192,7 @@ def draw(pieces: list[dict[str, Any]], title: str) -> Figure:
             values = by_epoch(piece, metric)
             epochs = list(values)
             mean = np.array([np.mean(values[epoch]) for epoch in epochs])
-            spread = np.array([np.std(values[epoch]) for epoch in epochs])
+            spread = np.array([deviation(values[epoch]) for epoch in epochs])
             colour = style.model_colour(piece["method"])
             panel.plot(epochs, mean, color=colour, label=title_of(piece["method"], "matched"))
             panel.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.2)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from qbm_jax import likelihoods
 from qbm_jax.data import groups
 from qbm_jax.data.cells import Cells
 from qbm_jax.data.columns import writable
@@ -45,9 +46,6 @@ MIN_CELLS = 50
 """Fewer cells than this cannot be split, trained on and scored."""
 
 _LOOKED_AT = 300  # cells that tell what kind of fractions they hold
-
-COUNT_LIKELIHOODS = ("poisson", "nb", "zinb", "autozi")
-"""Likelihoods of whole numbers; `check_likelihood` refuses other data for them."""
 
 
 def read(
@@ -203,9 +201,9 @@ def check_likelihood(cells: "Cells | StoredCells", likelihood: str) -> None:
     """Refuses counts that are not whole numbers for a likelihood of whole numbers.
 
     Raises:
-        InputError: names the alternatives.
+        InputError: names the alternatives; or there is no such likelihood.
     """
-    if cells.is_integer or likelihood not in COUNT_LIKELIHOODS:
+    if cells.is_integer or likelihoods.build(likelihood).accepts_non_integer:
         return
     example, _ = cells.fractions()
     raise InputError(
