@@ -6,8 +6,8 @@ from absl import app, flags
 from ml_collections import config_flags
 
 try:
-    from experiments import launch
-    from experiments.processes import Processes
+    from experiments.kit import launch
+    from experiments.kit.processes import Processes
     from experiments.sweep.arguments import is_sweep, spelt_out
     from experiments.sweep.run import Request
 except ModuleNotFoundError as error:

@@ -31,12 +31,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
 from experiments.comparison import scvi_tools
-from qbm_jax import training, vae
+from qbm_jax import training
 from qbm_jax.data import Cells, locate, preprocess
-from qbm_jax.fitted_model import build_sampler, device_counts
-from qbm_jax.fitting import fit_cells_seeds, train_options
+from qbm_jax.fitted.fit import fit_cells_seeds, train_options
+from qbm_jax.fitted.model import build_sampler, device_counts
 from qbm_jax.metrics import pca_embedding, score_embeddings
-from qbm_jax.presets import preset
+from qbm_jax.model import vae
+from qbm_jax.model.presets import preset
 from qbm_jax.training.together import METHODS
 
 ALONE = "one_after_another"

@@ -24,7 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
 from qbm_jax import samplers
-from qbm_jax.boltzmann import Boltzmann, energy, symmetrise
+from qbm_jax.machine.boltzmann import Boltzmann, energy, symmetrise
 
 SWEEPS = 6
 PEERS = {"thrml": "thrml", "dwave_block": "dwave.plugins.torch"}

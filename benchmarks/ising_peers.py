@@ -29,14 +29,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
-from qbm_jax import ising
-from qbm_jax.boltzmann import Boltzmann, energy
-from qbm_jax.samplers.amplitude_control import OPTIMISING as CONTROL
-from qbm_jax.samplers.amplitude_control import cac
+from qbm_jax import problems as ising
+from qbm_jax.machine.boltzmann import Boltzmann, energy
 from qbm_jax.samplers.annealing import OPTIMISING as ANNEALING
 from qbm_jax.samplers.annealing import annealing
 from qbm_jax.samplers.bifurcation import OPTIMISING as BIFURCATION
 from qbm_jax.samplers.bifurcation import bifurcation
+from qbm_jax.samplers.cim.amplitude_control import OPTIMISING as CONTROL
+from qbm_jax.samplers.cim.amplitude_control import cac
 
 LEVELS = (0.99, 0.995, 0.999)
 _NEAR_CERTAIN = 0.999  # of success, where every pilot trial succeeded

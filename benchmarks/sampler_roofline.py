@@ -24,9 +24,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
 from qbm_jax import samplers
-from qbm_jax.boltzmann import Boltzmann
-from qbm_jax.couplings import reduced
-from qbm_jax.ising import sk_couplings
+from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.machine.couplings import reduced
+from qbm_jax.problems import sk_couplings
 
 # label -> (registry name, options, products with an N x N matrix a step)
 STEPS = {

@@ -31,8 +31,10 @@ import jax
 import numpy as np
 import scipy.sparse
 
-from qbm_jax import minibatches, samplers, training, vae
-from qbm_jax.sharding import build_mesh, place_data, place_rows, place_state
+from qbm_jax import samplers, training
+from qbm_jax.feed import minibatches
+from qbm_jax.model import vae
+from qbm_jax.training.sharding import build_mesh, place_data, place_rows, place_state
 
 LINKS = {  # bytes a second through one device's link, one way, and seconds of latency
     "NVLink 450 GB/s, 5 us": (450e9, 5e-6),

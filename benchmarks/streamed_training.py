@@ -32,10 +32,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
-from qbm_jax import samplers, training, vae
-from qbm_jax.cell_source import CellSource, InMemory, Streamed
+from qbm_jax import samplers, training
 from qbm_jax.data import StoredCells, open_cells, write_simulated
-from qbm_jax.fitted_model import device_counts
+from qbm_jax.feed.cell_source import CellSource, InMemory, Streamed
+from qbm_jax.fitted.model import device_counts
+from qbm_jax.model import vae
 from qbm_jax.training.plan import dispatches, plan_epochs
 
 KEY = jax.random.key(0)

@@ -21,11 +21,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
-from qbm_jax import boltzmann, inference, samplers, training, vae
-from qbm_jax.boltzmann import Boltzmann
+from qbm_jax import samplers, training
 from qbm_jax.data import Cells, locate
-from qbm_jax.fitted_model import build_sampler, device_counts
+from qbm_jax.fitted.model import build_sampler, device_counts
+from qbm_jax.machine import boltzmann
+from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.metrics import pca_embedding, score_embeddings
+from qbm_jax.model import inference, vae
 
 PEER = "scvi_tools"
 

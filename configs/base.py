@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict, config_dict
 
 from qbm_jax.errors import InputError
-from qbm_jax.presets import PRESETS
+from qbm_jax.model.presets import PRESETS
 
 BASELINES = ("gaussian_vae", "gaussian_vae_wide", "bernoulli_vae")
 METHODS = tuple(name for name in PRESETS if name not in BASELINES)  # variants of toy and pancreas
@@ -125,7 +125,7 @@ def variant(config: ConfigDict, arg: str) -> ConfigDict:
     """Applies what is named after the colon, with commas between.
 
     That is "full" for the config as it is, "smoke" for seconds, or a published method
-    (`qbm_jax.presets`) at its authors' settings, without baselines.
+    (`qbm_jax.model.presets`) at its authors' settings, without baselines.
 
     Raises:
       InputError: another name, or two methods.

@@ -18,19 +18,19 @@ from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
 from experiments.comparison.summary import COLUMNS, HEADLINE
 from experiments.comparison.titles import metric_title
-from experiments.options import check_model, with_prior
-from experiments.pieces import Pieces
-from experiments.stop import StopRequest
-from experiments.tables import write_table
-from experiments.workdir import claim_workdir
+from experiments.kit.options import check_model, with_prior
+from experiments.kit.pieces import Pieces
+from experiments.kit.stop import StopRequest
+from experiments.kit.tables import write_table
+from experiments.kit.workdir import claim_workdir
 from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
-from qbm_jax.fitting import train_options
+from qbm_jax.fitted.fit import train_options
 from qbm_jax.metrics.paired import paired_difference
 from qbm_jax.report import style
 from qbm_jax.report.escape import bold, bullets, code, figure_text, file_name, markdown, picture
 from qbm_jax.report.tables import table
-from qbm_jax.whole_file import write_whole
+from qbm_jax.runtime.whole_file import write_whole
 
 LOGGER = logging.getLogger("qbm_jax")
 

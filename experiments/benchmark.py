@@ -17,12 +17,12 @@ from experiments.comparison.measured import Measured
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
 from experiments.comparison.sets import StudySet
 from experiments.comparison.summary import COLUMNS, REAL_CELLS, Cell, summarise
-from experiments.pieces import Pieces
-from experiments.stop import StopRequest
-from experiments.tables import write_table
-from experiments.workdir import claim_workdir, flatten
+from experiments.kit.pieces import Pieces
+from experiments.kit.stop import StopRequest
+from experiments.kit.tables import write_table
+from experiments.kit.workdir import claim_workdir, flatten
 from qbm_jax.errors import InputError
-from qbm_jax.presets import PRESETS
+from qbm_jax.model.presets import PRESETS
 
 LOGGER = logging.getLogger("qbm_jax")
 FEWEST_GENERATED = 20  # cells of a batch that generation can be scored on

@@ -14,21 +14,22 @@ from experiments.comparison import sets as comparison_sets
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
 from experiments.comparison.sets import StudySet
 from experiments.comparison.titles import title_of
-from experiments.faults import by_seed, collapsed
-from experiments.pieces import Pieces
-from experiments.stop import StopRequest
-from experiments.tables import write_table
-from experiments.workdir import claim_workdir
-from qbm_jax import inference, keys
+from experiments.kit.faults import by_seed, collapsed
+from experiments.kit.pieces import Pieces
+from experiments.kit.stop import StopRequest
+from experiments.kit.tables import write_table
+from experiments.kit.workdir import claim_workdir
 from qbm_jax.errors import InputError
-from qbm_jax.fitted_model import device_counts
-from qbm_jax.fitting import fit_cells_seeds
+from qbm_jax.fitted.fit import fit_cells_seeds
+from qbm_jax.fitted.model import device_counts
+from qbm_jax.fitted.progress import ProgressBar
 from qbm_jax.metrics import pca_embedding, score_embeddings
-from qbm_jax.progress import ProgressBar
+from qbm_jax.model import inference
 from qbm_jax.report import style
 from qbm_jax.report.escape import bullets, figure_text, file_name, markdown, picture
 from qbm_jax.report.tables import table
-from qbm_jax.whole_file import write_whole
+from qbm_jax.runtime import keys
+from qbm_jax.runtime.whole_file import write_whole
 
 LOGGER = logging.getLogger("qbm_jax")
 SHOWN = ("total", "bio_conservation", "batch_correction")

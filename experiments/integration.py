@@ -15,39 +15,39 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from experiments.faults import by_seed, collapsed
-from experiments.keys import cells_key, key_of
-from experiments.lock import check_held
-from experiments.machine import describe_machine
-from experiments.metrics_log import MetricsLog
-from experiments.on_disk import cells_to_show, embedded_blocks, load_stored_cells
-from experiments.options import BOLTZMANN, check_options, main_name, model_options, sampler_options
-from experiments.processes import mesh_of
-from experiments.profiling import Profile
-from experiments.sealed import read_sealed, write_sealed
-from experiments.stop import StopRequest
-from experiments.tensorboard import EventFiles
-from experiments.workdir import (
-    claim_workdir,
-    commit,
-    flatten,
-    plain_config,
-    versions,
+from experiments.kit.computer import describe_machine
+from experiments.kit.faults import by_seed, collapsed
+from experiments.kit.keys import cells_key, key_of
+from experiments.kit.lock import check_held
+from experiments.kit.metrics_log import MetricsLog
+from experiments.kit.options import (
+    BOLTZMANN,
+    check_options,
+    main_name,
+    model_options,
+    sampler_options,
 )
-from qbm_jax import calibration, diagnostics, keys, report, samplers, training
-from qbm_jax.boltzmann import energy
-from qbm_jax.cell_source import CellSource
-from qbm_jax.checkpoint import Checkpoints
+from experiments.kit.processes import mesh_of
+from experiments.kit.profiling import Profile
+from experiments.kit.sealed import read_sealed, write_sealed
+from experiments.kit.stop import StopRequest
+from experiments.kit.tensorboard import EventFiles
+from experiments.kit.workdir import claim_workdir, commit, flatten, plain_config, versions
+from experiments.on_disk import cells_to_show, embedded_blocks, load_stored_cells
+from qbm_jax import report, samplers, training
 from qbm_jax.data import Cells, check_likelihood, locate, preprocess
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.data.on_disk import StoredCells, write_embedding_blocks
 from qbm_jax.data.write import energy_key, write_embedding
-from qbm_jax.distributed import check_agreement, is_primary
 from qbm_jax.errors import InputError
-from qbm_jax.fitted_model import FittedModel, build_sampler
-from qbm_jax.fitting import fit_cells, open_source
+from qbm_jax.feed.cell_source import CellSource
+from qbm_jax.fitted.fit import fit_cells, open_source
+from qbm_jax.fitted.model import FittedModel, build_sampler
+from qbm_jax.fitted.progress import ProgressBar
+from qbm_jax.machine import calibration
+from qbm_jax.machine import mixing as diagnostics
+from qbm_jax.machine.boltzmann import energy
 from qbm_jax.metrics import pca_embedding, score_embeddings, umap_layout
-from qbm_jax.progress import ProgressBar
 from qbm_jax.report.run_outputs import (
     EMBEDDING_FILE,
     SAMPLE_FILE,
@@ -55,6 +55,9 @@ from qbm_jax.report.run_outputs import (
     embedding_fault,
 )
 from qbm_jax.report.verdict import NEGLIGIBLE
+from qbm_jax.runtime import keys
+from qbm_jax.training.checkpoint import Checkpoints
+from qbm_jax.training.distributed import check_agreement, is_primary
 
 LOGGER = logging.getLogger("qbm_jax")
 

@@ -26,9 +26,9 @@ from experiments.ising.results import (
     write_csv,
 )
 from experiments.ising.summary import Tuned
-from experiments.keys import key_of
-from experiments.sealed import read_sealed, write_sealed
-from experiments.workdir import claim_workdir
+from experiments.kit.keys import key_of
+from experiments.kit.sealed import read_sealed, write_sealed
+from experiments.kit.workdir import claim_workdir
 from qbm_jax.errors import InputError
 from qbm_jax.samplers.base import check_count
 

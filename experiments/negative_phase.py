@@ -11,7 +11,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.integration import load_cells
-from experiments.keys import key_of
+from experiments.kit.keys import key_of
+from experiments.kit.options import check_options, with_prior
+from experiments.kit.sealed import file_name, read_sealed, write_sealed
+from experiments.kit.stop import StopRequest
+from experiments.kit.workdir import claim_workdir, commit, versions
 from experiments.negatives import errors, report
 from experiments.negatives.results import Facts, Results
 from experiments.negatives.training import (
@@ -22,17 +26,15 @@ from experiments.negatives.training import (
     build_repair,
     train,
 )
-from experiments.options import check_options, with_prior
-from experiments.sealed import file_name, read_sealed, write_sealed
-from experiments.stop import StopRequest
-from experiments.workdir import claim_workdir, commit, versions
-from qbm_jax import keys, training, vae
+from qbm_jax import training
 from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
-from qbm_jax.fitted_model import device_counts
-from qbm_jax.minibatches import DeviceCounts
-from qbm_jax.vae import VAE, Params
+from qbm_jax.feed.minibatches import DeviceCounts
+from qbm_jax.fitted.model import device_counts
+from qbm_jax.model import vae
+from qbm_jax.model.vae import VAE, Params
+from qbm_jax.runtime import keys
 
 LOGGER = logging.getLogger("qbm_jax")
 FOLDER = "trainings"

@@ -11,9 +11,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.keys import cells_key
-from experiments.lock import UNSUPPORTED
-from qbm_jax import keys
+from experiments.kit.keys import cells_key
+from experiments.kit.lock import UNSUPPORTED
 from qbm_jax.data import Cells, check_likelihood
 from qbm_jax.data.download import cache_folder
 from qbm_jax.data.on_disk import StoredCells, open_cells, stratified_sample, write_simulated
@@ -21,11 +20,12 @@ from qbm_jax.data.on_disk.bar import cells_bar
 from qbm_jax.data.read import MIN_CELLS
 from qbm_jax.data.simulate import check_sizes
 from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
-from qbm_jax.distributed import is_primary, wait_for_primary
 from qbm_jax.errors import InputError
-from qbm_jax.fitted_model import FittedModel
+from qbm_jax.fitted.model import FittedModel
 from qbm_jax.report.run_outputs import EMBEDDING_FILE, SAMPLE_FILE
-from qbm_jax.user_cache import expand_home
+from qbm_jax.runtime import keys
+from qbm_jax.runtime.user_cache import expand_home
+from qbm_jax.training.distributed import is_primary, wait_for_primary
 
 LOGGER = logging.getLogger("qbm_jax")
 

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from experiments import tables
 from experiments.fidelity import laws as fidelity_laws
 from experiments.fidelity import log_z as fidelity_log_z
 from experiments.fidelity import long_run as fidelity_long_run
@@ -18,12 +17,13 @@ from experiments.fidelity import planted as fidelity_planted
 from experiments.fidelity import report as fidelity_report
 from experiments.fidelity import samplers as fidelity_samplers
 from experiments.fidelity import step_size as fidelity_step_size
-from experiments.pieces import Pieces
-from experiments.stop import StopRequest
-from experiments.workdir import claim_workdir
-from qbm_jax import planted
+from experiments.kit import tables
+from experiments.kit.pieces import Pieces
+from experiments.kit.stop import StopRequest
+from experiments.kit.workdir import claim_workdir
 from qbm_jax.errors import InputError
-from qbm_jax.samplers.exact import MAX_SPINS
+from qbm_jax.machine import planted
+from qbm_jax.machine.enumeration import MAX_SPINS
 
 LOGGER = logging.getLogger("qbm_jax")
 SECTIONS = (

@@ -13,7 +13,7 @@ __all__ = ["FittedModel", "fit"]
 def __getattr__(name: str) -> Any:
     if name in __all__:
         try:
-            return getattr(importlib.import_module("qbm_jax.fitting"), name)
+            return getattr(importlib.import_module("qbm_jax.fitted.fit"), name)
         except ModuleNotFoundError as error:
             raise ImportError(
                 f'qbm_jax.{name} needs {error.name}, which is not installed; pip install ".[cells]"'

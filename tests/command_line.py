@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from experiments import launch
-from experiments.lock import release_locks
-from experiments.stop import SIGNALS
-from qbm_jax import vae
-from qbm_jax.fitted_model import FittedModel, Settings
+from experiments.kit import launch
+from experiments.kit.lock import release_locks
+from experiments.kit.stop import SIGNALS
+from qbm_jax.fitted.model import FittedModel, Settings
+from qbm_jax.model import vae
 
 ROOT = Path(__file__).resolve().parent.parent
 ONLY_MAIN = {f"baselines.{name}": False for name in ("gaussian_vae", "gaussian_vae_wide")} | {

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from qbm_jax.compiled import release_compiled
+from qbm_jax.runtime.compiled import release_compiled
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax.boltzmann import Boltzmann, symmetrise
-from qbm_jax.samplers.exact import log_weights
+from qbm_jax.machine.boltzmann import Boltzmann, symmetrise
+from qbm_jax.machine.enumeration import log_weights
 
 
 def machine(seed, num_spins, strength=1.0, field=0.3):

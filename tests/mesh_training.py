@@ -20,11 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
-from qbm_jax import distributed, samplers, training, vae
-from qbm_jax.checkpoint import Checkpoints
-from qbm_jax.minibatches import to_device
-from qbm_jax.sharding import build_mesh, place_data, place_rows, place_state
-from qbm_jax.training import TrainingStopped, TrainOptions
+from qbm_jax import samplers, training
+from qbm_jax.feed.minibatches import to_device
+from qbm_jax.model import vae
+from qbm_jax.training import TrainingStopped, TrainOptions, distributed
+from qbm_jax.training.checkpoint import Checkpoints
+from qbm_jax.training.sharding import build_mesh, place_data, place_rows, place_state
 
 N, GENES, CELLS, CHAINS = 8, 12, 80, 16
 OPTIONS = TrainOptions(

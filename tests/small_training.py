@@ -16,13 +16,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.lock import lock_workdir
-from experiments.metrics_log import MetricsLog
-from experiments.pieces import Pieces
-from qbm_jax import samplers, training, vae
-from qbm_jax.checkpoint import Checkpoints
-from qbm_jax.minibatches import to_device
-from qbm_jax.whole_file import whole_file
+from experiments.kit.lock import lock_workdir
+from experiments.kit.metrics_log import MetricsLog
+from experiments.kit.pieces import Pieces
+from qbm_jax import samplers, training
+from qbm_jax.feed.minibatches import to_device
+from qbm_jax.model import vae
+from qbm_jax.runtime.whole_file import whole_file
+from qbm_jax.training.checkpoint import Checkpoints
 
 CELLS, GENES, BATCHES = 60, 12, 2
 NUM_EPOCHS = 60

@@ -18,20 +18,21 @@ from marks import mostly_slow
 from small_training import cells_on_device, options, setting
 from sweeps import OVERRIDES, small_config
 
-from experiments import benchmark, launch
-from experiments.lock import lock_workdir, release_locks
-from experiments.metrics_log import MetricsLog
-from experiments.pieces import Pieces
-from experiments.stop import StopRequest
+from experiments import benchmark
+from experiments.kit import launch
+from experiments.kit.lock import lock_workdir, release_locks
+from experiments.kit.metrics_log import MetricsLog
+from experiments.kit.pieces import Pieces
+from experiments.kit.stop import StopRequest
+from experiments.kit.workdir import write_json
 from experiments.sweep.run import Request
-from experiments.workdir import write_json
 from qbm_jax import training
-from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.data import from_anndata
 from qbm_jax.data.write import write_embedding
 from qbm_jax.errors import InputError
+from qbm_jax.runtime.whole_file import write_whole
 from qbm_jax.training import Progress
-from qbm_jax.whole_file import write_whole
+from qbm_jax.training.checkpoint import Checkpoints
 
 OLD, NEW = 1, 2
 

@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OUTER = {
-    "data",
-    "metrics",
-    "report",
-    "fitted_model",
-    "fitting",
-    "progress",
-}  # qbm_jax.<name>: not the core
+LAYERS = (
+    ("errors",),
+    ("runtime", "machine", "feed", "metrics"),
+    ("samplers", "problems", "boltzmann"),
+    ("partition", "model"),
+    ("objective", "data"),
+    ("training",),
+    ("fitted", "report"),
+)  # a room imports itself and rooms of lower layers alone
+OUTER = {"data", "metrics", "report", "fitted"}  # qbm_jax.<name>: not the core
 CORE_PACKAGES = {"jax", "flax", "optax", "orbax", "chex", "numpy"}
 SINGLE_CELL = ("anndata", "scanpy", "scib_metrics", "pandas", "matplotlib", "sklearn", "h5py")
 
@@ -78,7 +80,7 @@ def test_the_entry_point_imports_the_experiments_and_flags_only():
 
 
 def test_configs_import_only_config_dicts_the_manual_errors_and_tables_of_choices():
-    tables = ("qbm_jax.samplers.", "qbm_jax.presets.", "qbm_jax.relaxations.")
+    tables = ("qbm_jax.samplers.", "qbm_jax.model.presets.", "qbm_jax.model.relaxations.")
 
     def allowed(name):
         return (
@@ -88,6 +90,63 @@ def test_configs_import_only_config_dicts_the_manual_errors_and_tables_of_choice
         )
 
     assert not _violations(_files("configs"), allowed)
+
+
+def _room(name):
+    parts = name.split(".")
+    return parts[1] if parts[0] == "qbm_jax" and len(parts) > 1 else ""
+
+
+def _upward_arrows(files):
+    """What a file imports from a room that is not below its own."""
+    level = {room: place for place, rooms in enumerate(LAYERS) for room in rooms}
+    for path in files:
+        own = _room(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        for name in _imports(path):
+            room = _room(name)
+            if room and room != own and level[room] >= level[own]:
+                yield f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_every_room_is_in_a_layer_and_imports_from_lower_layers_only():
+    package = ROOT / "qbm_jax"
+    rooms = {path.relative_to(package).parts[0].removesuffix(".py") for path in _files("qbm_jax")}
+    assert rooms - {"__init__"} == {room for layer in LAYERS for room in layer}
+    assert len(rooms) <= 17  # sixteen nouns and __init__
+    inner = [path for path in _files("qbm_jax") if path != package / "__init__.py"]
+    assert not list(_upward_arrows(inner))
+
+
+def test_no_module_imports_itself_through_others():
+    """Imports inside functions count as well: a circle is a circle."""
+    graph = {}
+    for path in _files("qbm_jax"):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        graph[module] = set(_imports(path))
+    known = set(graph)
+
+    def resolved(name):
+        while name not in known and "." in name:
+            name = name.rpartition(".")[0]
+        return name
+
+    edges = {
+        module: {resolved(n) for n in names if n.startswith("qbm_jax.")} - {module}
+        for module, names in graph.items()
+    }
+    done, circles = set(), []
+
+    def visit(module, trail):
+        if module in trail:
+            circles.append(" -> ".join([*trail[trail.index(module) :], module]))
+        elif module not in done:
+            for other in sorted(edges.get(module, ())):
+                visit(other, [*trail, module])
+            done.add(module)
+
+    for module in sorted(edges):
+        visit(module, [])
+    assert not circles
 
 
 def test_the_core_imports_only_the_jax_stack_and_itself():

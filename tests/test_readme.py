@@ -8,7 +8,7 @@ import pytest
 from command_line import ROOT, TINY_FIT, launched, small_adata
 
 import qbm_jax
-from experiments import launch
+from experiments.kit import launch
 
 TEXT = (ROOT / "README.md").read_text()
 NOTEBOOK = TEXT.split("In a notebook")[1].split("\n## ")[0]

@@ -12,8 +12,8 @@ from command_line import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from qbm_jax import optional
 from qbm_jax.errors import InputError
+from qbm_jax.runtime import optional
 
 GPL = {"harmonypy", "igraph", "leidenalg"}
 OWN = {"qbm_jax", "experiments", "configs"}

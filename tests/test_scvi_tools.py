@@ -19,13 +19,13 @@ from scipy import stats
 from scipy.sparse import csr_matrix
 
 from experiments.comparison import scvi_tools
-from qbm_jax.cell_scores import score_cells
 from qbm_jax.data import locate, preprocess
-from qbm_jax.fitted_model import device_counts
-from qbm_jax.fitting import fit_cells_seeds, train_options
+from qbm_jax.fitted.fit import fit_cells_seeds, train_options
+from qbm_jax.fitted.model import device_counts
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.metrics.folds import stratified_folds
-from qbm_jax.presets import preset
+from qbm_jax.model.presets import preset
+from qbm_jax.objective.cell_scores import score_cells
 
 pytestmark = [
     pytest.mark.peers,

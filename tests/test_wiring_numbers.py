@@ -12,15 +12,17 @@ from command_line import config
 from experiments import epochs, integration
 from experiments.comparison import model_tasks, summary
 from experiments.fidelity import long_run, statistics
-from experiments.keys import key_of
+from experiments.kit.keys import key_of
 from experiments.negatives import results as negatives
 from experiments.sweep.results import Results
-from qbm_jax import fitting, inference, likelihoods, priors, training, vae
-from qbm_jax.boltzmann import Boltzmann
+from qbm_jax import training
 from qbm_jax.data import check_likelihood
 from qbm_jax.errors import InputError
-from qbm_jax.fitted_model import FittedModel, Settings
+from qbm_jax.fitted import fit as fitting
+from qbm_jax.fitted.model import FittedModel, Settings
+from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.metrics.paired import paired_difference
+from qbm_jax.model import inference, likelihoods, priors, vae
 from qbm_jax.report import markdown, tables
 from qbm_jax.samplers.base import Sampler
 

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qbm_jax.boltzmann import Boltzmann
+from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.partition.annealing import _anneal
-from qbm_jax.samplers import amplitude_control, gaussian_state, mean_field, truncated_wigner
 from qbm_jax.samplers.auxiliary_cim import prepare_machine
 from qbm_jax.samplers.base import Kernel
-from qbm_jax.samplers.feedback import Setting
+from qbm_jax.samplers.cim import amplitude_control, gaussian_state, mean_field, truncated_wigner
+from qbm_jax.samplers.cim.feedback import Setting
 
 # The package has samplers of the names of these modules.
 annealing, auxiliary_langevin, bifurcation, cim, metropolis_cim, noisy_analog, tempering = (

@@ -9,7 +9,7 @@ from experiments.comparison.measured import Measured, Shared, rows_of, short_lis
 from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
 from experiments.comparison.trainings import Group
-from experiments.keys import seed_of
+from experiments.kit.keys import seed_of
 from qbm_jax.errors import InputError
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.metrics.classification import Classification, classify, closest_pairs

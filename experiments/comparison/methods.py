@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from experiments.comparison import scvi_tools
-from experiments.options import check_model, with_prior
+from experiments.kit.options import check_model, with_prior
 from qbm_jax import samplers
 from qbm_jax import training as qbm_training
 from qbm_jax.errors import InputError
-from qbm_jax.fitting import train_options
-from qbm_jax.presets import PRESETS, preset
+from qbm_jax.fitted.fit import train_options
+from qbm_jax.model.presets import PRESETS, preset
 from qbm_jax.training import TrainOptions
 
 UNTRAINED = ("pca", "harmony")  # embeddings without a model

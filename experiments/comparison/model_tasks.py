@@ -11,15 +11,16 @@ from experiments.comparison.measured import Measured, Shared, rows_of, short_lis
 from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
 from experiments.comparison.trainings import Group
-from experiments.keys import key_of, seed_of
-from qbm_jax import keys, training
-from qbm_jax.cell_scores import score_cells
+from experiments.kit.keys import key_of, seed_of
+from qbm_jax import training
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
-from qbm_jax.fitted_model import FittedModel, device_counts
-from qbm_jax.importance_weighted import has_bits, importance_weighted_bound
+from qbm_jax.fitted.model import FittedModel, device_counts
 from qbm_jax.metrics.energy import anomaly_auroc, energy_order, shuffle_genes
 from qbm_jax.metrics.generation import Generation, score_generation
+from qbm_jax.objective.cell_scores import score_cells
+from qbm_jax.objective.importance_weighted import has_bits, importance_weighted_bound
+from qbm_jax.runtime import keys
 
 
 def energy(

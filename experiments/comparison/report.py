@@ -24,7 +24,7 @@ from experiments.comparison.titles import metric_title, title_of
 from qbm_jax.report import style
 from qbm_jax.report.escape import Markdown, bold, bullets, figure_text, markdown, picture
 from qbm_jax.report.tables import table
-from qbm_jax.whole_file import write_whole
+from qbm_jax.runtime.whole_file import write_whole
 
 ORDERS = {
     "stages": "known stages",

@@ -8,15 +8,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.comparison.methods import listed
-from experiments.keys import cells_key
+from experiments.kit.keys import cells_key
 from qbm_jax.data import Cells, locate, preprocess
 from qbm_jax.data.fingerprint import fingerprint as cells_fingerprint
 from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
 from qbm_jax.errors import InputError
-from qbm_jax.identity import digest_names
 from qbm_jax.metrics.rare_types import MAX_SHARE
 from qbm_jax.metrics.trajectory import check_root
 from qbm_jax.metrics.trajectory_reference import Reference, reference_pseudotime, stage_reference
+from qbm_jax.runtime.identity import digest_names
 
 LOGGER = logging.getLogger("qbm_jax")
 

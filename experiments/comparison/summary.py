@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.comparison.methods import PEERS, UNTRAINED
 from qbm_jax.metrics.paired import PairedDifference, paired_difference
-from qbm_jax.presets import PRESETS
+from qbm_jax.model.presets import PRESETS
 
 COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
 # Metrics of the tables, with the sign that makes larger better; `results.csv` has all of them.

@@ -7,12 +7,12 @@ from experiments.comparison.measured import Measured, Shared, Task, merged
 from experiments.comparison.methods import Method, listed
 from experiments.comparison.sets import StudySet
 from experiments.comparison.trainings import NUM_FOLDS, Group
-from experiments.faults import by_seed, collapsed
-from qbm_jax import optional
+from experiments.kit.faults import by_seed, collapsed
 from qbm_jax.errors import InputError
 from qbm_jax.metrics.clustering import leiden_clusters
 from qbm_jax.metrics.folds import batch_folds, check_folds
 from qbm_jax.metrics.rare_types import rare_types
+from qbm_jax.runtime import optional
 
 TASKS: dict[str, Task] = {
     "integration": embedding_tasks.integration,

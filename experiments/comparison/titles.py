@@ -2,7 +2,7 @@
 
 from experiments.comparison.methods import OURS, PEERS, UNTRAINED
 from experiments.comparison.summary import HEADLINE, REAL_CELLS
-from qbm_jax.presets import PRESETS
+from qbm_jax.model.presets import PRESETS
 
 
 def title_of(method: str, setting: str) -> str:

@@ -15,14 +15,14 @@ from ml_collections import ConfigDict
 from experiments.comparison import scvi_tools
 from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
-from experiments.keys import seed_of
-from experiments.stop import StopRequest
-from qbm_jax import keys
-from qbm_jax.fitted_model import FittedModel, device_counts
-from qbm_jax.fitting import fit_cells_seeds
+from experiments.kit.keys import seed_of
+from experiments.kit.stop import StopRequest
+from qbm_jax.fitted.fit import fit_cells_seeds
+from qbm_jax.fitted.model import FittedModel, device_counts
+from qbm_jax.fitted.progress import ProgressBar
 from qbm_jax.metrics.baselines import harmony_embedding, pca_embedding
 from qbm_jax.metrics.folds import batch_folds, stratified_folds
-from qbm_jax.progress import ProgressBar
+from qbm_jax.runtime import keys
 from qbm_jax.training import TrainOptions
 
 NUM_FOLDS = 5

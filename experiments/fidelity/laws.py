@@ -20,10 +20,11 @@ from experiments.fidelity.statistics import (
     log_frequency_line,
     normalise,
 )
-from experiments.pieces import Pieces
-from qbm_jax import diagnostics, samplers
-from qbm_jax.boltzmann import Boltzmann
-from qbm_jax.calibration import energy_residual, field_residual, fit_beta
+from experiments.kit.pieces import Pieces
+from qbm_jax import samplers
+from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.machine.calibration import energy_residual, field_residual, fit_beta
+from qbm_jax.machine.distance import total_variation
 
 LARGEST_Z = 4.0  # of an exact sampler above exact draws; false alarms: 3e-5 a test for normal z
 _SCATTER_POINTS = 150  # kept of a piece for the scatter plot
@@ -108,10 +109,10 @@ def measure_law(key: jax.Array, draw: Callable, law: Law) -> dict[str, Any]:
 def distances(spins: np.ndarray, law: Law) -> dict[str, Any]:
     """Distance of draws [draws, N] to the law, the same at the fitted temperature, and the line."""
     counts = count_states(spins)
-    variation = diagnostics.total_variation(spins, law.log_p)
+    variation = total_variation(spins, law.log_p)
     divergence = kullback_leibler(counts, law.log_p)
     beta = float(fit_beta(law.params, jnp.asarray(spins, jnp.float32)))
-    at_beta = diagnostics.total_variation(spins, normalise(-beta * law.energies))
+    at_beta = total_variation(spins, normalise(-beta * law.energies))
     line, chosen = log_frequency_line(
         count_states(spins[::2]), count_states(spins[1::2]), law.energies
     )

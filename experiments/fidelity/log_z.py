@@ -7,10 +7,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.fidelity import models as fidelity_models
-from experiments.pieces import Pieces
-from qbm_jax import partition, planted
-from qbm_jax.boltzmann import Boltzmann
+from experiments.kit.pieces import Pieces
+from qbm_jax import partition
 from qbm_jax.errors import InputError
+from qbm_jax.machine import planted
+from qbm_jax.machine.boltzmann import Boltzmann
 
 
 def measure(config: ConfigDict, pieces: Pieces) -> None:

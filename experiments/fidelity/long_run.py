@@ -11,11 +11,12 @@ from ml_collections import ConfigDict
 
 from experiments.fidelity import models as fidelity_models
 from experiments.fidelity import samplers as fidelity_samplers
-from experiments.pieces import LOGGER, Pieces
-from qbm_jax import diagnostics, samplers
-from qbm_jax.boltzmann import Boltzmann
-from qbm_jax.calibration import fit_beta
+from experiments.kit.pieces import LOGGER, Pieces
+from qbm_jax import samplers
 from qbm_jax.errors import InputError
+from qbm_jax.machine import mixing
+from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.machine.calibration import fit_beta
 
 LARGEST_Z = 4.0  # between tenths, of three moments; false alarms: 2e-4 in all for normal z
 _NUM_DISPATCHES = 20  # between which a stop takes effect
@@ -127,7 +128,7 @@ def compare_tenths(trace: np.ndarray, burn_in: float = 0.1) -> dict[str, float]:
     tenth = len(kept) // 10
     tenths = np.stack([kept[:tenth], kept[-tenth:]])
     means = tenths.mean(axis=1)
-    tau = diagnostics.integrated_autocorrelation_time(tenths - means[:, None])
+    tau = mixing.integrated_autocorrelation_time(tenths - means[:, None])
     error = math.hypot(*(mean_error(values, tau) for values in tenths))
     difference = float(means[1] - means[0])
     z = difference / error if error > 0 else (0.0 if difference == 0 else math.inf)

@@ -10,9 +10,11 @@ from ml_collections import ConfigDict
 
 from experiments.fidelity import models as fidelity_models
 from experiments.fidelity import samplers as fidelity_samplers
-from experiments.pieces import Pieces
-from qbm_jax import diagnostics, keys, samplers
-from qbm_jax.boltzmann import Boltzmann, energy
+from experiments.kit.pieces import Pieces
+from qbm_jax import samplers
+from qbm_jax.machine import mixing
+from qbm_jax.machine.boltzmann import Boltzmann, energy
+from qbm_jax.runtime import keys
 
 LARGEST_R_HAT = 1.05
 FEWEST_TIMES = 50  # autocorrelation times that a series must hold for its tau to be believed
@@ -77,10 +79,10 @@ def mixing_times(energies: jax.Array, spins: jax.Array) -> dict[str, Any]:
     spins = np.asarray(spins, np.float64)
     num_chains, num_steps = energies.shape
     sites = [spins[:, :, i].T for i in range(spins.shape[2])]
-    spin_taus = [diagnostics.integrated_autocorrelation_time(site) for site in sites]
-    spin_r_hats = [diagnostics.split_r_hat(site) for site in sites]
-    tau = diagnostics.integrated_autocorrelation_time(energies)
-    r_hat = diagnostics.split_r_hat(energies)
+    spin_taus = [mixing.integrated_autocorrelation_time(site) for site in sites]
+    spin_r_hats = [mixing.split_r_hat(site) for site in sites]
+    tau = mixing.integrated_autocorrelation_time(energies)
+    r_hat = mixing.split_r_hat(energies)
     # A site that never moved has neither a time nor an R-hat: the chain did not mix in it.
     spin_tau = float(np.max(np.where(np.isnan(spin_taus), np.inf, spin_taus)))
     spin_r_hat = float(np.max(np.where(np.isnan(spin_r_hats), np.inf, spin_r_hats)))
@@ -95,7 +97,7 @@ def mixing_times(energies: jax.Array, spins: jax.Array) -> dict[str, Any]:
         "spin_tau": spin_tau,
         "spin_r_hat": spin_r_hat,
         "spin_mixed": is_mixed(spin_tau, spin_r_hat, num_steps),
-        "autocorrelation": diagnostics.autocorrelation(energies)[:_SHOWN_LAGS].round(4).tolist(),
+        "autocorrelation": mixing.autocorrelation(energies)[:_SHOWN_LAGS].round(4).tolist(),
     }
 
 

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax.boltzmann import Boltzmann, energy, symmetrise
 from qbm_jax.errors import InputError
-from qbm_jax.samplers.exact import enumerate_spins, log_weights
+from qbm_jax.machine.boltzmann import Boltzmann, energy, symmetrise
+from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 
 _NUM_PATTERNS = 3  # in the data that the trained machine has seen
 _FLIP_PROBABILITY = 0.15  # of each spin of a pattern
@@ -79,7 +79,7 @@ def check_kind(kind: str) -> None:
 
 
 def energies(params: Boltzmann) -> np.ndarray:
-    """E(s) of all states [2^N], float64, in the order of `samplers.exact.enumerate_spins`."""
+    """E(s) of all states [2^N], float64, in the order of `enumeration.enumerate_spins`."""
     return -np.asarray(log_weights(params), np.float64)
 
 

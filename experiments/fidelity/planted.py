@@ -9,11 +9,12 @@ from ml_collections import ConfigDict
 
 from experiments.fidelity import samplers as fidelity_samplers
 from experiments.fidelity.laws import LARGEST_Z
-from experiments.pieces import Pieces
-from qbm_jax import planted, samplers
-from qbm_jax.boltzmann import Boltzmann, energy
-from qbm_jax.calibration import fit_beta
-from qbm_jax.samplers.exact import MAX_SPINS
+from experiments.kit.pieces import Pieces
+from qbm_jax import samplers
+from qbm_jax.machine import planted
+from qbm_jax.machine.boltzmann import Boltzmann, energy
+from qbm_jax.machine.calibration import fit_beta
+from qbm_jax.machine.enumeration import MAX_SPINS
 
 _SCATTER_POINTS = 300  # of means, and of pairs, kept for the figure
 

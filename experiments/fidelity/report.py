@@ -10,7 +10,7 @@ from experiments.fidelity import figures as fidelity_figures
 from experiments.fidelity import tables as fidelity_tables
 from experiments.fidelity.laws import LARGEST_Z
 from experiments.fidelity.mixing import FEWEST_TIMES, LARGEST_R_HAT
-from qbm_jax.whole_file import write_whole
+from qbm_jax.runtime.whole_file import write_whole
 
 VERDICT = """\
 **Exact in law?** _yes_: the sampler claims the Boltzmann law, and no test tells its draws from \

@@ -13,15 +13,16 @@ from experiments.fidelity import models as fidelity_models
 from experiments.fidelity import samplers as fidelity_samplers
 from experiments.fidelity.laws import draw_function
 from experiments.fidelity.statistics import normalise
-from experiments.pieces import Pieces
-from qbm_jax import diagnostics, samplers
-from qbm_jax.boltzmann import Boltzmann, energy
-from qbm_jax.calibration import fit_beta
+from experiments.kit.pieces import Pieces
+from qbm_jax import samplers
 from qbm_jax.errors import InputError
+from qbm_jax.machine.boltzmann import Boltzmann, energy
+from qbm_jax.machine.calibration import fit_beta
+from qbm_jax.machine.distance import total_variation
 from qbm_jax.samplers.auxiliary_cim import prepare_machine
 from qbm_jax.samplers.auxiliary_langevin import euler_maruyama, exponential_step
-from qbm_jax.samplers.cim import MACHINES, SAMPLING
-from qbm_jax.samplers.feedback import tuned
+from qbm_jax.samplers.cim.anneal import MACHINES, SAMPLING
+from qbm_jax.samplers.cim.feedback import tuned
 
 _CHAINS_PER_BATCH = 10_000
 _JACKKNIFE_BLOCKS = 20  # of chains, for the error of a measured order
@@ -146,7 +147,7 @@ def bias_against_dt(
         if finite.all():
             drawn = jnp.asarray(spins, jnp.float32)
             drawn_energies = np.asarray(energy(params, drawn), np.float64)
-            distance = diagnostics.total_variation(spins, log_p)
+            distance = total_variation(spins, log_p)
             row |= {
                 "beta_eff": float(fit_beta(params, drawn)),
                 "energy_error": float(drawn_energies.mean() - exact_energy),

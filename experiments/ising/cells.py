@@ -13,11 +13,12 @@ from jax.experimental.sparse import BCOO
 from ml_collections import ConfigDict
 
 from experiments.ising.instances import Instance
-from experiments.sealed import file_name, read_sealed, write_sealed
-from qbm_jax import keys, samplers
-from qbm_jax.boltzmann import Boltzmann, energy, scale
-from qbm_jax.couplings import root_mean_square
+from experiments.kit.sealed import file_name, read_sealed, write_sealed
+from qbm_jax import samplers
 from qbm_jax.errors import InputError
+from qbm_jax.machine.boltzmann import Boltzmann, energy, scale
+from qbm_jax.machine.couplings import root_mean_square
+from qbm_jax.runtime import keys
 
 FOLDER = "cells"
 NAMES = ("phase", "instance", "sampler")

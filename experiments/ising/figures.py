@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qbm_jax.ising import wilson_interval
+from qbm_jax.problems import wilson_interval
 from qbm_jax.report import style
 from qbm_jax.report.escape import figure_text, file_name
 

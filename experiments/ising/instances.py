@@ -9,10 +9,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.workdir import ROOT
-from qbm_jax import ising
-from qbm_jax.boltzmann import Boltzmann
+from experiments.kit.workdir import ROOT
+from qbm_jax import problems as ising
 from qbm_jax.errors import InputError
+from qbm_jax.machine.boltzmann import Boltzmann
 
 BEST_FOUND = "best found by any method of this run"
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.ising.instances import Instance
-from qbm_jax.ising import Estimate, num_runs, success_of_call, to_solution, wilson_interval
+from qbm_jax.problems import Estimate, num_runs, success_of_call, to_solution, wilson_interval
 
 Run = dict[str, Any]
 TUNING_QUANTILE = 0.9  # of the objective over replicas: what the good tenth of them reach

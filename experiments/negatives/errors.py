@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax import calibration, diagnostics
-from qbm_jax.boltzmann import Boltzmann
-from qbm_jax.samplers.exact import enumerate_spins, log_weights
+from qbm_jax.machine import calibration
+from qbm_jax.machine import mixing as diagnostics
+from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 
 enumerated_log_weights = jax.jit(log_weights)
 

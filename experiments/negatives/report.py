@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from experiments.kit.tables import write_table
 from experiments.negatives import figures
 from experiments.negatives.figures import dose, pretty, repaired_series, trained_series
 from experiments.negatives.results import (
@@ -16,11 +17,10 @@ from experiments.negatives.results import (
     metric,
     rank_correlation,
 )
-from experiments.tables import write_table
 from qbm_jax.report.escape import bullets, markdown, picture
 from qbm_jax.report.style import marked, save
 from qbm_jax.report.tables import table
-from qbm_jax.whole_file import write_whole
+from qbm_jax.runtime.whole_file import write_whole
 
 WIDE_BRACKET = 1.0  # nats; a wider one of log Z is named in the report
 CAPTIONS = {

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax import keys, samplers, training
+from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
-from qbm_jax.minibatches import DeviceCounts, gather
+from qbm_jax.feed.minibatches import DeviceCounts, gather
+from qbm_jax.model.vae import VAE, Params
+from qbm_jax.runtime import keys
 from qbm_jax.samplers.base import Sampler, spins_from_fields
 from qbm_jax.samplers.gibbs import GibbsState
-from qbm_jax.vae import VAE, Params
 
 NO_COUPLINGS = "none"
 

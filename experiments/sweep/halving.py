@@ -15,7 +15,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from experiments.integration import load_cells
-from experiments.lock import lock_workdir, release_locks
+from experiments.kit.lock import lock_workdir, release_locks
 from experiments.sweep.job import check_cells, is_full_disk, measure
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.ray_jobs import RETRIES, NeverStop, connected, resources

@@ -14,29 +14,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.faults import collapsed
 from experiments.integration import Run, final_bound, score
-from experiments.lock import WorkdirLost, check_held, lock_workdir
-from experiments.metrics_log import MetricsLog
-from experiments.options import check_options, main_name, model_options, sampler_options
-from experiments.stop import StopRequest
+from experiments.kit.faults import collapsed
+from experiments.kit.lock import WorkdirLost, check_held, lock_workdir
+from experiments.kit.metrics_log import MetricsLog
+from experiments.kit.options import check_options, main_name, model_options, sampler_options
+from experiments.kit.stop import StopRequest
+from experiments.kit.tensorboard import EventFiles
+from experiments.kit.workdir import check_same, read_claim, remove_leftovers
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Job
 from experiments.sweep.settings import Sweep, SweepSetting, describe
-from experiments.tensorboard import EventFiles
-from experiments.workdir import check_same, read_claim, remove_leftovers
-from qbm_jax import keys, training
-from qbm_jax.cell_source import InMemory
-from qbm_jax.checkpoint import CheckpointNotSaved, Checkpoints
-from qbm_jax.compiled import release_compiled
+from qbm_jax import training
 from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
-from qbm_jax.fitted_model import FittedModel, device_counts
-from qbm_jax.fitting import Setting, fit_cells_settings
-from qbm_jax.identity import plain
+from qbm_jax.feed.cell_source import InMemory
+from qbm_jax.feed.minibatches import DeviceCounts
+from qbm_jax.fitted.fit import Setting, fit_cells_settings
+from qbm_jax.fitted.model import FittedModel, device_counts
+from qbm_jax.fitted.progress import ProgressBar
 from qbm_jax.metrics import pca_embedding
-from qbm_jax.minibatches import DeviceCounts
-from qbm_jax.progress import ProgressBar
+from qbm_jax.runtime import keys
+from qbm_jax.runtime.compiled import release_compiled
+from qbm_jax.runtime.identity import plain
+from qbm_jax.training.checkpoint import CheckpointNotSaved, Checkpoints
 
 LOGGER = logging.getLogger("qbm_jax")
 FULL = (errno.ENOSPC, errno.EDQUOT)

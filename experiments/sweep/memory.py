@@ -6,9 +6,10 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from experiments.options import main_name, model_options, sampler_options
-from qbm_jax import samplers, vae
+from experiments.kit.options import main_name, model_options, sampler_options
+from qbm_jax import samplers
 from qbm_jax.data import Cells
+from qbm_jax.model import vae
 from qbm_jax.training.memory import BYTES, COPIES_OF_CHAINS, COPIES_OF_PARAMS, tree_bytes
 
 MEBIBYTE = 2**20

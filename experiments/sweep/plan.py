@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from experiments.sealed import read_sealed, write_sealed
+from experiments.kit.sealed import read_sealed, write_sealed
+from experiments.kit.workdir import flatten, plain_config
 from experiments.sweep.memory import MEBIBYTE, cells_bytes, free_bytes, setting_bytes
 from experiments.sweep.settings import Sweep, SweepSetting
-from experiments.workdir import flatten, plain_config
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
-from qbm_jax.relaxations import TRACEABLE
+from qbm_jax.model.relaxations import TRACEABLE
 from qbm_jax.samplers import traceable
 from qbm_jax.training.tunable import TUNABLE
 

@@ -12,14 +12,14 @@ import jax
 from ml_collections import ConfigDict
 
 from experiments.integration import load_cells
-from experiments.lock import release_locks
+from experiments.kit.lock import release_locks
+from experiments.kit.workdir import ROOT
 from experiments.sweep.arguments import LOCAL
 from experiments.sweep.job import check_cells, is_full_disk, run_job
 from experiments.sweep.memory import MEBIBYTE
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Plan
 from experiments.sweep.settings import Sweep, build_sweep
-from experiments.workdir import ROOT
 from qbm_jax.errors import InputError
 
 LOGGER = logging.getLogger("qbm_jax")

@@ -14,7 +14,7 @@ from experiments.sweep.settings import Sweep, describe
 from qbm_jax.report import style
 from qbm_jax.report.escape import bullets, fence, figure_text, file_name, markdown, picture
 from qbm_jax.report.tables import table
-from qbm_jax.whole_file import write_whole
+from qbm_jax.runtime.whole_file import write_whole
 
 UNITS = {"elbo": "elbo, nats per cell", "log_z": "log Z, nats", "seconds": "seconds"}
 PANEL = (4.2, 3.2)  # inches

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments.kit.tables import write_table
 from experiments.negatives.results import Estimate, estimate, paired_difference
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.settings import Sweep
-from experiments.tables import write_table
 
 MAIN_METRICS = ("total", "bio_conservation", "batch_correction", "elbo", "log_z", "seconds")
 REPLICATES = "seed"  # the axis that is averaged over

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from experiments.integration import load_cells
-from experiments.stop import StopRequest
+from experiments.kit.stop import StopRequest
+from experiments.kit.tensorboard import EventFiles
+from experiments.kit.workdir import check_same, claim_workdir, read_claim
 from experiments.sweep import ray_jobs, report, slurm
 from experiments.sweep.job import run_job
 from experiments.sweep.outcomes import Outcomes
@@ -22,8 +24,6 @@ from experiments.sweep.plan import (
     write_plan,
 )
 from experiments.sweep.settings import Sweep, build_sweep
-from experiments.tensorboard import EventFiles
-from experiments.workdir import check_same, claim_workdir, read_claim
 from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError

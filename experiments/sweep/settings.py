@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from experiments.options import check_options
-from experiments.workdir import flatten
+from experiments.kit.options import check_options
+from experiments.kit.workdir import flatten
 from qbm_jax.errors import InputError
 from qbm_jax.samplers import SAMPLERS
 

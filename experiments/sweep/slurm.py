@@ -6,9 +6,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from experiments.workdir import ROOT
+from experiments.kit.workdir import ROOT
 from qbm_jax.errors import InputError
-from qbm_jax.whole_file import write_whole
+from qbm_jax.runtime.whole_file import write_whole
 
 NAME = "sweep.slurm"
 HOW = ("--sweep", "--sweep_slurm")

@@ -12,7 +12,7 @@ import requests
 from tqdm import tqdm
 
 from qbm_jax.errors import InputError
-from qbm_jax.user_cache import expand_home, user_cache
+from qbm_jax.runtime.user_cache import expand_home, user_cache
 
 logger = logging.getLogger("qbm_jax")
 

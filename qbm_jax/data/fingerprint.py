@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import scipy.sparse as sp
 
-from qbm_jax.identity import Digest, digest_names, digest_of
+from qbm_jax.runtime.identity import Digest, digest_names, digest_of
 
 if TYPE_CHECKING:
     from qbm_jax.data.cells import Cells

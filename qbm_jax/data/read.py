@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from qbm_jax import likelihoods
 from qbm_jax.data import groups
 from qbm_jax.data.cells import Cells
 from qbm_jax.data.columns import writable
@@ -37,7 +36,8 @@ from qbm_jax.data.names import some, text
 from qbm_jax.data.simulate import simulated_note, simulated_source
 from qbm_jax.data.stored import member
 from qbm_jax.errors import InputError
-from qbm_jax.user_cache import expand_home
+from qbm_jax.model import likelihoods
+from qbm_jax.runtime.user_cache import expand_home
 
 if TYPE_CHECKING:  # that package imports this file
     from qbm_jax.data.on_disk.stored_cells import StoredCells

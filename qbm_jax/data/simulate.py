@@ -31,7 +31,7 @@ from qbm_jax.data.simulate_world import (
     spin_law,
 )
 from qbm_jax.errors import InputError
-from qbm_jax.options import check, whole
+from qbm_jax.runtime.options import check, whole
 
 _BLOCK = 256  # cells drawn from one stream of random numbers: a cell depends on its index alone
 _THREADS = 2  # numpy draws without Python's lock

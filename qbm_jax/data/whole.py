@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qbm_jax.errors import InputError
-from qbm_jax.whole_file import whole_file
+from qbm_jax.runtime.whole_file import whole_file
 
 
 @contextlib.contextmanager

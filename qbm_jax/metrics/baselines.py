@@ -7,7 +7,7 @@ from scipy import sparse
 
 from qbm_jax.errors import InputError
 from qbm_jax.metrics.checks import check_points
-from qbm_jax.optional import needed
+from qbm_jax.runtime.optional import needed
 
 MIN_HARMONY_CELLS = 30  # for one of Harmony's clusters, of which there is one per 30 cells
 TARGET_COUNTS = 1e4  # scanpy's and scvi-tools' usual library size before the logarithm

@@ -11,7 +11,7 @@ import numpy as np
 
 from qbm_jax.errors import InputError
 from qbm_jax.metrics.checks import check_labels, check_points
-from qbm_jax.optional import needed
+from qbm_jax.runtime.optional import needed
 
 NUM_TREES, DEPTH, LEARNING_RATE = 100, 6, 0.1
 NUM_PAIRS = 5

@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from qbm_jax.metrics.checks import check_labels, check_points
 from qbm_jax.metrics.neighbors import exact_neighbors
-from qbm_jax.optional import needed
+from qbm_jax.runtime.optional import needed
 
 NUM_NEIGHBORS = 15  # with the cell itself, as for the scores of integration
 DEFAULT_RESOLUTION = 1.0

@@ -12,7 +12,7 @@ import scanpy
 
 from qbm_jax.metrics.checks import check_labels, check_points
 from qbm_jax.metrics.graph import cells_with_graph
-from qbm_jax.optional import needed
+from qbm_jax.runtime.optional import needed
 
 
 class Paga(NamedTuple):

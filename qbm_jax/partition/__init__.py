@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.sparse import BCOO
 
-from qbm_jax import boltzmann
-from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.errors import InputError
+from qbm_jax.machine import boltzmann
+from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.partition.annealing import annealed_importance_sampling
 from qbm_jax.partition.enumeration import enumeration
 from qbm_jax.partition.estimate import LogZ

@@ -20,9 +20,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from qbm_jax import boltzmann
-from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.errors import InputError
+from qbm_jax.machine import boltzmann
+from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.partition.acceptance_ratio import acceptance_ratio, log_mean_exp, variance
 from qbm_jax.partition.estimate import LogZ
 from qbm_jax.samplers.base import Kernel, check_count, check_steps, init_spins

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.errors import InputError
+from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 from qbm_jax.partition.estimate import LogZ
 from qbm_jax.samplers.base import check_count, is_concrete
-from qbm_jax.samplers.exact import enumerate_spins, log_weights
 
 _CHUNK_SPINS = 12  # of a side, whose states are summed at once
 

@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax.boltzmann import Boltzmann
-from qbm_jax.couplings import single_precision
 from qbm_jax.errors import InputError
+from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.machine.couplings import single_precision
 from qbm_jax.partition.acceptance_ratio import acceptance_ratio, log_mean_exp, variance
 from qbm_jax.partition.estimate import LogZ
 from qbm_jax.samplers.base import check_count, check_steps

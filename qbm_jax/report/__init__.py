@@ -8,7 +8,7 @@ from pathlib import Path
 from qbm_jax.errors import InputError
 from qbm_jax.report import figures, markdown
 from qbm_jax.report.run_outputs import read
-from qbm_jax.whole_file import write_whole
+from qbm_jax.runtime.whole_file import write_whole
 
 
 def write(workdir: str | Path) -> Path:

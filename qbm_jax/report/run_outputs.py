@@ -13,7 +13,7 @@ from qbm_jax.data.h5ad import damage_named
 from qbm_jax.data.write import QBM_ENERGY, energy_key
 from qbm_jax.errors import InputError
 from qbm_jax.report import run_fields
-from qbm_jax.sealed import SEAL, broken_seal
+from qbm_jax.runtime.sealed import SEAL, broken_seal
 
 EMBEDDING_FILE = "embedding.h5ad"  # all cells
 SCORES_FILE = "scores.json"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from qbm_jax.report.escape import figure_text
 from qbm_jax.report.run_outputs import RunOutputs
-from qbm_jax.whole_file import whole_file
+from qbm_jax.runtime.whole_file import whole_file
 
 SIMULATED = "SIMULATED CELLS"
 DPI = 130

@@ -6,15 +6,15 @@ from typing import Any
 
 import jax
 
-from qbm_jax import options as kinds
 from qbm_jax.errors import InputError
-from qbm_jax.samplers.amplitude_control import cac, cfc
+from qbm_jax.runtime import options as kinds
 from qbm_jax.samplers.annealing import annealing
 from qbm_jax.samplers.auxiliary_cim import auxiliary_cim
 from qbm_jax.samplers.auxiliary_langevin import auxiliary_langevin
 from qbm_jax.samplers.base import Sampler, check_draw
 from qbm_jax.samplers.bifurcation import bifurcation
-from qbm_jax.samplers.cim import cim
+from qbm_jax.samplers.cim.amplitude_control import cac, cfc
+from qbm_jax.samplers.cim.anneal import cim
 from qbm_jax.samplers.exact import exact
 from qbm_jax.samplers.gibbs import gibbs
 from qbm_jax.samplers.ground_states import optimising

@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from qbm_jax import couplings
-from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.errors import InputError
+from qbm_jax.machine import couplings
+from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.samplers.base import Sampler, check_count, check_positive, from_kernel
 from qbm_jax.samplers.conditioning import conditioning
 from qbm_jax.samplers.gibbs import sweep
-from qbm_jax.samplers.noise import half_logistic
+from qbm_jax.samplers.numerics.noise import half_logistic
 
 RULES = ("heat_bath", "metropolis")
 SCHEDULES = ("geometric", "linear")

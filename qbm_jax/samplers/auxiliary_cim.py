@@ -16,10 +16,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from qbm_jax import couplings
-from qbm_jax.boltzmann import Boltzmann, local_field
 from qbm_jax.errors import InputError
-from qbm_jax.samplers import spectrum
+from qbm_jax.machine import couplings
+from qbm_jax.machine.boltzmann import Boltzmann, local_field
 from qbm_jax.samplers.base import (
     Kernel,
     Sampler,
@@ -29,7 +28,8 @@ from qbm_jax.samplers.base import (
     is_concrete,
     spins_from_fields,
 )
-from qbm_jax.samplers.noise import normal
+from qbm_jax.samplers.numerics import spectrum
+from qbm_jax.samplers.numerics.noise import normal
 
 SQUARE_ROOTS = ("auto", "cholesky", "chebyshev")
 # Spectrum of A / its width: starts at _MARGIN, where _DEGREE leaves a relative error of the root

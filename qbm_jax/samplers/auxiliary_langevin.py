@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from qbm_jax import couplings
 from qbm_jax.errors import InputError
+from qbm_jax.machine import couplings
 from qbm_jax.samplers.auxiliary_cim import (
     Prepared,
     check_options,
@@ -29,7 +29,7 @@ from qbm_jax.samplers.auxiliary_cim import (
     reduce_products,
 )
 from qbm_jax.samplers.base import Sampler, check_positive, from_kernel, spins_from_fields
-from qbm_jax.samplers.noise import normal, uniform
+from qbm_jax.samplers.numerics.noise import normal, uniform
 
 SCHEMES = ("exponential", "euler_maruyama")
 

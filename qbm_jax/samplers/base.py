@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax.boltzmann import Boltzmann, check, energy
-from qbm_jax.couplings import single_precision
 from qbm_jax.errors import InputError
-from qbm_jax.samplers.noise import check_generator, half_logistic, with_generator
+from qbm_jax.machine.boltzmann import Boltzmann, check, energy
+from qbm_jax.machine.couplings import single_precision
+from qbm_jax.samplers.numerics.noise import check_generator, half_logistic, with_generator
 
 MOST_STEPS = 2**27
 """Steps of one draw: their keys are made at once and take 8 bytes each, 1 GiB."""

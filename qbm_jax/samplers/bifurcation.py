@@ -40,14 +40,14 @@ import jax.numpy as jnp
 from flax import struct
 from jax.experimental.sparse import BCOO
 
-from qbm_jax import couplings
-from qbm_jax.boltzmann import Boltzmann, local_field
 from qbm_jax.errors import InputError
+from qbm_jax.machine import couplings
+from qbm_jax.machine.boltzmann import Boltzmann, local_field
+from qbm_jax.machine.sign_couplings import SignCouplings, sign_couplings
 from qbm_jax.samplers.base import Sampler, check_positive, from_kernel
-from qbm_jax.samplers.calibrated import calibrated
 from qbm_jax.samplers.conditioning import Conditioning, conditioning, damp
-from qbm_jax.samplers.noise import normal
-from qbm_jax.sign_couplings import SignCouplings, sign_couplings
+from qbm_jax.samplers.numerics.noise import normal
+from qbm_jax.samplers.wrappers.calibrated import calibrated
 
 VARIANTS = ("ballistic", "discrete", "langevin")
 # Whole sets of options with which each variant looks for ground states.

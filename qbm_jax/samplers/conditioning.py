@@ -24,8 +24,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax.experimental.sparse import BCOO
 
-from qbm_jax.boltzmann import Boltzmann
-from qbm_jax.samplers import spectrum
+from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.samplers.numerics import spectrum
 
 _EDGE = 2.5  # eigenvalues beyond, in units of the bulk's root mean square, are outliers
 _NUM_OUTLIERS = 8

@@ -8,9 +8,9 @@ they work for dense and sparse couplings.
 import jax
 import jax.numpy as jnp
 
-from qbm_jax.boltzmann import Boltzmann, local_field
+from qbm_jax.machine.boltzmann import Boltzmann, local_field
 from qbm_jax.samplers.base import Sampler, check_count, draw_info
-from qbm_jax.samplers.calibrated import calibrated
+from qbm_jax.samplers.wrappers.calibrated import calibrated
 
 _SHARE = 0.25  # of the spins in a round; where all move at once, neighbours swap for ever
 

@@ -12,9 +12,9 @@ import numpy as np
 from flax import struct
 from jax.experimental.sparse import BCOO
 
-from qbm_jax import couplings
-from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.errors import InputError
+from qbm_jax.machine import couplings
+from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.samplers.base import (
     Kernel,
     Sampler,
@@ -23,7 +23,7 @@ from qbm_jax.samplers.base import (
     init_spins,
     is_concrete,
 )
-from qbm_jax.samplers.noise import half_logistic
+from qbm_jax.samplers.numerics.noise import half_logistic
 
 
 class GibbsState(struct.PyTreeNode):

@@ -3,10 +3,10 @@
 from typing import Any
 
 from qbm_jax.errors import InputError
-from qbm_jax.samplers.amplitude_control import OPTIMISING as AMPLITUDE_CONTROL
 from qbm_jax.samplers.annealing import OPTIMISING as ANNEALING
 from qbm_jax.samplers.bifurcation import OPTIMISING as BIFURCATION
-from qbm_jax.samplers.cim import OPTIMISING as CIM
+from qbm_jax.samplers.cim.amplitude_control import OPTIMISING as AMPLITUDE_CONTROL
+from qbm_jax.samplers.cim.anneal import OPTIMISING as CIM
 from qbm_jax.samplers.noisy_analog import OPTIMISING as NOISY_ANALOG
 from qbm_jax.samplers.tempering import OPTIMISING as TEMPERING
 

@@ -26,9 +26,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from qbm_jax import couplings
-from qbm_jax.boltzmann import Boltzmann, local_field
 from qbm_jax.errors import InputError
+from qbm_jax.machine import couplings
+from qbm_jax.machine.boltzmann import Boltzmann, local_field
 from qbm_jax.samplers.base import (
     Kernel,
     Sampler,
@@ -38,7 +38,7 @@ from qbm_jax.samplers.base import (
     from_kernel,
     init_spins,
 )
-from qbm_jax.samplers.noise import uniform, with_generator
+from qbm_jax.samplers.numerics.noise import uniform, with_generator
 
 _SPREAD = 14.0
 _ADAPTATION_GAIN = 12.0  # over the step: twice the inverse slope of acceptance in log spread, 0.15

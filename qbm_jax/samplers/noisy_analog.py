@@ -18,16 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from qbm_jax import couplings
-from qbm_jax.boltzmann import Boltzmann
 from qbm_jax.errors import InputError
+from qbm_jax.machine import couplings
+from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.samplers.base import Sampler, check_positive, from_kernel, is_concrete
-from qbm_jax.samplers.cim import FIELDS
+from qbm_jax.samplers.cim.anneal import FIELDS
+from qbm_jax.samplers.cim.feedback import Setting, check_normalised, conditioned, received, tuned
 from qbm_jax.samplers.descended import finished
-from qbm_jax.samplers.feedback import Setting, check_normalised, conditioned, received, tuned
-from qbm_jax.samplers.gauge import through_gauge_spin
-from qbm_jax.samplers.noise import Law, check_law, white
-from qbm_jax.samplers.readout import signs
+from qbm_jax.samplers.numerics.noise import Law, check_law, white
+from qbm_jax.samplers.numerics.readout import signs
+from qbm_jax.samplers.wrappers.gauge import through_gauge_spin
 
 NONLINEARITIES = {"clip": lambda x: jnp.clip(x, -1, 1), "tanh": jnp.tanh}
 

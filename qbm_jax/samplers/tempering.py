@@ -25,9 +25,9 @@ import numpy as np
 from flax import struct
 from jax.scipy.special import erfinv
 
-from qbm_jax.boltzmann import Boltzmann, check, energy, scale
-from qbm_jax.couplings import single_precision
 from qbm_jax.errors import InputError
+from qbm_jax.machine.boltzmann import Boltzmann, check, energy, scale
+from qbm_jax.machine.couplings import single_precision
 from qbm_jax.samplers.auxiliary_cim import auxiliary_cim_kernel
 from qbm_jax.samplers.base import (
     Kernel,

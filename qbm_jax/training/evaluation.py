@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax import objective, partition
-from qbm_jax.minibatches import DeviceCounts, gather, pad_rows
-from qbm_jax.sharding import place_chunks
-from qbm_jax.vae import VAE, Params
+from qbm_jax.feed.minibatches import DeviceCounts, gather, pad_rows
+from qbm_jax.model.vae import VAE, Params
+from qbm_jax.training.sharding import place_chunks
 
 # Of a bound: not finite means divergence. log Z itself is NaN where its bracket is too wide.
 CHECKED = (*objective.Terms._fields, "global_kl", "log_z_forward", "log_z_reverse")

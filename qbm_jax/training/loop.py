@@ -9,20 +9,20 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from qbm_jax.cell_source import CellSource, as_source
-from qbm_jax.checkpoint import Checkpoints
-from qbm_jax.distributed import any_process
 from qbm_jax.errors import InputError
-from qbm_jax.minibatches import DeviceCounts
+from qbm_jax.feed.cell_source import CellSource, as_source
+from qbm_jax.feed.minibatches import DeviceCounts
+from qbm_jax.model.vae import VAE, Params
 from qbm_jax.samplers.base import Sampler
-from qbm_jax.sharding import OnMesh
+from qbm_jax.training.checkpoint import Checkpoints
+from qbm_jax.training.distributed import any_process
 from qbm_jax.training.memory import check_model
 from qbm_jax.training.options import TrainOptions
 from qbm_jax.training.plan import dispatches
 from qbm_jax.training.run import Progress, Run, Trained, TrainingStopped, plan_seeds
+from qbm_jax.training.sharding import OnMesh
 from qbm_jax.training.together import SeedThreads, Setting
 from qbm_jax.training.tunable import Member
-from qbm_jax.vae import VAE, Params
 
 
 def train_seeds(

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 
 from qbm_jax.errors import InputError
+from qbm_jax.model.vae import VAE
 from qbm_jax.training.options import TrainOptions, check_applicable
-from qbm_jax.vae import VAE
 
 # Parameters, two moments of Adam, gradient, best parameters so far; and the copies of all but the
 # gradient that a dispatch leaves alone, to go back to if it diverges.

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.objective import OBJECTIVES
-from qbm_jax.options import (
+from qbm_jax.model.relaxations import GrowingSharpness
+from qbm_jax.model.vae import VAE
+from qbm_jax.objective.surrogate import OBJECTIVES
+from qbm_jax.runtime.options import (
     check_fields,
     choice,
     field,
@@ -17,8 +19,6 @@ from qbm_jax.options import (
     positive,
     whole,
 )
-from qbm_jax.relaxations import GrowingSharpness
-from qbm_jax.vae import VAE
 
 # Sampler options of the negative phase. Where chains persist few steps a draw are enough; machines
 # that start anew take all the steps they need.

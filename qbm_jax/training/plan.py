@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.minibatches import block_order, dispatch_plan, epoch_order
+from qbm_jax.feed.minibatches import block_order, dispatch_plan, epoch_order
 from qbm_jax.training.options import TrainOptions
 
 

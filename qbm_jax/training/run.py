@@ -10,17 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from qbm_jax.cell_source import CellSource, Part
-from qbm_jax.checkpoint import Checkpoints
 from qbm_jax.errors import InputError
-from qbm_jax.minibatches import DeviceCounts
-from qbm_jax.sharding import check_mesh, local_copy, place_state
+from qbm_jax.feed.cell_source import CellSource, Part
+from qbm_jax.feed.minibatches import DeviceCounts
+from qbm_jax.model.vae import Params
+from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.evaluation import ANY_BRACKET, CHECKED, bound, build_evaluation, first_fault
 from qbm_jax.training.plan import Plan, align, plan_epochs
+from qbm_jax.training.sharding import check_mesh, local_copy, place_state
 from qbm_jax.training.state import TrainState, build_optimiser, init_state, keep_best
 from qbm_jax.training.together import SeedThreads, Setting, Step, build_steps_of_seeds
 from qbm_jax.training.tunable import TUNABLE, untuned
-from qbm_jax.vae import Params
 
 RATES = 1000  # dispatches whose speed is remembered
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from qbm_jax.model.vae import VAE, Params
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.training.options import TrainOptions
 from qbm_jax.training.tunable import Tunable, tunable_of
-from qbm_jax.vae import VAE, Params
 
 
 class TrainState(struct.PyTreeNode):

@@ -9,15 +9,15 @@ import optax
 from jax.sharding import Mesh
 
 from qbm_jax import objective
-from qbm_jax.free_bits import with_free_bits
-from qbm_jax.minibatches import DeviceCounts, gather, stack_counts
-from qbm_jax.relaxations import GrowingSharpness
+from qbm_jax.feed.minibatches import DeviceCounts, gather, stack_counts
+from qbm_jax.model.relaxations import GrowingSharpness
+from qbm_jax.model.vae import VAE, Params
+from qbm_jax.objective.free_bits import with_free_bits
 from qbm_jax.samplers.base import Sampler
-from qbm_jax.sharding import keep_places
 from qbm_jax.training.options import TrainOptions
+from qbm_jax.training.sharding import keep_places
 from qbm_jax.training.state import TrainState, build_optimiser
 from qbm_jax.training.tunable import Tunable, tunable_of
-from qbm_jax.vae import VAE, Params
 
 
 def train_step(

@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from qbm_jax.cell_source import Part
 from qbm_jax.errors import InputError
+from qbm_jax.feed.cell_source import Part
+from qbm_jax.model.vae import VAE
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.training.options import TrainOptions
 from qbm_jax.training.state import TrainState
 from qbm_jax.training.step import build_dispatch, build_vmapped_dispatch
 from qbm_jax.training.tunable import Member, tunable_of, untuned
-from qbm_jax.vae import VAE
 
 METHODS = ("threads", "vmap")
 

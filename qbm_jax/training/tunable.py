@@ -11,9 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from qbm_jax.model.vae import VAE
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.training.options import TrainOptions
-from qbm_jax.vae import VAE
 
 TUNABLE = (
     "learning_rate", "final_learning_rate", "couplings_rate", "gradient_clip", "kl_weight",

@@ -13,7 +13,7 @@ from qbm_jax.data.on_disk.csr_file import CsrFile
 from qbm_jax.data.on_disk.origin import with_origin
 from qbm_jax.data.simulate import simulated_note, simulated_source
 from qbm_jax.errors import InputError
-from qbm_jax.user_cache import expand_home
+from qbm_jax.runtime.user_cache import expand_home
 
 
 def distinct_paths(paths: str | Path | Sequence[str | Path]) -> list[Path]:

@@ -14,7 +14,7 @@ from qbm_jax.data.on_disk.bar import cells_bar
 from qbm_jax.data.simulate import SimulatedChunk, cell_table, gene_names, simulate_chunks
 from qbm_jax.data.simulate_presets import PRESETS
 from qbm_jax.data.whole import written_whole
-from qbm_jax.user_cache import expand_home
+from qbm_jax.runtime.user_cache import expand_home
 
 CHUNK_ENTRIES = 131_072
 """Stored counts in one chunk of the file, 512 kB of each array.

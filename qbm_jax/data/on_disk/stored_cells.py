@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from qbm_jax.cell_source import CellBlock
 from qbm_jax.data.cells import UNLABELLED, Cells
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.data.on_disk.parts import Part
+from qbm_jax.feed.cell_source import CellBlock
 
 
 @dataclass(frozen=True, eq=False)

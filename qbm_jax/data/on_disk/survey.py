@@ -12,7 +12,7 @@ from qbm_jax.data.on_disk.csr_file import CsrFile
 from qbm_jax.data.on_disk.genes import pick
 from qbm_jax.data.on_disk.parts import Part, all_rows
 from qbm_jax.data.read import to_counts
-from qbm_jax.identity import digest_names, digest_of
+from qbm_jax.runtime.identity import digest_names, digest_of
 
 _LEAST_CELLS = 100
 """Cells of a batch that are sampled before shares count: enough for its vote on the genes."""

@@ -1,0 +1,1 @@
+"""Between the command line and an experiment: launch, workdir, lock, stop, processes."""

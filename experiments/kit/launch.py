@@ -1,0 +1,353 @@
+"""Between the command line and an experiment: checks, workdir, log, signals, exit codes."""
+
+import ast
+import errno
+import importlib.util
+import inspect
+import io
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+import jax
+from absl import logging as absl_logging
+from ml_collections import ConfigDict
+
+from experiments import (
+    attribution,
+    benchmark,
+    epochs,
+    integration,
+    ising_benchmark,
+    negative_phase,
+    sampler_fidelity,
+)
+from experiments.kit import processes as processes_of
+from experiments.kit.lock import WorkdirLost, check_held
+from experiments.kit.options import takes_none
+from experiments.kit.processes import ALONE, Processes
+from experiments.kit.profiling import Profile
+from experiments.kit.stop import StopRequest
+from experiments.kit.workdir import check_workdir, flatten
+from experiments.sweep import arguments as sweep_arguments
+from experiments.sweep import run as sweep_run
+from qbm_jax.errors import InputError
+from qbm_jax.runtime.keys import check_seed
+from qbm_jax.runtime.user_cache import user_cache
+from qbm_jax.training import TrainingStopped
+from qbm_jax.training.distributed import ends_with_the_others, is_primary
+
+EXPERIMENTS = {
+    "attribution": attribution.run,
+    "benchmark": benchmark.run,
+    "epochs": epochs.run,
+    "integration": integration.run,
+    "sampler_fidelity": sampler_fidelity.run,
+    "negative_phase": negative_phase.run,
+    "ising_benchmark": ising_benchmark.run,
+}
+
+ROOT = Path(__file__).resolve().parents[2]
+LOGGER = logging.getLogger("qbm_jax")
+
+USAGE = """usage: python run.py --config=FILE[:VARIANT] [--workdir=DIR] [--config.FIELD=VALUE ...]
+
+  --config   an experiment in configs/; without it, the experiments there are are listed
+  --workdir  where everything is written (default runs/<config name>); the same command
+             again resumes it
+  :VARIANT   :smoke is every part in seconds; what else a config has, stands in its first lines
+  --coordinator=HOST:PORT --num_processes=N --process_id=I
+             one training in N processes, with config.devices (--coordinator=auto: as Slurm, GKE,
+             TPU pods or MPI tell)
+  --config.FIELD=VALUE  overrides a field, e.g. --config.data.path=cells.h5ad
+             --config.data.batch_column=batch --config.data.label_column=cell_type
+             --config.model.num_latents=256 --config.sampler.name=cim --config.seed=1
+             =None where a field may have no value, e.g. --config.model.sharpness=None
+  --sweep    trains every setting of the config's sweep(); results.csv and report.md are of all
+  --sweep_ray[=ADDRESS]  the same as tasks of a Ray cluster; without an address, of this machine
+  --sweep_halving  with Ray: stops settings early whose bound falls behind
+  --sweep_slurm  writes a Slurm script for it; --sweep_job=N runs one job of the plan alone
+  --sweep_report  writes the table and report of what is finished, and trains nothing
+  --profile=N  writes a JAX trace of N training steps to workdir/profile
+
+Every field is explained in the config's own file or in configs/base.py.
+"""
+
+
+def fail(message: str) -> NoReturn:
+    """Ends the program with one line for the user and exit code 2."""
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    raise SystemExit(2)
+
+
+def leave(text: str) -> NoReturn:
+    """Ends the program with a text and exit code 0."""
+    print(text)
+    raise SystemExit(0)
+
+
+def config_files() -> list[Path]:
+    """The experiments' files; `base.py` is the manual that they share."""
+    files = (ROOT / "configs").glob("*.py")
+    return sorted(path for path in files if path.stem not in ("base", "__init__"))
+
+
+def list_configs() -> str:
+    """The configs there are, each with the first line of its docstring."""
+    lines = ["Experiments (python run.py --config=FILE):", ""]
+    for path in config_files():
+        summary = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split(
+            "\n"
+        )[0]
+        lines.append(f"  configs/{path.name:<20} {summary}")
+    return "\n".join([*lines, "", "python run.py --help explains the options."])
+
+
+def check_arguments(argv: list[str]) -> ConfigDict:
+    """The config that is named, once the arguments are known to be good.
+
+    Answers --help and a missing --config; ends with one line if an argument is wrong.
+    """
+    print_anything()
+    arguments = argv[1:]
+    if any(argument in ("-h", "--help", "--helpfull", "--helpshort") for argument in arguments):
+        leave(USAGE)
+    for argument in arguments:
+        if not argument.startswith("--"):
+            fail(f"unexpected argument {argument!r}; options are written --name=value")
+        option = argument.split("=")[0]
+        known = ("--config", "--workdir", *sweep_arguments.OPTIONS, *processes_of.OPTIONS)
+        if option not in known and not option.startswith("--config."):
+            names = ", ".join((*known, "--config.FIELD", "--help"))
+            fail(f"unknown option {option}; there are {names}")
+    if not arguments:
+        leave(list_configs())
+    config_argument = config_value(arguments)
+    if config_argument is None:
+        fail("no experiment is named: give --config=FILE; python run.py alone lists them")
+    config = load_config(config_argument)
+    try:
+        sweep_arguments.check(arguments)
+        processes_of.check(arguments)
+    except InputError as error:
+        fail(str(error))
+    if sweep_arguments.is_sweep(arguments):
+        load_overrides(config_argument)
+    for argument in arguments:
+        if argument.startswith("--config."):
+            check_override(config, argument.removeprefix("--config.").split("=")[0])
+    return config
+
+
+def config_value(arguments: list[str]) -> str | None:
+    """The value of --config, if it was given."""
+    values = [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
+    return values[-1] if values else None
+
+
+def load_config(value: str) -> ConfigDict:
+    """The config of "FILE" or "FILE:variant"; ends with one line if there is none."""
+    return _call(value, "get_config")
+
+
+def load_overrides(value: str) -> list[dict[str, Any]]:
+    """What `sweep` of the config file yields; ends with one line if it has none."""
+    if not hasattr(_module(value), "sweep"):
+        having = [
+            path for path in config_files() if "\ndef sweep(" in path.read_text(encoding="utf-8")
+        ]
+        known = ", ".join(f"configs/{path.name}" for path in having)
+        fail(f"config file {value.partition(':')[0]!r} has no sweep(); {known} shows how it is")
+    return _call(value, "sweep", _listed)
+
+
+def _listed(overrides: Any) -> list[Any]:
+    if not isinstance(overrides, Iterable):
+        raise InputError(f"sweep() must yield dicts such as {{'seed': 3}}, got {overrides!r}")
+    return list(overrides)
+
+
+def _call(value: str, function: str, then: Callable[[Any], Any] = lambda made: made) -> Any:
+    """A function of the config file, called with the variant if one is named, and what follows."""
+    name, _, variant = value.partition(":")
+    called, arguments = getattr(_module(value), function), [variant] if variant else []
+    try:
+        inspect.signature(called).bind(*arguments)
+    except TypeError as error:
+        fail(
+            f"{function} of config file {name!r} cannot be called with "
+            f"{f'variant {variant!r}' if variant else 'no variant'} ({error}); "
+            f'write def {function}(arg="full")'
+        )
+    try:
+        return then(called(*arguments))
+    except InputError as error:
+        fail(str(error))
+    except (AttributeError, TypeError, ValueError) as error:
+        fail(f"config file {name!r} cannot be used: {error}")
+
+
+def _module(value: str) -> ModuleType:
+    """The module of a config file; ends with one line if it cannot be loaded."""
+    name = value.partition(":")[0]
+    path = Path(name)
+    if path.suffix != ".py" or not path.is_file():
+        known = ", ".join(f"configs/{p.name}" for p in config_files())
+        fail(f"no config file {name!r}; there are {known}")
+    spec = importlib.util.spec_from_file_location("checked_config", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except InputError as error:
+        fail(str(error))
+    except (SyntaxError, AttributeError, ImportError) as error:
+        fail(f"config file {name!r} cannot be used: {error}")
+    return module
+
+
+def check_override(config: ConfigDict, dotted: str) -> None:
+    """Ends with one line, listing the valid fields, if `dotted` names none or several."""
+    node = config
+    parts = dotted.split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(node, ConfigDict) or part not in node:
+            where = ".".join(["config", *parts[:depth]])
+            valid = ", ".join(sorted(node)) if isinstance(node, ConfigDict) else "no fields"
+            fail(f"unknown config field config.{dotted}; {where} has {valid}")
+        node = node[part]
+    if isinstance(node, ConfigDict):
+        fail(f"config.{dotted} is no field but holds fields: {', '.join(sorted(node)) or 'none'}")
+
+
+def is_none(argument: str) -> bool:
+    """Whether an argument sets a field of the config to None, which absl has no text for."""
+    _, equals, value = argument.partition("=")
+    return argument.startswith("--config.") and bool(equals) and value.lower() == "none"
+
+
+def take_out_none(argv: list[str], config: ConfigDict) -> tuple[list[str], list[str]]:
+    """The arguments without those that set a field to None, and the dotted fields so set.
+
+    Of several arguments for one field the last one counts.
+
+    Raises:
+      InputError: a field that must have a value.
+    """
+    last = {argument.partition("=")[0]: argument for argument in argv}
+    unset = [name.removeprefix("--config.") for name, given in last.items() if is_none(given)]
+    values = flatten(config.to_dict())
+    may_be_none = {name for name, value in values.items() if value is None or takes_none(name)}
+    for field in unset:
+        if field not in may_be_none:
+            known = ", ".join(f"config.{name}" for name in sorted(may_be_none)) or "no field"
+            raise InputError(f"config.{field} cannot be None; give it a value ({known} can)")
+    kept = [argument for argument in argv if not is_none(argument)]
+    dropped = tuple(f"--config.{field}=" for field in unset)
+    return [argument for argument in kept if not argument.startswith(dropped)], unset
+
+
+def default_workdir(argv: list[str]) -> str:
+    """runs/<config name>, with -<variant> behind it for a variant."""
+    name, _, variant = config_value(argv[1:]).partition(":")
+    suffix = f"-{variant.replace(',', '-')}" if variant not in ("", "full") else ""
+    return f"runs/{Path(name).stem}{suffix}"
+
+
+def run(
+    config: ConfigDict,
+    workdir: str,
+    sweep: sweep_run.Request | None = None,
+    profile: int | None = None,
+    processes: Processes = ALONE,
+) -> None:
+    """Runs the config's experiment; a user's mistake ends with one line and exit code 2.
+
+    Args:
+      config: what to run.
+      workdir: where everything is written.
+      sweep: how to run the sweep that the config is the base of; None: the config alone.
+      profile: training steps to trace; None traces none.
+      processes: the others that train with this one.
+    """
+    configure_logging()
+    enable_compilation_cache()
+    stop = StopRequest()
+    try:
+        if config.experiment not in EXPERIMENTS:
+            names = ", ".join(EXPERIMENTS)
+            raise InputError(f"unknown experiment {config.experiment!r}; choose from {names}")
+        check_seed(config.seed)
+        processes_of.join(processes, config, alone=sweep is not None or profile is not None)
+        with ends_with_the_others(TrainingStopped):
+            if is_primary():
+                check_workdir(Path(workdir), config)
+            if sweep is not None:
+                sweep_run.run(config, Path(workdir), stop, sweep)
+            elif profile is not None:
+                run_profiled(config, Path(workdir), stop, profile)
+            else:
+                EXPERIMENTS[config.experiment](config, Path(workdir), stop)
+    except InputError as error:
+        fail(str(error))
+    except sweep_run.SweepIncomplete as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except OSError as error:
+        if (lost := lost_workdir(Path(workdir))) is not None:
+            fail(str(lost))
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        fail(f"{error.filename or workdir}: {error.strerror}; free some space and run this again")
+    except (TrainingStopped, KeyboardInterrupt) as error:
+        print(f"{str(error) or 'stopped'}; the same command goes on from there", file=sys.stderr)
+        raise SystemExit(128 + (stop.signal or signal.SIGINT)) from error
+
+
+def lost_workdir(workdir: Path) -> WorkdirLost | None:
+    """What to say if the workdir is not there any more, so that no file can be written."""
+    try:
+        check_held(workdir)
+    except WorkdirLost as error:
+        return error
+    return None
+
+
+def run_profiled(config: ConfigDict, workdir: Path, stop: StopRequest, num_steps: int) -> None:
+    """Runs an integration that writes a trace of training steps.
+
+    Raises:
+      InputError: another experiment.
+    """
+    if config.experiment != "integration":
+        raise InputError(
+            f"--profile traces experiment integration, got {config.experiment}; leave it out"
+        )
+    integration.run(config, workdir, stop, profile=Profile(num_steps, workdir))
+
+
+def print_anything() -> None:
+    """Lets what a terminal has no characters for be printed as escapes, in place of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def configure_logging() -> None:
+    """Our own log at INFO, everybody else's at WARNING; one handler, on standard error."""
+    absl_logging.set_verbosity(absl_logging.WARNING)  # orbax reports every save at INFO
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+
+
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache directory, unless JAX was told of another."""
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(user_cache() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -1,0 +1,63 @@
+"""Finished pieces of an experiment, one JSON file each: what is there is not computed again."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.kit.keys import key_of
+from experiments.kit.sealed import file_name, read_sealed, write_sealed
+from qbm_jax.runtime import keys
+from qbm_jax.runtime.compiled import release_compiled
+
+LOGGER = logging.getLogger("qbm_jax")
+FOLDER = "results"
+
+
+class Pieces:
+    """The pieces of one run, in the order in which they were asked for.
+
+    A piece is a dict: `section`, what it is of, what was measured, and the `seconds` it took.
+    """
+
+    def __init__(self, workdir: Path, seed: int):
+        """Opens (or begins) the folder of pieces."""
+        self._workdir = workdir
+        self._folder = workdir / FOLDER
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._key = key_of(seed, "piece")
+        self.all: list[dict[str, Any]] = []
+
+    def measure(
+        self, section: str, names: dict[str, Any], compute: Callable[[jax.Array], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """The piece of these names: read if it is there, else computed and written.
+
+        A file that is damaged, was edited, or is of another run or other names is made again.
+
+        Args:
+          section: part of the experiment.
+          names: what the piece is of, such as its model and sampler.
+          compute: key -> measurements; the key depends on the names alone, not on what ran before.
+
+        Raises:
+          InputError: the workdir was removed or renamed.
+        """
+        name = "-".join([section, *(str(value) for value in names.values())])
+        path = self._folder / f"{file_name(section, *names.values())}.json"
+        of = {"section": section, **names}
+        piece = read_sealed(path, self._workdir, of)
+        if piece is None:
+            start = time.perf_counter()
+            measured = compute(keys.named(self._key, name))
+            seconds = {"seconds": time.perf_counter() - start}
+            write_sealed(path, {**of, **measured, **seconds}, self._workdir, of)
+            release_compiled()  # an experiment compiles more programs than a process can hold
+            # so that a resumed run sees just what the first one saw
+            piece = read_sealed(path, self._workdir, of)
+            LOGGER.info("%s (%.1f s)", name, seconds["seconds"])
+        self.all.append(piece)
+        return piece

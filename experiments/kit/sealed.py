@@ -1,0 +1,83 @@
+"""JSON files with a seal: what they hold is believed if it is whole and belongs here."""
+
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from experiments.kit.lock import check_held
+from experiments.kit.workdir import finite, read_claim, write_json
+from qbm_jax.runtime.identity import MARK, digest_names
+from qbm_jax.runtime.sealed import SEAL, broken_seal, sealed
+
+LOGGER = logging.getLogger("qbm_jax")
+_PLAIN = re.compile(r"\w[\w.]*", re.ASCII)
+_LONGEST = 100  # characters of the readable part of a file name
+
+
+def owner(workdir: Path) -> str | None:
+    """What the files of a workdir belong to: the digest of its config and data; None without."""
+    claim = read_claim(workdir)
+    return None if claim is None else digest_names([json.dumps(claim, sort_keys=True)])
+
+
+def write_sealed(
+    path: Path, content: dict[str, Any], workdir: Path, names: dict[str, Any] | None = None
+) -> None:
+    """Writes JSON whole or not at all, with a checksum and with what it belongs to.
+
+    Args:
+      path: the file.
+      content: what it holds.
+      workdir: whose run it belongs to.
+      names: what it is of, within the run.
+
+    Raises:
+      InputError: the workdir was removed or renamed.
+      OSError: the file cannot be written.
+    """
+    check_held(workdir)
+    content = json.loads(json.dumps(finite(content), allow_nan=False))
+    write_json(path, sealed(content, {"run": owner(workdir), "names": names or {}}))
+
+
+def read_sealed(
+    path: Path, workdir: Path, names: dict[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """What `write_sealed` wrote there for this run and these names; None where there is no such.
+
+    A file that is damaged, was edited or belongs to something else is told in the log, once.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        value = None
+    fault = broken_seal(value, {"run": owner(workdir), "names": names or {}})
+    if fault is None:
+        return {name: item for name, item in value.items() if name != SEAL}
+    told = f"{path}: {fault}"
+    if told not in _told:
+        _told.add(told)
+        LOGGER.warning("%s %s; it counts as missing and is made again", path, fault)
+    return None
+
+
+_told: set[str] = set()
+
+
+def file_name(*names: object) -> str:
+    """A readable file name without suffix, another one for all other names.
+
+    Names of letters, digits, dots and underscores are joined by hyphens. Of all others, what can be
+    read is followed by a digest of the exact names. A single name may have hyphens.
+    """
+    texts = [str(name) for name in names]
+    joined = "-".join(texts)
+    plain = [text.replace("-", "") for text in texts] if len(texts) == 1 else texts
+    if all(_PLAIN.fullmatch(text) for text in plain) and len(joined) <= _LONGEST:
+        return joined
+    readable = re.sub(r"[^\w.-]", "_", joined, flags=re.ASCII).lstrip(".-")[:_LONGEST]
+    return f"{readable}~{digest_names(texts).removeprefix(MARK)}"

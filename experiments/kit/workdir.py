@@ -1,0 +1,180 @@
+"""The workdir is a run's identity: config, data, versions and commit are written to it first."""
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.kit.lock import check_lock, lock_workdir
+from qbm_jax.errors import InputError
+from qbm_jax.runtime.identity import differences, plain
+from qbm_jax.runtime.whole_file import remove_unfinished, write_whole
+from qbm_jax.training.checkpoint import remove_unfinished_states
+
+PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "anndata", "scanpy")
+CLAIM = "config.json"
+OUTPUTS = (
+    *(
+        "checkpoints",
+        "metrics.jsonl",
+        "embedding.h5ad",
+        "sample.h5ad",
+        "scores.json",
+    ),  # integration
+    *("results", "cells", "trainings", "results.json", "results.csv", "summary.csv"),  # of others
+    *("report.md", "figures"),
+)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def check_workdir(workdir: Path, config: ConfigDict) -> None:
+    """Checks, before any work and without a trace, that a run may write here.
+
+    Raises:
+      InputError: it cannot be written, it belongs to another run, or another process is at it.
+    """
+    check_name(workdir)
+    check_lock(workdir)
+    found = read_claim(workdir)
+    if found is not None:
+        check_same(workdir, "config", found["config"], plain_config(config))
+        return
+    there = [name for name in OUTPUTS if (workdir / name).exists()]
+    if there:
+        raise InputError(
+            f"workdir {workdir} holds {', '.join(there)} but no {CLAIM}, so it is no run's or a "
+            f"damaged one's; use another --workdir"
+        )
+    existing = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"cannot write to workdir {workdir}: {existing} is a file, not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to workdir {workdir}: no permission to write in {existing}")
+
+
+def check_name(workdir: Path) -> None:
+    """Raises an InputError for a path that is no text here; checkpoints cannot be in one."""
+    path = str(workdir.absolute())
+    if path != path.encode("utf-8", "replace").decode("utf-8"):
+        raise InputError(
+            f"expected a workdir with a name that is text in this locale, got {path!r}; set "
+            f"PYTHONUTF8=1, or use another --workdir"
+        )
+
+
+def claim_workdir(
+    workdir: Path, config: ConfigDict, data: dict[str, Any], shared: bool = False
+) -> None:
+    """Makes the workdir this run's: its config, versions, commit and what identifies its cells.
+
+    Called once the cells and all options are known to be good, so that a mistake binds nothing. The
+    workdir is locked until the process ends, see `lock.lock_workdir`.
+
+    Args:
+      workdir: made if absent.
+      config: of the run.
+      data: what identifies the cells.
+      shared: whether other processes of the same run may be at work in it too.
+
+    Raises:
+      InputError: it cannot be written, was started on other cells, or another process is at it.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if lock_workdir(workdir, shared):
+            remove_leftovers(workdir)
+        found = read_claim(workdir)
+        if found is not None:
+            check_same(workdir, "data", found["data"], plain(data))
+            return
+        facts = {"config": plain_config(config), "data": data}
+        write_json(workdir / CLAIM, facts | {"versions": versions(), "commit": commit()})
+    except OSError as error:
+        raise InputError(f"cannot write to workdir {workdir}: {error.strerror}") from error
+
+
+def remove_leftovers(workdir: Path) -> None:
+    """Removes what killed processes left half written in a workdir that nobody else is at."""
+    for folder, _, _ in os.walk(workdir):
+        remove_unfinished(Path(folder))
+    remove_unfinished_states(workdir)
+
+
+def read_claim(workdir: Path) -> dict[str, Any] | None:
+    """What `claim_workdir` wrote, or None where nobody has claimed the workdir.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    path = workdir / CLAIM
+    if not path.is_file():
+        return None
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return {"config": dict(facts["config"]), "data": dict(facts["data"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged; remove {workdir} or use another --workdir") from error
+
+
+def plain_config(config: ConfigDict) -> dict[str, Any]:
+    """The config as JSON knows it: tuples become lists."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def check_same(workdir: Path, what: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raises an InputError that names the fields in which two configs (or data) differ."""
+    changes = differences(flatten(found, f"{what}."), flatten(wanted, f"{what}."))
+    if changes:
+        raise InputError(
+            f"workdir {workdir} belongs to a run with a different {what} ({changes}); "
+            f"use another --workdir"
+        )
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict with dotted keys."""
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape the numbers."""
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in PACKAGES
+    }
+
+
+def commit() -> str:
+    """The commit of the code, with a + if files differ from it; "" outside a repository."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty=+"]
+    try:
+        return subprocess.run(
+            command, capture_output=True, encoding="utf-8", check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def finite(value: Any) -> Any:
+    """The same tree of dicts, lists and tuples with None where a float is not finite."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON whole or not at all; NaN and infinity, for which it has no word, are null."""
+    write_whole(path, json.dumps(finite(value), indent=1, allow_nan=False) + "\n")

@@ -1,0 +1,1 @@
+"""How cells reach a training: minibatches on the device, sources in memory and on disk."""

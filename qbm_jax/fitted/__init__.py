@@ -1,0 +1,1 @@
+"""What a notebook holds: `fit` and the trained model."""

@@ -1,0 +1,112 @@
+"""What may be asked of a generated cell: its experimental batch and its total count."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from qbm_jax.errors import InputError
+from qbm_jax.model.likelihoods import LIKELIHOODS
+from qbm_jax.runtime.options import plain, shown
+
+# The largest total count. Deep cells have 1e6; far beyond 1e8 single counts, drawn around shares of
+# it with overdispersion, pass the 2^31 that a draw of int32 can hold.
+LARGEST_LIBRARY = 1e8
+
+
+def check_key(key: Any) -> None:
+    """Checks that a draw can be made from this key.
+
+    Raises:
+      InputError: it is no single key of JAX.
+    """
+    if isinstance(key, jax.Array):
+        typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+        if (typed and key.ndim == 0) or (key.dtype == np.uint32 and key.shape == (2,)):
+            return
+    raise InputError(f"key must be one key of JAX, got {shown(key)}; use jax.random.key(0)")
+
+
+def batch_code(batch: Any, names: Sequence[str]) -> int:
+    """The code of a batch, given by its name or by the number that the name is the text of.
+
+    Args:
+      batch: the batch; None for the first.
+      names: batches of the model, in the order of their codes.
+
+    Raises:
+      InputError: the model has no such batch.
+    """
+    if batch is None:
+        return 0
+    name = str(plain(batch))
+    if name not in names:
+        raise InputError(
+            f"unknown batch {shown(batch)}; the model knows {', '.join(names)} (names are text)"
+        )
+    return list(names).index(name)
+
+
+def check_library_size(library_size: Any, likelihood: str) -> None:
+    """Checks that cells of this likelihood can have this total count; None leaves it open.
+
+    Raises:
+      InputError: it is not a number above 0 and at most `LARGEST_LIBRARY`, or what the likelihood
+        draws has no total count.
+    """
+    if library_size is None:
+        return
+    if LIKELIHOODS[likelihood].accepts_non_integer:
+        raise InputError(
+            f"likelihood {likelihood} draws log-normalised values, which have no library size; "
+            f"leave library_size out, got {shown(library_size)}"
+        )
+    value = plain(library_size)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _possible(value):
+        raise InputError(
+            f"library_size must be a number above 0 and at most {LARGEST_LIBRARY:g}, got "
+            f"{shown(library_size)}"
+        )
+
+
+def _possible(totals: Any) -> Any:
+    return (totals > 0) & (totals <= LARGEST_LIBRARY)  # false for NaN
+
+
+def check_codes(batch: Any, names: Sequence[str]) -> np.ndarray:
+    """Batch codes [cells], int32.
+
+    Raises:
+      InputError: no cells, no whole numbers, or codes that no batch has.
+    """
+    codes = np.asarray(batch)
+    if codes.ndim != 1 or not codes.size or not np.issubdtype(codes.dtype, np.integer):
+        raise InputError(f"batch must be an array of batch codes [cells], got {shown(batch)}")
+    if not 0 <= codes.min() <= codes.max() < len(names):
+        raise InputError(
+            f"batch codes must be between 0 and {len(names) - 1}, got {codes.min()} to "
+            f"{codes.max()}; they are places in settings.batch_names"
+        )
+    return codes.astype(np.int32)
+
+
+def check_totals(library_size: Any, num_cells: int) -> np.ndarray:
+    """Total counts [cells], float32.
+
+    Raises:
+      InputError: they are not as many, no numbers, or out of range.
+    """
+    totals = np.asarray(library_size)
+    if totals.shape != (num_cells,) or not np.issubdtype(totals.dtype, np.number):
+        raise InputError(
+            f"library_size must be an array of {num_cells} total counts, one for each batch code, "
+            f"got {shown(library_size)} of shape {totals.shape}"
+        )
+    wrong = totals[~_possible(totals)]
+    if wrong.size:
+        raise InputError(
+            f"library_size must be above 0 and at most {LARGEST_LIBRARY:g} for every cell, got "
+            f"{wrong[0]:g}"
+        )
+    return totals.astype(np.float32)

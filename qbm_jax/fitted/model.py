@@ -1,0 +1,257 @@
+"""A trained model: embeds cells, scores their energy, generates new ones; saved and loaded."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qbm_jax.data import Cells, check_likelihood, from_anndata
+from qbm_jax.data.on_disk import StoredCells
+from qbm_jax.errors import InputError
+from qbm_jax.feed import minibatches
+from qbm_jax.feed.cell_source import Streamed
+from qbm_jax.fitted import generation, saved_model
+from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
+from qbm_jax.fitted.saved_model import SETTINGS_FILE
+from qbm_jax.fitted.settings import Settings, as_tuples, build_model, build_sampler, check_settings
+from qbm_jax.model import inference, vae
+from qbm_jax.runtime.options import LARGEST_WHOLE, check, whole
+from qbm_jax.training.checkpoint import first_difference
+
+__all__ = ["SETTINGS_FILE", "FittedModel", "Settings", "build_model", "build_sampler"]
+
+
+def _check_arrays(settings: Settings, arrays: dict[str, Any], what: str) -> None:
+    """Raises an InputError if an array, by its path, is missing, of another shape or too many."""
+    template = jax.eval_shape(build_model(settings).init, jax.random.key(0))
+    expected, found = (
+        {path: [str(leaf.dtype), list(leaf.shape)] for path, leaf in each.items()}
+        for each in (saved_model.by_path(template), arrays)
+    )
+    difference = first_difference(expected, found)
+    if difference is not None:
+        raise InputError(f"{what} do not fit the model's options ({difference})")
+
+
+def _as_tree(settings: Settings, arrays: dict[str, np.ndarray]) -> vae.Params:
+    """Arrays by their paths as the tree of the model's parameters."""
+    template = jax.eval_shape(build_model(settings).init, jax.random.key(0))
+    leaves = [jnp.array(arrays[path]) for path in saved_model.by_path(template)]
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def device_counts(cells: Cells) -> minibatches.DeviceCounts:
+    """Cells on the device, sparse."""
+    counts = cells.counts
+    return minibatches.to_device(
+        counts.indptr, counts.indices, counts.data, cells.batch, cells.num_genes
+    )
+
+
+class FittedModel:
+    """A trained model with the genes and batches it knows.
+
+    Attributes:
+      settings: names and options.
+      params: "encoder", "decoder", "genes", "prior".
+      vae: the model's functions.
+    """
+
+    def __init__(self, settings: Settings, params: vae.Params):
+        """Wraps trained parameters; `fit` and `load` call this."""
+        self.settings = settings
+        self.params = params
+        self.vae = build_model(settings)
+
+    def embed(self, adata: Any, layer: str | None = None) -> np.ndarray:
+        """Posterior mean spins of the cells of `adata`, float32 [cells, N], by genes' names.
+
+        The encoder does not use the batch, so any cells with the model's genes can be embedded.
+        Cells without any count in these genes get NaN, as in `fit`, with a warning.
+
+        Raises:
+          InputError: genes of the model are missing (they are listed), or counts are unusable.
+        """
+        return self._encode(adata, layer)[0]
+
+    def energy(self, adata: Any, layer: str | None = None) -> np.ndarray:
+        """Energy of each cell's mean spins, in nats; low energy is probable.
+
+        It is E_q[E(s)] where the posterior is factorial; NaN for cells without any count in the
+        model's genes.
+
+        Raises:
+          InputError: as `embed`.
+        """
+        return self._encode(adata, layer)[1]
+
+    def generate(
+        self,
+        key: jax.Array,
+        num_cells: int,
+        batch: Any = None,
+        library_size: float | None = None,
+    ) -> np.ndarray:
+        """New cells from the prior through the sampler and the decoder.
+
+        Args:
+          key: fixes the draw.
+          num_cells: how many.
+          batch: experimental batch they should look like, by its name or the number that the name
+            is the text of; None for the first.
+          library_size: their total count; None for the batch's median. Likelihoods normal and
+            squared_error have none.
+
+        Returns:
+          Counts float32 [num_cells, genes], columns in the order of `settings.genes`. Under the
+          likelihoods normal and squared_error these are no counts but log-normalised values,
+          log(1 + counts / total * 1e4), which may be negative.
+
+        Raises:
+          InputError: an unknown batch, a library size or number of cells that cannot be, or a
+            sampler that diverged.
+        """
+        code = generation.batch_code(batch, self.settings.batch_names)
+        num_cells = check("num_cells", num_cells, whole(1))
+        likelihood = self.settings.model.get("likelihood", vae.ModelOptions.likelihood)
+        generation.check_library_size(library_size, likelihood)
+        total = self.settings.median_library[code] if library_size is None else library_size
+        return self.generate_like(key, np.full(num_cells, code), np.full(num_cells, total))
+
+    def generate_like(
+        self, key: jax.Array, batch: np.ndarray, library_size: np.ndarray
+    ) -> np.ndarray:
+        """One new cell for each batch code [cells] and total count [cells]; as `generate`.
+
+        Likelihoods without a library size do not use the total counts.
+
+        Raises:
+          InputError: codes of no batch, total counts that cannot be, other numbers of them, or a
+            sampler that diverged.
+        """
+        generation.check_key(key)
+        batch = generation.check_codes(batch, self.settings.batch_names)
+        library_size = generation.check_totals(library_size, batch.size)
+        # Fresh chains need more steps than persistent ones: the sampler's own default.
+        options = {k: v for k, v in self.settings.sampler_options.items() if k != "num_steps"}
+        sampler = build_sampler(self.vae, self.settings.sampler, options)
+        counts = inference.generate(
+            key, self.vae, self.params, sampler,
+            jnp.asarray(batch, jnp.int32), jnp.asarray(library_size, jnp.float32),
+        )  # fmt: skip
+        counts = np.array(counts, np.float32)
+        if not np.isfinite(counts).all():
+            raise InputError(
+                f"sampler {self.settings.sampler} diverged on this machine; generate needs another"
+            )
+        if not self.vae.likelihood.accepts_non_integer and counts.min() < 0:
+            raise InputError(
+                f"a count above {LARGEST_WHOLE} was drawn for a library size of "
+                f"{library_size.max():g}, which int32 cannot hold; use a smaller one"
+            )
+        return counts
+
+    def encode_cells(
+        self, cells: Cells | minibatches.DeviceCounts
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Embedding [cells, N] and energy [cells] of cells with exactly the model's genes.
+
+        Cells without any count get NaN, with a warning.
+        """
+        data = device_counts(cells) if isinstance(cells, Cells) else cells
+        embedding, energy = inference.embed(self.vae, self.params, data)
+        counted = np.diff(jax.device_get(data.indptr)) > 0
+        warn_of_empty_cells(int(counted.sum()), counted.size, stacklevel=3)
+        embedding[~counted], energy[~counted] = np.nan, np.nan
+        return embedding, energy
+
+    def encode_blocks(self, cells: StoredCells) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Embedding [n, N] and energy [n] of cells on disk, a block after another, with its slice.
+
+        None of them is empty: `open_cells` leaves out cells without a count in the genes, with a
+        note; `cells.rows` says which rows of the files are there.
+
+        Raises:
+          InputError: they have other genes than the model, or could not be read.
+        """
+        if tuple(cells.genes) != tuple(self.settings.genes):
+            raise InputError(
+                f"expected the model's {len(self.settings.genes)} genes in their order, got "
+                f"{len(cells.genes)} others; open the cells with gene_list=model.settings.genes"
+            )
+        with cells.reader() as reader:
+            yield from inference.embed_blocks(self.vae, self.params, Streamed(reader))
+
+    def gates(self) -> np.ndarray:
+        """Probability that each gene is zero-inflated, float32 [genes].
+
+        Raises:
+          InputError: the likelihood has no gates.
+        """
+        if self.vae.likelihood.gate_probabilities is None:
+            raise InputError(
+                f"expected likelihood autozi for gates, got {self.settings.model['likelihood']}"
+            )
+        return np.array(self.vae.likelihood.gate_probabilities(self.params["genes"]))
+
+    def loadings(self) -> np.ndarray:
+        """Weight of each latent in each gene's scale logit, float32 [genes, N].
+
+        Raises:
+          InputError: the decoder is not linear.
+        """
+        return np.array(self.vae.loadings(self.params))
+
+    def gene_results(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """`gates()` and `loadings()`, each None where the model has none."""
+        gated = self.vae.likelihood.gate_probabilities is not None
+        linear = self.settings.model.get("decoder") == "linear"
+        return self.gates() if gated else None, self.loadings() if linear else None
+
+    def save(self, path: str | Path) -> None:
+        """Writes the model to the folder `path`, in the place of one that was saved there before.
+
+        Whatever goes wrong, the folder holds the earlier model whole, or this one; see
+        `saved_model`.
+
+        Raises:
+          InputError: settings that could not be loaded again, a folder with other files in it, or
+            one that cannot be written.
+        """
+        check_settings(self.settings)
+        _check_arrays(self.settings, saved_model.by_path(self.params), "the parameters")
+        saved_model.write(Path(path), dataclasses.asdict(self.settings), self.params)
+
+    @staticmethod
+    def load(path: str | Path) -> "FittedModel":
+        """Reads a model that `save` wrote.
+
+        Raises:
+          InputError: there is no sound model in the folder, or its names, options and arrays do not
+            belong together.
+        """
+        fields, arrays = saved_model.read(Path(path))
+        file = Path(path) / SETTINGS_FILE
+        try:
+            settings = Settings(**{name: as_tuples(value) for name, value in fields.items()})
+            check_settings(settings)
+            _check_arrays(settings, arrays, "the parameters")
+        except InputError as error:
+            raise InputError(f"{file} cannot be used: {error}") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{file} is damaged; save the model again") from error
+        return FittedModel(settings, _as_tree(settings, arrays))
+
+    def _encode(self, adata: Any, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
+        cells = from_anndata(adata, layer=layer, genes=self.settings.genes, min_cells=0)
+        check_likelihood(cells, self.settings.model["likelihood"])
+        warn_of_empty_cells(cells.num_cells, adata.n_obs)
+        if not cells.num_cells:
+            nothing = np.full((adata.n_obs, self.vae.num_latents), np.nan, np.float32)
+            return nothing, nothing[:, 0].copy()
+        embedding, energy = self.encode_cells(cells)
+        return tuple(full_rows(values, cells.rows, adata.n_obs) for values in (embedding, energy))

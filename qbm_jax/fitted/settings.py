@@ -1,0 +1,91 @@
+"""What rebuilds a model around its parameters, and the checks of it."""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+from qbm_jax import samplers
+from qbm_jax.errors import InputError
+from qbm_jax.model import vae
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What rebuilds a model around its parameters.
+
+    Attributes:
+      genes: gene names, in the order of the model's columns.
+      batch_names: experimental batches, in the order of their codes.
+      model: keyword arguments of `vae.build`, but for the numbers of genes and batches.
+      sampler: name of the sampler of the negative phase.
+      sampler_options: its options.
+      median_library: median total count of each batch, the default of `generate`.
+    """
+
+    genes: tuple[str, ...]
+    batch_names: tuple[str, ...]
+    model: dict[str, Any]
+    sampler: str
+    sampler_options: dict[str, Any]
+    median_library: tuple[float, ...]
+
+    def __post_init__(self):
+        """Keeps plain options, which are equal to themselves after JSON.
+
+        Raises:
+          InputError: an option that is unknown or not of its kind, or an unknown sampler.
+        """
+        model = vae.check_options(len(self.genes), len(self.batch_names), self.model)
+        object.__setattr__(self, "model", model)
+        options = samplers.check_options(self.sampler, self.sampler_options)
+        object.__setattr__(self, "sampler_options", options)
+
+
+def build_model(settings: Settings) -> vae.VAE:
+    """The VAE that the settings describe."""
+    sizes = {"num_genes": len(settings.genes), "num_batches": len(settings.batch_names)}
+    return vae.build(**sizes, **settings.model)
+
+
+def as_tuples(value: Any) -> Any:
+    """Lists, as JSON has them, as tuples at every level: those can be compared by hash."""
+    if isinstance(value, dict):
+        return {name: as_tuples(item) for name, item in value.items()}
+    return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def build_sampler(model: vae.VAE, name: str, options: dict[str, Any]) -> samplers.Sampler | None:
+    """The sampler of the negative phase, or None where the prior's log Z has a closed form."""
+    if model.prior.log_z is not None:
+        return None
+    options = samplers.check_options(name, options)  # 9 and 9.0 are one key of a cache
+    return _same_sampler(name, tuple(sorted(options.items())))
+
+
+@functools.lru_cache(maxsize=32)  # the same options are the same object, as in `vae.build`
+def _same_sampler(name: str, options: tuple[tuple[str, Any], ...]) -> samplers.Sampler:
+    return samplers.build(name, **dict(options))
+
+
+def check_settings(settings: Settings) -> None:
+    """Raises an InputError that names the first field that no trained model has.
+
+    The errors of `vae.build` and of the sampler's factory pass through.
+    """
+    for field in ("genes", "batch_names"):
+        names = getattr(settings, field)
+        if not names or not all(isinstance(name, str) for name in names):
+            raise InputError(f"expected {field} as a list of texts, got {str(names)[:60]}")
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"expected every name in {field} once, got {twice!r} more than once")
+    medians, num_batches = settings.median_library, len(settings.batch_names)
+    usable = all(isinstance(m, int | float) and math.isfinite(m) and m > 0 for m in medians)
+    if len(medians) != num_batches or not usable:
+        raise InputError(
+            f"expected median_library as one finite number above 0 for each of {num_batches} "
+            f"batches, got {', '.join(map(str, medians[:8]))}"
+        )
+    model = build_model(settings)
+    build_sampler(model, settings.sampler, settings.sampler_options)

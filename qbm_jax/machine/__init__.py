@@ -1,0 +1,1 @@
+"""The Boltzmann machine: energy, enumeration, couplings, temperature, distances; jax only."""

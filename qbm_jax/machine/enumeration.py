@@ -1,0 +1,55 @@
+"""All 2^N states and their weights, for N up to 24."""
+
+import jax
+import jax.numpy as jnp
+
+from qbm_jax.errors import InputError
+from qbm_jax.machine.boltzmann import Boltzmann, bits_to_spins, energy
+
+MAX_SPINS = 24
+_CHUNK_BITS = 14  # states whose energies are computed at once: 2^14 x 24 floats are 1.6 MB
+
+
+def enumerate_spins(num_spins: int) -> jax.Array:
+    """All states, float32 [2^N, N]: spin i of state k is +1 where bit i of k is set.
+
+    Raises:
+      InputError: more than 24 spins.
+    """
+    check_enumerable(num_spins)
+    return spins_of_states(jnp.arange(2**num_spins), num_spins)
+
+
+@jax.jit  # called outside of compiled code, the loop in it would be compiled anew each time
+def log_weights(params: Boltzmann) -> jax.Array:
+    """-E(s) of all states [2^N], in the order of `enumerate_spins`, in units of kT.
+
+    log Z is its logsumexp. Computed in chunks, so that memory is that of the result.
+
+    Raises:
+      InputError: more than 24 spins.
+    """
+    num_spins = params.num_spins
+    check_enumerable(num_spins)
+    chunk = 2 ** min(num_spins, _CHUNK_BITS)
+
+    def chunk_log_weights(first):
+        spins = spins_of_states(first + jnp.arange(chunk), num_spins)
+        return -energy(params, spins.astype(params.h.dtype))
+
+    return jax.lax.map(chunk_log_weights, jnp.arange(0, 2**num_spins, chunk)).reshape(-1)
+
+
+def spins_of_states(states: jax.Array, num_spins: int) -> jax.Array:
+    """Spins float32 [..., N] of states by their indices, in the order of `enumerate_spins`."""
+    bits = (states[..., None] >> jnp.arange(num_spins).reshape((1,) * states.ndim + (-1,))) & 1
+    return bits_to_spins(bits.astype(jnp.float32))
+
+
+def check_enumerable(num_spins: int) -> None:
+    """Raises an InputError where there are too many spins to enumerate."""
+    if num_spins > MAX_SPINS:
+        raise InputError(
+            f"expected at most {MAX_SPINS} spins to enumerate, got {num_spins}; "
+            "use gibbs or auxiliary_cim"
+        )

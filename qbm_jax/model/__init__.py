@@ -1,0 +1,1 @@
+"""The variational autoencoder: networks, prior, posterior, relaxation, likelihood."""

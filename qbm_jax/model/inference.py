@@ -1,0 +1,118 @@
+"""What a trained model says about cells: posteriors, embeddings, energies, new cells."""
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qbm_jax.feed.cell_source import Streamed
+from qbm_jax.feed.minibatches import DeviceCounts, gather, pad_rows
+from qbm_jax.machine import boltzmann
+from qbm_jax.model.vae import VAE, Params, gene_params
+from qbm_jax.samplers.base import Sampler
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode_rows(vae: VAE, params: Params, data: DeviceCounts, rows: jax.Array):
+    def body(_, rows_):
+        encoded = vae.encode(params, gather(data, rows_).counts)
+        return None, vae.posterior.embed(params["prior"], encoded)
+
+    return jax.lax.scan(body, None, rows)[1]
+
+
+def embed(
+    vae: VAE, params: Params, data: DeviceCounts, width: int = 512
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeds every cell; deterministic.
+
+    Args:
+      vae: the model.
+      params: its parameters.
+      data: the cells.
+      width: cells encoded at a time.
+
+    Returns:
+      The embedding, float32 [cells, N] (posterior mean spins in [-1, 1], or Gaussian means), and
+      the expected energy E_q[E] of each cell [cells], in nats; for a posterior in two groups it is
+      the energy of the mean spins in the embedding (`posteriors.two_groups`).
+    """
+    rows, _ = pad_rows(np.arange(data.num_cells), width)
+    embedding, energy = jax.device_get(_encode_rows(vae, params, data, rows))
+    embedding = embedding.reshape(-1, embedding.shape[-1])[: data.num_cells]
+    return np.array(embedding), np.array(energy.reshape(-1)[: data.num_cells])
+
+
+def embed_blocks(
+    vae: VAE, params: Params, source: Streamed, width: int = 512, block_size: int = 8192
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """As `embed`, of cells on disk, a block at a time: memory does not grow with their number.
+
+    Args:
+      vae: the model.
+      params: its parameters.
+      source: the cells.
+      width: cells encoded at a time.
+      block_size: cells of a block, a multiple of `width`.
+
+    Yields:
+      Which cells these are, their embedding [cells, N] and their energies [cells].
+
+    Raises:
+      InputError: the cells could not be read.
+    """
+    rows = jnp.arange(block_size).reshape(-1, width)
+    for where, data in source.blocks(block_size):
+        embedding, energy = jax.device_get(_encode_rows(vae, params, data, rows))
+        size = where.stop - where.start
+        yield where, embedding.reshape(block_size, -1)[:size], energy.reshape(-1)[:size]
+
+
+def generate(
+    key: jax.Array,
+    vae: VAE,
+    params: Params,
+    sampler: Sampler | None,
+    batch: jax.Array,
+    library_size: jax.Array,
+) -> jax.Array:
+    """Draws cells from the model: prior, then relaxation, then decoder, then likelihood.
+
+    Args:
+      key: consumed.
+      vae: the model.
+      params: its parameters.
+      sampler: draws from a Boltzmann prior; one fresh chain per cell, run for the sampler's own
+        number of steps. None for the other priors.
+      batch: experimental batch of each cell [cells].
+      library_size: total counts of each cell [cells].
+
+    Returns:
+      Counts [cells, genes].
+    """
+    key_latent, key_counts = jax.random.split(key)
+    latent = draw_latent(key_latent, vae, params, sampler, batch.shape[0])
+    outputs = vae.decode(params, latent, batch)
+    return vae.likelihood.sample(key_counts, outputs, gene_params(params, batch), library_size)
+
+
+def draw_latent(
+    key: jax.Array, vae: VAE, params: Params, sampler: Sampler | None, num_cells: int
+) -> jax.Array:
+    """Draws what the decoder reads from the prior, [cells, N]."""
+    if vae.prior.outputs_per_latent == 2:
+        return jax.random.normal(key, (num_cells, vae.num_latents))
+    key_init, key_sample, key_zeta = jax.random.split(key, 3)
+    if sampler is None:
+        up = jax.nn.sigmoid(2 * params["prior"]["h"])
+        shape = (num_cells, vae.num_latents)
+        bits = jax.random.bernoulli(key_sample, jnp.broadcast_to(up, shape))
+        spins = boltzmann.bits_to_spins(bits.astype(jnp.float32))
+    else:
+        chains = sampler.init(key_init, params["prior"], num_cells)
+        spins, _, _ = sampler.sample(key_sample, params["prior"], chains)
+    # A posterior that is certain of its bits leaves only the smoothing r(zeta | b).
+    certain = 40.0
+    return vae.prior.draw(key_zeta, certain * spins)

@@ -1,0 +1,189 @@
+"""Posterior families q(z | x): one draw with its share of the bound, from what the encoder gives.
+
+* `factorial`: independent latents. Entropy and expected energy are exact, whatever is drawn.
+* `two_groups`: spins in two groups, q(s | x) = q1(s1 | x) q2(s2 | x, s1), each factorial, so that
+  spins may depend on each other given the cell. The first group is the first side of a restricted
+  machine (`priors.num_visible`). Entropy and energy are estimates from one draw of s1, unbiased:
+
+    H(q)   = H(q1) + E_q1[H(q2 | s1)]
+    E_q[E] = E(m1, 0) + E_q1[E(s1, m2) - E(s1, 0)],   m1, m2 mean spins of q1 and of q2 given s1,
+
+  where E is multilinear and J11, J22 have a zero diagonal: the first term is exact for the inside
+  of group 1, the bracket holds the couplings between the groups and the inside of group 2.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from qbm_jax.errors import InputError
+from qbm_jax.machine import boltzmann
+from qbm_jax.model.priors import Draw, Prior, Sharpness, bernoulli_entropy, mean_spins, num_visible
+from qbm_jax.runtime.options import check, choice
+
+FAMILIES = ("factorial", "two_groups")
+# Relaxed values that tell the bit: exactly 0 for bit 0, above 0 for bit 1.
+TELLING = ("spike_exponential", "straight_through")
+
+
+class Drawn(NamedTuple):
+    """A draw from the posterior and the terms of the KL.
+
+    Attributes:
+      zeta: what the decoder reads [cells, N].
+      entropy: H(q) [cells], in nats, exact or an unbiased estimate.
+      expected_energy: E_q[E] [cells], in nats, exact or an unbiased estimate.
+    """
+
+    zeta: jax.Array
+    entropy: jax.Array
+    expected_energy: jax.Array
+
+
+class Posterior(NamedTuple):
+    """A posterior family; `encoded` is what `VAE.encode` gives, `params` are the prior's.
+
+    Attributes:
+      factorial: whether `encoded` is an array [cells, outputs] of independent latents' parameters,
+        which the functions of `Prior` read as well; `Groups` otherwise.
+      draw: (key, params, encoded, sharpness=None) -> Drawn.
+      embed: (params, encoded) -> embedding [cells, N] and its energy [cells]; deterministic.
+      draw_spins: (key, encoded) -> spins [cells, N] and log q(spins | x) [cells]; binary priors.
+    """
+
+    factorial: bool
+    draw: Callable[..., Drawn]
+    embed: Callable[[Any, Any], tuple[jax.Array, jax.Array]]
+    draw_spins: Callable[[jax.Array, Any], tuple[jax.Array, jax.Array]]
+
+
+class Groups(NamedTuple):
+    """What the encoder gives for a posterior in two groups.
+
+    Attributes:
+      logits: [cells, N], of the first group, and of the second before it knows the first.
+      shift: spins of the first group [cells, N1] -> what they add to the logits of the second.
+    """
+
+    logits: jax.Array
+    shift: Partial
+
+    def first(self) -> jax.Array:
+        """Logits of the first group [cells, N1]."""
+        return self.logits[:, : num_visible(self.logits.shape[-1])]
+
+    def second(self, spins: jax.Array) -> jax.Array:
+        """Logits of the second group [cells, N - N1], given (mean) spins of the first."""
+        return self.logits[:, num_visible(self.logits.shape[-1]) :] + self.shift(spins)
+
+
+def factorial(prior: Prior) -> Posterior:
+    """Independent latents, with the prior's own draw, entropy and expected energy."""
+
+    def draw(key: jax.Array, params: Any, encoded: jax.Array, sharpness: Sharpness = None) -> Drawn:
+        return Drawn(
+            zeta=prior.draw(key, encoded, sharpness),
+            entropy=prior.entropy(encoded),
+            expected_energy=prior.expected_energy(params, encoded),
+        )
+
+    return Posterior(
+        factorial=True,
+        draw=draw,
+        embed=lambda params, encoded: (
+            prior.embed(encoded),
+            prior.expected_energy(params, encoded),
+        ),
+        draw_spins=_factorial_spins,
+    )
+
+
+def two_groups(prior: Prior, relax: Draw) -> Posterior:
+    """Spins in two groups, the second conditioned on the bits of the first.
+
+    The embedding holds the mean spins m1 of the first group, and those of the second given m1 in
+    the place of s1; its energy is E at these, so a mean-field value and not E_q[E]. Draws are not
+    averaged instead because that would take many, and an embedding should not depend on a key.
+    """
+
+    def draw(key: jax.Array, params: Any, encoded: Groups, sharpness: Sharpness = None) -> Drawn:
+        key_first, key_second = jax.random.split(key)
+        first = encoded.first()
+        zeta_first = relax(key_first, first, sharpness)
+        spins = _spins_of(zeta_first, first)
+        second = encoded.second(spins)
+        zeta_second = relax(key_second, second, sharpness)
+        return Drawn(
+            zeta=boltzmann.bits_to_spins(_join(zeta_first, zeta_second)),
+            entropy=bernoulli_entropy(first) + bernoulli_entropy(second),
+            expected_energy=_energy(prior, params, mean_spins(first), spins, mean_spins(second)),
+        )
+
+    def embed(params: Any, encoded: Groups) -> tuple[jax.Array, jax.Array]:
+        first = mean_spins(encoded.first())
+        embedding = _join(first, mean_spins(encoded.second(first)))
+        return embedding, prior.energy(params, embedding)
+
+    def draw_spins(key: jax.Array, encoded: Groups) -> tuple[jax.Array, jax.Array]:
+        key_first, key_second = jax.random.split(key)
+        first, log_first = _factorial_spins(key_first, encoded.first())
+        second, log_second = _factorial_spins(key_second, encoded.second(first))
+        return _join(first, second), log_first + log_second
+
+    return Posterior(factorial=False, draw=draw, embed=embed, draw_spins=draw_spins)
+
+
+def _spins_of(zeta: jax.Array, logits: jax.Array) -> jax.Array:
+    """The spins of relaxed bits, with the gradient of their means.
+
+    Straight through q, not zeta: E(s) is linear in each spin, so for it this gradient is exact on
+    average, while zeta's is 0 at bit 0 and holds the relaxation's slope at bit 1. What passes
+    through the second group's logits is not linear in s1, and there it is an approximation.
+    """
+    q = jax.nn.sigmoid(logits)
+    bits = (zeta > 0).astype(logits.dtype)
+    return boltzmann.bits_to_spins(bits + (q - jax.lax.stop_gradient(q)))  # the bracket is 0
+
+
+def _energy(prior: Prior, params: Any, m1: jax.Array, s1: jax.Array, m2: jax.Array) -> jax.Array:
+    """E(m1, 0) + E(s1, m2) - E(s1, 0), [cells]."""
+    none = jnp.zeros_like(m2)
+    between = prior.energy(params, _join(s1, m2)) - prior.energy(params, _join(s1, none))
+    return prior.energy(params, _join(m1, none)) + between
+
+
+def _factorial_spins(key: jax.Array, logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+    bits = jax.random.bernoulli(key, jax.nn.sigmoid(logits))
+    spins = boltzmann.bits_to_spins(bits.astype(logits.dtype))
+    return spins, jnp.sum(jax.nn.log_sigmoid(spins * logits), axis=-1)
+
+
+def _join(first: jax.Array, second: jax.Array) -> jax.Array:
+    return jnp.concatenate([first, second], axis=-1)
+
+
+def build(name: str, prior: Prior, relaxation: str, relax: Draw) -> Posterior:
+    """The posterior family `name` for this prior.
+
+    Args:
+      name: "factorial" or "two_groups".
+      prior: the prior; in two groups it must be binary.
+      relaxation: the name of `relax`; in two groups one of `TELLING`.
+      relax: (key, logits, sharpness) -> relaxed bits.
+
+    Raises:
+      InputError: an unknown name, or a prior or relaxation that cannot be in two groups.
+    """
+    if check("posterior", name, choice(FAMILIES)) == "factorial":
+        return factorial(prior)
+    if prior.outputs_per_latent == 2:
+        raise InputError("posterior two_groups needs a binary prior; use boltzmann, rbm, bernoulli")
+    if relaxation not in TELLING:
+        raise InputError(
+            f"posterior two_groups needs a relaxation that tells the bit, got {relaxation}; "
+            f"use {' or '.join(TELLING)}"
+        )
+    return two_groups(prior, relax)

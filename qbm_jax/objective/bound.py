@@ -1,0 +1,96 @@
+"""The evidence lower bound and its terms by name.
+
+    -ELBO = E_q[-log p(x | zeta, batch)] - H(q) + E_q[E(s)] + log Z
+
+All terms are per cell and in nats. A likelihood with random variables per gene adds their KL once
+for the whole data set: `likelihood.global_kl` over the number of cells, which is not in the terms.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from qbm_jax.feed.minibatches import Minibatch
+from qbm_jax.model import library_size
+from qbm_jax.model.priors import Sharpness
+from qbm_jax.model.vae import VAE, Params, log_likelihood
+
+
+class Terms(NamedTuple):
+    """Terms of the bound per cell [cells], in nats.
+
+    Attributes:
+      reconstruction: -log p(x | zeta, batch), one draw of zeta from the posterior (and of the
+        genes' random variables, and of a latent library size).
+      entropy: H(q), exact; an unbiased estimate from the same draw for a posterior in two groups.
+      expected_energy: E_q[E], likewise.
+      library_kl: KL of a latent library size to its prior, exact; 0 where it is observed.
+    """
+
+    reconstruction: jax.Array
+    entropy: jax.Array
+    expected_energy: jax.Array
+    library_kl: jax.Array
+
+
+def terms(
+    vae: VAE,
+    params: Params,
+    key: jax.Array,
+    cells: Minibatch,
+    sharpness: Sharpness = None,
+) -> Terms:
+    """The terms of the bound that need no partition function. Consumes the key.
+
+    Args:
+      vae: the model.
+      params: its parameters.
+      key: for one draw from the posterior of each cell, and of each gene.
+      cells: counts and experimental batches.
+      sharpness: of the relaxation; None for the one that the model was built with.
+    """
+    key_latent, key_observation = jax.random.split(key)
+    # q(z | x): the encoder sees counts only.
+    encoded = vae.encode(params, cells.counts)
+
+    # One draw, reparametrised (or relaxed) so that gradients pass, and KL - log Z = E_q[E] - H(q),
+    # which needs no relaxation: so the prior shapes the encoder.
+    drawn = vae.posterior.draw(key_latent, params["prior"], encoded, sharpness)
+
+    # E_q[-log p(x | zeta, c)]
+    reconstruction, library_kl = observe(vae, params, key_observation, drawn.zeta, cells)
+    return Terms(
+        reconstruction=reconstruction,
+        entropy=drawn.entropy,
+        expected_energy=drawn.expected_energy,
+        library_kl=library_kl,
+    )
+
+
+def observe(
+    vae: VAE, params: Params, key: jax.Array, zeta: jax.Array, cells: Minibatch
+) -> tuple[jax.Array, jax.Array]:
+    """-log p(x | zeta, batch) and the KL of latent library sizes, [cells] each. Consumes the key.
+
+    Draws what else is random in the likelihood: the genes' variables, the library sizes.
+    """
+    key_genes, key_library = jax.random.split(key)
+    drawn = {**params, "genes": vae.likelihood.draw_gene_params(key_genes, params["genes"])}
+    if vae.encode_library is None:
+        values = log_likelihood(vae, drawn, zeta, cells)
+        return -values, jnp.zeros_like(values)
+    posterior = vae.encode_library(params, cells.counts)
+    sizes = library_size.draw(key_library, posterior)
+    library_kl = library_size.kl(posterior, vae.library_prior, cells.batch)
+    return -log_likelihood(vae, drawn, zeta, cells, sizes), library_kl
+
+
+def kl(values: Terms, log_z: jax.Array | float) -> jax.Array:
+    """KL(q || p) per cell, in nats."""
+    return values.expected_energy - values.entropy + log_z + values.library_kl
+
+
+def elbo(values: Terms, log_z: jax.Array | float) -> jax.Array:
+    """The bound on log p(x | batch) per cell, in nats; it needs log Z, so it must be given."""
+    return -values.reconstruction - kl(values, log_z)

@@ -1,0 +1,58 @@
+"""How unusual a trained model finds each cell: energy, reconstruction, and the bound's terms."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from qbm_jax import objective
+from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, pad_rows
+from qbm_jax.model.vae import VAE, Params
+
+
+class CellScores(NamedTuple):
+    """Scores of cells [cells], in nats; the higher, the less the cell is like the training set.
+
+    Attributes:
+      energy: of the cell's mean spins under the prior, as `inference.embed` gives it; E_q[E] where
+        the posterior is factorial.
+      reconstruction: -log p(x | latent, batch), one draw from the posterior.
+      negative_bound: minus the bound on log p(x | batch), less log Z, which is the same for all.
+    """
+
+    energy: np.ndarray
+    reconstruction: np.ndarray
+    negative_bound: np.ndarray
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _terms_and_energy(key: jax.Array, vae: VAE, params: Params, cells: Minibatch):
+    values = objective.terms(vae, params, key, cells)
+    return values, vae.posterior.embed(params["prior"], vae.encode(params, cells.counts))[1]
+
+
+def score_cells(
+    key: jax.Array, vae: VAE, params: Params, data: DeviceCounts, width: int = 256
+) -> CellScores:
+    """Scores every cell of `data`.
+
+    Args:
+      key: for the posterior draws.
+      vae: the model.
+      params: its parameters.
+      data: the cells.
+      width: cells at a time.
+    """
+    rows, _ = pad_rows(np.arange(data.num_cells), width)
+    # Sets differ in shape, their minibatches do not: the model is compiled once for all of them.
+    scored = [
+        jax.device_get(
+            _terms_and_energy(jax.random.fold_in(key, index), vae, params, gather(data, rows_))
+        )
+        for index, rows_ in enumerate(rows)
+    ]
+    values, energy = jax.tree.map(lambda *parts: np.concatenate(parts)[: data.num_cells], *scored)
+    return CellScores(
+        energy, values.reconstruction, values.reconstruction + objective.kl(values, 0.0)
+    )

@@ -1,0 +1,181 @@
+"""The importance-weighted bound on log p(x): tighter than the ELBO, exact as samples grow.
+
+Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders" (1509.00519), eq. 8:
+
+    L_K = E[log (1/K) sum_k w_k],   w_k = p(x, z_k) / q(z_k | x),   z_k ~ q(z | x),
+
+with L_1 the ELBO, L_K rising with K, and L_K -> log p(x). For relaxed bits z is the pair (b, zeta)
+with zeta ~ r(zeta | b) in both model and posterior. There r cancels, and what is left is
+
+    log w = log p(x | zeta) - E(b) - log Z - log q(b | x).
+
+A latent library size is drawn with its own ratio of densities. Variables that belong to genes are
+drawn once, for all cells and samples, and their KL is shared by the training cells.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qbm_jax.errors import InputError
+from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, pad_rows
+from qbm_jax.model.posteriors import Groups
+from qbm_jax.model.vae import VAE, Params, log_likelihood
+
+CERTAIN = 1e6  # logits of a posterior that leaves nothing to chance but r(zeta | b)
+
+
+class WeightedBound(NamedTuple):
+    """The bound of each cell [cells] and its mean, in nats."""
+
+    values: np.ndarray
+    mean: float
+
+
+def importance_weighted_bound(
+    key: jax.Array,
+    vae: VAE,
+    params: Params,
+    data: DeviceCounts,
+    cells: np.ndarray,
+    log_z: jax.Array | float,
+    *,
+    num_samples: int = 64,
+    num_train_cells: int | None = None,
+    width: int = 256,
+) -> WeightedBound:
+    """The bound L_K on log p(x | batch) of some cells.
+
+    Samples are drawn one at a time for `width` cells, so memory does not grow with either number.
+
+    Args:
+      key: consumed.
+      vae: the model.
+      params: its parameters.
+      data: all counts.
+      cells: indices of the cells.
+      log_z: of the prior, see `training.estimate_log_z`; its error enters each value in full.
+      num_samples: K.
+      num_train_cells: number of training cells, which share the KL of variables that belong to
+        genes; None for all cells of `data`.
+      width: cells evaluated at a time.
+
+    Raises:
+      InputError: fewer than one sample, no cells, or a relaxation without r(zeta | b) (gumbel),
+        whose weights would not average to p(x).
+    """
+    if num_samples < 1 or len(cells) < 1:
+        raise InputError(
+            f"expected at least 1 sample and 1 cell, got {num_samples} and {len(cells)}"
+        )
+    if not has_bits(vae):
+        raise InputError(
+            "expected a relaxation that smears true bits, got gumbel: its latents have no density "
+            "under the prior, so there is no bound; train with another model.relaxation"
+        )
+    key_genes, key_weights = jax.random.split(key)
+    drawn = {**params, "genes": vae.likelihood.draw_gene_params(key_genes, params["genes"])}
+    rows, _ = pad_rows(np.asarray(cells), min(width, len(cells)))
+    sums = _log_sums(vae, num_samples, key_weights, drawn, data, rows, log_z)
+    share = num_train_cells or data.num_cells
+    global_kl = float(vae.likelihood.global_kl(params["genes"])) / share
+    values = np.asarray(sums).reshape(-1)[: len(cells)] - math.log(num_samples) - global_kl
+    return WeightedBound(values, float(values.mean(dtype=np.float64)))
+
+
+@functools.lru_cache(maxsize=32)
+def has_bits(vae: VAE) -> bool:
+    """Whether the latents are Gaussian, bits, or bits smeared by some r(zeta | b).
+
+    The concrete distribution has no such r: it lies strictly between 0 and 1 where the posterior
+    is open, and on them where it is certain.
+    """
+    if vae.prior.outputs_per_latent == 2:
+        return True
+    spins = jnp.where(jnp.arange(64) % 2, 1.0, -1.0)[None]
+    open_, certain = (
+        np.abs(vae.prior.draw(jax.random.key(0), logits)) for logits in (0 * spins, CERTAIN * spins)
+    )
+    return not (np.all(certain == 1) and np.any(open_ < 1))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _log_sums(
+    vae: VAE,
+    num_samples: int,
+    key: jax.Array,
+    params: Params,
+    data: DeviceCounts,
+    rows: jax.Array,
+    log_z: jax.Array,
+) -> jax.Array:
+    """Log of the sum of the weights of every cell, [chunks, width]."""
+
+    def chunk(_, item):
+        index, rows_ = item
+        cells = gather(data, rows_)
+        encoded = vae.encode(params, cells.counts)
+
+        def add(total, key):
+            return jnp.logaddexp(total, log_weight(key, vae, params, encoded, cells, log_z)), None
+
+        keys = jax.random.split(jax.random.fold_in(key, index), num_samples)
+        start = jnp.full(rows_.shape, -jnp.inf)
+        return None, jax.lax.scan(add, start, keys)[0]
+
+    return jax.lax.scan(chunk, None, (jnp.arange(rows.shape[0]), rows))[1]
+
+
+def log_weight(
+    key: jax.Array,
+    vae: VAE,
+    params: Params,
+    encoded: jax.Array | Groups,
+    cells: Minibatch,
+    log_z: jax.Array | float,
+) -> jax.Array:
+    """Log w of one sample per cell [cells]; `params["genes"]` is a draw already.
+
+    `encoded` is what `vae.encode` gives for the cells.
+    """
+    key_latent, key_library = jax.random.split(key)
+    draw = _gaussian_latents if vae.prior.outputs_per_latent == 2 else _binary_latents
+    latent, log_ratio = draw(key_latent, vae, params, encoded)
+    log_ratio = log_ratio - log_z
+    sizes = None
+    if vae.encode_library is not None:
+        sizes, library_ratio = _library_sizes(key_library, vae, params, cells)
+        log_ratio = log_ratio + library_ratio
+    return log_likelihood(vae, params, latent, cells, sizes) + log_ratio
+
+
+def _binary_latents(key, vae, params, encoded):
+    """(decoder's input [cells, N], -E(s) - log q(s | x) [cells])."""
+    key_bits, key_zeta = jax.random.split(key)
+    spins, log_q = vae.posterior.draw_spins(key_bits, encoded)
+    certain = CERTAIN * spins  # its mean spins are the spins
+    energy = vae.prior.expected_energy(params["prior"], certain)
+    return vae.prior.draw(key_zeta, certain), -energy - log_q
+
+
+def _gaussian_latents(key, vae, params, posterior):
+    """(z [cells, N], log N(z; 0, 1) - log q(z | x) [cells])."""
+    mean, log_sd = jnp.split(posterior, 2, axis=-1)
+    noise = jax.random.normal(key, mean.shape)
+    latent = mean + jnp.exp(log_sd) * noise
+    return latent, jnp.sum(0.5 * (jnp.square(noise) - jnp.square(latent)) + log_sd, axis=-1)
+
+
+def _library_sizes(key, vae, params, cells):
+    """(library sizes [cells], log density under the batch's prior over that of the posterior)."""
+    posterior = vae.encode_library(params, cells.counts)
+    mean, sd = jnp.asarray(vae.library_prior)[cells.batch].T
+    noise = jax.random.normal(key, posterior.mean.shape)
+    log_size = posterior.mean + jnp.exp(posterior.log_sd) * noise
+    deviation = (log_size - mean) / sd
+    log_ratio = 0.5 * (jnp.square(noise) - jnp.square(deviation)) + posterior.log_sd - jnp.log(sd)
+    return jnp.exp(log_size), log_ratio

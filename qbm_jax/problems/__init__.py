@@ -1,0 +1,33 @@
+"""Ising and Max-Cut problems: instances from files and generated, cuts, and time to solution."""
+
+from qbm_jax.problems.instances import (
+    K2000_BEST_CUT,
+    load_dense_small,
+    load_k2000,
+    read_best_known,
+    sk_couplings,
+)
+from qbm_jax.problems.max_cut import cut_value, read_gset, total_weight
+from qbm_jax.problems.time_to_solution import (
+    Estimate,
+    num_runs,
+    success_of_call,
+    to_solution,
+    wilson_interval,
+)
+
+__all__ = [
+    "K2000_BEST_CUT",
+    "Estimate",
+    "cut_value",
+    "load_dense_small",
+    "load_k2000",
+    "num_runs",
+    "read_best_known",
+    "read_gset",
+    "sk_couplings",
+    "success_of_call",
+    "to_solution",
+    "total_weight",
+    "wilson_interval",
+]

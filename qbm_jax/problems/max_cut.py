@@ -1,0 +1,140 @@
+"""Max-Cut as a Boltzmann machine: J = -w and h = 0, so that E(s) = sum over i < j of w_ij s_i s_j.
+
+The cut of s is (sum of weights - E(s)) / 2: the largest cut is the ground state.
+"""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental.sparse import BCOO
+
+from qbm_jax.errors import InputError
+from qbm_jax.machine.boltzmann import Boltzmann, energy
+
+# An energy adds up to twice this; float32 counts integers up to 2^24 without error.
+LARGEST_TOTAL = 2**23
+
+Edges = dict[tuple[int, int], int]
+
+
+def read_gset(path: str | Path) -> Boltzmann:
+    """The Max-Cut machine of a graph in the text format of the G-set.
+
+    First line `vertices edges`, then one line `i j weight` an edge, with vertices from 1 and weight
+    1 where it is left out. Empty lines do not count.
+
+    Returns:
+      J = -w, sparse with both triangles stored, and h = 0.
+
+    Raises:
+      InputError: the file is absent or malformed; the message has the line number.
+    """
+    path = Path(path)
+    lines = _numbered_lines(path)
+    if not lines:
+        raise InputError(f"{path}: expected `vertices edges` in the first line, got an empty file")
+    num_vertices, num_edges = _header(path, *lines[0])
+    edges: Edges = {}
+    for number, words in lines[1:]:
+        if len(edges) == num_edges:
+            raise _malformed(path, number, f"the {num_edges} edges of the first line", "one more")
+        pair, weight = _edge(path, number, words, num_vertices)
+        if pair in edges:
+            raise _malformed(path, number, "every edge once", f"edge {_one_based(pair)} again")
+        edges[pair] = weight
+    if len(edges) < num_edges:
+        last = lines[-1][0]
+        raise _malformed(
+            path, last, f"{num_edges} edges (first line)", f"the end after {len(edges)}"
+        )
+    if sum(map(abs, edges.values())) > LARGEST_TOTAL:
+        raise InputError(f"{path}: expected sizes of weights that sum to 2^23 at most, got more")
+    return _machine(edges, num_vertices)
+
+
+def _numbered_lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Words of every line that has any, with its number from 1."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"expected a graph in {path}, cannot read it: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"expected a text file in {path}, got bytes that are no text") from error
+    numbered = ((number, line.split()) for number, line in enumerate(text.splitlines(), 1))
+    return [(number, words) for number, words in numbered if words]
+
+
+def _header(path: Path, number: int, words: list[str]) -> tuple[int, int]:
+    if len(words) != 2:
+        raise _malformed(path, number, "`vertices edges`", f"{len(words)} columns")
+    num_vertices, num_edges = _integers(path, number, words)
+    if num_vertices < 2 or num_edges < 0:
+        raise _malformed(path, number, "at least 2 vertices and 0 edges", " ".join(words))
+    return num_vertices, num_edges
+
+
+def _edge(
+    path: Path, number: int, words: list[str], num_vertices: int
+) -> tuple[tuple[int, int], int]:
+    """((i, j), weight) of one line, i < j from 0."""
+    if len(words) not in (2, 3):
+        raise _malformed(path, number, "`i j` or `i j weight`", f"{len(words)} columns")
+    first, second, weight = (*_integers(path, number, words), 1)[:3]
+    for vertex in (first, second):
+        if not 1 <= vertex <= num_vertices:
+            raise _malformed(path, number, f"vertices from 1 to {num_vertices}", str(vertex))
+    if first == second:
+        raise _malformed(path, number, "two different vertices", f"{first} twice")
+    return (min(first, second) - 1, max(first, second) - 1), weight
+
+
+def _integers(path: Path, number: int, words: list[str]) -> list[int]:
+    # int() also takes 1_0 and other alphabets' digits; whole numbers may end in .0.
+    if not all(re.fullmatch(r"[+-]?[0-9]{1,15}(\.0*)?", word) for word in words):
+        raise _malformed(path, number, "integers", " ".join(words)[:60])
+    return [int(word.split(".")[0]) for word in words]
+
+
+def _one_based(pair: tuple[int, int]) -> str:
+    return f"{pair[0] + 1} {pair[1] + 1}"
+
+
+def _malformed(path: Path, number: int, expected: str, got: str) -> InputError:
+    return InputError(f"{path}, line {number}: expected {expected}, got {got}; mend the file")
+
+
+def _machine(edges: Edges, num_vertices: int) -> Boltzmann:
+    upper = np.array(list(edges), np.int32).reshape(-1, 2)
+    weights = np.array(list(edges.values()), np.float32)
+    indices = np.concatenate([upper, upper[:, ::-1]])
+    order = np.lexsort((indices[:, 1], indices[:, 0]))
+    J = BCOO(
+        (jnp.asarray(-np.tile(weights, 2)[order]), jnp.asarray(indices[order])),
+        shape=(num_vertices, num_vertices),
+        indices_sorted=True,
+        unique_indices=True,
+    )
+    return Boltzmann(J=J, h=jnp.zeros(num_vertices, jnp.float32))
+
+
+def total_weight(params: Boltzmann) -> jax.Array:
+    """Sum of all edges' weights, from J = -w."""
+    values = params.J.data if isinstance(params.J, BCOO) else params.J
+    return -0.5 * jnp.sum(values)
+
+
+def cut_value(params: Boltzmann, spins: jax.Array) -> jax.Array:
+    """Weight of the edges between spins of different sign, (sum of weights - E(s)) / 2.
+
+    Args:
+      params: a Max-Cut machine, J = -w and h = 0, dense or sparse.
+      spins: [..., spins], values -1 and +1.
+
+    Returns:
+      Cuts of shape [...]; exact in float32 for the integer weights that `read_gset` takes.
+    """
+    # As a JAX array: numpy's own product does not know sparse couplings.
+    return 0.5 * (total_weight(params) - energy(params, jnp.asarray(spins)))

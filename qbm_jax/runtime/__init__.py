@@ -1,0 +1,1 @@
+"""The computer: hardware, compiled programs, files that are whole or not there."""

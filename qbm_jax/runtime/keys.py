@@ -1,0 +1,77 @@
+"""One derivation of random keys: a root for each seed, and a key for each named use of it.
+
+A key is used once. With JAX's counter-based generator `split(key, n)[i]` is `fold_in(key, i)`, so
+keys that two places derive by small numbers from one parent coincide. Here the parent is only ever
+asked for named keys: `named(root(seed), "bound", 3)` and `named(root(seed), "training", 3)` have
+nothing in common, neither with each other nor with those of another seed.
+"""
+
+import hashlib
+
+import jax
+import numpy as np
+
+from qbm_jax.runtime import options
+from qbm_jax.runtime.options import check
+
+TRAINING = "training"
+
+
+def check_seed(seed: int) -> int:
+    """The seed as a Python integer.
+
+    Args:
+      seed: a whole number from 0 to `options.LARGEST_SEED`, of Python or numpy.
+
+    Raises:
+      InputError: it is something else; true and false are no numbers here.
+    """
+    return check("seed", seed, options.seed())
+
+
+def root(seed: int) -> jax.Array:
+    """The key that all keys of a seed come from. Nothing is drawn with it; `named` takes it.
+
+    Raises:
+      InputError: as `check_seed`.
+    """
+    return jax.random.key(check_seed(seed))
+
+
+def named(key: jax.Array, name: str, *indices: int | jax.Array) -> jax.Array:
+    """The key of one use.
+
+    A hash of the name and of the number of indices is folded in, then each index. The hash has 64
+    bits and never changes, so a use keeps its random numbers when others are added before it. The
+    number of indices belongs to it because `named(key, name)` may be split by whoever gets it.
+
+    Args:
+      key: a root, or a key that a use was given.
+      name: what the key is for.
+      *indices: which of many such uses, whole numbers from 0 to 2^32 - 1, such as a training's.
+    """
+    words = hashlib.blake2b(f"{len(indices)} {name}".encode(), digest_size=8).digest()
+    for word in (words[:4], words[4:]):
+        key = jax.random.fold_in(key, int.from_bytes(word, "little"))
+    for index in indices:
+        key = jax.random.fold_in(key, index)
+    return key
+
+
+def of_training(seed: int, number: int = 0) -> jax.Array:
+    """The root key of a training: the same for every experiment and for `qbm_jax.fit`.
+
+    Args:
+      seed: of the run.
+      number: which of the run's trainings. Models that are compared share it, so they see the same
+        cells in the same order.
+
+    Raises:
+      InputError: as `check_seed`.
+    """
+    return named(root(seed), TRAINING, number)
+
+
+def number(key: jax.Array) -> int:
+    """A seed for generators other than JAX's, from 0 to 2^31 - 1. Consumes the key."""
+    return int(np.asarray(jax.random.key_data(key)).ravel()[-1] >> 1)

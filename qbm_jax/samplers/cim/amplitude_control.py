@@ -1,0 +1,300 @@
+"""Coherent Ising machines with error correction: every spin's feedback has its own gain.
+
+Where amplitudes differ, a coherent Ising machine minimises something other than the energy. Error
+variables e_i > 0, one a spin, grow where the controlled quantity is below its target, and make the
+machine leave every state that is not consistent with it: it wanders among low energies instead of
+resting in one. With J' = J/norm and h' = h/norm, norm the typical field,
+
+    z_i = xi e_i (J' x + h' a)_i,    dx_i = [(p(t) - 1) x_i - x_i^3 + z_i] dt + sigma dB_i,
+    chaotic amplitude control (CAC):  de_i/dt = -beta e_i (x_i^2 - alpha),
+    chaotic feedback control (CFC):   de_i/dt = -beta e_i (z_i^2 - alpha).
+
+CAC: Leleu, Yamamoto, McMahon and Aihara 2019, Phys. Rev. Lett. 122, 040607; Leleu et al. 2021,
+Commun. Phys. 4, 266. Both side by side: Reifenstein, Kako, Khoyratee, Leleu and Yamamoto 2021,
+arXiv 2108.07369, equations of CIM-CAC and CIM-CFC, there without fields and for the opposite sign
+of J. Here errors are kept within a range, log e_i is what is integrated, and a is the rms
+amplitude.
+
+Both are optimisers by design: their dynamics is not relaxation in any potential, and no choice of
+numbers makes their law the Boltzmann law. As samplers they need the noise sigma: since e undoes any
+scale of J, it is noise^2 that is divided by the norm of the parameters sent, so that `calibrated`
+can move the temperature. What is left after that has to be measured.
+"""
+
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from qbm_jax.errors import InputError
+from qbm_jax.machine import couplings
+from qbm_jax.machine.boltzmann import Boltzmann, energy
+from qbm_jax.samplers.base import Sampler, check_count, check_positive, from_kernel, is_concrete
+from qbm_jax.samplers.cim.feedback import feedback, rms_amplitude
+from qbm_jax.samplers.conditioning import Conditioning, conditioning, damp
+from qbm_jax.samplers.numerics.noise import Law, check_law, white
+from qbm_jax.samplers.numerics.readout import signs
+from qbm_jax.samplers.wrappers.calibrated import calibrated
+
+_START_AMPLITUDE = 0.01
+_LARGEST_RECEIVED = 16.0  # of the rms amplitude; a spin whose feedback is beyond is held anyway
+_SMALLEST_NORM = (
+    1 / 64
+)  # of the typical field, in units of kT: bounds the noise where J and h are 0
+
+
+class ControlState(struct.PyTreeNode):
+    """Amplitudes and errors, the best spins so far if they are kept, and the pump's clock.
+
+    Attributes:
+      amplitudes: [chains, spins]; spins are their signs.
+      errors: e [chains, spins], above 0.
+      best: spins of lowest energy in this draw [chains, spins], or None.
+      best_energy: theirs [chains], or None.
+      step: int32, since the draw began.
+    """
+
+    amplitudes: jax.Array
+    errors: jax.Array
+    best: jax.Array | None
+    best_energy: jax.Array | None
+    step: jax.Array
+
+
+class Setting(struct.PyTreeNode):
+    """One draw's constants: parameters as they came, the same divided by norm, and sigma.
+
+    Without calibration, `conditions` has each spin's typical field, and nothing is divided before.
+    """
+
+    params: Boltzmann
+    normalised: Boltzmann
+    noise: jax.Array
+    conditions: Conditioning | None
+
+
+def control_feedback(
+    normalised: Boltzmann, amplitudes: jax.Array, errors: jax.Array, coupling: jax.Array | float
+) -> jax.Array:
+    """z_i = xi e_i (J' x + h' a)_i [chains, spins]: what couplings send to each amplitude."""
+    return coupling * errors * feedback(normalised, amplitudes, rms_amplitude(amplitudes))
+
+
+def drift(amplitudes: jax.Array, received: jax.Array, pump: jax.Array | float) -> jax.Array:
+    """(p - 1) x - x^3 + z of amplitudes x and feedback z [chains, spins], per unit time."""
+    return (pump - 1) * amplitudes - amplitudes**3 + received
+
+
+def error_rate(
+    controlled: jax.Array, target: jax.Array | float, rate: jax.Array | float
+) -> jax.Array:
+    """The rate of log e, -beta (u^2 - alpha), u the amplitude (CAC) or the feedback (CFC)."""
+    return -rate * (controlled**2 - target)
+
+
+def diffusion(amplitudes: jax.Array, noise: jax.Array | float) -> jax.Array:
+    """sigma, for all amplitudes [chains, spins]; the errors have no noise of their own."""
+    return jnp.full_like(amplitudes, noise)
+
+
+def advance(
+    white: jax.Array,
+    amplitudes: jax.Array,
+    received: jax.Array,
+    pump: jax.Array | float,
+    noise: jax.Array | float,
+    dt: jax.Array | float,
+) -> jax.Array:
+    """One step of x (weak order 1) with white noise and feedback z [chains, spins].
+
+    Euler-Maruyama, with the saturation -x^2 x taken at the end of the step: errors send spins far
+    out, where an explicit step would diverge. Twice the dt, and no dt diverges.
+    """
+    moved = amplitudes + dt * drift(amplitudes, received, pump) / (1 + dt * amplitudes**2)
+    return moved + jnp.sqrt(dt) * diffusion(amplitudes, noise) * white
+
+
+# Whole sets of options with which `cac` and `cfc` look for ground states.
+OPTIMISING = {
+    "cac": {
+        "num_steps": 1000,
+        "dt": 0.2,
+        "pump_start": -0.5,
+        "pump_end": 1.0,
+        "coupling": 1.0,
+        "target": 2.0,
+        "rate": 0.3,
+        "noise": 0.0,
+        "keep_best": 10,
+        "calibration_gain": 0.0,
+    },
+    "cfc": {
+        "num_steps": 1000,
+        "dt": 0.3,
+        "pump_start": -1.0,
+        "pump_end": 1.0,
+        "coupling": 1.4,
+        "target": 2.0,
+        "rate": 0.2,
+        "noise": 0.0,
+        "keep_best": 10,
+        "calibration_gain": 0.0,
+    },
+}
+
+
+def error_control(
+    controlled: Literal["amplitude", "feedback"],
+    num_steps: int = 400,
+    dt: jax.Array | float = 0.1,
+    pump_start: jax.Array | float = 0.0,
+    pump_end: jax.Array | float = 3.0,
+    coupling: jax.Array | float = 0.3,
+    target: jax.Array | float = 1.0,
+    rate: jax.Array | float = 0.02,
+    noise: jax.Array | float = 0.9,
+    largest_error: float = 8.0,
+    keep_best: int = 0,
+    calibration_gain: float = 0.3,
+    finishing_sweeps: int = 0,
+    couplings_dtype: couplings.Dtype = "float32",
+    noise_law: Law = "normal",
+    noise_generator: str | None = None,
+) -> Sampler:
+    """The machine with error correction, as `cac` (amplitudes) or `cfc` (feedback).
+
+    An anneal a draw, from vacuum; only the calibrated input scale persists between draws. Info has
+    what `calibrated` reports. The numbers may be traced arrays. The defaults are for sampling: slow
+    errors, close to the mean-field machine, because the faster the errors the further the law from
+    the Boltzmann law. `OPTIMISING` is what the machine is made for.
+
+    Args:
+      controlled: whose square errors hold at the target.
+      num_steps: steps of a draw.
+      dt: time step, in units of the amplitude's lifetime.
+      pump_start: pump p at the start of the linear ramp.
+      pump_end: pump at its end.
+      coupling: xi, on couplings and fields that are divided by the typical field, sqrt(N) times the
+        root mean square of J_ij (with h), so that it is right at any N and any scale.
+      target: alpha.
+      rate: beta.
+      noise: sigma where the typical field is 1 kT; noise^2 goes down as that goes up. 0 for
+        optimising.
+      largest_error: errors stay between 1/largest_error and largest_error.
+      keep_best: 0 reads the last amplitudes. Otherwise the energy of the signs is computed every
+        keep_best steps, at the cost of one more product in float32, and the best of the draw is
+        read: for optimising; nothing calibrates that.
+      calibration_gain: see `calibrated`; 0 is the machine as it is.
+      finishing_sweeps: Gibbs sweeps from the machine's spins, in `sample` alone.
+      couplings_dtype: of the products, see `couplings.reduced`; energies are those of float32.
+      noise_law: see `noise.white`.
+      noise_generator: see `from_kernel`.
+
+    Raises:
+      InputError: an option out of its range.
+    """
+    check_positive(dt=dt, coupling=coupling, target=target, rate=rate)
+    _check(pump_start, pump_end, noise, largest_error, keep_best)
+    check_law(noise_law)
+    couplings.check_dtype(couplings_dtype)
+
+    def vacuum(key, shape):
+        amplitudes = _START_AMPLITUDE * jax.random.normal(key, shape, jnp.float32)
+        return ControlState(
+            amplitudes=amplitudes,
+            errors=jnp.ones(shape, jnp.float32),
+            best=signs(amplitudes) if keep_best else None,
+            best_energy=jnp.full(shape[:1], jnp.inf, jnp.float32) if keep_best else None,
+            step=jnp.int32(0),
+        )
+
+    def kernel(key, setting, state):
+        x, errors = state.amplitudes, state.errors
+        ramp = jnp.minimum(state.step.astype(jnp.float32) / num_steps, 1)
+        pump = pump_start + (pump_end - pump_start) * ramp
+        received = control_feedback(setting.normalised, x, errors, coupling)
+        if setting.conditions is not None:
+            received = received / setting.conditions.unit[None, :]
+            bound = _LARGEST_RECEIVED * rms_amplitude(x)
+            received = jnp.clip(received, -bound, bound)
+        held = x if controlled == "amplitude" else received
+        growth = jnp.exp(dt * error_rate(held, target, rate))
+        moved = advance(white(key, x.shape, noise_law), x, received, pump, setting.noise, dt)
+        if setting.conditions is not None:
+            moved = x + damp(setting.conditions, moved - x, dt * coupling, errors, True)
+        errors = jnp.clip(errors * growth, 1 / largest_error, largest_error)
+        state = state.replace(
+            amplitudes=moved.astype(jnp.float32),
+            errors=errors.astype(jnp.float32),
+            step=state.step + 1,
+        )
+        if not keep_best:
+            return state
+        due = state.step % keep_best == 0
+        return jax.lax.cond(due, lambda s: _compare(setting.params, s), lambda s: s, state)
+
+    machine = from_kernel(
+        init=lambda key, params, num_chains: vacuum(key, (num_chains, params.num_spins)),
+        prepare=lambda params: _prepare(params, noise, couplings_dtype, calibration_gain > 0),
+        kernel=kernel,
+        readout=_readout,
+        num_steps=num_steps,
+        targets_boltzmann=False,
+        restart=lambda key, state: vacuum(key, state.amplitudes.shape),
+        amplitudes=lambda state: state.amplitudes,
+        noise_generator=noise_generator,
+    )
+    return calibrated(machine, calibration_gain, finishing_sweeps)
+
+
+cac = functools.partial(error_control, "amplitude")
+cfc = functools.partial(error_control, "feedback")
+
+
+def _check(pump_start, pump_end, noise, largest_error, keep_best):
+    if is_concrete(pump_start, pump_end) and not np.all(np.isfinite([pump_start, pump_end])):
+        raise InputError(f"expected finite pump_start, pump_end, got {pump_start} and {pump_end}")
+    if is_concrete(noise) and not (np.all(np.isfinite(noise)) and np.all(np.asarray(noise) >= 0)):
+        raise InputError(f"expected noise to be finite and at least 0, got {noise}")
+    if not (np.isfinite(largest_error) and largest_error >= 1):
+        raise InputError(f"expected largest_error to be finite, at least 1, got {largest_error}")
+    if keep_best != 0:
+        check_count(keep_best=keep_best)
+
+
+def _prepare(
+    params: Boltzmann, noise, couplings_dtype: couplings.Dtype, calibrate: bool
+) -> Setting:
+    if not calibrate:
+        conditions = conditioning(params)
+        return Setting(
+            params, couplings.reduced(params, couplings_dtype), jnp.float32(noise), conditions
+        )
+    typical = couplings.root_mean_square(params.J) ** 2 * params.num_spins
+    norm = jnp.maximum(jnp.sqrt(typical + jnp.mean(params.h**2)), _SMALLEST_NORM)
+    normalised = Boltzmann(J=params.J * (1 / norm), h=params.h / norm)
+    return Setting(
+        conditions=None,
+        params=params,
+        normalised=couplings.reduced(normalised, couplings_dtype),
+        noise=noise / jnp.sqrt(norm),
+    )
+
+
+def _compare(params: Boltzmann, state: ControlState) -> ControlState:
+    """The state with its best spins replaced where those of its amplitudes have lower energy."""
+    spins = signs(state.amplitudes)
+    energies = energy(params, spins)
+    better = energies < state.best_energy
+    return state.replace(
+        best=jnp.where(better[:, None], spins, state.best),
+        best_energy=jnp.where(better, energies, state.best_energy),
+    )
+
+
+def _readout(state: ControlState) -> jax.Array:
+    spins = signs(state.amplitudes)
+    return spins if state.best is None else jnp.where(jnp.isnan(spins), spins, state.best)

@@ -1,0 +1,1 @@
+"""Numbers that samplers share: noise, eigenvalue bounds, spins of amplitudes."""

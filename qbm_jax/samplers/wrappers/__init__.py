@@ -1,0 +1,1 @@
+"""Sampler -> sampler: calibrated, clamped, through a gauge spin."""

@@ -1,0 +1,90 @@
+"""A heuristic machine at the right temperature: its input scale follows beta_eff.
+
+Parameters are multiplied by the input scale before they are sent to the machine, and the scale is
+moved until the draws fit beta_eff = 1. That mends the temperature, not the law: what is left after
+the fit has to be measured.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from qbm_jax.errors import InputError
+from qbm_jax.machine import calibration
+from qbm_jax.machine.boltzmann import check, scale
+from qbm_jax.samplers.base import Sampler, check_count, draw_info, is_concrete
+from qbm_jax.samplers.gibbs import GibbsState, gibbs
+
+_ROUNDS = 8
+_MAX_LOG_SCALE = 4.0  # input scales from 1/55 to 55
+
+
+class CalibratedState(struct.PyTreeNode):
+    """The machine's own state, and the log of the factor on parameters sent to it."""
+
+    machine: Any
+    log_input_scale: jax.Array
+
+
+def calibrated(machine: Sampler, gain: float = 0.3, finishing_sweeps: int = 0) -> Sampler:
+    """The machine with its input scale moved towards beta_eff = 1 after each draw.
+
+    Info has, beside the machine's own, `beta_eff`: the inverse temperature of the machine's draw
+    against the parameters asked for (before finishing sweeps), and `input_scale`: the factor with
+    which that draw's parameters were sent. A draw that is not finite leaves the scale as it is.
+
+    Args:
+      machine: any sampler.
+      gain: share of log beta_eff by which log input scale moves after each draw, in [0, 1]. With 0
+        nothing is calibrated and the input scale stays 1; else `init` calibrates with a few draws.
+      finishing_sweeps: Gibbs sweeps from the machine's spins, in `sample` alone.
+
+    Raises:
+      InputError: gain outside [0, 1], or finishing_sweeps neither 0 nor a count.
+    """
+    if not 0 <= gain <= 1:
+        raise InputError(f"expected calibration_gain in [0, 1], got {gain}")
+    if finishing_sweeps != 0:
+        check_count(finishing_sweeps=finishing_sweeps)
+
+    def draw(key, params, state, gain):
+        input_scale = jnp.exp(state.log_input_scale)
+        spins, inner, info = machine.sample(key, scale(params, input_scale), state.machine)
+        beta_eff = calibration.fit_beta(params, spins)
+        moved = state.log_input_scale - gain * jnp.log(beta_eff)
+        moved = jnp.clip(moved, -_MAX_LOG_SCALE, _MAX_LOG_SCALE)
+        moved = jnp.where(jnp.isfinite(moved), moved, state.log_input_scale)
+        info = info | {"beta_eff": beta_eff, "input_scale": input_scale}
+        return spins, CalibratedState(inner, moved.astype(jnp.float32)), info
+
+    def init(key, params, num_chains):
+        if is_concrete(*jax.tree.leaves(params)):
+            params = check(params)
+        key_init, key_rounds = jax.random.split(key)
+        state = CalibratedState(machine.init(key_init, params, num_chains), jnp.float32(0))
+        if gain == 0:
+            return state
+        # Gains 1, 1/2, 1/3, ...: Newton's step first, then the mean over rounds.
+        gains = jnp.maximum(1 / (1 + jnp.arange(_ROUNDS)), gain)
+        rounds = (jax.random.split(key_rounds, _ROUNDS), gains)
+        return jax.lax.scan(lambda s, x: (draw(x[0], params, s, x[1])[1], None), state, rounds)[0]
+
+    def step(key, params, state):
+        input_scale = jnp.exp(state.log_input_scale)
+        inner, info = machine.step(key, scale(params, input_scale), state.machine)
+        info = info | {"energy": info["energy"] / input_scale, "input_scale": input_scale}
+        return state.replace(machine=inner), info
+
+    def sample(key, params, state):
+        key_draw, key_finish = jax.random.split(key)
+        spins, state, info = draw(key_draw, params, state, gain)
+        if finishing_sweeps:
+            finished, _, _ = gibbs(finishing_sweeps).sample(
+                key_finish, params, GibbsState(spins=spins.T)
+            )
+            spins = jnp.where(jnp.isfinite(spins), finished, jnp.nan)
+        return spins, state, info | draw_info(params, spins)
+
+    return Sampler(init, step, sample, targets_boltzmann=False)

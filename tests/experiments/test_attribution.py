@@ -1,0 +1,85 @@
+"""Attribution: variants, their effects and what is refused."""
+
+import csv
+import re
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from configs import attribution as configs
+from experiments import attribution
+from experiments.kit.stop import StopRequest
+from qbm_jax.errors import InputError
+
+
+def tiny(**fields):
+    config = configs.get_config("smoke")
+    config.tasks = "classification,bound"
+    config.num_steps = 2
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+def test_every_variant_changes_what_its_name_says_and_nothing_else():
+    config = configs.get_config()
+    variants = {variant.name: variant for variant in attribution.check(config)}
+    reference = variants[config.reference]
+    for name, variant in variants.items():
+        changed = {key for key in variant.model if variant.model[key] != reference.model[key]}
+        asked = set(config.variants[name].model)
+        if variant.model["prior"] == "gaussian":
+            asked.add("posterior")  # a Gaussian one has no groups
+        assert changed <= asked
+        options, ours = asdict(variant.options), asdict(reference.options)
+        assert {key for key in ours if options[key] != ours[key]} == set(
+            config.variants[name].training
+        )
+        assert name == config.reference or changed or config.variants[name].training
+
+
+def test_effects_are_paired_with_the_reference_of_the_same_set():
+    values = {("a", "qbmvae"): (1.0, 3.0), ("a", "no_kl"): (0.5, 2.5), ("b", "qbmvae"): (9.0, 9.0)}
+    rows = [
+        (dataset, name, "prior", "integration", "total", seed, value)
+        for (dataset, name), both in values.items()
+        for seed, value in enumerate(both)
+    ]
+    effects = {(e.dataset, e.variant): e for e in attribution.summarise(rows, "qbmvae")}
+    effect = effects["a", "no_kl"]
+    assert (effect.difference, effect.low, effect.high) == (-0.5, -0.5, -0.5)
+    assert np.isnan(effects["a", "qbmvae"].difference)
+
+
+BAD = {
+    "reference": ({"reference": "magic"}, "'magic' is no variant"),
+    "seeds": ({"num_seeds": 1}, "at least 2"),
+    "task": ({"tasks": "bound,fame"}, "unknown task 'fame'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
+    fields, words = BAD[case]
+    with pytest.raises(InputError, match=words):
+        attribution.run(tiny(**fields), tmp_path / "run", StopRequest())
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_field_of_a_variant_is_named(tmp_path):
+    config = tiny()
+    config.variants.odd = configs.change("prior", colour="red")
+    with pytest.raises(InputError, match="variant odd: unknown model field 'colour'"):
+        attribution.run(config, tmp_path / "run", StopRequest())
+
+
+@pytest.mark.slow
+def test_a_run_writes_tables_report_and_a_figure(tmp_path):
+    attribution.run(tiny(), tmp_path, StopRequest())
+    with (tmp_path / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["method"] for row in rows} == {"qbmvae", "bernoulli", "no_kl"}
+    report = (tmp_path / "report.md").read_text()
+    assert "SIMULATED" in report and not re.search(r"\bnan\b", report)
+    assert imread(tmp_path / "figures" / "simulated.png").size

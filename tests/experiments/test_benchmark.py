@@ -1,0 +1,307 @@
+"""The benchmark of methods: outputs, resume, refusals, and the comparison that it reports."""
+
+import csv
+import re
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from configs import benchmark as configs
+from experiments import benchmark
+from experiments.comparison import embedding_tasks, model_tasks, scvi_tools, sets, tasks, trainings
+from experiments.comparison.methods import OURS, methods
+from experiments.comparison.summary import HEADLINE, baselines, summarise
+from experiments.kit.stop import StopRequest
+from experiments.kit.tables import write_table
+from qbm_jax.errors import InputError
+from qbm_jax.metrics.integration import IntegrationScores
+from qbm_jax.training import TrainOptions
+
+COLUMNS = ["dataset", "method", "setting", "task", "metric", "seed", "value"]
+
+
+def tiny(**fields):
+    """Three methods, two seeds, two epochs."""
+    config = configs.get_config("smoke")
+    config.methods = ("pca", "gaussian_vae", "qbmvae")
+    config.num_steps = 2
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+@pytest.fixture(scope="module")
+def study():
+    config = tiny()
+    return sets.load(config, "simulated", config.sets.simulated)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("benchmark") / "run"
+    benchmark.run(tiny(), workdir, StopRequest())
+    return workdir
+
+
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_a_run_writes_tables_report_and_figures(finished):
+    rows = rows_of(finished / "results.csv")
+    assert list(rows[0]) == COLUMNS
+    assert {row["task"] for row in rows} == set(tasks.TASKS)
+    assert {row["method"] for row in rows} == {"pca", "gaussian_vae", "qbmvae", "real_cells"}
+    for key in HEADLINE:
+        seeds = {
+            row["seed"] for row in rows
+            if (row["task"], row["metric"]) == key and row["method"] == "qbmvae"
+        }  # fmt: skip
+        assert seeds == {"0", "1"}, key
+    summary = rows_of(finished / "summary.csv")
+    compared = [row for row in summary if row["method"] == "qbmvae" and row["low"]]
+    # PCA and the Gaussian prior have no energy, and neither was trained without a type.
+    alone = {key for key in HEADLINE if key[1].endswith("energy") or "left_out" in key[1]}
+    alone.add(("energy", "energy_spearman"))
+    assert {(row["task"], row["metric"]) for row in compared} == set(HEADLINE) - alone
+    for row in compared:
+        assert float(row["low"]) <= float(row["difference"]) <= float(row["high"])
+    report = (finished / "report.md").read_text()
+    assert "at or above the best Gaussian-prior model on" in report
+    assert "Recall of unseen cells of rare types" in report and "| 1 % (" in report
+    assert report.count("| other real cells |") == 2  # generated cells in all and by batch
+    for name in ("recall", "paga", "trajectory"):
+        assert f"(figures/{name}.png)" in report
+    assert "SIMULATED" in report and not re.search(r"\bnan\b", report)
+    for name in re.findall(r"\(figures/(\w+\.png)\)", report):
+        assert imread(finished / "figures" / name).size
+    assert not list(finished.rglob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_recall_is_of_the_types_of_one_abundance_and_generation_of_each_batch(finished, study):
+    rows = rows_of(finished / "results.csv")
+    recalls = [row for row in rows if row["metric"].startswith("recall@")]
+    assert {row["metric"] for row in recalls} == {"recall@1%"}  # the toy cells' one rare type
+    of_type = [row for row in rows if row["metric"] == "f1:sim_type_rare"]
+    assert {row["method"] for row in recalls} == {row["method"] for row in of_type}
+    metrics = {row["metric"] for row in rows if row["task"] == "generation"}
+    tested = {batch for batch in set(study.batch) if f"gene_gene:{batch}" in metrics}
+    assert tested and {f"two_sample_auroc:{batch}" for batch in tested} <= metrics
+    scores = {
+        row["method"]: float(row["value"]) for row in rows
+        if (row["metric"], row["seed"]) == ("gene_gene", "0")
+    }  # fmt: skip
+    assert scores["real_cells"] > max(scores["qbmvae"], scores["gaussian_vae"])
+
+
+def test_a_total_over_fewer_scores_is_missing(study):
+    values = dict.fromkeys(("total", "batch_correction", "kbet", "ilisi"), 0.5)
+    scored = IntegrationScores({"a": values, "b": values}, [], {"a": (), "b": ("sim_type_a",)})
+    whole, reason = embedding_tasks.comparable_scores(scored, "a", study.batch, study.labels)
+    assert whole == values and not reason
+    partial, reason = embedding_tasks.comparable_scores(scored, "b", study.batch, study.labels)
+    assert np.isnan([partial[name] for name in ("total", "batch_correction", "kbet")]).all()
+    assert partial["ilisi"] == 0.5 and "kBET failed for sim_type_a" in reason
+    none = IntegrationScores({"a": values | {"kbet": np.nan}}, [], {"a": ()})
+    assert "kBET" in embedding_tasks.comparable_scores(none, "a", study.batch, study.labels)[1]
+    one = np.full_like(study.batch, "only")  # then no method has a kBET
+    assert not embedding_tasks.comparable_scores(none, "a", one, study.labels)[1]
+
+
+def test_the_rare_preset_has_types_of_every_abundance_in_every_fold():
+    config = configs.get_config()
+    rare = sets.load(config, "simulated_rare", config.sets.simulated_rare)
+    assert sorted(set(rare.abundance.values())) == [0.001, 0.003, 0.01, 0.03]
+    assert tasks.wanted(config, rare) == (["rare"], [])
+
+
+@pytest.mark.slow
+def test_a_second_run_trains_only_what_is_missing(finished, monkeypatch):
+    pieces = sorted((finished / "results").iterdir())
+    before = (finished / "results.csv").read_text()
+    missing = finished / "results" / "folds-simulated-pca-default.json"
+    stamps = {path: path.stat().st_mtime_ns for path in pieces if path != missing}
+    missing.unlink()
+    monkeypatch.setattr(trainings, "train_group", None)  # nothing is to be trained
+    benchmark.run(tiny(), finished, StopRequest())
+    assert (finished / "results.csv").read_text() == before
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+@pytest.mark.slow
+def test_a_held_out_cell_takes_no_part_in_training(study):
+    method = next(m for m in methods(tiny()) if m.name == "gaussian_vae")
+    held_out = [trainings.fold_cells(study, seed, 0) for seed in range(2)]
+    counts = study.cells.counts.copy().toarray()
+    counts[held_out[0]] = counts[held_out[0]][:, ::-1]
+    changed = study._replace(cells=model_tasks.with_counts(study.cells, counts))
+    groups = [
+        trainings.train_group(tiny(), each, method, held_out, StopRequest())
+        for each in (study, changed)
+    ]
+    others = np.setdiff1d(np.arange(study.cells.num_cells), held_out[0])
+    first, second = (group.embeddings[0][others] for group in groups)
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(*(group.embeddings[1][others] for group in groups))
+
+
+def test_five_seeds_hold_out_every_cell_once(study):
+    folds = [trainings.fold_cells(study, seed, 0) for seed in range(5)]
+    np.testing.assert_array_equal(np.sort(np.concatenate(folds)), np.arange(study.cells.num_cells))
+    assert not np.array_equal(folds[0], trainings.fold_cells(study, 5, 0))
+
+
+def test_a_donor_is_held_out_whole_and_the_left_out_type_too(study):
+    donors = trainings.donors_held_out(study, 5)[1]
+    assert len(set(study.donors[donors])) == 1
+    assert (study.donors == study.donors[donors[0]]).sum() == len(donors)
+    cells = trainings.type_and_fold_cells(study, 0, 0)
+    assert set(np.flatnonzero(study.labels == study.left_out_type)) <= set(cells)
+
+
+def test_the_baseline_is_the_best_other_method_and_seeds_are_paired():
+    values = {
+        ("pca", "default"): (0.1, 0.2),
+        ("vae", "matched"): (0.3, 0.5),
+        ("bernoulli_vae", "matched"): (0.9, 0.9),
+        ("qbmvae", "matched"): (0.4, 0.7),
+    }
+    rows = [
+        {"dataset": "d", "method": m, "setting": s, "task": "integration", "metric": "total",
+         "seed": seed, "value": value}
+        for (m, s), both in values.items() for seed, value in enumerate(both)
+    ]  # fmt: skip
+    cells = {(c.against, c.baseline): c for c in summarise(rows) if c.method == "qbmvae"}
+    assert set(cells) == {
+        ("best", "bernoulli_vae (matched)"),
+        ("gaussian", "vae (matched)"),
+        ("named", "bernoulli_vae (matched)"),
+    }
+    assert cells["gaussian", "vae (matched)"].difference == pytest.approx(0.15)
+    ours = cells["best", "bernoulli_vae (matched)"]
+    assert ours.difference == pytest.approx(-0.35) and ours.mean == pytest.approx(0.55)
+    assert ours.low < -0.5 and ours.high > -0.2
+
+
+def test_harmony_is_no_baseline_for_cells_that_it_has_seen():
+    rows = [
+        {"dataset": "d", "method": m, "setting": s, "task": "classification",
+         "metric": "fold_f1_macro", "seed": seed, "value": value}
+        for (m, s), value in {("harmony", "default"): 1.0, ("pca", "default"): 0.5,
+                              ("qbmvae", "matched"): 0.6}.items() for seed in (0, 1)
+    ]  # fmt: skip
+    ours = next(cell for cell in summarise(rows) if cell.method == "qbmvae")
+    assert ours.baseline == "pca (default)"
+
+
+def test_of_a_metric_that_is_best_low_the_lowest_is_the_baseline():
+    rows = [
+        {"dataset": "d", "method": m, "setting": "matched", "task": "generation",
+         "metric": "two_sample_excess", "seed": seed, "value": value}
+        for m, value in {"scvi": 0.9, "ldvae": 0.7, "qbmvae": 0.8}.items() for seed in (0, 1)
+    ]  # fmt: skip
+    ours = next(cell for cell in summarise(rows) if cell.method == "qbmvae")
+    assert ours.baseline == "ldvae (matched)" and ours.difference == pytest.approx(0.1)
+
+
+def test_bounds_are_compared_only_between_priors_of_one_likelihood():
+    rows = [
+        {"dataset": "d", "method": m, "setting": "matched", "task": "bound", "metric": "elbo",
+         "seed": seed, "value": value}
+        for m, value in {"scvi": -1.0, "bernoulli_vae": -9.0, "qbmvae": -5.0}.items()
+        for seed in (0, 1)
+    ]  # fmt: skip
+    cells = {cell.method: cell for cell in summarise(rows)}
+    assert cells["qbmvae"].baseline == "bernoulli_vae (matched)"
+    assert cells["scvi"].baseline == ""
+
+
+def test_matched_methods_share_latents_epochs_and_optimiser_and_defaults_do_not():
+    config = configs.get_config()
+    rows = {(m.name, m.setting): m for m in methods(config)}
+    matched, default = rows["scvi", "matched"], rows["scvi", "default"]
+    assert matched.model["num_latents"] == rows["qbmvae", "matched"].model["num_latents"]
+    assert matched.options == rows["qbmvae", "matched"].options
+    assert default.model["num_latents"] == 10 and default.options.learning_rate == 1e-3
+    assert any("trains 400 epochs" in note for note in default.notes)
+    for name in config.methods[2:]:
+        assert (name, "matched") in rows
+        assert ((name, "default") in rows) == (name not in OURS)
+
+
+def test_trainings_end_after_as_many_steps_on_every_set_and_no_later_than_their_epochs():
+    options = TrainOptions(num_epochs=400, kl_warmup_epochs=60.0, validate_every=100)
+    for num_cells, epochs in ((1600, 109), (9800, 18), (100, 400)):
+        fitted = trainings.within_steps(options, num_cells, 1200)
+        assert fitted.num_epochs == pytest.approx(epochs, abs=3)
+        assert fitted.kl_warmup_epochs == pytest.approx(0.15 * fitted.num_epochs)
+        assert 4 * fitted.validate_every == pytest.approx(fitted.num_epochs, abs=2)
+    assert trainings.within_steps(options, 2000, 10**6) == options
+
+
+def refusal(function, *arguments):
+    with pytest.raises(InputError) as error:
+        function(*arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+BAD = {
+    "no file": ({"datasets": ("pancreas_panc8_small",), "folder": "/nowhere"}, "no data set"),
+    "unknown set": ({"datasets": ("islets",)}, "unknown data set 'islets'"),
+    "unknown method": ({"methods": ("scvi", "magic")}, "unknown method 'magic'"),
+    "unknown setting": ({"settings": ("best",)}, "unknown setting in config.settings ['best']"),
+    "unknown task": ({"tasks": "fame"}, "unknown task 'fame'"),
+    "no preset": ({"sets.simulated.simulated": "immune"}, "expected a file, or simulated as one"),
+    "no root": ({"tasks": "trajectory", "sets.simulated.root": ""}, "no root type"),
+    "bad root": ({"sets.simulated.root": "neuron", "sets.simulated.time_column": ""}, "neuron"),
+    "bad type": ({"sets.simulated.left_out_type": "neuron"}, "left_out_type 'neuron'"),
+    "bad column": ({"sets.simulated.donor_column": "person"}, "no column 'person'"),
+    "one seed": ({"num_seeds": 1}, "num_seeds must be at least 2"),
+    "no draws": ({"evaluation.posterior_draws": 0}, "posterior_draws must be at least 1"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
+    fields, words = BAD[case]
+    message = refusal(benchmark.run, tiny(**fields), tmp_path / "run", StopRequest())
+    assert words in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_peer_that_is_not_installed_is_refused_and_one_that_is_has_a_row(monkeypatch, tmp_path):
+    config = tiny(methods=("pca", "scvi_tools"))
+    monkeypatch.setattr(scvi_tools, "is_installed", lambda: False)
+    message = refusal(benchmark.run, config, tmp_path / "run", StopRequest())
+    assert "[peers]" in message and "leave scvi_tools out" in message
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(scvi_tools, "is_installed", lambda: True)
+    row = methods(config)[1]
+    assert (row.label, row.model) == ("scvi_tools-default", None)
+    assert any("up to 400 epochs" in note for note in row.notes)
+    assert "scvi_tools" in baselines("integration", "total")
+    assert "scvi_tools" not in configs.get_config().methods  # for users without it
+
+
+def test_a_type_with_fewer_cells_than_folds_is_named(study):
+    labels = study.labels.copy()
+    labels[:3] = "three"
+    message = refusal(tasks.wanted, tiny(tasks="classification"), study._replace(labels=labels))
+    assert "three (3)" in message
+    names, notes = tasks.wanted(tiny(), study._replace(labels=labels))
+    assert "classification" not in names and any("three (3)" in note for note in notes)
+
+
+def test_a_single_donor_is_refused_for_classification(study):
+    one = study._replace(donors=np.full_like(study.donors, "me"))
+    assert "two donors" in refusal(tasks.wanted, tiny(tasks="classification"), one)
+
+
+def test_what_is_not_known_is_empty_in_a_table(tmp_path):
+    path = tmp_path / "table.csv"
+    write_table(path, ("a", "b"), [(1.5, None), (float("nan"), "x")])
+    assert path.read_text().splitlines() == ["a,b", "1.5,", ",x"]

@@ -1,0 +1,171 @@
+"""One truth: the configs, the library's defaults and the names that code reads agree."""
+
+import dataclasses
+import inspect
+import itertools
+import re
+
+import pytest
+from command_line import ROOT, config
+
+from configs import base
+from experiments.kit import launch
+from experiments.kit.options import check_options, main_name, model_options
+from experiments.kit.workdir import flatten
+from qbm_jax import samplers, training
+from qbm_jax.errors import InputError
+from qbm_jax.fitted.fit import fit
+from qbm_jax.model import vae
+from qbm_jax.model.presets import PRESETS
+
+CONFIGS = [path.stem for path in launch.config_files()]
+OF_INTEGRATION = [
+    name for name in CONFIGS if config(f"configs/{name}.py").experiment == "integration"
+]
+PASSED_WHOLE = ("data", "model", "training", "baselines")  # sections that are passed on by name
+
+
+def defaults(function):
+    """Default values of a function's arguments, by name."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+
+def test_training_fields_and_their_defaults_are_those_of_the_library():
+    library = {f.name: f.default for f in dataclasses.fields(training.TrainOptions)}
+    assert base.get_config().training.to_dict() == library
+
+
+def test_model_fields_and_their_defaults_are_those_of_the_library():
+    library = defaults(vae.build)
+    assert library.pop("library_prior") is None  # the cells decide it
+    assert base.get_config().model.to_dict() == library
+
+
+def test_sampler_options_are_those_of_the_negative_phase():
+    section = base.get_config().sampler.to_dict()
+    del section["name"]
+    assert section == training.NEGATIVE_PHASE
+    assert section.keys() == samplers.SAMPLERS.keys()
+    for name, options in section.items():
+        samplers.build(name, **options)
+
+
+def test_notebook_defaults_are_those_of_the_configs():
+    made, notebook = base.get_config(), defaults(fit)
+    assert notebook["num_latents"] == made.model.num_latents
+    assert notebook["num_genes"] == made.data.num_genes
+    assert notebook["sampler"] == made.sampler.name
+    assert notebook["seed"] == made.seed
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_names_an_experiment_and_has_the_same_sections_in_both_variants(name):
+    full, smoke = config(f"configs/{name}.py:full"), config(f"configs/{name}.py:smoke")
+    assert full.experiment == smoke.experiment and full.experiment in launch.EXPERIMENTS
+    assert full.keys() == smoke.keys()
+    with pytest.raises(SystemExit):
+        config(f"configs/{name}.py:fast")
+
+
+@pytest.mark.parametrize("variant", ["full", "smoke"])
+@pytest.mark.parametrize("name", OF_INTEGRATION)
+def test_every_config_loads_in_both_variants_with_the_fields_of_the_manual(name, variant):
+    made = config(f"configs/{name}.py:{variant}")
+    assert flatten(made.to_dict()).keys() == flatten(base.get_config().to_dict()).keys()
+    check_options(made)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_without_a_variant_a_config_is_full(name):
+    assert config(f"configs/{name}.py").to_dict() == config(f"configs/{name}.py:full").to_dict()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_docstring_of_a_config_gives_its_command(name):
+    text = (ROOT / "configs" / f"{name}.py").read_text()
+    assert f"python run.py --config=configs/{name}.py" in text
+
+
+@pytest.mark.parametrize("name", base.METHODS)
+def test_a_published_method_is_a_variant_that_trains_it_alone_under_its_own_name(name):
+    made, chosen = config(f"configs/pancreas.py:{name}"), PRESETS[name]
+    model, trained = made.model.to_dict(), made.training.to_dict()
+    assert model | chosen.model | chosen.published == model
+    assert trained | chosen.training | chosen.published_training == trained
+    check_options(made)
+    assert list(model_options(made)) == [name]
+    small = config(f"configs/pancreas.py:{name},smoke")
+    assert small.model.prior == made.model.prior and small.training.num_epochs < 10
+    check_options(small)
+
+
+def test_a_model_without_couplings_is_not_called_qbmvae_and_none_takes_a_baselines_name():
+    made = config("configs/toy.py")
+    assert main_name(made) == "qbmvae"
+    made.model.prior = "gaussian"
+    assert main_name(made) == "model"
+    made.name = "gaussian_vae"
+    with pytest.raises(InputError, match="baseline"):
+        check_options(made)
+    with pytest.raises(InputError, match=r"'scvi,vae'.*scvi,smoke"):
+        base.variant(base.get_config(), "scvi,vae")
+
+
+def test_an_unknown_variant_raises_and_lists_the_variants():
+    with pytest.raises(InputError, match=r"'fast'.*full, smoke"):
+        base.variant(base.get_config(), "fast")
+
+
+@pytest.mark.parametrize("name", sorted(set(CONFIGS) - set(OF_INTEGRATION)))
+def test_every_field_of_an_experiment_is_read_by_name(name):
+    files = [*(ROOT / "experiments").rglob("*.py"), *(ROOT / "qbm_jax").rglob("*.py")]
+    code = "\n".join(path.read_text() for path in files)
+    for field in flatten(config(f"configs/{name}.py").to_dict()):
+        name = field.rpartition(".")[2]
+        made_up = rf"}}_{name.partition('_')[2]}\b"  # f"{size}_phases" reads enumerable_phases
+        assert re.search(rf"\b{re.escape(name)}\b|{made_up}", code), field
+
+
+def test_every_field_is_read_by_name():
+    files = [*(ROOT / "experiments").rglob("*.py"), *(ROOT / "qbm_jax").rglob("*.py")]
+    code = "\n".join(path.read_text() for path in files)
+    for field in flatten(base.get_config().to_dict()):
+        section, _, name = field.rpartition(".")
+        if section.startswith("sampler."):
+            assert name in inspect.signature(samplers.SAMPLERS[section[8:]]).parameters
+            continue
+        read = rf"config\.{re.escape(field)}\b|\b{re.escape(section or 'config')}\.{name}\b"
+        if section in PASSED_WHOLE:
+            read += rf"|\b{name}\b"
+        assert re.search(read, code), f"nothing reads config.{field}"
+
+
+def test_every_field_has_its_meaning_beside_it():
+    lines = (ROOT / "configs" / "base.py").read_text().split("def variant")[0].splitlines()
+    for previous, line in itertools.pairwise(lines):
+        born = re.match(r"\s+config\.([\w.]+) = (?!ConfigDict\(\))", line)
+        if born and born[1] not in UNMISTAKABLE:
+            assert "#" in line or previous.strip().startswith("#"), line
+
+
+UNMISTAKABLE = {"training.num_epochs", "baselines.gaussian_latents"}  # said where they are used
+
+
+@pytest.mark.parametrize("name", ["gaussian_vae", "umap", "pca", "two words"])
+def test_a_name_that_another_embedding_has_is_refused(name):
+    made = base.get_config()
+    made.baselines.gaussian_vae = False
+    made.name = name
+    with pytest.raises(InputError, match="name must be letters"):
+        check_options(made)
+
+
+def test_an_option_that_a_baseline_cannot_have_names_the_baseline():
+    made = base.get_config()
+    made.training.sharpness_start = 1.0
+    with pytest.raises(InputError, match="gaussian_vae to False"):
+        check_options(made)
+    for name in ("gaussian_vae", "gaussian_vae_wide"):
+        made.baselines[name] = False
+    assert check_options(made).sharpness_start == 1.0

@@ -1,0 +1,48 @@
+"""Scores through training: what is written, and what is refused."""
+
+import csv
+
+import pytest
+from matplotlib.image import imread
+
+from configs import epochs as configs
+from experiments import epochs
+from experiments.kit.stop import StopRequest
+from qbm_jax.errors import InputError
+
+BAD = {
+    "untrained": ({"methods": ("pca", "qbmvae")}, "pca has no epochs"),
+    "a peer": ({"methods": ("scvi_tools",)}, "scvi_tools has no epochs here"),
+    "defaults": ({"settings": ("matched", "default")}, "settings must be matched alone"),
+    "never": ({"every": 0}, "config.every must be at least 1"),
+    "method": ({"methods": ("magic",)}, "unknown method 'magic'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
+    fields, words = BAD[case]
+    config = configs.get_config("smoke")
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(InputError, match=words):
+        epochs.run(config, tmp_path / "run", StopRequest())
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_table_names_first_best_and_last_epoch():
+    rows = [[epoch, "total", seed, value] for epoch, value in ((20, 0.7), (5, 0.2), (10, 0.9))
+            for seed in (0, 1)]  # fmt: skip
+    text = epochs.score_table([{"method": "qbmvae", "rows": rows}])
+    assert "| QBM-VAE | total | 0.200 (5) | 0.900 (10) | 0.700 (20) |" in text
+
+
+@pytest.mark.slow
+def test_every_epoch_and_seed_is_scored(tmp_path):
+    config = configs.get_config("smoke")
+    config.methods = ("qbmvae",)
+    epochs.run(config, tmp_path, StopRequest())
+    with (tmp_path / "results.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["metric"] == "total"]
+    expected = {(str(e), str(s)) for e in range(1, config.training.num_epochs + 1) for s in (0, 1)}
+    assert {(row["epoch"], row["seed"]) for row in rows} == expected
+    assert imread(tmp_path / "figures" / "simulated.png").size

@@ -1,0 +1,74 @@
+"""A run keeps reserved and repeated columns under other names, and each energy under its own."""
+
+from types import SimpleNamespace
+
+import anndata
+import h5py
+import numpy as np
+import pytest
+from command_line import QUICK, config, run, small_adata
+
+from experiments.comparison import tasks
+from experiments.kit.faults import by_seed, collapsed
+from qbm_jax.data.write import ENERGIES, energy_key
+from qbm_jax.model.priors import MODEL_NAMES, WITH_COUPLINGS
+from qbm_jax.report import run_outputs
+
+
+def test_every_energy_of_a_model_with_a_usual_name_is_a_reserved_column():
+    names = [*MODEL_NAMES.items(), ("boltzmann", "model"), ("bernoulli", "model")]
+    keys = {energy_key(name, couplings=prior in WITH_COUPLINGS) for prior, name in names}
+    assert keys == set(ENERGIES)
+
+
+def test_a_report_reads_the_energy_of_its_own_model():
+    cells = anndata.AnnData(np.zeros((2, 1), np.float32))
+    cells.obs["model_energy"] = [1.0, 2.0]
+    outputs = run_outputs.RunOutputs({}, {"main": "model"}, [], cells)
+    assert outputs.energy.tolist() == [1.0, 2.0]
+    assert outputs._replace(scores={"main": "gaussian_vae"}).energy is None
+    cells.obs["qbm_energy"] = [3.0, 4.0]
+    assert outputs._replace(scores={"main": "qbmvae"}).energy.tolist() == [3.0, 4.0]
+
+
+@pytest.mark.slow
+def test_a_file_with_reserved_and_repeated_columns_ends_in_a_report(tmp_path):
+    adata = small_adata(120)
+    adata.obs["qbm_energy"], adata.obs["bernoulli_vae_energy"] = 5.0, 7.0
+    path = tmp_path / "seurat.h5ad"
+    adata.write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        obs = file["obs"]
+        obs.move("_index", "barcodes")
+        obs.attrs["_index"] = "barcodes"
+        obs.create_dataset("_index", data=obs["barcodes"][:], dtype=h5py.string_dtype())
+        obs["_index"].attrs.update({"encoding-type": "string-array", "encoding-version": "0.2.0"})
+        order = [*obs.attrs["column-order"], "_index", "kind"]
+        obs.attrs["column-order"] = np.array(order, object)
+    fields = QUICK | {"data.path": str(path), "data.batch_column": "batch", "num_seeds": 1}
+    made = config(**fields | {"data.label_column": "kind", "model.prior": "bernoulli"})
+    run(made, tmp_path / "run")
+    found = anndata.read_h5ad(tmp_path / "run" / "embedding.h5ad")
+    assert {"_index_1", "qbm_energy_1", "bernoulli_vae_energy_1", "model_energy"} <= set(found.obs)
+    assert "qbm_energy" not in found.obs and list(found.obs).count("kind") == 1
+    assert (found.obs["qbm_energy_1"] == 5).all()
+    assert (found.obs["bernoulli_vae_energy_1"] == 7).all()
+    outputs = run_outputs.read(tmp_path / "run")
+    np.testing.assert_array_equal(outputs.energy, found.obs["model_energy"].to_numpy())
+    text = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    assert "_index" in text
+
+
+def test_collapsed_trainings_are_named_and_logged(caplog):
+    flat, sound = np.ones((60, 8), np.float32), np.eye(60, 8, dtype=np.float32)
+    (fault,) = collapsed(by_seed("QBM-VAE", [sound, flat]))
+    assert fault.startswith("Training fault of QBM-VAE at seed 1: Collapsed posterior: 0 of 8")
+    assert fault in caplog.text
+
+
+@pytest.mark.parametrize("fitted", [True, False])
+def test_benchmark_tasks_note_collapsed_trainings_of_models_alone(fitted):
+    group = SimpleNamespace(models=[object()] if fitted else None, embeddings=[np.ones((60, 8))])
+    notes = tasks.measure(None, None, SimpleNamespace(label="QBM-VAE"), group, []).notes
+    names = [note.split(": ")[0] for note in notes]
+    assert names == ["Training fault of QBM-VAE at seed 0"] * fitted

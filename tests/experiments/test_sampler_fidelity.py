@@ -1,0 +1,371 @@
+"""The fidelity experiment: its statistics on draws of known law, its resume, its report."""
+
+import csv
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import sampler_fidelity as manual
+from experiments import sampler_fidelity
+from experiments.fidelity import laws as fidelity_laws
+from experiments.fidelity import long_run as fidelity_long_run
+from experiments.fidelity import mixing as fidelity_mixing
+from experiments.fidelity import models as fidelity_models
+from experiments.fidelity import planted as fidelity_planted
+from experiments.fidelity import samplers as fidelity_samplers
+from experiments.fidelity import statistics as fidelity_statistics
+from experiments.fidelity import step_size as fidelity_step_size
+from experiments.fidelity import tables as fidelity_tables
+from qbm_jax.errors import InputError
+from qbm_jax.machine import boltzmann, planted
+from qbm_jax.machine import mixing as diagnostics
+from qbm_jax.machine.enumeration import enumerate_spins
+
+
+def exact_spins(params, num_draws, beta=1.0, seed=0):
+    """Independent draws of exp(-beta E), int8 [draws, N]."""
+    log_p = fidelity_statistics.normalise(-beta * fidelity_models.energies(params))
+    states = np.random.default_rng(seed).choice(log_p.size, num_draws, p=np.exp(log_p))
+    return np.asarray(enumerate_spins(params.num_spins), np.int8)[states]
+
+
+def autoregression(phi, num_steps, seed):
+    """Stationary AR(1) of variance 1, [steps]."""
+    noise = np.random.default_rng(seed).normal(size=num_steps) * math.sqrt(1 - phi**2)
+    values = np.empty(num_steps)
+    values[0] = noise[0] / math.sqrt(1 - phi**2)
+    for t in range(1, num_steps):
+        values[t] = phi * values[t - 1] + noise[t]
+    return values
+
+
+@pytest.fixture(scope="module")
+def dense():
+    """A machine of ten spins and what 50,000 exact draws of it show."""
+    params = fidelity_models.dense(0, 10)
+    return fidelity_laws.enumerated(params, num_draws=50_000, num_exact_sets=50)
+
+
+@pytest.mark.parametrize("beta", [0.6, 1.0, 1.4])
+def test_the_slope_is_minus_beta_and_the_correlation_does_not_tell(dense, beta):
+    spins = exact_spins(dense.params, 50_000, beta)
+    halves = [fidelity_statistics.count_states(half) for half in (spins[::2], spins[1::2])]
+    line, chosen = fidelity_statistics.log_frequency_line(*halves, dense.energies)
+    # 4 standard errors: false alarm 6e-5
+    assert abs(line.slope + beta) < 4 * line.standard_error < 0.06
+    assert line.correlation < -0.97
+    assert line.num_states == chosen.size > 50
+
+
+def test_choosing_states_by_the_counts_that_are_regressed_would_flatten_the_line(dense):
+    honest, circular = [], []
+    for seed in range(5):
+        spins = exact_spins(dense.params, 50_000, seed=seed)
+        first, second = (
+            fidelity_statistics.count_states(half) for half in (spins[::2], spins[1::2])
+        )
+        for slopes, other in ((honest, second), (circular, first)):
+            line, _ = fidelity_statistics.log_frequency_line(first, other, dense.energies)
+            slopes.append(line.slope)
+    assert np.mean(honest) == pytest.approx(-1, abs=0.01)  # 4 standard errors of the mean
+    assert np.mean(circular) > np.mean(honest) + 0.005
+
+
+def test_a_line_through_too_few_states_is_none():
+    counts = np.array([1000, 900, 3, 1])
+    line, _ = fidelity_statistics.log_frequency_line(counts, counts, np.arange(4.0))
+    assert math.isnan(line.slope) and line.num_states == 2
+
+
+def test_the_band_of_exact_draws_has_the_known_means(dense):
+    floor = diagnostics.total_variation(exact_spins(dense.params, 50_000), dense.log_p).floor
+    band = dense.bands["total_variation"]
+    assert band.mean == pytest.approx(floor, abs=4 * band.deviation / math.sqrt(50))
+    two_spins = np.log([0.1, 0.2, 0.3, 0.4])
+    divergence = fidelity_statistics.exact_band(two_spins, 10_000, 2000, 0)["kullback_leibler"]
+    assert divergence.mean == pytest.approx(3 / 20_000, rel=0.1)  # chi-square with 3 degrees
+
+
+def test_the_kl_divergence_of_frequencies_that_equal_the_law_is_zero():
+    law = np.log([0.5, 0.25, 0.25, 1e-30])
+    assert fidelity_statistics.kullback_leibler(np.array([2, 1, 1, 0]), law) == pytest.approx(0)
+    assert fidelity_statistics.kullback_leibler(np.array([1, 0, 0, 0]), law) == pytest.approx(
+        math.log(2)
+    )
+
+
+def test_exact_draws_are_at_the_floor_and_slightly_warm_ones_are_not(dense):
+    right = fidelity_laws.distances(exact_spins(dense.params, 50_000), dense)
+    warm = fidelity_laws.distances(exact_spins(dense.params, 50_000, beta=0.93), dense)
+    assert fidelity_laws.at_floor(right | {"finite_share": 1})
+    assert not fidelity_laws.at_floor(right | {"finite_share": 0.999})
+    assert not fidelity_laws.at_floor(warm | {"finite_share": 1})
+    assert warm["beta_eff"] == pytest.approx(0.93, abs=0.01)
+    assert warm["residual_total_variation"] < 1.1 * warm["residual_floor"]
+
+
+def test_a_sampler_that_never_gives_a_finite_draw_fails():
+    assert not fidelity_laws.at_floor({"finite_share": 0.0})
+    assert not fidelity_planted.within_error({"finite_share": 0.0})
+
+
+def test_trained_couplings_are_deterministic_and_fit_their_data():
+    one, two = (fidelity_models.trained(1, 8) for _ in range(2))
+    assert np.array_equal(one.J, two.J) and np.array_equal(one.h, two.h)
+    assert not np.array_equal(one.J, fidelity_models.trained(2, 8).J)
+    boltzmann.check(one)
+    truth = fidelity_models.gaussian(0, 6, 0.8, field=0.5)
+    weights = np.exp(fidelity_statistics.normalise(-fidelity_models.energies(truth)))
+    spins = np.asarray(enumerate_spins(6))
+    fitted = fidelity_models.fit_moments(
+        jnp.asarray(weights @ spins), jnp.asarray((spins * weights[:, None]).T @ spins)
+    )
+    np.testing.assert_allclose(fitted.J, truth.J, atol=0.02)
+    np.testing.assert_allclose(fitted.h, truth.h, atol=0.02)
+
+
+@pytest.mark.parametrize("kind", fidelity_models.KINDS)
+def test_every_kind_is_a_machine_and_follows_its_seed(kind):
+    params = boltzmann.check(fidelity_models.KINDS[kind](0, 8))
+    assert np.array_equal(params.J, fidelity_models.KINDS[kind](0, 8).J)
+
+
+def test_moments_of_exact_draws_agree_with_quadrature_and_of_warm_ones_do_not():
+    model = planted.random_planted(0, 10, (1.3, 0.8), field=0.3, bias=0.1)
+    params, exact = planted.machine(model), planted.moments(model)
+    right, warm = (
+        fidelity_planted.compare(
+            exact_spins(params, 20_000, beta).astype(float), params, model, exact, num_pairs=30
+        )
+        for beta in (1.0, 0.9)
+    )
+    assert fidelity_planted.within_error(right)
+    assert 0.6 < right["mean_rms_z"] < 1.6 and 0.6 < right["pair_rms_z"] < 1.6
+    assert right["mean_slope"] == pytest.approx(1, abs=0.03)
+    assert not fidelity_planted.within_error(warm)
+
+
+def test_independent_series_are_mixed_and_stuck_or_frozen_ones_are_not():
+    draw = np.random.default_rng(0)
+    energies = draw.normal(size=(600, 8))
+    spins = draw.choice([-1, 1], (600, 8, 3))
+    found = fidelity_mixing.mixing_times(energies, spins)
+    assert found["energy_mixed"] and found["spin_mixed"]
+    assert found["energy_tau"] == pytest.approx(1, abs=0.25)
+    stuck = fidelity_mixing.mixing_times(energies + np.arange(8)[None, :], spins)
+    assert not stuck["energy_mixed"] and stuck["spin_mixed"]
+    assert fidelity_mixing.effective_per_second(stuck | {"seconds_per_step": 1}) is None
+    frozen = spins.copy()
+    frozen[:, :, 1] = 1
+    assert not fidelity_mixing.mixing_times(energies, frozen)["spin_mixed"]
+
+
+def test_a_slow_chain_without_r_hat_above_its_bound_is_still_not_mixed():
+    assert fidelity_mixing.is_mixed(10, 1.01, 1000)
+    assert not fidelity_mixing.is_mixed(30, 1.01, 1000)
+    assert not fidelity_mixing.is_mixed(10, 1.06, 1000)
+    assert not fidelity_mixing.is_mixed(math.nan, math.nan, 1000)
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.5])
+def test_tenths_of_a_stationary_series_agree(phi):
+    z = [fidelity_long_run.compare_tenths(autoregression(phi, 1000, s))["z"] for s in range(200)]
+    assert np.std(z) < 1.3
+    assert np.max(np.abs(z)) < fidelity_long_run.LARGEST_Z
+
+
+def test_a_drift_and_a_nan_are_seen():
+    series = autoregression(0.5, 1000, 0)
+    drift = fidelity_long_run.compare_tenths(series + np.linspace(0, 4, 1000))
+    assert abs(drift["z"]) > fidelity_long_run.LARGEST_Z
+    series[700] = np.nan
+    broken = fidelity_long_run.compare_tenths(series)
+    assert math.isnan(broken["z"])
+    assert not fidelity_long_run.is_steady({"finite": True, "moments": {"energy": {"z": None}}})
+
+
+def test_orders_are_recovered_with_a_reference_that_errs_itself():
+    dts, chains = np.array([0.02, 0.04, 0.08]), np.random.default_rng(0)
+    for order in (1, 2):
+        means = 3 * (dts**order - 0.01**order)
+        errors = means[:, None] * (1 + 0.1 * chains.normal(size=(3, 2000)))
+        found, error = fidelity_step_size.fit_order(errors, dts, 0.01)
+        assert found == pytest.approx(order, abs=0.03) and error < 0.03
+
+
+def test_the_weak_order_of_euler_on_a_linear_equation_is_one_and_of_heun_two():
+    def scheme(order):
+        def advance(white, prepared, state, dt):
+            x = state[0]
+            kick = 0.5 * jnp.sqrt(dt) * white[0]
+            rate = -x if order == 1 else -x - 0.5 * (dt * -x + kick)  # mean of both ends
+            return (x + dt * rate + kick,)
+
+        return fidelity_step_size.Scheme(
+            prepare=lambda params: None,
+            start=lambda shape: (jnp.full(shape, 2.0),),
+            advance=advance,
+            num_noises=1,
+            dt=0.5,
+            order=order,
+        )
+
+    options = manual.get_config("smoke").step_size.order
+    options.num_chains, options.num_steps = 4000, 2
+    params = fidelity_models.gaussian(0, 8, 1.0)
+    for order in (1, 2):
+        found = fidelity_step_size.weak_order(jax.random.key(0), scheme(order), params, options)
+        assert found["order"] == pytest.approx(order, abs=0.25)
+
+
+def tiny():
+    """Every section with next to no work."""
+    config = manual.get_config("smoke")
+    for label in [label for label in config.samplers if label not in ("exact", "gibbs", "cim")]:
+        del config.samplers[label]
+    config.samplers.gibbs.options.num_steps = 10
+    config.samplers.cim.options.num_steps = 10
+    config.laws.kinds = ("dense",)
+    config.laws.num_draws, config.laws.chains_per_batch = 500, 250
+    config.planted.num_spins = 16
+    config.planted.strengths = (0.8,)
+    config.mixing.num_spins, config.mixing.strengths = 16, (0.5,)
+    config.step_size.grids = {"cim": {"time": 2.0, "dts": (0.1,)}}
+    config.step_size.schemes = ("mean_field",)
+    config.step_size.order.num_chains, config.step_size.order.num_steps = 50, 4
+    config.long_run.num_steps, config.long_run.num_records = 200, 100
+    config.log_z.num_spins, config.log_z.strengths = 16, (0.5,)
+    config.log_z.methods = {"ais": {"num_temperatures": 10, "num_chains": 8}}
+    return config
+
+
+def run(config, workdir):
+    sampler_fidelity.run(config, workdir, stop=lambda: False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("fidelity") / "run"
+    run(tiny(), workdir)
+    return workdir
+
+
+@pytest.mark.slow
+def test_a_run_writes_its_table_report_and_figures(finished):
+    names = {path.name for path in (finished / "figures").iterdir()}
+    sections = ("laws", "lines", "planted", "mixing", "step_size", "long_run")
+    assert names == {f"{name}.png" for name in sections}
+    report = (finished / "report.md").read_text()
+    first_table = report.split("\n\n")[2].splitlines()
+    assert [line.split("|")[1].strip() for line in first_table[2:]] == ["exact", "gibbs", "cim"]
+    assert all(f"figures/{name}" in report for name in names)
+    rows = list(csv.DictReader((finished / "results.csv").open()))
+    assert {row["section"] for row in rows} == {
+        *("laws", "planted", "mixing", "step_size", "weak_order", "long_run", "log_z")
+    }
+    laws = {row["sampler"] for row in rows if row["quantity"] == "total_variation"}
+    assert laws == {"exact", "gibbs", "cim"}
+    assert {row["sampler"] for row in rows if row["section"] == "mixing"} == {"gibbs"}
+    assert not list(finished.rglob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_a_second_run_measures_only_what_is_missing(finished, monkeypatch):
+    pieces = {path: path.stat().st_mtime_ns for path in (finished / "results").iterdir()}
+    before = (finished / "results.csv").read_text()
+    missing = finished / "results" / "laws-dense_8-exact.json"
+    old = json.loads(missing.read_text())
+    missing.unlink()
+    measured = []
+    measure_law = fidelity_laws.measure_law
+    monkeypatch.setattr(
+        fidelity_laws, "measure_law", lambda *a: measured.append(1) or measure_law(*a)
+    )
+    run(tiny(), finished)
+    assert measured == [1]
+    again = {path: path.stat().st_mtime_ns for path in (finished / "results").iterdir()}
+    assert {p for p in pieces if again[p] != pieces[p]} == {missing}
+    new = json.loads(missing.read_text())
+    assert {k: v for k, v in new.items() if k != "seconds"} == {
+        k: v for k, v in old.items() if k != "seconds"
+    }
+    rows = [line for line in before.splitlines() if ",seconds," not in line]
+    after = (finished / "results.csv").read_text().splitlines()
+    assert rows == [line for line in after if ",seconds," not in line]
+
+
+@pytest.mark.slow
+def test_a_damaged_piece_is_one_line(finished):
+    path = finished / "results" / "laws-dense_8-gibbs.json"
+    whole = path.read_text()
+    path.write_text(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="is damaged; remove it") as error:
+        run(tiny(), finished)
+    assert "\n" not in str(error.value)
+    path.write_text(whole)
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("samplers.gibbs.name", "gibs", r"sampler name in \[.*'gibbs'.*\], got 'gibs'"),
+        ("samplers.gibbs.options", {"sweeps": 3}, r"options of sampler gibbs .*sweeps"),
+        ("samplers.gibbs", {"name": "gibbs"}, "config.samplers.gibbs to hold name and options"),
+        ("laws.kinds", ("glass",), r"kind of machine in .*'dense'.*, got 'glass'"),
+        ("laws.num_spins", (30,), "config.laws.num_spins from 2 to 24, got 30"),
+        ("laws.num_draws", 0, "config.laws.num_draws must be at least 2, got 0"),
+        ("planted.strengths", (1.0, -0.5), "expected positive strengths"),
+        ("mixing.num_steps", 2, "config.mixing.num_steps must be at least 8, got 2"),
+        ("step_size.grids", {"x": {"time": 1.0, "dts": (0.1,)}}, r"expected a label in .*'cim'"),
+        ("step_size.grids", {"cim": {"time": 1.0, "dts": (-0.1,)}}, "expected 0 < dt <= 1.0"),
+        ("step_size.schemes", ("milstein",), r"expected a scheme in .*got 'milstein'"),
+        ("long_run.samplers", ("gibbs",), "expected machines with amplitudes"),
+        ("long_run.num_steps", 5, "must be at least num_records = 100, got 5"),
+        ("log_z.methods", {"sum": {}}, r"unknown log Z method 'sum'; choose from .*ais"),
+    ],
+)
+def test_a_bad_config_is_one_line_and_writes_nothing(tmp_path, field, value, message):
+    config = tiny()
+    *sections, name = field.split(".")
+    node = config
+    for section in sections:
+        node = node[section]
+    with node.unlocked():
+        node[name] = value
+    with pytest.raises(InputError, match=message) as error:
+        run(config, tmp_path / "run")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("variant", ["full", "smoke"])
+def test_the_config_passes_its_own_checks_in_both_variants(variant):
+    config = manual.get_config(variant)
+    sampler_fidelity.check(config)
+    labels = fidelity_samplers.labels(config)
+    assert labels[0] == "exact" and sorted(labels) == sorted(config.samplers)
+
+
+def test_an_unknown_variant_lists_the_variants():
+    with pytest.raises(InputError, match=r"'fast'.*full, smoke"):
+        manual.get_config("fast")
+
+
+@pytest.mark.slow
+def test_a_sampler_that_claims_the_law_and_misses_it_fails_in_the_verdict(finished):
+    config = tiny()
+    sections = {"laws": [], "planted": [], "mixing": []}
+    for path in sorted((finished / "results").glob("*.json")):
+        piece = json.loads(path.read_text())
+        if piece["section"] == "laws":
+            wrong = {"total_variation_z": 5.0} if piece["sampler"] == "gibbs" else {}
+            sections["laws"].append(piece | wrong)
+    lines = fidelity_tables.verdict(config, sections).splitlines()
+    found = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in lines[2:]}
+    assert found["gibbs"] == "**FAILS** (0/1)"
+    assert found["exact"] == "yes (1/1)" and found["cim"] == "heuristic"
+    assert "these fail: gibbs." in fidelity_tables.summary(config, sections)

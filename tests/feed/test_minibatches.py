@@ -1,0 +1,73 @@
+"""Sparse rows against scipy, and which cells a step sees."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse
+
+from qbm_jax.feed.minibatches import dispatch_plan, epoch_order, gather, pad_rows, to_device
+
+
+@pytest.fixture(scope="module")
+def matrix():
+    """Counts [9, 7] with an empty row, a full row, and the last row empty."""
+    generator = np.random.default_rng(0)
+    dense = generator.poisson(0.5, (9, 7))
+    dense[3], dense[5], dense[8] = 0, np.arange(1, 8), 0
+    return scipy.sparse.csr_matrix(dense)
+
+
+def _device(matrix):
+    batch = np.arange(matrix.shape[0]) % 3
+    return to_device(matrix.indptr, matrix.indices, matrix.data, batch, matrix.shape[1])
+
+
+def test_gathered_rows_equal_the_dense_rows_of_scipy(matrix):
+    rows = np.array([8, 5, 3, 0, 5, 1])  # empty, full, repeated, out of order
+    cells = jax.jit(gather)(_device(matrix), rows)
+    np.testing.assert_array_equal(cells.counts, matrix[rows].toarray())
+    np.testing.assert_array_equal(cells.batch, rows % 3)
+    assert cells.counts.dtype == jnp.float32
+
+
+def test_gathered_rows_do_not_depend_on_the_order_of_the_stored_genes(matrix):
+    shuffled = matrix.copy()
+    start, stop = shuffled.indptr[5:7]
+    shuffled.indices[start:stop] = shuffled.indices[start:stop][::-1].copy()
+    shuffled.data[start:stop] = shuffled.data[start:stop][::-1].copy()
+    cells = jax.jit(gather)(_device(shuffled), np.arange(6))
+    np.testing.assert_array_equal(cells.counts, matrix[:6].toarray())
+
+
+def test_an_epoch_visits_every_cell_once_in_an_order_fixed_by_key_and_epoch():
+    key, cells = jax.random.key(0), jnp.arange(100, 150)
+    order = epoch_order(key, 3, cells)
+    np.testing.assert_array_equal(np.sort(order), cells)
+    np.testing.assert_array_equal(order, epoch_order(key, 3, cells))
+    assert np.any(order != epoch_order(key, 4, cells))
+    assert np.any(order != epoch_order(jax.random.key(1), 3, cells))
+
+
+@pytest.mark.parametrize("num_cells", [1, 7, 8, 100, 801, 1234])
+@pytest.mark.parametrize("max_steps", [1, 3, 100])
+def test_dispatches_fit_the_epoch_and_drop_less_than_one_minibatch_each(num_cells, max_steps):
+    num_dispatches, steps = dispatch_plan(num_cells, 8, max_steps)
+    minibatches = max(num_cells // 8, 1)
+    assert 1 <= steps <= max_steps
+    assert minibatches - num_dispatches < num_dispatches * steps <= minibatches
+
+
+def test_padded_rows_hold_every_cell_once_with_weight_one():
+    cells = np.array([4, 9, 2, 7, 5])
+    rows, weights = pad_rows(cells, 3)
+    assert rows.shape == weights.shape == (2, 3)
+    np.testing.assert_array_equal(rows[weights == 1], cells)
+    np.testing.assert_array_equal(weights, [[1, 1, 1], [1, 1, 0]])
+    assert set(rows.ravel()) == set(cells)
+
+
+def test_rows_that_fill_their_chunks_are_not_padded():
+    rows, weights = pad_rows(np.arange(6), 3)
+    np.testing.assert_array_equal(rows.ravel(), np.arange(6))
+    assert weights.min() == 1

@@ -1,0 +1,101 @@
+"""What can be asked of generated cells, and what is refused in one line."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from qbm_jax.errors import InputError
+from qbm_jax.fitted.model import FittedModel, Settings, build_model
+
+KEY = jax.random.key(0)
+HUGE = pytest.param(10**400, id="huge")
+
+
+def untrained(**options):
+    model = {"num_latents": 4, "prior": "bernoulli", "encoder_widths": (4,),
+             "decoder_widths": (4,)} | options  # fmt: skip
+    settings = Settings(("a", "b", "c"), ("0", "1"), model, "gibbs", {}, (20.0, 30.0))
+    return FittedModel(settings, build_model(settings).init(KEY))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return untrained()
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        -5.0,
+        0,
+        0.0,
+        math.nan,
+        math.inf,
+        -math.inf,
+        1e9,
+        pytest.param(10**400, id="huge"),
+        True,
+        "20",
+        [20.0],
+        2j,
+    ],
+)
+def test_an_impossible_library_size_is_refused(model, size):
+    with pytest.raises(InputError, match="library_size must be a number above 0 and at most 1e"):
+        model.generate(KEY, 2, library_size=size)
+
+
+@pytest.mark.parametrize("number", [0, -1, 2.5, 2.0, True, "2", None, math.nan, 2**40])
+def test_a_number_of_cells_that_cannot_be_is_refused(model, number):
+    with pytest.raises(InputError, match="num_cells must be a whole number of at least 1"):
+        model.generate(KEY, number)
+
+
+@pytest.mark.parametrize("batch", ["2", 2, 0.0, True, b"0", [0], ""])
+def test_a_batch_that_the_model_does_not_know_is_refused_with_the_names_as_text(model, batch):
+    with pytest.raises(InputError, match=r"unknown batch .*; the model knows 0, 1 .names are text"):
+        model.generate(KEY, 2, batch=batch)
+
+
+@pytest.mark.parametrize("key", [0, None, "key", jax.random.split(KEY, 2), np.zeros(2)])
+def test_what_is_no_key_is_refused(model, key):
+    with pytest.raises(InputError, match="key must be one key of JAX"):
+        model.generate(key, 2)
+
+
+@pytest.mark.parametrize(
+    ("codes", "totals", "words"),
+    [
+        ([0, 2], [20.0, 20.0], "between 0 and 1, got 0 to 2"),
+        ([0, -1], [20.0, 20.0], "between 0 and 1, got -1 to 0"),
+        ([0.0, 1.0], [20.0, 20.0], "array of batch codes"),
+        ([], [], "array of batch codes"),
+        ([[0, 1]], [20.0], "array of batch codes"),
+        ([0, 1], [20.0], "array of 2 total counts"),
+        ([0, 1], 20.0, "array of 2 total counts"),
+        ([0, 1], ["a", "b"], "array of 2 total counts"),
+        ([0, 1], [20.0, 0.0], "for every cell, got 0"),
+        ([0, 1], [math.nan, 20.0], "for every cell, got nan"),
+        ([0, 1], [20.0, 1e12], "for every cell, got 1e"),
+    ],
+)
+def test_codes_and_totals_that_do_not_fit_are_refused(model, codes, totals, words):
+    with pytest.raises(InputError, match=words):
+        model.generate_like(KEY, codes, totals)
+
+
+@pytest.mark.parametrize("batch", [1, np.int64(1), np.array(1), "1", np.str_("1")])
+def test_a_batch_may_be_given_as_the_number_whose_text_its_name_is(model, batch):
+    by_name = model.generate_like(KEY, np.array([1, 1]), np.array([25.0, 25.0]))
+    np.testing.assert_array_equal(model.generate(KEY, 2, batch=batch, library_size=25), by_name)
+
+
+@pytest.mark.parametrize("likelihood", ["normal", "squared_error"])
+def test_a_likelihood_of_log_values_has_no_library_size(likelihood):
+    drawn = untrained(likelihood=likelihood)
+    with pytest.raises(InputError, match=f"{likelihood} draws log-normalised values"):
+        drawn.generate(KEY, 2, library_size=20.0)
+    values = drawn.generate(KEY, 2)
+    assert values.shape == (2, 3) and (values < 0).any()

@@ -1,0 +1,196 @@
+"""Several seeds trained together, and cells held out, on sixty simulated cells."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+import scipy.sparse
+
+from qbm_jax import samplers, training
+from qbm_jax.errors import InputError
+from qbm_jax.feed.minibatches import to_device
+from qbm_jax.model import vae
+from qbm_jax.training import TrainingDiverged, TrainingStopped, TrainOptions
+from qbm_jax.training.checkpoint import Checkpoints
+from qbm_jax.training.plan import align
+
+N, GENES, CELLS = 5, 12, 60
+KEYS = jax.random.split(jax.random.key(0))
+OPTIONS = TrainOptions(
+    num_epochs=2, minibatch_size=8, validate_every=1, num_chains=16, max_steps_per_dispatch=3,
+    kl_warmup_epochs=1.0, learning_rate=0.02, couplings_delay=0.0,
+)  # fmt: skip
+HELD_OUT = np.arange(0, 12)
+
+
+def _data(scale=1.0):
+    """Poisson counts of two programmes; those of the cells `HELD_OUT` are multiplied."""
+    generator = np.random.default_rng(0)
+    on = (np.arange(GENES) // 6)[None] == (np.arange(CELLS) % 2)[:, None]
+    counts = np.maximum(generator.poisson(np.where(on, 4.0, 0.5)), np.eye(CELLS, GENES))
+    counts[HELD_OUT] *= scale
+    rows = scipy.sparse.csr_matrix(counts)
+    return to_device(rows.indptr, rows.indices, rows.data, np.arange(CELLS) % 2, GENES)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return _data()
+
+
+@pytest.fixture(scope="module")
+def setting():
+    model = vae.build(
+        num_genes=GENES, num_batches=2, num_latents=N, relaxation="straight_through",
+        likelihood="poisson", encoder_widths=(8,), decoder_widths=(8,),
+    )  # fmt: skip
+    return model, samplers.build("gibbs", num_steps=2)
+
+
+@pytest.fixture(scope="module")
+def alone(setting, data):
+    return [training.train(key, *setting, data, OPTIONS) for key in KEYS]
+
+
+def _assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.slow
+def test_seeds_together_on_threads_get_exactly_what_each_gets_alone(setting, data, alone):
+    reports = []
+    together = training.train_seeds(
+        KEYS, *setting, data, OPTIONS, method="threads", on_progress=reports.append
+    )
+    for one, same in zip(alone, together, strict=True):
+        _assert_equal(one.state, same.state)
+        _assert_equal(one.params, same.params)
+        _assert_equal(one.validation_cells, same.validation_cells)
+    # A start, then two epochs of two dispatches and a validation, each of both seeds.
+    assert [report.seed for report in reports] == [0, 1] * 7
+    assert [report.split for report in reports[::2]] == [
+        "start", *["train", "train", "validation"] * 2,
+    ]  # fmt: skip
+    bounds = [report.metrics["elbo"] for report in reports if report.split == "validation"]
+    assert len(set(bounds)) == 4
+
+
+@pytest.mark.slow
+def test_seeds_in_one_program_get_what_each_gets_alone(setting, data, alone):
+    together = training.train_seeds(KEYS, *setting, data, OPTIONS, method="vmap")
+    for one, same in zip(alone, together, strict=True):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+            (one.state.params, one.state.chains, one.state.best_elbo, one.state.best_epoch),
+            (same.state.params, same.state.chains, same.state.best_elbo, same.state.best_epoch),
+        )
+
+
+@pytest.mark.slow
+def test_seeds_in_one_program_get_the_same_with_every_lever_on(data):
+    model = vae.build(
+        num_genes=GENES, num_batches=2, num_latents=N, relaxation="gumbel", likelihood="poisson",
+        encoder_widths=(8,), decoder_widths=(8,),
+    )  # fmt: skip
+    levers = {"free_bits": 0.05, "couplings_decay": 0.1, "sharpness_start": 0.5}
+    runs = [
+        training.train_seeds(
+            KEYS, model, samplers.build("gibbs", num_steps=2), data,
+            dataclasses.replace(OPTIONS, **changes), method=method,
+        )
+        for changes, method in ((levers, "vmap"), (levers, "threads"), ({}, "threads"))
+    ]  # fmt: skip
+    for one, same, plain in zip(*runs, strict=True):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+            one.state.params, same.state.params,
+        )  # fmt: skip
+        moved = jax.tree.map(
+            lambda a, b: np.abs(a - b).max(), same.state.params, plain.state.params
+        )
+        assert min(jax.tree.leaves((moved["encoder"], moved["prior"].J))) > 1e-5
+
+
+def test_stopped_seeds_go_on_to_the_same_end(tmp_path, setting, data, alone):
+    calls = iter(range(1, 9))
+    with pytest.raises(TrainingStopped):
+        training.train_seeds(
+            KEYS, *setting, data, OPTIONS, checkpoints=Checkpoints(tmp_path),
+            should_stop=lambda: next(calls) == 3,
+        )  # fmt: skip
+    starts = []
+    resumed = training.train_seeds(
+        KEYS, *setting, data, OPTIONS, checkpoints=Checkpoints(tmp_path),
+        on_progress=lambda progress: starts.append(progress.step),
+    )  # fmt: skip
+    assert starts[:2] == [9, 9]
+    for one, same in zip(alone, resumed, strict=True):
+        _assert_equal(one.state, same.state)
+    with pytest.raises(InputError, match="another model"):
+        training.train(KEYS[0], *setting, data, OPTIONS, checkpoints=Checkpoints(tmp_path))
+
+
+def test_the_seed_that_diverges_is_named_and_all_last_good_states_are_kept(tmp_path, setting):
+    bad = _data(np.nan)  # seen by seed 1 alone
+    with pytest.raises(TrainingDiverged, match="training of seed 1 diverged at step") as error:
+        training.train_seeds(
+            KEYS, *setting, bad, OPTIONS, held_out=[HELD_OUT, None],
+            checkpoints=Checkpoints(tmp_path),
+        )  # fmt: skip
+    assert "\n" not in str(error.value)
+    assert Checkpoints(tmp_path).newest_step() >= 0
+
+
+def test_held_out_cells_have_no_part_in_training_or_in_the_choice_of_the_epoch(setting, data):
+    first, other = (
+        training.train(KEYS[0], *setting, cells, OPTIONS, held_out=HELD_OUT)
+        for cells in (data, _data(7.0))
+    )
+    _assert_equal(first.state, other.state)  # best parameters, bound and epoch included
+    used = np.concatenate([first.train_cells, first.validation_cells])
+    np.testing.assert_array_equal(np.sort(used), np.setdiff1d(np.arange(CELLS), HELD_OUT))
+
+
+def test_sets_of_different_size_take_the_steps_of_the_smallest():
+    plans = [
+        training.plan_epochs(CELLS, OPTIONS, key, held_out)
+        for key, held_out in zip(KEYS, (None, HELD_OUT), strict=True)
+    ]
+    assert [plan.steps_per_epoch for plan in plans] == [6, 5 // 2 * 2]
+    aligned = align(plans)
+    assert [plan.steps_per_epoch for plan in aligned] == [4, 4]
+    assert [plan.train_cells.size for plan in aligned] == [54, 43]
+    visited = np.concatenate([
+        np.ravel(rows) for rows in training.dispatches(KEYS[0], aligned[0], 0, 12)
+    ])  # fmt: skip
+    np.testing.assert_array_equal(np.unique(visited), plans[0].train_cells)  # all, in the end
+
+
+@pytest.mark.parametrize(
+    ("held_out", "words"),
+    [
+        (np.array([CELLS]), "held_out indices in 0 to 59, got 60"),
+        (np.array([-1]), "got -1"),
+        (np.zeros(CELLS, bool), "list of cell indices, got bool"),
+        (np.arange(CELLS - 1), "at least 2 cells"),
+    ],
+)
+def test_held_out_cells_that_cannot_be_used_are_refused(held_out, words):
+    with pytest.raises(InputError, match=words) as error:
+        training.plan_epochs(CELLS, OPTIONS, KEYS[0], held_out)
+    assert "\n" not in str(error.value)
+
+
+def test_keys_without_their_held_out_cells_and_unknown_methods_are_refused(setting, data):
+    refused = (({"held_out": [None]}, "2 keys and 1 sets"), ({"method": "pmap"}, "threads, vmap"))
+    for options, words in refused:
+        with pytest.raises(InputError, match=words):
+            training.train_seeds(KEYS, *setting, data, OPTIONS, **options)
+    with pytest.raises(InputError, match="0 keys"):
+        training.train_seeds([], *setting, data, OPTIONS)
+
+
+def test_an_unknown_objective_is_refused_with_those_there_are():
+    with pytest.raises(InputError, match=r"unknown objective .*; choose from bound"):
+        TrainOptions(objective="elbo")
