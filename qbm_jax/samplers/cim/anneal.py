@@ -1,7 +1,7 @@
 """The coherent Ising machine: annealed stochastic equations of amplitudes, a heuristic in law.
 
-Three machines of one kind, each in its own file: `mean_field`, `truncated_wigner` and
-`gaussian_state`. The pump p(t) is ramped from below threshold, couplings act as feedback, and spins
+Three machines of one kind, with their equations in `equations`: `mean_field`, `truncated_wigner`,
+and `gaussian_state`. The pump p(t) is ramped from below threshold, couplings act as feedback, and spins
 are the signs of amplitudes. At finite pump their law is not the Boltzmann law: amplitudes differ,
 the ramp freezes, and the machine's temperature has to be measured. Hence the input scale of
 `calibrated`: parameters are multiplied by it before they are sent, and it is moved until the draws
@@ -20,6 +20,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine import couplings
 from qbm_jax.samplers.base import Sampler, check_positive, from_kernel, is_concrete
 from qbm_jax.samplers.cim import gaussian_state, mean_field, truncated_wigner
+from qbm_jax.samplers.cim.equations import VACUUM
 from qbm_jax.samplers.cim.feedback import check_normalised, tuned
 from qbm_jax.samplers.descended import finished
 from qbm_jax.samplers.numerics.noise import Law, check_law, white
@@ -58,9 +59,7 @@ class _Machine(NamedTuple):
 MACHINES = {
     "mean_field": _Machine(mean_field.advance, mean_field.stable_dt, 1, None),
     "truncated_wigner": _Machine(truncated_wigner.advance, truncated_wigner.stable_dt, 2, 0.0),
-    "gaussian_state": _Machine(
-        gaussian_state.advance, gaussian_state.stable_dt, 1, gaussian_state.VACUUM
-    ),
+    "gaussian_state": _Machine(gaussian_state.advance, gaussian_state.stable_dt, 1, VACUUM),
 }
 
 # The numbers of each machine where `cim` is given none, for sampling.

@@ -1,36 +1,11 @@
-"""The mean-field machine: one amplitude a spin, additive noise.
-
-SimCIM (Tiunov, Ulanov and Lvovsky 2019, arXiv 1901.08927, Optics Express 27, 10288) with the cubic
-saturation of the mean-field equation in place of its clipping:
-
-    dx = [(p(t) - 1) x - x^3 + eps (J x + h a)] dt + sigma dB,    s = sign(x).
-
-a is the rms amplitude of the chain (`feedback`). Far above threshold all |x_i| are equal, and the
-stationary law of the signs is the Boltzmann law of 2 eps a^2/sigma^2 times the parameters.
-"""
+"""Steps of the mean-field machine, equation (1) of `equations`."""
 
 import jax
 import jax.numpy as jnp
 
-from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.samplers.cim.feedback import Setting, conditioned, highest_gain, received
-
-
-def drift(
-    params: Boltzmann,
-    amplitudes: jax.Array,
-    pump: jax.Array | float,
-    coupling: jax.Array | float,
-    bound: jax.Array | float = jnp.inf,
-) -> jax.Array:
-    """(p - 1) x - x^3 + eps (J x + h a) for amplitudes x [chains, spins], a rate per unit time."""
-    driven = received(params, amplitudes, coupling, bound)
-    return (pump - 1) * amplitudes - amplitudes**3 + driven
-
-
-def diffusion(amplitudes: jax.Array, noise: jax.Array | float) -> jax.Array:
-    """The noise sigma for all amplitudes [chains, spins]; additive: Ito and Stratonovich agree."""
-    return jnp.full_like(amplitudes, noise)
+from qbm_jax.samplers.cim.equations import mean_field_diffusion as diffusion
+from qbm_jax.samplers.cim.equations import mean_field_drift as drift
+from qbm_jax.samplers.cim.feedback import Setting, conditioned, highest_gain
 
 
 def advance(

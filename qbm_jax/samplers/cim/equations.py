@@ -1,0 +1,112 @@
+"""The equations of the coherent Ising machine: drift and diffusion of its three variants.
+
+(1) The mean-field machine: one amplitude a spin, additive noise.
+
+SimCIM (Tiunov, Ulanov and Lvovsky 2019, arXiv 1901.08927, Optics Express 27, 10288) with the cubic
+saturation of the mean-field equation in place of its clipping:
+
+    dx = [(p(t) - 1) x - x^3 + eps (J x + h a)] dt + sigma dB,    s = sign(x).
+
+a is the rms amplitude of the chain (`feedback`). Far above threshold all |x_i| are equal, and the
+stationary law of the signs is the Boltzmann law of 2 eps a^2/sigma^2 times the parameters.
+
+(2) The truncated-Wigner machine: two quadratures a spin, noise that grows with the amplitude.
+
+Degenerate optical parametric oscillators in the truncated-Wigner representation (Wang, Marandi,
+Wen, Byer and Yamamoto 2013, Phys. Rev. A 88, 063853: the normalised equations of the in-phase and
+quadrature-phase amplitude; Inui and Yamamoto 2020 for coupled machines), with the couplings as
+feedback on the in-phase amplitude:
+
+    dc = [(-1 + p - c^2 - s^2) c + eps (J c + h a)] dt + g sqrt(c^2 + s^2 + 1/2) dB1
+    ds =  (-1 - p - c^2 - s^2) s                    dt + g sqrt(c^2 + s^2 + 1/2) dB2
+
+in the sense of Ito. g = 1/A_s, where A_s^2 is the photon number at a pump of twice the threshold;
+1/2 is the vacuum. Spins are the signs of c. g -> 0 is the mean-field machine without noise.
+
+(3) The measurement-feedback machine with Gaussian states: a mean and a variance a spin.
+
+Continuous-time Gaussian-state model of Kako, Leleu, Inui, Khoyratee, Reifenstein and Yamamoto 2020
+(Coherent Ising machines with error correction feedback, arXiv 2005.10895: the equations of the
+mean amplitude, its variance and the measured amplitude), without that paper's error correction. Ng,
+Onodera, Kako, McMahon, Mabuchi and Yamamoto 2022 (Phys. Rev. Research 4, 013009) show with a
+discrete-time model that such a machine samples. For the mean amplitude in units of saturation,
+x = g <a>, and the variance V of the quadrature (a + a*)/sqrt(2), 1/2 in vacuum:
+
+    dx = [(p - 1 - j - x^2) x + eps (J y + h a)] dt + g sqrt(j) (V - 1/2) dB
+    dV = [2 (p - 1 - j - 3 x^2) V - 2 j (V - 1/2)^2 + (1 + j) + 2 x^2] dt
+    y  = x + g/sqrt(4 j) dB/dt
+
+in the sense of Ito. j is the rate at which light leaves to be measured. The measured y enters the
+feedback, so the same noise reaches each spin twice: by what the measurement tells about it, and
+through the couplings. Mean and measurement are consistent: without feedback and saturation, the
+variance of the mean plus V obeys the equation of an unmeasured oscillator with loss 1 + j.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.samplers.cim.feedback import Setting, received
+
+VACUUM = 0.5  # variance of the quadrature (a + a*)/sqrt(2)
+
+
+def mean_field_drift(
+    params: Boltzmann,
+    amplitudes: jax.Array,
+    pump: jax.Array | float,
+    coupling: jax.Array | float,
+    bound: jax.Array | float = jnp.inf,
+) -> jax.Array:
+    """(p - 1) x - x^3 + eps (J x + h a) for amplitudes x [chains, spins], a rate per unit time."""
+    driven = received(params, amplitudes, coupling, bound)
+    return (pump - 1) * amplitudes - amplitudes**3 + driven
+
+
+def mean_field_diffusion(amplitudes: jax.Array, noise: jax.Array | float) -> jax.Array:
+    """The noise sigma for all amplitudes [chains, spins]; additive: Ito and Stratonovich agree."""
+    return jnp.full_like(amplitudes, noise)
+
+
+def truncated_wigner_drift(
+    params: Boltzmann,
+    amplitudes: jax.Array,
+    quadratures: jax.Array,
+    pump: jax.Array | float,
+    coupling: jax.Array | float,
+    bound: jax.Array | float = jnp.inf,
+) -> tuple[jax.Array, jax.Array]:
+    """Rates of c and s, both [chains, spins], per unit time."""
+    saturation = 1 + amplitudes**2 + quadratures**2
+    rate = (pump - saturation) * amplitudes + received(params, amplitudes, coupling, bound)
+    return rate, -(pump + saturation) * quadratures
+
+
+def truncated_wigner_diffusion(
+    amplitudes: jax.Array, quadratures: jax.Array, noise: jax.Array | float
+) -> jax.Array:
+    """Of both equations, g sqrt(c^2 + s^2 + 1/2) [chains, spins]."""
+    return noise * jnp.sqrt(amplitudes**2 + quadratures**2 + 0.5)
+
+
+def gaussian_state_drift(
+    setting: Setting,
+    amplitudes: jax.Array,
+    variances: jax.Array,
+    pump: jax.Array | float,
+    measured: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Rates of x and V, both [chains, spins], at measured amplitudes y [chains, spins]."""
+    loss = 1 + setting.measurement
+    squares = amplitudes**2
+    fields = received(setting.params, measured, setting.coupling, setting.bound, amplitudes)
+    rate = (pump - loss - squares) * amplitudes + fields
+    gain = 2 * (pump - loss - 3 * squares) * variances
+    learnt = 2 * setting.measurement * (variances - VACUUM) ** 2
+    return rate, gain - learnt + loss + 2 * squares
+
+
+def gaussian_state_diffusion(setting: Setting, variances: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Factors of dB in x, g sqrt(j) (V - 1/2) [chains, spins], and in y dt, g/sqrt(4 j)."""
+    root = jnp.sqrt(setting.measurement)
+    return setting.noise * root * (variances - VACUUM), setting.noise / (2 * root)
