@@ -8,7 +8,7 @@ from pathlib import Path
 from qbm_jax.errors import InputError
 from qbm_jax.report import figures, markdown
 from qbm_jax.report.run_outputs import read
-from qbm_jax.runtime.whole_file import write_whole
+from qbm_jax.runtime.whole_file import remove_unfinished, write_whole
 
 
 def write(workdir: str | Path) -> Path:
@@ -29,6 +29,8 @@ def write(workdir: str | Path) -> Path:
     """
     outputs = read(Path(workdir))
     path = Path(workdir) / "report.md"
+    for place in (Path(workdir), Path(workdir) / "figures"):
+        remove_unfinished(place)  # of a report that was killed
     try:
         drawn = figures.save_all(outputs, Path(workdir) / "figures")
         write_whole(path, markdown.compose(outputs, drawn))

@@ -1,9 +1,9 @@
 """The coherent Ising machine: annealed stochastic equations of amplitudes, a heuristic in law.
 
-Three machines of one kind, with their equations in `equations`: `mean_field`, `truncated_wigner`,
-and `gaussian_state`. The pump p(t) is ramped from below threshold, couplings act as feedback, and spins
-are the signs of amplitudes. At finite pump their law is not the Boltzmann law: amplitudes differ,
-the ramp freezes, and the machine's temperature has to be measured. Hence the input scale of
+Three machines of one kind, whose equations stand in `equations`: `mean_field`, `truncated_wigner`
+and `gaussian_state`. The pump p(t) is ramped from below threshold, couplings act as feedback, and
+spins are the signs of amplitudes. At finite pump their law is not the Boltzmann law: amplitudes
+differ, the ramp freezes, and the machine's temperature has to be measured. Hence the input scale of
 `calibrated`: parameters are multiplied by it before they are sent, and it is moved until the draws
 fit beta_eff = 1.
 """
