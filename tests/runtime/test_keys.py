@@ -2,6 +2,9 @@
 
 import itertools
 import re
+import shutil
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -194,10 +197,13 @@ def of_sweep(monkeypatch, seed, number):
     del number
     monkeypatch.setattr(job, "fit_cells_settings", raises_keys)
     setting = SimpleNamespace(number=0, config=config(seed=seed))
-    folder, stop = ROOT / "none", StopRequest()
+    folder, stop = Path(tempfile.mkdtemp(prefix="qbm_jax_keys_")), StopRequest()
     monkeypatch.setattr(job, "MetricsLog", lambda *_: MaybeLog())
     monkeypatch.setattr(job, "Checkpoints", lambda *_, **__: None)
-    return seen(job.train, None, None, [setting], "x", folder, stop, None)
+    try:
+        return seen(job.train, None, None, [setting], "x", folder, stop, None)
+    finally:
+        shutil.rmtree(folder)
 
 
 EVERYWHERE = [of_fit, of_integration, of_benchmark, of_epochs, of_negative_phase, of_sweep]
