@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     ("errors",),
-    ("runtime", "machine", "feed", "metrics"),
-    ("samplers", "problems", "boltzmann"),
+    ("runtime", "machine", "feed"),
+    ("samplers", "problems", "boltzmann", "metrics"),
     ("partition", "model"),
     ("objective", "data"),
     ("training",),

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from command_line import config
 
 from experiments import epochs, integration
@@ -19,11 +20,12 @@ from qbm_jax import training
 from qbm_jax.data import check_likelihood
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import fit as fitting
+from qbm_jax.fitted.empty_cells import full_rows
 from qbm_jax.fitted.model import FittedModel, Settings
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.metrics.paired import paired_difference
 from qbm_jax.model import inference, likelihoods, priors, vae
-from qbm_jax.report import markdown, tables
+from qbm_jax.report import tables, verdict
 from qbm_jax.samplers.base import Sampler
 
 KEY = jax.random.key(2)
@@ -99,7 +101,7 @@ def test_paired_intervals_by_hand():
 
 def test_the_verdict_is_ours_minus_the_reference_with_both_errors():
     ours = {"elbo": 6.0, "per_seed": [3.0, 5.0, 10.0], "log_z_standard_error": 0.5}
-    gain, error, _ = markdown._gain(ours, {"elbo": 2.0, "per_seed": [1.0, 2.0, 3.0]})
+    gain, error, _ = verdict._gain(ours, {"elbo": 2.0, "per_seed": [1.0, 2.0, 3.0]})
     assert (gain, error) == pytest.approx((4.0, math.hypot(math.sqrt(7 / 3), 0.5)))
 
 
@@ -224,7 +226,7 @@ def test_libraries_are_medians_and_log_moments_of_each_batch():
 
 
 def test_values_of_some_rows_go_to_these_rows():
-    full = fitting.scatter_rows(np.array([5.0, 6.0]), np.array([2, 0]), 3)
+    full = full_rows(np.array([5.0, 6.0]), np.array([2, 0]), 3)
     np.testing.assert_array_equal(full, [6.0, np.nan, 5.0])
 
 
@@ -278,7 +280,13 @@ def test_log_probabilities_are_sums_over_genes():
         np.testing.assert_allclose(found, [wanted], rtol=1e-5)
 
 
-FRACTIONS = SimpleNamespace(is_integer=False, source="set", fractions=lambda: (0.5, 100.0))
+FRACTIONS = SimpleNamespace(
+    is_integer=False,
+    source="set",
+    num_cells=2,
+    fractions=lambda: (0.5, 100.0),
+    select=lambda rows: SimpleNamespace(counts=sp.csr_matrix([[0.5, 0.0], [0.0, 100.0]])),
+)
 
 
 @pytest.mark.parametrize("name", likelihoods.LIKELIHOODS)

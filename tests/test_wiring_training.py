@@ -11,12 +11,11 @@ import pytest
 import scipy.sparse
 
 from experiments.negatives import training as negatives
-from qbm_jax import training
+from qbm_jax import objective, training
 from qbm_jax.feed.minibatches import to_device
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.model import vae
 from qbm_jax.objective import importance_weighted
-from qbm_jax.objective import surrogate as objective
 from qbm_jax.objective.free_bits import with_free_bits
 from qbm_jax.runtime import keys
 from qbm_jax.samplers.base import Sampler

@@ -1,14 +1,11 @@
 """What tells a set of cells from others, part by part, for cells in memory and on disk."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import scipy.sparse as sp
 
+from qbm_jax.data.cell_table import CellTable
 from qbm_jax.runtime.identity import Digest, digest_names, digest_of
-
-if TYPE_CHECKING:
-    from qbm_jax.data.cells import Cells
-    from qbm_jax.data.on_disk.stored_cells import StoredCells
 
 
 class CountsDigest:
@@ -33,7 +30,7 @@ class CountsDigest:
         return digest_names(part.text() for part in parts)
 
 
-def fingerprint(cells: "Cells | StoredCells") -> dict[str, Any]:
+def fingerprint(cells: CellTable) -> dict[str, Any]:
     """What tells these cells from others: a number, a name or a digest for each part.
 
     Sets with equal parts are equal in all that a training, a score or a figure reads.

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anndata
 import h5py
@@ -12,6 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from qbm_jax.data import groups
+from qbm_jax.data.cell_table import CellTable
 from qbm_jax.data.cells import Cells
 from qbm_jax.data.columns import writable
 from qbm_jax.data.compressed import (
@@ -38,9 +38,6 @@ from qbm_jax.data.stored import member
 from qbm_jax.errors import InputError
 from qbm_jax.model import likelihoods
 from qbm_jax.runtime.user_cache import expand_home
-
-if TYPE_CHECKING:  # that package imports this file
-    from qbm_jax.data.on_disk.stored_cells import StoredCells
 
 MIN_CELLS = 50
 """Fewer cells than this cannot be split, trained on and scored."""
@@ -197,7 +194,7 @@ def named_by_text(table: pd.DataFrame) -> pd.DataFrame:
     return table.set_axis(pd.Index([text(n) for n in table.index], name=table.index.name))
 
 
-def check_likelihood(cells: "Cells | StoredCells", likelihood: str) -> None:
+def check_likelihood(cells: CellTable, likelihood: str) -> None:
     """Refuses counts that are not whole numbers for a likelihood of whole numbers.
 
     Raises:
@@ -214,7 +211,7 @@ def check_likelihood(cells: "Cells | StoredCells", likelihood: str) -> None:
     )
 
 
-def _some_counts(cells: "Cells | StoredCells") -> sp.csr_matrix:
+def _some_counts(cells: CellTable) -> sp.csr_matrix:
     """Counts of a few hundred cells from everywhere."""
     rows = np.unique(np.linspace(0, cells.num_cells - 1, _LOOKED_AT).astype(int))
     return cells.select(rows).counts

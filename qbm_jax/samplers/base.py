@@ -153,7 +153,7 @@ def from_kernel(
         if amplitudes:
             info["diverged_at"] = jnp.where(jnp.all(finite), -1, jnp.argmin(finite))
         spins = readout(state)
-        chex.assert_shape(spins, (None, params.num_spins))  # of a kernel that somebody wrote
+        chex.assert_shape(spins, (None, *jnp.shape(params.h)))  # of a kernel that somebody wrote
         chex.assert_type(spins, float)
         return spins, state, info
 

@@ -22,7 +22,7 @@ from experiments.fidelity import step_size as fidelity_step_size
 from experiments.fidelity import tables as fidelity_tables
 from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann, planted
-from qbm_jax.machine import mixing as diagnostics
+from qbm_jax.machine.distance import total_variation
 from qbm_jax.machine.enumeration import enumerate_spins
 
 
@@ -82,7 +82,7 @@ def test_a_line_through_too_few_states_is_none():
 
 
 def test_the_band_of_exact_draws_has_the_known_means(dense):
-    floor = diagnostics.total_variation(exact_spins(dense.params, 50_000), dense.log_p).floor
+    floor = total_variation(exact_spins(dense.params, 50_000), dense.log_p).floor
     band = dense.bands["total_variation"]
     assert band.mean == pytest.approx(floor, abs=4 * band.deviation / math.sqrt(50))
     two_spins = np.log([0.1, 0.2, 0.3, 0.4])

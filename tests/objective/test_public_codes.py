@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qbm_jax import objective, public_codes
+from qbm_jax import objective
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import Minibatch
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.enumeration import enumerate_spins
 from qbm_jax.model import vae
+from qbm_jax.objective import public_codes
 
 N, GENES = 4, 6
 KEY = jax.random.key(0)

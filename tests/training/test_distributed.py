@@ -191,7 +191,8 @@ def test_a_distributed_start_that_cannot_work_is_one_line(arguments, words):
 
 def test_a_distributed_start_without_a_cluster_to_detect_says_what_to_give():
     code = (
-        "from qbm_jax import distributed, errors\n"
+        "from qbm_jax import errors\n"
+        "from qbm_jax.training import distributed\n"
         "try:\n    distributed.start('auto')\n"
         "except errors.InputError as error:\n    print(error)"
     )
