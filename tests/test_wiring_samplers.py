@@ -22,10 +22,10 @@ from qbm_jax.samplers.cim import (
 from qbm_jax.samplers.cim.feedback import Setting
 
 # The package has samplers of the names of these modules.
-annealing, auxiliary_langevin, bifurcation, cim, metropolis_cim, noisy_analog, tempering = (
+annealing, auxiliary_langevin, bifurcation, metropolis_cim, noisy_analog, tempering = (
     importlib.import_module(f"qbm_jax.samplers.{name}")
     for name in (
-        "annealing", "auxiliary_langevin", "bifurcation", "cim", "metropolis_cim", "noisy_analog",
+        "annealing", "auxiliary_langevin", "bifurcation", "metropolis_cim", "noisy_analog",
         "tempering",
     )
 )  # fmt: skip
