@@ -7,11 +7,23 @@ function, objective, training) does not, so they are imported only when asked fo
 import importlib
 from typing import Any
 
+FROM_FITTED = ("FittedModel", "fit")
+ROOMS = (
+    "boltzmann", "data", "errors", "feed", "fitted", "machine", "metrics", "model", "objective",
+    "partition", "problems", "report", "runtime", "samplers", "training",
+)  # fmt: skip
+
 __all__ = ["FittedModel", "fit"]
 
 
+def __dir__() -> list[str]:
+    return sorted({*FROM_FITTED, *ROOMS, "__doc__", "__name__", "__path__"})
+
+
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name in ROOMS:
+        return importlib.import_module(f"qbm_jax.{name}")
+    if name in FROM_FITTED:
         try:
             return getattr(importlib.import_module("qbm_jax.fitted.fit"), name)
         except ModuleNotFoundError as error:
