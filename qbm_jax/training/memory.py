@@ -63,8 +63,8 @@ def tree_bytes(tree: Any) -> int:
 
 
 def total_bytes() -> int:
-    """Memory of all devices together; of the hosts where they do not say."""
-    stats = [device.memory_stats() or {} for device in jax.devices()]
+    """Memory of all devices together, taken as equal; of the hosts where they do not say."""
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
     if all("bytes_limit" in each for each in stats):
-        return sum(int(each["bytes_limit"]) for each in stats)
+        return jax.process_count() * sum(int(each["bytes_limit"]) for each in stats)
     return jax.process_count() * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -67,7 +67,8 @@ class ControlState(struct.PyTreeNode):
 class Setting(struct.PyTreeNode):
     """One draw's constants: parameters as they came, the same divided by norm, and sigma.
 
-    Without calibration, `conditions` has each spin's typical field, and nothing is divided before.
+    Where the best spins are kept, as for optimising, `conditions` has each spin's typical field,
+    and nothing is divided before.
     """
 
     params: Boltzmann
@@ -238,7 +239,7 @@ def error_control(
 
     machine = from_kernel(
         init=lambda key, params, num_chains: vacuum(key, (num_chains, params.num_spins)),
-        prepare=lambda params: _prepare(params, noise, couplings_dtype, calibration_gain > 0),
+        prepare=lambda params: _prepare(params, noise, couplings_dtype, not keep_best),
         kernel=kernel,
         readout=_readout,
         num_steps=num_steps,
