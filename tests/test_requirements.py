@@ -104,7 +104,7 @@ def test_reading_cells_and_fitting_need_no_gpl_package():
 
 @pytest.mark.slow
 def test_the_experiments_need_neither_harmony_nor_trees_before_they_are_asked_for():
-    code = "from experiments import launch\nfrom experiments.comparison import tasks\n"
+    code = "from experiments.kit import launch\nfrom experiments.comparison import tasks\n"
     done = without({"harmonypy", "xgboost"}, code + "print(tasks.missing('rare', None))")
     expected = "expected the package xgboost, which is not installed; "
     assert done.stdout.startswith(expected), done.stderr
