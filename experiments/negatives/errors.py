@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax.machine import calibration
-from qbm_jax.machine import mixing as diagnostics
 from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.machine.distance import total_variation
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 
 enumerated_log_weights = jax.jit(log_weights)
@@ -91,5 +91,5 @@ def temperature(machine: Boltzmann, parts: jax.Array) -> tuple[jax.Array, jax.Ar
 def distance(spins: np.ndarray, machine: Boltzmann) -> dict[str, float]:
     """Total variation to the enumerated law, and its expectation for as many exact draws."""
     law = enumerated_log_weights(machine)
-    found = diagnostics.total_variation(spins.reshape(-1, machine.num_spins), law)
+    found = total_variation(spins.reshape(-1, machine.num_spins), law)
     return {"total_variation": found.value, "total_variation_floor": found.floor}
