@@ -87,7 +87,7 @@ def fit(
     Raises:
       InputError: data or options that cannot be used.
     """
-    prior = vae.check_options(1, 1, {"num_latents": num_latents, **model_options}).get("prior")
+    prior = vae.check_options({"num_latents": num_latents, **model_options}).get("prior")
     options = train_options({} if training_options is None else training_options)
     samplers.check_options(sampler, {} if sampler_options is None else sampler_options)
     key = keys.of_training(seed)
