@@ -16,6 +16,7 @@ from qbm_jax.feed import minibatches
 from qbm_jax.feed.cell_source import Streamed
 from qbm_jax.fitted import generation, saved_model
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
+from qbm_jax.fitted.history import History
 from qbm_jax.fitted.saved_model import SETTINGS_FILE
 from qbm_jax.fitted.settings import Settings, as_tuples, build_model, build_sampler, check_settings
 from qbm_jax.model import inference, vae
@@ -23,6 +24,8 @@ from qbm_jax.runtime.options import LARGEST_WHOLE, check, whole
 from qbm_jax.training.checkpoint import first_difference
 
 __all__ = ["SETTINGS_FILE", "FittedModel", "Settings", "build_model", "build_sampler"]
+
+_HISTORY = "history"  # beside the parameters, in the file of arrays
 
 
 def _check_arrays(settings: Settings, arrays: dict[str, Any], what: str) -> None:
@@ -59,12 +62,14 @@ class FittedModel:
       settings: names and options.
       params: "encoder", "decoder", "genes", "prior".
       vae: the model's functions.
+      history: what its training measured; None of models that were saved without it.
     """
 
-    def __init__(self, settings: Settings, params: vae.Params):
+    def __init__(self, settings: Settings, params: vae.Params, history: History | None = None):
         """Wraps trained parameters; `fit` and `load` call this."""
         self.settings = settings
         self.params = params
+        self.history = history
         self.vae = build_model(settings)
 
     def embed(self, adata: Any, layer: str | None = None) -> np.ndarray:
@@ -224,17 +229,23 @@ class FittedModel:
         """
         check_settings(self.settings)
         _check_arrays(self.settings, saved_model.by_path(self.params), "the parameters")
-        saved_model.write(Path(path), dataclasses.asdict(self.settings), self.params)
+        tree = (
+            self.params
+            if self.history is None
+            else {**self.params, _HISTORY: self.history.as_tree()}
+        )
+        saved_model.write(Path(path), dataclasses.asdict(self.settings), tree)
 
     @staticmethod
     def load(path: str | Path) -> "FittedModel":
-        """Reads a model that `save` wrote.
+        """Reads a model that `save` wrote; models of older versions have no history.
 
         Raises:
           InputError: there is no sound model in the folder, or its names, options and arrays do not
             belong together.
         """
         fields, arrays = saved_model.read(Path(path))
+        history = saved_model.taken(arrays, _HISTORY)
         file = Path(path) / SETTINGS_FILE
         try:
             settings = Settings(**{name: as_tuples(value) for name, value in fields.items()})
@@ -244,7 +255,8 @@ class FittedModel:
             raise InputError(f"{file} cannot be used: {error}") from error
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{file} is damaged; save the model again") from error
-        return FittedModel(settings, _as_tree(settings, arrays))
+        kept = None if history is None else History.from_tree(history)
+        return FittedModel(settings, _as_tree(settings, arrays), kept)
 
     def _encode(self, adata: Any, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
         cells = from_anndata(adata, layer=layer, genes=self.settings.genes, min_cells=0)
