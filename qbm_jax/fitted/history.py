@@ -60,11 +60,8 @@ class History:
         """
         import pandas as pd
 
-        return pd.DataFrame(self.rows()).astype({"step": int}) if self else pd.DataFrame()
-
-    def __bool__(self) -> bool:
-        """Whether there is any row."""
-        return bool(self.train or self.validation)
+        rows = self.rows()
+        return pd.DataFrame(rows).astype({"step": int}) if rows else pd.DataFrame()
 
     def as_tree(self) -> dict[str, Any]:
         """A tree of arrays that `from_tree` reads."""
