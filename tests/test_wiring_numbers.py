@@ -233,7 +233,7 @@ def test_values_of_some_rows_go_to_these_rows():
 
 def test_a_fitted_model_has_the_best_parameters_and_not_the_last(monkeypatch, settings):
     best, last = {"w": 1}, SimpleNamespace(params={"w": 2})
-    trained = SimpleNamespace(params=best, state=last)
+    trained = SimpleNamespace(params=best, state=last, train_cells=np.arange(3))
     monkeypatch.setattr(training, "train_seeds", lambda *_, **__: [trained])
     monkeypatch.setattr(fitting, "check_likelihood", lambda *_: None)
     setting = fitting.Setting(KEY, settings.model, "gibbs", None, None)
