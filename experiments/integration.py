@@ -41,6 +41,7 @@ from qbm_jax.data.on_disk import StoredCells, write_embedding_blocks
 from qbm_jax.data.write import energy_key, write_embedding
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import CellSource
+from qbm_jax.fitted.bounds import bound_of_cells
 from qbm_jax.fitted.fit import fit_cells, open_source
 from qbm_jax.fitted.model import FittedModel, build_sampler
 from qbm_jax.fitted.progress import ProgressBar
@@ -274,11 +275,11 @@ def final_bound(
     Models of one seed share the key, so their posterior draws are paired.
     """
     data, rows = source.select(trained.validation_cells)
-    return training.bound(
-        key_of(config.seed, "bound", seed), fitted.vae, training.build_evaluation(fitted.vae), data,
-        fitted.params, rows, num_draws=config.evaluation.posterior_draws,
-        num_train_cells=trained.train_cells.size,
+    return bound_of_cells(
+        key_of(config.seed, "bound", seed), fitted.vae, fitted.params, data, rows,
+        num_draws=config.evaluation.posterior_draws,
         num_temperatures=config.evaluation.log_z_temperatures,
+        num_train_cells=trained.train_cells.size,
     )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import DeviceCounts
+from qbm_jax.fitted.bounds import bound_of_cells
 from qbm_jax.fitted.model import device_counts
 from qbm_jax.model import vae
 from qbm_jax.model.vae import VAE, Params
@@ -223,9 +224,9 @@ def train_and_measure(setting: Setting, size: Size, name: str, seed: int) -> dic
     outcome = train(key, built, phase, setting.data, setting.options)
     if outcome.fault:
         return {"fault": outcome.fault}
-    metrics = training.bound(
-        key_of(config.seed, "bound", seed), built, training.build_evaluation(built),
-        setting.data, outcome.params, outcome.validation_cells,
+    metrics = bound_of_cells(
+        key_of(config.seed, "bound", seed), built, outcome.params, setting.data,
+        outcome.validation_cells,
         num_draws=config.evaluation.posterior_draws,
         num_temperatures=config.evaluation.log_z_temperatures,
     )  # fmt: skip

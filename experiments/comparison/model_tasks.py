@@ -12,9 +12,9 @@ from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
 from experiments.comparison.trainings import Group
 from experiments.kit.keys import key_of, seed_of
-from qbm_jax import training
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.bounds import bound_of_cells
 from qbm_jax.fitted.model import FittedModel, device_counts
 from qbm_jax.metrics.energy import anomaly_auroc, energy_order, shuffle_genes
 from qbm_jax.metrics.generation import Generation, score_generation
@@ -156,9 +156,8 @@ def bound(
     rows, notes = [], []
     data = device_counts(study.cells)
     for seed, model in enumerate(group.models):
-        values = training.bound(
-            key_of(config.seed, "bound", seed), model.vae,
-            training.build_evaluation(model.vae), data, model.params,
+        values = bound_of_cells(
+            key_of(config.seed, "bound", seed), model.vae, model.params, data,
             group.held_out[seed], num_draws=config.evaluation.posterior_draws,
             num_train_cells=group.num_train_cells[seed],
             num_temperatures=config.evaluation.log_z_temperatures,

@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -27,6 +28,7 @@ from experiments import (
     sampler_fidelity,
 )
 from experiments.kit import processes as processes_of
+from experiments.kit import runner
 from experiments.kit.lock import WorkdirLost, check_held
 from experiments.kit.manual import help_text
 from experiments.kit.options import LIBRARY, config_words, takes_none
@@ -43,9 +45,9 @@ from qbm_jax.training import TrainingDiverged, TrainingStopped
 from qbm_jax.training.distributed import ends_with_the_others, is_primary
 
 EXPERIMENTS = {
-    "attribution": attribution.run,
-    "benchmark": benchmark.run,
-    "epochs": epochs.run,
+    "attribution": partial(runner.run, attribution),
+    "benchmark": partial(runner.run, benchmark),
+    "epochs": partial(runner.run, epochs),
     "integration": integration.run,
     "sampler_fidelity": sampler_fidelity.run,
     "negative_phase": negative_phase.run,

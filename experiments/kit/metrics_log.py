@@ -9,6 +9,7 @@ from typing import Self
 
 from experiments.kit.tensorboard import EventFiles
 from experiments.kit.workdir import finite
+from qbm_jax.fitted.history import row_of
 from qbm_jax.runtime.whole_file import write_whole
 from qbm_jax.training import Progress
 
@@ -40,16 +41,8 @@ class MetricsLog:
             self.resumed = self.resumed or progress.step > 0
             self._drop_later(model, seed, progress.step)
             return
-        row = {
-            "model": model,
-            "seed": seed,
-            "step": progress.step,
-            "epoch": round(progress.epoch, 4),
-            "seconds": round(time.perf_counter() - self._start, 3),
-            "split": progress.split,
-            "cells_per_second": progress.cells_per_second,
-            **progress.metrics,
-        }
+        seconds = time.perf_counter() - self._start
+        row = {"model": model, "seed": seed, **row_of(progress, seconds)}
         self._append(json.dumps(finite(row), allow_nan=False) + "\n")
 
     def _append(self, line: str) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import anndata
@@ -22,6 +22,7 @@ from qbm_jax.feed import minibatches
 from qbm_jax.feed.cell_source import CellSource, InMemory, Streamed
 from qbm_jax.fitted.collapse import collapse_fault
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
+from qbm_jax.fitted.history import Recorder
 from qbm_jax.fitted.model import FittedModel, Settings, device_counts
 from qbm_jax.fitted.progress import ProgressBar
 from qbm_jax.model import vae
@@ -244,6 +245,7 @@ def fit_trainings(
     data: minibatches.DeviceCounts | CellSource | None = None,
     checkpoints: Checkpoints | None = None,
     held_out: Sequence[np.ndarray | None] | None = None,
+    on_progress: Callable[[training.Progress], None] = lambda progress: None,
     **train_arguments: Any,
 ) -> list[tuple[FittedModel, training.Trained]]:
     """Trains side by side, see `training.train_seeds`.
@@ -260,7 +262,8 @@ def fit_trainings(
       checkpoints: where states are kept, each with its identity (see `identity`): those of other
         cells or trainings are refused.
       held_out: as in `training.train_seeds`.
-      **train_arguments: `on_progress`, `should_stop`, `method`, ... of `training.train_seeds`.
+      on_progress: as in `training.train_seeds`; what it is told is each model's history as well.
+      **train_arguments: `should_stop`, `method`, ... of `training.train_seeds`.
 
     Returns:
       Model and result of each training.
@@ -276,14 +279,18 @@ def fit_trainings(
     if checkpoints is not None:
         checkpoints.identity = identity(keys, trainings, cells, held_out)
     models, drawn_by, options, records = (list(part) for part in zip(*built, strict=True))
+    recorder = Recorder(on_progress)
     with contextlib.nullcontext(data) if data is not None else open_source(cells) as source:
         trained = training.train_seeds(
             keys, models, drawn_by, source, options, records=records, checkpoints=checkpoints,
-            held_out=held_out, **train_arguments,
+            held_out=held_out, on_progress=recorder.update, **train_arguments,
         )  # fmt: skip
     return [
-        (FittedModel(describe(each, cells), result.params), result)
-        for each, result in zip(trainings, trained, strict=True)
+        (
+            FittedModel(describe(each, cells), result.params, recorder.history(number, result)),
+            result,
+        )
+        for number, (each, result) in enumerate(zip(trainings, trained, strict=True))
     ]
 
 

@@ -9,20 +9,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax.data import Cells, check_likelihood, from_anndata
+from qbm_jax import partition
+from qbm_jax.data import Cells
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.errors import InputError
 from qbm_jax.feed import minibatches
 from qbm_jax.feed.cell_source import Streamed
-from qbm_jax.fitted import generation, saved_model
+from qbm_jax.fitted import bounds, generation, saved_model
+from qbm_jax.fitted.bounds import Bound
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
+from qbm_jax.fitted.history import History
+from qbm_jax.fitted.model_cells import cells_of_model, with_batches_of
 from qbm_jax.fitted.saved_model import SETTINGS_FILE
 from qbm_jax.fitted.settings import Settings, as_tuples, build_model, build_sampler, check_settings
 from qbm_jax.model import inference, vae
-from qbm_jax.runtime.options import LARGEST_WHOLE, check, whole
+from qbm_jax.runtime.options import LARGEST_WHOLE, check, optional, whole
 from qbm_jax.training.checkpoint import first_difference
 
 __all__ = ["SETTINGS_FILE", "FittedModel", "Settings", "build_model", "build_sampler"]
+
+_HISTORY = "history"  # beside the parameters, in the file of arrays
 
 
 def _check_arrays(settings: Settings, arrays: dict[str, Any], what: str) -> None:
@@ -59,12 +65,14 @@ class FittedModel:
       settings: names and options.
       params: "encoder", "decoder", "genes", "prior".
       vae: the model's functions.
+      history: what its training measured; None of models that were saved without it.
     """
 
-    def __init__(self, settings: Settings, params: vae.Params):
+    def __init__(self, settings: Settings, params: vae.Params, history: History | None = None):
         """Wraps trained parameters; `fit` and `load` call this."""
         self.settings = settings
         self.params = params
+        self.history = history
         self.vae = build_model(settings)
 
     def embed(self, adata: Any, layer: str | None = None) -> np.ndarray:
@@ -88,6 +96,87 @@ class FittedModel:
           InputError: as `embed`.
         """
         return self._encode(adata, layer)[1]
+
+    def bound(
+        self,
+        adata: Any,
+        *,
+        batch_column: str | None = None,
+        layer: str | None = None,
+        num_draws: int = 8,
+        num_temperatures: int = 1000,
+        importance_weighted: int | None = None,
+        seed: int = 0,
+    ) -> Bound:
+        """The bound on log p(x | batch) of the cells of `adata`, in nats per cell.
+
+        The KL has weight 1, whatever it was in training; it is the bound that an experiment
+        reports, there of the validation cells. Cells without any count in the model's genes get
+        NaN, with a warning, and are in no mean.
+
+        Args:
+          adata: cells with the model's genes.
+          batch_column: column of `obs` with the experimental batch, names that the model knows;
+            not needed where it knows one.
+          layer: layer with the raw counts; None: `X`.
+          num_draws: posterior draws of each cell.
+          num_temperatures: as in `log_z`.
+          importance_weighted: draws K of the importance-weighted bound, which rises with K to
+            log p(x | batch); None: leaves it out.
+          seed: of the draws; models with the same seed are compared on the same ones.
+
+        Returns:
+          The mean with its standard error, that of log Z included, and its terms by name.
+
+        Raises:
+          InputError: as `embed`; unknown batches, no cells with counts, or relaxation gumbel,
+            whose latents have no bound.
+
+        Example:
+          >>> found = model.bound(adata, batch_column="tech")
+          >>> print(f"{found.value:.1f} ± {found.standard_error:.1f} nats per cell")
+        """
+        num_draws = check("num_draws", num_draws, whole(1))
+        num_temperatures = check("num_temperatures", num_temperatures, whole(1))
+        importance_weighted = check("importance_weighted", importance_weighted, optional(whole(1)))
+        cells = cells_of_model(self.settings, adata, layer=layer, batch_column=batch_column)
+        if not cells.num_cells:
+            raise InputError("expected cells with a count in the model's genes, got none")
+        warn_of_empty_cells(cells.num_cells, adata.n_obs, stacklevel=3)
+        found = bounds.bound(
+            seed, self.vae, self.params, device_counts(with_batches_of(self.settings, cells)),
+            num_draws=num_draws, num_temperatures=num_temperatures,
+            num_train_cells=None if self.history is None else self.history.num_train_cells,
+            importance_weighted=importance_weighted,
+        )  # fmt: skip
+        return found._replace(per_cell=full_rows(found.per_cell, cells.rows, adata.n_obs))
+
+    def log_z(
+        self, *, num_temperatures: int = 1000, num_chains: int = 128, seed: int = 0
+    ) -> partition.LogZ:
+        """Log Z of the prior, in nats, between a forward and a reverse estimate.
+
+        Gaussian and Bernoulli priors have a closed form and up to 16 spins are enumerated, both
+        without an error; with more it is annealed importance sampling (`partition`). Where the
+        bracket is wider than 1 nat, value and standard error are NaN, with a warning in the log.
+
+        Args:
+          num_temperatures: steps of the annealing.
+          num_chains: annealed in each direction.
+          seed: of the draws; `bound` with the same seed has the same estimate.
+
+        Raises:
+          InputError: a number that cannot be.
+
+        Example:
+          >>> found = model.log_z()
+          >>> print(found.value, found.standard_error, found.bracket)
+        """
+        num_temperatures = check("num_temperatures", num_temperatures, whole(1))
+        num_chains = check("num_chains", num_chains, whole(2))
+        return bounds.log_z(
+            seed, self.vae, self.params, num_temperatures=num_temperatures, num_chains=num_chains
+        )
 
     def generate(
         self,
@@ -224,17 +313,23 @@ class FittedModel:
         """
         check_settings(self.settings)
         _check_arrays(self.settings, saved_model.by_path(self.params), "the parameters")
-        saved_model.write(Path(path), dataclasses.asdict(self.settings), self.params)
+        tree = (
+            self.params
+            if self.history is None
+            else {**self.params, _HISTORY: self.history.as_tree()}
+        )
+        saved_model.write(Path(path), dataclasses.asdict(self.settings), tree)
 
     @staticmethod
     def load(path: str | Path) -> "FittedModel":
-        """Reads a model that `save` wrote.
+        """Reads a model that `save` wrote; models of older versions have no history.
 
         Raises:
           InputError: there is no sound model in the folder, or its names, options and arrays do not
             belong together.
         """
         fields, arrays = saved_model.read(Path(path))
+        history = saved_model.taken(arrays, _HISTORY)
         file = Path(path) / SETTINGS_FILE
         try:
             settings = Settings(**{name: as_tuples(value) for name, value in fields.items()})
@@ -244,11 +339,11 @@ class FittedModel:
             raise InputError(f"{file} cannot be used: {error}") from error
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{file} is damaged; save the model again") from error
-        return FittedModel(settings, _as_tree(settings, arrays))
+        kept = None if history is None else History.from_tree(history)
+        return FittedModel(settings, _as_tree(settings, arrays), kept)
 
     def _encode(self, adata: Any, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
-        cells = from_anndata(adata, layer=layer, genes=self.settings.genes, min_cells=0)
-        check_likelihood(cells, self.settings.model["likelihood"])
+        cells = cells_of_model(self.settings, adata, layer=layer)
         warn_of_empty_cells(cells.num_cells, adata.n_obs)
         if not cells.num_cells:
             nothing = np.full((adata.n_obs, self.vae.num_latents), np.nan, np.float32)

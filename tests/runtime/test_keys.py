@@ -20,6 +20,7 @@ from experiments.ising import cells as ising_cells
 from experiments.kit import keys as experiment_keys
 from experiments.kit.stop import StopRequest
 from experiments.sweep import job
+from qbm_jax import training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import fit as fitting
 from qbm_jax.runtime import keys
@@ -180,7 +181,7 @@ def of_epochs(monkeypatch, seed, number):
     monkeypatch.setattr(epochs, "fit_cells_seeds", raises_keys)
     monkeypatch.setattr(epochs, "device_counts", lambda cells: cells)
     made = group_config(seed, number + 1)
-    return seen(epochs.measure, made, study(), METHOD, StopRequest())[number:]
+    return seen(epochs.measure, made, study(), METHOD, StopRequest(), None)[number:]
 
 
 def of_negative_phase(monkeypatch, seed, number):
@@ -226,10 +227,10 @@ def test_later_trainings_have_the_same_key_in_all_experiments(where, monkeypatch
 
 def test_bounds_and_generated_cells_of_the_benchmark_draw_with_keys_of_their_own(monkeypatch):
     """They were split from key(config.seed + seed), so seeds and configs shared their noise."""
-    monkeypatch.setattr(model_tasks.training, "bound", raises_keys)
+    monkeypatch.setattr(training, "bound", raises_keys)
     monkeypatch.setattr(model_tasks, "device_counts", lambda cells: cells)
     monkeypatch.setattr(model_tasks, "has_bits", lambda vae: True)
-    monkeypatch.setattr(model_tasks.training, "build_evaluation", lambda vae: None)
+    monkeypatch.setattr(training, "build_evaluation", lambda vae: None)
     model = SimpleNamespace(vae=None, params=None)
     group = SimpleNamespace(models=[model], held_out=[None], num_train_cells=[1])
     found = [
