@@ -191,10 +191,10 @@ def test_every_validation_has_one_key_of_its_own_and_the_training_cells_share(tr
 
 
 def test_parts_of_a_root_key_split_start_order_train_and_validate(model, options):
-    setting = training_run.Setting(model, COUNTER, options, None)
-    (seed,) = training_run.plan_seeds([KEY], CELLS, [setting], None)
+    built = training_run.Built(model, COUNTER, options)
+    (seed,) = training_run.plan_seeds([KEY], CELLS, [built], None)
     parts = jax.random.split(KEY, 5)
-    for key, wanted in zip(seed[2:], parts[1:], strict=True):
+    for key, wanted in zip(seed.keys, parts, strict=True):
         np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(wanted))
     order = np.asarray(jax.random.permutation(parts[0], CELLS))
     np.testing.assert_array_equal(seed.plan.validation_cells, np.sort(order[:4]))

@@ -15,8 +15,8 @@ from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import train_options
 from qbm_jax.model import vae
 from qbm_jax.model.priors import MODEL_NAMES, WITH_COUPLINGS
-from qbm_jax.runtime.options import field_kinds, kinds_of
-from qbm_jax.training import TrainOptions
+from qbm_jax.runtime.options import field_kinds, from_dict, kinds_of
+from qbm_jax.training import SamplerSpec, Training, TrainOptions
 
 BOLTZMANN = WITH_COUPLINGS
 LIBRARY = {name: tuple(field_kinds(SECTIONS[name])) for name in ("model", "training")}
@@ -66,6 +66,20 @@ def sampler_options(config: ConfigDict) -> dict[str, Any]:
     if name not in samplers.SAMPLERS:
         raise InputError(f"unknown sampler {name!r}; choose from {', '.join(samplers.SAMPLERS)}")
     return config.sampler[name].to_dict()
+
+
+def training_of(config: ConfigDict) -> Training:
+    """The record of the training of the run's own model.
+
+    Raises:
+      InputError: an option that cannot be; the message names it.
+    """
+    with in_config_words(LIBRARY):
+        model = from_dict(vae.ModelOptions, "model", config.model.to_dict())
+        options = train_options(config.training.to_dict())
+    given = sampler_options(config)
+    with in_config_words({f"sampler.{config.sampler.name}": given}):
+        return Training(model, SamplerSpec(config.sampler.name, tuple(given.items())), options)
 
 
 def check_options(config: ConfigDict) -> TrainOptions:

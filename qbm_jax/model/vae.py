@@ -25,6 +25,7 @@ from qbm_jax.runtime.options import (
     documented,
     field,
     finite,
+    from_dict,
     not_negative,
     optional,
     pairs,
@@ -152,10 +153,7 @@ def check_options(options: dict[str, Any]) -> dict[str, Any]:
     Raises:
       InputError: an unknown option, or a value that is not of its kind.
     """
-    names = [each.name for each in dataclasses.fields(ModelOptions)]
-    if unknown := sorted(set(options) - set(names)):
-        raise InputError(f"unknown model options {unknown}; choose from {', '.join(names)}")
-    checked = ModelOptions(**options)
+    checked = from_dict(ModelOptions, "model", options)
     return {name: getattr(checked, name) for name in options}
 
 

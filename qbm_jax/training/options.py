@@ -1,6 +1,8 @@
 """How to train: every option of a training, and the samplers' options in its negative phase."""
 
+import copy
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +17,11 @@ from qbm_jax.runtime.options import (
     choice,
     documented,
     field,
+    field_defaults,
     fraction,
     not_negative,
     positive,
+    traceable_fields,
     whole,
 )
 
@@ -125,6 +129,27 @@ class TrainOptions:
             raise InputError(
                 f"free_bits must be 0 with objective {self.objective}, got {self.free_bits}"
             )
+
+
+def option_numbers(options: TrainOptions) -> dict[str, jax.Array]:
+    """The numbers of these options, float32 scalars by name; they may be traced."""
+    names = traceable_fields(TrainOptions)
+    return {name: jnp.asarray(getattr(options, name), jnp.float32) for name in names}
+
+
+def without_numbers(options: TrainOptions) -> TrainOptions:
+    """The options with every number at its default: what a compiled program depends on."""
+    defaults = field_defaults(TrainOptions)
+    names = traceable_fields(TrainOptions)
+    return dataclasses.replace(options, **{name: defaults[name] for name in names})
+
+
+def with_numbers(options: TrainOptions, numbers: Mapping[str, jax.Array]) -> TrainOptions:
+    """The options with these numbers in their place, which may be traced and are not checked."""
+    changed = copy.copy(options)
+    for name, value in numbers.items():
+        object.__setattr__(changed, name, value)
+    return changed
 
 
 def check_applicable(options: TrainOptions, vae: VAE) -> None:

@@ -181,7 +181,7 @@ def of_epochs(monkeypatch, seed, number):
     monkeypatch.setattr(epochs, "fit_cells_seeds", raises_keys)
     monkeypatch.setattr(epochs, "device_counts", lambda cells: cells)
     made = group_config(seed, number + 1)
-    return seen(epochs.measure, made, study(), METHOD, StopRequest())[number:]
+    return seen(epochs.measure, made, study(), METHOD, StopRequest(), None)[number:]
 
 
 def of_negative_phase(monkeypatch, seed, number):
@@ -196,7 +196,7 @@ def of_negative_phase(monkeypatch, seed, number):
 def of_sweep(monkeypatch, seed, number):
     """A sweep trains every seed as the first training of its own config."""
     del number
-    monkeypatch.setattr(job, "fit_cells_settings", raises_keys)
+    monkeypatch.setattr(job, "fit_trainings", raises_keys)
     setting = SimpleNamespace(number=0, config=config(seed=seed))
     folder, stop = Path(tempfile.mkdtemp(prefix="qbm_jax_keys_")), StopRequest()
     monkeypatch.setattr(job, "MetricsLog", lambda *_: MaybeLog())
