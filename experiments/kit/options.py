@@ -11,12 +11,10 @@ from experiments.kit.workdir import flatten
 from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import train_options
-from qbm_jax.model import vae
-from qbm_jax.model.priors import MODEL_NAMES, WITH_COUPLINGS
+from qbm_jax.model import priors, vae
 from qbm_jax.runtime.options import check, field_kinds, kinds_of, seed, whole
 from qbm_jax.training import TrainOptions
 
-BOLTZMANN = WITH_COUPLINGS
 NUMBERS = {
     "seed": seed(),
     "num_seeds": whole(1),
@@ -49,16 +47,16 @@ def main_name(config: ConfigDict) -> str:
 
     The config's, or that of its prior, if no baseline has it.
     """
-    by_prior = MODEL_NAMES.get(config.model.prior, "model")
+    by_prior = priors.build(config.model.prior).model_name
     return config.name or ("model" if by_prior in config.baselines else by_prior)
 
 
 def with_prior(prior: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `vae.build` with this prior, and without what only other priors can have."""
-    fitting = {**arguments, "prior": prior}
-    if prior not in WITH_COUPLINGS:
+    fitting, law = {**arguments, "prior": prior}, priors.build(prior)
+    if not law.couplings:
         fitting["couplings_scale"] = 0.0
-    if prior == "gaussian":
+    if not law.binary:
         fitting["posterior"] = "factorial"
     return fitting
 

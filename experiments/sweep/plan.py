@@ -12,7 +12,7 @@ from experiments.sweep.memory import MEBIBYTE, cells_bytes, free_bytes, setting_
 from experiments.sweep.settings import Sweep, SweepSetting
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
-from qbm_jax.model.relaxations import TRACEABLE
+from qbm_jax.model import relaxations
 from qbm_jax.samplers import traceable
 from qbm_jax.training.tunable import TUNABLE
 
@@ -106,7 +106,8 @@ def shapeless(config: ConfigDict) -> set[str]:
     traced, and those options of the chosen sampler that may be arrays, where they are given.
     """
     paths = {"seed", *(f"training.{name}" for name in TUNABLE)}
-    if config.model.relaxation in TRACEABLE and config.model.sharpness is not None:
+    traced = config.model.relaxation in relaxations.those_that("traceable")
+    if traced and config.model.sharpness is not None:
         paths.add("model.sharpness")
     name = config.sampler.name
     given = {option for option, value in config.sampler[name].items() if isinstance(value, float)}

@@ -162,7 +162,7 @@ def _build(options: ModelOptions) -> VAE:
     _check_library(options, observation)
     relax = relaxations.build(options.relaxation, options.sharpness)
     latents = priors.build(options.prior, relax, options.couplings_scale)
-    family = posteriors.build(options.posterior, latents, options.relaxation, relax)
+    family = posteriors.build(options.posterior, latents)
     networks = _networks(options, latents, family, observation)
 
     return VAE(
