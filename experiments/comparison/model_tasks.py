@@ -69,7 +69,7 @@ def generation(
     del shared
     if group.models is None:
         return Measured([], [], {})
-    if group.models[0].vae.likelihood.accepts_non_integer:
+    if not group.models[0].vae.likelihood.of_counts:
         note = f"{method.name} models log-normalised values, so it generates no counts."
         return Measured([], [note], {})
     rows, notes, pictures = [], [], {}

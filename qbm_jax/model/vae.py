@@ -242,10 +242,9 @@ def _check_library(options: ModelOptions, likelihood: Likelihood) -> None:
         if prior is not None:
             raise InputError("library_prior is for library latent; leave it out, or set that")
         return
-    if likelihood.accepts_non_integer:
-        raise InputError(
-            "library latent needs a likelihood of counts; use poisson, nb, zinb or autozi"
-        )
+    if not likelihood.of_counts:
+        counts = likelihoods.those_that(lambda each: each.of_counts)
+        raise InputError(f"library latent needs a likelihood of counts; use {', '.join(counts)}")
     if prior is None or len(prior) != num_batches:
         got = "none" if prior is None else len(prior)
         raise InputError(
