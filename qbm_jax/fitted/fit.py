@@ -25,8 +25,7 @@ from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.fitted.history import Recorder
 from qbm_jax.fitted.model import FittedModel, Settings, device_counts
 from qbm_jax.fitted.progress import ProgressBar
-from qbm_jax.model import vae
-from qbm_jax.model.priors import MODEL_NAMES, WITH_COUPLINGS
+from qbm_jax.model import priors, vae
 from qbm_jax.model.vae import ModelOptions
 from qbm_jax.runtime import keys
 from qbm_jax.runtime import options as kinds
@@ -88,12 +87,13 @@ def fit(
     Raises:
       InputError: data or options that cannot be used.
     """
-    prior = vae.check_options({"num_latents": num_latents, **model_options}).get("prior")
+    checked = vae.check_options({"num_latents": num_latents, **model_options})
+    prior = priors.build(checked.get("prior", ModelOptions.prior))
     options = train_options({} if training_options is None else training_options)
     samplers.check_options(sampler, {} if sampler_options is None else sampler_options)
     key = keys.of_training(seed)
     num_genes = check("num_genes", num_genes, optional(whole(1)))
-    name = check("name", name, optional(kinds.name())) or MODEL_NAMES[prior or "boltzmann"]
+    name = check("name", name, optional(kinds.name())) or prior.model_name
     check_is_anndata(adata, "fit")
     _check_can_be_written(adata)
     cells = from_anndata(adata, batch_column=batch_column, layer=layer)
@@ -138,8 +138,7 @@ def _write_results(
     energy: np.ndarray,
 ) -> None:
     """Writes what can be written, and warns of the rest: the trained model is worth more."""
-    couplings = model.settings.model.get("prior", "boltzmann") in WITH_COUPLINGS
-    written = embedding_key(name), energy_key(name, couplings=couplings)
+    written = embedding_key(name), energy_key(name, couplings=model.vae.prior.couplings)
 
     def by_cell(values: np.ndarray) -> np.ndarray:
         return full_rows(values, cells.rows, adata.n_obs)
