@@ -43,8 +43,10 @@ from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import CellSource
 from qbm_jax.fitted.bounds import bound_of_cells
 from qbm_jax.fitted.fit import fit_cells, open_source
+from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model import FittedModel, build_sampler
 from qbm_jax.fitted.progress import ProgressBar
+from qbm_jax.fitted.run_models import model_folder
 from qbm_jax.machine import calibration
 from qbm_jax.machine import mixing as diagnostics
 from qbm_jax.machine.boltzmann import energy
@@ -257,6 +259,10 @@ def train_one(
             should_stop=stop,
             mesh=mesh,
         )
+    if is_primary():
+        check_held(workdir)
+        history = History.from_rows(log.rows(name, seed), int(trained.train_cells.size))
+        FittedModel(fitted.settings, fitted.params, history).save(model_folder(workdir, name, seed))
     embedding, energies = fitted.encode_cells(shown)
     with open_source(cells) as source:
         bound = final_bound(config, seed, source, fitted, trained)

@@ -15,7 +15,7 @@ from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.errors import InputError
 from qbm_jax.feed import minibatches
 from qbm_jax.feed.cell_source import Streamed
-from qbm_jax.fitted import bounds, generation, saved_model
+from qbm_jax.fitted import bounds, generation, run_models, saved_model
 from qbm_jax.fitted.bounds import Bound
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.fitted.history import History
@@ -313,34 +313,35 @@ class FittedModel:
         """
         check_settings(self.settings)
         _check_arrays(self.settings, saved_model.by_path(self.params), "the parameters")
-        tree = (
-            self.params
-            if self.history is None
-            else {**self.params, _HISTORY: self.history.as_tree()}
-        )
-        saved_model.write(Path(path), dataclasses.asdict(self.settings), tree)
+        history = {} if self.history is None else {_HISTORY: self.history.as_tree()}
+        fields = dataclasses.asdict(self.settings)
+        saved_model.write(Path(path), fields, {**self.params, **history})
 
     @staticmethod
-    def load(path: str | Path) -> "FittedModel":
-        """Reads a model that `save` wrote; models of older versions have no history.
+    def load(path: str | Path, *, name: str | None = None, seed: int = 0) -> "FittedModel":
+        """Reads a model that `save` wrote, or one of a run; older ones have no history.
+
+        Args:
+          path: folder of a saved model, or working directory of `run.py` with experiment
+            integration, whose models have the parameters of the best epoch.
+          name: in a working directory, the model: "bernoulli_vae", "gaussian_vae", ...; None: the
+            run's own.
+          seed: in a working directory, the number of the training.
 
         Raises:
-          InputError: there is no sound model in the folder, or its names, options and arrays do not
-            belong together.
+          InputError: there is no such model or no sound one, its names, options and arrays do not
+            belong together, or it is not of this run.
+
+        Example:
+          >>> model = qbm_jax.FittedModel.load("runs/pancreas", seed=2)
+          >>> model.history.to_frame().tail()
         """
-        fields, arrays = saved_model.read(Path(path))
-        history = saved_model.taken(arrays, _HISTORY)
-        file = Path(path) / SETTINGS_FILE
-        try:
-            settings = Settings(**{name: as_tuples(value) for name, value in fields.items()})
-            check_settings(settings)
-            _check_arrays(settings, arrays, "the parameters")
-        except InputError as error:
-            raise InputError(f"{file} cannot be used: {error}") from error
-        except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"{file} is damaged; save the model again") from error
-        kept = None if history is None else History.from_tree(history)
-        return FittedModel(settings, _as_tree(settings, arrays), kept)
+        folder = Path(path)
+        if not run_models.is_workdir(folder):
+            return _load(folder)
+        model = _load(run_models.find_model(folder, name, seed))
+        run_models.check_belongs(folder, model.settings)
+        return model
 
     def _encode(self, adata: Any, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
         cells = cells_of_model(self.settings, adata, layer=layer)
@@ -350,3 +351,20 @@ class FittedModel:
             return nothing, nothing[:, 0].copy()
         embedding, energy = self.encode_cells(cells)
         return tuple(full_rows(values, cells.rows, adata.n_obs) for values in (embedding, energy))
+
+
+def _load(folder: Path) -> FittedModel:
+    """The model that `FittedModel.save` wrote to a folder."""
+    fields, arrays = saved_model.read(folder)
+    history = saved_model.taken(arrays, _HISTORY)
+    file = folder / SETTINGS_FILE
+    try:
+        settings = Settings(**{name: as_tuples(value) for name, value in fields.items()})
+        check_settings(settings)
+        _check_arrays(settings, arrays, "the parameters")
+    except InputError as error:
+        raise InputError(f"{file} cannot be used: {error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{file} is damaged; save the model again") from error
+    kept = None if history is None else History.from_tree(history)
+    return FittedModel(settings, _as_tree(settings, arrays), kept)
