@@ -1,38 +1,35 @@
 """Attribution: the same model with one ingredient changed at a time, paired over seeds."""
 
-import logging
-import time
 from collections import defaultdict
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import NamedTuple
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from experiments.benchmark import check_counts
-from experiments.comparison import sets as comparison_sets
+from experiments.comparison import plan as comparison_plan
 from experiments.comparison import tasks as comparison_tasks
 from experiments.comparison import trainings
 from experiments.comparison.methods import Method
+from experiments.comparison.plan import Plan, check_counts
 from experiments.comparison.sets import StudySet
 from experiments.comparison.summary import COLUMNS, HEADLINE
 from experiments.comparison.titles import metric_title
 from experiments.kit.options import check_model, with_prior
-from experiments.kit.pieces import Pieces
+from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
-from experiments.kit.tables import write_table
-from experiments.kit.workdir import claim_workdir
 from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import train_options
-from qbm_jax.metrics.paired import paired_difference
-from qbm_jax.report import style
-from qbm_jax.report.escape import bold, bullets, code, figure_text, file_name, markdown, picture
-from qbm_jax.report.tables import table
-from qbm_jax.runtime.whole_file import write_whole
+from qbm_jax.study.document import Document, table, with_interval
+from qbm_jax.study.escape import code, file_name, markdown
+from qbm_jax.study.estimates import by_seed, estimate, paired_difference
+from qbm_jax.study.figures import draw_differences, panels, tidy
 
-LOGGER = logging.getLogger("qbm_jax")
+__all__ = ["COLUMNS", "check", "document", "pieces", "rows", "summary"]
 
 
 class Effect(NamedTuple):
@@ -49,55 +46,18 @@ class Effect(NamedTuple):
     high: float
 
 
-def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
-    """Runs the experiment in `workdir`; the same call again runs only what is missing.
+def check(config: ConfigDict) -> Plan:
+    """The variants, once every one is known to be buildable, and the sets.
 
     Raises:
-      InputError: a config or a set that cannot be used; nothing is written then.
-      TrainingStopped: a stop was asked for; a training under way starts again next time.
+      InputError: an unknown field or value of a variant, too few seeds, no such reference, or a set
+        that cannot be used.
     """
-    start = time.perf_counter()
-    variants = check(config)
-    studies, notes = comparison_sets.load_all(config)
-    wanted = {}
-    for study in studies:
-        wanted[study.name], left_out = comparison_tasks.wanted(config, study)
-        notes += left_out
-    claim_workdir(workdir, config, comparison_sets.identity(config, studies))
-    pieces = Pieces(workdir, config.seed)
-    for study in studies:
-        for variant in variants:
-            names = {"dataset": study.name, "method": variant.name, "setting": variant.setting}
-            pieces.measure(
-                "attribution", names,
-                lambda _, study=study, variant=variant: measure(
-                    config, study, variant, wanted[study.name], stop
-                ),
-            )  # fmt: skip
-            LOGGER.info("%s, %s: %.0f s", study.name, variant.name, time.perf_counter() - start)
-    likelihoods = {variant.name: variant.model["likelihood"] for variant in variants}
-    rows = [
-        (piece["dataset"], piece["method"], piece["setting"], *row)
-        for piece in pieces.all
-        for row in piece["rows"]
-        # bounds of another likelihood are of another quantity
-        if row[0] != "bound" or likelihoods[piece["method"]] == likelihoods[config.reference]
-    ]
-    write_table(workdir / "results.csv", COLUMNS, rows)
-    effects = summarise(rows, config.reference)
-    write_table(workdir / "summary.csv", Effect._fields, effects)
-    for piece in pieces.all:
-        notes += [f"{piece['dataset']}: {note}" for note in piece["notes"]]
-    write(config, workdir, studies, effects, list(dict.fromkeys(notes)))
-    LOGGER.info("report: %s (%.0f s in all)", workdir / "report.md", time.perf_counter() - start)
+    return comparison_plan.load(config, variants(config))
 
 
-def check(config: ConfigDict) -> list[Method]:
-    """The variants, once every one is known to be buildable.
-
-    Raises:
-      InputError: an unknown field or value of a variant, too few seeds, or no such reference.
-    """
+def variants(config: ConfigDict) -> list[Method]:
+    """What is trained; the axis of a variant stands in the place of a method's setting."""
     check_counts(config)
     if config.reference not in config.variants:
         known = ", ".join(config.variants)
@@ -121,19 +81,42 @@ def _variant(config: ConfigDict, name: str, change: ConfigDict) -> Method:
     return Method(name, change.axis, model, options, sampler.name, sampler.options.to_dict(), ())
 
 
+def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
+    """A piece a set and variant: all its seeds."""
+    for study in plan.studies:
+        for variant in plan.methods:
+            names = {"dataset": study.name, "method": variant.name, "setting": variant.setting}
+            yield Work("attribution", names, partial(measure, plan, study, variant, stop))
+
+
 def measure(
-    config: ConfigDict, study: StudySet, variant: Method, tasks: list[str], stop: StopRequest
-) -> dict[str, Any]:
-    """All seeds of a variant on one set, as a piece."""
-    seeds = range(config.num_seeds)
-    held_out = [trainings.fold_cells(study, seed, config.seed) for seed in seeds]
+    plan: Plan, study: StudySet, variant: Method, stop: StopRequest, key: jax.Array
+) -> Piece:
+    """All seeds of a variant on one set; they have keys of their own, to be paired."""
+    del key
+    config = plan.config
+    held_out = [trainings.fold_cells(study, s, config.seed) for s in range(config.num_seeds)]
     group = trainings.train_group(config, study, variant, held_out, stop)
-    measured = comparison_tasks.measure(config, study, variant, group, tasks)
+    measured = comparison_tasks.measure(config, study, variant, group, plan.tasks[study.name])
     return {"rows": measured.rows, "notes": measured.notes, "training_seconds": group.seconds}
 
 
-def summarise(rows: list[tuple], reference: str) -> list[Effect]:
+def rows(plan: Plan, piece: Piece) -> Iterator[Row]:
+    """A row a task, metric and seed, but for bounds of another likelihood: of another quantity."""
+    likelihoods = {variant.name: variant.model["likelihood"] for variant in plan.methods}
+    same = likelihoods[piece["method"]] == likelihoods[plan.config.reference]
+    for row in piece["rows"]:
+        if row[0] != "bound" or same:
+            yield (piece["dataset"], piece["method"], piece["setting"], *row)
+
+
+def summary(plan: Plan, rows: Iterable[Row]) -> list[Effect]:
     """Every headline metric of every variant, held against the reference of the same set."""
+    return summarise(rows, plan.config.reference)
+
+
+def summarise(rows: Iterable[Row], reference: str) -> list[Effect]:
+    """As `summary`, for the reference of this name."""
     values: dict[tuple, dict[int, float]] = defaultdict(dict)
     axes = {}
     for dataset, name, axis, task, metric, seed, value in rows:
@@ -141,98 +124,78 @@ def summarise(rows: list[tuple], reference: str) -> list[Effect]:
             values[dataset, task, metric, name][seed] = value
             axes[name] = axis
     effects = []
-    for (dataset, task, metric, name), by_seed in values.items():
-        against = values.get((dataset, task, metric, reference), {})
-        seeds = sorted(by_seed.keys() & against.keys())
-        gap = (float("nan"),) * 3
-        if len(seeds) > 1 and name != reference:
-            found = paired_difference(
-                np.array([by_seed[seed] for seed in seeds]),
-                np.array([against[seed] for seed in seeds]),
-            )
-            gap = (found.mean, found.low, found.high)
-        mean = float(np.mean(list(by_seed.values())))
-        effects.append(Effect(dataset, name, axes[name], task, metric, mean, *gap))
+    for (dataset, task, metric, name), ours in values.items():
+        theirs = {} if name == reference else values.get((dataset, task, metric, reference), {})
+        gap = paired_difference(*by_seed(ours, theirs))
+        mean = estimate(ours.values()).mean
+        found = (mean, gap.mean, gap.low, gap.high)
+        effects.append(Effect(dataset, name, axes[name], task, metric, *found))
     return effects
 
 
-def write(
-    config: ConfigDict,
-    workdir: Path,
-    studies: list[StudySet],
-    effects: list[Effect],
-    notes: list[str],
-) -> None:
-    """Writes the report and one figure a set."""
-    folder = workdir / "figures"
-    folder.mkdir(exist_ok=True)
-    simulated = [study.name for study in studies if study.cells.simulated]
-    parts = ["# Attribution: which ingredient moves which metric?"]
-    if simulated:
-        parts.append(bold(f"{style.SIMULATED}: {', '.join(simulated)}."))
-    parts.append(
-        f"Differences to {code(config.reference)} ({config.num_seeds} seeds, each without its fold"
+def document(plan: Plan, results: Results) -> Document:
+    """A table and a figure a set."""
+    config, reference = plan.config, plan.config.reference
+    title = "Attribution: which ingredient moves which metric?"
+    report = Document(results.workdir, title, plan.simulated)
+    report.add(
+        f"Differences to {code(reference)} ({config.num_seeds} seeds, each without its fold"
         " of the cells), mean and 95 % interval, paired over seeds. Bounds are in nats per cell, of"
         " the unseen fold; of gumbel's relaxed bits and of another likelihood there is none to"
         " compare. The table names every field that a variant changes: relaxations that do not"
         " tell the bit, and disarm, need a factorial posterior, so their like is `factorial`."
     )
-    for study in studies:
-        here = [effect for effect in effects if effect.dataset == study.name]
-        title = f"{study.name} ({style.SIMULATED})" if study.cells.simulated else study.name
-        file = file_name(study.name, ".png")
-        style.save(draw(here, config.reference, title), folder / file)
-        caption = f"Difference to {config.reference} on {study.name}; grey intervals contain 0."
-        caption = style.marked(caption, study.cells.simulated)
-        parts += [f"## {markdown(title)}", picture(caption, file), effect_table(here, config)]
-    parts += ["## Notes", bullets(notes)]
-    write_whole(workdir / "report.md", "\n\n".join(parts) + "\n")
+    for study in plan.studies:
+        here = [effect for effect in results.summary if effect.dataset == study.name]
+        report.add(f"## {markdown(study.title)}")
+        report.figure(
+            file_name(study.name, ".png"),
+            partial(draw, here, reference, study.title),
+            f"Difference to {reference} on {study.name}; grey intervals contain 0.",
+            [study.cells.simulated],
+        )
+        report.add(effect_table(here, config))
+    told = (f"{p['dataset']}: {note}" for p in results.pieces for note in p["notes"])
+    report.notes([*plan.notes, *told])
+    return report
+
+
+def _metrics(effects: list[Effect]) -> list[tuple[str, str]]:
+    found = {(effect.task, effect.metric) for effect in effects}
+    return [key for key in HEADLINE if key in found]
 
 
 def effect_table(effects: list[Effect], config: ConfigDict) -> str:
     """Variants (rows), what they change, and metrics (columns)."""
-    metrics = [key for key in HEADLINE if any((e.task, e.metric) == key for e in effects)]
-    rows = []
+    found = {(e.variant, e.task, e.metric): e for e in effects}
+    lines = []
     for name in dict.fromkeys(effect.variant for effect in effects):
-        found = {(e.task, e.metric): e for e in effects if e.variant == name}
         change = config.variants[name]
         fields = {**change.model.to_dict(), **change.training.to_dict()}
         changed = ", ".join(f"{field} {value}" for field, value in fields.items())
-        cells = [_text(found.get(key), key[0], name == config.reference) for key in metrics]
-        rows.append([name, changed or "–", *cells])
-    return table(["variant", "changes", *(metric_title(*key) for key in metrics)], rows)
+        cells = [_text(found.get((name, *key)), config.reference) for key in _metrics(effects)]
+        lines.append([name, changed or "–", *cells])
+    return table(["variant", "changes", *(metric_title(*key) for key in _metrics(effects))], lines)
 
 
-def _text(effect: Effect | None, task: str, is_reference: bool) -> str:
+def _text(effect: Effect | None, reference: str) -> str:
     if effect is None or not np.isfinite(effect.mean):
         return "–"
-    digits = 1 if task == "bound" else 3
-    if is_reference:
+    digits = 1 if effect.task == "bound" else 3
+    if effect.variant == reference:
         return f"{effect.mean:.{digits}f}"
-    text = f"{effect.difference:+.{digits}f} ({effect.low:+.{digits}f}, {effect.high:+.{digits}f})"
-    return bold(text) if effect.low > 0 or effect.high < 0 else text
+    return with_interval(effect.difference, effect.low, effect.high, digits)
 
 
 def draw(effects: list[Effect], reference: str, title: str) -> Figure:
-    """A panel a metric: intervals of all variants, grouped by axis."""
-    metrics = [key for key in HEADLINE if any((e.task, e.metric) == key for e in effects)]
+    """A panel a metric: intervals of all variants, in the config's order."""
+    metrics = _metrics(effects)
     names = [name for name in dict.fromkeys(e.variant for e in effects) if name != reference]
-    figure = Figure(
-        figsize=(2.2 * len(metrics) + 1.5, 0.22 * len(names) + 1.4), layout="constrained"
-    )
-    figure.suptitle(figure_text(title), fontsize=12, weight="bold")
-    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-    for panel, key in zip(panels, metrics, strict=True):
-        for effect in effects:
-            if (effect.task, effect.metric) != key or effect.variant == reference:
-                continue
-            row = len(names) - 1 - names.index(effect.variant)
-            clear = effect.low > 0 or effect.high < 0
-            better = HEADLINE[key] * effect.difference > 0
-            colour = "#777777" if not clear else "#0072B2" if better else "#D55E00"
-            panel.plot([effect.low, effect.high], [row, row], color=colour, linewidth=2)
-            panel.plot(effect.difference, row, "o", color=colour, markersize=4)
-        panel.axvline(0, color="k", linewidth=0.8)
-        style.tidy(panel, "difference", "", metric_title(*key))
-    panels[0].set_yticks(range(len(names)), [figure_text(name) for name in reversed(names)])
+    height, columns = 0.22 * len(names) + 1.4, len(metrics)
+    figure, axes = panels(columns, 2.4, height, title, columns=columns, sharey=True)
+    for panel, key in zip(axes, metrics, strict=True):
+        by_name = {e.variant: (e.low, e.difference, e.high)
+                   for e in effects if (e.task, e.metric) == key}  # fmt: skip
+        draw_differences(panel, [by_name.get(name) for name in names], names, HEADLINE[key])
+        tidy(panel, "difference", "", metric_title(*key))
     return figure

@@ -1,69 +1,37 @@
 """The benchmark: every method, task and data set, matched and at defaults, paired over seeds."""
 
-import logging
-import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.comparison import embedding_tasks, model_tasks, trainings
+from experiments.comparison import plan as comparison_plan
 from experiments.comparison import report as comparison_report
-from experiments.comparison import sets as comparison_sets
 from experiments.comparison import tasks as comparison_tasks
 from experiments.comparison.measured import Measured
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
+from experiments.comparison.plan import Plan, check_counts
 from experiments.comparison.sets import StudySet
 from experiments.comparison.summary import COLUMNS, REAL_CELLS, Cell, summarise
-from experiments.kit.pieces import Pieces
+from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
-from experiments.kit.tables import write_table
-from experiments.kit.workdir import claim_workdir, flatten
 from qbm_jax.errors import InputError
 from qbm_jax.model.presets import PRESETS
+from qbm_jax.study.document import Document
 
-LOGGER = logging.getLogger("qbm_jax")
-FEWEST_GENERATED = 20  # cells of a batch that generation can be scored on
+__all__ = ["COLUMNS", "check", "document", "pieces", "rows", "summary"]
 
 
-def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
-    """Runs the benchmark in `workdir`; the same call again runs only what is missing.
-
-    Writes one JSON file per set, method and protocol under `results/`, all numbers as
-    `results.csv`, means and paired differences as `summary.csv`, and `report.md` with `figures/`.
+def check(config: ConfigDict) -> Plan:
+    """The methods and the sets.
 
     Raises:
-      InputError: a config or a set that cannot be used; nothing is written then.
-      TrainingStopped: a stop was asked for; a training under way starts again next time.
+      InputError: a number that has to be larger, a method that is none, or a set that cannot be
+        used.
     """
-    start = time.perf_counter()
-    check(config)
-    rows = methods(config)
-    studies, notes = comparison_sets.load_all(config)
-    wanted = {}
-    for study in studies:
-        wanted[study.name], left_out = comparison_tasks.wanted(config, study)
-        notes += left_out
-    for note in notes:
-        LOGGER.info("%s", note)
-    claim_workdir(workdir, config, comparison_sets.identity(config, studies))
-    pieces = Pieces(workdir, config.seed)
-    jobs = [(study, method) for study in studies for method in rows]
-    for number, (study, method) in enumerate(jobs, start=1):
-        measure(config, pieces, study, method, wanted[study.name], stop)
-        LOGGER.info("%d of %d groups after %.0f s", number, len(jobs), time.perf_counter() - start)
-    for study in studies:
-        if "generation" in wanted[study.name]:
-            measure_ceiling(config, pieces, study)
-    notes += [note for method in rows for note in method.notes]
-    finish(config, workdir, pieces.all, studies, notes)
-    LOGGER.info("report: %s (%.0f s in all)", workdir / "report.md", time.perf_counter() - start)
-
-
-def check(config: ConfigDict) -> None:
-    """Raises InputError for a number that has to be larger, or a method that is none."""
     check_counts(config)
     if config.gaussian_latents < 2:
         raise InputError(
@@ -76,112 +44,85 @@ def check(config: ConfigDict) -> None:
                 f"unknown method {name!r} in config.evaluation.left_out_methods; "
                 f"choose from {known}"
             )
+    return comparison_plan.load(config, methods(config))
 
 
-def check_counts(config: ConfigDict) -> None:
-    """Raises InputError for a number that has to be larger; what attribution checks as well."""
-    least = {
-        "num_seeds": 2,
-        "num_genes": 2,
-        "num_steps": 1,
-        "evaluation.max_generated": FEWEST_GENERATED,
-    }
-    least |= {
-        f"evaluation.{name}": 1
-        for name, value in config.evaluation.items()
-        if isinstance(value, int) and name != "max_generated"
-    }
-    values = flatten(config.to_dict())
-    for name, smallest in least.items():
-        if values[name] < smallest:
-            raise InputError(f"config.{name} must be at least {smallest}, got {values[name]}")
+def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
+    """A piece a set, method and protocol; at the end what real cells would score."""
+    for study in plan.studies:
+        for method in plan.methods:
+            names = {"dataset": study.name, "method": method.name, "setting": method.setting}
+            for protocol in protocols(plan, study, method):
+                yield Work(protocol, names, partial(measure, plan, study, method, protocol, stop))
+    for study in plan.studies:
+        if "generation" in plan.tasks[study.name]:
+            names = {"dataset": study.name, "method": REAL_CELLS[0], "setting": REAL_CELLS[1]}
+            yield Work("ceiling", names, partial(measure_ceiling, plan.config, study))
+
+
+def protocols(plan: Plan, study: StudySet, method: Method) -> Iterator[str]:
+    """What a method leaves out in training: a fold, and for some tasks donors or a type."""
+    asked, matched = plan.tasks[study.name], method.setting == "matched"
+    yield "folds"
+    if "classification" in asked and (matched or method.name in (*UNTRAINED, *PEERS)):
+        yield "donors"
+    chosen = method.name in listed(plan.config.evaluation.left_out_methods) and matched
+    if chosen and "energy" in asked and study.left_out_type:
+        yield "left_out_type"
 
 
 def measure(
-    config: ConfigDict,
-    pieces: Pieces,
-    study: StudySet,
-    method: Method,
-    tasks: list[str],
-    stop: StopRequest,
-) -> None:
-    """All protocols of one method on one set; what is on disk is not run again."""
-    seeds = range(config.num_seeds)
-    names = {"dataset": study.name, "method": method.name, "setting": method.setting}
-
-    def group(held_out: list[np.ndarray]) -> trainings.Group:
-        if method.name in PEERS:
-            return trainings.peer_group(config, study, held_out, stop)
-        if method.model is None:
-            return trainings.untrained_group(config, study, method, held_out)
-        return trainings.train_group(config, study, method, held_out, stop)
-
-    def folds(key: jax.Array) -> dict[str, Any]:
-        del key  # seeds are the same for all methods, so that they are paired
-        trained = group([trainings.fold_cells(study, seed, config.seed) for seed in seeds])
-        return written(comparison_tasks.measure(config, study, method, trained, tasks), trained)
-
-    def donors(key: jax.Array) -> dict[str, Any]:
-        del key
-        trained = group(trainings.donors_held_out(study, config.num_seeds))
-        return written(embedding_tasks.donors(config, study, trained), trained)
-
-    def left_out(key: jax.Array) -> dict[str, Any]:
-        del key
-        held_out = [trainings.type_and_fold_cells(study, seed, config.seed) for seed in seeds]
-        trained = group(held_out)
-        return written(model_tasks.left_out_type(config, study, trained), trained)
-
-    pieces.measure("folds", names, folds)
-    matched = method.setting == "matched"
-    if "classification" in tasks and (matched or method.name in (*UNTRAINED, *PEERS)):
-        pieces.measure("donors", names, donors)
-    asked = method.name in listed(config.evaluation.left_out_methods) and matched
-    if asked and "energy" in tasks and study.left_out_type:
-        pieces.measure("left_out_type", names, left_out)
+    plan: Plan, study: StudySet, method: Method, protocol: str, stop: StopRequest, key: jax.Array
+) -> Piece:
+    """One protocol of one method on one set; seeds have the same keys, so methods are paired."""
+    del key
+    config, seeds = plan.config, range(plan.config.num_seeds)
+    held_out: Callable[[], list[np.ndarray]] = {
+        "folds": lambda: [trainings.fold_cells(study, s, config.seed) for s in seeds],
+        "donors": lambda: trainings.donors_held_out(study, config.num_seeds),
+        "left_out_type": lambda: [
+            trainings.type_and_fold_cells(study, s, config.seed) for s in seeds
+        ],
+    }[protocol]
+    if method.name in PEERS:
+        group = trainings.peer_group(config, study, held_out(), stop)
+    elif method.model is None:
+        group = trainings.untrained_group(config, study, method, held_out())
+    else:
+        group = trainings.train_group(config, study, method, held_out(), stop)
+    if protocol == "folds":
+        asked = plan.tasks[study.name]
+        measured = comparison_tasks.measure(config, study, method, group, asked)
+    else:
+        task = {"donors": embedding_tasks.donors, "left_out_type": model_tasks.left_out_type}
+        measured = task[protocol](config, study, group)
+    return written(measured, group.seconds)
 
 
-def measure_ceiling(config: ConfigDict, pieces: Pieces, study: StudySet) -> None:
+def measure_ceiling(config: ConfigDict, study: StudySet, key: jax.Array) -> Piece:
     """What cells of the study itself would score as generated ones."""
-
-    def ceiling(key: jax.Array) -> dict[str, Any]:
-        del key
-        held_out = [trainings.fold_cells(study, s, config.seed) for s in range(config.num_seeds)]
-        measured = model_tasks.real_cells(config, study, held_out)
-        return measured._asdict() | {"training_seconds": 0.0}
-
-    method, setting = REAL_CELLS
-    names = {"dataset": study.name, "method": method, "setting": setting}
-    pieces.measure("ceiling", names, ceiling)
+    del key
+    held_out = [trainings.fold_cells(study, s, config.seed) for s in range(config.num_seeds)]
+    return written(model_tasks.real_cells(config, study, held_out), 0.0)
 
 
-def written(measured: Measured, group: trainings.Group) -> dict[str, Any]:
+def written(measured: Measured, seconds: float) -> Piece:
     """A piece as JSON."""
-    return {
-        "rows": measured.rows,
-        "notes": measured.notes,
-        "pictures": measured.pictures,
-        "training_seconds": group.seconds,
-    }
+    return measured._asdict() | {"training_seconds": seconds}
 
 
-def finish(
-    config: ConfigDict,
-    workdir: Path,
-    pieces: list[dict[str, Any]],
-    studies: list[StudySet],
-    notes: list[str],
-) -> None:
-    """Writes both tables, the figures and the report; measures nothing."""
-    rows = [
-        dict(zip(COLUMNS, (piece["dataset"], piece["method"], piece["setting"], *row), strict=True))
-        for piece in pieces
-        for row in piece["rows"]
-    ]
-    cells = summarise([row for row in rows if row["value"] is not None])
-    write_table(workdir / "results.csv", COLUMNS, [tuple(row.values()) for row in rows])
-    write_table(workdir / "summary.csv", Cell._fields, cells)
-    for piece in pieces:
-        notes += [f"{piece['dataset']}: {note}" for note in piece["notes"]]
-    facts = comparison_report.Facts(config, studies, pieces, cells, list(dict.fromkeys(notes)))
-    comparison_report.write(workdir, facts)
+def rows(plan: Plan, piece: Piece) -> Iterator[Row]:
+    """A row a task, metric and seed."""
+    del plan
+    return ((piece["dataset"], piece["method"], piece["setting"], *row) for row in piece["rows"])
+
+
+def summary(plan: Plan, rows: Iterable[Row]) -> list[Cell]:
+    """Means and paired differences."""
+    del plan
+    return summarise(dict(zip(COLUMNS, row, strict=True)) for row in rows if row[-1] is not None)
+
+
+def document(plan: Plan, results: Results) -> Document:
+    """Verdicts first, then tables and figures."""
+    return comparison_report.write(plan, results)

@@ -1,24 +1,21 @@
 """Scores through training: scIB scores of every seed's embedding, every few epochs."""
 
 import dataclasses
-import logging
-import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
-import numpy as np
+import jax
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from experiments.comparison import sets as comparison_sets
+from experiments.comparison import plan as comparison_plan
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
+from experiments.comparison.plan import Plan
 from experiments.comparison.sets import StudySet
 from experiments.comparison.titles import title_of
 from experiments.kit.faults import by_seed, collapsed
-from experiments.kit.pieces import Pieces
+from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
-from experiments.kit.tables import write_table
-from experiments.kit.workdir import claim_workdir
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import fit_cells_seeds
 from qbm_jax.fitted.model import device_counts
@@ -26,47 +23,22 @@ from qbm_jax.fitted.progress import ProgressBar
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.model import inference
 from qbm_jax.report import style
-from qbm_jax.report.escape import bullets, figure_text, file_name, markdown, picture
-from qbm_jax.report.tables import table
 from qbm_jax.runtime import keys
-from qbm_jax.runtime.whole_file import write_whole
+from qbm_jax.study.document import Document, table
+from qbm_jax.study.escape import file_name, markdown
+from qbm_jax.study.estimates import Estimate, estimate
+from qbm_jax.study.figures import draw_curve, legend, panels, tidy
 
-LOGGER = logging.getLogger("qbm_jax")
 SHOWN = ("total", "bio_conservation", "batch_correction")
 COLUMNS = ("dataset", "method", "epoch", "metric", "seed", "value")
-Row = tuple[int, str, int, float]  # epoch, metric, seed, value
 
 
-def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
-    """Runs the experiment in `workdir`; the same call again runs only what is missing.
-
-    Raises:
-      InputError: a config or a set that cannot be used; nothing is written then.
-      TrainingStopped: a stop was asked for; a training under way starts again next time.
-    """
-    start = time.perf_counter()
-    rows = check(config)
-    studies, notes = comparison_sets.load_all(config)
-    claim_workdir(workdir, config, comparison_sets.identity(config, studies))
-    pieces = Pieces(workdir, config.seed)
-    for study in studies:
-        for method in rows:
-            names = {"dataset": study.name, "method": method.name}
-            pieces.measure(
-                "epochs", names,
-                lambda _, study=study, method=method: measure(config, study, method, stop),
-            )  # fmt: skip
-    values = [(p["dataset"], p["method"], *row) for p in pieces.all for row in p["rows"]]
-    write_table(workdir / "results.csv", COLUMNS, values)
-    write(config, workdir, studies, pieces.all, notes)
-    LOGGER.info("report: %s (%.0f s in all)", workdir / "report.md", time.perf_counter() - start)
-
-
-def check(config: ConfigDict) -> list[Method]:
-    """The methods, each validated every `config.every` epochs.
+def check(config: ConfigDict) -> Plan:
+    """The methods, each validated every `config.every` epochs, and the sets.
 
     Raises:
-      InputError: a method without epochs, or a number that has to be larger.
+      InputError: a method without epochs, a number that has to be larger, or a set that cannot be
+        used.
     """
     for name in ("every", "num_seeds", "num_genes"):
         if config[name] < 1:
@@ -76,17 +48,26 @@ def check(config: ConfigDict) -> list[Method]:
         raise InputError(f"config.methods: {', '.join(without)} has no epochs here; leave it out")
     if settings != ["matched"]:
         raise InputError(f"config.settings must be matched alone here, got {', '.join(settings)}")
-    rows = methods(config)
-    return [
+    validated = [
         method._replace(options=dataclasses.replace(method.options, validate_every=config.every))
-        for method in rows
+        for method in methods(config)
     ]
+    return comparison_plan.load(config, validated, with_tasks=False)
+
+
+def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
+    """A piece a set and method: all its seeds."""
+    for study in plan.studies:
+        for method in plan.methods:
+            names = {"dataset": study.name, "method": method.name}
+            yield Work("epochs", names, partial(measure, plan.config, study, method, stop))
 
 
 def measure(
-    config: ConfigDict, study: StudySet, method: Method, stop: StopRequest
-) -> dict[str, Any]:
+    config: ConfigDict, study: StudySet, method: Method, stop: StopRequest, key: jax.Array
+) -> Piece:
     """Trains all seeds on all cells of a set and scores their embeddings along the way."""
+    del key  # seeds have keys of their own, to be paired
     snapshots: dict[int, list] = {}
     data = device_counts(study.cells)
     title = f"{study.name}, {method.label}"
@@ -106,97 +87,85 @@ def measure(
     vae = fitted[0][0].vae
     embeddings = {
         f"{epoch}/{seed}": inference.embed(vae, params, data)[0]
-        for epoch, by_seed in snapshots.items()
-        for seed, params in enumerate(by_seed)
+        for epoch, seeds in snapshots.items()
+        for seed, params in enumerate(seeds)
     }
     scores = score_embeddings(
         embeddings, study.batch, study.labels,
         uncorrected=pca_embedding(study.cells.counts, seed=config.seed),
         max_cells=config.evaluation.max_scored_cells, seed=config.seed,
     )  # fmt: skip
-    last = max(snapshots)
-    ended = [embeddings[f"{last}/{seed}"] for seed in range(config.num_seeds)]
-    rows: list[Row] = []
-    for name, values in scores.values.items():
-        epoch, seed = map(int, name.split("/"))
-        rows += [(epoch, metric, seed, value) for metric, value in values.items()]
-    return {"rows": rows, "notes": [*scores.notes, *collapsed(by_seed(method.label, ended))]}
+    ended = [embeddings[f"{max(snapshots)}/{seed}"] for seed in range(config.num_seeds)]
+    found = [
+        (*map(int, name.split("/")), metric, value)
+        for name, values in scores.values.items()
+        for metric, value in values.items()
+    ]
+    return {
+        "rows": [(epoch, metric, seed, value) for epoch, seed, metric, value in found],
+        "notes": [*scores.notes, *collapsed(by_seed(method.label, ended))],
+    }
 
 
-def write(
-    config: ConfigDict,
-    workdir: Path,
-    studies: list[StudySet],
-    pieces: list[dict[str, Any]],
-    notes: list[str],
-) -> None:
-    """Writes the report with one figure a set."""
-    folder = workdir / "figures"
-    folder.mkdir(exist_ok=True)
-    parts = ["# Scores through training"]
-    for study in studies:
-        here = [piece for piece in pieces if piece["dataset"] == study.name]
-        title = f"{study.name} ({style.SIMULATED})" if study.cells.simulated else study.name
-        file = file_name(study.name, ".png")
-        style.save(draw(here, title), folder / file)
-        caption = (
-            f"Mean over {config.num_seeds} seeds, every {config.every} epochs; band: one standard"
-            " deviation. All cells are trained on, but for those that choose the epoch."
+def rows(plan: Plan, piece: Piece) -> Iterator[Row]:
+    """A row an epoch, metric and seed."""
+    del plan
+    return ((piece["dataset"], piece["method"], *row) for row in piece["rows"])
+
+
+def document(plan: Plan, results: Results) -> Document:
+    """A figure and a table a set."""
+    report, notes = Document(results.workdir, "Scores through training"), list(plan.notes)
+    for study in plan.studies:
+        here = [piece for piece in results.pieces if piece["dataset"] == study.name]
+        report.add(f"## {markdown(study.title)}")
+        report.figure(
+            file_name(study.name, ".png"),
+            partial(draw, here, study.title),
+            f"Mean over {plan.config.num_seeds} seeds, every {plan.config.every} epochs; band: one"
+            " standard deviation. All cells are trained on, but for those that choose the epoch.",
+            [study.cells.simulated],
         )
-        caption = style.marked(caption, study.cells.simulated)
-        parts += [f"## {markdown(title)}", picture(caption, file)]
-        parts += [score_table(here), "Means over seeds; in brackets, the epoch."]
+        report.add(score_table(here), "Means over seeds; in brackets, the epoch.")
         notes += [f"{study.name}: {note}" for piece in here for note in piece["notes"]]
-    parts += ["## Notes", bullets(dict.fromkeys(notes))]
-    parts.append("`python run.py --config=configs/epochs.py`; all scores are in `results.csv`.")
-    write_whole(workdir / "report.md", "\n\n".join(parts) + "\n")
+    report.notes(notes)
+    report.add("`python run.py --config=configs/epochs.py`; all scores are in `results.csv`.")
+    return report
 
 
-def by_epoch(piece: dict[str, Any], metric: str) -> dict[int, list[float]]:
-    """The seeds' values of a metric at every epoch, in order."""
+def by_epoch(piece: Piece, metric: str) -> dict[int, Estimate]:
+    """A metric over the seeds at every epoch, in order."""
     values: dict[int, list[float]] = {}
     for epoch, name, _, value in sorted(piece["rows"], key=lambda row: row[0]):
         if name == metric and value is not None:
             values.setdefault(epoch, []).append(value)
-    return values
+    return {epoch: estimate(found) for epoch, found in values.items()}
 
 
-def score_table(pieces: list[dict[str, Any]]) -> str:
+def score_table(pieces: list[Piece]) -> str:
     """Every score of every method after the first, the best and the last of the epochs shown."""
-    rows = []
+    lines = []
     for piece in pieces:
         for metric in SHOWN:
-            means = {epoch: float(np.mean(v)) for epoch, v in by_epoch(piece, metric).items()}
-            if means:
-                best = max(means, key=means.get)
-                first, last = next(iter(means)), list(means)[-1]
-                rows.append([
+            if means := {epoch: found.mean for epoch, found in by_epoch(piece, metric).items()}:
+                shown = min(means), max(means, key=means.get), max(means)
+                lines.append([
                     title_of(piece["method"], "matched"), metric.replace("_", " "),
-                    f"{means[first]:.3f} ({first})", f"{means[best]:.3f} ({best})",
-                    f"{means[last]:.3f} ({last})",
+                    *(f"{means[epoch]:.3f} ({epoch})" for epoch in shown),
                 ])  # fmt: skip
-    return table(["method", "score", "first (epoch)", "best (epoch)", "last (epoch)"], rows)
+    return table(["method", "score", "first (epoch)", "best (epoch)", "last (epoch)"], lines)
 
 
-def deviation(values: list[float]) -> float:
-    """Standard deviation over seeds; 0 for a single one, whose line has no band."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-
-
-def draw(pieces: list[dict[str, Any]], title: str) -> Figure:
+def draw(pieces: list[Piece], title: str) -> Figure:
     """A panel a score, a line a method."""
-    figure = Figure(figsize=(4.2 * len(SHOWN), 3.6), layout="constrained")
-    figure.suptitle(figure_text(title), fontsize=12, weight="bold")
-    panels = figure.subplots(1, len(SHOWN))
-    for panel, metric in zip(panels, SHOWN, strict=True):
+    figure, axes = panels(len(SHOWN), 4.2, 3.6, title)
+    for panel, metric in zip(axes, SHOWN, strict=True):
         for piece in pieces:
-            values = by_epoch(piece, metric)
-            epochs = list(values)
-            mean = np.array([np.mean(values[epoch]) for epoch in epochs])
-            spread = np.array([deviation(values[epoch]) for epoch in epochs])
-            colour = style.model_colour(piece["method"])
-            panel.plot(epochs, mean, color=colour, label=title_of(piece["method"], "matched"))
-            panel.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.2)
-        style.tidy(panel, "epoch", metric.replace("_", " "))
-    panels[-1].legend(fontsize=8, frameon=False)
+            colour, label = (
+                style.model_colour(piece["method"]),
+                title_of(piece["method"], "matched"),
+            )
+            draw_curve(panel, by_epoch(piece, metric), colour, label, band=True)
+        tidy(panel, "epoch", metric.replace("_", " "))
+    legend(axes[-1])
     return figure

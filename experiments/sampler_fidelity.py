@@ -17,13 +17,13 @@ from experiments.fidelity import planted as fidelity_planted
 from experiments.fidelity import report as fidelity_report
 from experiments.fidelity import samplers as fidelity_samplers
 from experiments.fidelity import step_size as fidelity_step_size
-from experiments.kit import tables
 from experiments.kit.pieces import Pieces
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import claim_workdir
 from qbm_jax.errors import InputError
 from qbm_jax.machine import planted
 from qbm_jax.machine.enumeration import MAX_SPINS
+from qbm_jax.study import rows as tables
 
 LOGGER = logging.getLogger("qbm_jax")
 SECTIONS = (

@@ -10,7 +10,7 @@ from typing import Any
 FROM_FITTED = ("FittedModel", "fit")
 ROOMS = (
     "boltzmann", "data", "errors", "feed", "fitted", "machine", "metrics", "model", "objective",
-    "partition", "problems", "report", "runtime", "samplers", "training",
+    "partition", "problems", "report", "runtime", "samplers", "study", "training",
 )  # fmt: skip
 
 __all__ = ["FittedModel", "fit"]

@@ -19,7 +19,7 @@ from small_training import cells_on_device, options, setting
 from sweeps import OVERRIDES, small_config
 
 from experiments import benchmark
-from experiments.kit import launch
+from experiments.kit import launch, runner
 from experiments.kit.lock import lock_workdir, release_locks
 from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.pieces import Pieces
@@ -217,7 +217,7 @@ def compare(workdir, folder):
     made = configs.get_config("smoke")
     made.methods, made.num_steps = ("pca", "gaussian_vae"), 2
     with launched():
-        benchmark.run(made, workdir, StopRequest())
+        runner.run(benchmark, made, workdir, StopRequest())
 
 
 def results_of(workdir):

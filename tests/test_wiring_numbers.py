@@ -23,10 +23,10 @@ from qbm_jax.fitted import fit as fitting
 from qbm_jax.fitted.empty_cells import full_rows
 from qbm_jax.fitted.model import FittedModel, Settings
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.metrics.paired import paired_difference
 from qbm_jax.model import inference, likelihoods, priors, vae
 from qbm_jax.report import tables, verdict
 from qbm_jax.samplers.base import Sampler
+from qbm_jax.study.estimates import bootstrap_interval, estimate, paired_difference
 
 KEY = jax.random.key(2)
 T2 = 4.302652729911275  # 97.5 % quantile of Student's t with 2 degrees of freedom
@@ -85,8 +85,8 @@ def test_a_comparison_tells_sample_deviations_and_ours_minus_theirs():
 
 
 def test_negative_phases_tell_students_interval_and_what_they_cost():
-    found = negatives.estimate([1.0, 2.0, 6.0, math.nan, None])
-    assert found == pytest.approx((3.0, math.sqrt(7 / 3), T2 * math.sqrt(7 / 3), 3))
+    found, error = estimate([1.0, 2.0, 6.0, math.nan, None]), math.sqrt(7 / 3)
+    assert found == pytest.approx((3.0, math.sqrt(7), error, T2 * error, 3))
     phases = {"exact": [{"elbo": v} for v in (-10.0, -11.0)],
               "x": [{"elbo": v} for v in (-12.0, -15.0)]}  # fmt: skip
     assert negatives.cost(phases, "x").mean == 3.0
@@ -96,7 +96,8 @@ def test_negative_phases_tell_students_interval_and_what_they_cost():
 def test_paired_intervals_by_hand():
     """Of differences 0, 0, 3 the error is 1; resamples have t = 0 (0, 0, 3) or 1 (0, 3, 3)."""
     found = paired_difference(np.array([1.0, 2.0, 6.0]), np.array([1.0, 2.0, 3.0]))
-    assert found == pytest.approx((1.0, 1 - T2, 1 + T2, 0.0, 1.0, 3))
+    assert (found.mean, found.low, found.high) == pytest.approx((1.0, 1 - T2, 1 + T2))
+    assert bootstrap_interval([0.0, 0.0, 3.0]) == pytest.approx((0.0, 1.0))
 
 
 def test_the_verdict_is_ours_minus_the_reference_with_both_errors():

@@ -1,14 +1,14 @@
 """The figures of the comparison, from what the pieces recorded."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.comparison.drawing import EVEN, LOSS, WIN, Pieces, panels_of
 from experiments.comparison.summary import HEADLINE, MAIN, REAL_CELLS, Cell, comparable
 from experiments.comparison.task_figures import (
+    Pieces,
     confusion,
     energies,
     generation,
@@ -17,36 +17,7 @@ from experiments.comparison.task_figures import (
     trajectory,
 )
 from experiments.comparison.titles import metric_title, title_of
-from qbm_jax.report.style import save, tidy
-
-
-def save_all(
-    folder: Path, pieces: Pieces, cells: list[Cell], titles: dict[str, str]
-) -> dict[str, str]:
-    """Draws every figure that there is data for; returns file name -> caption.
-
-    `titles` gives the printed name of every set.
-    """
-    names = titles
-    folder.mkdir(parents=True, exist_ok=True)
-    captions = {}
-    figures: dict[str, tuple[Callable[[], Figure | None], str]] = {
-        "differences": (lambda: differences(cells, names), DIFFERENCES),
-        "scores": (lambda: scores(cells, names), SCORES),
-        "confusion": (lambda: confusion(pieces, names), CONFUSION),
-        "recall": (lambda: recalls(cells, names), RECALLS),
-        "trajectory": (lambda: trajectory(pieces, names), TRAJECTORY),
-        "paga": (lambda: paga(pieces, cells, names), PAGA),
-        "energy": (lambda: energies(pieces, names), ENERGY),
-        "generation": (lambda: generation(pieces, names), GENERATION),
-    }
-    for name, (draw, caption) in figures.items():
-        figure = draw()
-        if figure is not None:
-            save(figure, folder / f"{name}.png")
-            captions[f"{name}.png"] = caption
-    return captions
-
+from qbm_jax.study.figures import draw_differences, draw_heat_map, each, tidy
 
 DIFFERENCES = (
     "QBM-VAE minus the best method without a Boltzmann prior (named at the right), mean over seeds"
@@ -70,70 +41,71 @@ ENERGY = "Energy of each cell's mean spins under the trained machine by type, fi
 GENERATION = "Mean count of every gene, log1p: cells drawn from the model against held-out cells."
 
 
-def differences(cells: list[Cell], names: dict[str, str]) -> Figure | None:
-    """A panel a set: intervals of QBM-VAE's difference to the best baseline."""
-    chosen = {
-        name: [c for c in cells if c.dataset == name and _of(c) == MAIN and np.isfinite(c.low)
-               and comparable(c)]
-        for name in names
-    }  # fmt: skip
-    order = list(HEADLINE)
-    for found in chosen.values():
-        found.sort(key=lambda c: order.index((c.task, c.metric)))
-    chosen = {name: found for name, found in chosen.items() if found}
-    if not chosen:
-        return None
-    figure, panels = panels_of(chosen, 6.2, 5.4)
-    for panel, name in zip(panels, chosen, strict=True):
-        for row, cell in enumerate(reversed(chosen[name])):
+def differences(pieces: Pieces, cells: list[Cell], names: dict[str, str]) -> Figure:
+    """A panel a set: intervals of QBM-VAE's difference to the best baseline; right is better."""
+    del pieces
+    order, chosen = list(HEADLINE), {}
+    for name in names:
+        found = [
+            c for c in cells
+            if c.dataset == name and c.who == MAIN and np.isfinite(c.low) and comparable(c)
+        ]  # fmt: skip
+        if found:
+            chosen[name] = sorted(found, key=lambda c: order.index((c.task, c.metric)))
+
+    def draw(panel: Axes, name: str, found: list[Cell]) -> None:
+        ends = []
+        for row, cell in enumerate(reversed(found)):
             sign = HEADLINE[cell.task, cell.metric] / (100 if cell.task == "bound" else 1)
-            low, middle, high = np.sort([sign * cell.low, sign * cell.difference, sign * cell.high])
-            colour = WIN if low > 0 else LOSS if high < 0 else EVEN
-            panel.plot([low, high], [row, row], color=colour, linewidth=2.5)
-            panel.plot(middle, row, "o", color=colour, markersize=5)
+            ends.append(tuple(np.sort([sign * v for v in (cell.low, cell.difference, cell.high)])))
             panel.annotate(
                 cell.baseline, (1.01, row), xycoords=("axes fraction", "data"), fontsize=6,
                 va="center", color="#555555",
             )  # fmt: skip
-        panel.axvline(0, color="k", linewidth=0.8)
-        titles = [metric_title(c.task, c.metric) for c in reversed(chosen[name])]
-        panel.set_yticks(range(len(titles)), titles)
+        draw_differences(panel, ends[::-1], [metric_title(c.task, c.metric) for c in found])
         tidy(panel, "QBM-VAE minus best baseline", "", names[name])
-    return figure
+
+    return each(chosen, 6.2, 5.4, draw)
 
 
-def scores(cells: list[Cell], names: dict[str, str]) -> Figure | None:
+def scores(pieces: Pieces, cells: list[Cell], names: dict[str, str]) -> Figure:
     """A panel a set: headline metrics by methods."""
+    del pieces
     shown = {
         name: [c for c in cells if c.dataset == name and comparable(c) and np.isfinite(c.mean)
-               and _of(c) != REAL_CELLS]
+               and c.who != REAL_CELLS]
         for name in names
     }  # fmt: skip
-    shown = {name: found for name, found in shown.items() if found}
-    if not shown:
-        return None
-    figure, panels = panels_of(shown, 7.4, 6.4)
-    for panel, (name, here) in zip(panels, shown.items(), strict=True):
+
+    def draw(panel: Axes, name: str, here: list[Cell]) -> None:
         rows = [key for key in HEADLINE if any((c.task, c.metric) == key for c in here)]
-        columns = list(dict.fromkeys(_of(c) for c in here))
+        columns = list(dict.fromkeys(c.who for c in here))
         values = np.full((len(rows), len(columns)), np.nan)
         for c in here:
-            values[rows.index((c.task, c.metric)), columns.index(_of(c))] = c.mean
-        signs = np.array([HEADLINE[row] for row in rows])[:, None]
-        ranked = signs * values
+            values[rows.index((c.task, c.metric)), columns.index(c.who)] = c.mean
+        ranked = np.array([HEADLINE[row] for row in rows])[:, None] * values
         low, high = np.nanmin(ranked, axis=1)[:, None], np.nanmax(ranked, axis=1)[:, None]
         shade = (ranked - low) / np.maximum(high - low, 1e-12)
-        panel.imshow(shade, aspect="auto", cmap="Blues", vmin=0, vmax=1.4)
-        for i, j in np.argwhere(np.isfinite(values)):
-            text = f"{values[i, j]:.2f}" if abs(values[i, j]) < 10 else f"{values[i, j]:.0f}"
-            panel.text(j, i, text, ha="center", va="center", fontsize=6)
-        panel.set_xticks(
-            range(len(columns)), [title_of(*c) for c in columns], rotation=60, ha="right"
-        )
-        panel.set_yticks(range(len(rows)), [metric_title(*row) for row in rows])
+        texts = [[_number(value) for value in row] for row in values]
+        titles = [metric_title(*row) for row in rows], [title_of(*who) for who in columns]
+        draw_heat_map(panel, shade, texts, *titles, vmin=0, vmax=1.4)
         tidy(panel, "", "", names[name])
-    return figure
+
+    return each({name: found for name, found in shown.items() if found}, 7.4, 6.4, draw)
 
 
-def _of(cell: Cell) -> tuple[str, str]:
-    return cell.method, cell.setting
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
+
+
+Draw = Callable[[Pieces, list[Cell], dict[str, str]], Figure]
+FIGURES: dict[str, tuple[Draw, str]] = {
+    "differences": (differences, DIFFERENCES),
+    "scores": (scores, SCORES),
+    "confusion": (confusion, CONFUSION),
+    "recall": (recalls, RECALLS),
+    "trajectory": (trajectory, TRAJECTORY),
+    "paga": (paga, PAGA),
+    "energy": (energies, ENERGY),
+    "generation": (generation, GENERATION),
+}

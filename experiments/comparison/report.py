@@ -1,14 +1,14 @@
 """report.md of the benchmark: verdicts first, then tables and figures."""
 
-from pathlib import Path
-from typing import Any, NamedTuple
+from functools import partial
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.comparison import figures as comparison_figures
 from experiments.comparison import score_tables
+from experiments.comparison.figures import FIGURES
 from experiments.comparison.methods import listed
+from experiments.comparison.plan import Plan
 from experiments.comparison.sets import StudySet
 from experiments.comparison.summary import (
     BEST,
@@ -20,11 +20,11 @@ from experiments.comparison.summary import (
     Cell,
     comparable,
 )
+from experiments.comparison.task_figures import pictures_of
 from experiments.comparison.titles import metric_title, title_of
-from qbm_jax.report import style
-from qbm_jax.report.escape import Markdown, bold, bullets, figure_text, markdown, picture
-from qbm_jax.report.tables import table
-from qbm_jax.runtime.whole_file import write_whole
+from experiments.kit.runner import Piece, Results
+from qbm_jax.study.document import Document, table, with_interval
+from qbm_jax.study.escape import Markdown, bullets, figure_text, markdown
 
 ORDERS = {
     "stages": "known stages",
@@ -42,50 +42,45 @@ TARGETS = (
 BOUND = ("bound", "importance_weighted")
 
 
-class Facts(NamedTuple):
-    """What the report is made of."""
+def write(plan: Plan, results: Results) -> Document:
+    """The figures and the report; computes nothing new."""
+    cells, names = results.summary, [study.name for study in plan.studies]
+    titles = {study.name: figure_text(study.title) for study in plan.studies}
+    title = "Benchmark: does the Boltzmann prior help?"
+    report = Document(results.workdir, title, plan.simulated)
 
-    config: ConfigDict
-    studies: list[StudySet]
-    pieces: list[dict[str, Any]]
-    cells: list[Cell]
-    notes: list[str]
+    def show(name: str) -> None:
+        draw, caption = FIGURES[name]
+        report.figure(f"{name}.png", partial(draw, results.pieces, cells, titles), caption)
 
-
-def write(workdir: Path, facts: Facts) -> None:
-    """Writes the figures and the report; computes nothing new."""
-    names = [study.name for study in facts.studies]
-    captions = comparison_figures.save_all(
-        workdir / "figures", facts.pieces, facts.cells, _titles(facts)
-    )
-    simulated = _simulated_sets(facts)
-    captions = {name: style.marked(text, *simulated) for name, text in captions.items()}
-    parts = [
-        "# Benchmark: does the Boltzmann prior help?",
-        *_warning(simulated),
-        _verdict(facts),
-        targets(facts.cells, names),
+    report.add(
+        _verdict(plan, cells),
+        targets(cells, names),
         "## QBM-VAE against the best method without a Boltzmann prior",
-        difference_table(facts.cells, names),
+        difference_table(cells, names),
         "Difference of means over seeds, QBM-VAE minus the best other method on that set and metric"
         " (95 % interval, paired over seeds, Student's t). **Bold**: the interval does not contain"
         " 0. Bounds are in nats per cell and are compared between priors on the same networks and"
         " likelihood.",
-        *_pictures(captions, "differences.png"),
+    )
+    show("differences")
+    report.add(
         "## QBM-VAE against the best model with a Gaussian prior",
-        difference_table(facts.cells, names, BEST_GAUSSIAN),
+        difference_table(cells, names, BEST_GAUSSIAN),
         "## QBM-VAE against the other priors on the same networks and likelihood",
-        *_named(facts.cells, names),
-    ]
-    for study in facts.studies:
-        parts += [f"## {markdown(study.name)}", _described(study)]
-        parts += score_tables.of_set(facts.cells, study)
-        parts += _confused(facts, study.name)
-    rest = [name for name in captions if name != "differences.png"]
-    parts += ["## Figures", *_pictures(captions, *rest)]
-    parts += ["## How the numbers were made", _protocol(facts), "## Notes", bullets(facts.notes)]
-    parts += ["## All headline metrics", *score_tables.in_full(facts.cells, names)]
-    write_whole(workdir / "report.md", "\n\n".join(parts) + "\n")
+        *_named(cells, names),
+    )
+    for study in plan.studies:
+        report.add(f"## {markdown(study.name)}", _described(study))
+        report.add(*score_tables.of_set(cells, study), _confused(results.pieces, study.name))
+    report.add("## Figures")
+    for name in list(FIGURES)[1:]:
+        show(name)
+    report.add("## How the numbers were made", _protocol(plan.config))
+    told = (f"{p['dataset']}: {note}" for p in results.pieces for note in p["notes"])
+    report.notes([*plan.notes, *(note for m in plan.methods for note in m.notes), *told])
+    report.add("## All headline metrics", *score_tables.in_full(cells, names))
+    return report
 
 
 def difference_table(
@@ -95,7 +90,7 @@ def difference_table(
     chosen = {
         (c.dataset, c.task, c.metric): c
         for c in cells
-        if (c.method, c.setting) == MAIN and c.against == against and baseline in c.baseline
+        if c.who == MAIN and c.against == against and baseline in c.baseline
     }
     rows = []
     for task, metric in HEADLINE:
@@ -109,8 +104,7 @@ def _difference(cell: Cell | None, against: str) -> str:
     if cell is None or not np.isfinite(cell.difference):
         return "–"
     digits = 1 if cell.task == "bound" else 3
-    text = f"{cell.difference:+.{digits}f} ({cell.low:+.{digits}f}, {cell.high:+.{digits}f})"
-    text = bold(text) if cell.low > 0 or cell.high < 0 else markdown(text)
+    text = with_interval(cell.difference, cell.low, cell.high, digits)
     return Markdown(f"{text} {markdown(cell.baseline)}") if against != PAIR else text
 
 
@@ -125,18 +119,14 @@ def _named(cells: list[Cell], names: list[str]) -> list[str]:
     return parts
 
 
-def _verdict(facts: Facts) -> str:
+def _verdict(plan: Plan, cells: list[Cell]) -> str:
     """One paragraph: how often better, worse or level."""
-    ours = [
-        c
-        for c in facts.cells
-        if (c.method, c.setting) == MAIN and comparable(c) and np.isfinite(c.low)
-    ]
+    ours = [c for c in cells if c.who == MAIN and comparable(c) and np.isfinite(c.low)]
     signed = [(HEADLINE[c.task, c.metric], c) for c in ours]
     better = [c for sign, c in signed if min(sign * c.low, sign * c.high) > 0]
     worse = [c for sign, c in signed if max(sign * c.low, sign * c.high) < 0]
     text = (
-        f"Over {len(facts.studies)} data set(s), {facts.config.num_seeds} seeds, QBM-VAE was held"
+        f"Over {len(plan.studies)} data set(s), {plan.config.num_seeds} seeds, QBM-VAE was held"
         " on each metric against the best method without a Boltzmann prior: better (95 % interval)"
         f" on {len(better)}, worse on {len(worse)}, and level on"
         f" {len(ours) - len(better) - len(worse)} of {len(ours)} pairs of set and metric."
@@ -171,7 +161,7 @@ def _reached(
     found = [
         c
         for c in cells
-        if (c.task, c.metric) == key and (c.method, c.setting) == MAIN and c.dataset in names
+        if (c.task, c.metric) == key and c.who == MAIN and c.dataset in names
         and c.against == against and baseline in c.baseline and np.isfinite(c.difference)
     ]  # fmt: skip
     if not found:
@@ -195,25 +185,6 @@ def _listed(cells: list[Cell]) -> str:
     return "; ".join(f"on {name}: {', '.join(titles)}" for name, titles in by_set.items())
 
 
-def _titles(facts: Facts) -> dict[str, str]:
-    """Printed name of every set; figures of simulated cells say so."""
-    return {
-        study.name: figure_text(
-            f"{study.name} ({style.SIMULATED})" if study.cells.simulated else study.name
-        )
-        for study in facts.studies
-    }
-
-
-def _simulated_sets(facts: Facts) -> list[str]:
-    return [study.name for study in facts.studies if study.cells.simulated]
-
-
-def _warning(simulated: list[str]) -> list[str]:
-    told = style.marked("These are no measurements of a tissue.", *simulated)
-    return [bold(told)] if simulated else []
-
-
 def _described(study: StudySet) -> str:
     cells = study.cells
     return (
@@ -230,23 +201,18 @@ def _described(study: StudySet) -> str:
     )
 
 
-def _confused(facts: Facts, name: str) -> list[str]:
+def _confused(pieces: list[Piece], name: str) -> str:
     """The types that QBM-VAE's embedding confuses most, of unseen cells."""
-    for piece in facts.pieces:
-        if (piece["dataset"], piece["method"], piece["setting"]) == (name, *MAIN):
-            picture = piece["pictures"].get("fold_confusion")
-            if picture and picture["closest"]:
-                pairs = "; ".join(
-                    f"{pair['first']} and {pair['second']} ({pair['num_confused']} cells)"
-                    for pair in picture["closest"]
-                )
-                told = f"Most often confused in QBM-VAE's embedding of unseen cells: {pairs}."
-                return [markdown(told)]
-    return []
+    found = pictures_of(pieces, "fold_confusion", {name: ""}).get(name, {"closest": []})
+    pairs = "; ".join(
+        f"{pair['first']} and {pair['second']} ({pair['num_confused']} cells)"
+        for pair in found["closest"]
+    )
+    told = f"Most often confused in QBM-VAE's embedding of unseen cells: {pairs}."
+    return markdown(told) if pairs else ""
 
 
-def _protocol(facts: Facts) -> str:
-    config = facts.config
+def _protocol(config: ConfigDict) -> str:
     return (
         "Seed s trains on four of five stratified folds and never sees fold s, nor does the choice"
         " of the epoch; the encoder then embeds all cells. PCA is fitted on the same cells; Harmony"
@@ -270,7 +236,3 @@ def _protocol(facts: Facts) -> str:
         " Every metric and seed is in `results.csv`, every mean and difference of a headline"
         " metric in `summary.csv`, the config in `config.json`."
     )
-
-
-def _pictures(captions: dict[str, str], *names: str) -> list[str]:
-    return [picture(captions[name], name) for name in names if name in captions]

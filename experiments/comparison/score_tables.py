@@ -7,8 +7,8 @@ from experiments.comparison.sets import StudySet
 from experiments.comparison.summary import BEST, HEADLINE, REAL_CELLS, Cell, comparable
 from experiments.comparison.task_figures import recalls_of
 from experiments.comparison.titles import metric_title, title_of
-from qbm_jax.report.escape import bold, markdown
-from qbm_jax.report.tables import table
+from qbm_jax.study.document import table, with_spread
+from qbm_jax.study.escape import bold, markdown
 
 Who = tuple[str, str]  # method, setting
 # The columns of a set's first table; the others are at the report's end.
@@ -70,11 +70,11 @@ def score_table(cells: list[Cell], name: str, metrics: tuple[tuple[str, str], ..
     columns = [key for key in metrics if any((c.task, c.metric) == key for c in here)]
     if not columns:
         return ""
-    by_column = {key: {_who(c): c for c in here if (c.task, c.metric) == key} for key in columns}
+    by_column = {key: {c.who: c for c in here if (c.task, c.metric) == key} for key in columns}
     texts = {key: _column(by_column[key], HEADLINE[key]) for key in columns}
     rows = [
         [title_of(*who), *(texts[key].get(who, "–") for key in columns)]
-        for who in in_order({_who(c): None for c in here})
+        for who in in_order({c.who: None for c in here})
     ]
     return table(["method", *(metric_title(*key) for key in columns)], rows)
 
@@ -97,8 +97,7 @@ def _column(found: dict[Who, Cell], sign: int) -> dict[Who, str]:
     texts = {}
     for who, cell in found.items():
         digits = 1 if cell.task == "bound" else 3
-        text = f"{cell.mean:.{digits}f}"
-        text += f" ± {cell.sd:.{digits}f}" if np.isfinite(cell.sd) else ""
+        text = with_spread(cell.mean, cell.sd, digits)
         competes = who != REAL_CELLS and sign * means[who] == best
         texts[who] = bold(text) if competes else text
     return texts
@@ -127,7 +126,7 @@ def _generation_by_batch(cells: list[Cell], name: str) -> dict[Who, dict[str, di
     for cell in cells:
         metric, colon, batch = cell.metric.partition(":")
         if (cell.dataset, cell.task, cell.against) == (name, "generation", BEST) and colon:
-            found.setdefault(_who(cell), {}).setdefault(batch, {})[metric] = cell.mean
+            found.setdefault(cell.who, {}).setdefault(batch, {})[metric] = cell.mean
     return found
 
 
@@ -143,7 +142,3 @@ def _batch_table(by_batch: dict[Who, dict[str, dict[str, float]]]) -> str:
 def _pair(found: dict[str, float] | None) -> str:
     values = [(found or {}).get(name) for name in ("gene_gene", "two_sample_auroc")]
     return " / ".join("–" if value is None else f"{value:.2f}" for value in values)
-
-
-def _who(cell: Cell) -> Who:
-    return cell.method, cell.setting

@@ -17,6 +17,7 @@ from qbm_jax.metrics.rare_types import MAX_SHARE
 from qbm_jax.metrics.trajectory import check_root
 from qbm_jax.metrics.trajectory_reference import Reference, reference_pseudotime, stage_reference
 from qbm_jax.runtime.identity import digest_names
+from qbm_jax.study.figures import SIMULATED
 
 LOGGER = logging.getLogger("qbm_jax")
 
@@ -45,6 +46,11 @@ class StudySet(NamedTuple):
     reference: Reference | None
     left_out_type: str
     abundance: dict[str, float]
+
+    @property
+    def title(self) -> str:
+        """The name, which says so if the cells are simulated."""
+        return f"{self.name} ({SIMULATED})" if self.cells.simulated else self.name
 
 
 def find_sets(config: ConfigDict) -> tuple[dict[str, ConfigDict], list[str]]:

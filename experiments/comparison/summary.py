@@ -1,13 +1,14 @@
 """From rows to means and paired differences: to the best baseline, and to named priors."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from experiments.comparison.methods import PEERS, UNTRAINED
-from qbm_jax.metrics.paired import PairedDifference, paired_difference
 from qbm_jax.model.presets import PRESETS
+from qbm_jax.study.estimates import bootstrap_interval, by_seed, differences, estimate
 
 COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
 # Metrics of the tables, with the sign that makes larger better; `results.csv` has all of them.
@@ -71,6 +72,11 @@ class Cell(NamedTuple):
     bootstrap_low: float
     bootstrap_high: float
 
+    @property
+    def who(self) -> Who:
+        """The method and its setting."""
+        return self.method, self.setting
+
 
 def comparable(cell: Cell) -> bool:
     """Whether a cell belongs into a table beside other methods' numbers of its metric."""
@@ -79,7 +85,7 @@ def comparable(cell: Cell) -> bool:
     return cell.task != "bound" or cell.method in SAME_LIKELIHOOD
 
 
-def summarise(rows: list[dict[str, str | int | float]]) -> list[Cell]:
+def summarise(rows: Iterable[dict[str, str | int | float]]) -> list[Cell]:
     """Every metric of every method; headline metrics with the difference to the best baseline.
 
     "Best" is by the mean over seeds on that set, so the comparison is against the hardest of them;
@@ -122,13 +128,6 @@ def baselines(task: str, metric: str) -> tuple[str, ...]:
     return others
 
 
-def difference(group: Group, who: Who, rival: Who) -> PairedDifference:
-    """Paired difference of two methods over the seeds that both have."""
-    seeds = sorted(group[who].keys() & group[rival].keys())
-    ours, theirs = (np.array([group[key][seed] for seed in seeds]) for key in (who, rival))
-    return paired_difference(ours, theirs)
-
-
 def _best_baseline(
     group: Group, task: str, metric: str, who: Who, among: tuple[str, ...] | None = None
 ) -> Who | None:
@@ -147,12 +146,11 @@ def _cell(
     what: tuple[str, str, str], group: Group, who: Who, against: str, rival: Who | None
 ) -> Cell:
     dataset, task, metric = what
-    numbers = np.array(list(group[who].values()))
-    known = numbers[np.isfinite(numbers)]
-    mean = float(known.mean()) if known.size else float("nan")
-    sd = float(known.std(ddof=1)) if known.size > 1 else float("nan")
-    gap = (float("nan"),) * 5
-    if rival is not None and len(group[who].keys() & group[rival].keys()) > 1:
-        gap = tuple(difference(group, who, rival)[:5])
+    found, gap = estimate(group[who].values()), (float("nan"),) * 5
+    if rival is not None:
+        apart = differences(*by_seed(group[who], group[rival]))
+        mean, interval = estimate(apart), bootstrap_interval(apart)
+        gap = (mean.mean, mean.low, mean.high, *interval)
     name = "" if rival is None else f"{rival[0]} ({rival[1]})"
-    return Cell(dataset, *who, task, metric, int(known.size), mean, sd, against, name, *gap)
+    measured = (found.num_seeds, found.mean, found.sd)
+    return Cell(dataset, *who, task, metric, *measured, against, name, *gap)

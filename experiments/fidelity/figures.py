@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 
 from experiments.fidelity import samplers as fidelity_samplers
 from experiments.fidelity.laws import LARGEST_Z
-from qbm_jax.report import style
-from qbm_jax.report.escape import figure_text, markdown, picture
+from qbm_jax.study.escape import figure_text, markdown, picture
+from qbm_jax.study.figures import NotDrawn, colours_of, save, tidy
 
 Sections = dict[str, list[dict[str, Any]]]
 _COLUMNS = 4
@@ -27,11 +27,11 @@ def save_all(config: ConfigDict, folder: Path, sections: Sections) -> dict[str, 
     for name, (draw, caption) in FIGURES.items():
         try:
             figure = draw(config, sections)
-        except style.NotDrawn as reason:
+        except NotDrawn as reason:
             shown[name] = f"_No figure: {markdown(reason)}._"
             continue
         path = folder / f"{name}.png"
-        style.save(figure, path)
+        save(figure, path)
         shown[name] = picture(caption, path.name)
     return shown
 
@@ -75,7 +75,7 @@ def draw_lines(config: ConfigDict, sections: Sections) -> Figure:
     model = models[len(models) // 2]
     pieces = [p for p in pieces if p["model"] == model and p.get("scatter_energy")]
     if not pieces:
-        raise style.NotDrawn("no state was drawn often enough")
+        raise NotDrawn("no state was drawn often enough")
     figure, panels = _grid(len(pieces), f"{model}: log frequency of states against their energy")
     for axes, piece in zip(panels, pieces, strict=True):
         energies = np.array(piece["scatter_energy"])
@@ -86,7 +86,7 @@ def draw_lines(config: ConfigDict, sections: Sections) -> Figure:
         title = figure_text(piece["sampler"])
         if piece["slope"] is not None:
             title += f"\nslope {piece['slope']:.3f}, correlation {piece['correlation']:.3f}"
-        style.tidy(axes, "energy (kT)", "log frequency", title)
+        tidy(axes, "energy (kT)", "log frequency", title)
     return figure
 
 
@@ -94,7 +94,7 @@ def draw_planted(config: ConfigDict, sections: Sections) -> Figure:
     """Measured against exact means and pair moments, a panel a sampler."""
     pieces = [piece for piece in _needed(sections, "planted") if "scatter_mean" in piece]
     if not pieces:
-        raise style.NotDrawn("no sampler's draws were finite")
+        raise NotDrawn("no sampler's draws were finite")
     figure, panels = _grid(len(pieces), "moments against quadrature")
     for axes, piece in zip(panels, pieces, strict=True):
         axes.plot([-1, 1], [-1, 1], "k-", lw=0.8, zorder=0)
@@ -103,7 +103,7 @@ def draw_planted(config: ConfigDict, sections: Sections) -> Figure:
         axes.plot(*piece["scatter_mean"], ".", ms=2.5, color=colour, label="means")
         z = piece["largest_collective_z"]
         title = f"{figure_text(piece['sampler'])}\nlargest collective |z| {z:.1f}"
-        style.tidy(axes, "exact", "measured", title)
+        tidy(axes, "exact", "measured", title)
         axes.legend(fontsize=7, frameon=False, loc="upper left", markerscale=3)
     return figure
 
@@ -133,9 +133,9 @@ def draw_mixing(config: ConfigDict, sections: Sections) -> Figure:
     for axes in (energy_axes, spin_axes, speed_axes):
         axes.set_yscale("log")
         _readable(axes.yaxis)
-    style.tidy(energy_axes, "coupling strength b", "steps", "autocorrelation time, energy")
-    style.tidy(spin_axes, "coupling strength b", "steps", "autocorrelation time, slowest spin")
-    style.tidy(speed_axes, "coupling strength b", "per second", "independent energies")
+    tidy(energy_axes, "coupling strength b", "steps", "autocorrelation time, energy")
+    tidy(spin_axes, "coupling strength b", "steps", "autocorrelation time, slowest spin")
+    tidy(speed_axes, "coupling strength b", "per second", "independent energies")
     energy_axes.legend(fontsize=8, frameon=False)
     return figure
 
@@ -144,7 +144,7 @@ def draw_step_size(config: ConfigDict, sections: Sections) -> Figure:
     """Bias of draws against dt, and weak errors of the schemes on logarithmic axes."""
     pieces, orders = sections.get("step_size", []), sections.get("weak_order", [])
     if not pieces and not orders:
-        raise style.NotDrawn("no sampler with a time step was named")
+        raise NotDrawn("no sampler with a time step was named")
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     beta_axes, energy_axes, order_axes = figure.subplots(1, 3)
     for piece in pieces:
@@ -170,9 +170,9 @@ def draw_step_size(config: ConfigDict, sections: Sections) -> Figure:
     order_axes.set_xscale("log")
     order_axes.set_yscale("log")
     _readable(order_axes.xaxis)
-    style.tidy(beta_axes, "dt", "", "beta_eff of the draws")
-    style.tidy(energy_axes, "dt", "kT", "error of the mean energy")
-    style.tidy(order_axes, "dt", "error of the mean power", "weak order (lines: theory)")
+    tidy(beta_axes, "dt", "", "beta_eff of the draws")
+    tidy(energy_axes, "dt", "kT", "error of the mean energy")
+    tidy(order_axes, "dt", "error of the mean power", "weak order (lines: theory)")
     for axes in (beta_axes, order_axes):
         if axes.get_legend_handles_labels()[1]:
             axes.legend(fontsize=8, frameon=False)
@@ -197,7 +197,7 @@ def draw_long_run(config: ConfigDict, sections: Sections) -> Figure:
                 axes.plot(steps[part], mean, "-", lw=2.5, color="#B00020")
             z = piece["moments"][name]["z"]
             text = "not finite" if z is None else f"z = {z:+.1f}"
-            style.tidy(axes, "step", "", f"{figure_text(piece['sampler'])}: {title}, {text}")
+            tidy(axes, "step", "", f"{figure_text(piece['sampler'])}: {title}, {text}")
     return figure
 
 
@@ -240,7 +240,7 @@ FIGURES: dict[str, tuple[Callable[[ConfigDict, Sections], Figure], str]] = {
 
 def _needed(sections: Sections, section: str) -> list[dict[str, Any]]:
     if not sections.get(section):
-        raise style.NotDrawn("nothing of this kind was measured")
+        raise NotDrawn("nothing of this kind was measured")
     return sections[section]
 
 
@@ -267,7 +267,7 @@ def _readable(axis) -> None:
 
 def _colour(config: ConfigDict, label: str) -> str:
     """The one colour of a sampler in all figures."""
-    return style.type_colours(np.array(list(config.samplers)))[label]
+    return colours_of(np.array(list(config.samplers)))[label]
 
 
 def _ratio(piece: dict[str, Any], value: str, floor: str) -> float:

@@ -10,8 +10,8 @@ from experiments.fidelity.laws import at_floor
 from experiments.fidelity.long_run import is_steady
 from experiments.fidelity.mixing import effective_per_second
 from experiments.fidelity.planted import within_error
-from qbm_jax.report.escape import Markdown, bold, markdown
-from qbm_jax.report.tables import table
+from qbm_jax.study.document import table
+from qbm_jax.study.escape import Markdown, bold, markdown
 
 Sections = dict[str, list[dict[str, Any]]]
 _REFERENCE_STRENGTH = 0.8  # b of the verdict, if it was measured

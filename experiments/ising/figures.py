@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qbm_jax.problems import wilson_interval
-from qbm_jax.report import style
-from qbm_jax.report.escape import figure_text, file_name
+from qbm_jax.study.escape import figure_text, file_name
+from qbm_jax.study.figures import colours_of, save, tidy
 
 MARKERS = "osD^v<>PX*phd8"
 LEVEL_COLOURS = ("#56B4E9", "#0072B2", "#E69F00", "#D55E00", "#882255")
@@ -24,7 +24,7 @@ def save_all(results: Document, folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     captions = {}
     for name, figure, caption in _figures(results):
-        style.save(figure, folder / name)
+        save(figure, folder / name)
         captions[name] = caption
     return captions
 
@@ -72,7 +72,7 @@ def draw_time_to_solution(results: Document) -> Figure:
             if solution["family"] == family["name"]:
                 _draw_solution(axes, solution, results["levels"], labels)
         axes.set_xscale("log")
-        style.tidy(axes, "seconds", title=figure_text(family["title"]))
+        tidy(axes, "seconds", title=figure_text(family["title"]))
         axes.grid(axis="x", alpha=0.3)
     panels[0].set_yticks(range(len(labels)), [*map(figure_text, labels)])
     panels[0].invert_yaxis()
@@ -113,7 +113,7 @@ def draw_success(results: Document, family: Document) -> Figure:
     for axes, level in zip(panels, levels, strict=True):
         axes.set_xscale("log")
         axes.set_ylim(-0.03, 1.03)
-        style.tidy(axes, "products a replica", title=f"{100 * level:g} % of the best known")
+        tidy(axes, "products a replica", title=f"{100 * level:g} % of the best known")
     panels[0].set_ylabel("successful replicas", fontsize=9)
     _legend(figure, panels[0])
     return figure
@@ -137,7 +137,7 @@ def draw_gap(results: Document, family: Document) -> Figure:
         axes.set_xscale("log")
         axes.set_yscale("symlog", linthresh=floor, linscale=0.4)
         axes.set_ylim(bottom=0)
-        style.tidy(axes, name)
+        tidy(axes, name)
     panels[0].set_ylabel("gap, %", fontsize=9)
     _legend(figure, panels[0])
     return figure
@@ -163,7 +163,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
 def _line_styles(results: Document) -> dict[str, dict[str, Any]]:
     """One colour and marker a sampler in all figures."""
     labels = list(results["samplers"])
-    colours = style.type_colours(np.array(labels))
+    colours = colours_of(np.array(labels))
     return {
         label: {
             "color": colours[label],

@@ -6,9 +6,9 @@ from typing import Any
 
 from experiments.ising import figures as ising_figures
 from qbm_jax.errors import InputError
-from qbm_jax.report.escape import bold, bullets, code, markdown, picture
-from qbm_jax.report.tables import table
 from qbm_jax.runtime.whole_file import write_whole
+from qbm_jax.study.document import table
+from qbm_jax.study.escape import bold, bullets, code, markdown, picture
 
 Document = dict[str, Any]
 

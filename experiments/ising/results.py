@@ -24,8 +24,8 @@ from experiments.ising.summary import (
     summarise_run,
     tune,
 )
-from experiments.kit.tables import write_table
 from experiments.kit.workdir import commit, flatten, plain_config, versions
+from qbm_jax.study.rows import write_table
 
 COLUMNS = (
     "family", "instance", "sampler", "budget", "products", "value", "replicas", "calls", "diverged",

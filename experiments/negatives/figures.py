@@ -8,9 +8,10 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from experiments.negatives.results import Estimate, Facts, Results, cost, estimate, metric
-from qbm_jax.report.escape import figure_text
-from qbm_jax.report.style import marked, tidy
+from experiments.negatives.results import Facts, Results, cost, metric
+from qbm_jax.study.escape import figure_text
+from qbm_jax.study.estimates import Estimate, estimate
+from qbm_jax.study.figures import marked, tidy
 
 # Metric, axis label, and what is right (the metric is shown as its distance from it).
 DOSES = {

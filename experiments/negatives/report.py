@@ -5,22 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments.kit.tables import write_table
 from experiments.negatives import figures
 from experiments.negatives.figures import dose, pretty, repaired_series, trained_series
-from experiments.negatives.results import (
-    Estimate,
-    Facts,
-    Results,
-    cost,
-    estimate,
-    metric,
-    rank_correlation,
-)
-from qbm_jax.report.escape import bullets, markdown, picture
-from qbm_jax.report.style import marked, save
-from qbm_jax.report.tables import table
+from experiments.negatives.results import Facts, Results, cost, metric
 from qbm_jax.runtime.whole_file import write_whole
+from qbm_jax.study.document import table
+from qbm_jax.study.escape import bullets, markdown, picture
+from qbm_jax.study.estimates import Estimate, estimate, rank_correlation
+from qbm_jax.study.figures import marked, save
+from qbm_jax.study.rows import write_table
 
 WIDE_BRACKET = 1.0  # nats; a wider one of log Z is named in the report
 CAPTIONS = {

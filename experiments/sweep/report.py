@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.comparison.drawing import panels_of
-from experiments.negatives.results import Estimate
 from experiments.sweep.plan import Plan, describe_plan
 from experiments.sweep.results import MAIN_METRICS, REPLICATES, Results
 from experiments.sweep.settings import Sweep, describe
-from qbm_jax.report import style
-from qbm_jax.report.escape import bullets, fence, figure_text, file_name, markdown, picture
-from qbm_jax.report.tables import table
 from qbm_jax.runtime.whole_file import write_whole
+from qbm_jax.study.document import table
+from qbm_jax.study.escape import bullets, fence, figure_text, file_name, markdown, picture
+from qbm_jax.study.estimates import Estimate
+from qbm_jax.study.figures import BETTER, SIMULATED, marked, panels, save, tidy
 
 UNITS = {"elbo": "elbo, nats per cell", "log_z": "log Z, nats", "seconds": "seconds"}
 PANEL = (4.2, 3.2)  # inches
@@ -31,9 +30,9 @@ def write(workdir: Path, sweep: Sweep, plan: Plan) -> None:
     folder.mkdir(exist_ok=True)
     for path in results.axes if shown else ():
         name = file_name(path.replace(".", "_"), ".png")
-        style.save(draw_axis(results, path, shown, plan.facts["simulated"]), folder / name)
+        save(draw_axis(results, path, shown, plan.facts["simulated"]), folder / name)
         caption = f"Against {path}: {_caption(results, path)}"
-        parts.append(picture(style.marked(caption, plan.facts["simulated"]), name))
+        parts.append(picture(marked(caption, plan.facts["simulated"]), name))
     parts += ["## Settings", _levels_table(results, shown), _replicates(results)]
     parts += ["## Every setting", _settings_table(results, shown)]
     if results.stopped:
@@ -46,9 +45,9 @@ def write(workdir: Path, sweep: Sweep, plan: Plan) -> None:
 
 def draw_axis(results: Results, path: str, metrics: list[str], simulated: bool) -> Figure:
     """A panel a metric: its mean at every value of a path, with 95 % intervals and all settings."""
-    figure, panels = panels_of(metrics, *PANEL)
+    figure, grid = panels(len(metrics), *PANEL, simulated=simulated)
     levels = results.levels([path])
-    for axes, metric in zip(panels, metrics, strict=True):
+    for axes, metric in zip(grid, metrics, strict=True):
         for place, level in enumerate(levels):
             found = results.over(level, metric)
             numbers = [number for number in level.settings if number in results.finished]
@@ -56,23 +55,19 @@ def draw_axis(results: Results, path: str, metrics: list[str], simulated: bool) 
             points = np.array([np.nan if point is None else point for point in points], float)
             axes.plot(np.full(len(points), place), points, ".", color="#BBBBBB", zorder=1)
             error = 0.0 if np.isnan(found.half_width) else found.half_width
-            axes.errorbar(
-                place, found.mean, yerr=error, fmt="o", color="#0072B2", capsize=4, zorder=2
-            )
+            axes.errorbar(place, found.mean, yerr=error, fmt="o", color=BETTER, capsize=4, zorder=2)
         axes.set_xticks(
             range(len(levels)), [figure_text(level.values[path], LONGEST) for level in levels]
         )
         axes.set_xlim(-0.5, len(levels) - 0.5)
-        style.tidy(axes, figure_text(path), UNITS.get(metric, ""), metric.replace("_", " "))
-    if simulated:
-        figure.suptitle(style.SIMULATED, fontsize=12, weight="bold", color="#B00020")
+        tidy(axes, figure_text(path), UNITS.get(metric, ""), metric.replace("_", " "))
     return figure
 
 
 def _title(plan: Plan) -> str:
     source = plan.facts["source"]
-    said = not plan.facts["simulated"] or style.SIMULATED.lower() in source.lower()
-    return f"# {'' if said else f'{style.SIMULATED}. '}Sweep: {markdown(source)}"
+    said = not plan.facts["simulated"] or SIMULATED.lower() in source.lower()
+    return f"# {'' if said else f'{SIMULATED}. '}Sweep: {markdown(source)}"
 
 
 def _summary(results: Results) -> str:

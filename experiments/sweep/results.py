@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.kit.tables import write_table
-from experiments.negatives.results import Estimate, estimate, paired_difference
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.settings import Sweep
+from qbm_jax.study.estimates import Estimate, by_seed, estimate, paired_difference
+from qbm_jax.study.rows import write_table
 
 MAIN_METRICS = ("total", "bio_conservation", "batch_correction", "elbo", "log_z", "seconds")
 REPLICATES = "seed"  # the axis that is averaged over
@@ -99,8 +99,7 @@ class Results:
 
     def behind(self, level: Level, best: Level) -> Estimate:
         """The goal of a level minus that of the best one, seed by seed, with its 95 % interval."""
-        values, others = (self._by_seed(each) for each in (level, best))
-        return paired_difference(list(values.values()), [others.get(seed) for seed in values])
+        return paired_difference(*by_seed(self._by_seed(level), self._by_seed(best)))
 
     def _by_seed(self, level: Level) -> dict[int, float | None]:
         goal, settings = self.goal(), self.sweep.settings

@@ -110,7 +110,7 @@ def fit(
       >>> model = qbm_jax.fit(adata, batch_column="tech", held_out=adata.obs.donor == "D7")
       >>> model.bound(adata[adata.obs.donor == "D7"], batch_column="tech").value
     """
-    prior = vae.check_options(1, 1, {"num_latents": num_latents, **model_options}).get("prior")
+    prior = vae.check_options({"num_latents": num_latents, **model_options}).get("prior")
     options = train_options({} if training_options is None else training_options)
     samplers.check_options(sampler, {} if sampler_options is None else sampler_options)
     key = keys.of_training(seed)

@@ -36,8 +36,7 @@ class Settings:
         Raises:
           InputError: an option that is unknown or not of its kind, or an unknown sampler.
         """
-        model = vae.check_options(len(self.genes), len(self.batch_names), self.model)
-        object.__setattr__(self, "model", model)
+        object.__setattr__(self, "model", vae.check_options(self.model))
         options = samplers.check_options(self.sampler, self.sampler_options)
         object.__setattr__(self, "sampler_options", options)
 

@@ -5,8 +5,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from qbm_jax.report import style
-from qbm_jax.report.escape import figure_text
 from qbm_jax.report.run_outputs import RunOutputs
+from qbm_jax.study.escape import figure_text
+from qbm_jax.study.figures import NotDrawn, batch_colours, colours_of, tidy
 
 BASELINES = {"gaussian_vae": "X_umap_gaussian_vae", "pca": "X_umap_pca"}
 LEGEND_ROWS = 10  # entries per legend column
@@ -19,7 +20,7 @@ def draw_umaps(outputs: RunOutputs) -> Figure:
     layouts = {name: key for name, key in every.items() if key in outputs.cells.obsm}
     columns = _columns(outputs)
     if not layouts or not columns:
-        raise style.NotDrawn("embedding.h5ad holds no UMAP, or nothing to colour it by")
+        raise NotDrawn("embedding.h5ad holds no UMAP, or nothing to colour it by")
     entries = max([len(colours) for _, colours in columns.values() if colours] or [1])
     legend_height = 0.5 + 0.2 * min(entries, LEGEND_ROWS)
     width, height = 3.9 * len(columns), 3.3 * len(layouts)
@@ -57,9 +58,9 @@ def _columns(outputs: RunOutputs) -> dict[str, tuple[np.ndarray, dict[str, str] 
     """Column title to values [cells] and the colours of names (None: a continuous scale)."""
     columns = {}
     if outputs.labels is not None:
-        columns["Cell type"] = (outputs.labels, style.type_colours(outputs.labels))
+        columns["Cell type"] = (outputs.labels, colours_of(outputs.labels))
     if outputs.batches is not None:
-        columns["Batch"] = (outputs.batches, style.batch_colours(outputs.batches))
+        columns["Batch"] = (outputs.batches, batch_colours(outputs.batches))
     if outputs.energy is not None:
         columns[f"{style.model_name(outputs.main)} energy"] = (outputs.energy, None)
     return columns
@@ -92,13 +93,13 @@ def _draw_legend(axes, colours: dict[str, str]) -> None:
 def draw_energy(outputs: RunOutputs) -> Figure:
     """Boxes of the cells' energy by type (by batch where there are no labels)."""
     if outputs.energy is None:
-        raise style.NotDrawn("the run's embedding file has no energy of cells in obs")
+        raise NotDrawn("the run's embedding file has no energy of cells in obs")
     if outputs.labels is not None:
-        groups, colours = outputs.labels, style.type_colours(outputs.labels)
+        groups, colours = outputs.labels, colours_of(outputs.labels)
     elif outputs.batches is not None:
-        groups, colours = outputs.batches, style.batch_colours(outputs.batches)
+        groups, colours = outputs.batches, batch_colours(outputs.batches)
     else:
-        raise style.NotDrawn("there are neither cell types nor batches to group the cells by")
+        raise NotDrawn("there are neither cell types nor batches to group the cells by")
     samples = {name: outputs.energy[groups == name] for name in colours}
     names = sorted(samples, key=lambda name: np.median(samples[name]))
     kind = "cell type" if outputs.labels is not None else "batch (no cell types given)"
@@ -118,6 +119,6 @@ def draw_energy(outputs: RunOutputs) -> Figure:
     counts = [f"{figure_text(name, LONGEST)}  (n = {len(samples[name])})" for name in names]
     axes.set_yticks(range(1, len(names) + 1), counts)
     axes.invert_yaxis()
-    style.tidy(axes, "energy of the cell's mean spins (kT)")
+    tidy(axes, "energy of the cell's mean spins (kT)")
     axes.tick_params(axis="y", labelsize=9)
     return figure

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from qbm_jax.report import cell_figures, model_figures, score_figure, style
+from qbm_jax.report import cell_figures, model_figures, score_figure
 from qbm_jax.report.run_outputs import RunOutputs
+from qbm_jax.study.figures import NotDrawn, marked, save
 
 
 class Entry(NamedTuple):
@@ -67,14 +68,14 @@ def save_all(outputs: RunOutputs, folder: Path) -> dict[str, Drawn]:
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {}
     for name, entry in FIGURES.items():
-        caption = style.marked(entry.caption, outputs.simulated)
+        caption = marked(entry.caption, outputs.simulated)
         path = folder / f"{name}.png"
         try:
             figure = entry.draw(outputs)
-        except style.NotDrawn as reason:
+        except NotDrawn as reason:
             path.unlink(missing_ok=True)  # of an earlier report
             drawn[name] = Drawn(caption, None, str(reason))
             continue
-        style.save(figure, path, Title=figure.get_suptitle())
+        save(figure, path, Title=figure.get_suptitle())
         drawn[name] = Drawn(caption, path.name, "")
     return drawn

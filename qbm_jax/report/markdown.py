@@ -5,10 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from qbm_jax.report import style, tables
-from qbm_jax.report.escape import bullets, code, fence, markdown, picture
 from qbm_jax.report.figures import Drawn
 from qbm_jax.report.run_outputs import RunOutputs
 from qbm_jax.report.verdict import verdict
+from qbm_jax.study.document import table, with_spread
+from qbm_jax.study.escape import bullets, code, fence, markdown, picture
+from qbm_jax.study.figures import marked
 
 SPREAD = 0.5  # kT between the types' median energies, below which none is called typical
 
@@ -17,7 +19,7 @@ def compose(outputs: RunOutputs, drawn: Mapping[str, Drawn]) -> str:
     """The whole report; only arranges what the run recorded."""
     source = outputs.scores["data"].get("source", "cells")
     title = f"{style.model_name(outputs.main)} report: {source}"
-    parts = [f"# {markdown(style.marked(title, outputs.simulated))}"]
+    parts = [f"# {markdown(marked(title, outputs.simulated))}"]
     if outputs.simulated:
         parts.append(
             "**These cells were made by a simulator. Nothing below is a measurement of a tissue.**"
@@ -69,7 +71,7 @@ def _summary(outputs: RunOutputs) -> str:
             )
         )
     totals = {
-        style.model_name(name): tables.mean_and_deviation(v["total"], v.get("total_sd"), 3)
+        style.model_name(name): with_spread(v["total"], v.get("total_sd"), 3)
         for name, v in embeddings.items()
         if v.get("total") is not None
     }
@@ -165,7 +167,7 @@ def _methods(outputs: RunOutputs) -> list[str]:
     ):
         if values := scores.get(field):
             rows = [[code(name), _printed(value, digits)] for name, value in values.items()]
-            parts += [f"### {title}", tables.table(["what", "value"], rows)]
+            parts += [f"### {title}", table(["what", "value"], rows)]
     return parts
 
 

@@ -9,8 +9,9 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
 from qbm_jax.report import style
-from qbm_jax.report.escape import figure_text
 from qbm_jax.report.run_outputs import RunOutputs
+from qbm_jax.study.escape import figure_text
+from qbm_jax.study.figures import NotDrawn, tidy
 
 TERMS = {  # field in metrics.jsonl, sign that makes lower better, title of the panel
     "elbo": (-1, "−ELBO"),
@@ -25,7 +26,7 @@ def draw_training(outputs: RunOutputs) -> Figure:
     """One panel per term of the bound; a line per model, seed and split."""
     terms = [t for t in TERMS if any(line.get(t) is not None for line in outputs.history)]
     if not terms:
-        raise style.NotDrawn("metrics.jsonl holds no term of the bound")
+        raise NotDrawn("metrics.jsonl holds no term of the bound")
     figure = style.new_figure(outputs, "Training curves", 4.2 * len(terms), 4.3)
     panels = figure.subplots(1, len(terms), squeeze=False)[0]
     models = list(dict.fromkeys(line["model"] for line in outputs.history))
@@ -40,7 +41,7 @@ def draw_training(outputs: RunOutputs) -> Figure:
             colour = style.model_colour(model)
             axes.plot(epochs, sign * values, line, color=colour, lw=0.9, alpha=0.85)
         axes.set_ylim(*_settled_range(sign, curves.values()))
-        style.tidy(axes, "epoch", "nats per cell", title)
+        tidy(axes, "epoch", "nats per cell", title)
     handles = [
         Line2D([], [], color=style.model_colour(m), label=figure_text(style.model_name(m)))
         for m in models
@@ -90,7 +91,7 @@ def draw_couplings(outputs: RunOutputs) -> Figure:
     """Heat map of J in clustered order, and its spectrum beside the semicircle."""
     J = outputs.cells.uns.get("qbm_jax", {}).get("J")
     if J is None or not np.any(J):
-        raise style.NotDrawn("the prior has no couplings (J is absent or zero)")
+        raise NotDrawn("the prior has no couplings (J is absent or zero)")
     J = np.asarray(J, dtype=np.float64)
     figure = style.new_figure(outputs, f"Couplings of the {len(J)} spins", 10.5, 4.6)
     heat, spectrum = figure.subplots(1, 2)
@@ -100,7 +101,7 @@ def draw_couplings(outputs: RunOutputs) -> Figure:
         J[np.ix_(order, order)], cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
     )
     figure.colorbar(image, ax=heat, label="coupling J (kT)", shrink=0.85, extend="both")
-    style.tidy(heat, "spin, clustered", "spin, clustered", "Couplings")
+    tidy(heat, "spin, clustered", "spin, clustered", "Couplings")
 
     eigenvalues = np.linalg.eigvalsh(J)
     off_diagonal = ~np.eye(len(J), dtype=bool)
@@ -115,7 +116,7 @@ def draw_couplings(outputs: RunOutputs) -> Figure:
     )
     outside = int((np.abs(eigenvalues) > radius).sum())
     title = f"Spectrum: largest {eigenvalues[-1]:.2f}, {outside} outside the semicircle"
-    style.tidy(spectrum, "eigenvalue of J (kT)", "density", title)
+    tidy(spectrum, "eigenvalue of J (kT)", "density", title)
     return figure
 
 
@@ -138,7 +139,7 @@ def draw_sampler(outputs: RunOutputs) -> Figure:
     }
     present = [draw for draw, value in panels.items() if value is not None]
     if not present:
-        raise style.NotDrawn("scores.json holds no sampler diagnostics")
+        raise NotDrawn("scores.json holds no sampler diagnostics")
     title = f"Sampler {sampler.get('name', '')}"
     widths = [1 if draw is _draw_beta else 2.2 for draw in present]
     figure = style.new_figure(outputs, title, 1.9 * sum(widths), 3.6)
@@ -150,7 +151,7 @@ def draw_sampler(outputs: RunOutputs) -> Figure:
 
 def _draw_trace(axes, scores: dict) -> None:
     axes.plot(scores["sampler"]["energy_trace"], color="#0072B2", lw=0.9)
-    style.tidy(axes, "sampler step", "mean energy of the chains (kT)", "Energy trace")
+    tidy(axes, "sampler step", "mean energy of the chains (kT)", "Energy trace")
 
 
 def _draw_autocorrelation(axes, scores: dict) -> None:
@@ -159,7 +160,7 @@ def _draw_autocorrelation(axes, scores: dict) -> None:
     axes.axhline(0, color="#777777", lw=0.8)
     time = scores["sampler"].get("autocorrelation_time")
     title = "Autocorrelation" + (f", time {time:.1f} steps" if time is not None else "")
-    style.tidy(axes, "lag (sampler steps)", "autocorrelation of the energy", title)
+    tidy(axes, "lag (sampler steps)", "autocorrelation of the energy", title)
 
 
 def _draw_beta(axes, scores: dict) -> None:
@@ -170,7 +171,7 @@ def _draw_beta(axes, scores: dict) -> None:
     spread = max(0.1, 1.4 * abs(beta - 1))
     axes.set_ylim(1 - spread, 1 + spread)
     axes.set_xticks([])
-    style.tidy(axes, "line: target 1", "inverse temperature", f"beta_eff = {beta:.3f}")
+    tidy(axes, "line: target 1", "inverse temperature", f"beta_eff = {beta:.3f}")
 
 
 def _draw_log_z(axes, scores: dict) -> None:
@@ -188,4 +189,4 @@ def _draw_log_z(axes, scores: dict) -> None:
     axes.set_ylim(-0.6, len(estimates) - 0.4)
     axes.ticklabel_format(axis="x", useOffset=False)
     axes.locator_params(axis="x", nbins=4)
-    style.tidy(axes, "log Z (nats)", title="log Z bracket")
+    tidy(axes, "log Z (nats)", title="log Z bracket")

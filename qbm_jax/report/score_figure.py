@@ -4,8 +4,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from qbm_jax.report import style
-from qbm_jax.report.escape import figure_text
 from qbm_jax.report.run_outputs import RunOutputs
+from qbm_jax.study.escape import figure_text
+from qbm_jax.study.figures import NotDrawn, tidy
 
 PANELS = {
     "total": "Total",
@@ -19,12 +20,12 @@ def draw(outputs: RunOutputs) -> Figure:
     embeddings = outputs.scores["embeddings"]
     metrics = [m for m in PANELS if any(e.get(m) is not None for e in embeddings.values())]
     if not metrics:
-        raise style.NotDrawn("no aggregate score is defined for these cells")
+        raise NotDrawn("no aggregate score is defined for these cells")
     figure = style.new_figure(outputs, "Integration scores", 10, 1.7 + 0.42 * len(embeddings))
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
         _draw_panel(axes, outputs.scores, metric)
-        style.tidy(axes, "score", title=PANELS[metric])
+        tidy(axes, "score", title=PANELS[metric])
     names = [figure_text(style.model_name(name)) for name in embeddings]
     panels[0].set_yticks(range(len(embeddings)), names)
     panels[0].tick_params(axis="y", labelsize=10)

@@ -1,9 +1,8 @@
 """The tables of the report, in Markdown."""
 
-from collections.abc import Iterable, Sequence
-
 from qbm_jax.report import style
-from qbm_jax.report.escape import Markdown, bold, code, markdown
+from qbm_jax.study.document import table, with_spread
+from qbm_jax.study.escape import bold, code
 
 AGGREGATES = ("total", "bio_conservation", "batch_correction")
 PRIOR_NAMES = {"boltzmann": "Boltzmann", "bernoulli": "Bernoulli (J = 0)", "gaussian": "Gaussian"}
@@ -13,23 +12,6 @@ MACHINE_NOTE = (
     " estimate: the operations in the products of one training step of the run's own model, by the"
     " rate of the same products computed alone in this process, by the time of a step."
 )
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Markdown:
-    """A Markdown table; the first column is text, the others are numbers.
-
-    Cells are shown as they are, whatever is in them; those that are `Markdown` are taken as such.
-    """
-    lines = ["| " + " | ".join(map(markdown, cells)) + " |" for cells in (header, *rows)]
-    lines.insert(1, "|" + "|".join([" --- "] + [" ---: "] * (len(header) - 1)) + "|")
-    return Markdown("\n".join(lines))
-
-
-def mean_and_deviation(mean: float | None, deviation: float | None, digits: int) -> str:
-    """`mean ± deviation`, or a dash for what is not defined."""
-    if mean is None:
-        return "–"
-    return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
 
 
 def score_table(scores: dict) -> str:
@@ -61,7 +43,7 @@ def _score_cells(embeddings: dict, metric: str) -> dict[str, str]:
     cells = {}
     for name, values in embeddings.items():
         mean = values.get(metric)
-        text = mean_and_deviation(mean, values.get(f"{metric}_sd"), 3)
+        text = with_spread(mean, values.get(f"{metric}_sd"), 3)
         best = len(means) > 1 and mean == max(means)
         cells[name] = bold(text) if best else text
     return cells
@@ -79,16 +61,16 @@ def bound_table(bounds: dict) -> str:
     rows = []
     for name, bound in bounds.items():
         elbo = bound.get("elbo")
-        text = mean_and_deviation(None if elbo is None else -elbo, bound.get("elbo_sd"), 2)
+        text = with_spread(None if elbo is None else -elbo, bound.get("elbo_sd"), 2)
         rows.append(
             [
                 style.model_name(name),
                 PRIOR_NAMES.get(bound.get("prior"), str(bound.get("prior"))),
                 str(bound.get("num_latents", "–")),
                 bold(text) if elbo is not None and elbo == best and len(bounds) > 1 else text,
-                mean_and_deviation(bound.get("reconstruction"), None, 2),
-                mean_and_deviation(bound.get("kl"), None, 2),
-                mean_and_deviation(bound.get("log_z"), bound.get("log_z_standard_error"), 3),
+                with_spread(bound.get("reconstruction"), None, 2),
+                with_spread(bound.get("kl"), None, 2),
+                with_spread(bound.get("log_z"), bound.get("log_z_standard_error"), 3),
                 str(bound.get("num_seeds", "–")),
             ]
         )

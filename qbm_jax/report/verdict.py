@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from qbm_jax.report import style
-from qbm_jax.report.escape import Markdown, bold
+from qbm_jax.study.escape import Markdown, bold
+from qbm_jax.study.estimates import paired_difference
 
 NEGLIGIBLE = 0.1  # nats per cell; smaller differences of bounds are called none
 Bound = dict[str, Any]
@@ -72,10 +73,10 @@ def _gain(ours: Bound, other: Bound) -> tuple[float, float | None, str]:
     log_z_error = np.hypot(*(b.get("log_z_standard_error") or 0.0 for b in (ours, other)))
     pairs = ours.get("per_seed") or [], other.get("per_seed") or []
     if len(pairs[0]) == len(pairs[1]) >= 2 and None not in (*pairs[0], *pairs[1]):
-        differences = np.subtract(*pairs)
-        error = np.hypot(differences.std(ddof=1) / np.sqrt(len(differences)), log_z_error)
-        basis = f"standard error over {len(differences)} paired seeds, with log Z's"
-        return float(differences.mean()), float(error), basis
+        found = paired_difference(*pairs)
+        error = np.hypot(found.standard_error, log_z_error)
+        basis = f"standard error over {found.num_seeds} paired seeds, with log Z's"
+        return found.mean, float(error), basis
     gain = ours["elbo"] - other["elbo"]
     if log_z_error:
         return gain, float(log_z_error), "one seed; the error is log Z's alone"

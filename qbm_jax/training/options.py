@@ -13,6 +13,7 @@ from qbm_jax.objective.surrogate import OBJECTIVES
 from qbm_jax.runtime.options import (
     check_fields,
     choice,
+    documented,
     field,
     fraction,
     not_negative,
@@ -38,30 +39,80 @@ NEGATIVE_PHASE = {
 }
 
 
+@documented
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """How to train. Rates are per step, fractions of 1; see `configs/base.py` for the manual."""
+    """How to train. Rates are per step, fractions of 1."""
 
-    objective: str = field("bound", choice(OBJECTIVES))
-    num_epochs: int = field(150, whole(1))
-    minibatch_size: int = field(128, whole(1))
-    learning_rate: float = field(4e-3, positive())
-    final_learning_rate: float = field(0.1, not_negative())
-    couplings_rate: float = field(0.05, not_negative())
-    couplings_delay: float = field(0.2, fraction())
-    gradient_clip: float = field(1000.0, positive())
-    kl_weight: float = field(1.0, not_negative())
-    kl_warmup_epochs: float = field(10.0, not_negative())
-    validation_fraction: float = field(0.1, fraction(open_ends=True))
-    validate_every: int = field(15, whole(1))
-    validation_temperatures: int = field(200, whole(1))
-    max_steps_per_dispatch: int = field(100, whole(1))
-    num_chains: int = field(64, whole(1))
-    free_bits: float = field(0.0, not_negative())
-    couplings_decay: float = field(0.0, not_negative())
-    sharpness_start: float = field(0.0, not_negative())
-    block_size: int = field(1, whole(1))
-    max_validation_cells: int = field(10000, whole(1))
+    objective: str = field(
+        "bound",
+        choice(OBJECTIVES),
+        "bound; disarm: the bound with unbiased gradients through true bits, for relaxation "
+        "straight_through; others: losses of public codes, with their faults",
+    )
+    num_epochs: int = field(150, whole(1), "times that the training takes every cell")
+    minibatch_size: int = field(128, whole(1), "cells per step")
+    learning_rate: float = field(
+        4e-3, positive(), "rate of Adam for networks and fields h", traceable=True
+    )
+    final_learning_rate: float = field(
+        0.1,
+        not_negative(),
+        "where a cosine decay ends",
+        unit="learning_rate",
+        traceable=True,
+    )
+    couplings_rate: float = field(
+        0.05,
+        not_negative(),
+        "rate of the couplings J; 0 leaves them as they start",
+        unit="learning_rate",
+        traceable=True,
+    )
+    couplings_delay: float = field(0.2, fraction(), "part of the training before J starts to learn")
+    gradient_clip: float = field(
+        1000.0, positive(), "largest global norm of a gradient", unit="nats", traceable=True
+    )
+    kl_weight: float = field(
+        1.0, not_negative(), "weight of the KL; 1 is the bound", traceable=True
+    )
+    kl_warmup_epochs: float = field(
+        10.0, not_negative(), "the weight of the KL grows linearly over these", unit="epochs"
+    )
+    validation_fraction: float = field(
+        0.1, fraction(open_ends=True), "part of the cells that choose the epoch reported"
+    )
+    validate_every: int = field(
+        15, whole(1), "between validations, which also write checkpoints", unit="epochs"
+    )
+    validation_temperatures: int = field(
+        200, whole(1), "temperatures of the AIS that gives log Z at validation"
+    )
+    max_steps_per_dispatch: int = field(100, whole(1), "steps compiled into one call, at most")
+    num_chains: int = field(64, whole(1), "chains of the negative phase")
+    free_bits: float = field(
+        0.0,
+        not_negative(),
+        "the KL does not push the encoder on latents with less information than this",
+        unit="nats per latent",
+    )
+    couplings_decay: float = field(
+        0.0, not_negative(), "weight decay of J at its rate: a step shrinks it by rate * decay"
+    )
+    sharpness_start: float = field(
+        0.0,
+        not_negative(),
+        "above 0 the relaxation's sharpness grows from this to the model's own in half of the "
+        "training; for spike_exponential and gumbel",
+    )
+    block_size: int = field(
+        1,
+        whole(1),
+        "neighbours that an epoch's order keeps in one dispatch, in which all cells are mixed: "
+        "what is on disk is read in blocks; 1: every cell goes its own way",
+        unit="cells",
+    )
+    max_validation_cells: int = field(10000, whole(1), "validation cells of larger sets, at most")
 
     def __post_init__(self):
         """Checks every field by its kind, and keeps plain Python values.

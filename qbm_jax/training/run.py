@@ -277,7 +277,7 @@ class Run:
         which = f" of seed {seed}" if len(faults) > 1 else ""
         raise TrainingDiverged(
             f"training{which} diverged at step {kept + step}: {name} is not finite; the state of "
-            f"step {kept} is kept; try a smaller training.learning_rate",
+            f"step {kept} is kept; try a smaller learning_rate",
             seed,
         )
 

@@ -10,6 +10,7 @@ from matplotlib.image import imread
 
 from configs import attribution as configs
 from experiments import attribution
+from experiments.kit import runner
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
 
@@ -24,7 +25,7 @@ def tiny(**fields):
 
 def test_every_variant_changes_what_its_name_says_and_nothing_else():
     config = configs.get_config()
-    variants = {variant.name: variant for variant in attribution.check(config)}
+    variants = {variant.name: variant for variant in attribution.variants(config)}
     reference = variants[config.reference]
     for name, variant in variants.items():
         changed = {key for key in variant.model if variant.model[key] != reference.model[key]}
@@ -63,7 +64,7 @@ BAD = {
 def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
     fields, words = BAD[case]
     with pytest.raises(InputError, match=words):
-        attribution.run(tiny(**fields), tmp_path / "run", StopRequest())
+        runner.run(attribution, tiny(**fields), tmp_path / "run", StopRequest())
     assert not (tmp_path / "run").exists()
 
 
@@ -71,12 +72,12 @@ def test_an_unknown_field_of_a_variant_is_named(tmp_path):
     config = tiny()
     config.variants.odd = configs.change("prior", colour="red")
     with pytest.raises(InputError, match="variant odd: unknown model field 'colour'"):
-        attribution.run(config, tmp_path / "run", StopRequest())
+        runner.run(attribution, config, tmp_path / "run", StopRequest())
 
 
 @pytest.mark.slow
 def test_a_run_writes_tables_report_and_a_figure(tmp_path):
-    attribution.run(tiny(), tmp_path, StopRequest())
+    runner.run(attribution, tiny(), tmp_path, StopRequest())
     with (tmp_path / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["method"] for row in rows} == {"qbmvae", "bernoulli", "no_kl"}

@@ -12,10 +12,11 @@ from experiments import benchmark
 from experiments.comparison import embedding_tasks, model_tasks, scvi_tools, sets, tasks, trainings
 from experiments.comparison.methods import OURS, methods
 from experiments.comparison.summary import HEADLINE, baselines, summarise
+from experiments.kit import runner
 from experiments.kit.stop import StopRequest
-from experiments.kit.tables import write_table
 from qbm_jax.errors import InputError
 from qbm_jax.metrics.integration import IntegrationScores
+from qbm_jax.study.rows import write_table
 from qbm_jax.training import TrainOptions
 
 COLUMNS = ["dataset", "method", "setting", "task", "metric", "seed", "value"]
@@ -39,7 +40,7 @@ def study():
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("benchmark") / "run"
-    benchmark.run(tiny(), workdir, StopRequest())
+    runner.run(benchmark, tiny(), workdir, StopRequest())
     return workdir
 
 
@@ -126,7 +127,7 @@ def test_a_second_run_trains_only_what_is_missing(finished, monkeypatch):
     stamps = {path: path.stat().st_mtime_ns for path in pieces if path != missing}
     missing.unlink()
     monkeypatch.setattr(trainings, "train_group", None)  # nothing is to be trained
-    benchmark.run(tiny(), finished, StopRequest())
+    runner.run(benchmark, tiny(), finished, StopRequest())
     assert (finished / "results.csv").read_text() == before
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
@@ -268,7 +269,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
     fields, words = BAD[case]
-    message = refusal(benchmark.run, tiny(**fields), tmp_path / "run", StopRequest())
+    message = refusal(runner.run, benchmark, tiny(**fields), tmp_path / "run", StopRequest())
     assert words in message
     assert not (tmp_path / "run").exists()
 
@@ -276,7 +277,7 @@ def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
 def test_a_peer_that_is_not_installed_is_refused_and_one_that_is_has_a_row(monkeypatch, tmp_path):
     config = tiny(methods=("pca", "scvi_tools"))
     monkeypatch.setattr(scvi_tools, "is_installed", lambda: False)
-    message = refusal(benchmark.run, config, tmp_path / "run", StopRequest())
+    message = refusal(runner.run, benchmark, config, tmp_path / "run", StopRequest())
     assert "[peers]" in message and "leave scvi_tools out" in message
     assert not (tmp_path / "run").exists()
     monkeypatch.setattr(scvi_tools, "is_installed", lambda: True)

@@ -7,6 +7,7 @@ from matplotlib.image import imread
 
 from configs import epochs as configs
 from experiments import epochs
+from experiments.kit import runner
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
 
@@ -25,7 +26,7 @@ def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
     config = configs.get_config("smoke")
     config.update_from_flattened_dict(fields)
     with pytest.raises(InputError, match=words):
-        epochs.run(config, tmp_path / "run", StopRequest())
+        runner.run(epochs, config, tmp_path / "run", StopRequest())
     assert not (tmp_path / "run").exists()
 
 
@@ -40,7 +41,7 @@ def test_the_table_names_first_best_and_last_epoch():
 def test_every_epoch_and_seed_is_scored(tmp_path):
     config = configs.get_config("smoke")
     config.methods = ("qbmvae",)
-    epochs.run(config, tmp_path, StopRequest())
+    runner.run(epochs, config, tmp_path, StopRequest())
     with (tmp_path / "results.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["metric"] == "total"]
     expected = {(str(e), str(s)) for e in range(1, config.training.num_epochs + 1) for s in (0, 1)}

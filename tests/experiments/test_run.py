@@ -16,7 +16,6 @@ from command_line import (
     ROOT,
     command,
     config,
-    environment,
     launched,
     run,
     small_adata,
@@ -207,9 +206,7 @@ def test_a_run_that_is_terminated_and_resumed_equals_an_undisturbed_one(undistur
     workdir = tmp_path / "run"
     overrides = [f"--config.{name}={value}" for name, value in INTERRUPTED.items()]
     line = command("--config=configs/toy.py:smoke", f"--workdir={workdir}", *overrides)
-    with subprocess.Popen(
-        line, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         wait_for_rows(process, workdir)
         process.send_signal(signal.SIGTERM)
         errors = process.communicate(timeout=60)[1]
@@ -314,7 +311,7 @@ def test_without_arguments_the_configs_are_listed_with_their_first_line(capsys):
     assert "base.py" not in text
 
 
-@pytest.mark.parametrize("flag", ["--help", "-h", "--helpfull"])
+@pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help_is_short_and_names_the_options(flag, capsys):
     with pytest.raises(SystemExit) as exit_:
         launch.check_arguments(["run.py", flag])

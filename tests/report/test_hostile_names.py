@@ -12,13 +12,13 @@ from command_line import QUICK, config, run, small_adata
 from matplotlib.figure import Figure
 from test_report import change_scores, fabricate
 
-from experiments.kit.tables import write_table
 from experiments.sweep import slurm
 from qbm_jax import report
 from qbm_jax.errors import InputError
-from qbm_jax.report import escape, style
-from qbm_jax.report.tables import table
 from qbm_jax.report.verdict import verdict
+from qbm_jax.study import escape, figures
+from qbm_jax.study.document import table
+from qbm_jax.study.rows import write_table
 
 HOSTILE = [
     "<script>alert(1)</script>", "![x](http://e.vil/p.png)", "<img src=x onerror=y>", "# heading",
@@ -82,7 +82,7 @@ def test_a_figure_draws_every_name_and_its_legend_has_it(name):
     axes = figure.subplots()
     axes.plot([0, 1], label=escape.figure_text(name, 30))
     axes.set_xticks([0], [escape.figure_text(name, 30)])
-    style.tidy(axes, title=escape.figure_text(name, 30))
+    figures.tidy(axes, title=escape.figure_text(name, 30))
     legend = axes.legend()
     figure.draw_without_rendering()
     assert len(legend.get_texts()) == 1
@@ -157,9 +157,9 @@ def test_energies_that_hardly_differ_are_not_called_typical():
 
 
 def test_a_caption_over_simulated_cells_says_so_and_of_which_sets():
-    assert style.marked("Scores.", True) == "SIMULATED CELLS. Scores."
-    assert style.marked("Scores.", "a", "b") == "SIMULATED CELLS: a, b. Scores."
-    assert style.marked("Scores.", False) == style.marked("Scores.") == "Scores."
+    assert figures.marked("Scores.", True) == "SIMULATED CELLS. Scores."
+    assert figures.marked("Scores.", "a", "b") == "SIMULATED CELLS: a, b. Scores."
+    assert figures.marked("Scores.", False) == figures.marked("Scores.") == "Scores."
 
 
 def check_report(workdir):

@@ -10,12 +10,15 @@ from sweeps import measured, small_sweep
 from test_hostile_names import HOSTILE, tokens
 
 from experiments import attribution, epochs
+from experiments.comparison.plan import Plan as ComparisonPlan
+from experiments.comparison.sets import StudySet
 from experiments.fidelity import tables as fidelity_tables
 from experiments.ising import report as ising_report
+from experiments.kit.runner import Results
 from experiments.sweep import report as sweep_report
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Job, Plan
-from qbm_jax.report.escape import markdown
+from qbm_jax.study.escape import markdown
 
 BAD = "<script>x</script> | $\\frac{1$\n\n# heading\n\n```\n![x](y)"
 
@@ -34,8 +37,11 @@ def check(text, workdir=None):
     return images
 
 
-def study(name=BAD):
-    return SimpleNamespace(name=name, cells=SimpleNamespace(simulated=True, source=BAD))
+def plan(config, notes):
+    """Of one simulated set with a hostile name."""
+    cells = SimpleNamespace(simulated=True, source=BAD)
+    study = StudySet(BAD, cells, *[None] * 3, "", None, "", {})
+    return ComparisonPlan(config, [study], [], {}, notes)
 
 
 def test_a_sweep_with_hostile_source_error_and_notes_says_simulated_in_every_caption(tmp_path):
@@ -56,7 +62,7 @@ def test_the_report_of_epochs_has_hostile_sets_and_notes_as_text(tmp_path):
     rows = [[e, m, s, 0.1 * e + s] for e in (1, 2) for m in epochs.SHOWN for s in (0, 1)]
     pieces = [{"dataset": BAD, "method": "qbmvae", "rows": rows, "notes": HOSTILE}]
     config = ConfigDict({"num_seeds": 2, "every": 1})
-    epochs.write(config, tmp_path, [study()], pieces, [BAD])
+    epochs.document(plan(config, [BAD]), Results(tmp_path, pieces, [], [])).write()
     (image,) = check((tmp_path / "report.md").read_text(encoding="utf-8"), tmp_path)
     assert image.content.startswith("SIMULATED CELLS. Mean over 2 seeds")
 
@@ -69,7 +75,7 @@ def test_the_report_of_attribution_has_hostile_sets_variants_and_notes_as_text(t
         attribution.Effect(BAD, name, "axis", "integration", "total", 0.5, 0.1, 0.05, 0.2)
         for name in config.variants
     ]
-    attribution.write(config, tmp_path, [study()], effects, HOSTILE)
+    attribution.document(plan(config, HOSTILE), Results(tmp_path, [], [], effects)).write()
     (image,) = check((tmp_path / "report.md").read_text(encoding="utf-8"), tmp_path)
     assert image.content.startswith("SIMULATED CELLS. Difference to ")
 

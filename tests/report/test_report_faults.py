@@ -13,7 +13,8 @@ from test_report import fabricate
 
 from qbm_jax import report
 from qbm_jax.errors import InputError
-from qbm_jax.report import markdown, model_figures, run_outputs, score_figure, style
+from qbm_jax.report import markdown, model_figures, run_outputs, score_figure
+from qbm_jax.study.figures import NotDrawn
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_whatever_json_stands_in_the_scores_gives_a_report_or_one_line(
             else:
                 assert markdown.compose(outputs, {})
                 for draw in figures:
-                    with contextlib.suppress(style.NotDrawn):
+                    with contextlib.suppress(NotDrawn):
                         draw(outputs)
     assert refused > 300
 

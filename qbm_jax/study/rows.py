@@ -1,4 +1,4 @@
-"""Tidy tables on disk."""
+"""Tidy tables on disk, and what of a measurement goes into one."""
 
 import csv
 import math
@@ -27,11 +27,42 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
             writer.writerow(map(safe, row))
 
 
+def read_table(path: Path) -> list[dict[str, str | float | None]]:
+    """The rows of a table that `write_table` wrote: numbers, texts, and None for what is empty."""
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    return [dict(zip(map(_text, header), map(_value, row), strict=True)) for row in rows]
+
+
 def safe(value: Any) -> Any:
     """A cell as it is written: names that look like formulas stay text, numbers stay numbers."""
     if isinstance(value, str):
         return f"'{value}" if value.startswith(FORMULA) and not _is_number(value) else value
     return "" if value is None or value != value else value
+
+
+def numbers(tree: Any, prefix: str = "") -> list[tuple[str, float]]:
+    """Dotted names and values of all numbers and truth values; long lists (traces) are left out."""
+    if isinstance(tree, dict):
+        items = tree.items()
+    elif isinstance(tree, list) and all(isinstance(item, dict) for item in tree):
+        items = enumerate(tree)
+    elif isinstance(tree, bool | int | float):
+        return [(prefix.removesuffix("."), tree)]
+    else:
+        return []
+    return [number for name, item in items for number in numbers(item, f"{prefix}{name}.")]
+
+
+def _text(cell: str) -> str:
+    """A name as it was before `safe`."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
+
+
+def _value(cell: str) -> str | float | None:
+    if not cell:
+        return None
+    return float(cell) if _is_number(cell) else _text(cell)
 
 
 def _is_number(text: str) -> bool:

@@ -1,0 +1,74 @@
+"""What a comparison is going to do: its sets, methods and tasks, all known to be usable."""
+
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from experiments.comparison import sets, tasks
+from experiments.comparison.methods import Method
+from experiments.comparison.sets import StudySet
+from experiments.kit.workdir import flatten
+from qbm_jax.errors import InputError
+
+FEWEST_GENERATED = 20  # cells of a batch that generation can be scored on
+
+
+class Plan(NamedTuple):
+    """A comparison of methods on sets.
+
+    Attributes:
+      config: of the run.
+      studies: the sets that are there.
+      methods: what is compared on each.
+      tasks: names of the tasks, by set.
+      notes: what is left out, and why.
+    """
+
+    config: ConfigDict
+    studies: list[StudySet]
+    methods: list[Method]
+    tasks: dict[str, list[str]]
+    notes: list[str]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells the sets from others."""
+        return sets.identity(self.config, self.studies)
+
+    @property
+    def simulated(self) -> list[str]:
+        """Names of the sets whose cells are simulated."""
+        return [study.name for study in self.studies if study.cells.simulated]
+
+
+def load(config: ConfigDict, methods: list[Method], with_tasks: bool = True) -> Plan:
+    """The plan, with every set read; without tasks where the experiment has its own.
+
+    Raises:
+      InputError: a set or a task that is unknown or cannot be used.
+    """
+    studies, notes = sets.load_all(config)
+    wanted = {}
+    for study in studies if with_tasks else ():
+        wanted[study.name], left_out = tasks.wanted(config, study)
+        notes += left_out
+    return Plan(config, studies, methods, wanted, notes)
+
+
+def check_counts(config: ConfigDict) -> None:
+    """Raises InputError for a number that has to be larger."""
+    least = {
+        "num_seeds": 2,
+        "num_genes": 2,
+        "num_steps": 1,
+        "evaluation.max_generated": FEWEST_GENERATED,
+    }
+    least |= {
+        f"evaluation.{name}": 1
+        for name, value in config.evaluation.items()
+        if isinstance(value, int) and name != "max_generated"
+    }
+    values = flatten(config.to_dict())
+    for name, smallest in least.items():
+        if values[name] < smallest:
+            raise InputError(f"config.{name} must be at least {smallest}, got {values[name]}")

@@ -1,0 +1,1 @@
+"""What every study shares: estimates over seeds, tables of rows, figures and reports."""

@@ -1,0 +1,176 @@
+"""Means over seeds and paired differences, with intervals that hold for five of them.
+
+The plain percentile bootstrap does not: with five normal differences its 95 % interval covers the
+mean in 84 % of cases. Measured coverage at nominal 95 %, n = 5 (3,000 draws each, +- 1 %):
+
+    law of the differences    Student t    bootstrap-t    percentile
+    normal                         0.95           0.95          0.84
+    t with 3 degrees               0.96           0.95          0.83
+    uniform                        0.94           0.96          0.85
+    exponential                    0.88           0.93          0.78
+
+Student's t is the interval to quote: as good, and a quarter narrower than bootstrap-t, which stands
+beside it because it adapts to skewed differences.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from qbm_jax.errors import InputError
+
+LEVEL = 0.95  # of all intervals, unless another is asked for
+NUM_RESAMPLES = 10_000
+
+
+class Estimate(NamedTuple):
+    """A mean over seeds.
+
+    Attributes:
+      mean: NaN without any seed.
+      sd: sample standard deviation over seeds; NaN with one seed, as are the two that follow.
+      standard_error: of the mean.
+      half_width: of the mean's interval by Student's t.
+      num_seeds: how many entered.
+    """
+
+    mean: float
+    sd: float
+    standard_error: float
+    half_width: float
+    num_seeds: int
+
+    @property
+    def low(self) -> float:
+        """The lower end of the interval."""
+        return self.mean - self.half_width
+
+    @property
+    def high(self) -> float:
+        """The upper end of the interval."""
+        return self.mean + self.half_width
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.low > 0 or self.high < 0
+
+
+def finite(values: Iterable[float | None]) -> np.ndarray:
+    """Those of the values that are known and finite, float64 [values]."""
+    known = np.array([math.nan if value is None else value for value in values], float)
+    return known[np.isfinite(known)]
+
+
+def estimate(values: Iterable[float | None], level: float = LEVEL) -> Estimate:
+    """The mean of the finite values, with its errors.
+
+    Args:
+      values: one number a seed; None and NaN do not enter.
+      level: nominal coverage of the interval.
+
+    Raises:
+      InputError: a level outside (0, 1).
+    """
+    if not 0 < level < 1:
+        raise InputError(f"expected a level in (0, 1), got {level}")
+    known = finite(values)
+    number = known.size
+    mean = float(known.mean()) if number else math.nan
+    if number < 2:
+        return Estimate(mean, math.nan, math.nan, math.nan, number)
+    sd = float(known.std(ddof=1))
+    error = sd / math.sqrt(number)
+    student = float(stats.t.ppf((1 + level) / 2, number - 1))
+    return Estimate(mean, sd, error, student * error, number)
+
+
+def differences(
+    values: Iterable[float | None], baseline: Iterable[float | None]
+) -> list[float | None]:
+    """Values minus baseline, position by position; None where either is.
+
+    Raises:
+      InputError: different lengths.
+    """
+    values, baseline = list(values), list(baseline)
+    if len(values) != len(baseline):
+        raise InputError(
+            f"expected paired values [seeds], got {len(values)} of them and {len(baseline)}"
+        )
+    pairs = zip(values, baseline, strict=True)
+    return [None if v is None or b is None else v - b for v, b in pairs]
+
+
+def paired_difference(
+    values: Iterable[float | None], baseline: Iterable[float | None], level: float = LEVEL
+) -> Estimate:
+    """The mean of `values - baseline`, seed by seed; a seed that lacks either does not enter.
+
+    Differences that are all equal have an interval of width 0; one alone has none (NaN).
+
+    Args:
+      values: one number a seed.
+      baseline: the numbers of the same seeds.
+      level: nominal coverage.
+
+    Raises:
+      InputError: different lengths, or a level outside (0, 1).
+    """
+    return estimate(differences(values, baseline), level)
+
+
+def by_seed(
+    values: Mapping[int, float | None], baseline: Mapping[int, float | None]
+) -> tuple[list[float | None], list[float | None]]:
+    """The numbers of the seeds that both have, in the order of the seeds."""
+    seeds = sorted(values.keys() & baseline.keys())
+    return [values[seed] for seed in seeds], [baseline[seed] for seed in seeds]
+
+
+def bootstrap_interval(
+    values: Iterable[float | None], level: float = LEVEL, seed: int = 0
+) -> tuple[float, float]:
+    """The mean's interval by bootstrap-t (Efron and Tibshirani 1993, section 12.5).
+
+    Args:
+      values: one number a seed, or one difference; None and NaN do not enter.
+      level: nominal coverage.
+      seed: of the resampling.
+
+    Returns:
+      The lower and the upper end; NaN for fewer than two values.
+    """
+    known = finite(values)
+    found = estimate(known, level)
+    if known.size < 2:
+        return math.nan, math.nan
+    lower, upper = _studentised_quantiles(known, level, seed)
+    return (
+        float(found.mean - upper * found.standard_error),
+        float(found.mean - lower * found.standard_error),
+    )
+
+
+def _studentised_quantiles(values: np.ndarray, level: float, seed: int) -> np.ndarray:
+    """Quantiles (low, high) of the resampled t statistics; resamples of one value are left out."""
+    rng = np.random.default_rng(seed)
+    number = len(values)
+    drawn = values[rng.integers(number, size=(NUM_RESAMPLES, number))]
+    spread = drawn.std(axis=1, ddof=1)
+    usable = spread > 1e-9 * np.abs(values).max()
+    if not usable.any():
+        return np.zeros(2)
+    excess = drawn[usable].mean(axis=1) - values.mean()
+    statistics = excess / (spread[usable] / np.sqrt(number))
+    return np.quantile(statistics, [(1 - level) / 2, (1 + level) / 2])
+
+
+def rank_correlation(first: Iterable[float | None], second: Iterable[float | None]) -> float:
+    """Spearman's rank correlation of the finite pairs; NaN for fewer than three."""
+    pairs = np.array([*zip(first, second, strict=True)], float).reshape(-1, 2)
+    pairs = pairs[np.isfinite(pairs).all(axis=1)]
+    return float(stats.spearmanr(*pairs.T).statistic) if len(pairs) >= 3 else math.nan

@@ -1,0 +1,83 @@
+"""An experiment of four functions: what the runner writes, resumes and refuses."""
+
+from types import SimpleNamespace
+
+import pytest
+from ml_collections import ConfigDict
+
+from experiments.kit import runner
+from experiments.kit.runner import Work
+from experiments.kit.stop import StopRequest
+from qbm_jax.errors import InputError
+from qbm_jax.study.document import Document
+from qbm_jax.study.estimates import estimate
+from qbm_jax.study.rows import read_table
+from qbm_jax.training import TrainingStopped
+
+CONFIG = ConfigDict({"seed": 0, "given": (1.0, 3.0)})
+
+
+def experiment(calls, **changed):
+    """Measures twice each of the config's values."""
+
+    def check(config):
+        if min(config.given) < 0:
+            raise InputError("no negative values")
+        return SimpleNamespace(values=config.given, identity={"values": len(config.given)})
+
+    def measure(value, key):
+        del key
+        calls.append(value)
+        return {"twice": 2 * value}
+
+    def pieces(plan, stop):
+        del stop
+        for value in plan.values:
+            yield Work("twice", {"of": value}, lambda key, value=value: measure(value, key))
+
+    def document(plan, results):
+        report = Document(results.workdir, "Twice")
+        report.add(f"{len(plan.values)} values, {len(results.pieces)} pieces, {results.summary}")
+        return report
+
+    made = {
+        "COLUMNS": ("of", "value"), "check": check, "pieces": pieces, "document": document,
+        "rows": lambda plan, piece: [(piece["of"], piece["twice"])],
+        "summary": lambda plan, rows: [estimate([value for _, value in rows])],
+    }  # fmt: skip
+    return SimpleNamespace(**(made | changed))
+
+
+def test_tables_and_report_are_written_and_what_is_finished_is_not_measured_again(tmp_path):
+    calls = []
+    for _ in range(2):
+        runner.run(experiment(calls), CONFIG, tmp_path, StopRequest())
+        assert calls == [1.0, 3.0]
+        assert [row["value"] for row in read_table(tmp_path / "results.csv")] == [2.0, 6.0]
+        (row,) = read_table(tmp_path / "summary.csv")
+        assert (row["mean"], row["num_seeds"]) == (4.0, 2.0)
+        assert "2 values, 2 pieces" in (tmp_path / "report.md").read_text()
+
+
+def test_a_config_that_cannot_be_used_leaves_no_trace(tmp_path):
+    config = ConfigDict({"seed": 0, "given": (-1.0,)})
+    with pytest.raises(InputError, match="no negative"):
+        runner.run(experiment([]), config, tmp_path / "run", StopRequest())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_stop_keeps_what_was_measured_and_the_next_run_goes_on(tmp_path):
+    def stopped(plan, stop):
+        del plan, stop
+        yield Work("twice", {"of": 1.0}, lambda key: {"twice": 2.0})
+        yield Work("twice", {"of": 3.0}, halt)
+
+    def halt(key):
+        raise TrainingStopped("stopped")
+
+    with pytest.raises(TrainingStopped):
+        runner.run(experiment([], pieces=stopped), CONFIG, tmp_path, StopRequest())
+    assert not (tmp_path / "report.md").exists()
+    calls = []
+    runner.run(experiment(calls), CONFIG, tmp_path, StopRequest())
+    assert calls == [3.0]

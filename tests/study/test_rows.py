@@ -1,0 +1,29 @@
+"""Tables on disk: what is written is read again, and what of a measurement goes into one."""
+
+import pytest
+
+from qbm_jax.study.rows import numbers, read_table, write_table
+
+ROWS = [["plain", 1.5, 3], ["=1+1", None, -2e-300], ["-x", float("nan"), True], ["'quoted", 0.1, 7]]
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path):
+    write_table(tmp_path / "t.csv", ["=name", "value", "count"], ROWS)
+    found = read_table(tmp_path / "t.csv")
+    assert [row["=name"] for row in found] == ["plain", "=1+1", "-x", "'quoted"]
+    assert [row["value"] for row in found] == [1.5, None, None, 0.1]
+    assert [row["count"] for row in found] == [3.0, -2e-300, "True", 7.0]
+
+
+def test_a_row_of_another_length_is_no_table(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1\n")
+    with pytest.raises(ValueError, match="shorter"):
+        read_table(tmp_path / "t.csv")
+
+
+def test_numbers_have_dotted_names_and_traces_are_left_out():
+    tree = {"a": 1, "b": {"c": 2.5, "text": "x"}, "rows": [{"dt": 0.1}, {"dt": 0.2}],
+            "trace": [1.0, 2.0], "ok": True, "none": None}  # fmt: skip
+    assert numbers(tree) == [
+        ("a", 1), ("b.c", 2.5), ("rows.0.dt", 0.1), ("rows.1.dt", 0.2), ("ok", True),
+    ]  # fmt: skip
