@@ -21,7 +21,6 @@ from experiments.kit.keys import cells_key, key_of
 from experiments.kit.lock import check_held
 from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.options import (
-    BOLTZMANN,
     check_options,
     main_name,
     model_options,
@@ -43,12 +42,16 @@ from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import CellSource
 from qbm_jax.fitted.bounds import bound_of_cells
 from qbm_jax.fitted.fit import fit_cells, open_source
+from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model import FittedModel, build_sampler
 from qbm_jax.fitted.progress import ProgressBar
+from qbm_jax.fitted.run_models import model_folder
+from qbm_jax.fitted.scoring import score_cells
 from qbm_jax.machine import calibration
 from qbm_jax.machine import mixing as diagnostics
 from qbm_jax.machine.boltzmann import energy
-from qbm_jax.metrics import pca_embedding, score_embeddings, umap_layout
+from qbm_jax.metrics import pca_embedding, umap_layout
+from qbm_jax.model import priors
 from qbm_jax.report.run_outputs import (
     EMBEDDING_FILE,
     SAMPLE_FILE,
@@ -128,7 +131,8 @@ def run(
     layouts = {name: umap_layout(values, config.seed) for name, values in embeddings.items()}
     first = runs[main_name(config)][0]
     gates, loadings = first.model.gene_results()
-    energy_name = energy_key(main_name(config), couplings=config.model.prior in BOLTZMANN)
+    prior = first.model.vae.prior
+    energy_name = energy_key(main_name(config), couplings=prior.couplings)
     if isinstance(cells, StoredCells):
         write_embedding_blocks(
             workdir / EMBEDDING_FILE,
@@ -143,7 +147,7 @@ def run(
         shown,
         embeddings=embeddings,
         layouts=layouts,
-        energy=first.energy if first.model.vae.prior.outputs_per_latent == 1 else None,
+        energy=first.energy if prior.binary else None,
         energy_name=energy_name,
         gates=gates,
         loadings=loadings,
@@ -257,6 +261,10 @@ def train_one(
             should_stop=stop,
             mesh=mesh,
         )
+    if is_primary():
+        check_held(workdir)
+        history = History.from_rows(log.rows(name, seed), int(trained.train_cells.size))
+        FittedModel(fitted.settings, fitted.params, history).save(model_folder(workdir, name, seed))
     embedding, energies = fitted.encode_cells(shown)
     with open_source(cells) as source:
         bound = final_bound(config, seed, source, fitted, trained)
@@ -294,7 +302,7 @@ def training_faults(config: ConfigDict, runs: dict[str, list[Run]]) -> list[str]
     ]
     faults = collapsed(dict(pair for training in trainings for pair in training.items()))
     already_logged = len(faults)
-    ours = runs[main_name(config)] if config.model.prior in BOLTZMANN else []
+    ours = runs[main_name(config)] if priors.build(config.model.prior).couplings else []
     pairs = zip(ours, runs.get("bernoulli_vae", ()), strict=False)  # none if switched off
     for seed, (ours, nested) in enumerate(pairs):
         loss = nested.bound["elbo"] - ours.bound["elbo"]
@@ -324,13 +332,10 @@ def score(
         for name, results in runs.items()
         for seed, result in enumerate(results)
     } | {("X_pca", 0): pca}
-    labelled = cells.labelled if cells.labels is not None else np.ones(cells.num_cells, bool)
-    labels = None if cells.labels is None else np.asarray(cells.label_names)[cells.labels]
-    scores = score_embeddings(
-        {f"{name}/{seed}": values[labelled] for (name, seed), values in embeddings.items()},
-        np.asarray(cells.batch_names)[cells.batch][labelled],
-        None if labels is None else labels[labelled],
-        uncorrected=pca[labelled],
+    scores = score_cells(
+        {f"{name}/{seed}": values for (name, seed), values in embeddings.items()},
+        cells,
+        uncorrected=pca,
         max_cells=config.evaluation.max_scored_cells,
         seed=config.seed,
     )

@@ -264,7 +264,7 @@ def test_dispersions_and_decoder_shifts_are_those_of_each_cells_batch(model):
 
 
 def test_a_gaussian_posterior_is_embedded_by_its_means():
-    embedded = priors.gaussian_prior().embed(jnp.array([[1.0, 2.0, -0.5, -0.6]]))
+    embedded = priors.build("gaussian").embed(jnp.array([[1.0, 2.0, -0.5, -0.6]]))
     np.testing.assert_array_equal(embedded, [[1.0, 2.0]])
 
 

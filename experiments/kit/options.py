@@ -13,12 +13,10 @@ from experiments.kit.workdir import flatten
 from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import train_options
-from qbm_jax.model import vae
-from qbm_jax.model.priors import MODEL_NAMES, WITH_COUPLINGS
+from qbm_jax.model import priors, vae
 from qbm_jax.runtime.options import field_kinds, from_dict, kinds_of
 from qbm_jax.training import SamplerSpec, Training, TrainOptions
 
-BOLTZMANN = WITH_COUPLINGS
 LIBRARY = {name: tuple(field_kinds(SECTIONS[name])) for name in ("model", "training")}
 """Options that the library knows, by the section of the config that has them."""
 
@@ -42,16 +40,16 @@ def main_name(config: ConfigDict) -> str:
 
     The config's, or that of its prior, if no baseline has it.
     """
-    by_prior = MODEL_NAMES.get(config.model.prior, "model")
+    by_prior = priors.build(config.model.prior).model_name
     return config.name or ("model" if by_prior in config.baselines else by_prior)
 
 
 def with_prior(prior: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `vae.build` with this prior, and without what only other priors can have."""
-    fitting = {**arguments, "prior": prior}
-    if prior not in WITH_COUPLINGS:
+    fitting, law = {**arguments, "prior": prior}, priors.build(prior)
+    if not law.couplings:
         fitting["couplings_scale"] = 0.0
-    if prior == "gaussian":
+    if not law.binary:
         fitting["posterior"] = "factorial"
     return fitting
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from qbm_jax.feed.minibatches import Minibatch
 from qbm_jax.model import library_size
-from qbm_jax.model.priors import Sharpness
+from qbm_jax.model.relaxations import Sharpness
 from qbm_jax.model.vae import VAE, Params, log_likelihood
 
 

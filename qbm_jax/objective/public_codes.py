@@ -17,7 +17,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import Minibatch
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.model.priors import Sharpness
+from qbm_jax.model.relaxations import Sharpness
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.objective.bound import Terms, kl, observe, terms
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from qbm_jax.feed.minibatches import Minibatch
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.model.priors import Sharpness
+from qbm_jax.model.relaxations import Sharpness
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.objective import disarm, public_codes
 from qbm_jax.objective.bound import Terms, elbo, kl, terms

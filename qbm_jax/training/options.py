@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from qbm_jax.errors import InputError
+from qbm_jax.model import relaxations
 from qbm_jax.model.relaxations import GrowingSharpness
 from qbm_jax.model.vae import VAE
 from qbm_jax.objective.surrogate import OBJECTIVES
@@ -158,25 +158,26 @@ def check_applicable(options: TrainOptions, vae: VAE) -> None:
     Raises:
       InputError: it has not.
     """
-    gaussian = vae.prior.outputs_per_latent == 2
-    logits = jnp.zeros((64, vae.num_latents))
+    prior = vae.prior
     if options.objective != "bound" and not vae.posterior.factorial:
         raise InputError(
             f"objective {options.objective} needs posterior factorial, got two_groups; use "
             f"objective bound"
         )
     if options.objective == "disarm":
-        if gaussian:
-            raise InputError("objective disarm needs bits, got prior gaussian; use objective bound")
-        if np.any(np.abs(vae.prior.draw(jax.random.key(0), logits)) != 1):
+        if prior.relax is None:
             raise InputError(
-                "objective disarm trains on true bits, got relaxed ones; set relaxation to "
-                "straight_through"
+                f"objective disarm needs bits, got prior {prior.name}; use objective bound"
+            )
+        if not prior.relax.law.exact:
+            exact = " or ".join(relaxations.those_that("exact"))
+            raise InputError(
+                f"objective disarm trains on true bits, got relaxed ones; set relaxation to {exact}"
             )
     if options.sharpness_start:
-        if gaussian:
+        if prior.relax is None:
             raise InputError(
-                f"sharpness_start must be 0 with prior gaussian, which has no relaxation, got "
+                f"sharpness_start must be 0 with prior {prior.name}, which has no relaxation, got "
                 f"{options.sharpness_start}"
             )
-        vae.prior.draw(jax.random.key(0), logits, GrowingSharpness(options.sharpness_start, 0.0))
+        prior.relax.at(GrowingSharpness(options.sharpness_start, 0.0))

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
-from qbm_jax.model import vae
-from qbm_jax.model.relaxations import TRACEABLE
+from qbm_jax.model import relaxations, vae
 from qbm_jax.model.vae import VAE, ModelOptions
 from qbm_jax.runtime import identity
 from qbm_jax.runtime.options import check_mapping, from_dict
@@ -210,7 +209,7 @@ def shape(training: Training) -> Shape:
 def _has_sharpness(training: Training) -> bool:
     """Whether the sharpness is a number: some laws need it to be compiled, as does its growth."""
     model = training.model
-    given = model.sharpness is not None and model.relaxation in TRACEABLE
+    given = model.sharpness is not None and model.relaxation in relaxations.those_that("traceable")
     return given and not training.options.sharpness_start
 
 

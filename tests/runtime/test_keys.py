@@ -243,8 +243,6 @@ def test_bounds_and_generated_cells_of_the_benchmark_draw_with_keys_of_their_own
 # Where `jax.random.key(` may stand outside of qbm_jax/keys.py, and why.
 REASONS = {
     "qbm_jax/training/sharding.py": "shapes",
-    "qbm_jax/training/options.py": "whether a relaxation gives bits",
-    "qbm_jax/objective/importance_weighted.py": "whether a relaxation gives bits",
     "qbm_jax/fitted/model.py": "a template for shapes",
     "qbm_jax/samplers/numerics/spectrum.py": "a fixed start of the power iteration",
     "qbm_jax/samplers/numerics/noise.py": "the size of a generator's keys, and its own seeding",
