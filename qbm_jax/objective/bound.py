@@ -91,6 +91,28 @@ def kl(values: Terms, log_z: jax.Array | float) -> jax.Array:
     return values.expected_energy - values.entropy + log_z + values.library_kl
 
 
+def weighted_loss(
+    vae: VAE,
+    params: Params,
+    values: Terms,
+    log_z: jax.Array | float,
+    kl_weight: jax.Array | float,
+    num_cells: jax.Array | int,
+) -> jax.Array:
+    """Mean per cell of -log p(x | zeta, batch) and the weighted KL, the genes' share included.
+
+    Args:
+      vae: the model.
+      params: its parameters.
+      values: the terms of the cells.
+      log_z: of the prior, or what stands in its place.
+      kl_weight: weight of all KL terms (1 for the bound).
+      num_cells: number of training cells, which share the KL of the genes' random variables.
+    """
+    loss = jnp.mean(values.reconstruction + kl_weight * kl(values, log_z))
+    return loss + kl_weight * vae.likelihood.global_kl(params["genes"]) / num_cells
+
+
 def elbo(values: Terms, log_z: jax.Array | float) -> jax.Array:
     """The bound on log p(x | batch) per cell, in nats; it needs log Z, so it must be given."""
     return -values.reconstruction - kl(values, log_z)

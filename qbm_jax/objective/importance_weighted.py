@@ -25,6 +25,7 @@ import numpy as np
 
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, pad_rows
+from qbm_jax.model import library_size
 from qbm_jax.model.posteriors import Groups
 from qbm_jax.model.vae import VAE, Params, log_likelihood
 
@@ -137,7 +138,9 @@ def log_weight(
     log_ratio = log_ratio - log_z
     sizes = None
     if vae.encode_library is not None:
-        sizes, library_ratio = _library_sizes(key_library, vae, params, cells)
+        sizes, library_ratio = library_size.draw_and_weigh(
+            key_library, vae.encode_library(params, cells.counts), vae.library_prior, cells.batch
+        )
         log_ratio = log_ratio + library_ratio
     return log_likelihood(vae, params, latent, cells, sizes) + log_ratio
 
@@ -149,14 +152,3 @@ def _latents(key, vae, params, encoded):
     key_draw, key_read = jax.random.split(key) if prior.binary else (key, key)
     latents, log_q = vae.posterior.draw_latents(key_draw, encoded)
     return prior.read(key_read, latents), -prior.energy(params["prior"], latents) - log_q
-
-
-def _library_sizes(key, vae, params, cells):
-    """(library sizes [cells], log density under the batch's prior over that of the posterior)."""
-    posterior = vae.encode_library(params, cells.counts)
-    mean, sd = jnp.asarray(vae.library_prior)[cells.batch].T
-    noise = jax.random.normal(key, posterior.mean.shape)
-    log_size = posterior.mean + jnp.exp(posterior.log_sd) * noise
-    deviation = (log_size - mean) / sd
-    log_ratio = 0.5 * (jnp.square(noise) - jnp.square(deviation)) + posterior.log_sd - jnp.log(sd)
-    return jnp.exp(log_size), log_ratio
