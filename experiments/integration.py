@@ -47,10 +47,11 @@ from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model import FittedModel, build_sampler
 from qbm_jax.fitted.progress import ProgressBar
 from qbm_jax.fitted.run_models import model_folder
+from qbm_jax.fitted.scoring import score_cells
 from qbm_jax.machine import calibration
 from qbm_jax.machine import mixing as diagnostics
 from qbm_jax.machine.boltzmann import energy
-from qbm_jax.metrics import pca_embedding, score_embeddings, umap_layout
+from qbm_jax.metrics import pca_embedding, umap_layout
 from qbm_jax.report.run_outputs import (
     EMBEDDING_FILE,
     SAMPLE_FILE,
@@ -330,13 +331,10 @@ def score(
         for name, results in runs.items()
         for seed, result in enumerate(results)
     } | {("X_pca", 0): pca}
-    labelled = cells.labelled if cells.labels is not None else np.ones(cells.num_cells, bool)
-    labels = None if cells.labels is None else np.asarray(cells.label_names)[cells.labels]
-    scores = score_embeddings(
-        {f"{name}/{seed}": values[labelled] for (name, seed), values in embeddings.items()},
-        np.asarray(cells.batch_names)[cells.batch][labelled],
-        None if labels is None else labels[labelled],
-        uncorrected=pca[labelled],
+    scores = score_cells(
+        {f"{name}/{seed}": values for (name, seed), values in embeddings.items()},
+        cells,
+        uncorrected=pca,
         max_cells=config.evaluation.max_scored_cells,
         seed=config.seed,
     )

@@ -1,7 +1,7 @@
 """A trained model: embeds cells, scores their energy, generates new ones; saved and loaded."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,17 @@ from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.errors import InputError
 from qbm_jax.feed import minibatches
 from qbm_jax.feed.cell_source import Streamed
-from qbm_jax.fitted import bounds, generation, run_models, saved_model
+from qbm_jax.fitted import bounds, generation, run_models, saved_model, scoring
 from qbm_jax.fitted.bounds import Bound
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model_cells import cells_of_model, with_batches_of
 from qbm_jax.fitted.saved_model import SETTINGS_FILE
+from qbm_jax.fitted.scoring import MAX_CELLS, Scores
 from qbm_jax.fitted.settings import Settings, as_tuples, build_model, build_sampler, check_settings
 from qbm_jax.model import inference, vae
+from qbm_jax.model.priors import MODEL_NAMES
+from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import LARGEST_WHOLE, check, optional, whole
 from qbm_jax.training.checkpoint import first_difference
 
@@ -177,6 +180,53 @@ class FittedModel:
         return bounds.log_z(
             seed, self.vae, self.params, num_temperatures=num_temperatures, num_chains=num_chains
         )
+
+    def score(
+        self,
+        adata: Any,
+        *,
+        label_column: str | None,
+        batch_column: str | None = None,
+        layer: str | None = None,
+        baselines: Iterable[str] = ("pca",),
+        max_cells: int = MAX_CELLS,
+        seed: int = 0,
+    ) -> Scores:
+        """The scIB scores of the embedding of `adata`, beside those of baselines.
+
+        They are the scores of an experiment's report. Cells without any count in the model's
+        genes, or without a cell type, are left out.
+
+        Args:
+          adata: cells with the model's genes.
+          label_column: column of `obs` with the cell type; None: what needs types is not scored.
+          batch_column: column of `obs` with the experimental batch, any names; None: what needs
+            batches is not scored.
+          layer: layer with the raw counts; None: `X`.
+          baselines: "pca" (50 components of the uncorrected log-normalised counts), "harmony", or
+            keys of `adata.obsm` with other embeddings.
+          max_cells: scored at most; of more a stratified sample.
+          seed: of principal components, Harmony and the sample.
+
+        Returns:
+          Scores by embedding and metric, with notes on what could not be scored.
+
+        Raises:
+          InputError: as `embed`; an unknown baseline, fewer than 10 cells, or the packages of the
+            extra "scores" are not installed.
+
+        Example:
+          >>> scores = model.score(adata, label_column="celltype", batch_column="tech")
+          >>> scores.to_frame()[["total", "bio_conservation", "batch_correction"]]
+        """
+        cells = cells_of_model(
+            self.settings, adata, layer=layer, batch_column=batch_column, label_column=label_column
+        )
+        name = MODEL_NAMES[self.settings.model.get("prior", "boltzmann")]
+        return scoring.score(
+            name, self.encode_cells(cells)[0], cells, adata.obsm, baselines,
+            max_cells=check("max_cells", max_cells, whole(10)), seed=keys.check_seed(seed),
+        )  # fmt: skip
 
     def generate(
         self,
