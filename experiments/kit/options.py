@@ -14,6 +14,7 @@ from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import train_options
 from qbm_jax.model import vae
+from qbm_jax.model.presets import with_prior
 from qbm_jax.model.priors import MODEL_NAMES, WITH_COUPLINGS
 from qbm_jax.runtime.options import field_kinds, kinds_of
 from qbm_jax.training import TrainOptions
@@ -44,16 +45,6 @@ def main_name(config: ConfigDict) -> str:
     """
     by_prior = MODEL_NAMES.get(config.model.prior, "model")
     return config.name or ("model" if by_prior in config.baselines else by_prior)
-
-
-def with_prior(prior: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of `vae.build` with this prior, and without what only other priors can have."""
-    fitting = {**arguments, "prior": prior}
-    if prior not in WITH_COUPLINGS:
-        fitting["couplings_scale"] = 0.0
-    if prior == "gaussian":
-        fitting["posterior"] = "factorial"
-    return fitting
 
 
 def sampler_options(config: ConfigDict) -> dict[str, Any]:
