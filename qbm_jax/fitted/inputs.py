@@ -21,6 +21,7 @@ def cells_to_fit(
     given: Any,
     *,
     batch_column: str | None,
+    label_column: str | None = None,
     layer: str | None,
     num_genes: int | None,
     progress: bool,
@@ -31,6 +32,7 @@ def cells_to_fit(
       given: an AnnData, preprocessed in memory; a path or several, whose cells stay on disk; or
         preprocessed cells, which are taken as they are.
       batch_column: column of `obs` with the experimental batch; None: one batch.
+      label_column: column of `obs` with the cell type; None: no labels.
       layer: layer with the raw counts; None: `X`.
       num_genes: highly variable genes to model; None for all.
       progress: whether to show a bar while files are read.
@@ -39,13 +41,15 @@ def cells_to_fit(
       InputError: it is something else, or cells that cannot be used.
     """
     if isinstance(given, anndata.AnnData):
-        cells = from_anndata(given, batch_column=batch_column, layer=layer)
+        cells = from_anndata(
+            given, batch_column=batch_column, label_column=label_column, layer=layer
+        )
         return preprocess(cells, num_genes=cells.num_genes if num_genes is None else num_genes)
     if isinstance(given, Cells | StoredCells):
-        if batch_column is not None or layer is not None:
+        if (batch_column, label_column, layer) != (None, None, None):
             raise InputError(
-                "batch_column and layer are of an AnnData or a file; cells of qbm_jax.data have "
-                "theirs already: leave both out"
+                "columns and layer are of an AnnData or a file; cells of qbm_jax.data have theirs "
+                "already: leave them out"
             )
         return given
     paths = _paths(given)
@@ -56,7 +60,7 @@ def cells_to_fit(
             f"array in AnnData"
         )
     return open_cells(
-        paths, batch_column=batch_column, layer=layer, progress=progress,
+        paths, batch_column=batch_column, label_column=label_column, layer=layer, progress=progress,
         num_genes=sys.maxsize if num_genes is None else num_genes,
     )  # fmt: skip
 

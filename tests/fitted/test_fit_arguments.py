@@ -78,7 +78,7 @@ def test_what_holds_no_cells_is_refused_in_one_line(file):
         assert "paths of h5ad files" in line and type(given).__name__ in line
     assert "missing.h5ad" in refusal(cells_to_fit, file.with_name("missing.h5ad"), **AS_READ)
     cells = from_anndata(small_adata(60))
-    assert "leave both out" in refusal(cells_to_fit, cells, **AS_READ)
+    assert "leave them out" in refusal(cells_to_fit, cells, **AS_READ)
 
 
 def test_held_out_cells_are_found_behind_those_without_a_count(file):

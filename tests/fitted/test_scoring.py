@@ -8,10 +8,9 @@ import pytest
 
 from qbm_jax.data import from_anndata
 from qbm_jax.errors import InputError
-from qbm_jax.fitted import scoring
 from qbm_jax.fitted.scoring import score_cells
 from qbm_jax.metrics import pca_embedding, score_embeddings
-from qbm_jax.metrics.integration import METRICS
+from qbm_jax.metrics.integration import METRICS, IntegrationScores
 
 COLUMNS = {"label_column": "kind", "batch_column": "batch"}
 
@@ -30,9 +29,8 @@ def asked(monkeypatch):
 
     def score_embeddings(embeddings, batch, labels, **options):
         calls.append((embeddings, batch, labels, options))
-        return scoring.metrics_room().IntegrationScores(
-            {n: {"total": 0.5} for n in embeddings}, ["one"], {}
-        )
+        values = {name: {"total": 0.5} for name in embeddings}
+        return IntegrationScores(values, ["one"], {})
 
     monkeypatch.setattr("qbm_jax.metrics.score_embeddings", score_embeddings)
     return calls
