@@ -90,7 +90,7 @@ def test_a_run_saves_each_model_with_the_rows_of_its_log(tmp_path, monkeypatch):
         train_cells=np.arange(70), validation_cells=np.arange(3), cells_per_second=1.0, seconds=1.0
     )
     cells = from_anndata(small_adata(60))
-    monkeypatch.setattr(integration, "fit_cells", lambda *_, **__: (MODEL, trained))
+    monkeypatch.setattr(integration, "fit_cells_seeds", lambda *_, **__: [(MODEL, trained)])
     monkeypatch.setattr(integration, "final_bound", lambda *_: {"elbo": -1.0})
     monkeypatch.setattr(integration, "Checkpoints", lambda *_, **__: None)
     monkeypatch.setattr(integration, "check_held", lambda *_: None)
@@ -98,9 +98,8 @@ def test_a_run_saves_each_model_with_the_rows_of_its_log(tmp_path, monkeypatch):
     log = MetricsLog(tmp_path / "metrics.jsonl")
     for name, step in (("mine", 2), ("bernoulli_vae", 3), ("mine", 4)):
         log.record(name, 1, Progress(step, 1.0, 4, 9.0, "train", {"reconstruction": step / 2}))
-    integration.train_one(
-        config(), tmp_path, cells, cells, "mine", {}, 1, TrainOptions(), log, StopRequest()
-    )
+    setup = integration.Setup(config(), tmp_path, cells, cells, TrainOptions(), log, StopRequest())
+    integration.train_seeds(setup, None, "mine", {}, [1])
     loaded = FittedModel.load(tmp_path, seed=1)
     assert loaded.history.train["step"].tolist() == [2, 4]
     assert loaded.history.train["reconstruction"].tolist() == [1, 2]
