@@ -22,7 +22,8 @@ from jax.tree_util import Partial
 from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
 from qbm_jax.model import priors, relaxations
-from qbm_jax.model.priors import Prior, bernoulli_entropy, mean_spins, num_visible
+from qbm_jax.model.latent_laws import bernoulli_entropy, mean_spins
+from qbm_jax.model.priors import Prior, num_visible
 from qbm_jax.model.relaxations import Relax, Sharpness
 from qbm_jax.runtime.options import check, choice
 

@@ -19,10 +19,20 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.model import relaxations
+from qbm_jax.model.latent_laws import (
+    LOG_TWO_PI,
+    bernoulli_entropy,
+    draw_normal,
+    draw_spins,
+    mean_and_log_sd,
+    mean_spins,
+    normal_entropy,
+    normal_log_q,
+    spins_log_q,
+)
 from qbm_jax.model.relaxations import Relax, Sharpness
 from qbm_jax.runtime.options import check, choice, not_negative
 
-LOG_TWO_PI = math.log(2 * math.pi)
 RELAX = relaxations.build("spike_exponential")
 CERTAIN = 1e6  # logits of a posterior that leaves nothing to chance but r(zeta | b)
 
@@ -92,27 +102,6 @@ class Prior(NamedTuple):
     def read(self, key: jax.Array, latents: jax.Array) -> jax.Array:
         """What the decoder reads of latents [cells, latents]: spins are smeared by r(zeta | b)."""
         return self.draw(key, CERTAIN * latents) if self.binary else latents
-
-
-def mean_spins(logits: jax.Array) -> jax.Array:
-    """Posterior mean spins m = tanh(l/2), in [-1, 1]."""
-    return jnp.tanh(0.5 * logits)
-
-
-def bernoulli_entropy(logits: jax.Array) -> jax.Array:
-    """H(q) = sum_i [softplus(l_i) - l_i sigmoid(l_i)] in nats, [cells]."""
-    return jnp.sum(jax.nn.softplus(logits) - logits * jax.nn.sigmoid(logits), axis=-1)
-
-
-def spins_log_q(logits: jax.Array, spins: jax.Array) -> jax.Array:
-    """Log probability of spins [cells, latents] that are independent, [cells]."""
-    return jnp.sum(jax.nn.log_sigmoid(spins * logits), axis=-1)
-
-
-def draw_spins(key: jax.Array, logits: jax.Array) -> jax.Array:
-    """Independent spins of the logits' shape. Consumes the key."""
-    bits = jax.random.bernoulli(key, jax.nn.sigmoid(logits))
-    return boltzmann.bits_to_spins(bits.astype(logits.dtype))
 
 
 def boltzmann_prior(relax: Relax) -> Prior:
@@ -190,10 +179,6 @@ def gaussian_prior(relax: Relax) -> Prior:
     """
     del relax
 
-    def entropy(posterior: jax.Array) -> jax.Array:
-        _, log_sd = mean_and_log_sd(posterior)
-        return jnp.sum(log_sd + 0.5 * (1 + LOG_TWO_PI), axis=-1)
-
     def energy(params: dict[str, jax.Array], latents: jax.Array) -> jax.Array:
         del params
         return 0.5 * jnp.sum(jnp.square(latents) + LOG_TWO_PI, axis=-1)
@@ -205,7 +190,7 @@ def gaussian_prior(relax: Relax) -> Prior:
 
     def information(posterior: jax.Array) -> jax.Array:
         each = jnp.stack(mean_and_log_sd(posterior), axis=-1)  # one latent's posterior a row
-        return expected_energy({}, each) - entropy(each)
+        return expected_energy({}, each) - normal_entropy(each)
 
     return Prior(
         title="Gaussian",
@@ -214,7 +199,7 @@ def gaussian_prior(relax: Relax) -> Prior:
         outputs_per_latent=2,
         init=lambda key, num_latents: {},
         project=lambda params: params,
-        entropy=entropy,
+        entropy=normal_entropy,
         energy=energy,
         expected_energy=expected_energy,
         log_z=lambda params: jnp.zeros(()),
@@ -224,26 +209,6 @@ def gaussian_prior(relax: Relax) -> Prior:
         embed=lambda posterior: mean_and_log_sd(posterior)[0],
         sample=lambda key, params, shape: jax.random.normal(key, shape),
     )
-
-
-def mean_and_log_sd(posterior: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Of a diagonal normal posterior [cells, 2 latents], [cells, latents] each."""
-    mean, log_sd = jnp.split(posterior, 2, axis=-1)
-    return mean, log_sd
-
-
-def normal_log_q(posterior: jax.Array, latents: jax.Array) -> jax.Array:
-    """Log density of latents [cells, latents] under the diagonal normal posterior, [cells]."""
-    mean, log_sd = mean_and_log_sd(posterior)
-    deviation = (latents - mean) * jnp.exp(-log_sd)
-    return -jnp.sum(0.5 * (jnp.square(deviation) + LOG_TWO_PI) + log_sd, axis=-1)
-
-
-def draw_normal(key: jax.Array, posterior: jax.Array, sharpness: Sharpness = None) -> jax.Array:
-    """One draw of the diagonal normal posterior [cells, latents], reparametrised."""
-    del sharpness
-    mean, log_sd = mean_and_log_sd(posterior)
-    return mean + jnp.exp(log_sd) * jax.random.normal(key, mean.shape)
 
 
 PRIORS: dict[str, Callable[[Relax], Prior]] = {

@@ -17,7 +17,7 @@ from qbm_jax.feed.minibatches import gather, to_device
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.enumeration import enumerate_spins
-from qbm_jax.model import inference, posteriors, priors, relaxations, vae
+from qbm_jax.model import inference, latent_laws, posteriors, priors, relaxations, vae
 from qbm_jax.model.posteriors import Groups
 from qbm_jax.objective.bound import terms
 from qbm_jax.objective.cell_scores import score_cells
@@ -195,7 +195,7 @@ def test_couplings_between_the_groups_pull_on_the_first_groups_logits():
         return family.draw(key, machine, groups).expected_energy.sum()
 
     def exact(logits):
-        return boltzmann.energy(machine, priors.mean_spins(logits)).sum()
+        return boltzmann.energy(machine, latent_laws.mean_spins(logits)).sum()
 
     want = jax.grad(exact)(encoded.logits)
     assert np.abs(want[:, :FIRST]).min() > 1e-3
