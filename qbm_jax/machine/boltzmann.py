@@ -100,10 +100,19 @@ def _check_numbers(*arrays: np.ndarray) -> None:
             raise InputError(f"expected real numbers in J and h, got {array.dtype}")
 
 
-def _check_size(*arrays: np.ndarray) -> None:
+def _largest(*arrays: np.ndarray | jax.Array) -> float:
     # Without a second array of that size: J of 10,000 spins is 400 MB.
     ends = [float(end) for array in arrays if array.size for end in (array.min(), array.max())]
-    largest = max(map(abs, ends), default=0.0)
+    return max(map(abs, ends), default=0.0)
+
+
+def has_energies(params: Boltzmann) -> bool:
+    """Whether J and h are so small that energies and their squares are finite in float32."""
+    return _largest(params.J, params.h) <= _LARGEST
+
+
+def _check_size(*arrays: np.ndarray) -> None:
+    largest = _largest(*arrays)
     if largest > _LARGEST:
         raise InputError(
             f"expected couplings and fields of at most {_LARGEST:g} kT, got {largest:.3g}; "

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import CellSource, Part
 from qbm_jax.feed.minibatches import DeviceCounts
+from qbm_jax.machine.boltzmann import has_energies
 from qbm_jax.model.vae import Params
 from qbm_jax.runtime.options import traceable_fields
 from qbm_jax.training import spec
@@ -217,15 +218,20 @@ class Run:
         """Measures the bounds, keeps the best parameters, and saves.
 
         Raises:
-          TrainingDiverged: a term of the bound was not finite.
+          TrainingDiverged: a term of the bound was not finite, or energies of the machine are not.
         """
+        # It came about within the last dispatch, before its end.
+        end = self.plan.steps_per_dispatch
+        sampled = [seed.built.sampler is not None for seed in self.seeds]
+        self.stop_if([
+            None if not machine or has_energies(state.params["prior"]) else (end, "an energy")
+            for machine, state in zip(sampled, self.states, strict=True)
+        ])  # fmt: skip
         models = [seed.built.vae for seed in self.seeds]
         metrics = self.threads.map(
             self.validation_bound, models, self.seeds, self.states, self.validation
         )
         faults = [first_fault({f"validation {n}": found[n] for n in CHECKED}) for found in metrics]
-        # It came about within the last dispatch, before its end.
-        end = self.plan.steps_per_dispatch
         self.stop_if([fault and (end, fault[1]) for fault in faults])
         self.states = [
             self.placed(seed, keep_best(state, found["elbo"], epoch))
