@@ -18,7 +18,6 @@ from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import fit_cells_seeds
-from qbm_jax.fitted.model import device_counts
 from qbm_jax.fitted.progress import ProgressBar
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.model import inference
@@ -69,7 +68,7 @@ def measure(
     """Trains all seeds on all cells of a set and scores their embeddings along the way."""
     del key  # seeds have keys of their own, to be paired
     snapshots: dict[int, list] = {}
-    data = device_counts(study.cells)
+    data = study.data
     title = f"{study.name}, {method.label}"
     with stop.deferred(), ProgressBar(title, method.options.num_epochs) as bar:
         fitted = fit_cells_seeds(

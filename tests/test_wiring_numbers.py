@@ -347,7 +347,6 @@ def test_bounds_of_held_out_cells_have_a_key_and_a_fold_each(monkeypatch, smoke)
     monkeypatch.setattr(training, "build_evaluation", lambda vae: None)
     monkeypatch.setattr(model_tasks, "importance_weighted_bound", weighted_bound)
     monkeypatch.setattr(model_tasks, "has_bits", lambda vae: True)
-    monkeypatch.setattr(model_tasks, "device_counts", lambda cells: "data")
     made = SimpleNamespace(seed=11, evaluation=SimpleNamespace(
         posterior_draws=3, log_z_temperatures=40, importance_samples=7))  # fmt: skip
     group = SimpleNamespace(
@@ -355,7 +354,7 @@ def test_bounds_of_held_out_cells_have_a_key_and_a_fold_each(monkeypatch, smoke)
         num_train_cells=[70, 80],
     )  # fmt: skip
     method = SimpleNamespace(name="x", label="x")
-    model_tasks.bound(made, SimpleNamespace(cells=None), method, group, None)
+    model_tasks.bound(made, SimpleNamespace(data=None), method, group, None)
     for seed in range(2):
         share = (70, 80)[seed]
         named = {"num_draws": 3, "num_train_cells": share, "num_temperatures": 40}

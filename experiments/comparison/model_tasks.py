@@ -154,7 +154,7 @@ def bound(
         note = f"{method.name}: the concrete distribution's relaxed bits have no bound."
         return Measured([], [note], {})
     rows, notes = [], []
-    data = device_counts(study.cells)
+    data = study.data
     for seed, model in enumerate(group.models):
         values = bound_of_cells(
             key_of(config.seed, "bound", seed), model.vae, model.params, data,

@@ -1,8 +1,10 @@
 """The data sets of a comparison, each with what the tasks may ask of it."""
 
+import dataclasses
+import functools
 import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -13,6 +15,8 @@ from qbm_jax.data import Cells, locate, preprocess
 from qbm_jax.data.fingerprint import fingerprint as cells_fingerprint
 from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
 from qbm_jax.errors import InputError
+from qbm_jax.feed.minibatches import DeviceCounts
+from qbm_jax.fitted.model import device_counts
 from qbm_jax.metrics.rare_types import MAX_SHARE
 from qbm_jax.metrics.trajectory import check_root
 from qbm_jax.metrics.trajectory_reference import Reference, reference_pseudotime, stage_reference
@@ -22,7 +26,8 @@ from qbm_jax.study.figures import SIMULATED
 LOGGER = logging.getLogger("qbm_jax")
 
 
-class StudySet(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class StudySet:
     """Preprocessed cells of one set; every cell has a type.
 
     Attributes:
@@ -46,6 +51,11 @@ class StudySet(NamedTuple):
     reference: Reference | None
     left_out_type: str
     abundance: dict[str, float]
+
+    @functools.cached_property
+    def data(self) -> DeviceCounts:
+        """The counts on the device, where all methods and tasks find them again."""
+        return device_counts(self.cells)
 
     @property
     def title(self) -> str:

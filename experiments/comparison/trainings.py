@@ -18,7 +18,7 @@ from experiments.comparison.sets import StudySet
 from experiments.kit.keys import seed_of
 from experiments.kit.stop import StopRequest
 from qbm_jax.fitted.fit import fit_cells_seeds
-from qbm_jax.fitted.model import FittedModel, device_counts
+from qbm_jax.fitted.model import FittedModel
 from qbm_jax.fitted.progress import ProgressBar
 from qbm_jax.metrics.baselines import harmony_embedding, pca_embedding
 from qbm_jax.metrics.folds import batch_folds, stratified_folds
@@ -110,7 +110,7 @@ def train_group(
     """
     fewest = study.cells.num_cells - max(len(cells) for cells in held_out)
     options = within_steps(method.options, fewest, config.num_steps)
-    data = device_counts(study.cells)
+    data = study.data
     title = f"{study.name}, {method.label}"
     with stop.deferred(), ProgressBar(title, options.num_epochs) as bar:
         fitted = fit_cells_seeds(

@@ -1,6 +1,7 @@
 """The benchmark of methods: outputs, resume, refusals, and the comparison that it reports."""
 
 import csv
+import dataclasses
 import re
 
 import numpy as np
@@ -138,7 +139,7 @@ def test_a_held_out_cell_takes_no_part_in_training(study):
     held_out = [trainings.fold_cells(study, seed, 0) for seed in range(2)]
     counts = study.cells.counts.copy().toarray()
     counts[held_out[0]] = counts[held_out[0]][:, ::-1]
-    changed = study._replace(cells=model_tasks.with_counts(study.cells, counts))
+    changed = dataclasses.replace(study, cells=model_tasks.with_counts(study.cells, counts))
     groups = [
         trainings.train_group(tiny(), each, method, held_out, StopRequest())
         for each in (study, changed)
@@ -291,14 +292,15 @@ def test_a_peer_that_is_not_installed_is_refused_and_one_that_is_has_a_row(monke
 def test_a_type_with_fewer_cells_than_folds_is_named(study):
     labels = study.labels.copy()
     labels[:3] = "three"
-    message = refusal(tasks.wanted, tiny(tasks="classification"), study._replace(labels=labels))
+    few = dataclasses.replace(study, labels=labels)
+    message = refusal(tasks.wanted, tiny(tasks="classification"), few)
     assert "three (3)" in message
-    names, notes = tasks.wanted(tiny(), study._replace(labels=labels))
+    names, notes = tasks.wanted(tiny(), few)
     assert "classification" not in names and any("three (3)" in note for note in notes)
 
 
 def test_a_single_donor_is_refused_for_classification(study):
-    one = study._replace(donors=np.full_like(study.donors, "me"))
+    one = dataclasses.replace(study, donors=np.full_like(study.donors, "me"))
     assert "two donors" in refusal(tasks.wanted, tiny(tasks="classification"), one)
 
 

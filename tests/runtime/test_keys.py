@@ -162,7 +162,7 @@ def group_config(seed, num_seeds):
 
 def study():
     cells = SimpleNamespace(num_cells=100, counts=None)
-    return SimpleNamespace(name="set", cells=cells)
+    return SimpleNamespace(name="set", cells=cells, data=None)
 
 
 METHOD = SimpleNamespace(
@@ -172,7 +172,6 @@ METHOD = SimpleNamespace(
 
 def of_benchmark(monkeypatch, seed, number):
     monkeypatch.setattr(trainings, "fit_cells_seeds", raises_keys)
-    monkeypatch.setattr(trainings, "device_counts", lambda cells: cells)
     held_out = [np.arange(20)] * (number + 1)
     made = group_config(seed, number + 1)
     return seen(trainings.train_group, made, study(), METHOD, held_out, StopRequest())[number:]
@@ -180,7 +179,6 @@ def of_benchmark(monkeypatch, seed, number):
 
 def of_epochs(monkeypatch, seed, number):
     monkeypatch.setattr(epochs, "fit_cells_seeds", raises_keys)
-    monkeypatch.setattr(epochs, "device_counts", lambda cells: cells)
     made = group_config(seed, number + 1)
     return seen(epochs.measure, made, study(), METHOD, StopRequest(), None)[number:]
 
@@ -229,7 +227,6 @@ def test_later_trainings_have_the_same_key_in_all_experiments(where, monkeypatch
 def test_bounds_and_generated_cells_of_the_benchmark_draw_with_keys_of_their_own(monkeypatch):
     """They were split from key(config.seed + seed), so seeds and configs shared their noise."""
     monkeypatch.setattr(training, "bound", raises_keys)
-    monkeypatch.setattr(model_tasks, "device_counts", lambda cells: cells)
     monkeypatch.setattr(model_tasks, "has_bits", lambda vae: True)
     monkeypatch.setattr(training, "build_evaluation", lambda vae: None)
     model = SimpleNamespace(vae=None, params=None)
