@@ -41,13 +41,16 @@ from qbm_jax.data.write import energy_key, write_embedding
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import CellSource
 from qbm_jax.fitted.bounds import bound_of_cells
-from qbm_jax.fitted.fit import fit_cells, open_source
+from qbm_jax.fitted.fit import fit_cells_seeds, open_source
+from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model import FittedModel, build_sampler
 from qbm_jax.fitted.progress import ProgressBar
+from qbm_jax.fitted.run_models import model_folder
+from qbm_jax.fitted.scoring import score_cells
 from qbm_jax.machine import calibration
 from qbm_jax.machine import mixing as diagnostics
 from qbm_jax.machine.boltzmann import energy
-from qbm_jax.metrics import pca_embedding, score_embeddings, umap_layout
+from qbm_jax.metrics import pca_embedding, umap_layout
 from qbm_jax.model import priors
 from qbm_jax.report.run_outputs import (
     EMBEDDING_FILE,
@@ -72,6 +75,32 @@ class Run(NamedTuple):
     bound: dict[str, float]
     cells_per_second: float
     seconds: float
+
+
+class Setup(NamedTuple):
+    """What is the same for all trainings of a run.
+
+    Attributes:
+      config: of the run.
+      workdir: where states and models are kept.
+      cells: what is trained on.
+      shown: the cells that are embedded.
+      options: how to train.
+      log: of the metrics.
+      stop: asked after every dispatch.
+      profile: gets a trace of the first training that has steps to take.
+      mesh: devices that share every training.
+    """
+
+    config: ConfigDict
+    workdir: Path
+    cells: Cells | StoredCells
+    shown: Cells
+    options: training.TrainOptions
+    log: MetricsLog
+    stop: StopRequest
+    profile: Profile | None = None
+    mesh: Mesh | None = None
 
 
 def run(
@@ -105,13 +134,7 @@ def run(
         claim_workdir(workdir, config, identity)
     shown = cells_to_show(cells, config.evaluation.max_scored_cells)
     log = MetricsLog(workdir / "metrics.jsonl", events)
-    runs: dict[str, list[Run]] = {name: [] for name in model_options(config)}
-    for seed in range(config.num_seeds):
-        for name, model in model_options(config).items():
-            result = train_one(
-                config, workdir, cells, shown, name, model, seed, options, log, stop, profile, mesh
-            )
-            runs[name].append(result)
+    runs = train_all(Setup(config, workdir, cells, shown, options, log, stop, profile, mesh))
     if not is_primary():
         return  # one process scores and writes
     trained = time.perf_counter()
@@ -215,53 +238,88 @@ def load_into_memory(config: ConfigDict) -> Cells:
     return cells
 
 
-def train_one(
-    config: ConfigDict,
-    workdir: Path,
-    cells: Cells | StoredCells,
-    shown: Cells,
-    name: str,
-    model: dict[str, Any],
-    seed: int,
-    options: training.TrainOptions,
-    log: MetricsLog,
-    stop: StopRequest,
-    profile: Profile | None = None,
-    mesh: Mesh | None = None,
-) -> Run:
-    """Trains (or resumes) one model at one seed and evaluates it, on the cells that are shown.
+def train_all(setup: Setup) -> dict[str, list[Run]]:
+    """Trains (or resumes) every model at every seed and evaluates it, from one upload of the cells.
+
+    The seeds of a model train together; one after another where cells stay on disk or devices share
+    a training, which is done for want of memory.
+    """
+    seeds = list(range(setup.config.num_seeds))
+    apart = setup.mesh is not None or isinstance(setup.cells, StoredCells)
+    groups = [[seed] for seed in seeds] if apart else [seeds]
+    with open_source(setup.cells) as source:
+        return {
+            name: [
+                run for group in groups for run in train_seeds(setup, source, name, model, group)
+            ]
+            for name, model in model_options(setup.config).items()
+        }
+
+
+def train_seeds(
+    setup: Setup, source: CellSource, name: str, model: dict[str, Any], seeds: list[int]
+) -> list[Run]:
+    """Trains (or resumes) seeds of one model together, each to what it gets alone, and evaluates.
 
     The key depends on the seed alone, so that all models share the split and the cells' order.
     """
-    bar = ProgressBar(f"{name}, seed {seed}", options.num_epochs, enabled=is_primary())
-    with stop.deferred(), bar, log, profile or contextlib.nullcontext():
+    config, workdir, log, profile = setup.config, setup.workdir, setup.log, setup.profile
+    title = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    bar = ProgressBar(f"{name}, {title}", setup.options.num_epochs, enabled=is_primary())
+    with setup.stop.deferred(), bar, log, profile or contextlib.nullcontext():
 
         def on_progress(progress: training.Progress) -> None:
             bar.update(progress)
             if is_primary():
-                log.record(name, seed, progress)
+                log.record(name, seeds[progress.seed], progress)
             if profile is not None:
                 profile.update(progress)
 
-        fitted, trained = fit_cells(
-            keys.of_training(config.seed, seed),
-            cells,
+        fitted = fit_cells_seeds(
+            [keys.of_training(config.seed, seed) for seed in seeds],
+            setup.cells,
             model_options=model,
             sampler=config.sampler.name,
             sampler_options=sampler_options(config),
-            options=options,
+            options=setup.options,
+            data=source,
             checkpoints=Checkpoints(
-                workdir / "checkpoints" / f"{name}-seed{seed}",
+                workdir / "checkpoints" / f"{name}-{title.replace(' ', '')}",
                 before_save=functools.partial(check_held, workdir),
             ),
             on_progress=on_progress,
-            should_stop=stop,
-            mesh=mesh,
+            should_stop=setup.stop,
+            mesh=setup.mesh,
         )
-    embedding, energies = fitted.encode_cells(shown)
-    with open_source(cells) as source:
-        bound = final_bound(config, seed, source, fitted, trained)
-    return Run(fitted, embedding, energies, bound, trained.cells_per_second, trained.seconds)
+    return [
+        evaluated(setup, source, name, seed, *result, share=1 / len(seeds))
+        for seed, result in zip(seeds, fitted, strict=True)
+    ]
+
+
+def evaluated(
+    setup: Setup,
+    source: CellSource,
+    name: str,
+    seed: int,
+    fitted: FittedModel,
+    trained: training.Trained,
+    share: float,
+) -> Run:
+    """Saves a trained model, embeds the cells that are shown and bounds those that validate.
+
+    Its share of the seconds is what one of the trainings that ran together took.
+    """
+    if is_primary():
+        check_held(setup.workdir)
+        rows = setup.log.rows(name, seed)
+        history = History.from_rows(rows, int(trained.train_cells.size))
+        folder = model_folder(setup.workdir, name, seed)
+        FittedModel(fitted.settings, fitted.params, history).save(folder)
+    embedding, energies = fitted.encode_cells(setup.shown)
+    bound = final_bound(setup.config, seed, source, fitted, trained)
+    seconds = share * trained.seconds
+    return Run(fitted, embedding, energies, bound, trained.cells_per_second, seconds)
 
 
 def final_bound(
@@ -325,13 +383,10 @@ def score(
         for name, results in runs.items()
         for seed, result in enumerate(results)
     } | {("X_pca", 0): pca}
-    labelled = cells.labelled if cells.labels is not None else np.ones(cells.num_cells, bool)
-    labels = None if cells.labels is None else np.asarray(cells.label_names)[cells.labels]
-    scores = score_embeddings(
-        {f"{name}/{seed}": values[labelled] for (name, seed), values in embeddings.items()},
-        np.asarray(cells.batch_names)[cells.batch][labelled],
-        None if labels is None else labels[labelled],
-        uncorrected=pca[labelled],
+    scores = score_cells(
+        {f"{name}/{seed}": values for (name, seed), values in embeddings.items()},
+        cells,
+        uncorrected=pca,
         max_cells=config.evaluation.max_scored_cells,
         seed=config.seed,
     )

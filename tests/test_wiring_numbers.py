@@ -373,7 +373,7 @@ def test_scores_get_labels_batches_and_seeds_in_their_places(monkeypatch, smoke)
         values = {name: {"total": float(value[0, 0])} for name, value in embeddings.items()}
         return SimpleNamespace(values=values, notes=["note"])
 
-    monkeypatch.setattr(integration, "score_embeddings", score_embeddings)
+    monkeypatch.setattr("qbm_jax.metrics.score_embeddings", score_embeddings)
     cells = SimpleNamespace(
         num_cells=4, labels=np.array([1, -1, 0, 1]), label_names=("T", "B"),
         labelled=np.array([True, False, True, True]), batch=np.array([0, 0, 1, 1]),

@@ -5,7 +5,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from experiments.kit.tensorboard import EventFiles
 from experiments.kit.workdir import finite
@@ -44,6 +44,11 @@ class MetricsLog:
         seconds = time.perf_counter() - self._start
         row = {"model": model, "seed": seed, **row_of(progress, seconds)}
         self._append(json.dumps(finite(row), allow_nan=False) + "\n")
+
+    def rows(self, model: str, seed: int) -> list[dict[str, Any]]:
+        """The rows of one training, of all calls that took part in it."""
+        rows = [json.loads(line) for line in _lines(self._path)]
+        return [row for row in rows if (row["model"], row["seed"]) == (model, seed)]
 
     def _append(self, line: str) -> None:
         """Adds the whole line or, where the disk is full, nothing of it."""

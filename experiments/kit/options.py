@@ -14,6 +14,7 @@ from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import train_options
 from qbm_jax.model import priors, vae
+from qbm_jax.model.presets import with_prior
 from qbm_jax.runtime.options import field_kinds, from_dict, kinds_of
 from qbm_jax.training import SamplerSpec, Training, TrainOptions
 
@@ -42,16 +43,6 @@ def main_name(config: ConfigDict) -> str:
     """
     by_prior = priors.build(config.model.prior).model_name
     return config.name or ("model" if by_prior in config.baselines else by_prior)
-
-
-def with_prior(prior: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of `vae.build` with this prior, and without what only other priors can have."""
-    fitting, law = {**arguments, "prior": prior}, priors.build(prior)
-    if not law.couplings:
-        fitting["couplings_scale"] = 0.0
-    if not law.binary:
-        fitting["posterior"] = "factorial"
-    return fitting
 
 
 def sampler_options(config: ConfigDict) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import anndata
@@ -12,10 +13,9 @@ import jax
 import numpy as np
 
 from qbm_jax import samplers, training
-from qbm_jax.data import Cells, check_likelihood, from_anndata, preprocess
+from qbm_jax.data import Cells, check_likelihood
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.data.on_disk import StoredCells
-from qbm_jax.data.read import check_is_anndata
 from qbm_jax.data.write import GATES, LOADINGS, embedding_key, energy_key
 from qbm_jax.errors import InputError
 from qbm_jax.feed import minibatches
@@ -23,16 +23,19 @@ from qbm_jax.feed.cell_source import CellSource, InMemory, Streamed
 from qbm_jax.fitted.collapse import collapse_fault
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.fitted.history import Recorder
+from qbm_jax.fitted.inputs import cells_to_fit, held_out_cells, mesh_sizes, some_in_memory
 from qbm_jax.fitted.model import FittedModel, Settings, device_counts
-from qbm_jax.fitted.progress import ProgressBar
+from qbm_jax.fitted.progress import ProgressBar, check_progress, told_both
 from qbm_jax.model import priors, vae
 from qbm_jax.model.vae import ModelOptions
 from qbm_jax.runtime import keys
 from qbm_jax.runtime import options as kinds
 from qbm_jax.runtime.identity import digest_of
 from qbm_jax.runtime.options import check, from_dict, optional, whole
+from qbm_jax.runtime.user_cache import expand_home
 from qbm_jax.training import Training
 from qbm_jax.training.checkpoint import Checkpoints
+from qbm_jax.training.sharding import build_mesh
 
 LEAST_LIBRARY_SD = 0.01  # of a log library: that of a batch of equal totals, or one cell, is 0
 UNUSED = training.sampler_spec("gibbs", None)  # stands where a prior needs none
@@ -52,9 +55,13 @@ def fit(
     seed: int = 0,
     name: str | None = None,
     progress: bool = True,
+    held_out: Any = None,
+    checkpoints: str | Path | None = None,
+    on_progress: Callable[[training.Progress], None] | None = None,
+    devices: tuple[int, int] | None = None,
     **model_options: Any,
 ) -> FittedModel:
-    """Trains QBM-VAE on an AnnData object and writes the embedding and the energy into it.
+    """Trains QBM-VAE on cells; into an AnnData it writes the embedding and the energy of each.
 
     `adata.obsm["X_qbmvae"]` gets the posterior mean spins, `adata.obs["qbm_energy"]` the expected
     energy of each cell; cells without any count in the genes used get NaN. A model without
@@ -63,13 +70,15 @@ def fit(
     under the same key is overwritten, with a warning in the log. With likelihood "autozi"
     `adata.var["autozi_gate"]` gets the probability that each gene is zero-inflated, with decoder
     "linear" `adata.varm["loadings"]` the weight of each latent in each gene's scale logit; genes
-    that are not modelled get NaN.
+    that are not modelled get NaN. Files and preprocessed cells are left as they are.
 
     Args:
-      adata: raw counts in `X` or a layer.
+      adata: an AnnData with raw counts in `X` or a layer; the path of an h5ad file or zarr folder,
+        or a list of paths, whose cells stay on disk; or cells of `qbm_jax.data`, preprocessed.
       batch_column: column of `obs` with the experimental batch; None: one batch.
       layer: layer with the raw counts; None: `X`.
-      num_genes: highly variable genes to model; None for all genes.
+      num_genes: highly variable genes to model, chosen on all cells; None for all genes.
+        Preprocessed cells keep theirs.
       num_latents: spins of the Boltzmann machine.
       sampler: a name of `samplers.SAMPLERS`, for the negative phase.
       sampler_options: options of the sampler; None: two sweeps a step for "gibbs".
@@ -79,13 +88,26 @@ def fit(
       name: of the model, in the keys that the embedding and, without couplings, the energy are
         written to; None: by its prior.
       progress: whether to show a progress bar.
+      held_out: cells that take no part in training or in the choice of the epoch: a mask [cells] or
+        indices, of the AnnData's cells or of the rows of all files. They are embedded as all are.
+      checkpoints: folder where states of the training are kept; the same call goes on from there,
+        and another one (other cells, options or seed) is refused. None: none are kept.
+      on_progress: called after every dispatch and validation with a `training.Progress`; what it
+        raises ends the training.
+      devices: (data, spins), over how many devices cells and chains, and rows of J, are divided;
+        None: the default device.
       **model_options: further arguments of `vae.build`, such as prior, likelihood, relaxation.
 
     Returns:
       The fitted model.
 
     Raises:
-      InputError: data or options that cannot be used.
+      InputError: data or options that cannot be used, or a checkpoint of another training.
+      TrainingDiverged: a value was NaN or infinite.
+
+    Example:
+      >>> model = qbm_jax.fit(adata, batch_column="tech", held_out=adata.obs.donor == "D7")
+      >>> model.bound(adata[adata.obs.donor == "D7"], batch_column="tech").value
     """
     checked = vae.check_options({"num_latents": num_latents, **model_options})
     prior = priors.build(checked.get("prior", ModelOptions.prior))
@@ -94,13 +116,16 @@ def fit(
     key = keys.of_training(seed)
     num_genes = check("num_genes", num_genes, optional(whole(1)))
     name = check("name", name, optional(kinds.name())) or prior.model_name
-    check_is_anndata(adata, "fit")
+    mesh = None if (sizes := mesh_sizes(devices)) is None else build_mesh(*sizes)
+    check_progress(on_progress)
     _check_can_be_written(adata)
-    cells = from_anndata(adata, batch_column=batch_column, layer=layer)
-    cells = preprocess(cells, num_genes=cells.num_genes if num_genes is None else num_genes)
+    cells = cells_to_fit(
+        adata, batch_column=batch_column, layer=layer, num_genes=num_genes, progress=progress
+    )
+    left_out = held_out_cells(held_out, adata, cells)
     for note in cells.notes:
         LOGGER.info("%s", note)
-    data = device_counts(cells)
+    data = device_counts(cells) if isinstance(cells, Cells) else None
     with ProgressBar("qbmvae", options.num_epochs, enabled=progress) as bar:
         model, _ = fit_cells(
             key,
@@ -110,19 +135,24 @@ def fit(
             sampler_options=sampler_options,
             options=options,
             data=data,
-            on_progress=bar.update,
+            held_out=left_out,
+            checkpoints=None if checkpoints is None else Checkpoints(expand_home(checkpoints)),
+            on_progress=told_both(bar.update, on_progress),
+            mesh=mesh,
         )
-    warn_of_empty_cells(cells.num_cells, adata.n_obs)
-    embedding, energy = model.encode_cells(data)
-    _write_results(adata, model, name, cells, embedding, energy)
+    if isinstance(adata, anndata.AnnData):
+        warn_of_empty_cells(cells.num_cells, adata.n_obs)
+    embedding, energy = model.encode_cells(some_in_memory(cells) if data is None else data)
+    if isinstance(adata, anndata.AnnData):
+        _write_results(adata, model, name, cells, embedding, energy)
     if fault := collapse_fault(embedding):
         warnings.warn(fault, stacklevel=2)
     return model
 
 
-def _check_can_be_written(adata: anndata.AnnData) -> None:
+def _check_can_be_written(adata: Any) -> None:
     """Refuses what takes no results, before anything is trained."""
-    if adata.is_view and adata.isbacked:
+    if isinstance(adata, anndata.AnnData) and adata.is_view and adata.isbacked:
         raise InputError(
             "expected an AnnData that results can be written into, got a view of a backed file; "
             "give its cells in memory (adata.to_memory()) or the whole backed AnnData"
@@ -133,7 +163,7 @@ def _write_results(
     adata: anndata.AnnData,
     model: FittedModel,
     name: str,
-    cells: Cells,
+    cells: Cells | StoredCells,
     embedding: np.ndarray,
     energy: np.ndarray,
 ) -> None:

@@ -1,7 +1,7 @@
 """A trained model: embeds cells, scores their energy, generates new ones; saved and loaded."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,16 @@ from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.errors import InputError
 from qbm_jax.feed import minibatches
 from qbm_jax.feed.cell_source import Streamed
-from qbm_jax.fitted import bounds, generation, saved_model
+from qbm_jax.fitted import bounds, generation, run_models, saved_model, scoring
 from qbm_jax.fitted.bounds import Bound
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model_cells import cells_of_model, with_batches_of
 from qbm_jax.fitted.saved_model import SETTINGS_FILE
+from qbm_jax.fitted.scoring import MAX_CELLS, Scores
 from qbm_jax.fitted.settings import Settings, as_tuples, build_model, build_sampler, check_settings
 from qbm_jax.model import inference, likelihoods, vae
+from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import LARGEST_WHOLE, check, optional, whole
 from qbm_jax.training.checkpoint import first_difference
 
@@ -178,6 +180,53 @@ class FittedModel:
             seed, self.vae, self.params, num_temperatures=num_temperatures, num_chains=num_chains
         )
 
+    def score(
+        self,
+        adata: Any,
+        *,
+        label_column: str | None,
+        batch_column: str | None = None,
+        layer: str | None = None,
+        baselines: Iterable[str] = ("pca",),
+        max_cells: int = MAX_CELLS,
+        seed: int = 0,
+    ) -> Scores:
+        """The scIB scores of the embedding of `adata`, beside those of baselines.
+
+        They are the scores of an experiment's report. Cells without any count in the model's
+        genes, or without a cell type, are left out.
+
+        Args:
+          adata: cells with the model's genes.
+          label_column: column of `obs` with the cell type; None: what needs types is not scored.
+          batch_column: column of `obs` with the experimental batch, any names; None: what needs
+            batches is not scored.
+          layer: layer with the raw counts; None: `X`.
+          baselines: "pca" (50 components of the uncorrected log-normalised counts), "harmony", or
+            keys of `adata.obsm` with other embeddings.
+          max_cells: scored at most; of more a stratified sample.
+          seed: of principal components, Harmony and the sample.
+
+        Returns:
+          Scores by embedding and metric, with notes on what could not be scored.
+
+        Raises:
+          InputError: as `embed`; an unknown baseline, fewer than 10 cells, or the packages of the
+            extra "scores" are not installed.
+
+        Example:
+          >>> scores = model.score(adata, label_column="celltype", batch_column="tech")
+          >>> scores.to_frame()[["total", "bio_conservation", "batch_correction"]]
+        """
+        cells = cells_of_model(
+            self.settings, adata, layer=layer, batch_column=batch_column, label_column=label_column
+        )
+        name = self.vae.prior.model_name
+        return scoring.score(
+            name, self.encode_cells(cells)[0], cells, adata.obsm, baselines,
+            max_cells=check("max_cells", max_cells, whole(10)), seed=keys.check_seed(seed),
+        )  # fmt: skip
+
     def generate(
         self,
         key: jax.Array,
@@ -312,34 +361,35 @@ class FittedModel:
         """
         check_settings(self.settings)
         _check_arrays(self.settings, saved_model.by_path(self.params), "the parameters")
-        tree = (
-            self.params
-            if self.history is None
-            else {**self.params, _HISTORY: self.history.as_tree()}
-        )
-        saved_model.write(Path(path), dataclasses.asdict(self.settings), tree)
+        history = {} if self.history is None else {_HISTORY: self.history.as_tree()}
+        fields = dataclasses.asdict(self.settings)
+        saved_model.write(Path(path), fields, {**self.params, **history})
 
     @staticmethod
-    def load(path: str | Path) -> "FittedModel":
-        """Reads a model that `save` wrote; models of older versions have no history.
+    def load(path: str | Path, *, name: str | None = None, seed: int = 0) -> "FittedModel":
+        """Reads a model that `save` wrote, or one of a run; older ones have no history.
+
+        Args:
+          path: folder of a saved model, or working directory of `run.py` with experiment
+            integration, whose models have the parameters of the best epoch.
+          name: in a working directory, the model: "bernoulli_vae", "gaussian_vae", ...; None: the
+            run's own.
+          seed: in a working directory, the number of the training.
 
         Raises:
-          InputError: there is no sound model in the folder, or its names, options and arrays do not
-            belong together.
+          InputError: there is no such model or no sound one, its names, options and arrays do not
+            belong together, or it is not of this run.
+
+        Example:
+          >>> model = qbm_jax.FittedModel.load("runs/pancreas", seed=2)
+          >>> model.history.to_frame().tail()
         """
-        fields, arrays = saved_model.read(Path(path))
-        history = saved_model.taken(arrays, _HISTORY)
-        file = Path(path) / SETTINGS_FILE
-        try:
-            settings = Settings(**{name: as_tuples(value) for name, value in fields.items()})
-            check_settings(settings)
-            _check_arrays(settings, arrays, "the parameters")
-        except InputError as error:
-            raise InputError(f"{file} cannot be used: {error}") from error
-        except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"{file} is damaged; save the model again") from error
-        kept = None if history is None else History.from_tree(history)
-        return FittedModel(settings, _as_tree(settings, arrays), kept)
+        folder = Path(path)
+        if not run_models.is_workdir(folder):
+            return _load(folder)
+        model = _load(run_models.find_model(folder, name, seed))
+        run_models.check_belongs(folder, model.settings)
+        return model
 
     def _encode(self, adata: Any, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
         cells = cells_of_model(self.settings, adata, layer=layer)
@@ -349,3 +399,20 @@ class FittedModel:
             return nothing, nothing[:, 0].copy()
         embedding, energy = self.encode_cells(cells)
         return tuple(full_rows(values, cells.rows, adata.n_obs) for values in (embedding, energy))
+
+
+def _load(folder: Path) -> FittedModel:
+    """The model that `FittedModel.save` wrote to a folder."""
+    fields, arrays = saved_model.read(folder)
+    history = saved_model.taken(arrays, _HISTORY)
+    file = folder / SETTINGS_FILE
+    try:
+        settings = Settings(**{name: as_tuples(value) for name, value in fields.items()})
+        check_settings(settings)
+        _check_arrays(settings, arrays, "the parameters")
+    except InputError as error:
+        raise InputError(f"{file} cannot be used: {error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{file} is damaged; save the model again") from error
+    kept = None if history is None else History.from_tree(history)
+    return FittedModel(settings, _as_tree(settings, arrays), kept)

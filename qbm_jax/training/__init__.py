@@ -14,13 +14,14 @@ from qbm_jax.training.plan import Plan, dispatches, plan_epochs
 from qbm_jax.training.run import Progress, Trained, TrainingDiverged, TrainingStopped
 from qbm_jax.training.spec import SamplerSpec, Training, sampler_spec
 from qbm_jax.training.state import TrainState, build_optimiser, init_state, keep_best
-from qbm_jax.training.step import build_dispatch, build_vmapped_dispatch, train_step
+from qbm_jax.training.step import Restarted, build_dispatch, build_vmapped_dispatch, train_step
 
 __all__ = [
     "LARGEST_ENUMERATED",
     "NEGATIVE_PHASE",
     "Plan",
     "Progress",
+    "Restarted",
     "SamplerSpec",
     "TrainOptions",
     "TrainState",

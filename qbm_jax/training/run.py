@@ -37,12 +37,14 @@ class TrainingDiverged(InputError):
 
     Attributes:
       seed: which of the keys of `train_seeds` it was.
+      fault: what was not finite, and at which step.
     """
 
-    def __init__(self, message: str, seed: int = 0):
-        """Says which training it was; the default lets an exception be pickled."""
+    def __init__(self, message: str, seed: int = 0, fault: str = ""):
+        """Says which training it was; the defaults let an exception be pickled."""
         super().__init__(message)
         self.seed = seed
+        self.fault = fault
 
 
 class Progress(NamedTuple):
@@ -277,6 +279,7 @@ class Run:
             f"training{which} diverged at step {kept + step}: {name} is not finite; the state of "
             f"step {kept} is kept; try a smaller learning_rate",
             seed,
+            f"{name} is not finite at step {kept + step}",
         )
 
     def emit(self, split: str, metrics: list[dict[str, float]]) -> None:

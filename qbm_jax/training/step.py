@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,20 +10,43 @@ import optax
 from jax.sharding import Mesh
 
 from qbm_jax import objective
-from qbm_jax.feed.minibatches import DeviceCounts, gather, stack_counts
+from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, stack_counts
 from qbm_jax.model.relaxations import GrowingSharpness
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.objective.free_bits import with_free_bits
-from qbm_jax.samplers.base import Sampler
+from qbm_jax.runtime import keys
+from qbm_jax.samplers.base import InitFn, SampleFn, Sampler, StepFn
 from qbm_jax.training.options import TrainOptions, option_numbers, with_numbers
 from qbm_jax.training.sharding import keep_places
 from qbm_jax.training.spec import Numbers, SamplerSpec
 from qbm_jax.training.state import TrainState, build_optimiser
 
 
+class Restarted(NamedTuple):
+    """A sampler whose chains start anew at the cells of each minibatch.
+
+    Contrastive divergence (Hinton 2002, Neural Computation 14, 1771) is such a sampler of few
+    sweeps.
+
+    Attributes:
+      init: as in `Sampler`.
+      step: likewise.
+      sample: likewise.
+      targets_boltzmann: likewise.
+      restart: (key, vae, params, cells, state) -> the state that the draw of a step goes on from;
+        `params` are the whole model's, `state` is that after the last draw.
+    """
+
+    init: InitFn
+    step: StepFn
+    sample: SampleFn
+    targets_boltzmann: bool
+    restart: Callable[[jax.Array, VAE, Params, Minibatch, Any], Any]
+
+
 def train_step(
     vae: VAE,
-    sampler: Sampler | None,
+    sampler: Sampler | Restarted | None,
     optimiser: optax.GradientTransformation,
     kl_schedule: Callable[[jax.Array], jax.Array],
     key: jax.Array,
@@ -57,8 +81,11 @@ def train_step(
     cells = gather(data, rows)
 
     negatives, chains, info = None, state.chains, {}
+    if isinstance(sampler, Restarted):
+        key_restart = jax.random.fold_in(keys.named(key, "chains from data"), state.step)
+        chains = sampler.restart(key_restart, vae, state.params, cells, chains)
     if sampler is not None:
-        negatives, chains, info = sampler.sample(key_prior, state.params["prior"], state.chains)
+        negatives, chains, info = sampler.sample(key_prior, state.params["prior"], chains)
 
     def loss_fn(params: Params) -> tuple[jax.Array, objective.Terms]:
         weight = kl_schedule(state.step)

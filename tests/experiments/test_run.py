@@ -23,10 +23,12 @@ from command_line import (
 from marks import mostly_slow
 from matplotlib.image import imread
 
+from experiments import integration
 from experiments.kit import launch
 from experiments.kit.options import model_options
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import plain_config
+from qbm_jax.fitted.model import FittedModel
 
 CONFIGS = [path.stem for path in launch.config_files()]
 OF_INTEGRATION = [
@@ -106,6 +108,24 @@ def test_the_embedding_has_spins_energies_and_provenance(smoke):
     assert json.loads(facts["config"]) == plain_config(made)
     energy = -0.5 * np.einsum("ci,ij,cj->c", spins, facts["J"], spins) - spins @ facts["h"]
     np.testing.assert_allclose(adata.obs["qbm_energy"], energy, rtol=1e-4, atol=1e-4)
+
+
+def test_the_models_of_a_run_load_with_their_histories_and_embed_as_it_did(smoke):
+    made, workdir = smoke
+    cells = integration.load_cells(made)
+    adata = anndata.read_h5ad(workdir / "embedding.h5ad")
+    for name in (None, *model_options(made)):
+        model = FittedModel.load(workdir, name=name)
+        embedding, energy = model.encode_cells(cells)
+        written = adata.obsm[f"X_{name or 'qbmvae'}"]
+        np.testing.assert_allclose(embedding, written, rtol=1e-6, atol=1e-6)
+        own = [row for row in rows_of(workdir) if row["model"] == (name or "qbmvae")]
+        assert [row["step"] for row in model.history.rows()] == [row["step"] for row in own]
+        assert max(model.history.validation["elbo"]) == max(
+            row["elbo"] for row in own if row["split"] == "validation"
+        )
+        if name is None:
+            np.testing.assert_allclose(energy, adata.obs["qbm_energy"], rtol=1e-5, atol=1e-5)
 
 
 def test_simulated_cells_are_announced_in_title_captions_and_file(smoke):

@@ -1,5 +1,6 @@
 """One derivation of random keys: no two uses share one, and one training has one everywhere."""
 
+import contextlib
 import itertools
 import re
 import shutil
@@ -134,13 +135,13 @@ def of_fit(monkeypatch, seed, number):
 
 
 def of_integration(monkeypatch, seed, number):
-    monkeypatch.setattr(integration, "fit_cells", raises_keys)
-    made = config(seed=seed)
-    log = MaybeLog()
-    return seen(
-        integration.train_one, made, ROOT / "none", None, None, "qbmvae", {}, number,
-        TrainOptions(), log, StopRequest(),
-    )  # fmt: skip
+    monkeypatch.setattr(integration, "fit_cells_seeds", raises_keys)
+    monkeypatch.setattr(integration, "open_source", contextlib.nullcontext)
+    made = config(seed=seed, num_seeds=number + 1)
+    setup = integration.Setup(
+        made, ROOT / "none", None, None, TrainOptions(), MaybeLog(), StopRequest()
+    )
+    return seen(integration.train_all, setup)[number:]
 
 
 class MaybeLog:
