@@ -21,7 +21,6 @@ from experiments.kit.keys import cells_key, key_of
 from experiments.kit.lock import check_held
 from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.options import (
-    BOLTZMANN,
     check_options,
     main_name,
     model_options,
@@ -52,6 +51,7 @@ from qbm_jax.machine import calibration
 from qbm_jax.machine import mixing as diagnostics
 from qbm_jax.machine.boltzmann import energy
 from qbm_jax.metrics import pca_embedding, umap_layout
+from qbm_jax.model import priors
 from qbm_jax.report.run_outputs import (
     EMBEDDING_FILE,
     SAMPLE_FILE,
@@ -131,7 +131,8 @@ def run(
     layouts = {name: umap_layout(values, config.seed) for name, values in embeddings.items()}
     first = runs[main_name(config)][0]
     gates, loadings = first.model.gene_results()
-    energy_name = energy_key(main_name(config), couplings=config.model.prior in BOLTZMANN)
+    prior = first.model.vae.prior
+    energy_name = energy_key(main_name(config), couplings=prior.couplings)
     if isinstance(cells, StoredCells):
         write_embedding_blocks(
             workdir / EMBEDDING_FILE,
@@ -146,7 +147,7 @@ def run(
         shown,
         embeddings=embeddings,
         layouts=layouts,
-        energy=first.energy if first.model.vae.prior.outputs_per_latent == 1 else None,
+        energy=first.energy if prior.binary else None,
         energy_name=energy_name,
         gates=gates,
         loadings=loadings,
@@ -301,7 +302,7 @@ def training_faults(config: ConfigDict, runs: dict[str, list[Run]]) -> list[str]
     ]
     faults = collapsed(dict(pair for training in trainings for pair in training.items()))
     already_logged = len(faults)
-    ours = runs[main_name(config)] if config.model.prior in BOLTZMANN else []
+    ours = runs[main_name(config)] if priors.build(config.model.prior).couplings else []
     pairs = zip(ours, runs.get("bernoulli_vae", ()), strict=False)  # none if switched off
     for seed, (ours, nested) in enumerate(pairs):
         loss = nested.bound["elbo"] - ours.bound["elbo"]

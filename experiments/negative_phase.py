@@ -123,9 +123,6 @@ def check_sizes(config: ConfigDict, options: training.TrainOptions) -> list[Size
         raise InputError(
             f"config.model.posterior must be factorial, got {config.model.posterior!r}"
         )
-    for field, used in (("objective", "bound"), ("free_bits", 0.0), ("sharpness_start", 0.0)):
-        if (got := getattr(options, field)) != used:  # its own steps have no such thing
-            raise InputError(f"config.training.{field} must be {used} here, got {got}")
     latents = {"enumerable": fields.enumerable_latents, "real": config.model.num_latents}
     sizes = [
         Size(
@@ -221,9 +218,10 @@ def train_and_measure(setting: Setting, size: Size, name: str, seed: int) -> dic
     prior = "bernoulli" if phase.sampler is None else "boltzmann"
     built = model(config, size, cells.num_genes, len(cells.batch_names), prior)
     key = keys.of_training(config.seed, seed)
-    outcome = train(key, built, phase, setting.data, setting.options)
-    if outcome.fault:
-        return {"fault": outcome.fault}
+    try:
+        outcome = train(key, built, phase, setting.data, setting.options)
+    except training.TrainingDiverged as error:
+        return {"fault": error.fault}
     metrics = bound_of_cells(
         key_of(config.seed, "bound", seed), built, outcome.params, setting.data,
         outcome.validation_cells,

@@ -24,9 +24,11 @@ from qbm_jax.fitted.empty_cells import full_rows
 from qbm_jax.fitted.model import FittedModel, Settings
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.model import inference, likelihoods, priors, vae
+from qbm_jax.model.vae import ModelOptions
 from qbm_jax.report import tables, verdict
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.study.estimates import bootstrap_interval, estimate, paired_difference
+from qbm_jax.training import Training, sampler_spec
 
 KEY = jax.random.key(2)
 T2 = 4.302652729911275  # 97.5 % quantile of Student's t with 2 degrees of freedom
@@ -216,8 +218,9 @@ TOTALS = SimpleNamespace(
 
 
 def test_libraries_are_medians_and_log_moments_of_each_batch():
-    setting = fitting.Setting(KEY, {"library": "latent"}, "gibbs", None, None)
-    found = fitting.describe(setting, TOTALS)
+    options = training.TrainOptions()
+    one = Training(ModelOptions(library="latent"), sampler_spec("gibbs", None), options)
+    found = fitting.describe(fitting.of_cells(one, TOTALS), TOTALS)
     assert found.median_library == (6.0, 10.0)
     logs = [np.log([1.0, 100.0, 6.0]), np.log([10.0, 4.0, 11.0])]
     wanted = [[x.sum() / 3, math.sqrt(((x - x.sum() / 3) ** 2).sum() / 3)] for x in logs]
@@ -236,10 +239,11 @@ def test_a_fitted_model_has_the_best_parameters_and_not_the_last(monkeypatch, se
     trained = SimpleNamespace(params=best, state=last, train_cells=np.arange(3))
     monkeypatch.setattr(training, "train_seeds", lambda *_, **__: [trained])
     monkeypatch.setattr(fitting, "check_likelihood", lambda *_: None)
-    setting = fitting.Setting(KEY, settings.model, "gibbs", None, None)
+    one = Training(
+        ModelOptions(**settings.model), sampler_spec("gibbs", None), training.TrainOptions()
+    )
     cells = SimpleNamespace(**{**vars(TOTALS), "genes": settings.genes})
-    monkeypatch.setattr(fitting, "families", lambda *_: [None])
-    ((fitted, result),) = fitting.fit_cells_settings([setting], cells, data=object())
+    ((fitted, result),) = fitting.fit_trainings([KEY], [one], cells, data=object())
     assert fitted.params is best and result is trained
 
 
@@ -260,7 +264,7 @@ def test_dispersions_and_decoder_shifts_are_those_of_each_cells_batch(model):
 
 
 def test_a_gaussian_posterior_is_embedded_by_its_means():
-    embedded = priors.gaussian_prior().embed(jnp.array([[1.0, 2.0, -0.5, -0.6]]))
+    embedded = priors.build("gaussian").embed(jnp.array([[1.0, 2.0, -0.5, -0.6]]))
     np.testing.assert_array_equal(embedded, [[1.0, 2.0]])
 
 

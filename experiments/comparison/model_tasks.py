@@ -33,14 +33,14 @@ def energy(
     rows, pictures = [], {}
     for seed, model in enumerate(group.models):
         values = {}
-        if _is_binary(model) and study.reference is not None:
+        if model.vae.prior.binary and study.reference is not None:
             values |= energy_order(group.energies[seed], study.reference.values)
         usual = study.cells.select(group.held_out[seed])
         shuffled = shuffle_genes(seed_of(config.seed, "corrupted cells", seed), usual.counts)
         corrupted, key = with_counts(usual, shuffled), key_of(config.seed, "corrupted scores", seed)
         values |= _anomaly_scores(key, model, usual, corrupted, "corrupted")
         rows += rows_of("energy", seed, values)
-        if seed == 0 and _is_binary(model):
+        if seed == 0 and model.vae.prior.binary:
             pictures["energy"] = {
                 "energy": short_list(group.energies[0]),
                 "labels": study.labels.tolist(),
@@ -69,7 +69,7 @@ def generation(
     del shared
     if group.models is None:
         return Measured([], [], {})
-    if group.models[0].vae.likelihood.accepts_non_integer:
+    if not group.models[0].vae.likelihood.of_counts:
         note = f"{method.name} models log-normalised values, so it generates no counts."
         return Measured([], [note], {})
     rows, notes, pictures = [], [], {}
@@ -191,9 +191,5 @@ def _anomaly_scores(
         score_cells(keys.named(key, which), model.vae, model.params, device_counts(cells))._asdict()
         for which, cells in (("usual", usual), ("unusual", unusual))
     )
-    used = ["negative_bound", "reconstruction", *(["energy"] if _is_binary(model) else [])]
+    used = ["negative_bound", "reconstruction", *(["energy"] if model.vae.prior.binary else [])]
     return {f"auroc_{name}_{score}": anomaly_auroc(ours[score], theirs[score]) for score in used}
-
-
-def _is_binary(model: FittedModel) -> bool:
-    return model.vae.prior.outputs_per_latent == 1

@@ -13,13 +13,11 @@ from experiments.kit.workdir import flatten
 from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import train_options
-from qbm_jax.model import vae
+from qbm_jax.model import priors, vae
 from qbm_jax.model.presets import with_prior
-from qbm_jax.model.priors import MODEL_NAMES, WITH_COUPLINGS
-from qbm_jax.runtime.options import field_kinds, kinds_of
-from qbm_jax.training import TrainOptions
+from qbm_jax.runtime.options import field_kinds, from_dict, kinds_of
+from qbm_jax.training import SamplerSpec, Training, TrainOptions
 
-BOLTZMANN = WITH_COUPLINGS
 LIBRARY = {name: tuple(field_kinds(SECTIONS[name])) for name in ("model", "training")}
 """Options that the library knows, by the section of the config that has them."""
 
@@ -43,7 +41,7 @@ def main_name(config: ConfigDict) -> str:
 
     The config's, or that of its prior, if no baseline has it.
     """
-    by_prior = MODEL_NAMES.get(config.model.prior, "model")
+    by_prior = priors.build(config.model.prior).model_name
     return config.name or ("model" if by_prior in config.baselines else by_prior)
 
 
@@ -57,6 +55,20 @@ def sampler_options(config: ConfigDict) -> dict[str, Any]:
     if name not in samplers.SAMPLERS:
         raise InputError(f"unknown sampler {name!r}; choose from {', '.join(samplers.SAMPLERS)}")
     return config.sampler[name].to_dict()
+
+
+def training_of(config: ConfigDict) -> Training:
+    """The record of the training of the run's own model.
+
+    Raises:
+      InputError: an option that cannot be; the message names it.
+    """
+    with in_config_words(LIBRARY):
+        model = from_dict(vae.ModelOptions, "model", config.model.to_dict())
+        options = train_options(config.training.to_dict())
+    given = sampler_options(config)
+    with in_config_words({f"sampler.{config.sampler.name}": given}):
+        return Training(model, SamplerSpec(config.sampler.name, tuple(given.items())), options)
 
 
 def check_options(config: ConfigDict) -> TrainOptions:

@@ -23,8 +23,7 @@ from qbm_jax.fitted.model_cells import cells_of_model, with_batches_of
 from qbm_jax.fitted.saved_model import SETTINGS_FILE
 from qbm_jax.fitted.scoring import MAX_CELLS, Scores
 from qbm_jax.fitted.settings import Settings, as_tuples, build_model, build_sampler, check_settings
-from qbm_jax.model import inference, vae
-from qbm_jax.model.priors import MODEL_NAMES
+from qbm_jax.model import inference, likelihoods, vae
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import LARGEST_WHOLE, check, optional, whole
 from qbm_jax.training.checkpoint import first_difference
@@ -222,7 +221,7 @@ class FittedModel:
         cells = cells_of_model(
             self.settings, adata, layer=layer, batch_column=batch_column, label_column=label_column
         )
-        name = MODEL_NAMES[self.settings.model.get("prior", "boltzmann")]
+        name = self.vae.prior.model_name
         return scoring.score(
             name, self.encode_cells(cells)[0], cells, adata.obsm, baselines,
             max_cells=check("max_cells", max_cells, whole(10)), seed=keys.check_seed(seed),
@@ -256,8 +255,7 @@ class FittedModel:
         """
         code = generation.batch_code(batch, self.settings.batch_names)
         num_cells = check("num_cells", num_cells, whole(1))
-        likelihood = self.settings.model.get("likelihood", vae.ModelOptions.likelihood)
-        generation.check_library_size(library_size, likelihood)
+        generation.check_library_size(library_size, self.vae.likelihood)
         total = self.settings.median_library[code] if library_size is None else library_size
         return self.generate_like(key, np.full(num_cells, code), np.full(num_cells, total))
 
@@ -287,7 +285,7 @@ class FittedModel:
             raise InputError(
                 f"sampler {self.settings.sampler} diverged on this machine; generate needs another"
             )
-        if not self.vae.likelihood.accepts_non_integer and counts.min() < 0:
+        if self.vae.likelihood.of_counts and counts.min() < 0:
             raise InputError(
                 f"a count above {LARGEST_WHOLE} was drawn for a library size of "
                 f"{library_size.max():g}, which int32 cannot hold; use a smaller one"
@@ -331,11 +329,11 @@ class FittedModel:
         Raises:
           InputError: the likelihood has no gates.
         """
-        if self.vae.likelihood.gate_probabilities is None:
-            raise InputError(
-                f"expected likelihood autozi for gates, got {self.settings.model['likelihood']}"
-            )
-        return np.array(self.vae.likelihood.gate_probabilities(self.params["genes"]))
+        likelihood = self.vae.likelihood
+        if likelihood.gate_probabilities is None:
+            gated = " or ".join(likelihoods.those_that(lambda each: bool(each.gate_probabilities)))
+            raise InputError(f"expected likelihood {gated} for gates, got {likelihood.name}")
+        return np.array(likelihood.gate_probabilities(self.params["genes"]))
 
     def loadings(self) -> np.ndarray:
         """Weight of each latent in each gene's scale logit, float32 [genes, N].

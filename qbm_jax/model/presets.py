@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qbm_jax.errors import InputError
-from qbm_jax.model.priors import WITH_COUPLINGS
+from qbm_jax.model import priors
 from qbm_jax.samplers.annealing import PLUGIN
 
 _QUICK_PLUGIN = PLUGIN | {"num_steps": 20}  # one sweep a temperature: 10 times faster
@@ -167,9 +167,9 @@ def matched(
 
 def with_prior(prior: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `vae.build` with this prior, and without what only other priors can have."""
-    fitting = {**arguments, "prior": prior}
-    if prior not in WITH_COUPLINGS:
+    fitting, law = {**arguments, "prior": prior}, priors.build(prior)
+    if not law.couplings:
         fitting["couplings_scale"] = 0.0
-    if prior == "gaussian":
+    if not law.binary:
         fitting["posterior"] = "factorial"
     return fitting

@@ -10,9 +10,10 @@ which the two relaxations without a simple inverse use directly. `sharpness` is 
 the closer zeta is to a bit. Only the decoder reads zeta; the KL term needs no relaxation.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,6 @@ PAPER_SPIKE_SHARPNESS = 0.5
 SHARPEST_SPIKE = 88.0  # beyond, exp overflows float32
 NEWTON_STEPS = 6  # from within a factor two of the target: error 1e-6 at sharpness 100, less below
 SMALLEST_DENSITY = 1e-30  # keeps 0/0 out where both exponentials of a very sharp law underflow
-TRACEABLE = ("spike_exponential", "gumbel")  # the others need the sharpness when they are compiled
 
 
 class GrowingSharpness(NamedTuple):
@@ -55,6 +55,9 @@ class GrowingSharpness(NamedTuple):
         return jnp.where(self.progress < 1, grown, final)
 
 
+Sharpness = jax.Array | float | GrowingSharpness | None  # None: the relaxation's own
+
+
 class Relaxation(NamedTuple):
     """One way to relax bits.
 
@@ -63,19 +66,67 @@ class Relaxation(NamedTuple):
         strictly inside (0, 1); all of one shape.
       cdf: (zeta, logits, sharpness) -> P(drawn value <= zeta), the law that `zeta` has.
       sharpness: the default; None where the relaxation has no such number.
+      sharpest: the largest sharpness that float32 can hold; None where any will do.
+      traceable: whether the sharpness may be traced; if not, it is needed when `zeta` is compiled.
+      smears: whether zeta is a bit smeared by some r(zeta | b), which then cancels in weights; a
+        concrete distribution has no such r.
+      tells_bit: whether zeta is exactly 0 for bit 0, and above 0 for bit 1.
+      exact: whether zeta is the bit itself.
     """
 
-    zeta: Callable[[jax.Array, jax.Array, float], jax.Array]
-    cdf: Callable[[jax.Array, jax.Array, float], jax.Array]
+    zeta: Callable[[jax.Array, jax.Array, Any], jax.Array]
+    cdf: Callable[[jax.Array, jax.Array, Any], jax.Array]
     sharpness: float | None
+    sharpest: float | None = None
+    traceable: bool = False
+    smears: bool = True
+    tells_bit: bool = False
+    exact: bool = False
 
 
-def build(name: str, sharpness: float | None = None) -> Callable[..., jax.Array]:
+@dataclasses.dataclass(frozen=True)
+class Relax:
     """A function (key, logits, sharpness=None) -> zeta in [0, 1], of the logits' shape and type.
 
-    A sharpness given to it, a number that may be traced or a `GrowingSharpness`, takes the place of
-    the one that it was built with. It raises an InputError where the relaxation is not one of
-    `TRACEABLE`.
+    Attributes:
+      name: of the relaxation, in `RELAXATIONS`.
+      law: the relaxation.
+      sharpness: what it is drawn with, unless a call gives another.
+    """
+
+    name: str
+    law: Relaxation
+    sharpness: float | None
+
+    def __call__(self, key: jax.Array, logits: jax.Array, sharpness: Sharpness = None) -> jax.Array:
+        """Draws relaxed bits of these logits; consumes the key. Raises as `at`."""
+        return self.law.zeta(open_uniform(key, logits), logits, self.at(sharpness))
+
+    def at(self, sharpness: Sharpness) -> jax.Array | float | None:
+        """The sharpness that is drawn with where this one is asked for; None: the own.
+
+        Raises:
+          InputError: it would change, and the relaxation is not traceable; or it would fall.
+        """
+        if sharpness is None:
+            return self.sharpness
+        if not self.law.traceable or self.sharpness is None:
+            raise InputError(
+                f"the sharpness of relaxation {self.name} cannot change in a training; use "
+                f"{' or '.join(those_that('traceable'))}, or leave sharpness_start at 0"
+            )
+        if isinstance(sharpness, GrowingSharpness):
+            return sharpness.towards(self.sharpness)
+        return sharpness
+
+
+def those_that(holds: str) -> tuple[str, ...]:
+    """Names of the relaxations of which this attribute is true."""
+    return tuple(name for name, law in RELAXATIONS.items() if getattr(law, holds))
+
+
+def build(name: str, sharpness: float | None = None) -> Relax:
+    """The relaxation `name` at a sharpness.
 
     Args:
       name: a name in `RELAXATIONS`.
@@ -83,33 +134,18 @@ def build(name: str, sharpness: float | None = None) -> Callable[..., jax.Array]
         not use it.
 
     Raises:
-      InputError: unknown name, or sharpness not above 0.
+      InputError: unknown name, or sharpness not above 0 or too large.
     """
-    relaxation = RELAXATIONS[check("relaxation", name, choice(RELAXATIONS))]
+    law = RELAXATIONS[check("relaxation", name, choice(RELAXATIONS))]
     sharpness = check("sharpness", sharpness, optional(positive()))
-    if name == "spike_exponential" and sharpness is not None and sharpness > SHARPEST_SPIKE:
+    if sharpness is None:
+        return Relax(name, law, law.sharpness)
+    if law.sharpest is not None and sharpness > law.sharpest:
         raise InputError(
-            f"sharpness must be at most {SHARPEST_SPIKE} with relaxation {name}, where exp of it "
+            f"sharpness must be at most {law.sharpest} with relaxation {name}, where exp of it "
             f"is taken in float32, got {sharpness:g}"
         )
-    slope = relaxation.sharpness if sharpness is None else sharpness
-
-    def draw(
-        key: jax.Array,
-        logits: jax.Array,
-        sharpness: jax.Array | float | GrowingSharpness | None = None,
-    ) -> jax.Array:
-        if sharpness is not None and name not in TRACEABLE:
-            raise InputError(
-                f"the sharpness of relaxation {name} cannot change in a training; use "
-                f"{' or '.join(TRACEABLE)}, or leave sharpness_start at 0"
-            )
-        if isinstance(sharpness, GrowingSharpness):
-            sharpness = sharpness.towards(slope)
-        used = slope if sharpness is None else sharpness
-        return relaxation.zeta(open_uniform(key, logits), logits, used)
-
-    return draw
+    return Relax(name, law, sharpness)
 
 
 def open_uniform(key: jax.Array, like: jax.Array) -> jax.Array:
@@ -246,11 +282,16 @@ def _straight_through_cdf(zeta: jax.Array, logits: jax.Array, sharpness: None) -
 
 
 RELAXATIONS: dict[str, Relaxation] = {
-    "spike_exponential": Relaxation(_spike_exponential, _spike_exponential_cdf, 4.0),
+    "spike_exponential": Relaxation(
+        _spike_exponential, _spike_exponential_cdf, 4.0,
+        sharpest=SHARPEST_SPIKE, traceable=True, tells_bit=True,
+    ),
     "overlapping_exponential": Relaxation(
         _overlapping_exponential, _overlapping_exponential_cdf, 8.0
     ),
     "power_function": Relaxation(_power_function, _power_function_cdf, 20.0),
-    "gumbel": Relaxation(_gumbel, _gumbel_cdf, 7.0),
-    "straight_through": Relaxation(_straight_through, _straight_through_cdf, None),
-}
+    "gumbel": Relaxation(_gumbel, _gumbel_cdf, 7.0, traceable=True, smears=False),
+    "straight_through": Relaxation(
+        _straight_through, _straight_through_cdf, None, tells_bit=True, exact=True
+    ),
+}  # fmt: skip

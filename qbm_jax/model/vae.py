@@ -25,6 +25,7 @@ from qbm_jax.runtime.options import (
     documented,
     field,
     finite,
+    from_dict,
     not_negative,
     optional,
     pairs,
@@ -152,10 +153,7 @@ def check_options(options: dict[str, Any]) -> dict[str, Any]:
     Raises:
       InputError: an unknown option, or a value that is not of its kind.
     """
-    names = [each.name for each in dataclasses.fields(ModelOptions)]
-    if unknown := sorted(set(options) - set(names)):
-        raise InputError(f"unknown model options {unknown}; choose from {', '.join(names)}")
-    checked = ModelOptions(**options)
+    checked = from_dict(ModelOptions, "model", options)
     return {name: getattr(checked, name) for name in options}
 
 
@@ -199,7 +197,7 @@ def _build(sizes: Sizes, options: ModelOptions) -> VAE:
     _check_library(options, sizes.num_batches, observation)
     relax = relaxations.build(options.relaxation, options.sharpness)
     latents = priors.build(options.prior, relax, options.couplings_scale)
-    family = posteriors.build(options.posterior, latents, options.relaxation, relax)
+    family = posteriors.build(options.posterior, latents)
     networks = _networks(sizes, options, latents, family, observation)
 
     return VAE(
@@ -279,10 +277,9 @@ def _check_library(options: ModelOptions, num_batches: int, likelihood: Likeliho
         if prior is not None:
             raise InputError("library_prior is for library latent; leave it out, or set that")
         return
-    if likelihood.accepts_non_integer:
-        raise InputError(
-            "library latent needs a likelihood of counts; use poisson, nb, zinb or autozi"
-        )
+    if not likelihood.of_counts:
+        counts = likelihoods.those_that(lambda each: each.of_counts)
+        raise InputError(f"library latent needs a likelihood of counts; use {', '.join(counts)}")
     if prior is None or len(prior) != num_batches:
         got = "none" if prior is None else len(prior)
         raise InputError(

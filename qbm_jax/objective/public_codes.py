@@ -17,9 +17,9 @@ from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import Minibatch
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.model.priors import Sharpness
+from qbm_jax.model.relaxations import Sharpness
 from qbm_jax.model.vae import VAE, Params
-from qbm_jax.objective.bound import Terms, kl, observe, terms
+from qbm_jax.objective.bound import Terms, observe, terms, weighted_loss
 
 QUADRATIC_DECAY, LINEAR_DECAY = 0.01, 0.005  # kaiwu_qvae's weights of sum W^2 and sum a^2
 
@@ -95,7 +95,7 @@ def qbmvae_public(
         library_kl=library_kl,
     )
     log_z = _mean_energy(machine, negatives)  # the wrong sign
-    return _loss(vae, params, values, log_z, kl_weight, num_cells), values
+    return weighted_loss(vae, params, values, log_z, kl_weight, num_cells), values
 
 
 def kaiwu_qvae(
@@ -127,7 +127,7 @@ def kaiwu_qvae(
     probabilities = jax.nn.sigmoid(vae.encode(params, cells.counts))
     values = values._replace(expected_energy=bit_energy(machine, probabilities))
     log_z = -_mean_energy(machine, negatives)
-    loss = _loss(vae, params, values, log_z, kl_weight, num_cells)
+    loss = weighted_loss(vae, params, values, log_z, kl_weight, num_cells)
     return loss + weight_decay(machine), values
 
 
@@ -146,15 +146,3 @@ def _machine(vae: VAE, params: Params) -> BitForm:
 
 def _mean_energy(machine: BitForm, negatives: jax.Array) -> jax.Array:
     return jnp.mean(bit_energy(machine, boltzmann.spins_to_bits(jax.lax.stop_gradient(negatives))))
-
-
-def _loss(
-    vae: VAE,
-    params: Params,
-    values: Terms,
-    log_z: jax.Array,
-    kl_weight: jax.Array | float,
-    num_cells: int,
-) -> jax.Array:
-    loss = jnp.mean(values.reconstruction + kl_weight * kl(values, log_z))
-    return loss + kl_weight * vae.likelihood.global_kl(params["genes"]) / num_cells

@@ -14,12 +14,10 @@ import jax.numpy as jnp
 from qbm_jax.feed.minibatches import Minibatch
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.model.priors import Sharpness
+from qbm_jax.model.relaxations import Sharpness
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.objective import disarm, public_codes
-from qbm_jax.objective.bound import Terms, elbo, kl, terms
-
-__all__ = ["OBJECTIVES", "Terms", "elbo", "kl", "log_z_surrogate", "surrogate_loss", "terms"]
+from qbm_jax.objective.bound import Terms, terms, weighted_loss
 
 
 def log_z_surrogate(params: Boltzmann, negatives: jax.Array) -> jax.Array:
@@ -64,8 +62,7 @@ def surrogate_loss(
         log_z = log_z_surrogate(params["prior"], negatives)
     else:
         log_z = vae.prior.log_z(params["prior"])
-    loss = jnp.mean(values.reconstruction + kl_weight * kl(values, log_z))
-    return loss + kl_weight * vae.likelihood.global_kl(params["genes"]) / num_cells, values
+    return weighted_loss(vae, params, values, log_z, kl_weight, num_cells), values
 
 
 Objective = Callable[..., tuple[jax.Array, Terms]]  # the signature of `surrogate_loss`

@@ -333,6 +333,24 @@ def field_defaults(options: type) -> dict[str, Any]:
     return {each.name: each.default for each in fields if not each.metadata["of_cells"]}
 
 
+def from_dict(options: type[Options], what: str, given: Any) -> Options:
+    """A dataclass of options from fields by name.
+
+    Args:
+      options: the dataclass.
+      what: the options are of, "model" or "training".
+      given: its fields; those left out keep their defaults.
+
+    Raises:
+      InputError: no dict, an unknown field, or a value that is not of its kind.
+    """
+    fields = check_mapping(f"{what}_options", given)
+    names = list(field_kinds(options))
+    if unknown := sorted(set(fields) - set(names)):
+        raise InputError(f"unknown {what} options {unknown}; choose from {', '.join(names)}")
+    return options(**fields)
+
+
 def traceable_fields(options: type) -> tuple[str, ...]:
     """Fields of a dataclass of options that a compiled program may take as arguments."""
     fields = dataclasses.fields(options)

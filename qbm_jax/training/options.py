@@ -1,12 +1,14 @@
 """How to train: every option of a training, and the samplers' options in its negative phase."""
 
+import copy
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from qbm_jax.errors import InputError
+from qbm_jax.model import relaxations
 from qbm_jax.model.relaxations import GrowingSharpness
 from qbm_jax.model.vae import VAE
 from qbm_jax.objective.surrogate import OBJECTIVES
@@ -15,9 +17,11 @@ from qbm_jax.runtime.options import (
     choice,
     documented,
     field,
+    field_defaults,
     fraction,
     not_negative,
     positive,
+    traceable_fields,
     whole,
 )
 
@@ -127,31 +131,53 @@ class TrainOptions:
             )
 
 
+def option_numbers(options: TrainOptions) -> dict[str, jax.Array]:
+    """The numbers of these options, float32 scalars by name; they may be traced."""
+    names = traceable_fields(TrainOptions)
+    return {name: jnp.asarray(getattr(options, name), jnp.float32) for name in names}
+
+
+def without_numbers(options: TrainOptions) -> TrainOptions:
+    """The options with every number at its default: what a compiled program depends on."""
+    defaults = field_defaults(TrainOptions)
+    names = traceable_fields(TrainOptions)
+    return dataclasses.replace(options, **{name: defaults[name] for name in names})
+
+
+def with_numbers(options: TrainOptions, numbers: Mapping[str, jax.Array]) -> TrainOptions:
+    """The options with these numbers in their place, which may be traced and are not checked."""
+    changed = copy.copy(options)
+    for name, value in numbers.items():
+        object.__setattr__(changed, name, value)
+    return changed
+
+
 def check_applicable(options: TrainOptions, vae: VAE) -> None:
     """Checks that a model has what the options need: factorial bits, or a sharpness that may grow.
 
     Raises:
       InputError: it has not.
     """
-    gaussian = vae.prior.outputs_per_latent == 2
-    logits = jnp.zeros((64, vae.num_latents))
+    prior = vae.prior
     if options.objective != "bound" and not vae.posterior.factorial:
         raise InputError(
             f"objective {options.objective} needs posterior factorial, got two_groups; use "
             f"objective bound"
         )
     if options.objective == "disarm":
-        if gaussian:
-            raise InputError("objective disarm needs bits, got prior gaussian; use objective bound")
-        if np.any(np.abs(vae.prior.draw(jax.random.key(0), logits)) != 1):
+        if prior.relax is None:
             raise InputError(
-                "objective disarm trains on true bits, got relaxed ones; set relaxation to "
-                "straight_through"
+                f"objective disarm needs bits, got prior {prior.name}; use objective bound"
+            )
+        if not prior.relax.law.exact:
+            exact = " or ".join(relaxations.those_that("exact"))
+            raise InputError(
+                f"objective disarm trains on true bits, got relaxed ones; set relaxation to {exact}"
             )
     if options.sharpness_start:
-        if gaussian:
+        if prior.relax is None:
             raise InputError(
-                f"sharpness_start must be 0 with prior gaussian, which has no relaxation, got "
+                f"sharpness_start must be 0 with prior {prior.name}, which has no relaxation, got "
                 f"{options.sharpness_start}"
             )
-        vae.prior.draw(jax.random.key(0), logits, GrowingSharpness(options.sharpness_start, 0.0))
+        prior.relax.at(GrowingSharpness(options.sharpness_start, 0.0))

@@ -181,7 +181,7 @@ def of_epochs(monkeypatch, seed, number):
     monkeypatch.setattr(epochs, "fit_cells_seeds", raises_keys)
     monkeypatch.setattr(epochs, "device_counts", lambda cells: cells)
     made = group_config(seed, number + 1)
-    return seen(epochs.measure, made, study(), METHOD, StopRequest())[number:]
+    return seen(epochs.measure, made, study(), METHOD, StopRequest(), None)[number:]
 
 
 def of_negative_phase(monkeypatch, seed, number):
@@ -196,7 +196,7 @@ def of_negative_phase(monkeypatch, seed, number):
 def of_sweep(monkeypatch, seed, number):
     """A sweep trains every seed as the first training of its own config."""
     del number
-    monkeypatch.setattr(job, "fit_cells_settings", raises_keys)
+    monkeypatch.setattr(job, "fit_trainings", raises_keys)
     setting = SimpleNamespace(number=0, config=config(seed=seed))
     folder, stop = Path(tempfile.mkdtemp(prefix="qbm_jax_keys_")), StopRequest()
     monkeypatch.setattr(job, "MetricsLog", lambda *_: MaybeLog())
@@ -243,8 +243,6 @@ def test_bounds_and_generated_cells_of_the_benchmark_draw_with_keys_of_their_own
 # Where `jax.random.key(` may stand outside of qbm_jax/keys.py, and why.
 REASONS = {
     "qbm_jax/training/sharding.py": "shapes",
-    "qbm_jax/training/options.py": "whether a relaxation gives bits",
-    "qbm_jax/objective/importance_weighted.py": "whether a relaxation gives bits",
     "qbm_jax/fitted/model.py": "a template for shapes",
     "qbm_jax/samplers/numerics/spectrum.py": "a fixed start of the power iteration",
     "qbm_jax/samplers/numerics/noise.py": "the size of a generator's keys, and its own seeding",
