@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -33,23 +32,22 @@ from experiments.kit.stop import StopRequest
 from experiments.kit.tensorboard import EventFiles
 from experiments.kit.workdir import claim_workdir, commit, flatten, plain_config, versions
 from experiments.on_disk import cells_to_show, embedded_blocks, load_stored_cells
-from qbm_jax import report, samplers, training
+from qbm_jax import report, training
 from qbm_jax.data import Cells, check_likelihood, locate, preprocess
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.data.on_disk import StoredCells, write_embedding_blocks
 from qbm_jax.data.write import energy_key, write_embedding
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import CellSource
+from qbm_jax.fitted import document
 from qbm_jax.fitted.bounds import bound_of_cells
+from qbm_jax.fitted.document import Evaluated as Run
 from qbm_jax.fitted.fit import fit_cells_seeds, open_source
 from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model import FittedModel, build_sampler
 from qbm_jax.fitted.progress import ProgressBar
 from qbm_jax.fitted.run_models import model_folder
 from qbm_jax.fitted.scoring import score_cells
-from qbm_jax.machine import calibration
-from qbm_jax.machine import mixing as diagnostics
-from qbm_jax.machine.boltzmann import energy
 from qbm_jax.metrics import pca_embedding, umap_layout
 from qbm_jax.model import priors
 from qbm_jax.report.run_outputs import (
@@ -64,17 +62,6 @@ from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.distributed import check_agreement, is_primary
 
 LOGGER = logging.getLogger("qbm_jax")
-
-
-class Run(NamedTuple):
-    """One training: the fitted model, its embedding, energies, bound and speed."""
-
-    model: FittedModel
-    embedding: np.ndarray
-    energy: np.ndarray
-    bound: dict[str, float]
-    cells_per_second: float
-    seconds: float
 
 
 class Setup(NamedTuple):
@@ -146,7 +133,7 @@ def run(
     notes = [*shown.notes, *training_faults(config, runs), *score_notes]
     if log.resumed:
         notes.append("This run was resumed: seconds and cells per second are of the last call.")
-    document = summarise(config, cells, runs, scores, notes, seconds)
+    summary = summarise(config, cells, runs, scores, notes, seconds)
     check_held(workdir)
     layouts = {name: umap_layout(values, config.seed) for name, values in embeddings.items()}
     first = runs[main_name(config)][0]
@@ -174,11 +161,11 @@ def run(
         provenance=provenance(config, shown, first),
     )
     num_devices = 1 if mesh is None else mesh.size
-    document["machine"] = machine(config, runs[main_name(config)], options, cells, num_devices)
-    document["files"] = {EMBEDDING_FILE: cells.num_cells}
+    summary["machine"] = machine(config, runs[main_name(config)], options, cells, num_devices)
+    summary["files"] = {EMBEDDING_FILE: cells.num_cells}
     if shown is not cells:
-        document["files"][SAMPLE_FILE] = shown.num_cells
-    write_sealed(workdir / SCORES_FILE, document, workdir)
+        summary["files"][SAMPLE_FILE] = shown.num_cells
+    write_sealed(workdir / SCORES_FILE, summary, workdir)
     report.write(workdir)
     LOGGER.info("report: %s (%.0f s in all)", workdir / "report.md", time.perf_counter() - start)
 
@@ -188,10 +175,10 @@ def is_finished(workdir: Path) -> bool:
 
     What is not there is made again from the checkpoints, which hold the trained parameters.
     """
-    document = read_sealed(workdir / SCORES_FILE, workdir)
-    if document is None:
+    summary = read_sealed(workdir / SCORES_FILE, workdir)
+    if summary is None:
         return False
-    for name, num_cells in document["files"].items():
+    for name, num_cells in summary["files"].items():
         fault = embedding_fault(workdir / name, num_cells)
         if fault:
             LOGGER.warning("%s; it is made again from the checkpoints", fault)
@@ -396,16 +383,6 @@ def score(
     return by_name, tuple(scores.notes)
 
 
-def mean_and_sd(rows: list[dict[str, float]]) -> dict[str, float | None]:
-    """Every entry's mean over rows, and its standard deviation under <name>_sd (two rows on)."""
-    summary = {}
-    for name in rows[0]:
-        values = np.array([row[name] for row in rows], float)
-        summary[name] = float(values.mean())
-        summary[f"{name}_sd"] = float(values.std(ddof=1)) if len(rows) > 1 else None
-    return summary
-
-
 def summarise(
     config: ConfigDict,
     cells: Cells | StoredCells,
@@ -415,98 +392,25 @@ def summarise(
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     """What `scores.json` holds."""
-    own = runs[main_name(config)]
-    main = mean_and_sd([result.bound for result in own])
-    labels = cells.label_names if cells.labels is not None else ()
-    label_counts = np.bincount(cells.labels, minlength=len(labels)) if labels else ()
-    batch_counts = np.bincount(cells.batch, minlength=len(cells.batch_names))
-    return {
-        "main": main_name(config),
-        "embeddings": {name: mean_and_sd(rows) for name, rows in scores.items()},
-        "per_seed": scores,
-        "elbo": {
-            "value": main["elbo"],
-            "log_z": main["log_z"],
-            "log_z_standard_error": main["log_z_standard_error"],
-        },
-        "bounds": {
-            name: {
-                "prior": results[0].model.settings.model["prior"],
-                "num_latents": results[0].model.vae.num_latents,
-                "num_seeds": len(results),
-                **mean_and_sd([result.bound for result in results]),
-                "per_seed": [result.bound["elbo"] for result in results],
-            }
-            for name, results in runs.items()
-        },
-        "sampler": sampler_diagnostics(config, own[0]),
-        "settings": flatten(plain_config(config)),
-        "seeds": list(range(config.num_seeds)),
-        "versions": versions(),
-        "seconds": {
-            **seconds,
-            **{name: float(np.sum([r.seconds for r in results])) for name, results in runs.items()},
-        },
-        "cells_per_second": {
-            name: float(np.median([r.cells_per_second for r in results]))
-            for name, results in runs.items()
-        },
-        "data": {
-            "source": cells.source,
-            "simulated": cells.simulated,
-            "num_cells": cells.num_cells,
-            "num_genes": cells.num_genes,
-            "batches": dict(zip(cells.batch_names, batch_counts.tolist(), strict=True)),
-            "labels": dict(zip(labels, np.asarray(label_counts).tolist(), strict=True)),
-            "batch_column": cells.batch_column,
-            "label_column": cells.label_column,
-        },
-        "notes": notes,
-        "command": shlex.join(["python", *sys.argv]),
-    }
-
-
-def sampler_diagnostics(config: ConfigDict, result: Run) -> dict[str, Any]:
-    """How the configured sampler behaves on the trained machine, draw after draw of training."""
-    if result.model.vae.prior.log_z is not None:
-        return {}
-    settings, params = result.model.settings, result.model.params["prior"]
-    sampler = samplers.build(settings.sampler, **settings.sampler_options)
-    key_init, key_draws = jax.random.split(key_of(config.seed, "sampler diagnostics"))
-    num_draws = config.evaluation.diagnostic_draws
-
-    @jax.jit
-    def draw_all(key, chains):
-        def draw(chains, key):
-            spins, chains, _ = sampler.sample(key, params, chains)
-            return chains, (energy(params, spins), calibration.fit_beta(params, spins))
-
-        return jax.lax.scan(draw, chains, jax.random.split(key, num_draws))[1]
-
-    chains = sampler.init(key_init, params, config.training.num_chains)
-    energies, betas = (np.asarray(values) for values in draw_all(key_draws, chains))
-    settled = energies[num_draws // 2 :].T  # [chains, draws]
-    autocorrelation = diagnostics.autocorrelation(settled)
-    betas = betas[num_draws // 2 :]
-    # Draws that repel each other (tau < 1) count as independent: the error is never too small.
-    beta_time = np.fmax(diagnostics.integrated_autocorrelation_time(betas[None]), 1)
-    beta_error = betas.std() * np.sqrt(beta_time / betas.size)
-    return {
-        "name": settings.sampler,
-        "options": settings.sampler_options,
-        "targets_boltzmann": sampler.targets_boltzmann,
-        "beta_eff": float(betas.mean()),
-        "beta_eff_standard_error": float(beta_error),
-        "autocorrelation_time": float(diagnostics.integrated_autocorrelation_time(settled)),
-        "autocorrelation": [round(float(v), 5) for v in autocorrelation[:100]],
-        "energy_trace": [round(float(v), 4) for v in energies.mean(axis=1)],
-        **{
-            name: result.bound[name]
-            for name in result.bound
-            if name.startswith("log_z") and name != "log_z"
-        },
-        "log_z_value": result.bound["log_z"],
-    }
+    sampler = document.sampler_diagnostics(
+        key_of(config.seed, "sampler diagnostics"),
+        runs[main_name(config)][0],
+        num_draws=config.evaluation.diagnostic_draws,
+        num_chains=config.training.num_chains,
+    )
+    return document.compose(
+        main_name(config),
+        cells,
+        runs,
+        scores,
+        sampler=sampler,
+        settings=flatten(plain_config(config)),
+        seeds=list(range(config.num_seeds)),
+        versions=versions(),
+        seconds=seconds,
+        notes=notes,
+        command=shlex.join(["python", *sys.argv]),
+    )
 
 
 def machine(
@@ -525,18 +429,7 @@ def machine(
 
 def provenance(config: ConfigDict, cells: Cells, result: Run) -> dict[str, Any]:
     """What `embedding.h5ad` says of its own origin, in `uns["qbm_jax"]`."""
-    facts = {
-        "simulated": cells.simulated,
-        "source": cells.source,
-        "batch_column": cells.batch_column or "",
-        "label_column": cells.label_column or "",
-        "notes": list(cells.notes),
-        "config": json.dumps(plain_config(config)),
-        "versions": versions(),
-        "commit": commit(),
-        "genes": list(cells.genes),
-    }
-    prior = result.model.params["prior"]
-    if hasattr(prior, "J"):
-        facts |= {"J": np.asarray(prior.J), "h": np.asarray(prior.h)}
-    return facts
+    return document.provenance(
+        cells, result.model, config=json.dumps(plain_config(config)), versions=versions(),
+        commit=commit(),
+    )  # fmt: skip

@@ -24,12 +24,12 @@ from experiments.kit.lock import lock_workdir, release_locks
 from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.pieces import Pieces
 from experiments.kit.stop import StopRequest
-from experiments.kit.workdir import write_json
 from experiments.sweep.run import Request
 from qbm_jax import training
 from qbm_jax.data import from_anndata
 from qbm_jax.data.write import write_embedding
 from qbm_jax.errors import InputError
+from qbm_jax.runtime.json_file import write_json
 from qbm_jax.runtime.whole_file import write_whole
 from qbm_jax.training import Progress
 from qbm_jax.training.checkpoint import Checkpoints

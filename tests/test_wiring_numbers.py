@@ -19,6 +19,7 @@ from experiments.sweep.results import Results
 from qbm_jax import training
 from qbm_jax.data import check_likelihood
 from qbm_jax.errors import InputError
+from qbm_jax.fitted import document
 from qbm_jax.fitted import fit as fitting
 from qbm_jax.fitted.empty_cells import full_rows
 from qbm_jax.fitted.model import FittedModel, Settings
@@ -61,9 +62,9 @@ def settings():
 
 
 def test_a_run_tells_mean_and_sample_standard_deviation_over_seeds():
-    found = integration.mean_and_sd([{"a": 1.0}, {"a": 2.0}, {"a": 6.0}])
+    found = document.mean_and_sd([{"a": 1.0}, {"a": 2.0}, {"a": 6.0}])
     assert found == {"a": 3.0, "a_sd": pytest.approx(math.sqrt(7))}
-    assert integration.mean_and_sd([{"a": 1.0}]) == {"a": 1.0, "a_sd": None}
+    assert document.mean_and_sd([{"a": 1.0}]) == {"a": 1.0, "a_sd": None}
 
 
 def _rows(method, values):
@@ -402,23 +403,22 @@ def test_diagnostics_have_a_key_of_their_own_and_judge_the_second_half(monkeypat
         return jnp.int32(0)
 
     sampler = Sampler(init, None, _fixed_draws, True)
-    monkeypatch.setattr(integration.samplers, "build", lambda *_, **__: sampler)
-    monkeypatch.setattr(integration.calibration, "fit_beta", lambda params, spins: spins[1, 0])
+    monkeypatch.setattr(document.samplers, "build", lambda *_, **__: sampler)
+    monkeypatch.setattr(document.calibration, "fit_beta", lambda params, spins: spins[1, 0])
     monkeypatch.setattr(
-        integration.diagnostics, "autocorrelation",
+        document.mixing, "autocorrelation",
         lambda values: judged.append(values) or np.ones(3),
     )  # fmt: skip
-    monkeypatch.setattr(
-        integration.diagnostics, "integrated_autocorrelation_time", lambda values: 1.0
-    )
+    monkeypatch.setattr(document.mixing, "integrated_autocorrelation_time", lambda values: 1.0)
     prior = Boltzmann(jnp.zeros((2, 2)), jnp.array([1.0, 0.5]))
     model = SimpleNamespace(
         vae=SimpleNamespace(prior=SimpleNamespace(log_z=None)), params={"prior": prior},
         settings=SimpleNamespace(sampler="gibbs", sampler_options={}),
     )  # fmt: skip
     made = config(seed=11, **{"evaluation.diagnostic_draws": 6, "training.num_chains": 9})
+    monkeypatch.setattr(document, "compose", lambda *_, sampler, **__: sampler)
     result = SimpleNamespace(model=model, bound={"log_z": 1.5, "log_z_standard_error": 0.25})
-    found = integration.sampler_diagnostics(made, result)
+    found = integration.summarise(made, None, {integration.main_name(made): [result]}, {}, [], {})
     wanted = jax.random.split(key_of(11, "sampler diagnostics"))[0]
     assert seen == [(words(wanted), 9)]
     assert found["energy_trace"] == [-1.5] * 3 + [0.0] * 3
@@ -428,7 +428,7 @@ def test_diagnostics_have_a_key_of_their_own_and_judge_the_second_half(monkeypat
 
 
 def test_a_summary_has_medians_counts_and_errors_under_their_names(monkeypatch, smoke):
-    monkeypatch.setattr(integration, "sampler_diagnostics", lambda *_: {})
+    monkeypatch.setattr(document, "sampler_diagnostics", lambda *_, **__: {})
     described = SimpleNamespace(
         settings=SimpleNamespace(model={"prior": "boltzmann"}), vae=SimpleNamespace(num_latents=8)
     )

@@ -73,7 +73,7 @@ COUNTER = Sampler(lambda key, params, num_chains: jnp.int32(0), None, _count_cha
 @pytest.fixture(scope="module", autouse=True)
 def objectives():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(objective.OBJECTIVES, "probe", probe)
+        patch.setitem(objective.OBJECTIVES, "probe", objective.Objective(probe))
         yield
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from experiments.kit.tensorboard import EventFiles
-from experiments.kit.workdir import finite
 from qbm_jax.fitted.history import row_of
+from qbm_jax.runtime.json_file import finite
 from qbm_jax.runtime.whole_file import write_whole
 from qbm_jax.training import Progress
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import Minibatch
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
@@ -78,11 +77,8 @@ def qbmvae_public(
     units at once (the negatives come from the config's sampler).
 
     Arguments and result as `objective.surrogate_loss`; `expected_energy` is that of bits, at z.
-
-    Raises:
-      InputError: the prior is not a Boltzmann machine.
     """
-    machine = _machine(vae, params)
+    machine = bit_form(vae.prior.project, params["prior"])
     key_latent, key_observation = jax.random.split(key)
     posterior = vae.encode(params, cells.counts)
     zeta = vae.prior.draw(key_latent, posterior, sharpness)
@@ -118,11 +114,8 @@ def kaiwu_qvae(
     The KL that it prints lacks log Z: it is not one and may be negative.
 
     Arguments and result as `objective.surrogate_loss`; `expected_energy` is that of bits.
-
-    Raises:
-      InputError: the prior is not a Boltzmann machine.
     """
-    machine = _machine(vae, params)
+    machine = bit_form(vae.prior.project, params["prior"])
     values = terms(vae, params, key, cells, sharpness)
     probabilities = jax.nn.sigmoid(vae.encode(params, cells.counts))
     values = values._replace(expected_energy=bit_energy(machine, probabilities))
@@ -136,12 +129,6 @@ def weight_decay(machine: BitForm) -> jax.Array:
     linear, quadratic = machine
     pairs = 0.5 * jnp.sum(jnp.square(quadratic))
     return QUADRATIC_DECAY * pairs + LINEAR_DECAY * jnp.sum(jnp.square(linear))
-
-
-def _machine(vae: VAE, params: Params) -> BitForm:
-    if vae.prior.log_z is not None:
-        raise InputError("this objective needs a machine; use prior boltzmann or rbm, or another")
-    return bit_form(vae.prior.project, params["prior"])
 
 
 def _mean_energy(machine: BitForm, negatives: jax.Array) -> jax.Array:

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from qbm_jax.errors import InputError
-from qbm_jax.model import relaxations
 from qbm_jax.model.relaxations import GrowingSharpness
 from qbm_jax.model.vae import VAE
 from qbm_jax.objective.surrogate import OBJECTIVES
@@ -125,7 +124,7 @@ class TrainOptions:
           InputError: an unknown objective or a value out of range; the message names the field.
         """
         check_fields(self)
-        if self.free_bits and self.objective not in ("bound", "disarm"):
+        if self.free_bits and not OBJECTIVES[self.objective].of_the_bound:
             raise InputError(
                 f"free_bits must be 0 with objective {self.objective}, got {self.free_bits}"
             )
@@ -153,27 +152,13 @@ def with_numbers(options: TrainOptions, numbers: Mapping[str, jax.Array]) -> Tra
 
 
 def check_applicable(options: TrainOptions, vae: VAE) -> None:
-    """Checks that a model has what the options need: factorial bits, or a sharpness that may grow.
+    """Checks that a model has what the options need: the objective's part, a sharpness that grows.
 
     Raises:
       InputError: it has not.
     """
+    OBJECTIVES[options.objective].check(options.objective, vae)
     prior = vae.prior
-    if options.objective != "bound" and not vae.posterior.factorial:
-        raise InputError(
-            f"objective {options.objective} needs posterior factorial, got two_groups; use "
-            f"objective bound"
-        )
-    if options.objective == "disarm":
-        if prior.relax is None:
-            raise InputError(
-                f"objective disarm needs bits, got prior {prior.name}; use objective bound"
-            )
-        if not prior.relax.law.exact:
-            exact = " or ".join(relaxations.those_that("exact"))
-            raise InputError(
-                f"objective disarm trains on true bits, got relaxed ones; set relaxation to {exact}"
-            )
     if options.sharpness_start:
         if prior.relax is None:
             raise InputError(
