@@ -121,6 +121,7 @@ class EvaluationFields:
     )
 
 
+SAMPLER = "gibbs"  # unless another is named
 SECTIONS = {
     "": RunFields,
     "devices": DeviceFields,
@@ -146,7 +147,7 @@ def base_config() -> ConfigDict:
             config[section] = ConfigDict(fields)
         else:
             config.update(fields)
-    config.sampler = ConfigDict({"name": "gibbs", **NEGATIVE_PHASE})
+    config.sampler = ConfigDict({"name": SAMPLER, **NEGATIVE_PHASE})
     return config
 
 
@@ -186,4 +187,8 @@ def help_text() -> str:
         for name, default in given.items():
             said = f"{name} = {default!r}: {described[name]}"
             lines += textwrap.wrap(said, 100, initial_indent="  ", subsequent_indent="      ")
+    lines += ["", "config.sampler: What draws the negative phase, and the options of each by name."]
+    lines += [f"  name = {SAMPLER!r}: one of {', '.join(NEGATIVE_PHASE)}"]
+    for sampler, options in NEGATIVE_PHASE.items():
+        lines += [f"  {sampler}.{option} = {value!r}" for option, value in options.items()]
     return "\n".join(lines)

@@ -95,6 +95,7 @@ class ModelOptions:
         "spike_exponential",
         choice(relaxations.RELAXATIONS),
         "how bits of binary priors are relaxed, so that gradients pass",
+        source="arXiv 1609.02200, 1802.04920, 1805.07445, 1805.07349",
     )
     sharpness: float | None = field(
         None, optional(positive()), "slope of the relaxation; None: its own", traceable=True
@@ -117,7 +118,10 @@ class ModelOptions:
         "whether each gene has one inverse dispersion, or one per experimental batch",
     )
     library: str = field(
-        "observed", choice(LIBRARIES), "total counts, or a library size inferred as in scVI"
+        "observed",
+        choice(LIBRARIES),
+        "total counts, or a library size that is inferred as in scVI",
+        source="Lopez et al., Nature Methods 15, 2018",
     )
     library_prior: tuple[tuple[float, float], ...] | None = field(
         None,

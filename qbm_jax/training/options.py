@@ -52,6 +52,7 @@ class TrainOptions:
         choice(OBJECTIVES),
         "bound; disarm: the bound with unbiased gradients through true bits, for relaxation "
         "straight_through; others: losses of public codes, with their faults",
+        source="DisARM: arXiv 2006.10680",
     )
     num_epochs: int = field(150, whole(1), "times that the training takes every cell")
     minibatch_size: int = field(128, whole(1), "cells per step")
@@ -98,6 +99,7 @@ class TrainOptions:
         not_negative(),
         "the KL does not push the encoder on latents with less information than this",
         unit="nats per latent",
+        source="arXiv 1606.04934",
     )
     couplings_decay: float = field(
         0.0, not_negative(), "weight decay of J at its rate: a step shrinks it by rate * decay"
