@@ -16,8 +16,7 @@ from jax.sharding import Mesh
 
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import Part
-from qbm_jax.training.options import option_numbers
-from qbm_jax.training.spec import Built, Numbers, shape
+from qbm_jax.training.spec import Built, shape
 from qbm_jax.training.state import TrainState
 from qbm_jax.training.step import build_dispatch, build_vmapped_dispatch
 
@@ -96,12 +95,14 @@ def build_steps_of_seeds(
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}; choose from {', '.join(METHODS)}")
     programs = [training.program for training in trainings]
+    rows_of = [training.row_of for training in trainings]
+    numbers = [training.numbers for training in trainings]
 
     def alone(index: int, step: Step) -> Stepped:
         dispatch = build_dispatch(*programs[index], steps_per_epoch, mesh)
         data, rows = step.part
-        numbers = Numbers(option_numbers(trainings[index].options), None, {})
-        state, metrics = dispatch(step.key, data, step.state, rows, step.num_cells, numbers)
+        own = numbers[index]._replace(sharpness=None, sampler={})  # the program has them
+        state, metrics = dispatch(step.key, data, step.state, rows, step.num_cells, own)
         return state, jax.device_get(metrics)
 
     def in_one_program(members: list[int], steps: Sequence[Step]) -> list[Stepped]:
@@ -109,16 +110,15 @@ def build_steps_of_seeds(
         data, rows = zip(*parts, strict=True)
         shared = all(counts is data[0] for counts in data)
         dispatch = vmapped_dispatch(trainings[members[0]], steps_per_epoch, shared, mesh)
-        numbers = tuple(trainings[index].numbers for index in members)
+        own = tuple(numbers[index] for index in members)
         data = data[0] if shared else data
-        states, metrics = dispatch(keys, data, states, rows, num_cells, numbers)
+        states, metrics = dispatch(keys, data, states, rows, num_cells, own)
         return list(zip(states, jax.device_get(metrics), strict=True))
 
     def all_seeds(steps: Sequence[Step]) -> list[Stepped]:
         if method == "threads":
             return threads.map(alone, programs, range(len(steps)), steps)
         results: dict[int, Stepped] = {}
-        rows_of = [training.row_of for training in trainings]
         for one in dict.fromkeys(rows_of):
             members = [index for index, other in enumerate(rows_of) if other == one]
             if len(members) == 1:
