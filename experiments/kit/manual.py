@@ -189,6 +189,6 @@ def help_text() -> str:
             lines += textwrap.wrap(said, 100, initial_indent="  ", subsequent_indent="      ")
     lines += ["", "config.sampler: What draws the negative phase, and the options of each by name."]
     lines += [f"  name = {SAMPLER!r}: one of {', '.join(NEGATIVE_PHASE)}"]
-    for sampler, options in NEGATIVE_PHASE.items():
-        lines += [f"  {sampler}.{option} = {value!r}" for option, value in options.items()]
+    for sampler, usual in NEGATIVE_PHASE.items():
+        lines += [f"  {sampler}.{option} = {value!r}" for option, value in usual.items()]
     return "\n".join(lines)

@@ -105,7 +105,7 @@ def train(
     Raises:
       TrainingDiverged: a metric was not finite.
     """
-    sampler = phase.sampler
+    sampler: Any = phase.sampler
     if sampler is not None and phase.from_data:
         sampler = training.Restarted(*sampler, chains_at_cells)
     options = dataclasses.replace(
