@@ -139,7 +139,7 @@ def test_chains_from_data_start_each_step_with_keys_of_their_own_and_all_else_is
         return low_bits(key) + 0 * cells.batch[0]
 
     first = jax.tree.map(jnp.copy, start).replace(chains=jnp.zeros((), low_bits(KEY).dtype))
-    restarted = training.Restarted(*COUNTER, restart)
+    restarted = training.Restarted.of(COUNTER, restart)
     rows = jnp.arange(32).reshape(8, 4) % CELLS
     _, found = build_dispatch(model, restarted, options, 4)(KEY, data, first, rows, 16.0)
     of_data = keys.named(KEY, "chains from data")

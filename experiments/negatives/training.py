@@ -106,8 +106,8 @@ def train(
       TrainingDiverged: a metric was not finite.
     """
     sampler: Any = phase.sampler
-    if sampler is not None and phase.from_data:
-        sampler = training.Restarted(*sampler, chains_at_cells)
+    if phase.sampler is not None and phase.from_data:
+        sampler = training.Restarted.of(phase.sampler, chains_at_cells)
     options = dataclasses.replace(
         options, num_chains=phase.num_chains, validate_every=options.num_epochs
     )

@@ -43,6 +43,11 @@ class Restarted(NamedTuple):
     targets_boltzmann: bool
     restart: Callable[[jax.Array, VAE, Params, Minibatch, Any], Any]
 
+    @classmethod
+    def of(cls, sampler: Sampler, restart: Callable[..., Any]) -> "Restarted":
+        """The sampler with its chains restarted."""
+        return cls(sampler.init, sampler.step, sampler.sample, sampler.targets_boltzmann, restart)
+
 
 def train_step(
     vae: VAE,
