@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -21,7 +20,6 @@ from experiments.kit.keys import cells_key, key_of
 from experiments.kit.lock import check_held
 from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.options import (
-    BOLTZMANN,
     check_options,
     main_name,
     model_options,
@@ -34,20 +32,24 @@ from experiments.kit.stop import StopRequest
 from experiments.kit.tensorboard import EventFiles
 from experiments.kit.workdir import claim_workdir, commit, flatten, plain_config, versions
 from experiments.on_disk import cells_to_show, embedded_blocks, load_stored_cells
-from qbm_jax import report, samplers, training
+from qbm_jax import report, training
 from qbm_jax.data import Cells, check_likelihood, locate, preprocess
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.data.on_disk import StoredCells, write_embedding_blocks
 from qbm_jax.data.write import energy_key, write_embedding
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import CellSource
-from qbm_jax.fitted.fit import fit_cells, open_source
+from qbm_jax.fitted import document
+from qbm_jax.fitted.bounds import bound_of_cells
+from qbm_jax.fitted.document import Evaluated as Run
+from qbm_jax.fitted.fit import fit_cells_seeds, open_source
+from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model import FittedModel, build_sampler
 from qbm_jax.fitted.progress import ProgressBar
-from qbm_jax.machine import calibration
-from qbm_jax.machine import mixing as diagnostics
-from qbm_jax.machine.boltzmann import energy
-from qbm_jax.metrics import pca_embedding, score_embeddings, umap_layout
+from qbm_jax.fitted.run_models import model_folder
+from qbm_jax.fitted.scoring import score_cells
+from qbm_jax.metrics import pca_embedding, umap_layout
+from qbm_jax.model import priors
 from qbm_jax.report.run_outputs import (
     EMBEDDING_FILE,
     SAMPLE_FILE,
@@ -62,15 +64,30 @@ from qbm_jax.training.distributed import check_agreement, is_primary
 LOGGER = logging.getLogger("qbm_jax")
 
 
-class Run(NamedTuple):
-    """One training: the fitted model, its embedding, energies, bound and speed."""
+class Setup(NamedTuple):
+    """What is the same for all trainings of a run.
 
-    model: FittedModel
-    embedding: np.ndarray
-    energy: np.ndarray
-    bound: dict[str, float]
-    cells_per_second: float
-    seconds: float
+    Attributes:
+      config: of the run.
+      workdir: where states and models are kept.
+      cells: what is trained on.
+      shown: the cells that are embedded.
+      options: how to train.
+      log: of the metrics.
+      stop: asked after every dispatch.
+      profile: gets a trace of the first training that has steps to take.
+      mesh: devices that share every training.
+    """
+
+    config: ConfigDict
+    workdir: Path
+    cells: Cells | StoredCells
+    shown: Cells
+    options: training.TrainOptions
+    log: MetricsLog
+    stop: StopRequest
+    profile: Profile | None = None
+    mesh: Mesh | None = None
 
 
 def run(
@@ -104,13 +121,7 @@ def run(
         claim_workdir(workdir, config, identity)
     shown = cells_to_show(cells, config.evaluation.max_scored_cells)
     log = MetricsLog(workdir / "metrics.jsonl", events)
-    runs: dict[str, list[Run]] = {name: [] for name in model_options(config)}
-    for seed in range(config.num_seeds):
-        for name, model in model_options(config).items():
-            result = train_one(
-                config, workdir, cells, shown, name, model, seed, options, log, stop, profile, mesh
-            )
-            runs[name].append(result)
+    runs = train_all(Setup(config, workdir, cells, shown, options, log, stop, profile, mesh))
     if not is_primary():
         return  # one process scores and writes
     trained = time.perf_counter()
@@ -122,12 +133,13 @@ def run(
     notes = [*shown.notes, *training_faults(config, runs), *score_notes]
     if log.resumed:
         notes.append("This run was resumed: seconds and cells per second are of the last call.")
-    document = summarise(config, cells, runs, scores, notes, seconds)
+    summary = summarise(config, cells, runs, scores, notes, seconds)
     check_held(workdir)
     layouts = {name: umap_layout(values, config.seed) for name, values in embeddings.items()}
     first = runs[main_name(config)][0]
     gates, loadings = first.model.gene_results()
-    energy_name = energy_key(main_name(config), couplings=config.model.prior in BOLTZMANN)
+    prior = first.model.vae.prior
+    energy_name = energy_key(main_name(config), couplings=prior.couplings)
     if isinstance(cells, StoredCells):
         write_embedding_blocks(
             workdir / EMBEDDING_FILE,
@@ -142,18 +154,18 @@ def run(
         shown,
         embeddings=embeddings,
         layouts=layouts,
-        energy=first.energy if first.model.vae.prior.outputs_per_latent == 1 else None,
+        energy=first.energy if prior.binary else None,
         energy_name=energy_name,
         gates=gates,
         loadings=loadings,
         provenance=provenance(config, shown, first),
     )
     num_devices = 1 if mesh is None else mesh.size
-    document["machine"] = machine(config, runs[main_name(config)], options, cells, num_devices)
-    document["files"] = {EMBEDDING_FILE: cells.num_cells}
+    summary["machine"] = machine(config, runs[main_name(config)], options, cells, num_devices)
+    summary["files"] = {EMBEDDING_FILE: cells.num_cells}
     if shown is not cells:
-        document["files"][SAMPLE_FILE] = shown.num_cells
-    write_sealed(workdir / SCORES_FILE, document, workdir)
+        summary["files"][SAMPLE_FILE] = shown.num_cells
+    write_sealed(workdir / SCORES_FILE, summary, workdir)
     report.write(workdir)
     LOGGER.info("report: %s (%.0f s in all)", workdir / "report.md", time.perf_counter() - start)
 
@@ -163,10 +175,10 @@ def is_finished(workdir: Path) -> bool:
 
     What is not there is made again from the checkpoints, which hold the trained parameters.
     """
-    document = read_sealed(workdir / SCORES_FILE, workdir)
-    if document is None:
+    summary = read_sealed(workdir / SCORES_FILE, workdir)
+    if summary is None:
         return False
-    for name, num_cells in document["files"].items():
+    for name, num_cells in summary["files"].items():
         fault = embedding_fault(workdir / name, num_cells)
         if fault:
             LOGGER.warning("%s; it is made again from the checkpoints", fault)
@@ -213,53 +225,88 @@ def load_into_memory(config: ConfigDict) -> Cells:
     return cells
 
 
-def train_one(
-    config: ConfigDict,
-    workdir: Path,
-    cells: Cells | StoredCells,
-    shown: Cells,
-    name: str,
-    model: dict[str, Any],
-    seed: int,
-    options: training.TrainOptions,
-    log: MetricsLog,
-    stop: StopRequest,
-    profile: Profile | None = None,
-    mesh: Mesh | None = None,
-) -> Run:
-    """Trains (or resumes) one model at one seed and evaluates it, on the cells that are shown.
+def train_all(setup: Setup) -> dict[str, list[Run]]:
+    """Trains (or resumes) every model at every seed and evaluates it, from one upload of the cells.
+
+    The seeds of a model train together; one after another where cells stay on disk or devices share
+    a training, which is done for want of memory.
+    """
+    seeds = list(range(setup.config.num_seeds))
+    apart = setup.mesh is not None or isinstance(setup.cells, StoredCells)
+    groups = [[seed] for seed in seeds] if apart else [seeds]
+    with open_source(setup.cells) as source:
+        return {
+            name: [
+                run for group in groups for run in train_seeds(setup, source, name, model, group)
+            ]
+            for name, model in model_options(setup.config).items()
+        }
+
+
+def train_seeds(
+    setup: Setup, source: CellSource, name: str, model: dict[str, Any], seeds: list[int]
+) -> list[Run]:
+    """Trains (or resumes) seeds of one model together, each to what it gets alone, and evaluates.
 
     The key depends on the seed alone, so that all models share the split and the cells' order.
     """
-    bar = ProgressBar(f"{name}, seed {seed}", options.num_epochs, enabled=is_primary())
-    with stop.deferred(), bar, log, profile or contextlib.nullcontext():
+    config, workdir, log, profile = setup.config, setup.workdir, setup.log, setup.profile
+    title = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    bar = ProgressBar(f"{name}, {title}", setup.options.num_epochs, enabled=is_primary())
+    with setup.stop.deferred(), bar, log, profile or contextlib.nullcontext():
 
         def on_progress(progress: training.Progress) -> None:
             bar.update(progress)
             if is_primary():
-                log.record(name, seed, progress)
+                log.record(name, seeds[progress.seed], progress)
             if profile is not None:
                 profile.update(progress)
 
-        fitted, trained = fit_cells(
-            keys.of_training(config.seed, seed),
-            cells,
+        fitted = fit_cells_seeds(
+            [keys.of_training(config.seed, seed) for seed in seeds],
+            setup.cells,
             model_options=model,
             sampler=config.sampler.name,
             sampler_options=sampler_options(config),
-            options=options,
+            options=setup.options,
+            data=source,
             checkpoints=Checkpoints(
-                workdir / "checkpoints" / f"{name}-seed{seed}",
+                workdir / "checkpoints" / f"{name}-{title.replace(' ', '')}",
                 before_save=functools.partial(check_held, workdir),
             ),
             on_progress=on_progress,
-            should_stop=stop,
-            mesh=mesh,
+            should_stop=setup.stop,
+            mesh=setup.mesh,
         )
-    embedding, energies = fitted.encode_cells(shown)
-    with open_source(cells) as source:
-        bound = final_bound(config, seed, source, fitted, trained)
-    return Run(fitted, embedding, energies, bound, trained.cells_per_second, trained.seconds)
+    return [
+        evaluated(setup, source, name, seed, *result, share=1 / len(seeds))
+        for seed, result in zip(seeds, fitted, strict=True)
+    ]
+
+
+def evaluated(
+    setup: Setup,
+    source: CellSource,
+    name: str,
+    seed: int,
+    fitted: FittedModel,
+    trained: training.Trained,
+    share: float,
+) -> Run:
+    """Saves a trained model, embeds the cells that are shown and bounds those that validate.
+
+    Its share of the seconds is what one of the trainings that ran together took.
+    """
+    if is_primary():
+        check_held(setup.workdir)
+        rows = setup.log.rows(name, seed)
+        history = History.from_rows(rows, int(trained.train_cells.size))
+        folder = model_folder(setup.workdir, name, seed)
+        FittedModel(fitted.settings, fitted.params, history).save(folder)
+    embedding, energies = fitted.encode_cells(setup.shown)
+    bound = final_bound(setup.config, seed, source, fitted, trained)
+    seconds = share * trained.seconds
+    return Run(fitted, embedding, energies, bound, trained.cells_per_second, seconds)
 
 
 def final_bound(
@@ -274,11 +321,11 @@ def final_bound(
     Models of one seed share the key, so their posterior draws are paired.
     """
     data, rows = source.select(trained.validation_cells)
-    return training.bound(
-        key_of(config.seed, "bound", seed), fitted.vae, training.build_evaluation(fitted.vae), data,
-        fitted.params, rows, num_draws=config.evaluation.posterior_draws,
-        num_train_cells=trained.train_cells.size,
+    return bound_of_cells(
+        key_of(config.seed, "bound", seed), fitted.vae, fitted.params, data, rows,
+        num_draws=config.evaluation.posterior_draws,
         num_temperatures=config.evaluation.log_z_temperatures,
+        num_train_cells=trained.train_cells.size,
     )  # fmt: skip
 
 
@@ -293,7 +340,7 @@ def training_faults(config: ConfigDict, runs: dict[str, list[Run]]) -> list[str]
     ]
     faults = collapsed(dict(pair for training in trainings for pair in training.items()))
     already_logged = len(faults)
-    ours = runs[main_name(config)] if config.model.prior in BOLTZMANN else []
+    ours = runs[main_name(config)] if priors.build(config.model.prior).couplings else []
     pairs = zip(ours, runs.get("bernoulli_vae", ()), strict=False)  # none if switched off
     for seed, (ours, nested) in enumerate(pairs):
         loss = nested.bound["elbo"] - ours.bound["elbo"]
@@ -323,13 +370,10 @@ def score(
         for name, results in runs.items()
         for seed, result in enumerate(results)
     } | {("X_pca", 0): pca}
-    labelled = cells.labelled if cells.labels is not None else np.ones(cells.num_cells, bool)
-    labels = None if cells.labels is None else np.asarray(cells.label_names)[cells.labels]
-    scores = score_embeddings(
-        {f"{name}/{seed}": values[labelled] for (name, seed), values in embeddings.items()},
-        np.asarray(cells.batch_names)[cells.batch][labelled],
-        None if labels is None else labels[labelled],
-        uncorrected=pca[labelled],
+    scores = score_cells(
+        {f"{name}/{seed}": values for (name, seed), values in embeddings.items()},
+        cells,
+        uncorrected=pca,
         max_cells=config.evaluation.max_scored_cells,
         seed=config.seed,
     )
@@ -337,16 +381,6 @@ def score(
     for name, seed in embeddings:
         by_name.setdefault(name, []).append(scores.values[f"{name}/{seed}"])
     return by_name, tuple(scores.notes)
-
-
-def mean_and_sd(rows: list[dict[str, float]]) -> dict[str, float | None]:
-    """Every entry's mean over rows, and its standard deviation under <name>_sd (two rows on)."""
-    summary = {}
-    for name in rows[0]:
-        values = np.array([row[name] for row in rows], float)
-        summary[name] = float(values.mean())
-        summary[f"{name}_sd"] = float(values.std(ddof=1)) if len(rows) > 1 else None
-    return summary
 
 
 def summarise(
@@ -358,98 +392,25 @@ def summarise(
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     """What `scores.json` holds."""
-    own = runs[main_name(config)]
-    main = mean_and_sd([result.bound for result in own])
-    labels = cells.label_names if cells.labels is not None else ()
-    label_counts = np.bincount(cells.labels, minlength=len(labels)) if labels else ()
-    batch_counts = np.bincount(cells.batch, minlength=len(cells.batch_names))
-    return {
-        "main": main_name(config),
-        "embeddings": {name: mean_and_sd(rows) for name, rows in scores.items()},
-        "per_seed": scores,
-        "elbo": {
-            "value": main["elbo"],
-            "log_z": main["log_z"],
-            "log_z_standard_error": main["log_z_standard_error"],
-        },
-        "bounds": {
-            name: {
-                "prior": results[0].model.settings.model["prior"],
-                "num_latents": results[0].model.vae.num_latents,
-                "num_seeds": len(results),
-                **mean_and_sd([result.bound for result in results]),
-                "per_seed": [result.bound["elbo"] for result in results],
-            }
-            for name, results in runs.items()
-        },
-        "sampler": sampler_diagnostics(config, own[0]),
-        "settings": flatten(plain_config(config)),
-        "seeds": list(range(config.num_seeds)),
-        "versions": versions(),
-        "seconds": {
-            **seconds,
-            **{name: float(np.sum([r.seconds for r in results])) for name, results in runs.items()},
-        },
-        "cells_per_second": {
-            name: float(np.median([r.cells_per_second for r in results]))
-            for name, results in runs.items()
-        },
-        "data": {
-            "source": cells.source,
-            "simulated": cells.simulated,
-            "num_cells": cells.num_cells,
-            "num_genes": cells.num_genes,
-            "batches": dict(zip(cells.batch_names, batch_counts.tolist(), strict=True)),
-            "labels": dict(zip(labels, np.asarray(label_counts).tolist(), strict=True)),
-            "batch_column": cells.batch_column,
-            "label_column": cells.label_column,
-        },
-        "notes": notes,
-        "command": shlex.join(["python", *sys.argv]),
-    }
-
-
-def sampler_diagnostics(config: ConfigDict, result: Run) -> dict[str, Any]:
-    """How the configured sampler behaves on the trained machine, draw after draw of training."""
-    if result.model.vae.prior.log_z is not None:
-        return {}
-    settings, params = result.model.settings, result.model.params["prior"]
-    sampler = samplers.build(settings.sampler, **settings.sampler_options)
-    key_init, key_draws = jax.random.split(key_of(config.seed, "sampler diagnostics"))
-    num_draws = config.evaluation.diagnostic_draws
-
-    @jax.jit
-    def draw_all(key, chains):
-        def draw(chains, key):
-            spins, chains, _ = sampler.sample(key, params, chains)
-            return chains, (energy(params, spins), calibration.fit_beta(params, spins))
-
-        return jax.lax.scan(draw, chains, jax.random.split(key, num_draws))[1]
-
-    chains = sampler.init(key_init, params, config.training.num_chains)
-    energies, betas = (np.asarray(values) for values in draw_all(key_draws, chains))
-    settled = energies[num_draws // 2 :].T  # [chains, draws]
-    autocorrelation = diagnostics.autocorrelation(settled)
-    betas = betas[num_draws // 2 :]
-    # Draws that repel each other (tau < 1) count as independent: the error is never too small.
-    beta_time = np.fmax(diagnostics.integrated_autocorrelation_time(betas[None]), 1)
-    beta_error = betas.std() * np.sqrt(beta_time / betas.size)
-    return {
-        "name": settings.sampler,
-        "options": settings.sampler_options,
-        "targets_boltzmann": sampler.targets_boltzmann,
-        "beta_eff": float(betas.mean()),
-        "beta_eff_standard_error": float(beta_error),
-        "autocorrelation_time": float(diagnostics.integrated_autocorrelation_time(settled)),
-        "autocorrelation": [round(float(v), 5) for v in autocorrelation[:100]],
-        "energy_trace": [round(float(v), 4) for v in energies.mean(axis=1)],
-        **{
-            name: result.bound[name]
-            for name in result.bound
-            if name.startswith("log_z") and name != "log_z"
-        },
-        "log_z_value": result.bound["log_z"],
-    }
+    sampler = document.sampler_diagnostics(
+        key_of(config.seed, "sampler diagnostics"),
+        runs[main_name(config)][0],
+        num_draws=config.evaluation.diagnostic_draws,
+        num_chains=config.training.num_chains,
+    )
+    return document.compose(
+        main_name(config),
+        cells,
+        runs,
+        scores,
+        sampler=sampler,
+        settings=flatten(plain_config(config)),
+        seeds=list(range(config.num_seeds)),
+        versions=versions(),
+        seconds=seconds,
+        notes=notes,
+        command=shlex.join(["python", *sys.argv]),
+    )
 
 
 def machine(
@@ -468,18 +429,7 @@ def machine(
 
 def provenance(config: ConfigDict, cells: Cells, result: Run) -> dict[str, Any]:
     """What `embedding.h5ad` says of its own origin, in `uns["qbm_jax"]`."""
-    facts = {
-        "simulated": cells.simulated,
-        "source": cells.source,
-        "batch_column": cells.batch_column or "",
-        "label_column": cells.label_column or "",
-        "notes": list(cells.notes),
-        "config": json.dumps(plain_config(config)),
-        "versions": versions(),
-        "commit": commit(),
-        "genes": list(cells.genes),
-    }
-    prior = result.model.params["prior"]
-    if hasattr(prior, "J"):
-        facts |= {"J": np.asarray(prior.J), "h": np.asarray(prior.h)}
-    return facts
+    return document.provenance(
+        cells, result.model, config=json.dumps(plain_config(config)), versions=versions(),
+        commit=commit(),
+    )  # fmt: skip

@@ -31,6 +31,7 @@ from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import DeviceCounts
+from qbm_jax.fitted.bounds import bound_of_cells
 from qbm_jax.fitted.model import device_counts
 from qbm_jax.machine import moments
 from qbm_jax.model import vae
@@ -123,9 +124,6 @@ def check_sizes(config: ConfigDict, options: training.TrainOptions) -> list[Size
         raise InputError(
             f"config.model.posterior must be factorial, got {config.model.posterior!r}"
         )
-    for field, used in (("objective", "bound"), ("free_bits", 0.0), ("sharpness_start", 0.0)):
-        if (got := getattr(options, field)) != used:  # its own steps have no such thing
-            raise InputError(f"config.training.{field} must be {used} here, got {got}")
     latents = {"enumerable": fields.enumerable_latents, "real": config.model.num_latents}
     sizes = [
         Size(
@@ -221,12 +219,13 @@ def train_and_measure(setting: Setting, size: Size, name: str, seed: int) -> dic
     prior = "bernoulli" if phase.sampler is None else "boltzmann"
     built = model(config, size, cells.num_genes, len(cells.batch_names), prior)
     key = keys.of_training(config.seed, seed)
-    outcome = train(key, built, phase, setting.data, setting.options)
-    if outcome.fault:
-        return {"fault": outcome.fault}
-    metrics = training.bound(
-        key_of(config.seed, "bound", seed), built, training.build_evaluation(built),
-        setting.data, outcome.params, outcome.validation_cells,
+    try:
+        outcome = train(key, built, phase, setting.data, setting.options)
+    except training.TrainingDiverged as error:
+        return {"fault": error.fault}
+    metrics = bound_of_cells(
+        key_of(config.seed, "bound", seed), built, outcome.params, setting.data,
+        outcome.validation_cells,
         num_draws=config.evaluation.posterior_draws,
         num_temperatures=config.evaluation.log_z_temperatures,
     )  # fmt: skip

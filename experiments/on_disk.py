@@ -181,7 +181,7 @@ def cells_to_show(cells: Cells | StoredCells, size: int) -> Cells:
 
 def embedded_blocks(cells: StoredCells, model: FittedModel) -> Iterator[tuple]:
     """The embedding and energy of all cells, a block after another, with a progress bar."""
-    binary = model.vae.prior.outputs_per_latent == 1
+    binary = model.vae.prior.binary
     with cells_bar("embed", cells.num_cells, True) as advance:
         for where, embedding, energy in model.encode_blocks(cells):
             yield where, embedding, energy if binary else None

@@ -1,19 +1,19 @@
 """Boltzmann-prior variational autoencoders for single-cell counts, in JAX.
 
-`fit` and `FittedModel` need the single-cell packages; the core (energies, samplers, partition
-function, objective, training) does not, so they are imported only when asked for.
+`fit`, `compare` and `FittedModel` need the single-cell packages; the core (energies, samplers,
+partition function, objective, training) does not, so they are imported only when asked for.
 """
 
 import importlib
 from typing import Any
 
-FROM_FITTED = ("FittedModel", "fit")
+FROM_FITTED = {"FittedModel": "model", "compare": "compare", "fit": "fit"}  # and its module
 ROOMS = (
     "boltzmann", "data", "errors", "feed", "fitted", "machine", "metrics", "model", "objective",
     "partition", "problems", "report", "runtime", "samplers", "study", "training",
 )  # fmt: skip
 
-__all__ = ["FittedModel", "fit"]
+__all__ = ["FittedModel", "compare", "fit"]
 
 
 def __dir__() -> list[str]:
@@ -25,7 +25,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"qbm_jax.{name}")
     if name in FROM_FITTED:
         try:
-            return getattr(importlib.import_module("qbm_jax.fitted.fit"), name)
+            return getattr(importlib.import_module(f"qbm_jax.fitted.{FROM_FITTED[name]}"), name)
         except ModuleNotFoundError as error:
             raise ImportError(
                 f'qbm_jax.{name} needs {error.name}, which is not installed; pip install ".[cells]"'

@@ -1,12 +1,9 @@
 """Runs the command line inside the test process: an import of it all costs seconds."""
 
 import contextlib
-import functools
-import os
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import anndata
@@ -46,12 +43,6 @@ TINY_FIT = {
 }
 
 
-@functools.cache
-def compiled():
-    """A folder of compiled programs that all runs of this session share."""
-    return tempfile.TemporaryDirectory(prefix="qbm_jax_compiled_")
-
-
 def config(name="configs/toy.py:smoke", **fields):
     """The config of a command with `--config.<field>=<value>` for each item."""
     made = launch.load_config(str(ROOT / name))
@@ -61,25 +52,16 @@ def config(name="configs/toy.py:smoke", **fields):
 
 @contextlib.contextmanager
 def launched():
-    """Gives back what a launch changes in the process: signals, log handlers, cache, locks."""
+    """Gives back what a launch changes in the process: signals, log handlers, locks."""
     signals = {number: signal.getsignal(number) for number in SIGNALS}
     log = launch.LOGGER
     handlers, level, propagate = list(log.handlers), log.level, log.propagate
-    cache = {
-        "jax_compilation_cache_dir": compiled().name,
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    before = {name: getattr(jax.config, name) for name in cache}
     try:
-        for name, value in cache.items():
-            jax.config.update(name, value)
         yield
     finally:
         for number, handler in signals.items():
             signal.signal(number, handler)
         log.handlers[:], log.level, log.propagate = handlers, level, propagate
-        for name, value in before.items():
-            jax.config.update(name, value)
         release_locks()
 
 
@@ -94,18 +76,10 @@ def command(*arguments):
     return [sys.executable, str(ROOT / "run.py"), *(str(argument) for argument in arguments)]
 
 
-def environment():
-    """The environment of such a process: the shared folder of compiled programs."""
-    return os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": compiled().name,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-
-
 def execute(*arguments):
     """Runs the command to its end; returncode, stdout and stderr as text."""
     return subprocess.run(
-        command(*arguments), cwd=ROOT, env=environment(), capture_output=True, text=True,
+        command(*arguments), cwd=ROOT, capture_output=True, text=True,
         timeout=300, check=False,
     )  # fmt: skip
 

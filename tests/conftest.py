@@ -4,12 +4,16 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
-import pytest
-
-from qbm_jax.runtime.compiled import release_compiled
-
 ROOT = Path(__file__).resolve().parent.parent
+# Before JAX is imported: workers, commands that tests start and later test runs share one folder
+# of compiled programs. Most of a cold run is compilation.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "compiled"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+from qbm_jax.runtime.compiled import release_compiled  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

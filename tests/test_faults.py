@@ -24,12 +24,12 @@ from experiments.kit.lock import lock_workdir, release_locks
 from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.pieces import Pieces
 from experiments.kit.stop import StopRequest
-from experiments.kit.workdir import write_json
 from experiments.sweep.run import Request
 from qbm_jax import training
 from qbm_jax.data import from_anndata
 from qbm_jax.data.write import write_embedding
 from qbm_jax.errors import InputError
+from qbm_jax.runtime.json_file import write_json
 from qbm_jax.runtime.whole_file import write_whole
 from qbm_jax.training import Progress
 from qbm_jax.training.checkpoint import Checkpoints
@@ -260,24 +260,31 @@ class Picked:
         return any(part in path and self._seen[part] == number for part, number in self._pairs)
 
 
-EARLY = ("checkpoints", 3), ("metrics.jsonl", 3)
-LATE = ("embedding.h5ad", 1), ("scores.json", 1)
-OF_REPORT = ("figures/", 2), ("report.md", 1)
-RUNS = {
-    "training": (train_small, EARLY[:1]),
-    "training, its log": (train_small, EARLY[1:]),
-    "embedding": (integrate, LATE[:1]),
-    "report": (integrate, OF_REPORT[:1]),
-    "whole run": (integrate, EARLY + LATE + OF_REPORT),
-    "on disk": (integrate_on_disk, (*EARLY, ("sample.h5ad", 1), *LATE, *OF_REPORT)),
-    "sweep": (sweep, (*EARLY[:1], ("results/", 1), ("results/", 2), ("results.csv", 1))),
-    "benchmark": (compare, (("results/", 1), ("results/", 3), ("results.csv", 1), OF_REPORT[0])),
+CHECKPOINT, LOG = ("checkpoints", 3), ("metrics.jsonl", 3)
+EMBEDDING, SCORES = ("embedding.h5ad", 1), ("scores.json", 1)
+FIGURE, REPORT = ("figures/", 2), ("report.md", 1)
+WHOLE = (CHECKPOINT, LOG, EMBEDDING, SCORES, FIGURE, REPORT)
+OF_SWEEP = (CHECKPOINT, ("results/", 1), ("results/", 2), ("results.csv", 1))
+OF_BENCHMARK = (("results/", 1), ("results/", 3), ("results.csv", 1), FIGURE)
+KILLS = {
+    "training": (train_small, (CHECKPOINT,)),
+    "training, its log": (train_small, (LOG,)),
+    "embedding and report": (integrate, (EMBEDDING, REPORT)),
+    "on disk": (integrate_on_disk, (EMBEDDING,)),
+    "sweep": (sweep, (("results/", 2),)),
+    "benchmark": (compare, (("results/", 1),)),
+}
+MORE_KILLS = {
+    "whole run": (integrate, WHOLE),
+    "on disk, everywhere": (integrate_on_disk, (*WHOLE, ("sample.h5ad", 1))),
+    "sweep, everywhere": (sweep, OF_SWEEP),
+    "benchmark, everywhere": (compare, OF_BENCHMARK),
 }
 
 
-@pytest.mark.parametrize("name", mostly_slow(RUNS, "training"))
+@pytest.mark.parametrize("name", mostly_slow(KILLS | MORE_KILLS, *KILLS))
 def test_a_run_that_was_killed_and_runs_again_equals_an_undisturbed_one(name, tmp_path):
-    act, pairs = RUNS[name]
+    act, pairs = (KILLS | MORE_KILLS)[name]
     workdir = tmp_path / "run"
     states = killed_everywhere(
         workdir, lambda: act(workdir, tmp_path), tmp_path / "states", Picked(*pairs)
@@ -289,7 +296,7 @@ def test_a_run_that_was_killed_and_runs_again_equals_an_undisturbed_one(name, tm
         shutil.copytree(state, workdir)
         act(workdir, tmp_path)
         assert results_of(workdir) == expected, state.name
-        if name != "sweep":  # others may be writing there when a finished sweep is reported
+        if act is not sweep:  # others may be writing there when a finished sweep is reported
             assert not list(workdir.rglob(".unfinished-*")), state.name
         assert not list(workdir.rglob("*.orbax-checkpoint-tmp*")), state.name
 

@@ -88,7 +88,7 @@ def test_configs_import_only_config_dicts_the_manual_errors_and_tables_of_choice
         return (
             _is_standard(name)
             or _top(name) == "ml_collections"
-            or name.startswith(("qbm_jax.errors.", "configs.", *tables))
+            or name.startswith(("qbm_jax.errors.", "configs.", "experiments.kit.manual", *tables))
         )
 
     assert not _violations(_files("configs"), allowed)

@@ -18,15 +18,18 @@ from experiments.sweep.results import Results
 from qbm_jax import training
 from qbm_jax.data import check_likelihood
 from qbm_jax.errors import InputError
+from qbm_jax.fitted import document
 from qbm_jax.fitted import fit as fitting
 from qbm_jax.fitted.empty_cells import full_rows
 from qbm_jax.fitted.model import FittedModel, Settings
 from qbm_jax.machine import distance, mixing
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.model import inference, likelihoods, priors, vae
+from qbm_jax.model.vae import ModelOptions
 from qbm_jax.report import tables, verdict
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.study.estimates import bootstrap_interval, estimate, paired_difference
+from qbm_jax.training import Training, sampler_spec
 
 KEY = jax.random.key(2)
 T2 = 4.302652729911275  # 97.5 % quantile of Student's t with 2 degrees of freedom
@@ -59,9 +62,9 @@ def settings():
 
 
 def test_a_run_tells_mean_and_sample_standard_deviation_over_seeds():
-    found = integration.mean_and_sd([{"a": 1.0}, {"a": 2.0}, {"a": 6.0}])
+    found = document.mean_and_sd([{"a": 1.0}, {"a": 2.0}, {"a": 6.0}])
     assert found == {"a": 3.0, "a_sd": pytest.approx(math.sqrt(7))}
-    assert integration.mean_and_sd([{"a": 1.0}]) == {"a": 1.0, "a_sd": None}
+    assert document.mean_and_sd([{"a": 1.0}]) == {"a": 1.0, "a_sd": None}
 
 
 def _rows(method, values):
@@ -216,8 +219,9 @@ TOTALS = SimpleNamespace(
 
 
 def test_libraries_are_medians_and_log_moments_of_each_batch():
-    setting = fitting.Setting(KEY, {"library": "latent"}, "gibbs", None, None)
-    found = fitting.describe(setting, TOTALS)
+    options = training.TrainOptions()
+    one = Training(ModelOptions(library="latent"), sampler_spec("gibbs", None), options)
+    found = fitting.describe(fitting.of_cells(one, TOTALS), TOTALS)
     assert found.median_library == (6.0, 10.0)
     logs = [np.log([1.0, 100.0, 6.0]), np.log([10.0, 4.0, 11.0])]
     wanted = [[x.sum() / 3, math.sqrt(((x - x.sum() / 3) ** 2).sum() / 3)] for x in logs]
@@ -233,13 +237,14 @@ def test_values_of_some_rows_go_to_these_rows():
 
 def test_a_fitted_model_has_the_best_parameters_and_not_the_last(monkeypatch, settings):
     best, last = {"w": 1}, SimpleNamespace(params={"w": 2})
-    trained = SimpleNamespace(params=best, state=last)
+    trained = SimpleNamespace(params=best, state=last, train_cells=np.arange(3))
     monkeypatch.setattr(training, "train_seeds", lambda *_, **__: [trained])
     monkeypatch.setattr(fitting, "check_likelihood", lambda *_: None)
-    setting = fitting.Setting(KEY, settings.model, "gibbs", None, None)
+    one = Training(
+        ModelOptions(**settings.model), sampler_spec("gibbs", None), training.TrainOptions()
+    )
     cells = SimpleNamespace(**{**vars(TOTALS), "genes": settings.genes})
-    monkeypatch.setattr(fitting, "families", lambda *_: [None])
-    ((fitted, result),) = fitting.fit_cells_settings([setting], cells, data=object())
+    ((fitted, result),) = fitting.fit_trainings([KEY], [one], cells, data=object())
     assert fitted.params is best and result is trained
 
 
@@ -260,7 +265,7 @@ def test_dispersions_and_decoder_shifts_are_those_of_each_cells_batch(model):
 
 
 def test_a_gaussian_posterior_is_embedded_by_its_means():
-    embedded = priors.gaussian_prior().embed(jnp.array([[1.0, 2.0, -0.5, -0.6]]))
+    embedded = priors.build("gaussian").embed(jnp.array([[1.0, 2.0, -0.5, -0.6]]))
     np.testing.assert_array_equal(embedded, [[1.0, 2.0]])
 
 
@@ -369,7 +374,7 @@ def test_scores_get_labels_batches_and_seeds_in_their_places(monkeypatch, smoke)
         values = {name: {"total": float(value[0, 0])} for name, value in embeddings.items()}
         return SimpleNamespace(values=values, notes=["note"])
 
-    monkeypatch.setattr(integration, "score_embeddings", score_embeddings)
+    monkeypatch.setattr("qbm_jax.metrics.score_embeddings", score_embeddings)
     cells = SimpleNamespace(
         num_cells=4, labels=np.array([1, -1, 0, 1]), label_names=("T", "B"),
         labelled=np.array([True, False, True, True]), batch=np.array([0, 0, 1, 1]),
@@ -399,23 +404,22 @@ def test_diagnostics_have_a_key_of_their_own_and_judge_the_second_half(monkeypat
         return jnp.int32(0)
 
     sampler = Sampler(init, None, _fixed_draws, True)
-    monkeypatch.setattr(integration.samplers, "build", lambda *_, **__: sampler)
-    monkeypatch.setattr(integration.calibration, "fit_beta", lambda params, spins: spins[1, 0])
+    monkeypatch.setattr(document.samplers, "build", lambda *_, **__: sampler)
+    monkeypatch.setattr(document.calibration, "fit_beta", lambda params, spins: spins[1, 0])
     monkeypatch.setattr(
-        integration.diagnostics, "autocorrelation",
+        document.mixing, "autocorrelation",
         lambda values: judged.append(values) or np.ones(3),
     )  # fmt: skip
-    monkeypatch.setattr(
-        integration.diagnostics, "integrated_autocorrelation_time", lambda values: 1.0
-    )
+    monkeypatch.setattr(document.mixing, "integrated_autocorrelation_time", lambda values: 1.0)
     prior = Boltzmann(jnp.zeros((2, 2)), jnp.array([1.0, 0.5]))
     model = SimpleNamespace(
         vae=SimpleNamespace(prior=SimpleNamespace(log_z=None)), params={"prior": prior},
         settings=SimpleNamespace(sampler="gibbs", sampler_options={}),
     )  # fmt: skip
     made = config(seed=11, **{"evaluation.diagnostic_draws": 6, "training.num_chains": 9})
+    monkeypatch.setattr(document, "compose", lambda *_, sampler, **__: sampler)
     result = SimpleNamespace(model=model, bound={"log_z": 1.5, "log_z_standard_error": 0.25})
-    found = integration.sampler_diagnostics(made, result)
+    found = integration.summarise(made, None, {integration.main_name(made): [result]}, {}, [], {})
     wanted = jax.random.split(key_of(11, "sampler diagnostics"))[0]
     assert seen == [(words(wanted), 9)]
     assert found["energy_trace"] == [-1.5] * 3 + [0.0] * 3
@@ -425,7 +429,7 @@ def test_diagnostics_have_a_key_of_their_own_and_judge_the_second_half(monkeypat
 
 
 def test_a_summary_has_medians_counts_and_errors_under_their_names(monkeypatch, smoke):
-    monkeypatch.setattr(integration, "sampler_diagnostics", lambda *_: {})
+    monkeypatch.setattr(document, "sampler_diagnostics", lambda *_, **__: {})
     described = SimpleNamespace(
         settings=SimpleNamespace(model={"prior": "boltzmann"}), vae=SimpleNamespace(num_latents=8)
     )

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from experiments.negatives import training as negatives
 from qbm_jax import objective, training
 from qbm_jax.feed.minibatches import to_device
 from qbm_jax.machine.boltzmann import Boltzmann
@@ -74,7 +73,7 @@ COUNTER = Sampler(lambda key, params, num_chains: jnp.int32(0), None, _count_cha
 @pytest.fixture(scope="module", autouse=True)
 def objectives():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(objective.OBJECTIVES, "probe", probe)
+        patch.setitem(objective.OBJECTIVES, "probe", objective.Objective(probe))
         yield
 
 
@@ -132,28 +131,23 @@ def test_every_step_draws_with_keys_of_its_own_for_posterior_and_prior(steps):
     assert len(set(drawn)) == 16
 
 
-def test_steps_from_data_have_the_same_ramp_and_start_with_keys_of_their_own(
-    monkeypatch, model, data, options
+def test_chains_from_data_start_each_step_with_keys_of_their_own_and_all_else_is_the_same(
+    model, data, options, start, steps
 ):
-    def train_step(vae, sampler, optimiser, kl_weight, key, data, state, rows):
-        metrics = {"weight": kl_weight(state.step), "key": low_bits(key), "start": state.chains}
-        return state.replace(step=state.step + 1), metrics
+    def restart(key, vae, params, cells, chains):
+        del vae, params, chains
+        return low_bits(key) + 0 * cells.batch[0]
 
-    monkeypatch.setattr(training, "train_step", train_step)
-    monkeypatch.setattr(negatives, "chains_at_data", lambda key, *_: low_bits(key))
-    state = training.TrainState(jnp.int32(0), {}, (), jnp.float32(0), {}, (), ())
-    phase = negatives.Phase(COUNTER, 2, from_data=True)
-    dispatch = negatives.build_dispatch(model, phase, options, 4)
-    _, found = dispatch(KEY, data, state, jnp.zeros((8, 4), jnp.int32))
-    np.testing.assert_allclose(
-        found["weight"], 0.5 * np.array([1, 2, 3, 4, 5, 6, 6, 6]) / 6, rtol=1e-6
-    )
+    first = jax.tree.map(jnp.copy, start).replace(chains=jnp.zeros((), low_bits(KEY).dtype))
+    restarted = training.Restarted(*COUNTER, restart)
+    rows = jnp.arange(32).reshape(8, 4) % CELLS
+    _, found = build_dispatch(model, restarted, options, 4)(KEY, data, first, rows, 16.0)
     of_data = keys.named(KEY, "chains from data")
     wanted = [low_bits(jax.random.fold_in(of_data, step)) for step in range(8)]
-    np.testing.assert_array_equal(found["start"], wanted)
-    assert len(set(map(float, wanted))) == 8 and set(np.asarray(found["key"])) == {
-        float(low_bits(KEY))
-    }
+    np.testing.assert_array_equal(found["library_kl"], wanted)
+    assert len(set(map(float, wanted))) == 8
+    for name in ("reconstruction", "entropy", "sampler/key"):
+        np.testing.assert_array_equal(found[name], steps[1][name])
 
 
 def test_chains_persist_and_their_spins_are_the_negatives(steps):
@@ -191,10 +185,10 @@ def test_every_validation_has_one_key_of_its_own_and_the_training_cells_share(tr
 
 
 def test_parts_of_a_root_key_split_start_order_train_and_validate(model, options):
-    setting = training_run.Setting(model, COUNTER, options, None)
-    (seed,) = training_run.plan_seeds([KEY], CELLS, [setting], None)
+    built = training_run.Built(model, COUNTER, options)
+    (seed,) = training_run.plan_seeds([KEY], CELLS, [built], None)
     parts = jax.random.split(KEY, 5)
-    for key, wanted in zip(seed[2:], parts[1:], strict=True):
+    for key, wanted in zip(seed.keys, parts, strict=True):
         np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(wanted))
     order = np.asarray(jax.random.permutation(parts[0], CELLS))
     np.testing.assert_array_equal(seed.plan.validation_cells, np.sort(order[:4]))

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from experiments.comparison import scvi_tools
-from experiments.kit.options import check_model, with_prior
+from experiments.kit.options import check_model
 from qbm_jax import samplers
 from qbm_jax import training as qbm_training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import train_options
-from qbm_jax.model.presets import PRESETS, preset
+from qbm_jax.model.presets import PRESETS, matched, preset
 from qbm_jax.training import TrainOptions
 
 UNTRAINED = ("pca", "harmony")  # embeddings without a model
@@ -72,8 +72,7 @@ def methods(config: ConfigDict) -> list[Method]:
 
 def _trained(config: ConfigDict, name: str, setting: str) -> Method:
     chosen = preset(name)
-    model = {**with_prior(chosen.model["prior"], config.model.to_dict()), **chosen.model}
-    training = {**config.training.to_dict(), **chosen.training}
+    model, training = matched(chosen, config.model.to_dict(), config.training.to_dict())
     notes = []
     if setting == "default":
         model |= chosen.published

@@ -12,9 +12,9 @@ from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
 from experiments.comparison.trainings import Group
 from experiments.kit.keys import key_of, seed_of
-from qbm_jax import training
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.bounds import bound_of_cells
 from qbm_jax.fitted.model import FittedModel, device_counts
 from qbm_jax.metrics.energy import anomaly_auroc, energy_order, shuffle_genes
 from qbm_jax.metrics.generation import Generation, score_generation
@@ -33,14 +33,14 @@ def energy(
     rows, pictures = [], {}
     for seed, model in enumerate(group.models):
         values = {}
-        if _is_binary(model) and study.reference is not None:
+        if model.vae.prior.binary and study.reference is not None:
             values |= energy_order(group.energies[seed], study.reference.values)
         usual = study.cells.select(group.held_out[seed])
         shuffled = shuffle_genes(seed_of(config.seed, "corrupted cells", seed), usual.counts)
         corrupted, key = with_counts(usual, shuffled), key_of(config.seed, "corrupted scores", seed)
         values |= _anomaly_scores(key, model, usual, corrupted, "corrupted")
         rows += rows_of("energy", seed, values)
-        if seed == 0 and _is_binary(model):
+        if seed == 0 and model.vae.prior.binary:
             pictures["energy"] = {
                 "energy": short_list(group.energies[0]),
                 "labels": study.labels.tolist(),
@@ -69,7 +69,7 @@ def generation(
     del shared
     if group.models is None:
         return Measured([], [], {})
-    if group.models[0].vae.likelihood.accepts_non_integer:
+    if not group.models[0].vae.likelihood.of_counts:
         note = f"{method.name} models log-normalised values, so it generates no counts."
         return Measured([], [note], {})
     rows, notes, pictures = [], [], {}
@@ -156,9 +156,8 @@ def bound(
     rows, notes = [], []
     data = device_counts(study.cells)
     for seed, model in enumerate(group.models):
-        values = training.bound(
-            key_of(config.seed, "bound", seed), model.vae,
-            training.build_evaluation(model.vae), data, model.params,
+        values = bound_of_cells(
+            key_of(config.seed, "bound", seed), model.vae, model.params, data,
             group.held_out[seed], num_draws=config.evaluation.posterior_draws,
             num_train_cells=group.num_train_cells[seed],
             num_temperatures=config.evaluation.log_z_temperatures,
@@ -192,9 +191,5 @@ def _anomaly_scores(
         score_cells(keys.named(key, which), model.vae, model.params, device_counts(cells))._asdict()
         for which, cells in (("usual", usual), ("unusual", unusual))
     )
-    used = ["negative_bound", "reconstruction", *(["energy"] if _is_binary(model) else [])]
+    used = ["negative_bound", "reconstruction", *(["energy"] if model.vae.prior.binary else [])]
     return {f"auroc_{name}_{score}": anomaly_auroc(ours[score], theirs[score]) for score in used}
-
-
-def _is_binary(model: FittedModel) -> bool:
-    return model.vae.prior.outputs_per_latent == 1

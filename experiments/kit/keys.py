@@ -10,8 +10,8 @@ USES = (
     keys.TRAINING,  # the training's number; the same key for all models and experiments
     "cells",  # none: one more name, that of the simulator's preset, follows
     "piece",  # none: the name of the piece follows
-    "bound",  # training: posterior draws and annealing for the bound
-    "weighted bound",  # training
+    keys.BOUND,  # training: posterior draws and annealing for the bound
+    keys.WEIGHTED_BOUND,  # training
     "sampler diagnostics",  # none
     "generation",  # training: cells from the prior
     "generation cells",  # training: which held-out cells they are compared with

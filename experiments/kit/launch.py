@@ -30,7 +30,8 @@ from experiments import (
 from experiments.kit import processes as processes_of
 from experiments.kit import runner
 from experiments.kit.lock import WorkdirLost, check_held
-from experiments.kit.options import takes_none
+from experiments.kit.manual import help_text
+from experiments.kit.options import LIBRARY, config_words, takes_none
 from experiments.kit.processes import ALONE, Processes
 from experiments.kit.profiling import Profile
 from experiments.kit.stop import StopRequest
@@ -40,7 +41,7 @@ from experiments.sweep import run as sweep_run
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.keys import check_seed
 from qbm_jax.runtime.user_cache import user_cache
-from qbm_jax.training import TrainingStopped
+from qbm_jax.training import TrainingDiverged, TrainingStopped
 from qbm_jax.training.distributed import ends_with_the_others, is_primary
 
 EXPERIMENTS = {
@@ -76,7 +77,7 @@ USAGE = """usage: python run.py --config=FILE[:VARIANT] [--workdir=DIR] [--confi
   --sweep_report  writes the table and report of what is finished, and trains nothing
   --profile=N  writes a JAX trace of N training steps to workdir/profile
 
-Every field is explained in the config's own file or in configs/base.py.
+--helpfull explains every field; those of one experiment alone, its config's file does.
 """
 
 
@@ -116,7 +117,9 @@ def check_arguments(argv: list[str]) -> ConfigDict:
     """
     print_anything()
     arguments = argv[1:]
-    if any(argument in ("-h", "--help", "--helpfull", "--helpshort") for argument in arguments):
+    if "--helpfull" in arguments:
+        leave(USAGE + help_text())
+    if any(argument in ("-h", "--help", "--helpshort") for argument in arguments):
         leave(USAGE)
     for argument in arguments:
         if not argument.startswith("--"):
@@ -293,6 +296,8 @@ def run(
                 run_profiled(config, Path(workdir), stop, profile)
             else:
                 EXPERIMENTS[config.experiment](config, Path(workdir), stop)
+    except TrainingDiverged as error:
+        fail(config_words(str(error), LIBRARY))
     except InputError as error:
         fail(str(error))
     except sweep_run.SweepIncomplete as error:

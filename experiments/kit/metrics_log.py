@@ -5,10 +5,11 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from experiments.kit.tensorboard import EventFiles
-from experiments.kit.workdir import finite
+from qbm_jax.fitted.history import row_of
+from qbm_jax.runtime.json_file import finite
 from qbm_jax.runtime.whole_file import write_whole
 from qbm_jax.training import Progress
 
@@ -40,17 +41,14 @@ class MetricsLog:
             self.resumed = self.resumed or progress.step > 0
             self._drop_later(model, seed, progress.step)
             return
-        row = {
-            "model": model,
-            "seed": seed,
-            "step": progress.step,
-            "epoch": round(progress.epoch, 4),
-            "seconds": round(time.perf_counter() - self._start, 3),
-            "split": progress.split,
-            "cells_per_second": progress.cells_per_second,
-            **progress.metrics,
-        }
+        seconds = time.perf_counter() - self._start
+        row = {"model": model, "seed": seed, **row_of(progress, seconds)}
         self._append(json.dumps(finite(row), allow_nan=False) + "\n")
+
+    def rows(self, model: str, seed: int) -> list[dict[str, Any]]:
+        """The rows of one training, of all calls that took part in it."""
+        rows = [json.loads(line) for line in _lines(self._path)]
+        return [row for row in rows if (row["model"], row["seed"]) == (model, seed)]
 
     def _append(self, line: str) -> None:
         """Adds the whole line or, where the disk is full, nothing of it."""

@@ -1,33 +1,25 @@
 """From a config to the library's plain arguments, checked before any cell is read."""
 
 import contextlib
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
+from experiments.kit.manual import SECTIONS, check_run_fields
 from experiments.kit.workdir import flatten
 from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import train_options
-from qbm_jax.model import vae
-from qbm_jax.model.priors import MODEL_NAMES, WITH_COUPLINGS
-from qbm_jax.runtime.options import check, field_kinds, kinds_of, seed, whole
-from qbm_jax.training import TrainOptions
+from qbm_jax.model import priors, vae
+from qbm_jax.model.presets import with_prior
+from qbm_jax.runtime.options import field_kinds, from_dict, kinds_of
+from qbm_jax.training import SamplerSpec, Training, TrainOptions
 
-BOLTZMANN = WITH_COUPLINGS
-NUMBERS = {
-    "seed": seed(),
-    "num_seeds": whole(1),
-    "devices.data": whole(0),
-    "devices.spins": whole(1),
-    "data.num_cells": whole(0),
-    "data.num_genes": whole(1),
-    "data.min_cells_per_gene": whole(0),
-    "baselines.gaussian_latents": whole(2),
-}
-"""What the numbers outside of model, sampler and training must be; see `configs/base.py`."""
+LIBRARY = {name: tuple(field_kinds(SECTIONS[name])) for name in ("model", "training")}
+"""Options that the library knows, by the section of the config that has them."""
 
 
 def model_options(config: ConfigDict) -> dict[str, dict[str, Any]]:
@@ -49,18 +41,8 @@ def main_name(config: ConfigDict) -> str:
 
     The config's, or that of its prior, if no baseline has it.
     """
-    by_prior = MODEL_NAMES.get(config.model.prior, "model")
+    by_prior = priors.build(config.model.prior).model_name
     return config.name or ("model" if by_prior in config.baselines else by_prior)
-
-
-def with_prior(prior: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of `vae.build` with this prior, and without what only other priors can have."""
-    fitting = {**arguments, "prior": prior}
-    if prior not in WITH_COUPLINGS:
-        fitting["couplings_scale"] = 0.0
-    if prior == "gaussian":
-        fitting["posterior"] = "factorial"
-    return fitting
 
 
 def sampler_options(config: ConfigDict) -> dict[str, Any]:
@@ -75,13 +57,27 @@ def sampler_options(config: ConfigDict) -> dict[str, Any]:
     return config.sampler[name].to_dict()
 
 
+def training_of(config: ConfigDict) -> Training:
+    """The record of the training of the run's own model.
+
+    Raises:
+      InputError: an option that cannot be; the message names it.
+    """
+    with in_config_words(LIBRARY):
+        model = from_dict(vae.ModelOptions, "model", config.model.to_dict())
+        options = train_options(config.training.to_dict())
+    given = sampler_options(config)
+    with in_config_words({f"sampler.{config.sampler.name}": given}):
+        return Training(model, SamplerSpec(config.sampler.name, tuple(given.items())), options)
+
+
 def check_options(config: ConfigDict) -> TrainOptions:
     """The training options, once every choice and number is known to be usable.
 
     Raises:
       InputError: an unknown choice, or a number out of range; the message names it.
     """
-    check_numbers(config)
+    check_run_fields(flatten(config.to_dict()))
     main = main_name(config)
     taken = main == "pca" or main in config.baselines or main.startswith("umap")
     if not main.isidentifier() or taken:
@@ -89,13 +85,14 @@ def check_options(config: ConfigDict) -> TrainOptions:
             f"config.name must be letters, digits and _, no baseline's name and not begin with "
             f"umap, got {main!r}"
         )
-    with section("training", field_kinds(TrainOptions)):
+    with in_config_words(LIBRARY):
         options = train_options(config.training.to_dict())
     models = {}
     for name, arguments in model_options(config).items():
         try:
-            models[name] = check_model(arguments)
-            training.check_model(options, models[name])
+            with in_config_words(LIBRARY):
+                models[name] = check_model(arguments)
+                training.check_model(options, models[name])
         except InputError as error:
             if name == main:
                 raise
@@ -103,47 +100,50 @@ def check_options(config: ConfigDict) -> TrainOptions:
                 f"{error}; it is baseline {name}: set config.baselines.{name} to False"
             ) from error
     given = sampler_options(config)
-    with section(f"sampler.{config.sampler.name}", given):
+    with in_config_words({f"sampler.{config.sampler.name}": given}):
         sampler = samplers.build(config.sampler.name, **given)
     if models[main].prior.log_z is None:
         check_sampler(sampler, models[main], options.num_chains)
     return options
 
 
-def check_numbers(config: ConfigDict) -> None:
-    """Checks `NUMBERS`, and those of the evaluation, which are all counts of at least 1.
-
-    Raises:
-      InputError: one is not of its kind.
-    """
-    evaluation = {f"evaluation.{name}": whole(1) for name in config.evaluation}
-    values = flatten(config.to_dict())
-    for name, kind in (NUMBERS | evaluation).items():
-        check(f"config.{name}", values[name], kind)
-
-
 def takes_none(path: str) -> bool:
     """Whether the field of a config at this dotted path is an option that may be None."""
-    name = path.rpartition(".")[2]
-    in_section = path.removesuffix(f".{name}")
+    in_section, _, name = path.rpartition(".")
     if in_section.startswith("sampler."):
         sampler = samplers.SAMPLERS.get(in_section.removeprefix("sampler."))
         kinds = kinds_of(sampler) if sampler else {}
     else:
-        sections = {"model": vae.ModelOptions, "training": TrainOptions}
-        kinds = field_kinds(sections[in_section]) if in_section in sections else {}
+        kinds = field_kinds(SECTIONS[in_section]) if in_section in SECTIONS else {}
     return name in kinds and kinds[name].takes_none
 
 
 @contextlib.contextmanager
-def section(name: str, options: Collection[str]) -> Iterator[None]:
-    """Says in an error about one of these options which section of the config it is in."""
+def in_config_words(sections: Mapping[str, Collection[str]]) -> Iterator[None]:
+    """Says in an error of the library which section of the config an option is in."""
     try:
         yield
     except InputError as error:
-        message = str(error)
-        separator = "." if message.partition(" ")[0] in options else ": "
-        raise InputError(f"config.{name}{separator}{message}") from error
+        raise InputError(config_words(str(error), sections)) from error
+
+
+def config_words(message: str, sections: Mapping[str, Collection[str]]) -> str:
+    """A message of the library in the words of a config: its options with their section.
+
+    An option is a word with _ in it, the message's first word, or that behind "unknown". Where
+    there is none, a section that is alone stands before the message.
+
+    Args:
+      message: one line.
+      sections: the options that it may be about, by section.
+    """
+    owners = {option: section for section, options in sections.items() for option in options}
+    named = sorted(owners, key=len, reverse=True) or ["(?!)"]
+    anywhere = "|".join(option for option in named if "_" in option) or "(?!)"
+    leading = "|".join(named)
+    pattern = rf"(?<![\w.])(?:{anywhere})\b|^(?:{leading})\b|(?<=^unknown )(?:{leading})\b"
+    told, count = re.subn(pattern, lambda found: f"config.{owners[found[0]]}.{found[0]}", message)
+    return told if count or len(sections) > 1 else f"config.{next(iter(sections))}: {message}"
 
 
 def check_model(arguments: dict[str, Any]) -> vae.VAE:

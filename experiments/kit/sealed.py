@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.kit.lock import check_held
-from experiments.kit.workdir import finite, read_claim, write_json
+from experiments.kit.workdir import read_claim
 from qbm_jax.runtime.identity import MARK, digest_names
+from qbm_jax.runtime.json_file import finite, write_json
 from qbm_jax.runtime.sealed import SEAL, broken_seal, sealed
 
 LOGGER = logging.getLogger("qbm_jax")

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import math
 import os
 import platform
 import subprocess
@@ -14,7 +13,8 @@ from ml_collections import ConfigDict
 from experiments.kit.lock import check_lock, lock_workdir
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.identity import differences, plain
-from qbm_jax.runtime.whole_file import remove_unfinished, write_whole
+from qbm_jax.runtime.json_file import write_json
+from qbm_jax.runtime.whole_file import remove_unfinished
 from qbm_jax.training.checkpoint import remove_unfinished_states
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "anndata", "scanpy")
@@ -164,17 +164,3 @@ def commit() -> str:
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def finite(value: Any) -> Any:
-    """The same tree of dicts, lists and tuples with None where a float is not finite."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON whole or not at all; NaN and infinity, for which it has no word, are null."""
-    write_whole(path, json.dumps(finite(value), indent=1, allow_nan=False) + "\n")

@@ -1,5 +1,6 @@
 """Training with a named negative phase, and its draws at fixed parameters."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,9 +11,8 @@ import numpy as np
 
 from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
-from qbm_jax.feed.minibatches import DeviceCounts, gather
+from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather
 from qbm_jax.model.vae import VAE, Params
-from qbm_jax.runtime import keys
 from qbm_jax.samplers.base import Sampler, spins_from_fields
 from qbm_jax.samplers.gibbs import GibbsState
 
@@ -42,14 +42,12 @@ class Outcome(NamedTuple):
       chains: the sampler's state after the last step.
       train_cells: cells trained on.
       validation_cells: cells kept out.
-      fault: "" or what was not finite, and when; `params` are then those before the fault.
     """
 
     params: Params
     chains: Any
     train_cells: np.ndarray
     validation_cells: np.ndarray
-    fault: str
 
 
 def build_phase(name: str, fields: dict[str, Any], options: training.TrainOptions) -> Phase:
@@ -75,64 +73,28 @@ def build_phase(name: str, fields: dict[str, Any], options: training.TrainOption
             f"config.phases.{name}: expected at most training.minibatch_size = "
             f"{options.minibatch_size} chains from data, got {num_chains}"
         )
-    checked = samplers.check_options(fields["sampler"], dict(fields["options"]))
-    options_ = tuple(sorted(checked.items()))
-    sampler = same_sampler(fields["sampler"], options_, fields["noise_stream"])
-    return Phase(sampler, num_chains, from_data)
+    spec = training.sampler_spec(fields["sampler"], fields["options"])
+    return Phase(with_noise_stream(spec.build(), fields["noise_stream"]), num_chains, from_data)
 
 
-@functools.lru_cache(maxsize=32)  # the same options are the same object: what is compiled is reused
-def same_sampler(name: str, options: tuple[tuple[str, Any], ...], noise_stream: int) -> Sampler:
-    """The sampler `name`; with a stream other than 0 its draws take other noise from each key."""
-    sampler = samplers.build(name, **dict(options))
-    if noise_stream == 0:
+def with_noise_stream(sampler: Sampler, stream: int) -> Sampler:
+    """The sampler; with a stream other than 0 its draws take other noise from each key."""
+    if stream == 0:
         return sampler
 
     def sample(key, params, state):
-        return sampler.sample(jax.random.fold_in(key, noise_stream), params, state)
+        return sampler.sample(jax.random.fold_in(key, stream), params, state)
 
     return sampler._replace(sample=sample)
 
 
-def chains_at_data(
-    key: jax.Array, vae: VAE, params: Params, data: DeviceCounts, rows: jax.Array
+def chains_at_cells(
+    key: jax.Array, vae: VAE, params: Params, cells: Minibatch, chains: GibbsState
 ) -> GibbsState:
-    """Gibbs chains at one posterior draw of each of the cells `rows` [chains]."""
-    logits = vae.encode(params, gather(data, rows).counts)
+    """Gibbs chains at one posterior draw of each of the first cells, as many as there were."""
+    num_chains = chains.spins.shape[-1]
+    logits = vae.encode(params, cells.counts[:num_chains])
     return GibbsState(spins=spins_from_fields(key, 0.5 * logits).T)
-
-
-@functools.lru_cache(maxsize=32)
-def build_dispatch(
-    vae: VAE, phase: Phase, options: training.TrainOptions, steps_per_epoch: int
-) -> Callable:
-    """Compiles (key, data, state, rows [steps, minibatch]) -> (state, metrics [steps] by name).
-
-    As `training.build_dispatch`, but for chains from data.
-    """
-    optimiser = training.build_optimiser(options, options.num_epochs * steps_per_epoch)
-    warmup_steps = max(options.kl_warmup_epochs * steps_per_epoch, 1)
-
-    def kl_weight(step: jax.Array) -> jax.Array:
-        return options.kl_weight * jnp.minimum((step + 1) / warmup_steps, 1.0)
-
-    @functools.partial(jax.jit, donate_argnums=2)
-    def dispatch(key, data, state, rows):
-        key_data = keys.named(key, "chains from data")
-
-        def step(state, rows):
-            if phase.from_data:
-                key_start = jax.random.fold_in(key_data, state.step)
-                cells = rows[: phase.num_chains]
-                chains = chains_at_data(key_start, vae, state.params, data, cells)
-                state = state.replace(chains=chains)
-            return training.train_step(
-                vae, phase.sampler, optimiser, kl_weight, key, data, state, rows
-            )
-
-        return jax.lax.scan(step, state, rows)
-
-    return dispatch
 
 
 def train(
@@ -140,23 +102,18 @@ def train(
 ) -> Outcome:
     """Trains to the last step. Phases with one key share split, start and order.
 
-    They are those of `training.train` with this key, and of its steps but for chains from data.
+    Raises:
+      TrainingDiverged: a metric was not finite.
     """
-    key_split, key_init, key_order, key_train, _ = jax.random.split(key, 5)
-    plan = training.plan_epochs(data.num_cells, options, key_split)
-    num_steps = options.num_epochs * plan.steps_per_epoch
-    optimiser = training.build_optimiser(options, num_steps)
-    state = training.init_state(key_init, vae, phase.sampler, optimiser, phase.num_chains)
-    dispatch = build_dispatch(vae, phase, options, plan.steps_per_epoch)
-    fault = ""
-    for rows in training.dispatches(key_order, plan, 0, options.num_epochs):
-        last_good, first = jax.tree.map(jnp.copy, state), int(state.step)
-        state, traces = dispatch(key_train, data, state, rows)
-        found = training.first_fault(jax.device_get(traces))
-        if found is not None:
-            state, fault = last_good, f"{found[1]} is not finite at step {first + found[0]}"
-            break
-    return Outcome(state.params, state.chains, plan.train_cells, plan.validation_cells, fault)
+    sampler = phase.sampler
+    if sampler is not None and phase.from_data:
+        sampler = training.Restarted(*sampler, chains_at_cells)
+    options = dataclasses.replace(
+        options, num_chains=phase.num_chains, validate_every=options.num_epochs
+    )
+    trained = training.train(key, vae, sampler, data, options)
+    state = trained.state  # not the best parameters
+    return Outcome(state.params, state.chains, trained.train_cells, trained.validation_cells)
 
 
 @functools.lru_cache(maxsize=32)
@@ -173,7 +130,7 @@ def build_draws(vae: VAE, phase: Phase) -> Callable:
             key, cells = item
             key_data, key_draw = jax.random.split(key)
             if phase.from_data:
-                chains = chains_at_data(key_data, vae, params, data, cells)
+                chains = chains_at_cells(key_data, vae, params, gather(data, cells), chains)
             spins, chains, _ = phase.sampler.sample(key_draw, params["prior"], chains)
             return chains, spins.astype(jnp.int8)
 

@@ -18,7 +18,7 @@ from experiments.integration import Run, final_bound, score
 from experiments.kit.faults import collapsed
 from experiments.kit.lock import WorkdirLost, check_held, lock_workdir
 from experiments.kit.metrics_log import MetricsLog
-from experiments.kit.options import check_options, main_name, model_options, sampler_options
+from experiments.kit.options import training_of
 from experiments.kit.stop import StopRequest
 from experiments.kit.tensorboard import EventFiles
 from experiments.kit.workdir import check_same, read_claim, remove_leftovers
@@ -30,7 +30,7 @@ from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.feed.cell_source import InMemory
 from qbm_jax.feed.minibatches import DeviceCounts
-from qbm_jax.fitted.fit import Setting, fit_cells_settings
+from qbm_jax.fitted.fit import fit_trainings
 from qbm_jax.fitted.model import FittedModel, device_counts
 from qbm_jax.fitted.progress import ProgressBar
 from qbm_jax.metrics import pca_embedding
@@ -213,11 +213,12 @@ def train(
     report: Report,
 ) -> list[Fitted]:
     """Trains settings together, going on from what is kept of the same ones in `folder`."""
-    options = [check_options(setting.config) for setting in settings]
+    trainings = [training_of(setting.config) for setting in settings]
+    num_epochs = trainings[0].options.num_epochs
     events = EventFiles(folder) if settings[0].config.tensorboard else None
     log = MetricsLog(folder / f"metrics-{_digest(settings)}.jsonl", events)
     with stop.deferred(), log, contextlib.ExitStack() as shown:
-        bars = [shown.enter_context(bar) for bar in _bars(title, settings, options[0].num_epochs)]
+        bars = [shown.enter_context(bar) for bar in _bars(title, settings, num_epochs)]
 
         def on_progress(progress: training.Progress) -> None:
             bars[progress.seed].update(progress)
@@ -225,17 +226,9 @@ def train(
             log.record(f"setting-{setting.number:04d}", setting.config.seed, progress)
             report(progress)
 
-        return fit_cells_settings(
-            [
-                Setting(
-                    key=keys.of_training(setting.config.seed),
-                    model_options=model_options(setting.config)[main_name(setting.config)],
-                    sampler=setting.config.sampler.name,
-                    sampler_options=sampler_options(setting.config),
-                    options=chosen,
-                )
-                for setting, chosen in zip(settings, options, strict=True)
-            ],
+        return fit_trainings(
+            [keys.of_training(setting.config.seed) for setting in settings],
+            trainings,
             cells,
             data=data,
             checkpoints=Checkpoints(

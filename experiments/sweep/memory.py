@@ -1,15 +1,14 @@
 """Memory: what a setting's training will take, what the cells take, and what is free."""
 
+import dataclasses
 import os
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
-from experiments.kit.options import main_name, model_options, sampler_options
-from qbm_jax import samplers
+from experiments.kit.options import training_of
 from qbm_jax.data import Cells
-from qbm_jax.model import vae
 from qbm_jax.training.memory import BYTES, COPIES_OF_CHAINS, COPIES_OF_PARAMS, tree_bytes
 
 MEBIBYTE = 2**20
@@ -21,26 +20,23 @@ MEMINFO = Path("/proc/meminfo")
 
 def setting_bytes(config: ConfigDict, num_genes: int, num_batches: int) -> int:
     """Predicted bytes of one setting's training, without the cells: states and a minibatch."""
-    arguments = model_options(config)[main_name(config)]
-    prior = {"library_prior": ((1.0, 1.0),) * num_batches} if _latent(arguments) else {}
-    model = vae.build(num_genes=num_genes, num_batches=num_batches, **arguments, **prior)
+    one = training_of(config)
+    if one.model.library == "latent":
+        prior = ((1.0, 1.0),) * num_batches
+        one = dataclasses.replace(one, model=dataclasses.replace(one.model, library_prior=prior))
+    model, sampler, options, _ = one.build(num_genes, num_batches)
     params = jax.eval_shape(model.init, jax.random.key(0))
     chains = None
-    if model.prior.log_z is None:
-        sampler = samplers.build(config.sampler.name, **sampler_options(config))
+    if sampler is not None:
         chains = jax.eval_shape(
-            lambda key, prior: sampler.init(key, prior, config.training.num_chains),
+            lambda key, prior: sampler.init(key, prior, options.num_chains),
             jax.random.key(0), params["prior"],
         )  # fmt: skip
-    widths = (*config.model.encoder_widths, *config.model.decoder_widths, config.model.num_latents)
-    activations = config.training.minibatch_size * BYTES * (GENE_ARRAYS * num_genes + sum(widths))
+    widths = (*one.model.encoder_widths, *one.model.decoder_widths, one.model.num_latents)
+    activations = options.minibatch_size * BYTES * (GENE_ARRAYS * num_genes + sum(widths))
     return (
         COPIES_OF_PARAMS * tree_bytes(params) + COPIES_OF_CHAINS * tree_bytes(chains) + activations
     )
-
-
-def _latent(arguments: dict) -> bool:
-    return arguments["library"] == "latent"
 
 
 def cells_bytes(cells: Cells) -> int:

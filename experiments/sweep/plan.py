@@ -1,20 +1,15 @@
 """Which settings train together: those of equal shapes, as many as memory holds."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
+from experiments.kit.options import training_of
 from experiments.kit.sealed import read_sealed, write_sealed
-from experiments.kit.workdir import flatten, plain_config
 from experiments.sweep.memory import MEBIBYTE, cells_bytes, free_bytes, setting_bytes
 from experiments.sweep.settings import Sweep, SweepSetting
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
-from qbm_jax.model.relaxations import TRACEABLE
-from qbm_jax.samplers import traceable
-from qbm_jax.training.tunable import TUNABLE
+from qbm_jax.training.spec import Shape, shape
 
 FILE = "results/plan.json"
 # A job is what a crash costs and what a worker of a cluster takes. Compiling is paid once a job,
@@ -90,27 +85,11 @@ def make_plan(
 
 
 def group_settings(settings: list[SweepSetting]) -> list[list[SweepSetting]]:
-    """Settings whose configs are equal but for `shapeless` paths, in the order of the first."""
-    groups: dict[str, list[SweepSetting]] = {}
+    """Settings whose trainings are of equal shape, in the order of the first."""
+    groups: dict[Shape, list[SweepSetting]] = {}
     for setting in settings:
-        fields, free = flatten(plain_config(setting.config)), shapeless(setting.config)
-        kind = {path: value for path, value in fields.items() if path not in free}
-        groups.setdefault(json.dumps(kind, sort_keys=True), []).append(setting)
+        groups.setdefault(shape(training_of(setting.config)), []).append(setting)
     return list(groups.values())
-
-
-def shapeless(config: ConfigDict) -> set[str]:
-    """The paths whose values a compiled training takes as numbers: they change no shape in it.
-
-    These are the seed, the tunable fields of training, the sharpness of relaxations that can be
-    traced, and those options of the chosen sampler that may be arrays, where they are given.
-    """
-    paths = {"seed", *(f"training.{name}" for name in TUNABLE)}
-    if config.model.relaxation in TRACEABLE and config.model.sharpness is not None:
-        paths.add("model.sharpness")
-    name = config.sampler.name
-    given = {option for option, value in config.sampler[name].items() if isinstance(value, float)}
-    return paths | {f"sampler.{name}.{option}" for option in given & set(traceable(name))}
 
 
 def describe_plan(sweep: Sweep, plan: Plan) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from qbm_jax.data.names import distinct, some, text, unique_name
-from qbm_jax.data.write import RESERVED
+from qbm_jax.data.write import reserved
 
 
 class Kept(NamedTuple):
@@ -31,12 +31,12 @@ def writable(table: pd.DataFrame, what: str) -> Kept:
         table: `obs` or `var`, left unchanged.
         what: "obs" or "var", for the notes.
     """
-    names, kept, notes = {}, [], []
+    names, kept, notes, needed = {}, [], [], reserved(what)
     given = [text(name) for name in table.columns]
     for name in given:
         free = _possible(name, what)
         taken = kept if free == name else [*kept, *given]
-        if free in RESERVED[what]:
+        if free in needed:
             taken = [*taken, free]
         free = unique_name(free, taken)
         kept.append(free)

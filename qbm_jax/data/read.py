@@ -203,11 +203,12 @@ def check_likelihood(cells: CellTable, likelihood: str) -> None:
     if cells.is_integer or likelihoods.build(likelihood).accepts_non_integer:
         return
     example, _ = cells.fractions()
+    accepting = likelihoods.those_that(lambda each: each.accepts_non_integer)
     raise InputError(
         f"{cells.source}: likelihood {likelihood} expects whole-number counts, found values such "
         f"as {example:.4g} ({what_fractions_are(_some_counts(cells))}); name the layer with raw "
         "counts, use raw, round decontaminated or expected counts to whole numbers, or choose "
-        "likelihood normal"
+        f"likelihood {' or '.join(accepting)}"
     )
 
 

@@ -8,13 +8,19 @@ import numpy as np
 
 from qbm_jax.data.cells import Cells
 from qbm_jax.data.whole import written_whole
+from qbm_jax.model import priors
 
 GATES, LOADINGS = "autozi_gate", "loadings"  # in var and varm
 QBM_ENERGY = "qbm_energy"  # in obs
 
-ENERGIES = (QBM_ENERGY, "bernoulli_vae_energy", "gaussian_vae_energy", "model_energy")
-RESERVED = {"obs": ("_index", *ENERGIES), "var": ("_index", GATES)}
-"""Names of columns that anndata or the results need; columns of the input get others."""
+
+def reserved(what: str) -> set[str]:
+    """Columns of `obs` or `var` that anndata or the results need; those of the input get others."""
+    if what == "var":
+        return {"_index", GATES}
+    laws = map(priors.build, priors.PRIORS)
+    energies = (energy_key(law.model_name, couplings=law.couplings) for law in laws)
+    return {"_index", energy_key("model", couplings=False), *energies}
 
 
 def embedding_key(name: str) -> str:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.model.likelihoods import LIKELIHOODS
+from qbm_jax.model.likelihoods import Likelihood
 from qbm_jax.runtime.options import plain, shown
 
 # The largest total count. Deep cells have 1e6; far beyond 1e8 single counts, drawn around shares of
@@ -48,7 +48,7 @@ def batch_code(batch: Any, names: Sequence[str]) -> int:
     return list(names).index(name)
 
 
-def check_library_size(library_size: Any, likelihood: str) -> None:
+def check_library_size(library_size: Any, likelihood: Likelihood) -> None:
     """Checks that cells of this likelihood can have this total count; None leaves it open.
 
     Raises:
@@ -57,9 +57,9 @@ def check_library_size(library_size: Any, likelihood: str) -> None:
     """
     if library_size is None:
         return
-    if LIKELIHOODS[likelihood].accepts_non_integer:
+    if not likelihood.of_counts:
         raise InputError(
-            f"likelihood {likelihood} draws log-normalised values, which have no library size; "
+            f"likelihood {likelihood.name} draws log-normalised values without a library size; "
             f"leave library_size out, got {shown(library_size)}"
         )
     value = plain(library_size)

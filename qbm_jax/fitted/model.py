@@ -1,7 +1,7 @@
 """A trained model: embeds cells, scores their energy, generates new ones; saved and loaded."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +9,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax.data import Cells, check_likelihood, from_anndata
+from qbm_jax import partition
+from qbm_jax.data import Cells
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.errors import InputError
 from qbm_jax.feed import minibatches
 from qbm_jax.feed.cell_source import Streamed
-from qbm_jax.fitted import generation, saved_model
+from qbm_jax.fitted import bounds, generation, run_models, saved_model, scoring
+from qbm_jax.fitted.bounds import Bound
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
+from qbm_jax.fitted.history import History
+from qbm_jax.fitted.model_cells import cells_of_model, with_batches_of
 from qbm_jax.fitted.saved_model import SETTINGS_FILE
+from qbm_jax.fitted.scoring import MAX_CELLS, Scores
 from qbm_jax.fitted.settings import Settings, as_tuples, build_model, build_sampler, check_settings
-from qbm_jax.model import inference, vae
-from qbm_jax.runtime.options import LARGEST_WHOLE, check, whole
+from qbm_jax.model import inference, likelihoods, vae
+from qbm_jax.runtime import keys
+from qbm_jax.runtime.options import LARGEST_WHOLE, check, optional, whole
 from qbm_jax.training.checkpoint import first_difference
 
 __all__ = ["SETTINGS_FILE", "FittedModel", "Settings", "build_model", "build_sampler"]
+
+_HISTORY = "history"  # beside the parameters, in the file of arrays
 
 
 def _check_arrays(settings: Settings, arrays: dict[str, Any], what: str) -> None:
@@ -59,12 +67,14 @@ class FittedModel:
       settings: names and options.
       params: "encoder", "decoder", "genes", "prior".
       vae: the model's functions.
+      history: what its training measured; None of models that were saved without it.
     """
 
-    def __init__(self, settings: Settings, params: vae.Params):
+    def __init__(self, settings: Settings, params: vae.Params, history: History | None = None):
         """Wraps trained parameters; `fit` and `load` call this."""
         self.settings = settings
         self.params = params
+        self.history = history
         self.vae = build_model(settings)
 
     def embed(self, adata: Any, layer: str | None = None) -> np.ndarray:
@@ -88,6 +98,134 @@ class FittedModel:
           InputError: as `embed`.
         """
         return self._encode(adata, layer)[1]
+
+    def bound(
+        self,
+        adata: Any,
+        *,
+        batch_column: str | None = None,
+        layer: str | None = None,
+        num_draws: int = 8,
+        num_temperatures: int = 1000,
+        importance_weighted: int | None = None,
+        seed: int = 0,
+    ) -> Bound:
+        """The bound on log p(x | batch) of the cells of `adata`, in nats per cell.
+
+        The KL has weight 1, whatever it was in training; it is the bound that an experiment
+        reports, there of the validation cells. Cells without any count in the model's genes get
+        NaN, with a warning, and are in no mean.
+
+        Args:
+          adata: cells with the model's genes.
+          batch_column: column of `obs` with the experimental batch, names that the model knows;
+            not needed where it knows one.
+          layer: layer with the raw counts; None: `X`.
+          num_draws: posterior draws of each cell.
+          num_temperatures: as in `log_z`.
+          importance_weighted: draws K of the importance-weighted bound, which rises with K to
+            log p(x | batch); None: leaves it out.
+          seed: of the draws; models with the same seed are compared on the same ones.
+
+        Returns:
+          The mean with its standard error, that of log Z included, and its terms by name.
+
+        Raises:
+          InputError: as `embed`; unknown batches, no cells with counts, or relaxation gumbel,
+            whose latents have no bound.
+
+        Example:
+          >>> found = model.bound(adata, batch_column="tech")
+          >>> print(f"{found.value:.1f} ± {found.standard_error:.1f} nats per cell")
+        """
+        num_draws = check("num_draws", num_draws, whole(1))
+        num_temperatures = check("num_temperatures", num_temperatures, whole(1))
+        importance_weighted = check("importance_weighted", importance_weighted, optional(whole(1)))
+        cells = cells_of_model(self.settings, adata, layer=layer, batch_column=batch_column)
+        if not cells.num_cells:
+            raise InputError("expected cells with a count in the model's genes, got none")
+        warn_of_empty_cells(cells.num_cells, adata.n_obs, stacklevel=3)
+        found = bounds.bound(
+            seed, self.vae, self.params, device_counts(with_batches_of(self.settings, cells)),
+            num_draws=num_draws, num_temperatures=num_temperatures,
+            num_train_cells=None if self.history is None else self.history.num_train_cells,
+            importance_weighted=importance_weighted,
+        )  # fmt: skip
+        return found._replace(per_cell=full_rows(found.per_cell, cells.rows, adata.n_obs))
+
+    def log_z(
+        self, *, num_temperatures: int = 1000, num_chains: int = 128, seed: int = 0
+    ) -> partition.LogZ:
+        """Log Z of the prior, in nats, between a forward and a reverse estimate.
+
+        Gaussian and Bernoulli priors have a closed form and up to 16 spins are enumerated, both
+        without an error; with more it is annealed importance sampling (`partition`). Where the
+        bracket is wider than 1 nat, value and standard error are NaN, with a warning in the log.
+
+        Args:
+          num_temperatures: steps of the annealing.
+          num_chains: annealed in each direction.
+          seed: of the draws; `bound` with the same seed has the same estimate.
+
+        Raises:
+          InputError: a number that cannot be.
+
+        Example:
+          >>> found = model.log_z()
+          >>> print(found.value, found.standard_error, found.bracket)
+        """
+        num_temperatures = check("num_temperatures", num_temperatures, whole(1))
+        num_chains = check("num_chains", num_chains, whole(2))
+        return bounds.log_z(
+            seed, self.vae, self.params, num_temperatures=num_temperatures, num_chains=num_chains
+        )
+
+    def score(
+        self,
+        adata: Any,
+        *,
+        label_column: str | None,
+        batch_column: str | None = None,
+        layer: str | None = None,
+        baselines: Iterable[str] = ("pca",),
+        max_cells: int = MAX_CELLS,
+        seed: int = 0,
+    ) -> Scores:
+        """The scIB scores of the embedding of `adata`, beside those of baselines.
+
+        They are the scores of an experiment's report. Cells without any count in the model's
+        genes, or without a cell type, are left out.
+
+        Args:
+          adata: cells with the model's genes.
+          label_column: column of `obs` with the cell type; None: what needs types is not scored.
+          batch_column: column of `obs` with the experimental batch, any names; None: what needs
+            batches is not scored.
+          layer: layer with the raw counts; None: `X`.
+          baselines: "pca" (50 components of the uncorrected log-normalised counts), "harmony", or
+            keys of `adata.obsm` with other embeddings.
+          max_cells: scored at most; of more a stratified sample.
+          seed: of principal components, Harmony and the sample.
+
+        Returns:
+          Scores by embedding and metric, with notes on what could not be scored.
+
+        Raises:
+          InputError: as `embed`; an unknown baseline, fewer than 10 cells, or the packages of the
+            extra "scores" are not installed.
+
+        Example:
+          >>> scores = model.score(adata, label_column="celltype", batch_column="tech")
+          >>> scores.to_frame()[["total", "bio_conservation", "batch_correction"]]
+        """
+        cells = cells_of_model(
+            self.settings, adata, layer=layer, batch_column=batch_column, label_column=label_column
+        )
+        name = self.vae.prior.model_name
+        return scoring.score(
+            name, self.encode_cells(cells)[0], cells, adata.obsm, baselines,
+            max_cells=check("max_cells", max_cells, whole(10)), seed=keys.check_seed(seed),
+        )  # fmt: skip
 
     def generate(
         self,
@@ -117,8 +255,7 @@ class FittedModel:
         """
         code = generation.batch_code(batch, self.settings.batch_names)
         num_cells = check("num_cells", num_cells, whole(1))
-        likelihood = self.settings.model.get("likelihood", vae.ModelOptions.likelihood)
-        generation.check_library_size(library_size, likelihood)
+        generation.check_library_size(library_size, self.vae.likelihood)
         total = self.settings.median_library[code] if library_size is None else library_size
         return self.generate_like(key, np.full(num_cells, code), np.full(num_cells, total))
 
@@ -148,7 +285,7 @@ class FittedModel:
             raise InputError(
                 f"sampler {self.settings.sampler} diverged on this machine; generate needs another"
             )
-        if not self.vae.likelihood.accepts_non_integer and counts.min() < 0:
+        if self.vae.likelihood.of_counts and counts.min() < 0:
             raise InputError(
                 f"a count above {LARGEST_WHOLE} was drawn for a library size of "
                 f"{library_size.max():g}, which int32 cannot hold; use a smaller one"
@@ -192,11 +329,11 @@ class FittedModel:
         Raises:
           InputError: the likelihood has no gates.
         """
-        if self.vae.likelihood.gate_probabilities is None:
-            raise InputError(
-                f"expected likelihood autozi for gates, got {self.settings.model['likelihood']}"
-            )
-        return np.array(self.vae.likelihood.gate_probabilities(self.params["genes"]))
+        likelihood = self.vae.likelihood
+        if likelihood.gate_probabilities is None:
+            gated = " or ".join(likelihoods.those_that(lambda each: bool(each.gate_probabilities)))
+            raise InputError(f"expected likelihood {gated} for gates, got {likelihood.name}")
+        return np.array(likelihood.gate_probabilities(self.params["genes"]))
 
     def loadings(self) -> np.ndarray:
         """Weight of each latent in each gene's scale logit, float32 [genes, N].
@@ -224,34 +361,58 @@ class FittedModel:
         """
         check_settings(self.settings)
         _check_arrays(self.settings, saved_model.by_path(self.params), "the parameters")
-        saved_model.write(Path(path), dataclasses.asdict(self.settings), self.params)
+        history = {} if self.history is None else {_HISTORY: self.history.as_tree()}
+        fields = dataclasses.asdict(self.settings)
+        saved_model.write(Path(path), fields, {**self.params, **history})
 
     @staticmethod
-    def load(path: str | Path) -> "FittedModel":
-        """Reads a model that `save` wrote.
+    def load(path: str | Path, *, name: str | None = None, seed: int = 0) -> "FittedModel":
+        """Reads a model that `save` wrote, or one of a run; older ones have no history.
+
+        Args:
+          path: folder of a saved model, or working directory of `run.py` with experiment
+            integration, whose models have the parameters of the best epoch.
+          name: in a working directory, the model: "bernoulli_vae", "gaussian_vae", ...; None: the
+            run's own.
+          seed: in a working directory, the number of the training.
 
         Raises:
-          InputError: there is no sound model in the folder, or its names, options and arrays do not
-            belong together.
+          InputError: there is no such model or no sound one, its names, options and arrays do not
+            belong together, or it is not of this run.
+
+        Example:
+          >>> model = qbm_jax.FittedModel.load("runs/pancreas", seed=2)
+          >>> model.history.to_frame().tail()
         """
-        fields, arrays = saved_model.read(Path(path))
-        file = Path(path) / SETTINGS_FILE
-        try:
-            settings = Settings(**{name: as_tuples(value) for name, value in fields.items()})
-            check_settings(settings)
-            _check_arrays(settings, arrays, "the parameters")
-        except InputError as error:
-            raise InputError(f"{file} cannot be used: {error}") from error
-        except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"{file} is damaged; save the model again") from error
-        return FittedModel(settings, _as_tree(settings, arrays))
+        folder = Path(path)
+        if not run_models.is_workdir(folder):
+            return _load(folder)
+        model = _load(run_models.find_model(folder, name, seed))
+        run_models.check_belongs(folder, model.settings)
+        return model
 
     def _encode(self, adata: Any, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
-        cells = from_anndata(adata, layer=layer, genes=self.settings.genes, min_cells=0)
-        check_likelihood(cells, self.settings.model["likelihood"])
+        cells = cells_of_model(self.settings, adata, layer=layer)
         warn_of_empty_cells(cells.num_cells, adata.n_obs)
         if not cells.num_cells:
             nothing = np.full((adata.n_obs, self.vae.num_latents), np.nan, np.float32)
             return nothing, nothing[:, 0].copy()
         embedding, energy = self.encode_cells(cells)
         return tuple(full_rows(values, cells.rows, adata.n_obs) for values in (embedding, energy))
+
+
+def _load(folder: Path) -> FittedModel:
+    """The model that `FittedModel.save` wrote to a folder."""
+    fields, arrays = saved_model.read(folder)
+    history = saved_model.taken(arrays, _HISTORY)
+    file = folder / SETTINGS_FILE
+    try:
+        settings = Settings(**{name: as_tuples(value) for name, value in fields.items()})
+        check_settings(settings)
+        _check_arrays(settings, arrays, "the parameters")
+    except InputError as error:
+        raise InputError(f"{file} cannot be used: {error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{file} is damaged; save the model again") from error
+    kept = None if history is None else History.from_tree(history)
+    return FittedModel(settings, _as_tree(settings, arrays), kept)

@@ -2,13 +2,35 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Self
 
 from tqdm import tqdm
 
+from qbm_jax.errors import InputError
 from qbm_jax.training import Progress
 
 LOGGER = logging.getLogger("qbm_jax")
+
+
+def check_progress(on_progress: object) -> None:
+    """Raises an InputError for what is neither a function nor None."""
+    if on_progress is not None and not callable(on_progress):
+        raise InputError(f"expected on_progress as a function, got {type(on_progress).__name__}")
+
+
+def told_both(
+    first: Callable[[Progress], None], second: Callable[[Progress], None] | None
+) -> Callable[[Progress], None]:
+    """The function that tells both; the second may be None."""
+    if second is None:
+        return first
+
+    def tell(progress: Progress) -> None:
+        first(progress)
+        second(progress)
+
+    return tell
 
 
 class ProgressBar:

@@ -98,6 +98,21 @@ def by_path(tree: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
+def taken(arrays: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """Takes the branch `name` of the tree, dicts of arrays, out of its arrays by their paths.
+
+    None where there is no such branch.
+    """
+    found: dict[str, Any] = {}
+    for path in [path for path in arrays if path.startswith(f"[{name!r}]")]:
+        *branches, leaf = re.findall(r"\['([^']*)'\]", path)[1:]
+        place = found
+        for branch in branches:
+            place = place.setdefault(branch, {})
+        place[leaf] = arrays.pop(path)
+    return found or None
+
+
 def _read_arrays(folder: Path, fields: dict[str, Any]) -> dict[str, np.ndarray]:
     file = _arrays_file(folder, fields)
     try:

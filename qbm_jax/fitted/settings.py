@@ -1,13 +1,13 @@
 """What rebuilds a model around its parameters, and the checks of it."""
 
 import dataclasses
-import functools
 import math
 from typing import Any
 
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.model import vae
+from qbm_jax.training.spec import SamplerSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +36,7 @@ class Settings:
         Raises:
           InputError: an option that is unknown or not of its kind, or an unknown sampler.
         """
-        model = vae.check_options(len(self.genes), len(self.batch_names), self.model)
-        object.__setattr__(self, "model", model)
+        object.__setattr__(self, "model", vae.check_options(self.model))
         options = samplers.check_options(self.sampler, self.sampler_options)
         object.__setattr__(self, "sampler_options", options)
 
@@ -59,13 +58,7 @@ def build_sampler(model: vae.VAE, name: str, options: dict[str, Any]) -> sampler
     """The sampler of the negative phase, or None where the prior's log Z has a closed form."""
     if model.prior.log_z is not None:
         return None
-    options = samplers.check_options(name, options)  # 9 and 9.0 are one key of a cache
-    return _same_sampler(name, tuple(sorted(options.items())))
-
-
-@functools.lru_cache(maxsize=32)  # the same options are the same object, as in `vae.build`
-def _same_sampler(name: str, options: tuple[tuple[str, Any], ...]) -> samplers.Sampler:
-    return samplers.build(name, **dict(options))
+    return SamplerSpec(name, tuple(options.items())).build()
 
 
 def check_settings(settings: Settings) -> None:

@@ -9,7 +9,8 @@ local field f = Js + h fixes every conditional, P(s_i = +1 | rest) = sigmoid(2 f
 b = (1 + s)/2.
 """
 
-import chex
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,7 +56,6 @@ def check(params: Boltzmann) -> Boltzmann:
         raise InputError(f"expected J [N, N] and h [N], got J {J.shape} and h {h.shape}")
     if h.size < 2:
         raise InputError(f"expected at least 2 spins, got {h.size}")
-    _check_numbers(J, h)
     if not (np.isfinite(J).all() and np.isfinite(h).all()):
         raise InputError("expected finite J and h, got NaN or infinity")
     rows = range(0, h.size, _CHECKED_ROWS)  # in blocks: temporaries stay small
@@ -77,33 +77,68 @@ _ASYMMETRIC = (
 
 
 def as_arrays(params: Boltzmann) -> Boltzmann:
-    """The parameters with lists and scipy's sparse matrices as arrays; others as they are."""
+    """The parameters as arrays of floats: lists, whole numbers and scipy's sparse matrices too.
+
+    Narrow whole numbers would overflow in sums. Arrays of floats and reduced couplings stay what
+    they are.
+
+    Raises:
+      InputError: no machine, or J or h without real numbers.
+    """
+    if not isinstance(params, Boltzmann):
+        raise InputError(f"expected a machine Boltzmann(J=..., h=...), got {type(params).__name__}")
     J, h = params.J, params.h
     if hasattr(J, "tocoo"):
         found = J.tocoo(copy=True)
         found.sum_duplicates()
         indices = np.stack([found.row, found.col], axis=1).astype(np.int32)
         order = np.lexsort((indices[:, 1], indices[:, 0]))
-        J = BCOO((found.data[order], indices[order]), shape=found.shape)
+        J = BCOO((as_floats(found.data[order], _NUMBERS), indices[order]), shape=found.shape)
+    elif not isinstance(J, BCOO | struct.PyTreeNode):
+        J = as_floats(J, _NUMBERS)
+    elif isinstance(J, BCOO) and (data := as_floats(J.data, _NUMBERS)) is not J.data:
+        J = BCOO((data, J.indices), shape=J.shape)
+    h = as_floats(h, _NUMBERS)
+    return params if J is params.J and h is params.h else Boltzmann(J=J, h=h)
+
+
+_NUMBERS = "real numbers in J and h"
+
+
+def as_floats(values: Any, expected: str) -> jax.Array | np.ndarray:
+    """An array of floats: itself if it is one, lists and whole numbers in single precision.
+
+    Raises:
+      InputError: it holds no real numbers; `expected` says what of.
+    """
     try:
-        J = J if isinstance(J, BCOO | jax.Array | np.ndarray) else np.asarray(J)
-        h = h if isinstance(h, jax.Array | np.ndarray) else np.asarray(h)
+        array = (
+            values
+            if type(values) is np.ndarray or isinstance(values, jax.Array)
+            else np.asarray(values)
+        )
     except ValueError as error:
-        raise InputError("expected J [N, N] and h [N] of numbers, got ragged lists") from error
-    same = J is params.J and h is params.h
-    return params if same else Boltzmann(J=J, h=h)
+        raise InputError(f"expected {expected}, got ragged lists") from error
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        return array
+    if array.dtype.kind not in "iub":
+        raise InputError(f"expected {expected}, got {array.dtype}")
+    return array.astype(np.float32)
 
 
-def _check_numbers(*arrays: np.ndarray) -> None:
-    for array in arrays:
-        if not (jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.kind in "iub"):
-            raise InputError(f"expected real numbers in J and h, got {array.dtype}")
+def _largest(*arrays: np.ndarray | jax.Array) -> float:
+    # Without a second array of that size: J of 10,000 spins is 400 MB.
+    ends = [float(end) for array in arrays if array.size for end in (array.min(), array.max())]
+    return max(map(abs, ends), default=0.0)
+
+
+def has_energies(params: Boltzmann) -> bool:
+    """Whether J and h are so small that energies and their squares are finite in float32."""
+    return _largest(params.J, params.h) <= _LARGEST
 
 
 def _check_size(*arrays: np.ndarray) -> None:
-    # Without a second array of that size: J of 10,000 spins is 400 MB.
-    ends = [float(end) for array in arrays if array.size for end in (array.min(), array.max())]
-    largest = max(map(abs, ends), default=0.0)
+    largest = _largest(*arrays)
     if largest > _LARGEST:
         raise InputError(
             f"expected couplings and fields of at most {_LARGEST:g} kT, got {largest:.3g}; "
@@ -122,7 +157,14 @@ def _check_sparse(params: Boltzmann) -> None:
         raise InputError(f"expected J [N, N] and h [N], got J {shape} and h {h.shape}")
     if h.size < 2:
         raise InputError(f"expected at least 2 spins, got {h.size}")
+    if params.J.n_batch or params.J.n_dense:
+        raise InputError("expected a sparse J without batches or dense axes; make it again from J")
     data, (rows, columns) = np.asarray(params.J.data), np.asarray(params.J.indices).T
+    if (
+        rows.size
+        and not 0 <= min(rows.min(), columns.min()) <= max(rows.max(), columns.max()) < h.size
+    ):
+        raise InputError(f"expected couplings between spins 0 to {h.size - 1}, got others in J")
     if not (np.isfinite(data).all() and np.isfinite(h).all()):
         raise InputError("expected finite J and h, got NaN or infinity")
     _check_size(data, h)
@@ -136,7 +178,7 @@ def _check_sparse(params: Boltzmann) -> None:
         raise InputError(_ASYMMETRIC + "; a sparse J stores both triangles")
 
 
-def _checked(params: Boltzmann) -> Boltzmann:
+def checked(params: Boltzmann) -> Boltzmann:
     """As arrays, J checked where its values are at hand: not while traced, nor in reduced types."""
     params = as_arrays(params)
     J = params.J
@@ -145,6 +187,16 @@ def _checked(params: Boltzmann) -> Boltzmann:
         return params
     check(Boltzmann(J=J, h=np.zeros(np.shape(params.h)[-1:])))
     return params
+
+
+def _as_spins(params: Boltzmann, spins: Any) -> jax.Array:
+    if isinstance(params.J, struct.PyTreeNode):  # reduced couplings know spins of few bits
+        return jnp.asarray(spins)
+    expected = f"spins [..., {params.num_spins}] of numbers"
+    spins = jnp.asarray(as_floats(spins, expected))  # numpy would take a sparse J for an object
+    if spins.shape[-1:] != (params.num_spins,):
+        raise InputError(f"expected {expected}, got shape {spins.shape}")
+    return spins
 
 
 def local_field(params: Boltzmann, spins: jax.Array) -> jax.Array:
@@ -160,7 +212,8 @@ def local_field(params: Boltzmann, spins: jax.Array) -> jax.Array:
     Returns:
       The fields, same shape as `spins`.
     """
-    spins = jnp.asarray(spins)  # numpy would take a sparse J for an object
+    params = as_arrays(params)
+    spins = _as_spins(params, spins)
     h = jnp.broadcast_to(params.h, spins.shape)
     return h + spins @ params.J  # J is symmetric: s'J is (Js)'
 
@@ -178,8 +231,8 @@ def energy(params: Boltzmann, spins: jax.Array) -> jax.Array:
     Returns:
       Energies of shape [...].
     """
-    params = _checked(params)
-    chex.assert_axis_dimension(spins, -1, params.num_spins)
+    params = checked(params)
+    spins = _as_spins(params, spins)
     fields = local_field(params, spins)
     h = jnp.broadcast_to(params.h, spins.shape)
     return -0.5 * jnp.sum(spins * (fields + h), axis=-1)
@@ -202,11 +255,17 @@ def condition(params: Boltzmann, indices: jax.Array, values: jax.Array) -> Boltz
       values: of the clamped spins [..., clamped]; leading axes become those of the fields.
 
     Raises:
-      InputError: indices out of range or repeated, no or all spins clamped but one, or J sparse.
+      InputError: indices out of range or repeated, no or all spins clamped but one, values of
+        another number of spins, or J sparse or no couplings of a machine.
     """
+    params = checked(params)
     clamped, free = split_spins(params.num_spins, indices)
     if isinstance(params.J, BCOO):
         raise InputError("expected a dense J to clamp spins, got a sparse one; use J.todense()")
+    expected = f"values [..., {clamped.size}] of the clamped spins"
+    values = as_floats(values, expected)
+    if values.shape[-1:] != clamped.shape:
+        raise InputError(f"expected {expected}, got shape {values.shape}")
     drive = values @ params.J[np.ix_(clamped, free)]
     h = jnp.broadcast_to(params.h[free], drive.shape) + drive
     return Boltzmann(J=params.J[np.ix_(free, free)], h=h)
@@ -234,19 +293,27 @@ def symmetrise(matrix: jax.Array) -> jax.Array:
     """Couplings [spins, spins] from any square matrix: its symmetric part with a zero diagonal.
 
     A projection, so that gradients with respect to a free matrix respect the constraints on J.
+
+    Raises:
+      InputError: no square matrix of numbers.
     """
+    expected = "a square matrix of numbers"
+    dense = matrix.toarray() if hasattr(matrix, "toarray") else matrix
+    matrix = as_floats(dense, expected)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise InputError(f"expected {expected}, got shape {matrix.shape}")
     symmetric = 0.5 * (matrix + matrix.T)
     return symmetric * (1 - jnp.eye(matrix.shape[0], dtype=matrix.dtype))
 
 
 def spins_to_bits(spins: jax.Array) -> jax.Array:
     """Bits b = (1 + s)/2."""
-    return 0.5 * (1 + spins)
+    return 0.5 * (1 + as_floats(spins, "spins as numbers"))
 
 
 def bits_to_spins(bits: jax.Array) -> jax.Array:
     """Spins s = 2b - 1."""
-    return 2 * bits - 1
+    return 2 * as_floats(bits, "bits as numbers") - 1
 
 
 def from_bit_form(linear: jax.Array, quadratic: jax.Array) -> tuple[Boltzmann, jax.Array]:
@@ -272,15 +339,26 @@ def from_bit_form(linear: jax.Array, quadratic: jax.Array) -> tuple[Boltzmann, j
             check(machine)
         except InputError as error:
             raise InputError(f"bit form with W as J: {error}; {_QUBO}") from error
-    params = Boltzmann(J=quadratic / 4, h=linear / 2 + quadratic.sum(axis=1) / 4)
+    params = Boltzmann(J=quadratic / 4, h=linear / 2 + _row_sums(quadratic) / 4)
     return params, -linear.sum() / 2 - quadratic.sum() / 8
 
 
 def to_bit_form(params: Boltzmann) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Inverse of `from_bit_form`: (a, W, c)."""
+    """Inverse of `from_bit_form`: (a, W, c).
+
+    Raises:
+      InputError: at concrete values, a J that is no machine's.
+    """
+    params = checked(params)
     quadratic = 4 * params.J
-    linear = 2 * params.h - quadratic.sum(axis=1) / 2
+    linear = 2 * params.h - _row_sums(quadratic) / 2
     return linear, quadratic, -linear.sum() / 2 - quadratic.sum() / 8
+
+
+def _row_sums(matrix: jax.Array | BCOO) -> jax.Array:
+    if isinstance(matrix, BCOO):
+        return matrix @ jnp.ones(matrix.shape[1], matrix.dtype)
+    return matrix.sum(axis=1)
 
 
 def with_gauge_spin(params: Boltzmann) -> Boltzmann:
@@ -289,8 +367,9 @@ def with_gauge_spin(params: Boltzmann) -> Boltzmann:
     The last spin couples to spin i with h_i; undo it with `remove_gauge_spin`.
 
     Raises:
-      InputError: J is sparse.
+      InputError: J is sparse or no couplings of a machine.
     """
+    params = checked(params)
     if isinstance(params.J, BCOO):
         raise InputError("expected a dense J for a gauge spin, got a sparse one; use J.todense()")
     top = jnp.concatenate([params.J, params.h[:, None]], axis=1)

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import Streamed
 from qbm_jax.feed.minibatches import DeviceCounts, gather, pad_rows
-from qbm_jax.machine import boltzmann
 from qbm_jax.model.vae import VAE, Params, gene_params
 from qbm_jax.samplers.base import Sampler
 
@@ -35,7 +35,7 @@ def embed(
       width: cells encoded at a time.
 
     Returns:
-      The embedding, float32 [cells, N] (posterior mean spins in [-1, 1], or Gaussian means), and
+      The embedding, float32 [cells, N] (posterior mean spins in [-1, 1], or means), and
       the expected energy E_q[E] of each cell [cells], in nats; for a posterior in two groups it is
       the energy of the mean spins in the embedding (`posteriors.two_groups`).
     """
@@ -85,7 +85,7 @@ def generate(
       vae: the model.
       params: its parameters.
       sampler: draws from a Boltzmann prior; one fresh chain per cell, run for the sampler's own
-        number of steps. None for the other priors.
+        number of steps. None for priors that are drawn from without one.
       batch: experimental batch of each cell [cells].
       library_size: total counts of each cell [cells].
 
@@ -101,18 +101,19 @@ def generate(
 def draw_latent(
     key: jax.Array, vae: VAE, params: Params, sampler: Sampler | None, num_cells: int
 ) -> jax.Array:
-    """Draws what the decoder reads from the prior, [cells, N]."""
-    if vae.prior.outputs_per_latent == 2:
-        return jax.random.normal(key, (num_cells, vae.num_latents))
-    key_init, key_sample, key_zeta = jax.random.split(key, 3)
-    if sampler is None:
-        up = jax.nn.sigmoid(2 * params["prior"]["h"])
-        shape = (num_cells, vae.num_latents)
-        bits = jax.random.bernoulli(key_sample, jnp.broadcast_to(up, shape))
-        spins = boltzmann.bits_to_spins(bits.astype(jnp.float32))
+    """Draws what the decoder reads from the prior, [cells, N]. Arguments as `generate`.
+
+    Raises:
+      InputError: the prior needs a sampler, and there is none.
+    """
+    prior = vae.prior
+    # Nothing more is drawn where latents are read as they are.
+    keys = jax.random.split(key, 3) if prior.binary else (key, key, key)
+    if prior.sample is not None:
+        latents = prior.sample(keys[1], params["prior"], (num_cells, vae.num_latents))
+    elif sampler is not None:
+        chains = sampler.init(keys[0], params["prior"], num_cells)
+        latents, _, _ = sampler.sample(keys[1], params["prior"], chains)
     else:
-        chains = sampler.init(key_init, params["prior"], num_cells)
-        spins, _, _ = sampler.sample(key_sample, params["prior"], chains)
-    # A posterior that is certain of its bits leaves only the smoothing r(zeta | b).
-    certain = 40.0
-    return vae.prior.draw(key_zeta, certain * spins)
+        raise InputError(f"expected a sampler for prior {prior.name}, got None; give one")
+    return prior.read(keys[2], latents)

@@ -31,8 +31,31 @@ def posterior(corrections: jax.Array, totals: jax.Array) -> LibraryPosterior:
 
 def draw(key: jax.Array, values: LibraryPosterior) -> jax.Array:
     """One draw of the library sizes [cells], reparametrised."""
+    return jnp.exp(_log_sizes(key, values)[0])
+
+
+def _log_sizes(key: jax.Array, values: LibraryPosterior) -> tuple[jax.Array, jax.Array]:
+    """Logs of drawn library sizes, and the normal numbers that they were made of, [cells]."""
     noise = jax.random.normal(key, values.mean.shape)
-    return jnp.exp(values.mean + jnp.exp(values.log_sd) * noise)
+    return values.mean + jnp.exp(values.log_sd) * noise, noise
+
+
+def draw_and_weigh(
+    key: jax.Array, values: LibraryPosterior, priors: BatchPriors, batch: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Drawn library sizes, and the log of their prior density over that of the posterior, [cells].
+
+    Args:
+      key: consumed.
+      values: the posterior of each cell.
+      priors: (mean, s.d.) of the log library of each batch.
+      batch: experimental batch of each cell [cells].
+    """
+    mean, sd = jnp.asarray(priors)[batch].T
+    log_sizes, noise = _log_sizes(key, values)
+    deviation = (log_sizes - mean) / sd
+    log_ratio = 0.5 * (jnp.square(noise) - jnp.square(deviation)) + values.log_sd - jnp.log(sd)
+    return jnp.exp(log_sizes), log_ratio
 
 
 def kl(values: LibraryPosterior, priors: BatchPriors, batch: jax.Array) -> jax.Array:

@@ -26,7 +26,6 @@ Outputs = dict[str, jax.Array]
 
 TARGET_LIBRARY = 1e4  # log-normalised values are log(1 + counts / library size * 1e4)
 DISPERSIONS = ("gene", "gene_batch")
-DISPERSION_PARAMS = ("log_inverse_dispersion", "log_scale")
 
 
 class Likelihood(NamedTuple):
@@ -42,12 +41,17 @@ class Likelihood(NamedTuple):
       log_prob: (counts, outputs, gene_params, library_size) -> [cells], in nats, summed over genes.
       sample: (key, outputs, gene_params, library_size) -> one draw [cells, genes].
       mean: (outputs, gene_params, library_size) -> expected value of `sample`, [cells, genes].
-      accepts_non_integer: whether `counts` may have fractions (expected counts).
+      accepts_non_integer: whether `counts` may have fractions (expected counts); other likelihoods
+        are refused such data.
+      of_counts: whether `sample` draws counts, around a total that is the library size; otherwise
+        log-normalised values, of which there is no total.
+      dispersion: the gene parameter that may differ between experimental batches; None: none.
       draw_gene_params: (key, gene_params) -> gene_params with one draw of each gene's random
         variables, which the other functions read; without it they take posterior means.
       global_kl: gene_params -> KL of the genes' random variables, summed over genes, in nats.
       gate_probabilities: gene_params -> probability that each gene is zero-inflated [genes], where
         the likelihood has gates; None elsewhere.
+      name: in `LIKELIHOODS`; `build` gives it.
     """
 
     heads: tuple[str, ...]
@@ -55,10 +59,13 @@ class Likelihood(NamedTuple):
     log_prob: Callable[[jax.Array, Outputs, Outputs, jax.Array], jax.Array]
     sample: Callable[[jax.Array, Outputs, Outputs, jax.Array], jax.Array]
     mean: Callable[[Outputs, Outputs, jax.Array], jax.Array]
-    accepts_non_integer: bool
+    accepts_non_integer: bool = False
+    of_counts: bool = True
+    dispersion: str | None = None
     draw_gene_params: Callable[[jax.Array, Outputs], Outputs] = lambda key, gene_params: gene_params
     global_kl: Callable[[Outputs], jax.Array] = lambda gene_params: jnp.zeros(())
     gate_probabilities: Callable[[Outputs], jax.Array] | None = None
+    name: str = ""
 
 
 def build(name: str, dispersion: str = "gene", num_batches: int = 1) -> Likelihood:
@@ -73,23 +80,28 @@ def build(name: str, dispersion: str = "gene", num_batches: int = 1) -> Likeliho
       InputError: the name is not in `LIKELIHOODS`, the dispersion not in `DISPERSIONS`, or the
         likelihood has none.
     """
-    likelihood = LIKELIHOODS[check("likelihood", name, choice(LIKELIHOODS))]
+    name = check("likelihood", name, choice(LIKELIHOODS))
+    likelihood = LIKELIHOODS[name]._replace(name=name)
     check("dispersion", dispersion, choice(DISPERSIONS))
     if dispersion == "gene":
         return likelihood
-    if not set(DISPERSION_PARAMS) & likelihood.init_gene_params(1).keys():
+    if likelihood.dispersion is None:
         raise InputError(
             f"likelihood {name} has no dispersion to differ between batches; use dispersion gene"
         )
-    per_batch = partial(_params_per_batch, likelihood.init_gene_params, num_batches)
-    return likelihood._replace(init_gene_params=per_batch)
+    return likelihood._replace(init_gene_params=partial(_params_per_batch, likelihood, num_batches))
 
 
-def _params_per_batch(init: Callable[[int], Outputs], num_batches: int, num_genes: int) -> Outputs:
+def _params_per_batch(likelihood: Likelihood, num_batches: int, num_genes: int) -> Outputs:
     return {
-        name: jnp.tile(value, (num_batches, 1)) if name in DISPERSION_PARAMS else value
-        for name, value in init(num_genes).items()
+        name: jnp.tile(value, (num_batches, 1)) if name == likelihood.dispersion else value
+        for name, value in likelihood.init_gene_params(num_genes).items()
     }
+
+
+def those_that(holds: Callable[[Likelihood], bool]) -> tuple[str, ...]:
+    """Names of the likelihoods of which this is true."""
+    return tuple(name for name, likelihood in LIKELIHOODS.items() if holds(likelihood))
 
 
 def _rows(values: jax.Array) -> jax.Array:
@@ -235,6 +247,8 @@ LIKELIHOODS: dict[str, Likelihood] = {
         sample=_normal_sample,
         mean=_normal_mean,
         accepts_non_integer=True,
+        of_counts=False,
+        dispersion="log_scale",
     ),
     "poisson": Likelihood(
         heads=("scale_logits",),
@@ -242,7 +256,6 @@ LIKELIHOODS: dict[str, Likelihood] = {
         log_prob=_poisson_log_prob,
         sample=_poisson_sample,
         mean=_mean_counts,
-        accepts_non_integer=False,
     ),
     "nb": Likelihood(
         heads=("scale_logits",),
@@ -250,7 +263,7 @@ LIKELIHOODS: dict[str, Likelihood] = {
         log_prob=_nb_log_prob,
         sample=_nb_sample,
         mean=_mean_counts,
-        accepts_non_integer=False,
+        dispersion="log_inverse_dispersion",
     ),
     "zinb": Likelihood(
         heads=("scale_logits", "dropout_logits"),
@@ -258,7 +271,7 @@ LIKELIHOODS: dict[str, Likelihood] = {
         log_prob=_zinb_log_prob,
         sample=_zinb_sample,
         mean=_zinb_mean,
-        accepts_non_integer=False,
+        dispersion="log_inverse_dispersion",
     ),
     "autozi": Likelihood(
         heads=("scale_logits", "dropout_logits"),
@@ -266,7 +279,7 @@ LIKELIHOODS: dict[str, Likelihood] = {
         log_prob=_autozi_log_prob,
         sample=_autozi_sample,
         mean=_autozi_mean,
-        accepts_non_integer=False,
+        dispersion="log_inverse_dispersion",
         draw_gene_params=autozi.draw,
         global_kl=autozi.global_kl,
         gate_probabilities=autozi.gate_probabilities,
@@ -278,5 +291,6 @@ LIKELIHOODS: dict[str, Likelihood] = {
         sample=_squared_error_sample,
         mean=_normal_mean,
         accepts_non_integer=True,
+        of_counts=False,
     ),
 }

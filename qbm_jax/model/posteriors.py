@@ -21,12 +21,11 @@ from jax.tree_util import Partial
 
 from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
-from qbm_jax.model.priors import Draw, Prior, Sharpness, bernoulli_entropy, mean_spins, num_visible
+from qbm_jax.model import priors, relaxations
+from qbm_jax.model.latent_laws import bernoulli_entropy, mean_spins
+from qbm_jax.model.priors import Prior, num_visible
+from qbm_jax.model.relaxations import Relax, Sharpness
 from qbm_jax.runtime.options import check, choice
-
-FAMILIES = ("factorial", "two_groups")
-# Relaxed values that tell the bit: exactly 0 for bit 0, above 0 for bit 1.
-TELLING = ("spike_exponential", "straight_through")
 
 
 class Drawn(NamedTuple):
@@ -51,13 +50,14 @@ class Posterior(NamedTuple):
         which the functions of `Prior` read as well; `Groups` otherwise.
       draw: (key, params, encoded, sharpness=None) -> Drawn.
       embed: (params, encoded) -> embedding [cells, N] and its energy [cells]; deterministic.
-      draw_spins: (key, encoded) -> spins [cells, N] and log q(spins | x) [cells]; binary priors.
+      draw_latents: (key, encoded) -> latents [cells, N], spins that are not relaxed, and
+        log q(latents | x) [cells].
     """
 
     factorial: bool
     draw: Callable[..., Drawn]
     embed: Callable[[Any, Any], tuple[jax.Array, jax.Array]]
-    draw_spins: Callable[[jax.Array, Any], tuple[jax.Array, jax.Array]]
+    draw_latents: Callable[[jax.Array, Any], tuple[jax.Array, jax.Array]]
 
 
 class Groups(NamedTuple):
@@ -90,6 +90,10 @@ def factorial(prior: Prior) -> Posterior:
             expected_energy=prior.expected_energy(params, encoded),
         )
 
+    def draw_latents(key: jax.Array, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
+        latents = prior.draw_latents(key, encoded)
+        return latents, prior.log_q(encoded, latents)
+
     return Posterior(
         factorial=True,
         draw=draw,
@@ -97,17 +101,21 @@ def factorial(prior: Prior) -> Posterior:
             prior.embed(encoded),
             prior.expected_energy(params, encoded),
         ),
-        draw_spins=_factorial_spins,
+        draw_latents=draw_latents,
     )
 
 
-def two_groups(prior: Prior, relax: Draw) -> Posterior:
+def two_groups(prior: Prior) -> Posterior:
     """Spins in two groups, the second conditioned on the bits of the first.
 
     The embedding holds the mean spins m1 of the first group, and those of the second given m1 in
     the place of s1; its energy is E at these, so a mean-field value and not E_q[E]. Draws are not
     averaged instead because that would take many, and an embedding should not depend on a key.
+
+    Raises:
+      InputError: the prior is not binary, or its relaxed bits do not tell the bit.
     """
+    relax = _telling(prior)
 
     def draw(key: jax.Array, params: Any, encoded: Groups, sharpness: Sharpness = None) -> Drawn:
         key_first, key_second = jax.random.split(key)
@@ -127,13 +135,29 @@ def two_groups(prior: Prior, relax: Draw) -> Posterior:
         embedding = _join(first, mean_spins(encoded.second(first)))
         return embedding, prior.energy(params, embedding)
 
-    def draw_spins(key: jax.Array, encoded: Groups) -> tuple[jax.Array, jax.Array]:
+    def draw_latents(key: jax.Array, encoded: Groups) -> tuple[jax.Array, jax.Array]:
         key_first, key_second = jax.random.split(key)
-        first, log_first = _factorial_spins(key_first, encoded.first())
-        second, log_second = _factorial_spins(key_second, encoded.second(first))
-        return _join(first, second), log_first + log_second
+        logits = encoded.first()
+        first = prior.draw_latents(key_first, logits)
+        conditional = encoded.second(first)
+        second = prior.draw_latents(key_second, conditional)
+        log_q = prior.log_q(logits, first) + prior.log_q(conditional, second)
+        return _join(first, second), log_q
 
-    return Posterior(factorial=False, draw=draw, embed=embed, draw_spins=draw_spins)
+    return Posterior(factorial=False, draw=draw, embed=embed, draw_latents=draw_latents)
+
+
+def _telling(prior: Prior) -> Relax:
+    """The prior's relaxation, where it tells the bit."""
+    if prior.relax is None:
+        binary = priors.those_that(lambda each: each.binary)
+        raise InputError(f"posterior two_groups needs a binary prior; use {', '.join(binary)}")
+    if not prior.relax.law.tells_bit:
+        raise InputError(
+            f"posterior two_groups needs a relaxation that tells the bit, got {prior.relax.name}; "
+            f"use {' or '.join(relaxations.those_that('tells_bit'))}"
+        )
+    return prior.relax
 
 
 def _spins_of(zeta: jax.Array, logits: jax.Array) -> jax.Array:
@@ -155,35 +179,24 @@ def _energy(prior: Prior, params: Any, m1: jax.Array, s1: jax.Array, m2: jax.Arr
     return prior.energy(params, _join(m1, none)) + between
 
 
-def _factorial_spins(key: jax.Array, logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    bits = jax.random.bernoulli(key, jax.nn.sigmoid(logits))
-    spins = boltzmann.bits_to_spins(bits.astype(logits.dtype))
-    return spins, jnp.sum(jax.nn.log_sigmoid(spins * logits), axis=-1)
-
-
 def _join(first: jax.Array, second: jax.Array) -> jax.Array:
     return jnp.concatenate([first, second], axis=-1)
 
 
-def build(name: str, prior: Prior, relaxation: str, relax: Draw) -> Posterior:
+FAMILIES: dict[str, Callable[[Prior], Posterior]] = {
+    "factorial": factorial,
+    "two_groups": two_groups,
+}
+
+
+def build(name: str, prior: Prior) -> Posterior:
     """The posterior family `name` for this prior.
 
     Args:
-      name: "factorial" or "two_groups".
-      prior: the prior; in two groups it must be binary.
-      relaxation: the name of `relax`; in two groups one of `TELLING`.
-      relax: (key, logits, sharpness) -> relaxed bits.
+      name: a name of `FAMILIES`.
+      prior: the prior.
 
     Raises:
-      InputError: an unknown name, or a prior or relaxation that cannot be in two groups.
+      InputError: an unknown name, or a prior or relaxation that cannot be in this family.
     """
-    if check("posterior", name, choice(FAMILIES)) == "factorial":
-        return factorial(prior)
-    if prior.outputs_per_latent == 2:
-        raise InputError("posterior two_groups needs a binary prior; use boltzmann, rbm, bernoulli")
-    if relaxation not in TELLING:
-        raise InputError(
-            f"posterior two_groups needs a relaxation that tells the bit, got {relaxation}; "
-            f"use {' or '.join(TELLING)}"
-        )
-    return two_groups(prior, relax)
+    return FAMILIES[check("posterior", name, choice(FAMILIES))](prior)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qbm_jax.errors import InputError
+from qbm_jax.model import priors
 from qbm_jax.samplers.annealing import PLUGIN
 
 _QUICK_PLUGIN = PLUGIN | {"num_steps": 20}  # one sweep a temperature: 10 times faster
@@ -145,3 +146,30 @@ def preset(name: str) -> Preset:
     if name not in PRESETS:
         raise InputError(f"unknown method {name!r}; choose from {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def matched(
+    chosen: Preset, model: Mapping[str, Any], training: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What defines the method, with everything else as given.
+
+    Args:
+      chosen: the method.
+      model: arguments of `vae.build` that all methods of a comparison share.
+      training: fields of `TrainOptions` that they share.
+
+    Returns:
+      The method's arguments and fields.
+    """
+    arguments = {**with_prior(chosen.model["prior"], model), **chosen.model}
+    return arguments, {**training, **chosen.training}
+
+
+def with_prior(prior: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `vae.build` with this prior, and without what only other priors can have."""
+    fitting, law = {**arguments, "prior": prior}, priors.build(prior)
+    if not law.couplings:
+        fitting["couplings_scale"] = 0.0
+    if not law.binary:
+        fitting["posterior"] = "factorial"
+    return fitting

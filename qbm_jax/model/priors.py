@@ -18,19 +18,36 @@ import jax.numpy as jnp
 from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.model.relaxations import GrowingSharpness
+from qbm_jax.model import relaxations
+from qbm_jax.model.latent_laws import (
+    LOG_TWO_PI,
+    bernoulli_entropy,
+    draw_normal,
+    draw_spins,
+    mean_and_log_sd,
+    mean_spins,
+    normal_entropy,
+    normal_log_q,
+    spins_log_q,
+)
+from qbm_jax.model.relaxations import Relax, Sharpness
 from qbm_jax.runtime.options import check, choice, not_negative
 
-Draw = Callable[..., jax.Array]  # (key, posterior, sharpness=None) -> [cells, latents]
-Sharpness = jax.Array | float | GrowingSharpness | None  # None: the relaxation's own
+RELAX = relaxations.build("spike_exponential")
+CERTAIN = 1e6  # logits of a posterior that leaves nothing to chance but r(zeta | b)
 
 
 class Prior(NamedTuple):
-    """A prior and its posterior family.
+    """A prior and its posterior family: all that others ask of it.
 
-    `posterior` is the encoder's output [cells, outputs]; every result is per cell, in nats.
+    `posterior` is the encoder's output [cells, outputs]: an array [cells, latents] for each of its
+    `outputs_per_latent`, side by side. The latents are spins, of which it holds the logits, or real
+    numbers. Every result is per cell, in nats.
 
     Attributes:
+      title: its printed name.
+      relax: how spins are relaxed on their way to the decoder; None where latents are numbers.
+      couplings: whether the prior is a Boltzmann machine with couplings J.
       outputs_per_latent: how many numbers the encoder gives per latent.
       init: (key, num_latents) -> parameters.
       project: params -> params that obey their constraints (J symmetric, zero diagonal); it changes
@@ -40,11 +57,20 @@ class Prior(NamedTuple):
         independent it is their expected energy.
       expected_energy: (params, posterior) -> E_q[E] [cells].
       log_z: params -> log Z where it has a closed form; None where it needs samples.
+      log_q: (posterior, latents [cells, latents]) -> log q(latents) [cells].
+      information: posterior -> what each cell tells of each latent [cells, latents]: the KL to the
+        latent's law in the prior, of spins to fair ones.
       draw: (key, posterior, sharpness=None) -> what the decoder reads [cells, latents]; a sharpness
         overrides the relaxation's own.
       embed: posterior -> the deterministic embedding [cells, latents].
+      sample: (key, params, shape) -> latents of the prior's law, of this shape [cells, latents];
+        None where it needs a sampler.
+      name: in `PRIORS`; `build` gives it.
     """
 
+    title: str
+    relax: Relax | None
+    couplings: bool
     outputs_per_latent: int
     init: Callable[[jax.Array, int], Any]
     project: Callable[[Any], Any]
@@ -52,38 +78,56 @@ class Prior(NamedTuple):
     energy: Callable[[Any, jax.Array], jax.Array]
     expected_energy: Callable[[Any, jax.Array], jax.Array]
     log_z: Callable[[Any], jax.Array] | None
-    draw: Draw
+    log_q: Callable[[jax.Array, jax.Array], jax.Array]
+    information: Callable[[jax.Array], jax.Array]
+    draw: Callable[..., jax.Array]
     embed: Callable[[jax.Array], jax.Array]
+    sample: Callable[[jax.Array, Any, tuple[int, int]], jax.Array] | None
+    name: str = ""
+
+    @property
+    def binary(self) -> bool:
+        """Whether the latents are spins."""
+        return self.relax is not None
+
+    @property
+    def model_name(self) -> str:
+        """Name of a model that has none of its own, which its results are kept under."""
+        return "qbmvae" if self.couplings else f"{self.name}_vae"
+
+    def draw_latents(self, key: jax.Array, posterior: jax.Array) -> jax.Array:
+        """Latents from the posterior [cells, latents]; spins are not relaxed. Consumes the key."""
+        return draw_spins(key, posterior) if self.binary else self.draw(key, posterior)
+
+    def read(self, key: jax.Array, latents: jax.Array) -> jax.Array:
+        """What the decoder reads of latents [cells, latents]: spins are smeared by r(zeta | b)."""
+        return self.draw(key, CERTAIN * latents) if self.binary else latents
 
 
-def mean_spins(logits: jax.Array) -> jax.Array:
-    """Posterior mean spins m = tanh(l/2), in [-1, 1]."""
-    return jnp.tanh(0.5 * logits)
-
-
-def bernoulli_entropy(logits: jax.Array) -> jax.Array:
-    """H(q) = sum_i [softplus(l_i) - l_i sigmoid(l_i)] in nats, [cells]."""
-    return jnp.sum(jax.nn.softplus(logits) - logits * jax.nn.sigmoid(logits), axis=-1)
-
-
-def boltzmann_prior(relax: Draw) -> Prior:
+def boltzmann_prior(relax: Relax) -> Prior:
     """Fully connected Boltzmann machine; J starts at zero, so training starts at `bernoulli`."""
 
     def draw(key: jax.Array, logits: jax.Array, sharpness: Sharpness = None) -> jax.Array:
         return boltzmann.bits_to_spins(relax(key, logits, sharpness))
 
     return Prior(
+        title="Boltzmann",
+        relax=relax,
+        couplings=True,
         outputs_per_latent=1,
         init=lambda key, num_latents: Boltzmann(
             J=jnp.zeros((num_latents, num_latents)), h=jnp.zeros(num_latents)
         ),
-        entropy=bernoulli_entropy,
         project=lambda params: params.replace(J=boltzmann.symmetrise(params.J)),
+        entropy=bernoulli_entropy,
         energy=boltzmann.energy,
         expected_energy=lambda params, logits: boltzmann.energy(params, mean_spins(logits)),
         log_z=None,
+        log_q=spins_log_q,
+        information=lambda logits: math.log(2) - bernoulli_entropy(logits[..., None]),
         draw=draw,
         embed=mean_spins,
+        sample=None,
     )
 
 
@@ -95,7 +139,7 @@ def num_visible(num_latents: int) -> int:
     return num_latents // 2
 
 
-def rbm_prior(relax: Draw) -> Prior:
+def rbm_prior(relax: Relax) -> Prior:
     """Restricted Boltzmann machine: the Boltzmann prior with couplings between two halves only.
 
     The same energy and the same functions; `project` zeroes the two diagonal blocks of J, and of
@@ -107,84 +151,80 @@ def rbm_prior(relax: Draw) -> Prior:
         between = (second[:, None] != second[None, :]).astype(params.J.dtype)
         return params.replace(J=boltzmann.symmetrise(params.J) * between)
 
-    return boltzmann_prior(relax)._replace(project=project)
+    return boltzmann_prior(relax)._replace(title="restricted Boltzmann", project=project)
 
 
-def bernoulli_prior(relax: Draw) -> Prior:
+def bernoulli_prior(relax: Relax) -> Prior:
     """Independent spins with learned fields: the Boltzmann prior at J = 0."""
+
+    def sample(key: jax.Array, params: dict[str, jax.Array], shape: tuple[int, int]) -> jax.Array:
+        return draw_spins(key, jnp.broadcast_to(2 * params["h"], shape))
+
     return boltzmann_prior(relax)._replace(
+        title="Bernoulli (J = 0)",
+        couplings=False,
         init=lambda key, num_latents: {"h": jnp.zeros(num_latents)},
         project=lambda params: params,
         energy=lambda params, spins: -spins @ params["h"],
         expected_energy=lambda params, logits: -mean_spins(logits) @ params["h"],
         log_z=lambda params: jnp.sum(jnp.logaddexp(params["h"], -params["h"])),
+        sample=sample,
     )
 
 
-def gaussian_prior(relax: Draw | None = None) -> Prior:
+def gaussian_prior(relax: Relax) -> Prior:
     """Standard normal prior, diagonal normal posterior (mean, log standard deviation).
 
     E(z) = |z|^2 / 2 + N/2 log 2 pi, so Z = 1. There is nothing to relax: `relax` is ignored.
     """
     del relax
-    log_two_pi = math.log(2 * math.pi)
-
-    def split(posterior: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return tuple(jnp.split(posterior, 2, axis=-1))
-
-    def entropy(posterior: jax.Array) -> jax.Array:
-        _, log_sd = split(posterior)
-        return jnp.sum(log_sd + 0.5 * (1 + log_two_pi), axis=-1)
 
     def energy(params: dict[str, jax.Array], latents: jax.Array) -> jax.Array:
         del params
-        return 0.5 * jnp.sum(jnp.square(latents) + log_two_pi, axis=-1)
+        return 0.5 * jnp.sum(jnp.square(latents) + LOG_TWO_PI, axis=-1)
 
     def expected_energy(params: dict[str, jax.Array], posterior: jax.Array) -> jax.Array:
         del params
-        mean, log_sd = split(posterior)
-        return 0.5 * jnp.sum(mean**2 + jnp.exp(2 * log_sd) + log_two_pi, axis=-1)
+        mean, log_sd = mean_and_log_sd(posterior)
+        return 0.5 * jnp.sum(mean**2 + jnp.exp(2 * log_sd) + LOG_TWO_PI, axis=-1)
 
-    def draw(key: jax.Array, posterior: jax.Array, sharpness: Sharpness = None) -> jax.Array:
-        del sharpness
-        mean, log_sd = split(posterior)
-        return mean + jnp.exp(log_sd) * jax.random.normal(key, mean.shape)
+    def information(posterior: jax.Array) -> jax.Array:
+        each = jnp.stack(mean_and_log_sd(posterior), axis=-1)  # one latent's posterior a row
+        return expected_energy({}, each) - normal_entropy(each)
 
     return Prior(
+        title="Gaussian",
+        relax=None,
+        couplings=False,
         outputs_per_latent=2,
         init=lambda key, num_latents: {},
-        entropy=entropy,
         project=lambda params: params,
+        entropy=normal_entropy,
         energy=energy,
         expected_energy=expected_energy,
         log_z=lambda params: jnp.zeros(()),
-        draw=draw,
-        embed=lambda posterior: split(posterior)[0],
+        log_q=normal_log_q,
+        information=information,
+        draw=draw_normal,
+        embed=lambda posterior: mean_and_log_sd(posterior)[0],
+        sample=lambda key, params, shape: jax.random.normal(key, shape),
     )
 
 
-PRIORS = {
+PRIORS: dict[str, Callable[[Relax], Prior]] = {
     "boltzmann": boltzmann_prior,
     "bernoulli": bernoulli_prior,
     "gaussian": gaussian_prior,
     "rbm": rbm_prior,
 }
-WITH_COUPLINGS = ("boltzmann", "rbm")
-# Names of models that have none of their own, which the results of each prior are kept under.
-MODEL_NAMES = {
-    "boltzmann": "qbmvae",
-    "rbm": "qbmvae",
-    "bernoulli": "bernoulli_vae",
-    "gaussian": "gaussian_vae",
-}
 
 
-def build(name: str, relax: Draw, couplings_scale: float = 0.0) -> Prior:
+def build(name: str, relax: Relax = RELAX, couplings_scale: float = 0.0) -> Prior:
     """The prior `name`.
 
     Args:
       name: a name of `PRIORS`.
-      relax: (key, logits, sharpness=None) -> relaxed bits in [0, 1] (binary priors).
+      relax: how spins are relaxed (binary priors).
       couplings_scale: the couplings of a machine start as independent normal numbers of standard
         deviation couplings_scale / sqrt(N); 0 starts them at zero.
 
@@ -194,10 +234,10 @@ def build(name: str, relax: Draw, couplings_scale: float = 0.0) -> Prior:
     """
     name = check("prior", name, choice(PRIORS))
     couplings_scale = check("couplings_scale", couplings_scale, not_negative())
-    prior = PRIORS[name](relax)
+    prior = PRIORS[name](relax)._replace(name=name)
     if couplings_scale == 0:
         return prior
-    if name not in WITH_COUPLINGS:
+    if not prior.couplings:
         raise InputError(f"prior {name} has no couplings; leave couplings_scale at 0")
 
     def init(key: jax.Array, num_latents: int) -> Boltzmann:
@@ -206,3 +246,8 @@ def build(name: str, relax: Draw, couplings_scale: float = 0.0) -> Prior:
         return prior.project(prior.init(key, num_latents).replace(J=J))
 
     return prior._replace(init=init)
+
+
+def those_that(holds: Callable[[Prior], bool]) -> tuple[str, ...]:
+    """Names of the priors of which this is true."""
+    return tuple(name for name in PRIORS if holds(build(name)))

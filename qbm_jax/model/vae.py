@@ -19,10 +19,13 @@ from qbm_jax.model.networks import STARTS, Decoder, Encoder, Networks, SecondGro
 from qbm_jax.model.posteriors import Groups, Posterior
 from qbm_jax.model.priors import Prior
 from qbm_jax.runtime.options import (
+    check_all,
     check_fields,
     choice,
+    documented,
     field,
     finite,
+    from_dict,
     not_negative,
     optional,
     pairs,
@@ -71,47 +74,57 @@ class VAE(NamedTuple):
     library_prior: BatchPriors | None
 
 
+@documented
 @dataclasses.dataclass(frozen=True)
 class ModelOptions:
-    """What a model is built from; see `build`.
+    """What a model is built from, but for the numbers of genes and batches; see `build`."""
 
-    Attributes:
-      num_genes: genes per cell.
-      num_batches: experimental batches the decoder is conditioned on.
-      prior: a name of `priors.PRIORS`.
-      num_latents: N, at least 2.
-      likelihood: a name of `likelihoods.LIKELIHOODS`.
-      decoder: "mlp" or "linear".
-      encoder_widths: units per hidden layer of the encoder.
-      decoder_widths: units per hidden layer of the decoder; a linear decoder has none.
-      relaxation: a name of `relaxations.RELAXATIONS`; binary priors use it.
-      sharpness: slope of the relaxation, above 0; None for its own default.
-      posterior: "factorial", or "two_groups" (see `posteriors`; binary priors, and relaxations that
-        tell the bit).
-      couplings_scale: the couplings J start normal with standard deviation couplings_scale /
-        sqrt(N); 0 starts them at zero. Priors boltzmann and rbm only.
-      start: a name of `networks.STARTS`, the laws that the networks' weights start with.
-      dispersion: "gene", or "gene_batch" for one per gene and experimental batch.
-      library: "observed" (the total counts), or "latent" (see `library_size`).
-      library_prior: (mean, s.d.) of the log total counts of each batch's cells; for "latent" only.
-    """
-
-    num_genes: int = field(dataclasses.MISSING, whole(1))
-    num_batches: int = field(dataclasses.MISSING, whole(1))
-    prior: str = field("boltzmann", choice(priors.PRIORS))
-    num_latents: int = field(128, whole(2))
-    likelihood: str = field("nb", choice(likelihoods.LIKELIHOODS))
-    decoder: str = field("mlp", choice(DECODERS))
-    encoder_widths: tuple[int, ...] = field((128,), widths())
-    decoder_widths: tuple[int, ...] = field((128,), widths())
-    relaxation: str = field("spike_exponential", choice(relaxations.RELAXATIONS))
-    sharpness: float | None = field(None, optional(positive()))
-    posterior: str = field("factorial", choice(posteriors.FAMILIES))
-    couplings_scale: float = field(0.0, not_negative())
-    start: str = field("lecun", choice(STARTS))
-    dispersion: str = field("gene", choice(likelihoods.DISPERSIONS))
-    library: str = field("observed", choice(LIBRARIES))
-    library_prior: tuple[tuple[float, float], ...] | None = field(None, optional(LOG_NORMALS))
+    prior: str = field(
+        "boltzmann", choice(priors.PRIORS), "prior of the latents; bernoulli is J = 0"
+    )
+    num_latents: int = field(128, whole(2), "latents N, the spins of the Boltzmann machine")
+    likelihood: str = field(
+        "nb", choice(likelihoods.LIKELIHOODS), "law of a count given the decoder's outputs"
+    )
+    decoder: str = field("mlp", choice(DECODERS), "a network, or one linear layer with loadings")
+    encoder_widths: tuple[int, ...] = field((128,), widths(), "units per hidden layer")
+    decoder_widths: tuple[int, ...] = field(
+        (128,), widths(), "units per hidden layer; a linear decoder has none"
+    )
+    relaxation: str = field(
+        "spike_exponential",
+        choice(relaxations.RELAXATIONS),
+        "how bits of binary priors are relaxed, so that gradients pass",
+    )
+    sharpness: float | None = field(
+        None, optional(positive()), "slope of the relaxation; None: its own", traceable=True
+    )
+    posterior: str = field(
+        "factorial",
+        choice(posteriors.FAMILIES),
+        "independent latents; or the second half of the spins conditioned on the first (binary "
+        "priors, relaxation spike_exponential or straight_through)",
+    )
+    couplings_scale: float = field(
+        0.0,
+        not_negative(),
+        "J starts normal with s.d. couplings_scale / sqrt(N), 0: at zero; priors boltzmann and rbm",
+    )
+    start: str = field("lecun", choice(STARTS), "law that the networks' weights start with")
+    dispersion: str = field(
+        "gene",
+        choice(likelihoods.DISPERSIONS),
+        "whether each gene has one inverse dispersion, or one per experimental batch",
+    )
+    library: str = field(
+        "observed", choice(LIBRARIES), "total counts, or a library size inferred as in scVI"
+    )
+    library_prior: tuple[tuple[float, float], ...] | None = field(
+        None,
+        optional(LOG_NORMALS),
+        "mean and s.d. of the log total counts of each batch's cells; for library latent only",
+        of_cells=True,
+    )
 
     def __post_init__(self):
         """Checks every field by its kind, and keeps plain Python values.
@@ -122,48 +135,70 @@ class ModelOptions:
         check_fields(self)
 
 
-def check_options(num_genes: int, num_batches: int, options: dict[str, Any]) -> dict[str, Any]:
-    """The given options of a model as plain values.
+class Sizes(NamedTuple):
+    """What the cells decide of a model.
 
-    Args:
+    Attributes:
       num_genes: genes per cell.
-      num_batches: experimental batches.
-      options: other fields of `ModelOptions`.
+      num_batches: experimental batches the decoder is conditioned on.
+    """
+
+    num_genes: int
+    num_batches: int
+
+
+def check_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The given options of a model, fields of `ModelOptions`, as plain values.
 
     Raises:
       InputError: an unknown option, or a value that is not of its kind.
     """
-    counted = ("num_genes", "num_batches")  # what the cells decide
-    names = [each.name for each in dataclasses.fields(ModelOptions) if each.name not in counted]
-    if unknown := sorted(set(options) - set(names)):
-        raise InputError(f"unknown model options {unknown}; choose from {', '.join(names)}")
-    checked = ModelOptions(num_genes=num_genes, num_batches=num_batches, **options)
+    checked = from_dict(ModelOptions, "model", options)
     return {name: getattr(checked, name) for name in options}
 
 
-def build(**options: Any) -> VAE:
+def build(num_genes: int, num_batches: int, **options: Any) -> VAE:
     """Composes the networks, the prior and the likelihood.
 
     Args:
-      **options: the fields of `ModelOptions`; num_genes and num_batches must be given.
+      num_genes: genes per cell.
+      num_batches: experimental batches the decoder is conditioned on.
+      **options: fields of `ModelOptions`.
 
     Raises:
       InputError: an unknown name, a number out of range, or options that do not go together.
     """
-    return _build(ModelOptions(**options))
+    return build_sized(num_genes, num_batches, ModelOptions(**options))
 
 
-build.__signature__ = inspect.signature(ModelOptions)  # its arguments, for help() and completion
+def _shown_signature() -> inspect.Signature:
+    sizes = list(inspect.signature(build_sized).parameters.values())[:2]
+    chosen = inspect.signature(ModelOptions).parameters.values()
+    return inspect.Signature([*sizes, *chosen], return_annotation=VAE)
+
+
+def build_sized(num_genes: int, num_batches: int, options: ModelOptions) -> VAE:
+    """As `build`, of options that are checked; equal ones are the same model.
+
+    Raises:
+      InputError: as `build`.
+    """
+    given = {"num_genes": num_genes, "num_batches": num_batches}
+    sizes = Sizes(**check_all(given, dict.fromkeys(given, whole(1))))
+    return _build(sizes, options)
+
+
+build.__signature__ = _shown_signature()  # all arguments, for help() and completion
 
 
 @functools.lru_cache(maxsize=32)  # the same model is the same object: what is compiled is reused
-def _build(options: ModelOptions) -> VAE:
-    observation = likelihoods.build(options.likelihood, options.dispersion, options.num_batches)
-    _check_library(options, observation)
+def _build(sizes: Sizes, options: ModelOptions) -> VAE:
+    observation = likelihoods.build(options.likelihood, options.dispersion, sizes.num_batches)
+    _check_library(options, sizes.num_batches, observation)
     relax = relaxations.build(options.relaxation, options.sharpness)
     latents = priors.build(options.prior, relax, options.couplings_scale)
-    family = posteriors.build(options.posterior, latents, options.relaxation, relax)
-    networks = _networks(options, latents, family, observation)
+    family = posteriors.build(options.posterior, latents)
+    networks = _networks(sizes, options, latents, family, observation)
 
     return VAE(
         prior=latents,
@@ -171,7 +206,7 @@ def _build(options: ModelOptions) -> VAE:
         likelihood=observation,
         num_latents=options.num_latents,
         init=functools.partial(
-            _init, networks, latents, observation, options.num_genes, options.num_latents
+            _init, networks, latents, observation, sizes.num_genes, options.num_latents
         ),
         encode=functools.partial(_encode, networks),
         decode=lambda params, *inputs: networks.decoder.apply(params["decoder"], *inputs),
@@ -182,7 +217,7 @@ def _build(options: ModelOptions) -> VAE:
 
 
 def _networks(
-    options: ModelOptions, prior: Prior, family: Posterior, likelihood: Likelihood
+    sizes: Sizes, options: ModelOptions, prior: Prior, family: Posterior, likelihood: Likelihood
 ) -> Networks:
     start, num_latents = options.start, options.num_latents
     num_second = num_latents - priors.num_visible(num_latents)
@@ -193,7 +228,7 @@ def _networks(
         else SecondGroup(options.encoder_widths[-1:], num_second, start),
         decoder=Decoder(
             options.decoder_widths if options.decoder == "mlp" else (),
-            options.num_genes, options.num_batches, likelihood.heads, start,
+            *sizes, likelihood.heads, start,
         ),
         library=Encoder(options.encoder_widths[:1], 2, start)
         if options.library == "latent"
@@ -236,16 +271,15 @@ def _loadings(network: Decoder, params: Params) -> jax.Array:
     return params["decoder"]["params"][network.heads[0]]["kernel"].T
 
 
-def _check_library(options: ModelOptions, likelihood: Likelihood) -> None:
-    prior, num_batches = options.library_prior, options.num_batches
+def _check_library(options: ModelOptions, num_batches: int, likelihood: Likelihood) -> None:
+    prior = options.library_prior
     if options.library == "observed":
         if prior is not None:
             raise InputError("library_prior is for library latent; leave it out, or set that")
         return
-    if likelihood.accepts_non_integer:
-        raise InputError(
-            "library latent needs a likelihood of counts; use poisson, nb, zinb or autozi"
-        )
+    if not likelihood.of_counts:
+        counts = likelihoods.those_that(lambda each: each.of_counts)
+        raise InputError(f"library latent needs a likelihood of counts; use {', '.join(counts)}")
     if prior is None or len(prior) != num_batches:
         got = "none" if prior is None else len(prior)
         raise InputError(

@@ -1,6 +1,20 @@
 """The bound, what is differentiated in its place, and other estimates of the likelihood."""
 
 from qbm_jax.objective.bound import Terms, elbo, kl, terms
-from qbm_jax.objective.surrogate import OBJECTIVES, log_z_surrogate, surrogate_loss
+from qbm_jax.objective.surrogate import (
+    OBJECTIVES,
+    Objective,
+    log_z_surrogate,
+    surrogate_loss,
+)
 
-__all__ = ["OBJECTIVES", "Terms", "elbo", "kl", "log_z_surrogate", "surrogate_loss", "terms"]
+__all__ = [
+    "OBJECTIVES",
+    "Objective",
+    "Terms",
+    "elbo",
+    "kl",
+    "log_z_surrogate",
+    "surrogate_loss",
+    "terms",
+]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from qbm_jax.feed.minibatches import Minibatch
 from qbm_jax.model import library_size
-from qbm_jax.model.priors import Sharpness
+from qbm_jax.model.relaxations import Sharpness
 from qbm_jax.model.vae import VAE, Params, log_likelihood
 
 
@@ -89,6 +89,28 @@ def observe(
 def kl(values: Terms, log_z: jax.Array | float) -> jax.Array:
     """KL(q || p) per cell, in nats."""
     return values.expected_energy - values.entropy + log_z + values.library_kl
+
+
+def weighted_loss(
+    vae: VAE,
+    params: Params,
+    values: Terms,
+    log_z: jax.Array | float,
+    kl_weight: jax.Array | float,
+    num_cells: jax.Array | int,
+) -> jax.Array:
+    """Mean per cell of -log p(x | zeta, batch) and the weighted KL, the genes' share included.
+
+    Args:
+      vae: the model.
+      params: its parameters.
+      values: the terms of the cells.
+      log_z: of the prior, or what stands in its place.
+      kl_weight: weight of all KL terms (1 for the bound).
+      num_cells: number of training cells, which share the KL of the genes' random variables.
+    """
+    loss = jnp.mean(values.reconstruction + kl_weight * kl(values, log_z))
+    return loss + kl_weight * vae.likelihood.global_kl(params["genes"]) / num_cells
 
 
 def elbo(values: Terms, log_z: jax.Array | float) -> jax.Array:

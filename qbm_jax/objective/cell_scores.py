@@ -44,6 +44,25 @@ def score_cells(
       data: the cells.
       width: cells at a time.
     """
+    terms, energy = cell_terms(key, vae, params, data, width)
+    reconstruction = np.asarray(terms.reconstruction)
+    return CellScores(energy, reconstruction, reconstruction + np.asarray(objective.kl(terms, 0.0)))
+
+
+def cell_terms(
+    key: jax.Array, vae: VAE, params: Params, data: DeviceCounts, width: int = 256
+) -> tuple[objective.Terms, np.ndarray]:
+    """The terms of the bound of every cell of `data`, and its energy, [cells] each, in nats.
+
+    With 256 cells at a time the posterior draws are those of `training.build_evaluation`.
+
+    Args:
+      key: for one posterior draw of each cell.
+      vae: the model.
+      params: its parameters.
+      data: the cells.
+      width: cells at a time.
+    """
     rows, _ = pad_rows(np.arange(data.num_cells), width)
     # Sets differ in shape, their minibatches do not: the model is compiled once for all of them.
     scored = [
@@ -52,7 +71,4 @@ def score_cells(
         )
         for index, rows_ in enumerate(rows)
     ]
-    values, energy = jax.tree.map(lambda *parts: np.concatenate(parts)[: data.num_cells], *scored)
-    return CellScores(
-        energy, values.reconstruction, values.reconstruction + objective.kl(values, 0.0)
-    )
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[: data.num_cells], *scored)

@@ -6,7 +6,6 @@ threshold, the KL terms send no gradient to the encoder's outputs for it. The pr
 the other latents and all values stay as they are.
 """
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,19 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from qbm_jax.model.posteriors import Drawn, Groups
-from qbm_jax.model.priors import Prior, Sharpness, bernoulli_entropy
+from qbm_jax.model.relaxations import Sharpness
 from qbm_jax.model.vae import VAE
-
-
-def information(prior: Prior, posterior: jax.Array) -> jax.Array:
-    """Information of each cell in each latent [cells, latents], in nats.
-
-    Of a spin log 2 - H(q_i), of a Gaussian latent its KL to N(0, 1); posterior [cells, outputs].
-    """
-    if prior.outputs_per_latent == 1:
-        return math.log(2) - bernoulli_entropy(posterior[..., None])
-    each = jnp.stack(jnp.split(posterior, 2, axis=-1), axis=-1)
-    return prior.expected_energy({}, each) - prior.entropy(each)
 
 
 class GatedGroups(NamedTuple):
@@ -49,7 +37,7 @@ def with_free_bits(vae: VAE, free_bits: float) -> VAE:
     posterior = vae.posterior
 
     def gate(outputs: jax.Array) -> jax.Array:
-        informed = information(vae.prior, outputs).mean(axis=0) >= free_bits
+        informed = vae.prior.information(outputs).mean(axis=0) >= free_bits
         informed = jnp.tile(informed, vae.prior.outputs_per_latent)[None]
         return jnp.where(informed, outputs, jax.lax.stop_gradient(outputs))
 

@@ -7,7 +7,9 @@ Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders" (1509.00519)
 with L_1 the ELBO, L_K rising with K, and L_K -> log p(x). For relaxed bits z is the pair (b, zeta)
 with zeta ~ r(zeta | b) in both model and posterior. There r cancels, and what is left is
 
-    log w = log p(x | zeta) - E(b) - log Z - log q(b | x).
+    log w = log p(x | zeta) - E(b) - log Z - log q(b | x),
+
+as for latents that the decoder reads as they are.
 
 A latent library size is drawn with its own ratio of densities. Variables that belong to genes are
 drawn once, for all cells and samples, and their KL is shared by the training cells.
@@ -23,10 +25,9 @@ import numpy as np
 
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, pad_rows
+from qbm_jax.model import library_size
 from qbm_jax.model.posteriors import Groups
 from qbm_jax.model.vae import VAE, Params, log_likelihood
-
-CERTAIN = 1e6  # logits of a posterior that leaves nothing to chance but r(zeta | b)
 
 
 class WeightedBound(NamedTuple):
@@ -72,10 +73,11 @@ def importance_weighted_bound(
         raise InputError(
             f"expected at least 1 sample and 1 cell, got {num_samples} and {len(cells)}"
         )
-    if not has_bits(vae):
+    relax = vae.prior.relax
+    if relax is not None and not has_bits(vae):
         raise InputError(
-            "expected a relaxation that smears true bits, got gumbel: its latents have no density "
-            "under the prior, so there is no bound; train with another model.relaxation"
+            f"expected a relaxation that smears true bits, got {relax.name}: its latents have no "
+            "density under the prior, so there is no bound; train with another relaxation"
         )
     key_genes, key_weights = jax.random.split(key)
     drawn = {**params, "genes": vae.likelihood.draw_gene_params(key_genes, params["genes"])}
@@ -87,20 +89,9 @@ def importance_weighted_bound(
     return WeightedBound(values, float(values.mean(dtype=np.float64)))
 
 
-@functools.lru_cache(maxsize=32)
 def has_bits(vae: VAE) -> bool:
-    """Whether the latents are Gaussian, bits, or bits smeared by some r(zeta | b).
-
-    The concrete distribution has no such r: it lies strictly between 0 and 1 where the posterior
-    is open, and on them where it is certain.
-    """
-    if vae.prior.outputs_per_latent == 2:
-        return True
-    spins = jnp.where(jnp.arange(64) % 2, 1.0, -1.0)[None]
-    open_, certain = (
-        np.abs(vae.prior.draw(jax.random.key(0), logits)) for logits in (0 * spins, CERTAIN * spins)
-    )
-    return not (np.all(certain == 1) and np.any(open_ < 1))
+    """Whether what the decoder reads are the latents, or bits smeared by some r(zeta | b)."""
+    return vae.prior.relax is None or vae.prior.relax.law.smears
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -143,39 +134,21 @@ def log_weight(
     `encoded` is what `vae.encode` gives for the cells.
     """
     key_latent, key_library = jax.random.split(key)
-    draw = _gaussian_latents if vae.prior.outputs_per_latent == 2 else _binary_latents
-    latent, log_ratio = draw(key_latent, vae, params, encoded)
+    latent, log_ratio = _latents(key_latent, vae, params, encoded)
     log_ratio = log_ratio - log_z
     sizes = None
     if vae.encode_library is not None:
-        sizes, library_ratio = _library_sizes(key_library, vae, params, cells)
+        sizes, library_ratio = library_size.draw_and_weigh(
+            key_library, vae.encode_library(params, cells.counts), vae.library_prior, cells.batch
+        )
         log_ratio = log_ratio + library_ratio
     return log_likelihood(vae, params, latent, cells, sizes) + log_ratio
 
 
-def _binary_latents(key, vae, params, encoded):
-    """(decoder's input [cells, N], -E(s) - log q(s | x) [cells])."""
-    key_bits, key_zeta = jax.random.split(key)
-    spins, log_q = vae.posterior.draw_spins(key_bits, encoded)
-    certain = CERTAIN * spins  # its mean spins are the spins
-    energy = vae.prior.expected_energy(params["prior"], certain)
-    return vae.prior.draw(key_zeta, certain), -energy - log_q
-
-
-def _gaussian_latents(key, vae, params, posterior):
-    """(z [cells, N], log N(z; 0, 1) - log q(z | x) [cells])."""
-    mean, log_sd = jnp.split(posterior, 2, axis=-1)
-    noise = jax.random.normal(key, mean.shape)
-    latent = mean + jnp.exp(log_sd) * noise
-    return latent, jnp.sum(0.5 * (jnp.square(noise) - jnp.square(latent)) + log_sd, axis=-1)
-
-
-def _library_sizes(key, vae, params, cells):
-    """(library sizes [cells], log density under the batch's prior over that of the posterior)."""
-    posterior = vae.encode_library(params, cells.counts)
-    mean, sd = jnp.asarray(vae.library_prior)[cells.batch].T
-    noise = jax.random.normal(key, posterior.mean.shape)
-    log_size = posterior.mean + jnp.exp(posterior.log_sd) * noise
-    deviation = (log_size - mean) / sd
-    log_ratio = 0.5 * (jnp.square(noise) - jnp.square(deviation)) + posterior.log_sd - jnp.log(sd)
-    return jnp.exp(log_size), log_ratio
+def _latents(key, vae, params, encoded):
+    """(decoder's input [cells, N], -E(z) - log q(z | x) [cells])."""
+    prior = vae.prior
+    # Nothing is drawn where latents are read as they are.
+    key_draw, key_read = jax.random.split(key) if prior.binary else (key, key)
+    latents, log_q = vae.posterior.draw_latents(key_draw, encoded)
+    return prior.read(key_read, latents), -prior.energy(params["prior"], latents) - log_q

@@ -13,13 +13,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import Minibatch
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.model.priors import Sharpness
+from qbm_jax.model.relaxations import Sharpness
 from qbm_jax.model.vae import VAE, Params
-from qbm_jax.objective.bound import Terms, kl, observe, terms
+from qbm_jax.objective.bound import Terms, observe, terms, weighted_loss
 
 QUADRATIC_DECAY, LINEAR_DECAY = 0.01, 0.005  # kaiwu_qvae's weights of sum W^2 and sum a^2
 
@@ -78,11 +77,8 @@ def qbmvae_public(
     units at once (the negatives come from the config's sampler).
 
     Arguments and result as `objective.surrogate_loss`; `expected_energy` is that of bits, at z.
-
-    Raises:
-      InputError: the prior is not a Boltzmann machine.
     """
-    machine = _machine(vae, params)
+    machine = bit_form(vae.prior.project, params["prior"])
     key_latent, key_observation = jax.random.split(key)
     posterior = vae.encode(params, cells.counts)
     zeta = vae.prior.draw(key_latent, posterior, sharpness)
@@ -95,7 +91,7 @@ def qbmvae_public(
         library_kl=library_kl,
     )
     log_z = _mean_energy(machine, negatives)  # the wrong sign
-    return _loss(vae, params, values, log_z, kl_weight, num_cells), values
+    return weighted_loss(vae, params, values, log_z, kl_weight, num_cells), values
 
 
 def kaiwu_qvae(
@@ -118,16 +114,13 @@ def kaiwu_qvae(
     The KL that it prints lacks log Z: it is not one and may be negative.
 
     Arguments and result as `objective.surrogate_loss`; `expected_energy` is that of bits.
-
-    Raises:
-      InputError: the prior is not a Boltzmann machine.
     """
-    machine = _machine(vae, params)
+    machine = bit_form(vae.prior.project, params["prior"])
     values = terms(vae, params, key, cells, sharpness)
     probabilities = jax.nn.sigmoid(vae.encode(params, cells.counts))
     values = values._replace(expected_energy=bit_energy(machine, probabilities))
     log_z = -_mean_energy(machine, negatives)
-    loss = _loss(vae, params, values, log_z, kl_weight, num_cells)
+    loss = weighted_loss(vae, params, values, log_z, kl_weight, num_cells)
     return loss + weight_decay(machine), values
 
 
@@ -138,23 +131,5 @@ def weight_decay(machine: BitForm) -> jax.Array:
     return QUADRATIC_DECAY * pairs + LINEAR_DECAY * jnp.sum(jnp.square(linear))
 
 
-def _machine(vae: VAE, params: Params) -> BitForm:
-    if vae.prior.log_z is not None:
-        raise InputError("this objective needs a machine; use prior boltzmann or rbm, or another")
-    return bit_form(vae.prior.project, params["prior"])
-
-
 def _mean_energy(machine: BitForm, negatives: jax.Array) -> jax.Array:
     return jnp.mean(bit_energy(machine, boltzmann.spins_to_bits(jax.lax.stop_gradient(negatives))))
-
-
-def _loss(
-    vae: VAE,
-    params: Params,
-    values: Terms,
-    log_z: jax.Array,
-    kl_weight: jax.Array | float,
-    num_cells: int,
-) -> jax.Array:
-    loss = jnp.mean(values.reconstruction + kl_weight * kl(values, log_z))
-    return loss + kl_weight * vae.likelihood.global_kl(params["genes"]) / num_cells

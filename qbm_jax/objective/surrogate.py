@@ -5,21 +5,23 @@ is differentiated replaces log Z by minus the mean energy of negatives drawn fro
 their gradient stopped. That surrogate's value is not a bound and is never reported as one.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import Minibatch
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.model.priors import Sharpness
+from qbm_jax.model import priors, relaxations
+from qbm_jax.model.relaxations import Sharpness
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.objective import disarm, public_codes
-from qbm_jax.objective.bound import Terms, elbo, kl, terms
-
-__all__ = ["OBJECTIVES", "Terms", "elbo", "kl", "log_z_surrogate", "surrogate_loss", "terms"]
+from qbm_jax.objective.bound import Terms, terms, weighted_loss
 
 
 def log_z_surrogate(params: Boltzmann, negatives: jax.Array) -> jax.Array:
@@ -64,15 +66,69 @@ def surrogate_loss(
         log_z = log_z_surrogate(params["prior"], negatives)
     else:
         log_z = vae.prior.log_z(params["prior"])
-    loss = jnp.mean(values.reconstruction + kl_weight * kl(values, log_z))
-    return loss + kl_weight * vae.likelihood.global_kl(params["genes"]) / num_cells, values
+    return weighted_loss(vae, params, values, log_z, kl_weight, num_cells), values
 
 
-Objective = Callable[..., tuple[jax.Array, Terms]]  # the signature of `surrogate_loss`
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """A loss to train on, with the signature of `surrogate_loss`, and what it needs of a model.
+
+    Attributes:
+      loss: the loss.
+      of_the_bound: whether its KL is the bound's, part by part, so that free bits hold in it.
+      factorial: whether it needs independent latents in the posterior.
+      true_bits: whether it needs spins that the decoder reads as they are.
+      machine: whether it needs a Boltzmann machine as the prior.
+    """
+
+    loss: Callable[..., tuple[jax.Array, Terms]]
+    of_the_bound: bool = True
+    factorial: bool = False
+    true_bits: bool = False
+    machine: bool = False
+
+    def __call__(self, *inputs: Any, **options: Any) -> tuple[jax.Array, Terms]:
+        """The loss of these arguments, and the terms of the bound."""
+        return self.loss(*inputs, **options)
+
+    def check(self, name: str, vae: VAE) -> None:
+        """Checks that a model has what the objective, known as `name`, needs.
+
+        Raises:
+          InputError: it has not.
+        """
+        prior = vae.prior
+        if self.factorial and not vae.posterior.factorial:
+            raise InputError(
+                f"objective {name} needs posterior factorial, got two_groups; use objective bound"
+            )
+        if self.machine and not prior.couplings:
+            machines = " or ".join(priors.those_that(lambda each: each.couplings))
+            raise InputError(
+                f"objective {name} needs a machine, got prior {prior.name}; use prior {machines}"
+            )
+        if not self.true_bits:
+            return
+        if prior.relax is None:
+            raise InputError(
+                f"objective {name} needs bits, got prior {prior.name}; use objective bound"
+            )
+        if not prior.relax.law.exact:
+            exact = " or ".join(relaxations.those_that("exact"))
+            raise InputError(
+                f"objective {name} trains on true bits, got relaxed ones; set relaxation to {exact}"
+            )
+
 
 OBJECTIVES: dict[str, Objective] = {
-    "bound": surrogate_loss,
-    "disarm": functools.partial(surrogate_loss, terms_of=disarm.terms),
-    "qbmvae_public": public_codes.qbmvae_public,
-    "kaiwu_qvae": public_codes.kaiwu_qvae,
+    "bound": Objective(surrogate_loss),
+    "disarm": Objective(
+        functools.partial(surrogate_loss, terms_of=disarm.terms), factorial=True, true_bits=True
+    ),
+    "qbmvae_public": Objective(
+        public_codes.qbmvae_public, of_the_bound=False, factorial=True, machine=True
+    ),
+    "kaiwu_qvae": Objective(
+        public_codes.kaiwu_qvae, of_the_bound=False, factorial=True, machine=True
+    ),
 }

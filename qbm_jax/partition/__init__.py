@@ -16,7 +16,7 @@ from qbm_jax.partition.annealing import annealed_importance_sampling
 from qbm_jax.partition.enumeration import enumeration
 from qbm_jax.partition.estimate import LogZ
 from qbm_jax.partition.tempering import tempered_acceptance_ratio
-from qbm_jax.samplers.base import check_positive
+from qbm_jax.runtime.options import check, positive
 
 logger = logging.getLogger(__name__)
 
@@ -61,14 +61,14 @@ def log_z(
       InputError: unknown method or option, invalid machine, too many spins for "exact", a count
         below 1, or target spins of the wrong shape.
     """
-    if method not in METHODS:
+    if method not in tuple(METHODS):
         raise InputError(f"unknown log Z method {method!r}; choose from {', '.join(METHODS)}")
     function = METHODS[method]
     valid = [name for name in inspect.signature(function).parameters if name not in FIXED_ARGUMENTS]
     unknown = sorted(set(options) - set(valid))
     if unknown:
         raise InputError(f"expected options of log Z method {method} in {valid}, got {unknown}")
-    check_positive(max_bracket=max_bracket)
+    max_bracket = check("max_bracket", max_bracket, positive())
     params = boltzmann.check(params)
     if isinstance(params.J, BCOO):
         params = params.replace(J=params.J.todense())

@@ -67,6 +67,7 @@ def annealed_importance_sampling(
         spins.
     """
     check_kernel(kernel)
+    params = boltzmann.checked(params)
     if target_spins is not None and (
         target_spins.ndim != 2 or target_spins.shape[1] != params.num_spins
     ):

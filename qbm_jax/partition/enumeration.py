@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.machine.boltzmann import Boltzmann, checked
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 from qbm_jax.partition.estimate import LogZ
 from qbm_jax.samplers.base import check_count, is_concrete
@@ -28,6 +28,7 @@ def enumeration(key: jax.Array, params: Boltzmann, *, num_visible: int | None = 
         params, couplings inside a side.
     """
     del key
+    params = checked(params)
     weights = log_weights(params) if num_visible is None else _side_weights(params, num_visible)
     # In two levels: one float32 sum of 2^24 terms would lose digits.
     rows = weights.reshape(2 ** (weights.size.bit_length() // 2), -1)

@@ -18,14 +18,14 @@ class LogZ(NamedTuple):
       reverse_standard_error: its standard error (delta method).
     """
 
-    value: jax.Array
-    standard_error: jax.Array
-    forward: jax.Array
-    forward_standard_error: jax.Array
-    reverse: jax.Array
-    reverse_standard_error: jax.Array
+    value: jax.Array | float
+    standard_error: jax.Array | float
+    forward: jax.Array | float
+    forward_standard_error: jax.Array | float
+    reverse: jax.Array | float
+    reverse_standard_error: jax.Array | float
 
     @property
-    def bracket(self) -> jax.Array:
+    def bracket(self) -> jax.Array | float:
         """Reverse minus forward estimate, in nats; near 0 when neighbours in beta overlap well."""
         return self.reverse - self.forward

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.machine.boltzmann import Boltzmann, checked
 from qbm_jax.machine.couplings import single_precision
 from qbm_jax.partition.acceptance_ratio import acceptance_ratio, log_mean_exp, variance
 from qbm_jax.partition.estimate import LogZ
@@ -69,7 +69,7 @@ def tempered_acceptance_ratio(
     check_steps(num_steps=num_steps, burn_in=burn_in)
     if num_chains < 2:
         raise InputError(f"expected at least 2 chains for a standard error, got {num_chains}")
-    params = single_precision(params)
+    params = single_precision(checked(params))
     moves = KERNELS[kernel]()
     key_start, key_run = jax.random.split(key)
     state = start_replicas(

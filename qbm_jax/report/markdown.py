@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from qbm_jax.model import priors
+from qbm_jax.model.vae import ModelOptions
 from qbm_jax.report import style, tables
 from qbm_jax.report.figures import Drawn
 from qbm_jax.report.run_outputs import RunOutputs
@@ -82,12 +84,11 @@ def _summary(outputs: RunOutputs) -> str:
 
 
 def _latents(outputs: RunOutputs) -> str:
-    prior = outputs.scores.get("bounds", {}).get(outputs.main, {}).get("prior", "boltzmann")
-    if prior == "gaussian":
+    name = outputs.scores.get("bounds", {}).get(outputs.main, {}).get("prior")
+    prior = priors.build(name if name in priors.PRIORS else ModelOptions.prior)
+    if not prior.binary:
         return "a few continuous numbers"
-    if prior == "bernoulli":
-        return "on/off programmes"
-    return "on/off programmes which act together"
+    return "on/off programmes" + (" which act together" if prior.couplings else "")
 
 
 def _energy_sentence(outputs: RunOutputs) -> list[str]:

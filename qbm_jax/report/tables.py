@@ -1,11 +1,11 @@
 """The tables of the report, in Markdown."""
 
+from qbm_jax.model import priors
 from qbm_jax.report import style
 from qbm_jax.study.document import table, with_spread
 from qbm_jax.study.escape import bold, code
 
 AGGREGATES = ("total", "bio_conservation", "batch_correction")
-PRIOR_NAMES = {"boltzmann": "Boltzmann", "bernoulli": "Bernoulli (J = 0)", "gaussian": "Gaussian"}
 FLOAT32_ERROR = 1e-5  # relative; a product whose factors are rounded to TF32 has more
 MACHINE_NOTE = (
     "Memory: the largest up to the writing of this report. The share of matrix products is an"
@@ -65,7 +65,7 @@ def bound_table(bounds: dict) -> str:
         rows.append(
             [
                 style.model_name(name),
-                PRIOR_NAMES.get(bound.get("prior"), str(bound.get("prior"))),
+                _prior_title(bound.get("prior")),
                 str(bound.get("num_latents", "–")),
                 bold(text) if elbo is not None and elbo == best and len(bounds) > 1 else text,
                 with_spread(bound.get("reconstruction"), None, 2),
@@ -75,6 +75,10 @@ def bound_table(bounds: dict) -> str:
             ]
         )
     return table(header, rows)
+
+
+def _prior_title(name: str | None) -> str:
+    return priors.build(name).title if name in priors.PRIORS else str(name)
 
 
 def machine_table(machine: dict) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 from qbm_jax.runtime import options
 from qbm_jax.runtime.options import check
 
-TRAINING = "training"
+# Uses of a run's root that library and experiments share, each with the number of the training.
+TRAINING, BOUND, WEIGHTED_BOUND = "training", "bound", "weighted bound"
 
 
 def check_seed(seed: int) -> int:

@@ -24,6 +24,7 @@ LARGEST_FLOAT = float(np.finfo(np.float32).max)
 SMALLEST_FLOAT = float(np.finfo(np.float32).tiny)
 LARGEST_SEED = 2**32 - 1  # what numpy, scikit-learn and a JAX key all take
 LONGEST_SHOWN = 60  # characters of a refused value
+Options = typing.TypeVar("Options")  # a dataclass of options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +36,14 @@ class Kind:
       read: value -> the plain value; raises a ValueError where it is not of this kind.
       takes_none: whether None is of this kind.
       names: the names to choose from, where it is a choice.
+      plain_type: Python's type of the plain value, where all have one but None.
     """
 
     says: str
     read: Callable[[Any], Any]
     takes_none: bool = False
     names: tuple[str, ...] = ()
+    plain_type: type = object
 
 
 def check(name: str, value: Any, kind: Kind) -> Any:
@@ -115,7 +118,7 @@ def whole(least: int, most: int = LARGEST_WHOLE) -> Kind:
         return int(number)
 
     upper = "" if most == LARGEST_WHOLE else f" and at most {most}"
-    return Kind(f"a whole number of at least {least}{upper}", read)
+    return Kind(f"a whole number of at least {least}{upper}", read, plain_type=int)
 
 
 def seed() -> Kind:
@@ -149,12 +152,12 @@ def _real_where(holds: Callable[[float], bool], says: str) -> Kind:
             raise ValueError
         return number
 
-    return Kind(says, read)
+    return Kind(says, read, plain_type=float)
 
 
 def finite() -> Kind:
     """A finite number."""
-    return Kind("a finite number", _real)
+    return Kind("a finite number", _real, plain_type=float)
 
 
 def positive() -> Kind:
@@ -185,7 +188,7 @@ def text() -> Kind:
             raise ValueError
         return str(value)
 
-    return Kind("text", read)
+    return Kind("text", read, plain_type=str)
 
 
 def name() -> Kind:
@@ -209,7 +212,7 @@ def choice(names: Collection[str]) -> Kind:
             raise ValueError
         return word
 
-    return Kind(f"one of {', '.join(names)}", read, names=tuple(names))
+    return Kind(f"one of {', '.join(names)}", read, names=tuple(names), plain_type=str)
 
 
 def flag() -> Kind:
@@ -220,7 +223,7 @@ def flag() -> Kind:
             raise ValueError
         return bool(value)
 
-    return Kind("True or False", read)
+    return Kind("True or False", read, plain_type=bool)
 
 
 def optional(kind: Kind) -> Kind:
@@ -229,7 +232,7 @@ def optional(kind: Kind) -> Kind:
     def read(value: Any) -> Any:
         return None if value is None else kind.read(value)
 
-    return Kind(f"{kind.says}, or None", read, takes_none=True)
+    return dataclasses.replace(kind, says=f"{kind.says}, or None", read=read, takes_none=True)
 
 
 def several(kind: Kind, says: str) -> Kind:
@@ -273,9 +276,85 @@ def traceable(kind: Kind) -> Kind:
     return Kind(kind.says, read)
 
 
-def field(default: Any, kind: Kind) -> Any:
-    """A field of a dataclass of options, with its kind as metadata; MISSING: no default."""
-    return dataclasses.field(default=default, metadata={"kind": kind})
+def field(
+    default: Any,
+    kind: Kind,
+    meaning: str,
+    *,
+    unit: str = "",
+    traceable: bool = False,
+    of_cells: bool = False,
+    source: str = "",
+) -> Any:
+    """A field of a dataclass of options: its one birth, from which all that is said of it is made.
+
+    Args:
+      default: its value unless another is given.
+      kind: what it must be: its range, and the check of it.
+      meaning: what it is, in words that follow "name:".
+      unit: of the value; "" for none.
+      traceable: whether a compiled program takes it as an argument, so that one program serves all
+        values.
+      of_cells: whether the cells decide it; a config then has no such field.
+      source: where the option or its default is from; "" for this project.
+    """
+    says = {"meaning": meaning, "unit": unit, "source": source}
+    return dataclasses.field(
+        default=default,
+        metadata={"kind": kind, "traceable": traceable, "of_cells": of_cells, **says},
+    )
+
+
+def describe(options: type) -> dict[str, str]:
+    """What each field of a dataclass of options is: meaning, [unit]; values (source), in a line."""
+    return {each.name: _described(each) for each in dataclasses.fields(options)}
+
+
+def _described(field: dataclasses.Field) -> str:
+    said = field.metadata
+    unit = f" [{said['unit']}]" if said["unit"] else ""
+    source = f" ({said['source']})" if said["source"] else ""
+    return f"{said['meaning']}{unit}; {said['kind'].says}{source}"
+
+
+def documented(options: type[Options]) -> type[Options]:
+    """A dataclass of options with its fields in its docstring: for `help()` and the reference."""
+    described = describe(options)
+    entries = [f"  {name}: {described[name]}." for name in described]
+    options.__doc__ = "\n\n".join(
+        [inspect.cleandoc(options.__doc__ or ""), "\n".join(["Attributes:", *entries])]
+    )
+    return options
+
+
+def field_defaults(options: type) -> dict[str, Any]:
+    """Fields of a dataclass of options that no cells decide, with their defaults."""
+    fields = dataclasses.fields(options)
+    return {each.name: each.default for each in fields if not each.metadata["of_cells"]}
+
+
+def from_dict(options: type[Options], what: str, given: Any) -> Options:
+    """A dataclass of options from fields by name.
+
+    Args:
+      options: the dataclass.
+      what: the options are of, "model" or "training".
+      given: its fields; those left out keep their defaults.
+
+    Raises:
+      InputError: no dict, an unknown field, or a value that is not of its kind.
+    """
+    fields = check_mapping(f"{what}_options", given)
+    names = list(field_kinds(options))
+    if unknown := sorted(set(fields) - set(names)):
+        raise InputError(f"unknown {what} options {unknown}; choose from {', '.join(names)}")
+    return options(**fields)
+
+
+def traceable_fields(options: type) -> tuple[str, ...]:
+    """Fields of a dataclass of options that a compiled program may take as arguments."""
+    fields = dataclasses.fields(options)
+    return tuple(each.name for each in fields if each.metadata["traceable"])
 
 
 def check_fields(options: Any) -> None:

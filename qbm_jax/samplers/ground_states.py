@@ -35,7 +35,7 @@ def optimising(name: str, **variant: str) -> dict[str, Any]:
     Raises:
       InputError: an unknown name or variant, or a sampler that only draws at its own temperature.
     """
-    if name not in SETS:
+    if name not in tuple(SETS):
         raise InputError(
             f"expected a sampler that looks for ground states, {sorted(SETS)}, got {name!r}"
         )
@@ -44,7 +44,7 @@ def optimising(name: str, **variant: str) -> dict[str, Any]:
     if unknown or len(variant) > 1:
         raise InputError(f"expected variant alone for sampler {name}, got {sorted(variant)}")
     chosen = next(iter(variant.values()), next(iter(variants)))
-    if chosen not in variants:
+    if chosen not in tuple(variants):
         valid = [known for known in variants if known is not None]
         raise InputError(f"expected a variant of sampler {name} in {valid}, got {chosen!r}")
     return dict(variants[chosen])

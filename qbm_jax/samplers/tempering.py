@@ -195,7 +195,7 @@ def at_strength(machine: Sampler, strength: jax.Array | float) -> Sampler:
 
 def check_kernel(kernel: str) -> None:
     """Raises InputError unless the name is in `KERNELS`."""
-    if kernel not in KERNELS:
+    if kernel not in tuple(KERNELS):
         raise InputError(f"expected a kernel in {sorted(KERNELS)}, got {kernel!r}")
 
 

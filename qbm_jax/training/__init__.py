@@ -9,27 +9,26 @@ from qbm_jax.training.evaluation import (
 )
 from qbm_jax.training.loop import train, train_seeds
 from qbm_jax.training.memory import check_model
-from qbm_jax.training.options import NEGATIVE_PHASE, TrainOptions
+from qbm_jax.training.options import NEGATIVE_PHASE, TrainOptions, without_numbers
 from qbm_jax.training.plan import Plan, dispatches, plan_epochs
 from qbm_jax.training.run import Progress, Trained, TrainingDiverged, TrainingStopped
+from qbm_jax.training.spec import SamplerSpec, Training, sampler_spec
 from qbm_jax.training.state import TrainState, build_optimiser, init_state, keep_best
-from qbm_jax.training.step import build_dispatch, build_vmapped_dispatch, train_step
-from qbm_jax.training.tunable import TUNABLE, Family, Member, Tunable, tunable_of, untuned
+from qbm_jax.training.step import Restarted, build_dispatch, build_vmapped_dispatch, train_step
 
 __all__ = [
     "LARGEST_ENUMERATED",
     "NEGATIVE_PHASE",
-    "TUNABLE",
-    "Family",
-    "Member",
     "Plan",
     "Progress",
+    "Restarted",
+    "SamplerSpec",
     "TrainOptions",
     "TrainState",
     "Trained",
+    "Training",
     "TrainingDiverged",
     "TrainingStopped",
-    "Tunable",
     "bound",
     "build_dispatch",
     "build_evaluation",
@@ -42,9 +41,9 @@ __all__ = [
     "init_state",
     "keep_best",
     "plan_epochs",
+    "sampler_spec",
     "train",
     "train_seeds",
     "train_step",
-    "tunable_of",
-    "untuned",
+    "without_numbers",
 ]

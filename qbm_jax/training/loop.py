@@ -21,8 +21,8 @@ from qbm_jax.training.options import TrainOptions
 from qbm_jax.training.plan import dispatches
 from qbm_jax.training.run import Progress, Run, Trained, TrainingStopped, plan_seeds
 from qbm_jax.training.sharding import OnMesh
-from qbm_jax.training.together import SeedThreads, Setting
-from qbm_jax.training.tunable import Member
+from qbm_jax.training.spec import Built, Training
+from qbm_jax.training.together import SeedThreads
 
 
 def train_seeds(
@@ -38,7 +38,7 @@ def train_seeds(
     should_stop: Callable[[], bool] = lambda: False,
     on_validation: Callable[[int, list[Params]], None] = lambda epoch, params: None,
     method: str | None = None,
-    members: Sequence[Member | None] | None = None,
+    records: Sequence[Training | None] | None = None,
     mesh: Mesh | None = None,
 ) -> list[Trained]:
     """Trains several seeds or settings together; each gets what `train` gives for its key.
@@ -46,7 +46,8 @@ def train_seeds(
     All seeds take the same number of steps an epoch: that of the one with the fewest training
     cells, where `held_out` makes them differ. They share one checkpoint, and stop together.
     Model, sampler and options may be one for all or one per key; options may then differ in
-    `TUNABLE` numbers alone, and trainings of one model and sampler share one program.
+    their numbers alone (`options.without_numbers`), and trainings of one model and sampler share
+    one program.
 
     Args:
       keys: one root key per seed; it fixes the split, the start, the order and all noise.
@@ -61,8 +62,9 @@ def train_seeds(
       should_stop: asked after every dispatch.
       on_validation: called after every validation with the epoch and each seed's parameters.
       method: "threads" or "vmap"; see `together`. None: the faster one on this device.
-      members: per key, the family whose trainings may be rows of one `vmap` although their models
-        and samplers differ in numbers (`tunable.Member`); None: no key has one.
+      records: per key, what model and sampler were built of: those of equal `spec.shape` may be
+        rows of one `vmap` although their models and samplers differ in numbers; None: no key has
+        one.
       mesh: devices that share the training (`sharding.build_mesh`), of all processes that make this
         call; None: the default device. Checkpoints of one mesh can be resumed on another.
 
@@ -78,20 +80,20 @@ def train_seeds(
         are saved.
     """
     start_time = time.perf_counter()
-    given = (per_key(value, len(keys)) for value in (vae, sampler, options, members))
-    settings = [Setting(*chosen) for chosen in zip(*given, strict=True)]
-    for setting in settings:
-        check_model(setting.options, setting.vae)
+    given = (per_key(value, len(keys)) for value in (vae, sampler, options, records))
+    trainings = [Built(*chosen) for chosen in zip(*given, strict=True)]
+    for built in trainings:
+        check_model(built.options, built.vae)
     source = as_source(data)
     if mesh is not None:
         source, should_stop = OnMesh(source, mesh), any_process(should_stop)
-    seeds = plan_seeds(keys, source.num_cells, settings, held_out)
-    validate_every = seeds[0].setting.options.validate_every  # the same for all
+    seeds = plan_seeds(keys, source.num_cells, trainings, held_out)
+    validate_every = seeds[0].built.options.validate_every  # the same for all
     # On a mesh one at a time: two programs that wait for each other's devices wait for ever.
     with SeedThreads(len(seeds) if mesh is None else 1) as threads, ExitStack() as streams:
         run = Run(seeds, source, checkpoints, on_progress, threads, method, mesh)
         run.emit("start", [{} for _ in seeds])
-        orders = [dispatches(s.key_order, s.plan, run.step, run.num_epochs) for s in seeds]
+        orders = [dispatches(s.keys.order, s.plan, run.step, run.num_epochs) for s in seeds]
         every = [streams.enter_context(closing(source.stream(order))) for order in orders]
         for parts in run.saved_on_error(zip(*every, strict=True)):
             run.advance(parts)

@@ -1,10 +1,11 @@
 """How to train: every option of a training, and the samplers' options in its negative phase."""
 
+import copy
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from qbm_jax.errors import InputError
 from qbm_jax.model.relaxations import GrowingSharpness
@@ -13,10 +14,13 @@ from qbm_jax.objective.surrogate import OBJECTIVES
 from qbm_jax.runtime.options import (
     check_fields,
     choice,
+    documented,
     field,
+    field_defaults,
     fraction,
     not_negative,
     positive,
+    traceable_fields,
     whole,
 )
 
@@ -38,30 +42,80 @@ NEGATIVE_PHASE = {
 }
 
 
+@documented
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """How to train. Rates are per step, fractions of 1; see `configs/base.py` for the manual."""
+    """How to train. Rates are per step, fractions of 1."""
 
-    objective: str = field("bound", choice(OBJECTIVES))
-    num_epochs: int = field(150, whole(1))
-    minibatch_size: int = field(128, whole(1))
-    learning_rate: float = field(4e-3, positive())
-    final_learning_rate: float = field(0.1, not_negative())
-    couplings_rate: float = field(0.05, not_negative())
-    couplings_delay: float = field(0.2, fraction())
-    gradient_clip: float = field(1000.0, positive())
-    kl_weight: float = field(1.0, not_negative())
-    kl_warmup_epochs: float = field(10.0, not_negative())
-    validation_fraction: float = field(0.1, fraction(open_ends=True))
-    validate_every: int = field(15, whole(1))
-    validation_temperatures: int = field(200, whole(1))
-    max_steps_per_dispatch: int = field(100, whole(1))
-    num_chains: int = field(64, whole(1))
-    free_bits: float = field(0.0, not_negative())
-    couplings_decay: float = field(0.0, not_negative())
-    sharpness_start: float = field(0.0, not_negative())
-    block_size: int = field(1, whole(1))
-    max_validation_cells: int = field(10000, whole(1))
+    objective: str = field(
+        "bound",
+        choice(OBJECTIVES),
+        "bound; disarm: the bound with unbiased gradients through true bits, for relaxation "
+        "straight_through; others: losses of public codes, with their faults",
+    )
+    num_epochs: int = field(150, whole(1), "times that the training takes every cell")
+    minibatch_size: int = field(128, whole(1), "cells per step")
+    learning_rate: float = field(
+        4e-3, positive(), "rate of Adam for networks and fields h", traceable=True
+    )
+    final_learning_rate: float = field(
+        0.1,
+        not_negative(),
+        "where a cosine decay ends",
+        unit="learning_rate",
+        traceable=True,
+    )
+    couplings_rate: float = field(
+        0.05,
+        not_negative(),
+        "rate of the couplings J; 0 leaves them as they start",
+        unit="learning_rate",
+        traceable=True,
+    )
+    couplings_delay: float = field(0.2, fraction(), "part of the training before J starts to learn")
+    gradient_clip: float = field(
+        1000.0, positive(), "largest global norm of a gradient", unit="nats", traceable=True
+    )
+    kl_weight: float = field(
+        1.0, not_negative(), "weight of the KL; 1 is the bound", traceable=True
+    )
+    kl_warmup_epochs: float = field(
+        10.0, not_negative(), "the weight of the KL grows linearly over these", unit="epochs"
+    )
+    validation_fraction: float = field(
+        0.1, fraction(open_ends=True), "part of the cells that choose the epoch reported"
+    )
+    validate_every: int = field(
+        15, whole(1), "between validations, which also write checkpoints", unit="epochs"
+    )
+    validation_temperatures: int = field(
+        200, whole(1), "temperatures of the AIS that gives log Z at validation"
+    )
+    max_steps_per_dispatch: int = field(100, whole(1), "steps compiled into one call, at most")
+    num_chains: int = field(64, whole(1), "chains of the negative phase")
+    free_bits: float = field(
+        0.0,
+        not_negative(),
+        "the KL does not push the encoder on latents with less information than this",
+        unit="nats per latent",
+    )
+    couplings_decay: float = field(
+        0.0, not_negative(), "weight decay of J at its rate: a step shrinks it by rate * decay"
+    )
+    sharpness_start: float = field(
+        0.0,
+        not_negative(),
+        "above 0 the relaxation's sharpness grows from this to the model's own in half of the "
+        "training; for spike_exponential and gumbel",
+    )
+    block_size: int = field(
+        1,
+        whole(1),
+        "neighbours that an epoch's order keeps in one dispatch, in which all cells are mixed: "
+        "what is on disk is read in blocks; 1: every cell goes its own way",
+        unit="cells",
+    )
+    max_validation_cells: int = field(10000, whole(1), "validation cells of larger sets, at most")
 
     def __post_init__(self):
         """Checks every field by its kind, and keeps plain Python values.
@@ -70,37 +124,45 @@ class TrainOptions:
           InputError: an unknown objective or a value out of range; the message names the field.
         """
         check_fields(self)
-        if self.free_bits and self.objective not in ("bound", "disarm"):
+        if self.free_bits and not OBJECTIVES[self.objective].of_the_bound:
             raise InputError(
                 f"free_bits must be 0 with objective {self.objective}, got {self.free_bits}"
             )
 
 
+def option_numbers(options: TrainOptions) -> dict[str, jax.Array]:
+    """The numbers of these options, float32 scalars by name; they may be traced."""
+    names = traceable_fields(TrainOptions)
+    return {name: jnp.asarray(getattr(options, name), jnp.float32) for name in names}
+
+
+def without_numbers(options: TrainOptions) -> TrainOptions:
+    """The options with every number at its default: what a compiled program depends on."""
+    defaults = field_defaults(TrainOptions)
+    names = traceable_fields(TrainOptions)
+    return dataclasses.replace(options, **{name: defaults[name] for name in names})
+
+
+def with_numbers(options: TrainOptions, numbers: Mapping[str, jax.Array]) -> TrainOptions:
+    """The options with these numbers in their place, which may be traced and are not checked."""
+    changed = copy.copy(options)
+    for name, value in numbers.items():
+        object.__setattr__(changed, name, value)
+    return changed
+
+
 def check_applicable(options: TrainOptions, vae: VAE) -> None:
-    """Checks that a model has what the options need: factorial bits, or a sharpness that may grow.
+    """Checks that a model has what the options need: the objective's part, a sharpness that grows.
 
     Raises:
       InputError: it has not.
     """
-    gaussian = vae.prior.outputs_per_latent == 2
-    logits = jnp.zeros((64, vae.num_latents))
-    if options.objective != "bound" and not vae.posterior.factorial:
-        raise InputError(
-            f"objective {options.objective} needs posterior factorial, got two_groups; use "
-            f"objective bound"
-        )
-    if options.objective == "disarm":
-        if gaussian:
-            raise InputError("objective disarm needs bits, got prior gaussian; use objective bound")
-        if np.any(np.abs(vae.prior.draw(jax.random.key(0), logits)) != 1):
-            raise InputError(
-                "objective disarm trains on true bits, got relaxed ones; set relaxation to "
-                "straight_through"
-            )
+    OBJECTIVES[options.objective].check(options.objective, vae)
+    prior = vae.prior
     if options.sharpness_start:
-        if gaussian:
+        if prior.relax is None:
             raise InputError(
-                f"sharpness_start must be 0 with prior gaussian, which has no relaxation, got "
+                f"sharpness_start must be 0 with prior {prior.name}, which has no relaxation, got "
                 f"{options.sharpness_start}"
             )
-        vae.prior.draw(jax.random.key(0), logits, GrowingSharpness(options.sharpness_start, 0.0))
+        prior.relax.at(GrowingSharpness(options.sharpness_start, 0.0))

@@ -13,14 +13,18 @@ from jax.sharding import Mesh
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import CellSource, Part
 from qbm_jax.feed.minibatches import DeviceCounts
+from qbm_jax.machine.boltzmann import has_energies
 from qbm_jax.model.vae import Params
+from qbm_jax.runtime.options import traceable_fields
+from qbm_jax.training import spec
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.evaluation import ANY_BRACKET, CHECKED, bound, build_evaluation, first_fault
+from qbm_jax.training.options import TrainOptions, without_numbers
 from qbm_jax.training.plan import Plan, align, plan_epochs
 from qbm_jax.training.sharding import check_mesh, local_copy, place_state
+from qbm_jax.training.spec import Built, Keys
 from qbm_jax.training.state import TrainState, build_optimiser, init_state, keep_best
-from qbm_jax.training.together import SeedThreads, Setting, Step, build_steps_of_seeds
-from qbm_jax.training.tunable import TUNABLE, untuned
+from qbm_jax.training.together import SeedThreads, Step, build_steps_of_seeds
 
 RATES = 1000  # dispatches whose speed is remembered
 
@@ -34,12 +38,14 @@ class TrainingDiverged(InputError):
 
     Attributes:
       seed: which of the keys of `train_seeds` it was.
+      fault: what was not finite, and at which step.
     """
 
-    def __init__(self, message: str, seed: int = 0):
-        """Says which training it was; the default lets an exception be pickled."""
+    def __init__(self, message: str, seed: int = 0, fault: str = ""):
+        """Says which training it was; the defaults let an exception be pickled."""
         super().__init__(message)
         self.seed = seed
+        self.fault = fault
 
 
 class Progress(NamedTuple):
@@ -86,27 +92,24 @@ class Trained(NamedTuple):
 
 
 class Seed(NamedTuple):
-    """One training: what it is of, its plan, and the keys of everything else."""
+    """One training: what it is of, its plan, and its keys."""
 
-    setting: Setting
+    built: Built
     plan: Plan
-    key_init: jax.Array
-    key_order: jax.Array
-    key_train: jax.Array
-    key_validation: jax.Array
+    keys: Keys
 
 
 def plan_seeds(
     keys: Sequence[jax.Array],
     num_cells: int,
-    settings: Sequence[Setting],
+    trainings: Sequence[Built],
     held_out: Sequence[np.ndarray | None] | None,
 ) -> list[Seed]:
     """Splits every root key and plans its epochs, all with equally many steps.
 
     Raises:
       InputError: no keys, not one set of held-out cells per key, or one that cannot be used;
-        settings whose options differ in more than tunable numbers.
+        trainings whose options differ in more than numbers.
     """
     held_out = [None] * len(keys) if held_out is None else held_out
     if len(keys) < 1 or len(held_out) != len(keys):
@@ -114,20 +117,18 @@ def plan_seeds(
             f"expected at least one key and held_out for each, got {len(keys)} keys and "
             f"{len(held_out)} sets"
         )
-    if len({untuned(setting.options) for setting in settings}) > 1:
+    if len({without_numbers(built.options) for built in trainings}) > 1:
+        may_differ = ", ".join(traceable_fields(TrainOptions))
         raise InputError(
-            f"trainings that run together may differ in {', '.join(TUNABLE)} alone; train settings "
-            f"with other differences one after another"
+            f"trainings that run together may differ in {may_differ} alone; train settings with "
+            f"other differences one after another"
         )
-    split = [jax.random.split(key, 5) for key in keys]
+    derived = [spec.keys(key) for key in keys]
     plans = align([
-        plan_epochs(num_cells, settings[0].options, parts[0], cells)
-        for parts, cells in zip(split, held_out, strict=True)
+        plan_epochs(num_cells, trainings[0].options, own.split, cells)
+        for own, cells in zip(derived, held_out, strict=True)
     ])  # fmt: skip
-    return [
-        Seed(setting, plan, *parts[1:])
-        for setting, plan, parts in zip(settings, plans, split, strict=True)
-    ]
+    return [Seed(*each) for each in zip(trainings, plans, derived, strict=True)]
 
 
 class Run:
@@ -147,11 +148,11 @@ class Run:
         self.seeds, self.source, self.mesh = seeds, source, mesh
         self.checkpoints, self.on_progress, self.threads = checkpoints, on_progress, threads
         self.plan = seeds[0].plan  # its steps are those of all
-        self.num_epochs = seeds[0].setting.options.num_epochs  # likewise
+        self.num_epochs = seeds[0].built.options.num_epochs  # likewise
         self.validation = [source.select(seed.plan.validation_cells) for seed in seeds]
         self.rates: deque[float] = deque(maxlen=RATES)
         self.steps = build_steps_of_seeds(
-            [seed.setting for seed in seeds], self.plan.steps_per_epoch, threads, method, mesh
+            [seed.built for seed in seeds], self.plan.steps_per_epoch, threads, method, mesh
         )
         self.states = [self.first_state(seed) for seed in seeds]
         if checkpoints is not None:
@@ -164,7 +165,7 @@ class Run:
 
     def first_state(self, seed: Seed) -> TrainState:
         """Fresh parameters and chains."""
-        vae, sampler, options, _ = seed.setting
+        vae, sampler, options, _ = seed.built
         if self.mesh is not None:
             sampled = sampler is not None  # otherwise there are no chains, and no J
             check_mesh(
@@ -174,14 +175,14 @@ class Run:
                 num_latents=vae.num_latents if sampled else 0,
             )
         optimiser = build_optimiser(options, options.num_epochs * self.plan.steps_per_epoch)
-        state = init_state(seed.key_init, vae, sampler, optimiser, options.num_chains)
+        state = init_state(seed.keys.start, vae, sampler, optimiser, options.num_chains)
         return self.placed(seed, state)
 
     def placed(self, seed: Seed, state: TrainState) -> TrainState:
         """The state on the mesh, if there is one."""
         if self.mesh is None:
             return state
-        return place_state(state, self.mesh, seed.setting.sampler)
+        return place_state(state, self.mesh, seed.built.sampler)
 
     @property
     def step(self) -> int:
@@ -203,7 +204,7 @@ class Run:
         # The dispatch donates the states.
         self.last_good = jax.tree.map(jnp.copy, self.states)
         stepped = self.steps([
-            Step(seed.key_train, part, state, jnp.float32(seed.plan.train_cells.size))
+            Step(seed.keys.steps, part, state, jnp.float32(seed.plan.train_cells.size))
             for seed, part, state in zip(self.seeds, parts, self.states, strict=True)
         ])  # fmt: skip
         self.states, traces = (list(values) for values in zip(*stepped, strict=True))
@@ -217,15 +218,20 @@ class Run:
         """Measures the bounds, keeps the best parameters, and saves.
 
         Raises:
-          TrainingDiverged: a term of the bound was not finite.
+          TrainingDiverged: a term of the bound was not finite, or energies of the machine are not.
         """
-        models = [seed.setting.vae for seed in self.seeds]
+        # It came about within the last dispatch, before its end.
+        end = self.plan.steps_per_dispatch
+        sampled = [seed.built.sampler is not None for seed in self.seeds]
+        self.stop_if([
+            None if not machine or has_energies(state.params["prior"]) else (end, "an energy")
+            for machine, state in zip(sampled, self.states, strict=True)
+        ])  # fmt: skip
+        models = [seed.built.vae for seed in self.seeds]
         metrics = self.threads.map(
             self.validation_bound, models, self.seeds, self.states, self.validation
         )
         faults = [first_fault({f"validation {n}": found[n] for n in CHECKED}) for found in metrics]
-        # It came about within the last dispatch, before its end.
-        end = self.plan.steps_per_dispatch
         self.stop_if([fault and (end, fault[1]) for fault in faults])
         self.states = [
             self.placed(seed, keep_best(state, found["elbo"], epoch))
@@ -239,11 +245,11 @@ class Run:
         self, seed: Seed, state: TrainState, cells: tuple[DeviceCounts, np.ndarray]
     ) -> dict[str, float]:
         """The bound on one seed's validation cells, with a rough log Z."""
-        vae, _, options, _ = seed.setting
+        vae, _, options, _ = seed.built
         data, rows = cells
         temperatures = options.validation_temperatures
         return bound(
-            seed.key_validation, vae, build_evaluation(vae), data, state.params,
+            seed.keys.validation, vae, build_evaluation(vae), data, state.params,
             rows, num_train_cells=seed.plan.train_cells.size,
             num_temperatures=temperatures, num_equilibration=temperatures, max_bracket=ANY_BRACKET,
         )  # fmt: skip
@@ -277,8 +283,9 @@ class Run:
         which = f" of seed {seed}" if len(faults) > 1 else ""
         raise TrainingDiverged(
             f"training{which} diverged at step {kept + step}: {name} is not finite; the state of "
-            f"step {kept} is kept; try a smaller training.learning_rate",
+            f"step {kept} is kept; try a smaller learning_rate",
             seed,
+            f"{name} is not finite at step {kept + step}",
         )
 
     def emit(self, split: str, metrics: list[dict[str, float]]) -> None:

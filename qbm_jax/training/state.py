@@ -9,8 +9,7 @@ from flax import struct
 
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.samplers.base import Sampler
-from qbm_jax.training.options import TrainOptions
-from qbm_jax.training.tunable import Tunable, tunable_of
+from qbm_jax.training.options import TrainOptions, option_numbers
 
 
 class TrainState(struct.PyTreeNode):
@@ -35,9 +34,7 @@ class TrainState(struct.PyTreeNode):
     best_epoch: jax.Array
 
 
-def build_optimiser(
-    options: TrainOptions, num_steps: int, tunable: Tunable | None = None
-) -> optax.GradientTransformation:
+def build_optimiser(options: TrainOptions, num_steps: int) -> optax.GradientTransformation:
     """Adam with clipped gradients and a cosine decay; the couplings J learn later and slower.
 
     J's rate is a fraction of the networks', since at the full rate the couplings overshoot before
@@ -45,23 +42,22 @@ def build_optimiser(
     most early on, the experimental batch, cheap to encode, and the encoder then never gives it up.
 
     Args:
-      options: how to train.
+      options: how to train; its numbers may be traced (`options.with_numbers`).
       num_steps: of the whole training.
-      tunable: numbers that stand for those of the options, and may be traced; None: the options'.
     """
-    tunable = tunable or tunable_of(options)
+    numbers = option_numbers(options)
     schedule = optax.cosine_decay_schedule(
-        tunable.learning_rate, num_steps, alpha=tunable.final_learning_rate
+        numbers["learning_rate"], num_steps, alpha=numbers["final_learning_rate"]
     )
     couplings_schedule = optax.join_schedules(
-        [optax.constant_schedule(0.0), optax.constant_schedule(tunable.couplings_rate)],
+        [optax.constant_schedule(0.0), optax.constant_schedule(numbers["couplings_rate"])],
         [round(options.couplings_delay * num_steps)],
     )
     decay = []
     if options.couplings_decay:  # after Adam, so that J shrinks by rate * decay a step
         decay = [optax.add_decayed_weights(options.couplings_decay, mask=is_couplings)]
     return optax.chain(
-        optax.clip_by_global_norm(tunable.gradient_clip),
+        optax.clip_by_global_norm(numbers["gradient_clip"]),
         optax.scale_by_adam(),
         *decay,
         optax.scale_by_learning_rate(schedule),

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,20 +10,43 @@ import optax
 from jax.sharding import Mesh
 
 from qbm_jax import objective
-from qbm_jax.feed.minibatches import DeviceCounts, gather, stack_counts
+from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, stack_counts
 from qbm_jax.model.relaxations import GrowingSharpness
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.objective.free_bits import with_free_bits
-from qbm_jax.samplers.base import Sampler
-from qbm_jax.training.options import TrainOptions
+from qbm_jax.runtime import keys
+from qbm_jax.samplers.base import InitFn, SampleFn, Sampler, StepFn
+from qbm_jax.training.options import TrainOptions, option_numbers, with_numbers
 from qbm_jax.training.sharding import keep_places
+from qbm_jax.training.spec import Numbers, SamplerSpec
 from qbm_jax.training.state import TrainState, build_optimiser
-from qbm_jax.training.tunable import Tunable, tunable_of
+
+
+class Restarted(NamedTuple):
+    """A sampler whose chains start anew at the cells of each minibatch.
+
+    Contrastive divergence (Hinton 2002, Neural Computation 14, 1771) is such a sampler of few
+    sweeps.
+
+    Attributes:
+      init: as in `Sampler`.
+      step: likewise.
+      sample: likewise.
+      targets_boltzmann: likewise.
+      restart: (key, vae, params, cells, state) -> the state that the draw of a step goes on from;
+        `params` are the whole model's, `state` is that after the last draw.
+    """
+
+    init: InitFn
+    step: StepFn
+    sample: SampleFn
+    targets_boltzmann: bool
+    restart: Callable[[jax.Array, VAE, Params, Minibatch, Any], Any]
 
 
 def train_step(
     vae: VAE,
-    sampler: Sampler | None,
+    sampler: Sampler | Restarted | None,
     optimiser: optax.GradientTransformation,
     kl_schedule: Callable[[jax.Array], jax.Array],
     key: jax.Array,
@@ -57,8 +81,11 @@ def train_step(
     cells = gather(data, rows)
 
     negatives, chains, info = None, state.chains, {}
+    if isinstance(sampler, Restarted):
+        key_restart = jax.random.fold_in(keys.named(key, "chains from data"), state.step)
+        chains = sampler.restart(key_restart, vae, state.params, cells, chains)
     if sampler is not None:
-        negatives, chains, info = sampler.sample(key_prior, state.params["prior"], state.chains)
+        negatives, chains, info = sampler.sample(key_prior, state.params["prior"], chains)
 
     def loss_fn(params: Params) -> tuple[jax.Array, objective.Terms]:
         weight = kl_schedule(state.step)
@@ -101,18 +128,14 @@ def many_steps(
     sampler: Sampler | None,
     options: TrainOptions,
     steps_per_epoch: int,
-    build_sampler: Callable[..., Sampler] | None = None,
+    sampler_of: SamplerSpec | None = None,
     mesh: Mesh | None = None,
 ) -> Dispatch:
     """The function (key, data, state, rows [steps, minibatch], ...) of `build_dispatch`.
 
-    With `build_sampler` the sampler is made of the tunable numbers. On a mesh, state and rows must
+    With `sampler_of` the sampler is made of that and the numbers. On a mesh, state and rows must
     lie on it (`sharding`).
     """
-    num_steps = options.num_epochs * steps_per_epoch
-    if options.free_bits:
-        vae = with_free_bits(vae, options.free_bits)
-    warmup_steps = max(options.kl_warmup_epochs * steps_per_epoch, 1)
 
     def dispatch(
         key: jax.Array,
@@ -120,21 +143,24 @@ def many_steps(
         state: TrainState,
         rows: jax.Array,
         num_cells: jax.Array | int = 1,
-        tunable: Tunable | None = None,
+        numbers: Numbers | None = None,
     ):
-        tunable = tunable or tunable_of(options)
-        optimiser = build_optimiser(options, num_steps, tunable)
+        numbers = numbers or Numbers(option_numbers(options), None, {})
+        used = with_numbers(options, numbers.options)
+        num_steps = used.num_epochs * steps_per_epoch
+        warmup_steps = max(used.kl_warmup_epochs * steps_per_epoch, 1)
 
         def kl_schedule(step: jax.Array) -> jax.Array:
-            return tunable.kl_weight * jnp.minimum((step + 1) / warmup_steps, 1.0)
+            return used.kl_weight * jnp.minimum((step + 1) / warmup_steps, 1.0)
 
-        sharpness_schedule = build_sharpness_schedule(options, num_steps)
-        if tunable.sharpness is not None:
-            sharpness_schedule = lambda step: tunable.sharpness  # noqa: E731
-        machine = build_sampler(**tunable.sampler) if tunable.sampler else sampler
+        sharpness_schedule = build_sharpness_schedule(used, num_steps)
+        if numbers.sharpness is not None:
+            sharpness_schedule = lambda step: numbers.sharpness  # noqa: E731
+        machine = sampler_of.build(**numbers.sampler) if sampler_of else sampler
         step = functools.partial(
-            train_step, vae, machine, optimiser, kl_schedule, key, data,
-            loss=objective.OBJECTIVES[options.objective], num_cells=num_cells,
+            train_step, with_free_bits(vae, used.free_bits) if used.free_bits else vae, machine,
+            build_optimiser(used, num_steps), kl_schedule, key, data,
+            loss=objective.OBJECTIVES[used.objective], num_cells=num_cells,
             sharpness_schedule=sharpness_schedule,
         )  # fmt: skip
         return keep_places(*jax.lax.scan(step, state, rows), mesh, machine)
@@ -149,10 +175,10 @@ def build_dispatch(
     steps_per_epoch: int,
     mesh: Mesh | None = None,
 ) -> Dispatch:
-    """Compiles (key, data, state, rows [steps, minibatch], num_cells, tunable) -> (state, metrics).
+    """Compiles (key, data, state, rows [steps, minibatch], num_cells, numbers) -> (state, metrics).
 
-    Metrics are [steps]; `num_cells` is that of `train_step`; `tunable` stands for the numbers of
-    `options` of the same names, None for those. The state is donated: its buffers are reused, so
+    Metrics are [steps]; `num_cells` is that of `train_step`; `numbers` (`spec.numbers`) stand for
+    those of `options`, None for these. The state is donated: its buffers are reused, so
     the caller must not read it again. `mesh` is that of `many_steps`.
     """
     return _compiled(vae, sampler, options, steps_per_epoch, mesh)
@@ -177,28 +203,28 @@ def build_vmapped_dispatch(
     options: TrainOptions,
     steps_per_epoch: int,
     shared_data: bool = True,
-    build_sampler: Callable[..., Sampler] | None = None,
+    sampler_of: SamplerSpec | None = None,
     mesh: Mesh | None = None,
 ) -> Callable[..., tuple[tuple[TrainState, ...], tuple[dict[str, jax.Array], ...]]]:
     """As `build_dispatch` for several seeds in one program; arguments are tuples over seeds.
 
     Stacking is inside, so that outside each seed has a state of its own. With `shared_data` the
-    data are one for all; `build_sampler` and `mesh` are those of `many_steps`.
+    data are one for all; `sampler_of` and `mesh` are those of `many_steps`.
     """
     over_seeds = jax.vmap(
-        many_steps(vae, sampler, options, steps_per_epoch, build_sampler, mesh),
+        many_steps(vae, sampler, options, steps_per_epoch, sampler_of, mesh),
         in_axes=(0, None if shared_data else 0, 0, 0, 0, 0),
     )
 
     @functools.partial(jax.jit, donate_argnums=2)
-    def dispatch(keys, data, states, rows, num_cells, tunable):
-        keys, states, rows, num_cells, tunable = (
+    def dispatch(keys, data, states, rows, num_cells, numbers):
+        keys, states, rows, num_cells, numbers = (
             jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-            for trees in (keys, states, rows, num_cells, tunable)
+            for trees in (keys, states, rows, num_cells, numbers)
         )
         if not shared_data:
             data = stack_counts(data)
-        stacked = over_seeds(keys, data, states, rows, num_cells, tunable)
+        stacked = over_seeds(keys, data, states, rows, num_cells, numbers)
         seeds = range(rows.shape[0])
         return tuple(
             tuple(jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in seeds) for tree in stacked

@@ -16,40 +16,12 @@ from jax.sharding import Mesh
 
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import Part
-from qbm_jax.model.vae import VAE
-from qbm_jax.samplers.base import Sampler
-from qbm_jax.training.options import TrainOptions
+from qbm_jax.training.options import option_numbers
+from qbm_jax.training.spec import Built, Numbers, shape
 from qbm_jax.training.state import TrainState
 from qbm_jax.training.step import build_dispatch, build_vmapped_dispatch
-from qbm_jax.training.tunable import Member, tunable_of, untuned
 
 METHODS = ("threads", "vmap")
-
-
-class Setting(NamedTuple):
-    """What one training compiles, and the numbers that its program takes.
-
-    Attributes:
-      vae: the model.
-      sampler: draws the negative phase; None where log Z has a closed form.
-      options: how to train.
-      member: of the family in which it may be a row of a `vmap`; None where it has no family.
-    """
-
-    vae: VAE
-    sampler: Sampler | None
-    options: TrainOptions
-    member: Member | None = None
-
-    @property
-    def program(self) -> tuple[VAE, Sampler | None, TrainOptions]:
-        """Trainings whose programs are equal are compiled once."""
-        return self.vae, self.sampler, untuned(self.options)
-
-    @property
-    def row_of(self) -> tuple[Any, ...]:
-        """Trainings in which this is equal may be rows of one `vmap`."""
-        return self.program if self.member is None else (self.member.family, untuned(self.options))
 
 
 class Step(NamedTuple):
@@ -101,7 +73,7 @@ class SeedThreads:
 
 
 def build_steps_of_seeds(
-    settings: Sequence[Setting],
+    trainings: Sequence[Built],
     steps_per_epoch: int,
     threads: SeedThreads,
     method: str | None,
@@ -110,7 +82,7 @@ def build_steps_of_seeds(
     """The function that takes a dispatch of every training.
 
     Args:
-      settings: one per training.
+      trainings: built, in the order of their steps.
       steps_per_epoch: optimiser steps in an epoch.
       threads: where trainings run.
       method: a name in `METHODS`; None: "threads" on a CPU, "vmap" elsewhere.
@@ -123,33 +95,30 @@ def build_steps_of_seeds(
         method = "threads" if jax.default_backend() == "cpu" else "vmap"
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}; choose from {', '.join(METHODS)}")
-    programs = [setting.program for setting in settings]
+    programs = [training.program for training in trainings]
 
     def alone(index: int, step: Step) -> Stepped:
         dispatch = build_dispatch(*programs[index], steps_per_epoch, mesh)
         data, rows = step.part
-        tunable = tunable_of(settings[index].options)
-        state, metrics = dispatch(step.key, data, step.state, rows, step.num_cells, tunable)
+        numbers = Numbers(option_numbers(trainings[index].options), None, {})
+        state, metrics = dispatch(step.key, data, step.state, rows, step.num_cells, numbers)
         return state, jax.device_get(metrics)
 
     def in_one_program(members: list[int], steps: Sequence[Step]) -> list[Stepped]:
         keys, parts, states, num_cells = zip(*(steps[index] for index in members), strict=True)
         data, rows = zip(*parts, strict=True)
         shared = all(counts is data[0] for counts in data)
-        dispatch = vmapped_dispatch(settings[members[0]], steps_per_epoch, shared, mesh)
-        tunables = tuple(
-            each.member.tunable(each.options) if each.member else tunable_of(each.options)
-            for each in (settings[index] for index in members)
-        )
+        dispatch = vmapped_dispatch(trainings[members[0]], steps_per_epoch, shared, mesh)
+        numbers = tuple(trainings[index].numbers for index in members)
         data = data[0] if shared else data
-        states, metrics = dispatch(keys, data, states, rows, num_cells, tunables)
+        states, metrics = dispatch(keys, data, states, rows, num_cells, numbers)
         return list(zip(states, jax.device_get(metrics), strict=True))
 
     def all_seeds(steps: Sequence[Step]) -> list[Stepped]:
         if method == "threads":
             return threads.map(alone, programs, range(len(steps)), steps)
         results: dict[int, Stepped] = {}
-        rows_of = [setting.row_of for setting in settings]
+        rows_of = [training.row_of for training in trainings]
         for one in dict.fromkeys(rows_of):
             members = [index for index, other in enumerate(rows_of) if other == one]
             if len(members) == 1:
@@ -162,17 +131,14 @@ def build_steps_of_seeds(
 
 
 def vmapped_dispatch(
-    setting: Setting, steps_per_epoch: int, shared_data: bool, mesh: Mesh | None
+    built: Built, steps_per_epoch: int, shared_data: bool, mesh: Mesh | None
 ) -> Callable:
     """The program of all trainings that are rows with this one."""
-    vae, sampler, options = setting.program
-    if setting.member is None:
-        return build_vmapped_dispatch(
-            vae, sampler, options, steps_per_epoch, shared_data, mesh=mesh
-        )
-    family = setting.member.family
-    if family.build_sampler is not None:
+    vae, sampler, options = built.program
+    sampler_of = None
+    if built.record is not None and built.numbers.sampler:
+        sampler_of = shape(built.record).sampler
         sampler = None  # it is made of the numbers: the program must not depend on one training's
     return build_vmapped_dispatch(
-        family.vae, sampler, options, steps_per_epoch, shared_data, family.build_sampler, mesh
+        vae, sampler, options, steps_per_epoch, shared_data, sampler_of, mesh
     )

@@ -1,23 +1,31 @@
 """One truth: the configs, the library's defaults and the names that code reads agree."""
 
-import dataclasses
+import functools
 import inspect
-import itertools
+import json
 import re
 
 import pytest
 from command_line import ROOT, config
 
 from configs import base
-from experiments.kit import launch
-from experiments.kit.options import check_options, main_name, model_options
+from experiments.kit import launch, manual
+from experiments.kit.options import (
+    LIBRARY,
+    check_options,
+    config_words,
+    main_name,
+    model_options,
+)
 from experiments.kit.workdir import flatten
 from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import fit
-from qbm_jax.model import vae
 from qbm_jax.model.presets import PRESETS
+from qbm_jax.runtime import options as kinds
+from qbm_jax.training.run import TrainingDiverged
 
+PINNED = ROOT / "tests" / "experiments" / "base_config.json"
 CONFIGS = [path.stem for path in launch.config_files()]
 OF_INTEGRATION = [
     name for name in CONFIGS if config(f"configs/{name}.py").experiment == "integration"
@@ -31,15 +39,63 @@ def defaults(function):
     return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
 
 
-def test_training_fields_and_their_defaults_are_those_of_the_library():
-    library = {f.name: f.default for f in dataclasses.fields(training.TrainOptions)}
-    assert base.get_config().training.to_dict() == library
+def test_the_base_config_has_these_fields_and_defaults():
+    found = base.get_config()
+    assert json.loads(json.dumps(found.to_dict())) == json.loads(PINNED.read_text())
+    assert found.model.get_type("sharpness") is float
 
 
-def test_model_fields_and_their_defaults_are_those_of_the_library():
-    library = defaults(vae.build)
-    assert library.pop("library_prior") is None  # the cells decide it
-    assert base.get_config().model.to_dict() == library
+@pytest.mark.parametrize("section", manual.SECTIONS)
+def test_every_field_has_a_meaning_that_help_shows_with_its_default(section):
+    options, shown = manual.SECTIONS[section], " ".join(manual.help_text().split())
+    for name, said in kinds.describe(options).items():
+        field = options.__dataclass_fields__[name]
+        assert len(field.metadata["meaning"]) > 4 and field.metadata["kind"].says in said
+        if not field.metadata["of_cells"]:
+            assert f"{name} = {field.default!r}: {' '.join(said.split())}" in shown
+    for name in kinds.field_defaults(options) if section in ("model", "training") else ():
+        assert f"  {name}: {kinds.describe(options)[name]}." in options.__doc__
+
+
+def test_every_field_of_the_config_is_born_in_a_section_or_is_a_samplers():
+    born = {
+        ".".join(filter(None, (section, name)))
+        for section, options in manual.SECTIONS.items()
+        for name in kinds.field_defaults(options)
+    }
+    fields = set(flatten(base.get_config().to_dict()))
+    assert {name for name in fields if not name.startswith("sampler")} == born
+
+
+def test_defaults_are_of_their_kinds():
+    for options in manual.SECTIONS.values():
+        made = options()
+        kinds.check_fields(made)
+        assert made == options()
+
+
+def test_a_message_of_the_library_is_said_in_the_words_of_the_config():
+    words = functools.partial(config_words, sections=LIBRARY)
+    assert words("num_latents must be 2").startswith("config.model.num_latents must")
+    assert words("unknown prior 'x'; choose from prior") == (
+        "unknown config.model.prior 'x'; choose from prior"
+    )
+    assert words("try a smaller learning_rate") == "try a smaller config.training.learning_rate"
+    assert words("no option is named") == "no option is named"
+    assert config_words("dt is 0", {"sampler.cim": ["dt"]}) == "config.sampler.cim.dt is 0"
+    assert config_words("no spins", {"sampler.cim": []}) == "config.sampler.cim: no spins"
+
+
+def test_a_divergence_speaks_the_librarys_words_and_on_the_command_line_the_configs(
+    monkeypatch, tmp_path, capsys
+):
+    def diverge(config, workdir, stop):
+        raise TrainingDiverged("diverged; try a smaller learning_rate")
+
+    monkeypatch.setitem(launch.EXPERIMENTS, "integration", diverge)
+    with pytest.raises(SystemExit):
+        launch.run(base.get_config(), str(tmp_path / "run"))
+    assert "smaller config.training.learning_rate" in capsys.readouterr().err
 
 
 def test_sampler_options_are_those_of_the_negative_phase():
@@ -139,17 +195,6 @@ def test_every_field_is_read_by_name():
         if section in PASSED_WHOLE:
             read += rf"|\b{name}\b"
         assert re.search(read, code), f"nothing reads config.{field}"
-
-
-def test_every_field_has_its_meaning_beside_it():
-    lines = (ROOT / "configs" / "base.py").read_text().split("def variant")[0].splitlines()
-    for previous, line in itertools.pairwise(lines):
-        born = re.match(r"\s+config\.([\w.]+) = (?!ConfigDict\(\))", line)
-        if born and born[1] not in UNMISTAKABLE:
-            assert "#" in line or previous.strip().startswith("#"), line
-
-
-UNMISTAKABLE = {"training.num_epochs", "baselines.gaussian_latents"}  # said where they are used
 
 
 @pytest.mark.parametrize("name", ["gaussian_vae", "umap", "pca", "two words"])

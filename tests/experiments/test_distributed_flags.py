@@ -1,12 +1,13 @@
 """The command line of several processes, and what it is refused for."""
 
+import os
 import signal
 import socket
 import subprocess
 
 import jax
 import pytest
-from command_line import ONLY_MAIN, ROOT, command, environment
+from command_line import ONLY_MAIN, ROOT, command
 
 from configs import base
 from experiments.kit import processes
@@ -75,7 +76,7 @@ def _two(workdir, fields, others=None):
         ]  # fmt: skip
         started.append(
             subprocess.Popen(
-                command(*arguments), cwd=ROOT, env=environment() | {"JAX_PLATFORMS": "cpu"},
+                command(*arguments), cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"},
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             )
         )  # fmt: skip

@@ -201,7 +201,6 @@ def test_a_finished_training_is_read_and_not_run_again(finished, monkeypatch):
         ({"negative_phase.repaired_phases": ("no_couplings",)}, "no_couplings"),
         ({"negative_phase.enumerable_draws": 0}, "enumerable_draws"),
         ({"model.prior": "gaussian"}, "boltzmann"),
-        ({"training.free_bits": 0.1}, "free_bits must be 0.0"),
     ],
 )
 def test_a_bad_config_is_one_line(tmp_path, fields, words):

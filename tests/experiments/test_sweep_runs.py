@@ -9,7 +9,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from command_line import environment, launched, run
+from command_line import launched, run
 from sweeps import OVERRIDES, small_config, small_fields
 
 from experiments.kit import launch
@@ -70,7 +70,7 @@ def test_a_finished_sweep_is_reported_anew_without_training_or_reading_cells(swe
     table = (workdir / "results.csv").read_text()
     (workdir / "results.csv").unlink()
     (workdir / "report.md").unlink()
-    monkeypatch.setattr(job, "fit_cells_settings", must_not_train)
+    monkeypatch.setattr(job, "fit_trainings", must_not_train)
     monkeypatch.setattr("experiments.sweep.run.load_cells", must_not_train)
     sweep(small_config(folder), workdir)
     assert (workdir / "results.csv").read_text() == table
@@ -113,13 +113,13 @@ def test_slurm_tasks_and_single_jobs_give_what_the_sweep_gives(swept, tmp_path, 
     monkeypatch.setattr("experiments.sweep.run.MOST_SETTINGS", 2)
     monkeypatch.setattr(sys, "argv", ["run.py", f"--config={written}", "--sweep_slurm"])
     sweep(made, there, slurm=True)
-    task = environment() | {"SLURM_ARRAY_TASK_ID": "1", "QBM_JAX_TASK": "job"}
+    task = os.environ | {"SLURM_ARRAY_TASK_ID": "1", "QBM_JAX_TASK": "job"}
     subprocess.run(["bash", there / "sweep.slurm"], env=task, check=True)
     done = sorted(path.name for path in (there / "results").glob("setting-*"))
     assert done == ["setting-0002.json", "setting-0003.json"]
     sweep(made, there, job=0)
     assert not (there / "report.md").exists()
-    monkeypatch.setattr(job, "fit_cells_settings", must_not_train)
+    monkeypatch.setattr(job, "fit_trainings", must_not_train)
     sweep(made, there)
     assert rows_of(there) == pytest.approx(rows_of(workdir), abs=1e-6)
 

@@ -13,7 +13,7 @@ from qbm_jax.data import simulate
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import GRANULE, CellBlock, Streamed
 from qbm_jax.feed.minibatches import block_order, gather, to_device
-from qbm_jax.fitted.fit import Setting, fit_cells_settings
+from qbm_jax.fitted.fit import fit_trainings
 from qbm_jax.model import inference, vae
 from qbm_jax.training import TrainingStopped, TrainOptions
 from qbm_jax.training.checkpoint import Checkpoints
@@ -185,7 +185,7 @@ def test_settings_that_differ_in_tunable_numbers_share_a_program_and_get_their_o
     data = to_device(counts.indptr, counts.indices, counts.data, BATCH, GENES)
     options = [dataclasses.replace(OPTIONS, kl_weight=w, learning_rate=r)
                for w, r in ((1.0, 0.02), (0.25, 0.02), (0.25, 0.005))]  # fmt: skip
-    assert len({training.untuned(each) for each in options}) == 1
+    assert len({training.without_numbers(each) for each in options}) == 1
     together = training.train_seeds([KEY] * 3, *setting, data, options, method=method)
     for each, found in zip(options, together, strict=True):
         expected = training.train(KEY, *setting, data, each)
@@ -213,22 +213,22 @@ def test_settings_that_differ_in_more_are_not_trained_together(setting, counts):
 @pytest.mark.slow
 def test_settings_that_differ_in_sharpness_and_pump_are_rows_of_one_program(counts):
     cells = simulate(KEY, "toy", num_cells=100, num_genes=20)
-    settings = [
-        Setting(
-            key=KEY,
-            model_options={"num_latents": 4, "relaxation": "gumbel", "sharpness": sharpness,
-                           "encoder_widths": (8,), "decoder_widths": (8,)},
-            sampler="cim",
+    trainings = [
+        training.Training(
+            vae.ModelOptions(num_latents=4, relaxation="gumbel", sharpness=sharpness,
+                             encoder_widths=(8,), decoder_widths=(8,)),
             # The gain is a float that cannot be traced: it is the same for all, and fixed.
-            sampler_options={"num_steps": 5, "pump_end": pump, "calibration_gain": 0.5},
-            options=dataclasses.replace(OPTIONS, num_epochs=1, validate_every=1),
+            training.sampler_spec(
+                "cim", {"num_steps": 5, "pump_end": pump, "calibration_gain": 0.5}
+            ),
+            dataclasses.replace(OPTIONS, num_epochs=1, validate_every=1),
         )
         for sharpness, pump in ((2.0, 1.5), (5.0, 1.5), (5.0, 2.5))
     ]  # fmt: skip
     build_vmapped_dispatch.cache_clear()
-    rows = fit_cells_settings(settings, cells, method="vmap")
+    rows = fit_trainings([KEY] * 3, trainings, cells, method="vmap")
     assert build_vmapped_dispatch.cache_info().currsize == 1
-    alone = [fit_cells_settings([setting], cells)[0] for setting in settings]
+    alone = [fit_trainings([KEY], [each], cells)[0] for each in trainings]
     for (_, found), (_, expected) in zip(rows, alone, strict=True):
         jax.tree.map(_close, found.params, expected.params)
     weights = [np.asarray(trained.params["prior"].J) for _, trained in rows]

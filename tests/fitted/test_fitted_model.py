@@ -223,7 +223,7 @@ def test_what_was_dropped_is_said_in_the_log(fitted, caplog):
     with caplog.at_level("INFO", logger="qbm_jax"):
         fit(adata, batch_column="batch", prior="gaussian")
     assert "Dropped 1 of 160 cells" in caplog.text
-    assert adata.obsm["X_qbmvae"].shape == (160, 8)
+    assert adata.obsm["X_gaussian_vae"].shape == (160, 8)
 
 
 @pytest.mark.slow

@@ -12,8 +12,8 @@ from laws import chi_square, first_draw, machine, probabilities
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine import couplings
-from qbm_jax.machine import mixing as diagnostics
 from qbm_jax.machine.boltzmann import Boltzmann, local_field, symmetrise
+from qbm_jax.machine.distance import total_variation
 from qbm_jax.machine.enumeration import log_weights
 
 NUM_CHAINS = 20000
@@ -109,7 +109,7 @@ def test_law_with_reduced_couplings_is_near_that_of_the_machine(name, options, d
     assert 1e-5 < rounding < 0.01
     sampler = build(name, couplings_dtype=dtype, **options)
     spins, _, _ = first_draw(sampler, jax.random.key(5), params, NUM_CHAINS)
-    value, floor = diagnostics.total_variation(spins, log_weights(params))
+    value, floor = total_variation(spins, log_weights(params))
     print(f"{name} {dtype}: rounding {rounding:.5f}, draws {value:.4f}, floor {floor:.4f}")
     assert value - floor < rounding + 0.006
     if name == "gibbs":

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
+from jax.experimental.sparse import BCOO
 
+from qbm_jax import partition, samplers
 from qbm_jax import problems as ising
-from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
@@ -31,6 +32,129 @@ ENERGY = -0.5 * SPINS @ J @ SPINS - H @ SPINS
 def test_couplings_of_every_common_kind_have_the_same_energy(convert):
     params = Boltzmann(J=convert(J), h=H.tolist())
     assert float(boltzmann.energy(params, SPINS)) == pytest.approx(ENERGY)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, bool])
+def test_narrow_numbers_do_not_overflow(dtype):
+    couplings, field = (J > 0).astype(dtype), np.ones(3, dtype)
+    if dtype is not bool:
+        couplings, field = couplings * dtype(100), field * dtype(100)
+    wide = Boltzmann(J=couplings.astype(np.float32), h=field.astype(np.float32))
+    machine, spins = Boltzmann(J=couplings, h=field), np.array([1, -1, 1], np.int8)
+    for function in (boltzmann.energy, boltzmann.local_field):
+        np.testing.assert_allclose(function(machine, spins), function(wide, spins))
+    for each in (boltzmann.to_bit_form, lambda m: boltzmann.scale(m, 2), boltzmann.with_gauge_spin):
+        for found, right in zip(*map(jax.tree.leaves, (each(machine), each(wide))), strict=True):
+            np.testing.assert_allclose(found, right)
+    np.testing.assert_allclose(boltzmann.symmetrise(couplings), boltzmann.symmetrise(wide.J))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, bool, np.float32])
+def test_bits_of_every_type_are_spins(dtype):
+    for bits in (np.array([0, 1], dtype), jnp.array([0, 1], dtype), [0, 1]):
+        np.testing.assert_array_equal(boltzmann.bits_to_spins(bits), [-1, 1])
+    np.testing.assert_array_equal(boltzmann.spins_to_bits([-1, 1]), [0, 1])
+
+
+@pytest.mark.parametrize("convert", [np.ndarray.tolist, scipy.sparse.csr_matrix, np.matrix])
+def test_forms_of_a_machine_are_those_of_its_array(convert):
+    machine, plain = Boltzmann(convert(J), H.tolist()), Boltzmann(J * 1.0, H * 1.0)
+    a, W, c = boltzmann.to_bit_form(machine)
+    right = boltzmann.to_bit_form(plain)
+    np.testing.assert_allclose(a, right[0])
+    np.testing.assert_allclose(W.todense() if hasattr(W, "todense") else W, right[1])
+    assert float(c) == float(right[2])
+    back, constant = boltzmann.from_bit_form(a, W)
+    np.testing.assert_allclose(back.h, H)
+    assert float(constant) == pytest.approx(float(c))
+
+
+REFUSED = {
+    "complex J": Boltzmann(J * 1j, H),
+    "complex sparse J": Boltzmann(scipy.sparse.csr_matrix(J * 1j), H),
+    "complex h": Boltzmann(J, H * 1j),
+    "objects in h": Boltzmann(J, H.astype(object)),
+    "text in h": Boltzmann(J, ["a", "b", "c"]),
+    "text in h, sparse J": Boltzmann(scipy.sparse.csr_matrix(J), ["a", "b", "c"]),
+    "a spin that is not there": Boltzmann(
+        BCOO((jnp.ones(2), jnp.array([[0, 9], [9, 0]])), shape=(3, 3)), H
+    ),
+    "batches of sparse J": Boltzmann(BCOO.fromdense(jnp.asarray(J), n_batch=1), H),
+    "no machine": (J, H),
+    "an array": J,
+    "nothing": None,
+}
+FUNCTIONS = {
+    "energy": lambda machine: boltzmann.energy(machine, SPINS),
+    "to_bit_form": boltzmann.to_bit_form,
+    "with_gauge_spin": boltzmann.with_gauge_spin,
+    "condition": lambda machine: boltzmann.condition(machine, [0], [1]),
+    "log_z": lambda machine: partition.log_z(jax.random.key(0), machine, "exact"),
+    "enumeration": lambda machine: partition.enumeration(jax.random.key(0), machine),
+    "ais": lambda machine: partition.annealed_importance_sampling(jax.random.key(0), machine),
+    "bar": lambda machine: partition.tempered_acceptance_ratio(jax.random.key(0), machine),
+    "sampler": lambda machine: samplers.build("exact").init(jax.random.key(0), machine, 2),
+}
+
+
+@pytest.mark.parametrize("machine", REFUSED.values(), ids=REFUSED)
+def test_what_is_no_machine_is_refused_everywhere_in_one_line(machine):
+    for function in FUNCTIONS.values():
+        with pytest.raises(InputError, match=r"^expected [^\n]*$"):
+            function(machine)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_triangles_are_refused_everywhere(name):
+    with pytest.raises(InputError, match="symmetric J"):
+        FUNCTIONS[name](Boltzmann(np.triu(J) * 1.0, H * 1.0))
+
+
+@pytest.mark.parametrize(
+    "spins", [np.ones((2, 4)), 1.0, None, ["a", "b", "c"], SPINS * 1j, [[1], 2]]
+)
+def test_spins_are_numbers_for_each_spin(spins):
+    for function in (boltzmann.energy, boltzmann.local_field):
+        with pytest.raises(InputError, match=r"^expected spins [^\n]*$"):
+            function(Boltzmann(J * 1.0, H * 1.0), spins)
+
+
+def test_spins_may_be_a_list():
+    assert float(boltzmann.energy(Boltzmann(J, H), SPINS.tolist())) == pytest.approx(ENERGY)
+    free = boltzmann.condition(Boltzmann(J.tolist(), H.tolist()), [0], [1])
+    np.testing.assert_allclose(free.h, H[1:] + J[0, 1:])
+
+
+@pytest.mark.parametrize("values", [["a"], None, [1j], [1, 1], 1])
+def test_values_of_clamped_spins_are_numbers_for_each(values):
+    with pytest.raises(InputError, match=r"^expected values"):
+        boltzmann.condition(Boltzmann(J * 1.0, H * 1.0), [0], values)
+
+
+def test_couplings_come_from_a_square_matrix():
+    np.testing.assert_allclose(boltzmann.symmetrise(np.triu(J).tolist()), J / 2)
+    np.testing.assert_allclose(boltzmann.symmetrise(scipy.sparse.csr_matrix(np.triu(J))), J / 2)
+    for matrix in (np.ones((3, 2)), [1.0], "abc"):
+        with pytest.raises(InputError, match=r"^expected a square matrix"):
+            boltzmann.symmetrise(matrix)
+
+
+@pytest.mark.parametrize("name", [["cim"], {}, None, 1])
+def test_names_of_every_kind_are_refused_alike(name):
+    with pytest.raises(InputError, match="ground states"):
+        samplers.optimising(name)
+    with pytest.raises(InputError, match="variant of sampler cim"):
+        samplers.optimising("cim", variant=name)
+    with pytest.raises(InputError, match="unknown log Z method"):
+        partition.log_z(jax.random.key(0), Boltzmann(J, H), name)
+    with pytest.raises(InputError, match="expected a kernel"):
+        partition.log_z(jax.random.key(0), Boltzmann(J, H), "bar", kernel=name)
+
+
+@pytest.mark.parametrize("bracket", ["x", None, [1.0, 2.0], np.nan, 1j, True])
+def test_a_bracket_is_a_number(bracket):
+    with pytest.raises(InputError, match="max_bracket"):
+        partition.log_z(jax.random.key(0), Boltzmann(J, H), "exact", max_bracket=bracket)
 
 
 def test_a_sampler_takes_nested_lists():

@@ -61,7 +61,7 @@ def sampler(name):
 
 
 OWNERS = {
-    "model": (model, kinds.field_kinds(vae.ModelOptions)),
+    "model": (model, dict.fromkeys(SIZES, kinds.whole(1)) | kinds.field_kinds(vae.ModelOptions)),
     "training": (lambda **option: TrainOptions(**option), kinds.field_kinds(TrainOptions)),
     **{
         name: (sampler(name), kinds.kinds_of(samplers.SAMPLERS[name])) for name in samplers.SAMPLERS
@@ -196,12 +196,12 @@ def test_options_that_are_no_dict_by_name_are_refused(given):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"model.encoder_widths": (128, 0)}, "encoder_widths must"),
-        ({"model.decoder_widths": (1e3,)}, "decoder_widths must"),
+        ({"model.encoder_widths": (128, 0)}, "config.model.encoder_widths must"),
+        ({"model.decoder_widths": (1e3,)}, "config.model.decoder_widths must"),
         ({"training.learning_rate": math.inf}, "config.training.learning_rate must"),
-        ({"model.num_latents": 10**8}, "num_latents 100000000"),
+        ({"model.num_latents": 10**8}, "config.model.num_latents 100000000"),
         ({"baselines.gaussian_latents": 1}, "config.baselines.gaussian_latents must"),
-        ({"sampler.gibbs.num_steps": 0}, "config.sampler.gibbs: .*num_steps"),
+        ({"sampler.gibbs.num_steps": 0}, "config.sampler.gibbs.num_steps"),
         ({"evaluation.posterior_draws": 0}, "config.evaluation.posterior_draws must"),
     ],
 )

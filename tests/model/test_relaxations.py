@@ -10,7 +10,6 @@ from qbm_jax.model import relaxations
 from qbm_jax.model.relaxations import (
     PAPER_SPIKE_SHARPNESS,
     RELAXATIONS,
-    TRACEABLE,
     GrowingSharpness,
 )
 
@@ -152,7 +151,7 @@ def test_unknown_relaxation_lists_the_names():
         relaxations.build("relu")
 
 
-@pytest.mark.parametrize("name", TRACEABLE)
+@pytest.mark.parametrize("name", relaxations.those_that("traceable"))
 def test_a_growing_sharpness_gives_the_draws_of_the_relaxation_built_with_its_value(name):
     key, logits = jax.random.key(1), jax.random.normal(jax.random.key(0), (50, 3))
 
@@ -173,7 +172,7 @@ def test_a_growing_sharpness_gives_the_draws_of_the_relaxation_built_with_its_va
 
 
 def test_sharpness_grows_only_where_it_can_and_never_falls():
-    for name in set(RELAXATIONS) - set(TRACEABLE):
+    for name in set(RELAXATIONS) - set(relaxations.those_that("traceable")):
         with pytest.raises(InputError, match=f"{name} cannot change.*spike_exponential or gumbel"):
             relaxations.build(name)(jax.random.key(0), jnp.zeros(3), GrowingSharpness(1.0, 0.0))
     with pytest.raises(InputError, match=r"sharpness_start of at most 7, .* got 8"):

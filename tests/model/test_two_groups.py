@@ -17,7 +17,7 @@ from qbm_jax.feed.minibatches import gather, to_device
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.enumeration import enumerate_spins
-from qbm_jax.model import inference, posteriors, priors, relaxations, vae
+from qbm_jax.model import inference, latent_laws, posteriors, priors, relaxations, vae
 from qbm_jax.model.posteriors import Groups
 from qbm_jax.objective.bound import terms
 from qbm_jax.objective.cell_scores import score_cells
@@ -69,7 +69,7 @@ def _assert_mean_is(draws, want):
 def _family(prior, relaxation="spike_exponential"):
     relax = relaxations.build(relaxation)
     built = priors.build(prior, relax)
-    return posteriors.build("two_groups", built, relaxation, relax)
+    return posteriors.build("two_groups", built)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_entropy_and_energy_hold_for_true_bits_under_smeared_ones(prior, relaxat
     _assert_mean_is(drawn.expected_energy, (q * np.asarray(energy)[:, None]).sum(axis=0))
     for i in range(N):  # the bits under what the decoder reads have the law q, second group too
         _assert_mean_is(drawn.zeta[..., i] > -1, q[np.asarray(STATES[:, i]) > 0].sum(axis=0))
-    spins, log_q = family.draw_spins(KEY, encoded)
+    spins, log_q = family.draw_latents(KEY, encoded)
     states = np.asarray(spins > 0) @ (1 << np.arange(N))
     np.testing.assert_allclose(np.exp(log_q), q[states, ALL], rtol=1e-5)
 
@@ -195,7 +195,7 @@ def test_couplings_between_the_groups_pull_on_the_first_groups_logits():
         return family.draw(key, machine, groups).expected_energy.sum()
 
     def exact(logits):
-        return boltzmann.energy(machine, priors.mean_spins(logits)).sum()
+        return boltzmann.energy(machine, latent_laws.mean_spins(logits)).sum()
 
     want = jax.grad(exact)(encoded.logits)
     assert np.abs(want[:, :FIRST]).min() > 1e-3
@@ -277,9 +277,9 @@ def test_what_cannot_be_is_refused_in_one_line(options):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("prior", priors.WITH_COUPLINGS)
+@pytest.mark.parametrize("prior", priors.those_that(lambda each: each.couplings))
 def test_random_couplings_have_their_scale_and_obey_the_constraints(prior):
-    built = priors.build(prior, None, couplings_scale=1.5)
+    built = priors.build(prior, couplings_scale=1.5)
     params = built.init(KEY, 64)
     np.testing.assert_array_equal(params.J, built.project(params).J)
     pairs = np.asarray(params.J)[np.triu_indices(64, 1)]
@@ -288,4 +288,4 @@ def test_random_couplings_have_their_scale_and_obey_the_constraints(prior):
     # Sample s.d. of normal numbers: off by 5 s.e. for 1 key in 1e6.
     assert abs(pairs.std() / (1.5 / 8) - 1) < 5 / np.sqrt(2 * pairs.size)
     assert not np.array_equal(params.J, built.init(jax.random.key(1), 64).J)
-    assert not params.h.any() and not priors.build(prior, None).init(KEY, 64).J.any()
+    assert not params.h.any() and not priors.build(prior).init(KEY, 64).J.any()

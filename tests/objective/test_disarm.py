@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from qbm_jax import training
+from qbm_jax import objective, training
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import Minibatch, to_device
 from qbm_jax.machine.enumeration import enumerate_spins
 from qbm_jax.model import vae
 from qbm_jax.objective import disarm
-from qbm_jax.objective import surrogate as objective
 from qbm_jax.training import TrainOptions
 
 N, GENES, DRAWS = 3, 6, 4000

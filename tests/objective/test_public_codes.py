@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qbm_jax import objective
+from qbm_jax import objective, training
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import Minibatch
 from qbm_jax.machine import boltzmann
@@ -15,6 +15,7 @@ from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.enumeration import enumerate_spins
 from qbm_jax.model import vae
 from qbm_jax.objective import public_codes
+from qbm_jax.training import TrainOptions
 
 N, GENES = 4, 6
 KEY = jax.random.key(0)
@@ -189,7 +190,8 @@ def test_public_objectives_reduce_to_the_squared_error_without_a_kl(name, model,
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_public_objectives_need_a_machine(name, cells):
-    gaussian = _build("gaussian")
-    with pytest.raises(InputError, match="use prior boltzmann or rbm"):
-        objective.OBJECTIVES[name](gaussian, gaussian.init(KEY), KEY, cells, STATES[:3])
+def test_public_objectives_need_a_machine(name):
+    options = TrainOptions(objective=name)
+    training.check_model(options, _build("rbm"))
+    with pytest.raises(InputError, match=f"{name} needs a machine, got .* boltzmann or rbm"):
+        training.check_model(options, _build("gaussian"))

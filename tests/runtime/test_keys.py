@@ -1,5 +1,6 @@
 """One derivation of random keys: no two uses share one, and one training has one everywhere."""
 
+import contextlib
 import itertools
 import re
 import shutil
@@ -20,6 +21,7 @@ from experiments.ising import cells as ising_cells
 from experiments.kit import keys as experiment_keys
 from experiments.kit.stop import StopRequest
 from experiments.sweep import job
+from qbm_jax import training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import fit as fitting
 from qbm_jax.runtime import keys
@@ -133,13 +135,13 @@ def of_fit(monkeypatch, seed, number):
 
 
 def of_integration(monkeypatch, seed, number):
-    monkeypatch.setattr(integration, "fit_cells", raises_keys)
-    made = config(seed=seed)
-    log = MaybeLog()
-    return seen(
-        integration.train_one, made, ROOT / "none", None, None, "qbmvae", {}, number,
-        TrainOptions(), log, StopRequest(),
-    )  # fmt: skip
+    monkeypatch.setattr(integration, "fit_cells_seeds", raises_keys)
+    monkeypatch.setattr(integration, "open_source", contextlib.nullcontext)
+    made = config(seed=seed, num_seeds=number + 1)
+    setup = integration.Setup(
+        made, ROOT / "none", None, None, TrainOptions(), MaybeLog(), StopRequest()
+    )
+    return seen(integration.train_all, setup)[number:]
 
 
 class MaybeLog:
@@ -180,7 +182,7 @@ def of_epochs(monkeypatch, seed, number):
     monkeypatch.setattr(epochs, "fit_cells_seeds", raises_keys)
     monkeypatch.setattr(epochs, "device_counts", lambda cells: cells)
     made = group_config(seed, number + 1)
-    return seen(epochs.measure, made, study(), METHOD, StopRequest())[number:]
+    return seen(epochs.measure, made, study(), METHOD, StopRequest(), None)[number:]
 
 
 def of_negative_phase(monkeypatch, seed, number):
@@ -195,7 +197,7 @@ def of_negative_phase(monkeypatch, seed, number):
 def of_sweep(monkeypatch, seed, number):
     """A sweep trains every seed as the first training of its own config."""
     del number
-    monkeypatch.setattr(job, "fit_cells_settings", raises_keys)
+    monkeypatch.setattr(job, "fit_trainings", raises_keys)
     setting = SimpleNamespace(number=0, config=config(seed=seed))
     folder, stop = Path(tempfile.mkdtemp(prefix="qbm_jax_keys_")), StopRequest()
     monkeypatch.setattr(job, "MetricsLog", lambda *_: MaybeLog())
@@ -226,10 +228,10 @@ def test_later_trainings_have_the_same_key_in_all_experiments(where, monkeypatch
 
 def test_bounds_and_generated_cells_of_the_benchmark_draw_with_keys_of_their_own(monkeypatch):
     """They were split from key(config.seed + seed), so seeds and configs shared their noise."""
-    monkeypatch.setattr(model_tasks.training, "bound", raises_keys)
+    monkeypatch.setattr(training, "bound", raises_keys)
     monkeypatch.setattr(model_tasks, "device_counts", lambda cells: cells)
     monkeypatch.setattr(model_tasks, "has_bits", lambda vae: True)
-    monkeypatch.setattr(model_tasks.training, "build_evaluation", lambda vae: None)
+    monkeypatch.setattr(training, "build_evaluation", lambda vae: None)
     model = SimpleNamespace(vae=None, params=None)
     group = SimpleNamespace(models=[model], held_out=[None], num_train_cells=[1])
     found = [
@@ -242,8 +244,6 @@ def test_bounds_and_generated_cells_of_the_benchmark_draw_with_keys_of_their_own
 # Where `jax.random.key(` may stand outside of qbm_jax/keys.py, and why.
 REASONS = {
     "qbm_jax/training/sharding.py": "shapes",
-    "qbm_jax/training/options.py": "whether a relaxation gives bits",
-    "qbm_jax/objective/importance_weighted.py": "whether a relaxation gives bits",
     "qbm_jax/fitted/model.py": "a template for shapes",
     "qbm_jax/samplers/numerics/spectrum.py": "a fixed start of the power iteration",
     "qbm_jax/samplers/numerics/noise.py": "the size of a generator's keys, and its own seeding",

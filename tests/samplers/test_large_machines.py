@@ -10,7 +10,7 @@ from command_line import ROOT
 from qbm_jax import samplers
 
 PROGRAM = """
-import resource, sys
+import re, sys
 import jax, numpy as np
 from qbm_jax import samplers
 from qbm_jax.machine.boltzmann import Boltzmann
@@ -25,7 +25,8 @@ sampler = samplers.build(sys.argv[1], **eval(sys.argv[2]))
 state = jax.jit(sampler.init, static_argnums=2)(jax.random.key(0), params, int(sys.argv[3]))
 spins, _, info = jax.jit(sampler.sample)(jax.random.key(1), params, state)
 assert spins.shape == (int(sys.argv[3]), 10_000) and bool(info["is_finite"])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+# Not ru_maxrss, which a process has from the one that started it.
+print(int(re.search(r"VmHWM:\s*(\d+)", open('/proc/self/status').read())[1]) / 2**20)
 """
 OPTIONS = {
     "gibbs": {"num_steps": 1},

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 import small_training
-from command_line import ROOT, environment
+from command_line import ROOT
 from small_training import CELLS, GENES, NUM_EPOCHS
 
 from experiments.kit.profiling import Profile
@@ -34,7 +34,7 @@ class Lives:
         self.workdir = workdir
         self._server = subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "small_training.py"), str(workdir)],
-            env=environment() | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
 

@@ -1,0 +1,259 @@
+"""Several methods on the same cells, with the same seeds and splits: scores and differences."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qbm_jax import samplers, training
+from qbm_jax.data import Cells, check_likelihood
+from qbm_jax.errors import InputError
+from qbm_jax.feed.minibatches import DeviceCounts
+from qbm_jax.fitted.bounds import bound_of_cells
+from qbm_jax.fitted.fit import fit_cells_seeds, train_options
+from qbm_jax.fitted.inputs import cells_to_fit
+from qbm_jax.fitted.model import FittedModel, device_counts
+from qbm_jax.fitted.progress import ProgressBar
+from qbm_jax.fitted.scoring import BASELINES, MAX_CELLS, baseline, metrics_room, score_cells
+from qbm_jax.model import vae
+from qbm_jax.model.presets import PRESETS, matched
+from qbm_jax.objective.importance_weighted import has_bits
+from qbm_jax.runtime import keys
+from qbm_jax.runtime.options import check, whole
+from qbm_jax.study.estimates import estimate, paired_difference
+
+BOUND = "elbo"  # the metric of the bound on the validation cells, nats per cell
+POSTERIOR_DRAWS, LOG_Z_TEMPERATURES = 8, 1000  # behind it
+
+
+class Comparison(NamedTuple):
+    """What `compare` found.
+
+    Attributes:
+      values: numbers of the seeds [num_seeds] by method and metric, the seeds in one order for all;
+        metrics are the scIB scores and, of trained models, "elbo".
+      models: trained models by method, one for each seed.
+      notes: what was left out, and why.
+    """
+
+    values: dict[str, dict[str, list[float]]]
+    models: dict[str, list[FittedModel]]
+    notes: tuple[str, ...]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each method and metric.
+
+        Its fields: "method", "metric", "mean" and "sd" over seeds, "num_seeds", and "difference"
+        with "low" and "high": the mean of this method minus the first, seed by seed, and its 95 %
+        interval (Student's t). Those of the first method are 0; what is not known is NaN.
+        """
+        first = next(iter(self.values.values()))
+        rows = []
+        for method, metrics in self.values.items():
+            for metric, values in metrics.items():
+                own = estimate(values)
+                paired = paired_difference(values, first.get(metric, [None] * len(values)))
+                rows.append({
+                    "method": method, "metric": metric, "mean": own.mean, "sd": own.sd,
+                    "num_seeds": own.num_seeds, "difference": paired.mean, "low": paired.low,
+                    "high": paired.high,
+                })  # fmt: skip
+        return rows
+
+    def to_frame(self) -> Any:
+        """The rows as a pandas DataFrame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows())
+
+
+class _Plan(NamedTuple):
+    """How one method is trained."""
+
+    model: dict[str, Any]
+    options: training.TrainOptions
+    sampler: str
+    sampler_options: dict[str, Any] | None
+
+
+def compare(
+    adata: Any,
+    methods: Iterable[str] = ("qbmvae", "bernoulli_vae", "gaussian_vae", "pca"),
+    *,
+    label_column: str | None,
+    batch_column: str | None = None,
+    layer: str | None = None,
+    num_genes: int | None = 2000,
+    num_seeds: int = 5,
+    seed: int = 0,
+    gaussian_latents: int | None = 10,
+    training_options: dict[str, Any] | None = None,
+    sampler: str = "gibbs",
+    sampler_options: dict[str, Any] | None = None,
+    max_cells: int = MAX_CELLS,
+    progress: bool = True,
+    **model_options: Any,
+) -> Comparison:
+    """Trains methods on the same cells with the same seeds and splits, and scores them.
+
+    A method keeps what defines it, its prior, decoder and likelihood (`model.presets`); all other
+    options are the same for all. Every cell is scored, those that were trained on too, as in an
+    integration run; the bound is of each seed's validation cells. Methods with other likelihoods
+    have bounds that cannot be compared. `adata` is left as it is.
+
+    Args:
+      adata: an AnnData with raw counts, or cells of `qbm_jax.data` in memory.
+      methods: names of `model.presets.PRESETS`, "pca", "harmony", or keys of `adata.obsm`; the
+        others are compared with the first.
+      label_column: column of `obs` with the cell type; None: what needs types is not scored.
+      batch_column: column of `obs` with the experimental batch; None: one batch.
+      layer: layer with the raw counts; None: `X`.
+      num_genes: highly variable genes to model; None for all genes.
+      num_seeds: trainings of each method; they run together.
+      seed: root of all randomness; training k has the key of an experiment's training k.
+      gaussian_latents: latents of methods with a Gaussian prior; None: as many as the others have.
+      training_options: as in `fit`, for all methods.
+      sampler: of the negative phase, for methods that bring none.
+      sampler_options: its options, likewise.
+      max_cells: scored at most; of more a stratified sample.
+      progress: whether to show progress bars.
+      **model_options: as in `fit`, for all methods.
+
+    Raises:
+      InputError: an unknown method, or data or options that cannot be used.
+
+    Example:
+      >>> found = qbm_jax.compare(adata, label_column="celltype", batch_column="tech")
+      >>> found.to_frame().query("metric == 'total'")
+    """
+    seed, num_seeds = keys.check_seed(seed), check("num_seeds", num_seeds, whole(1))
+    max_cells = check("max_cells", max_cells, whole(10))
+    obsm = getattr(adata, "obsm", {})
+    methods = _known(methods, obsm)
+    plans = {
+        name: _plan(
+            name, model_options, gaussian_latents, training_options or {}, sampler, sampler_options
+        )
+        for name in methods
+        if name in PRESETS
+    }
+    cells = _cells(adata, batch_column, label_column, layer, num_genes, progress)
+    for plan in plans.values():
+        check_likelihood(cells, plan.model["likelihood"])
+    pca = metrics_room().pca_embedding(cells.counts, seed=seed)
+    data = device_counts(cells)
+    values: dict[str, dict[str, list[float]]] = {}
+    models: dict[str, list[FittedModel]] = {}
+    embeddings: dict[str, list[np.ndarray]] = {}
+    for name in methods:
+        if name in plans:
+            models[name], bounds = _train(name, plans[name], cells, data, seed, num_seeds, progress)
+            embeddings[name] = [model.encode_cells(data)[0] for model in models[name]]
+            values[name] = {BOUND: bounds} if bounds else {}
+        else:
+            embeddings[name] = _untrained(name, cells, obsm, pca, seed, num_seeds)
+            values[name] = {}
+    scores = score_cells(
+        {f"{name}/{k}": each for name, found in embeddings.items() for k, each in enumerate(found)},
+        cells, uncorrected=pca, max_cells=max_cells, seed=seed,
+    )  # fmt: skip
+    for name, found in embeddings.items():
+        by_seed = [scores.values[f"{name}/{k}"] for k in range(len(found))]
+        repeated = [by_seed[k % len(found)] for k in range(num_seeds)]
+        values[name] = {m: [row[m] for row in repeated] for m in by_seed[0]} | values[name]
+    return Comparison(values, models, (*cells.notes, *scores.notes))
+
+
+def _known(methods: Iterable[str], obsm: Mapping[str, Any]) -> list[str]:
+    """The methods, each known and named once."""
+    given = [methods] if isinstance(methods, str) else list(methods)
+    known = (*PRESETS, *BASELINES, *obsm)
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise InputError(f"unknown method {unknown[0]!r}; choose from {', '.join(known)}")
+    if not given or len(set(given)) < len(given):
+        raise InputError(f"expected methods, each once, got {', '.join(given) or 'none'}")
+    return given
+
+
+def _plan(
+    name: str,
+    model_options: dict[str, Any],
+    gaussian_latents: int | None,
+    training_options: dict[str, Any],
+    sampler: str,
+    sampler_options: dict[str, Any] | None,
+) -> _Plan:
+    """How a method is trained; wrong options are refused before anything is."""
+    chosen = PRESETS[name]
+    model, trained = matched(chosen, model_options, training_options)
+    if model["prior"] == "gaussian" and gaussian_latents is not None:
+        model["num_latents"] = gaussian_latents
+    model = vae.check_options(model)
+    if chosen.sampler is not None:
+        sampler, sampler_options = chosen.sampler[0], dict(chosen.sampler[1])
+    samplers.check_options(sampler, sampler_options or {})
+    return _Plan(model, train_options(trained), sampler, sampler_options)
+
+
+def _cells(
+    adata: Any,
+    batch_column: str | None,
+    label_column: str | None,
+    layer: str | None,
+    num_genes: int | None,
+    progress: bool,
+) -> Cells:
+    """The cells to compare methods on, in memory, where they are scored."""
+    cells = cells_to_fit(
+        adata, batch_column=batch_column, label_column=label_column, layer=layer,
+        num_genes=num_genes, progress=progress,
+    )  # fmt: skip
+    if not isinstance(cells, Cells):
+        raise InputError(
+            "expected cells in memory, where they are scored, got cells on disk; read them with "
+            "anndata.read_h5ad, or a part of them"
+        )
+    return cells
+
+
+def _train(
+    name: str,
+    plan: _Plan,
+    cells: Cells,
+    data: DeviceCounts,
+    seed: int,
+    num_seeds: int,
+    progress: bool,
+) -> tuple[list[FittedModel], list[float]]:
+    """The models of all seeds, and their bounds where the method has one."""
+    with ProgressBar(name, plan.options.num_epochs, enabled=progress) as bar:
+        fitted = fit_cells_seeds(
+            [keys.of_training(seed, number) for number in range(num_seeds)],
+            cells,
+            model_options=plan.model,
+            sampler=plan.sampler,
+            sampler_options=plan.sampler_options,
+            options=plan.options,
+            data=data,
+            on_progress=bar.update,
+        )
+    bounds = []
+    if has_bits(fitted[0][0].vae):
+        for number, (model, trained) in enumerate(fitted):
+            found = bound_of_cells(
+                keys.named(keys.root(seed), keys.BOUND, number), model.vae, model.params, data,
+                trained.validation_cells, num_draws=POSTERIOR_DRAWS,
+                num_temperatures=LOG_Z_TEMPERATURES, num_train_cells=trained.train_cells.size,
+            )  # fmt: skip
+            bounds.append(found["elbo"])
+    return [model for model, _ in fitted], bounds
+
+
+def _untrained(
+    name: str, cells: Cells, obsm: Mapping[str, Any], pca: np.ndarray, seed: int, num_seeds: int
+) -> list[np.ndarray]:
+    """The embeddings of a method without training: one, or one a seed where seeds differ."""
+    if name == "harmony":
+        return [baseline(name, pca, cells, seed + number) for number in range(num_seeds)]
+    return [pca if name == "pca" else np.asarray(obsm[name])[cells.rows]]

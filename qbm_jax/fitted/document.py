@@ -1,0 +1,178 @@
+"""What a report is made from: the bounds, scores and sampler of trained models as one document."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from qbm_jax import samplers
+from qbm_jax.data import Cells
+from qbm_jax.data.on_disk import StoredCells
+from qbm_jax.fitted.model import FittedModel
+from qbm_jax.machine import calibration, mixing
+from qbm_jax.machine.boltzmann import energy
+
+
+class Evaluated(NamedTuple):
+    """One training: the fitted model, its embedding, energies, bound and speed."""
+
+    model: FittedModel
+    embedding: np.ndarray
+    energy: np.ndarray
+    bound: dict[str, float]
+    cells_per_second: float
+    seconds: float
+
+
+def compose(
+    main: str,
+    cells: Cells | StoredCells,
+    runs: Mapping[str, Sequence[Evaluated]],
+    scores: Mapping[str, list[dict[str, float]]],
+    *,
+    seconds: Mapping[str, float],
+    **facts: Any,
+) -> dict[str, Any]:
+    """What `scores.json` holds.
+
+    Args:
+      main: name of the own model among `runs`.
+      cells: what they are of.
+      runs: by model, one for each seed.
+      scores: by embedding, a dictionary of metrics for each seed.
+      seconds: wall time by what it was spent on; each model's training is added.
+      **facts: "sampler" (`sampler_diagnostics`), "settings", "seeds", "versions", "notes",
+        "command", ...
+    """
+    own = mean_and_sd([result.bound for result in runs[main]])
+    labels = cells.label_names if cells.labels is not None else ()
+    label_counts = np.bincount(cells.labels, minlength=len(labels)) if labels else ()
+    batch_counts = np.bincount(cells.batch, minlength=len(cells.batch_names))
+    return {
+        "main": main,
+        "embeddings": {name: mean_and_sd(rows) for name, rows in scores.items()},
+        "per_seed": scores,
+        "elbo": {
+            "value": own["elbo"],
+            "log_z": own["log_z"],
+            "log_z_standard_error": own["log_z_standard_error"],
+        },
+        "bounds": {
+            name: {
+                "prior": results[0].model.settings.model["prior"],
+                "num_latents": results[0].model.vae.num_latents,
+                "num_seeds": len(results),
+                **mean_and_sd([result.bound for result in results]),
+                "per_seed": [result.bound["elbo"] for result in results],
+            }
+            for name, results in runs.items()
+        },
+        "seconds": {
+            **seconds,
+            **{name: float(np.sum([r.seconds for r in results])) for name, results in runs.items()},
+        },
+        "cells_per_second": {
+            name: float(np.median([r.cells_per_second for r in results]))
+            for name, results in runs.items()
+        },
+        "data": {
+            "source": cells.source,
+            "simulated": cells.simulated,
+            "num_cells": cells.num_cells,
+            "num_genes": cells.num_genes,
+            "batches": dict(zip(cells.batch_names, batch_counts.tolist(), strict=True)),
+            "labels": dict(zip(labels, np.asarray(label_counts).tolist(), strict=True)),
+            "batch_column": cells.batch_column,
+            "label_column": cells.label_column,
+        },
+        **facts,
+    }
+
+
+def mean_and_sd(rows: list[dict[str, float]]) -> dict[str, float | None]:
+    """Every entry's mean over rows, and its standard deviation under <name>_sd (two rows on)."""
+    summary: dict[str, float | None] = {}
+    for name in rows[0]:
+        values = np.array([row[name] for row in rows], float)
+        summary[name] = float(values.mean())
+        summary[f"{name}_sd"] = float(values.std(ddof=1)) if len(rows) > 1 else None
+    return summary
+
+
+def sampler_diagnostics(
+    key: jax.Array, result: Evaluated, *, num_draws: int, num_chains: int
+) -> dict[str, Any]:
+    """How the sampler of the negative phase behaves on the trained machine, draw after draw.
+
+    Args:
+      key: consumed.
+      result: the model and its bound.
+      num_draws: one after another, as in training; the second half is judged.
+      num_chains: chains.
+
+    Returns:
+      Effective inverse temperature, autocorrelation, energies and log Z by name; empty for a prior
+      whose log Z has a closed form.
+    """
+    if result.model.vae.prior.log_z is not None:
+        return {}
+    settings, params = result.model.settings, result.model.params["prior"]
+    sampler = samplers.build(settings.sampler, **settings.sampler_options)
+    key_init, key_draws = jax.random.split(key)
+
+    @jax.jit
+    def draw_all(key, chains):
+        def draw(chains, key):
+            spins, chains, _ = sampler.sample(key, params, chains)
+            return chains, (energy(params, spins), calibration.fit_beta(params, spins))
+
+        return jax.lax.scan(draw, chains, jax.random.split(key, num_draws))[1]
+
+    chains = sampler.init(key_init, params, num_chains)
+    energies, betas = (np.asarray(values) for values in draw_all(key_draws, chains))
+    settled = energies[num_draws // 2 :].T  # [chains, draws]
+    autocorrelation = mixing.autocorrelation(settled)
+    betas = betas[num_draws // 2 :]
+    # Draws that repel each other (tau < 1) count as independent: the error is never too small.
+    beta_time = np.fmax(mixing.integrated_autocorrelation_time(betas[None]), 1)
+    beta_error = betas.std() * np.sqrt(beta_time / betas.size)
+    return {
+        "name": settings.sampler,
+        "options": settings.sampler_options,
+        "targets_boltzmann": sampler.targets_boltzmann,
+        "beta_eff": float(betas.mean()),
+        "beta_eff_standard_error": float(beta_error),
+        "autocorrelation_time": float(mixing.integrated_autocorrelation_time(settled)),
+        "autocorrelation": [round(float(v), 5) for v in autocorrelation[:100]],
+        "energy_trace": [round(float(v), 4) for v in energies.mean(axis=1)],
+        **{
+            name: result.bound[name]
+            for name in result.bound
+            if name.startswith("log_z") and name != "log_z"
+        },
+        "log_z_value": result.bound["log_z"],
+    }
+
+
+def provenance(cells: Cells, model: FittedModel, **facts: Any) -> dict[str, Any]:
+    """What `embedding.h5ad` says of its own origin, in `uns["qbm_jax"]`.
+
+    Args:
+      cells: embedded.
+      model: that embedded them.
+      **facts: what else is to be said, such as "config".
+    """
+    facts = {
+        "simulated": cells.simulated,
+        "source": cells.source,
+        "batch_column": cells.batch_column or "",
+        "label_column": cells.label_column or "",
+        "notes": list(cells.notes),
+        "genes": list(cells.genes),
+        **facts,
+    }
+    prior = model.params["prior"]
+    if hasattr(prior, "J"):
+        facts |= {"J": np.asarray(prior.J), "h": np.asarray(prior.h)}
+    return facts

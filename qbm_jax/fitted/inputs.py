@@ -1,0 +1,139 @@
+"""What `fit` takes: an AnnData, files of cells, or preprocessed cells; and which are held out."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+
+from qbm_jax.data import Cells, from_anndata, open_cells, preprocess
+from qbm_jax.data.on_disk import StoredCells
+from qbm_jax.errors import InputError
+
+_LOOKED_AT = 2000  # cells on disk that tell whether a posterior collapsed
+
+
+def cells_to_fit(
+    given: Any,
+    *,
+    batch_column: str | None,
+    label_column: str | None = None,
+    layer: str | None,
+    num_genes: int | None,
+    progress: bool,
+) -> Cells | StoredCells:
+    """The cells and genes to model.
+
+    Args:
+      given: an AnnData, preprocessed in memory; a path or several, whose cells stay on disk; or
+        preprocessed cells, which are taken as they are.
+      batch_column: column of `obs` with the experimental batch; None: one batch.
+      label_column: column of `obs` with the cell type; None: no labels.
+      layer: layer with the raw counts; None: `X`.
+      num_genes: highly variable genes to model; None for all.
+      progress: whether to show a bar while files are read.
+
+    Raises:
+      InputError: it is something else, or cells that cannot be used.
+    """
+    if isinstance(given, anndata.AnnData):
+        cells = from_anndata(
+            given, batch_column=batch_column, label_column=label_column, layer=layer
+        )
+        return preprocess(cells, num_genes=cells.num_genes if num_genes is None else num_genes)
+    if isinstance(given, Cells | StoredCells):
+        if (batch_column, label_column, layer) != (None, None, None):
+            raise InputError(
+                "columns and layer are of an AnnData or a file; cells of qbm_jax.data have theirs "
+                "already: leave them out"
+            )
+        return given
+    paths = _paths(given)
+    if paths is None:
+        raise InputError(
+            f"fit: expected an AnnData object, paths of h5ad files or zarr folders, or cells of "
+            f"qbm_jax.data, got {type(given).__name__}; take one modality of a MuData, or wrap an "
+            f"array in AnnData"
+        )
+    return open_cells(
+        paths, batch_column=batch_column, label_column=label_column, layer=layer, progress=progress,
+        num_genes=sys.maxsize if num_genes is None else num_genes,
+    )  # fmt: skip
+
+
+def _paths(given: Any) -> list[str | Path] | None:
+    several = list(given) if isinstance(given, list | tuple) else [given]
+    if not several or not all(isinstance(path, str | os.PathLike) for path in several):
+        return None
+    return [path if isinstance(path, str) else Path(path) for path in several]
+
+
+def held_out_cells(held_out: Any, given: Any, cells: Cells | StoredCells) -> np.ndarray | None:
+    """Places among `cells` of the cells that are held out, ascending; None for none.
+
+    Args:
+      held_out: a mask [cells of the input], or indices of them: of an AnnData's cells, of the rows
+        of all files, or of preprocessed cells. None: none.
+      given: the input of `fit`.
+      cells: what became of it; cells without a count are not there.
+
+    Raises:
+      InputError: no mask of this length, or indices out of range.
+    """
+    if held_out is None:
+        return None
+    preprocessed = given is cells
+    rows = np.arange(cells.num_cells) if preprocessed else cells.rows
+    size = cells.num_cells if preprocessed else _num_rows(given, cells)
+    chosen = np.asarray(held_out)
+    if chosen.dtype == bool and chosen.shape == (size,):
+        chosen = np.flatnonzero(chosen)
+    whole = np.issubdtype(chosen.dtype, np.integer) or not chosen.size
+    if chosen.ndim != 1 or not whole or (chosen.size and not _within(chosen, size)):
+        raise InputError(
+            f"expected held_out as a mask [{size}] of the cells given or as indices from 0 to "
+            f"{size - 1}, got {chosen.dtype} of shape {chosen.shape}"
+            + (f", {chosen.min()} to {chosen.max()}" if whole and chosen.size else "")
+        )
+    return np.flatnonzero(np.isin(rows, chosen))
+
+
+def _within(chosen: np.ndarray, size: int) -> bool:
+    return bool(chosen.min() >= 0 and chosen.max() < size)
+
+
+def _num_rows(given: Any, cells: Cells | StoredCells) -> int:
+    """Cells of the input, those without a count included."""
+    if isinstance(cells, Cells):
+        return int(given.n_obs)
+    last = cells.parts[-1]
+    with contextlib.closing(last.open()) as file:
+        return last.first_row + int(file.shape[0])
+
+
+def some_in_memory(cells: Cells | StoredCells) -> Cells:
+    """Cells in memory as they are; of cells on disk some, evenly spread."""
+    if isinstance(cells, Cells):
+        return cells
+    places = np.linspace(0, cells.num_cells - 1, min(cells.num_cells, _LOOKED_AT))
+    return cells.select(np.unique(places.astype(int)))
+
+
+def mesh_sizes(devices: Any) -> tuple[int, int] | None:
+    """(data, spins) of the devices that share a training; None for the default device alone.
+
+    Raises:
+      InputError: no two whole numbers.
+    """
+    if devices is None:
+        return None
+    sizes: Sequence[Any] = tuple(devices) if isinstance(devices, list | tuple) else ()
+    if len(sizes) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) for n in sizes):
+        raise InputError(
+            f"expected devices as (data, spins), two whole numbers, or None, got {devices!r}"
+        )
+    return None if tuple(sizes) == (1, 1) else (sizes[0], sizes[1])

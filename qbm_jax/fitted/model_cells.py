@@ -1,0 +1,71 @@
+"""The cells of an AnnData in a model's words: its genes in their order, its batches' codes."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from qbm_jax.data import Cells, check_likelihood, from_anndata
+from qbm_jax.errors import InputError
+from qbm_jax.fitted.settings import Settings
+
+
+def cells_of_model(
+    settings: Settings,
+    adata: Any,
+    *,
+    layer: str | None = None,
+    batch_column: str | None = None,
+    label_column: str | None = None,
+) -> Cells:
+    """Cells with exactly the model's genes, by name, less those without a count in them.
+
+    Args:
+      settings: of the model.
+      adata: cells that have these genes, among others or not.
+      layer: layer with the raw counts; None: `X`.
+      batch_column: column of `obs` with the experimental batch; None: one batch.
+      label_column: column of `obs` with the cell type; None: no labels.
+
+    Raises:
+      InputError: genes are missing (they are listed), or counts or columns are unusable.
+    """
+    cells = from_anndata(
+        adata, layer=layer, genes=settings.genes, min_cells=0, batch_column=batch_column,
+        label_column=label_column,
+    )  # fmt: skip
+    check_likelihood(cells, settings.model["likelihood"])
+    return cells
+
+
+def with_batches_of(settings: Settings, cells: Cells) -> Cells:
+    """The same cells with the model's codes of their batches; the decoder reads them.
+
+    A model of one batch takes all cells as of that one.
+
+    Raises:
+      InputError: a batch that the model does not know, or no column of batches where it knows
+        several.
+    """
+    known = settings.batch_names
+    if len(known) == 1:
+        codes = np.zeros(len(cells.batch_names), np.int32)
+    elif cells.batch_column is None:
+        raise InputError(
+            f"expected batch_column, since the model knows {len(known)} batches "
+            f"({_listed(known)}), got None"
+        )
+    else:
+        unknown = [name for name in cells.batch_names if name not in known]
+        if unknown:
+            raise InputError(
+                f"unknown batches {_listed(unknown)} in column {cells.batch_column!r}; the model "
+                f"knows {_listed(known)}"
+            )
+        codes = np.array([known.index(name) for name in cells.batch_names], np.int32)
+    return dataclasses.replace(cells, batch=codes[cells.batch], batch_names=known)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")

@@ -1,0 +1,121 @@
+"""The scIB scores of embeddings of one set of cells, and of a model's beside baselines.
+
+The packages of the extra "scores" are imported when something is scored.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from qbm_jax.data import Cells
+from qbm_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from qbm_jax.metrics import IntegrationScores
+
+BASELINES = ("pca", "harmony")
+MAX_CELLS = 20_000  # larger sets are scored on a stratified subsample
+
+
+class Scores(NamedTuple):
+    """Scores of embeddings of the same cells; 1 is the best for every metric.
+
+    Attributes:
+      values: by embedding and metric (all of `metrics.integration.METRICS`); NaN where a metric is
+        not defined for these cells.
+      notes: what was left out, and why.
+    """
+
+    values: dict[str, dict[str, float]]
+    notes: tuple[str, ...]
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame with a row for each embedding and a column for each metric."""
+        import pandas as pd
+
+        return pd.DataFrame.from_dict(self.values, orient="index")
+
+
+def metrics_room() -> ModuleType:
+    """`qbm_jax.metrics`, imported when it is asked for.
+
+    Raises:
+      InputError: a package of it is not installed; the message names the extra that brings it.
+    """
+    try:
+        from qbm_jax import metrics
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"expected the package {error.name} for scores, which is not installed; "
+            f'pip install ".[scores]"'
+        ) from error
+    return metrics
+
+
+def score_cells(
+    embeddings: Mapping[str, np.ndarray],
+    cells: Cells,
+    *,
+    uncorrected: np.ndarray,
+    max_cells: int,
+    seed: int,
+) -> "IntegrationScores":
+    """Scores embeddings [cells, dims] of all cells; those without a cell type are left out.
+
+    Args:
+      embeddings: by name.
+      cells: what they are of; their batches and cell types are what is scored.
+      uncorrected: principal components [cells, dims], see `metrics.score_embeddings`.
+      max_cells: scored at most.
+      seed: of the sample where there are more.
+
+    Raises:
+      InputError: as `metrics.score_embeddings`, or its packages are not installed.
+    """
+    labelled = cells.labelled if cells.labels is not None else np.ones(cells.num_cells, bool)
+    labels = None if cells.labels is None else np.asarray(cells.label_names)[cells.labels]
+    return metrics_room().score_embeddings(
+        {name: values[labelled] for name, values in embeddings.items()},
+        np.asarray(cells.batch_names)[cells.batch][labelled],
+        None if labels is None else labels[labelled],
+        uncorrected=uncorrected[labelled],
+        max_cells=max_cells,
+        seed=seed,
+    )
+
+
+def score(
+    name: str,
+    embedding: np.ndarray,
+    cells: Cells,
+    obsm: Mapping[str, Any],
+    baselines: Iterable[str],
+    *,
+    max_cells: int,
+    seed: int,
+) -> Scores:
+    """The scores of a model's embedding beside those of baselines, see `FittedModel.score`."""
+    baselines = tuple(baselines)
+    unknown = [each for each in baselines if each not in BASELINES and each not in obsm]
+    if unknown:
+        known = ", ".join((*BASELINES, *obsm))
+        raise InputError(f"unknown baseline {unknown[0]!r}; choose from {known}")
+    pca = metrics_room().pca_embedding(cells.counts, seed=seed)
+    embeddings = {name: embedding}
+    for each in baselines:
+        if each in BASELINES:
+            embeddings[each] = baseline(each, pca, cells, seed)
+        else:
+            embeddings[each] = np.asarray(obsm[each])[cells.rows]
+    found = score_cells(embeddings, cells, uncorrected=pca, max_cells=max_cells, seed=seed)
+    return Scores(found.values, tuple(found.notes))
+
+
+def baseline(name: str, pca: np.ndarray, cells: Cells, seed: int) -> np.ndarray:
+    """The embedding [cells, dims] of one of `BASELINES`; `pca` is that of the same cells."""
+    if name == "pca":
+        return pca
+    batches = np.asarray(cells.batch_names)[cells.batch]
+    return metrics_room().harmony_embedding(pca, batches, seed)

@@ -1,0 +1,58 @@
+"""Laws of independent latents: spins by their logits, normal numbers by mean and log s.d."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from qbm_jax.machine import boltzmann
+from qbm_jax.model.relaxations import Sharpness
+
+LOG_TWO_PI = math.log(2 * math.pi)
+
+
+def mean_spins(logits: jax.Array) -> jax.Array:
+    """Posterior mean spins m = tanh(l/2), in [-1, 1]."""
+    return jnp.tanh(0.5 * logits)
+
+
+def bernoulli_entropy(logits: jax.Array) -> jax.Array:
+    """H(q) = sum_i [softplus(l_i) - l_i sigmoid(l_i)] in nats, [cells]."""
+    return jnp.sum(jax.nn.softplus(logits) - logits * jax.nn.sigmoid(logits), axis=-1)
+
+
+def spins_log_q(logits: jax.Array, spins: jax.Array) -> jax.Array:
+    """Log probability of spins [cells, latents] that are independent, [cells]."""
+    return jnp.sum(jax.nn.log_sigmoid(spins * logits), axis=-1)
+
+
+def draw_spins(key: jax.Array, logits: jax.Array) -> jax.Array:
+    """Independent spins of the logits' shape. Consumes the key."""
+    bits = jax.random.bernoulli(key, jax.nn.sigmoid(logits))
+    return boltzmann.bits_to_spins(bits.astype(logits.dtype))
+
+
+def mean_and_log_sd(posterior: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Of a diagonal normal posterior [cells, 2 latents], [cells, latents] each."""
+    mean, log_sd = jnp.split(posterior, 2, axis=-1)
+    return mean, log_sd
+
+
+def normal_entropy(posterior: jax.Array) -> jax.Array:
+    """H(q) of a diagonal normal posterior in nats, [cells]."""
+    _, log_sd = mean_and_log_sd(posterior)
+    return jnp.sum(log_sd + 0.5 * (1 + LOG_TWO_PI), axis=-1)
+
+
+def normal_log_q(posterior: jax.Array, latents: jax.Array) -> jax.Array:
+    """Log density of latents [cells, latents] under the diagonal normal posterior, [cells]."""
+    mean, log_sd = mean_and_log_sd(posterior)
+    deviation = (latents - mean) * jnp.exp(-log_sd)
+    return -jnp.sum(0.5 * (jnp.square(deviation) + LOG_TWO_PI) + log_sd, axis=-1)
+
+
+def draw_normal(key: jax.Array, posterior: jax.Array, sharpness: Sharpness = None) -> jax.Array:
+    """One draw of the diagonal normal posterior [cells, latents], reparametrised."""
+    del sharpness
+    mean, log_sd = mean_and_log_sd(posterior)
+    return mean + jnp.exp(log_sd) * jax.random.normal(key, mean.shape)

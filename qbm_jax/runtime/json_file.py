@@ -1,0 +1,22 @@
+"""JSON files, written whole; what JSON has no word for is null."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from qbm_jax.runtime.whole_file import write_whole
+
+
+def finite(value: Any) -> Any:
+    """The same tree of dicts, lists and tuples with None where a float is not finite."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON whole or not at all; NaN and infinity, for which it has no word, are null."""
+    write_whole(path, json.dumps(finite(value), indent=1, allow_nan=False) + "\n")

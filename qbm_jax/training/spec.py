@@ -1,0 +1,272 @@
+"""The record of a training: what it is of, how it samples, how it is trained.
+
+It is a value: equal records are equal, hash alike, and go through JSON. What follows from it is
+derived here and nowhere else: the numbers that its compiled program takes as arguments, the shape
+of that program, and the keys of its random numbers.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from qbm_jax import samplers
+from qbm_jax.errors import InputError
+from qbm_jax.model import relaxations, vae
+from qbm_jax.model.vae import VAE, ModelOptions
+from qbm_jax.runtime import identity
+from qbm_jax.runtime.options import check_mapping, from_dict
+from qbm_jax.samplers import Sampler
+from qbm_jax.training.options import (
+    NEGATIVE_PHASE,
+    TrainOptions,
+    option_numbers,
+    without_numbers,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerSpec:
+    """What draws the negative phase.
+
+    Attributes:
+      name: of `samplers.SAMPLERS`.
+      options: pairs (option, plain value), by name; a mapping is taken as well.
+    """
+
+    name: str
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self):
+        """Keeps plain options in the order of their names.
+
+        Raises:
+          InputError: an unknown sampler or option, or a value that is not of its kind.
+        """
+        checked = samplers.check_options(self.name, dict(self.options))
+        pairs = tuple(sorted(checked.items()))
+        try:
+            hash(pairs)
+        except TypeError:
+            raise InputError(
+                f"sampler_options of a training must be plain values, got arrays: {pairs}"
+            ) from None
+        object.__setattr__(self, "options", pairs)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The options that a compiled program may take as arguments, where they are given."""
+        may_vary = samplers.traceable(self.name)
+        return {k: v for k, v in self.options if k in may_vary and isinstance(v, float)}
+
+    def build(self, **numbers: Any) -> Sampler:
+        """The sampler, the same object for equal specs; numbers, which may be traced, are added."""
+        if numbers:
+            return samplers.build(self.name, **dict(self.options), **numbers)
+        return _sampler_of(self)
+
+
+@functools.lru_cache(maxsize=32)  # programs that were compiled with a sampler find it again
+def _sampler_of(spec: SamplerSpec) -> Sampler:
+    return samplers.build(spec.name, **dict(spec.options))
+
+
+def sampler_spec(name: str, options: Mapping[str, Any] | None) -> SamplerSpec:
+    """A sampler with these options; None: those that suit a negative phase.
+
+    Raises:
+      InputError: as `SamplerSpec`.
+    """
+    if options is None:
+        options = NEGATIVE_PHASE.get(name, {})
+    return SamplerSpec(name, tuple(check_mapping("sampler_options", options).items()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One training, but for its cells and its key.
+
+    Attributes:
+      model: what is trained; a `library_prior` of None is computed from the cells where the
+        library size is latent.
+      sampler: draws the negative phase; priors with a closed log Z do not use it.
+      options: how to train.
+    """
+
+    model: ModelOptions
+    sampler: SamplerSpec | None
+    options: TrainOptions
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` makes an equal record of: dicts, lists, numbers and text alone."""
+        sampler = self.sampler and {
+            "name": self.sampler.name,
+            "options": dict(self.sampler.options),
+        }
+        return identity.plain({
+            "model": dataclasses.asdict(self.model),
+            "sampler": sampler,
+            "options": dataclasses.asdict(self.options),
+        })  # fmt: skip
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Training":
+        """The record that `to_json` gave these fields for.
+
+        Raises:
+          InputError: parts other than those of a record, or options that cannot be.
+        """
+        parts = check_mapping("a training", fields)
+        if parts.keys() != {"model", "sampler", "options"}:
+            raise InputError(
+                f"a training must have model, sampler and options, got {sorted(parts)}"
+            )
+        given = parts["sampler"]
+        return cls(
+            from_dict(ModelOptions, "model", parts["model"]),
+            given and sampler_spec(given["name"], given["options"]),
+            from_dict(TrainOptions, "training", parts["options"]),
+        )
+
+    def build(self, num_genes: int, num_batches: int) -> "Built":
+        """Its model and sampler for cells of so many genes and batches.
+
+        Raises:
+          InputError: options that do not go together, or no sampler where the prior needs one.
+        """
+        model = vae.build_sized(num_genes, num_batches, self.model)
+        if model.prior.log_z is not None:
+            return Built(model, None, self.options, dataclasses.replace(self, sampler=None))
+        if self.sampler is None:
+            raise InputError(f"prior {self.model.prior} needs a sampler, got none; name one")
+        return Built(model, self.sampler.build(), self.options, self)
+
+
+class Numbers(NamedTuple):
+    """What a compiled training takes as arguments: float32 scalars.
+
+    Attributes:
+      options: fields of `TrainOptions` by name.
+      sharpness: of the relaxation; None for the one that the model was built with.
+      sampler: options of the sampler by name; empty for those that it was built with.
+    """
+
+    options: dict[str, jax.Array]
+    sharpness: jax.Array | None
+    sampler: dict[str, jax.Array]
+
+
+class Shape(NamedTuple):
+    """A training without its numbers: what is compiled, and what rows of one `vmap` have equal.
+
+    Attributes:
+      model: with the sharpness at None where it is a number.
+      has_sharpness: whether it is.
+      sampler: with the options that are no numbers.
+      sampler_numbers: names of those that are.
+      options: with every number at its default.
+    """
+
+    model: ModelOptions
+    has_sharpness: bool
+    sampler: SamplerSpec | None
+    sampler_numbers: tuple[str, ...]
+    options: TrainOptions
+
+
+def numbers(training: Training) -> Numbers:
+    """What its compiled program takes as arguments."""
+    sharpness = training.model.sharpness if _has_sharpness(training) else None
+    given = training.sampler.numbers if training.sampler else {}
+    return Numbers(
+        option_numbers(training.options),
+        None if sharpness is None else jnp.float32(sharpness),
+        {name: jnp.float32(value) for name, value in given.items()},
+    )
+
+
+def shape(training: Training) -> Shape:
+    """What is compiled: trainings of equal shape differ in numbers alone."""
+    model, spec, given, has_sharpness = (
+        training.model,
+        training.sampler,
+        {},
+        _has_sharpness(training),
+    )
+    if spec is not None:
+        given = spec.numbers
+        spec = SamplerSpec(spec.name, tuple(pair for pair in spec.options if pair[0] not in given))
+    if has_sharpness:
+        model = dataclasses.replace(model, sharpness=None)
+    return Shape(
+        model, has_sharpness, spec, tuple(sorted(given)), without_numbers(training.options)
+    )
+
+
+def _has_sharpness(training: Training) -> bool:
+    """Whether the sharpness is a number: some laws need it to be compiled, as does its growth."""
+    model = training.model
+    given = model.sharpness is not None and model.relaxation in relaxations.those_that("traceable")
+    return given and not training.options.sharpness_start
+
+
+class Keys(NamedTuple):
+    """The keys of a training's random numbers.
+
+    Attributes:
+      split: which cells validate.
+      start: parameters and chains.
+      order: of the cells in each epoch.
+      steps: noise of the steps.
+      validation: noise of the bounds at validation.
+    """
+
+    split: jax.Array
+    start: jax.Array
+    order: jax.Array
+    steps: jax.Array
+    validation: jax.Array
+
+
+def keys(key: jax.Array) -> Keys:
+    """The keys that a training takes from its root key. Consumes it."""
+    return Keys(*jax.random.split(key, 5))
+
+
+class Built(NamedTuple):
+    """A training with its model and its sampler.
+
+    Attributes:
+      vae: the model.
+      sampler: draws the negative phase; None where log Z has a closed form.
+      options: how to train.
+      record: what model and sampler were built of; None where somebody made them.
+    """
+
+    vae: VAE
+    sampler: Sampler | None
+    options: TrainOptions
+    record: Training | None = None
+
+    @property
+    def program(self) -> tuple[VAE, Sampler | None, TrainOptions]:
+        """Trainings whose programs are equal are compiled once."""
+        return self.vae, self.sampler, without_numbers(self.options)
+
+    @property
+    def numbers(self) -> Numbers:
+        """All its numbers."""
+        if self.record is None:
+            return Numbers(option_numbers(self.options), None, {})
+        return numbers(self.record)
+
+    @property
+    def row_of(self) -> Any:
+        """Trainings in which this is equal may be rows of one `vmap`."""
+        if self.record is None:
+            return self.program
+        found = shape(self.record)
+        return found if found.has_sharpness or found.sampler_numbers else self.program

@@ -1,0 +1,63 @@
+"""Seeds of a run: trained together from one upload of the cells, each to what it gets alone."""
+
+import jax
+import numpy as np
+import pytest
+from command_line import config
+
+from experiments import integration
+from experiments.kit.metrics_log import MetricsLog
+from experiments.kit.options import check_options
+from experiments.kit.stop import StopRequest
+from qbm_jax.data import simulate
+from qbm_jax.fitted import fit as fitting
+
+FIELDS = {
+    "num_seeds": 2, "baselines.gaussian_vae": False, "baselines.gaussian_vae_wide": False,
+    "baselines.bernoulli_vae": False, "evaluation.log_z_temperatures": 10,
+    "model.num_latents": 4, "model.encoder_widths": (8,), "model.decoder_widths": (8,),
+    "training.num_epochs": 2, "training.validate_every": 1, "training.minibatch_size": 16,
+    "training.num_chains": 8, "evaluation.posterior_draws": 1,
+}  # fmt: skip
+CELLS = simulate(jax.random.key(0), "toy", num_cells=80, num_genes=20)
+
+
+def setup_of(folder, monkeypatch):
+    monkeypatch.setattr(integration, "check_held", lambda *_: None)
+    folder.mkdir()
+    made = config(**FIELDS)
+    log = MetricsLog(folder / "metrics.jsonl")
+    return integration.Setup(made, folder, CELLS, CELLS, check_options(made), log, StopRequest())
+
+
+@pytest.fixture
+def together(tmp_path, monkeypatch):
+    """The runs by model, the uploads that they took, and their setup."""
+    uploads = []
+    upload = fitting.device_counts
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            fitting, "device_counts", lambda cells: uploads.append(cells) or upload(cells)
+        )
+        setup = setup_of(tmp_path / "together", patch)
+        return integration.train_all(setup), uploads, setup
+
+
+def test_seeds_together_get_what_each_gets_alone_from_one_upload(together, tmp_path, monkeypatch):
+    runs, uploads, setup = together
+    assert list(runs) == ["qbmvae"] and len(uploads) == 1
+    alone = setup_of(tmp_path / "alone", monkeypatch)
+    model = integration.model_options(alone.config)["qbmvae"]
+    with fitting.open_source(CELLS) as source:
+        for seed, found in enumerate(runs["qbmvae"]):
+            (one,) = integration.train_seeds(alone, source, "qbmvae", model, [seed])
+            np.testing.assert_array_equal(one.embedding, found.embedding)
+            assert one.bound == found.bound
+            rows = [setup.log.rows("qbmvae", seed), alone.log.rows("qbmvae", seed)]
+            for row in (*rows[0], *rows[1]):
+                del row["seconds"], row["cells_per_second"]
+            assert rows[0] == rows[1] and len(rows[0]) > 2
+    assert {path.name for path in (setup.workdir / "checkpoints").iterdir()} == {
+        "qbmvae-2seeds", "models",
+    }  # fmt: skip
+    assert not np.array_equal(runs["qbmvae"][0].embedding, runs["qbmvae"][1].embedding)

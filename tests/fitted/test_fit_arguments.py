@@ -1,0 +1,171 @@
+"""What fit takes beside an AnnData, and what it passes on: held-out cells, states, progress."""
+
+import dataclasses
+
+import anndata
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from command_line import TINY_FIT, launched, small_adata, untrained_model
+
+import qbm_jax
+from qbm_jax.data import Cells, from_anndata, preprocess
+from qbm_jax.data.on_disk import StoredCells
+from qbm_jax.errors import InputError
+from qbm_jax.fitted import fit as fitting
+from qbm_jax.fitted.inputs import cells_to_fit, held_out_cells, mesh_sizes, some_in_memory
+
+OPTIONS = TINY_FIT | {"prior": "bernoulli", "num_genes": None, "progress": False}
+AS_READ = {"batch_column": "batch", "layer": None, "num_genes": 20, "progress": False}
+
+
+def fit(given, **options):
+    with launched():
+        return qbm_jax.fit(given, **OPTIONS, **options)
+
+
+def refusal(function, *arguments, **options):
+    with pytest.raises(InputError) as error:
+        function(*arguments, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Cells in a file; the second of them has no count."""
+    adata = small_adata(80)
+    counts = adata.X.toarray()
+    counts[1] = 0
+    adata.X = sp.csr_matrix(counts)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    return tmp_path / "a.h5ad"
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What fit_cells is called with; it gives an untrained model."""
+    calls = []
+
+    def fit_cells(key, cells, **options):
+        calls.append((cells, options))
+        return untrained_model(), None
+
+    monkeypatch.setattr(fitting, "fit_cells", fit_cells)
+    return calls
+
+
+def test_an_anndata_files_and_cells_become_what_the_data_room_makes_of_them(file):
+    adata = anndata.read_h5ad(file)
+    expected = preprocess(from_anndata(adata, batch_column="batch"), num_genes=20)
+    in_memory = cells_to_fit(adata, **AS_READ)
+    assert in_memory.genes == expected.genes and in_memory.counts_digest == expected.counts_digest
+    for given in (file, str(file), [file]):
+        stored = cells_to_fit(given, **AS_READ)
+        assert isinstance(stored, StoredCells)
+        assert stored.genes == expected.genes
+        assert stored.batch_names == ("b1", "b2")
+    whole = cells_to_fit(str(file), **AS_READ | {"num_genes": None})
+    assert whole.genes == tuple(adata.var_names)
+    as_is = {"batch_column": None, "layer": None}
+    assert cells_to_fit(stored, **AS_READ | as_is) is stored
+    assert cells_to_fit(expected, **AS_READ | as_is) is expected
+
+
+def test_what_holds_no_cells_is_refused_in_one_line(file):
+    for given in (np.ones((3, 2)), [], [small_adata(60)], None):
+        line = refusal(cells_to_fit, given, **AS_READ)
+        assert "paths of h5ad files" in line and type(given).__name__ in line
+    assert "missing.h5ad" in refusal(cells_to_fit, file.with_name("missing.h5ad"), **AS_READ)
+    cells = from_anndata(small_adata(60))
+    assert "leave them out" in refusal(cells_to_fit, cells, **AS_READ)
+
+
+def test_held_out_cells_are_found_behind_those_without_a_count(file):
+    adata = anndata.read_h5ad(file)
+    mask = np.arange(80) < 4
+    for given in (adata, file):
+        cells = cells_to_fit(given, **AS_READ)
+        assert cells.rows[:3].tolist() == [0, 2, 3]
+        for held_out in (mask, [3, 0, 2, 1], np.array([0, 1, 2, 3])):
+            assert held_out_cells(held_out, given, cells).tolist() == [0, 1, 2]
+        assert held_out_cells(None, given, cells) is None
+        assert held_out_cells([], given, cells).tolist() == []
+        assert held_out_cells([79], given, cells).tolist() == [78]
+    cells = cells_to_fit(adata, **AS_READ)
+    assert held_out_cells([78], cells, cells).tolist() == [78]  # of the cells themselves
+
+
+@pytest.mark.parametrize("held_out", [[80], [-1], np.ones(79, bool), [0.5], [[1]], "D7"])
+def test_what_names_no_cells_is_refused(held_out):
+    adata = small_adata(80)
+    line = refusal(held_out_cells, held_out, adata, cells_to_fit(adata, **AS_READ))
+    assert "a mask [80]" in line and "0 to 79" in line
+
+
+def test_cells_on_disk_are_fitted_and_left_as_they_are(file, asked):
+    before = file.read_bytes()
+    model = fit(file, batch_column="batch", held_out=np.arange(80) < 10)
+    ((cells, options),) = asked
+    assert isinstance(cells, StoredCells) and options["data"] is None
+    assert options["held_out"].tolist() == list(range(9))
+    assert isinstance(model, qbm_jax.FittedModel)
+    assert file.read_bytes() == before
+
+
+def test_cells_of_which_some_are_looked_at_are_evenly_spread(file):
+    stored = cells_to_fit(file, **AS_READ)
+    assert isinstance(some_in_memory(stored), Cells)
+    assert some_in_memory(stored).num_cells == 79
+    cells = from_anndata(small_adata(60))
+    assert some_in_memory(cells) is cells
+
+
+def test_progress_states_and_devices_are_passed_on(asked, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(fitting, "build_mesh", lambda *sizes: sizes)
+    fit(
+        small_adata(80),
+        checkpoints=tmp_path / "states",
+        on_progress=told.append,
+        devices=(2, 1),
+    )
+    ((_, options),) = asked
+    assert options["checkpoints"].folder == tmp_path / "states"
+    assert options["mesh"] == (2, 1)
+    progress = qbm_jax.training.Progress(1, 1.0, 4, 10.0, "start", {})
+    options["on_progress"](progress)
+    assert told == [progress]
+
+
+def test_without_them_a_training_is_alone_and_keeps_nothing(asked):
+    fit(small_adata(80))
+    ((cells, options),) = asked
+    assert isinstance(cells, Cells) and options["data"] is not None
+    assert [options[name] for name in ("held_out", "checkpoints", "mesh")] == [None] * 3
+
+
+def test_arguments_of_another_kind_are_refused_before_training(asked):
+    assert mesh_sizes(None) is None and mesh_sizes((1, 1)) is None and mesh_sizes([2, 3]) == (2, 3)
+    for devices in (4, (2,), (2, "spins"), (True, 1)):
+        assert "(data, spins)" in refusal(fit, small_adata(80), devices=devices)
+    assert "on_progress" in refusal(fit, small_adata(80), on_progress=3)
+    assert "held_out" in refusal(fit, small_adata(80), held_out=[80])
+    assert not asked
+
+
+def test_a_fit_goes_on_from_its_states_and_refuses_those_of_another(tmp_path):
+    """The held-out cells take no part; the same call again takes no step."""
+    adata, told = small_adata(), []
+    training = TINY_FIT["training_options"] | {"num_epochs": 2}
+    call = OPTIONS | {"training_options": training, "checkpoints": tmp_path / "states"}
+    with launched():
+        first = qbm_jax.fit(adata, held_out=np.arange(16), on_progress=told.append, **call)
+        again = qbm_jax.fit(adata, held_out=np.arange(160) < 16, **call)
+        line = refusal(qbm_jax.fit, adata, held_out=np.arange(17), **call)
+    assert first.history.num_train_cells == 160 - 16 - 14
+    assert told[-1].split == "validation" and told[-1].epoch == 2
+    np.testing.assert_array_equal(first.embed(adata), again.embed(adata))
+    assert not again.history.rows()
+    assert "held_out" in line
+    assert dataclasses.asdict(first.settings) == dataclasses.asdict(again.settings)

@@ -1,0 +1,74 @@
+"""A model keeps what its training measured, and is saved and loaded with it."""
+
+import math
+
+import numpy as np
+import pytest
+
+from qbm_jax.fitted.history import History
+from qbm_jax.fitted.model import FittedModel
+
+
+def rows_told(told):
+    """What the training reported, but for the clock."""
+    return [
+        {"split": p.split, "step": p.step, "epoch": p.epoch, **p.metrics}
+        for p in told
+        if p.split != "start"
+    ]
+
+
+def without_clock(rows):
+    clock = ("seconds", "cells_per_second")
+    return [{name: row[name] for name in row if name not in clock} for row in rows]
+
+
+def same(one, other):
+    np.testing.assert_equal(one.as_tree(), other.as_tree())
+    return True
+
+
+def test_the_history_is_every_row_that_the_training_reported_in_its_order(toy):
+    rows = toy.model.history.rows()
+    assert without_clock(rows) == rows_told(toy.told)
+    assert [row["split"] for row in rows].count("validation") == 2  # every second of 4 epochs
+    assert [row["epoch"] for row in rows if row["split"] == "validation"] == [2, 4]
+    assert np.all(np.diff([row["seconds"] for row in rows]) >= 0)
+    assert toy.model.history.num_train_cells == toy.trained.train_cells.size == 144
+
+
+def test_the_best_bound_of_the_history_is_that_of_the_parameters_kept(toy):
+    best = toy.model.history.validation["elbo"].max()
+    assert best == pytest.approx(float(toy.trained.state.best_elbo), rel=1e-6)
+
+
+def test_a_data_frame_has_one_row_for_each_and_says_which_split(toy):
+    frame = toy.model.history.to_frame()
+    assert frame.split.tolist() == [row["split"] for row in toy.model.history.rows()]
+    assert frame.step.dtype == int
+    bounds = frame[frame.split == "validation"].elbo
+    np.testing.assert_array_equal(bounds, toy.model.history.validation["elbo"])
+    assert len(History({}, {}).to_frame()) == 0
+
+
+def test_it_is_saved_and_loaded_with_the_model_bit_for_bit(toy, tmp_path):
+    toy.model.save(tmp_path / "model")
+    loaded = FittedModel.load(tmp_path / "model")
+    assert same(loaded.history, toy.model.history)
+    assert loaded.settings == toy.model.settings
+
+
+def test_a_model_saved_without_one_loads_without_one(toy, tmp_path):
+    FittedModel(toy.model.settings, toy.model.params).save(tmp_path / "model")
+    assert FittedModel.load(tmp_path / "model").history is None
+
+
+def test_what_json_has_as_null_is_not_a_number():
+    rows = [
+        {"model": "a", "seed": 0, "step": 2, "split": "train", "reconstruction": 3.5},
+        {"model": "a", "seed": 0, "step": 2, "split": "validation", "log_z": None},
+    ]
+    history = History.from_rows(rows)
+    assert history.train == {"step": [2.0], "reconstruction": [3.5]}
+    assert math.isnan(history.validation["log_z"][0])
+    assert history.num_train_cells is None
