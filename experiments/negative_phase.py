@@ -16,7 +16,7 @@ from experiments.kit.options import check_options, with_prior
 from experiments.kit.sealed import file_name, read_sealed, write_sealed
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import claim_workdir, commit, versions
-from experiments.negatives import errors, report
+from experiments.negatives import report
 from experiments.negatives.results import Facts, Results
 from experiments.negatives.training import (
     Outcome,
@@ -33,6 +33,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import DeviceCounts
 from qbm_jax.fitted.bounds import bound_of_cells
 from qbm_jax.fitted.model import device_counts
+from qbm_jax.machine import moments
 from qbm_jax.model import vae
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.runtime import keys
@@ -241,19 +242,19 @@ def train_and_measure(setting: Setting, size: Size, name: str, seed: int) -> dic
 
 def true_moments(
     key: jax.Array, setting: Setting, size: Size, built: VAE, params: Params
-) -> errors.Moments:
+) -> moments.Moments:
     """Moments of the trained machine: enumerated, or of fresh chains of the reference.
 
     The first half of the chains' draws is burn-in.
     """
     if size.enumerated:
-        return errors.exact_moments(params["prior"])
+        return moments.exact_moments(params["prior"])
     key_init, key_draws = jax.random.split(key)
     phase = size.reference
     chains = phase.sampler.init(key_init, params["prior"], phase.num_chains)
     rows = jnp.zeros((2 * size.num_draws, phase.num_chains), jnp.int32)
     spins = build_draws(built, phase)(key_draws, params, chains, setting.data, rows)
-    return errors.sample_moments(np.asarray(spins[rows.shape[0] // 2 :]))
+    return moments.sample_moments(np.asarray(spins[rows.shape[0] // 2 :]))
 
 
 def measured_errors(
@@ -263,7 +264,7 @@ def measured_errors(
     phase: Phase,
     built: VAE,
     outcome: Outcome,
-    truth: errors.Moments,
+    truth: moments.Moments,
 ) -> dict[str, float]:
     """Errors of the phase's next draws on the machine that it has trained."""
     key_rows, key_draws = jax.random.split(key)
@@ -272,12 +273,12 @@ def measured_errors(
     draws = build_draws(built, phase)
     spins = np.asarray(draws(key_draws, outcome.params, outcome.chains, setting.data, rows))
     machine = outcome.params["prior"]
-    found = errors.measure(spins, machine, truth)
-    return found | (errors.distance(spins, machine) if size.enumerated else {})
+    found = moments.errors(spins, machine, truth)
+    return found | (moments.distance(spins, machine) if size.enumerated else {})
 
 
 def repair_curve(
-    key: jax.Array, setting: Setting, size: Size, machine: Any, truth: errors.Moments
+    key: jax.Array, setting: Setting, size: Size, machine: Any, truth: moments.Moments
 ) -> dict[str, float]:
     """Errors after finishing sweeps from a heuristic's draws, all on the reference's machine.
 
@@ -291,9 +292,9 @@ def repair_curve(
         repair = build_repair(phase.sampler, phase.num_chains, max(sweeps))
         spins = np.asarray(repair(keys, machine))
         for count in sweeps:
-            found = errors.measure(spins[:, count], machine, truth)
+            found = moments.errors(spins[:, count], machine, truth)
             if size.enumerated:
-                found |= errors.distance(spins[:, count], machine)
+                found |= moments.distance(spins[:, count], machine)
             metrics |= {f"{REPAIR}/{name}/{count}/{k}": value for k, value in found.items()}
     return metrics
 

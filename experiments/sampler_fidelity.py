@@ -1,9 +1,7 @@
 """Proof of law: is each sampler's law the Boltzmann law, at which temperature, how fast?"""
 
-import logging
-import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -12,20 +10,19 @@ from experiments.fidelity import laws as fidelity_laws
 from experiments.fidelity import log_z as fidelity_log_z
 from experiments.fidelity import long_run as fidelity_long_run
 from experiments.fidelity import mixing as fidelity_mixing
-from experiments.fidelity import models as fidelity_models
 from experiments.fidelity import planted as fidelity_planted
 from experiments.fidelity import report as fidelity_report
 from experiments.fidelity import samplers as fidelity_samplers
 from experiments.fidelity import step_size as fidelity_step_size
-from experiments.kit.pieces import Pieces
+from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
-from experiments.kit.workdir import claim_workdir
 from qbm_jax.errors import InputError
-from qbm_jax.machine import planted
+from qbm_jax.machine import instances, planted
 from qbm_jax.machine.enumeration import MAX_SPINS
-from qbm_jax.study import rows as tables
+from qbm_jax.study.document import Document
+from qbm_jax.study.rows import numbers
 
-LOGGER = logging.getLogger("qbm_jax")
+COLUMNS = ("section", "model", "sampler", "quantity", "value")
 SECTIONS = (
     fidelity_laws,
     fidelity_planted,
@@ -36,29 +33,15 @@ SECTIONS = (
 )
 
 
-def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
-    """Runs the experiment in `workdir`; the same call again resumes it.
+class Plan(NamedTuple):
+    """What is measured, and on which computer."""
 
-    Writes one JSON file per measurement under `results/`, all of them as `results.csv`, and
-    `report.md` with `figures/`. A stop loses the measurement under way and nothing else.
-
-    Raises:
-      InputError: a config that cannot be used; nothing is written then.
-    """
-    del stop  # pieces are short: a signal interrupts at once
-    start = time.perf_counter()
-    check(config)
-    claim_workdir(workdir, config, {"device": jax.devices()[0].device_kind})
-    pieces = Pieces(workdir, config.seed)
-    for section in SECTIONS:
-        section.measure(config, pieces)
-    write_table(workdir / "results.csv", pieces.all)
-    fidelity_report.write(config, workdir, pieces.all)
-    LOGGER.info("report: %s (%.0f s in all)", workdir / "report.md", time.perf_counter() - start)
+    config: ConfigDict
+    identity: dict[str, Any]
 
 
-def check(config: ConfigDict) -> None:
-    """Checks all that the config names before anything is written.
+def check(config: ConfigDict) -> Plan:
+    """The plan, once all that the config names is known to be usable.
 
     Raises:
       InputError: an unknown sampler, option, kind, label, scheme or method, or a count below 1.
@@ -66,7 +49,7 @@ def check(config: ConfigDict) -> None:
     for label in config.samplers:
         fidelity_samplers.build(config, label)
     for kind in config.laws.kinds:
-        fidelity_models.check_kind(kind)
+        instances.check_kind(kind)
     for num_spins in config.laws.num_spins:
         if not 2 <= num_spins <= MAX_SPINS:
             raise InputError(
@@ -77,6 +60,7 @@ def check(config: ConfigDict) -> None:
     fidelity_step_size.check(config)
     fidelity_log_z.check(config)
     fidelity_long_run.check(config)
+    return Plan(config, {"device": jax.devices()[0].device_kind})
 
 
 def check_counts(config: ConfigDict) -> None:
@@ -101,24 +85,20 @@ def check_counts(config: ConfigDict) -> None:
         )
 
 
-def write_table(path: Path, pieces: list[dict[str, Any]]) -> None:
-    """All numbers in tidy form: section, model, sampler, quantity, value."""
-    rows = []
-    for piece in pieces:
-        model = piece.get("model", piece.get("b", ""))
-        sampler = piece.get("sampler", piece.get("scheme", piece.get("method", "")))
-        rows += [(piece["section"], model, sampler, *number) for number in _numbers(piece)]
-    tables.write_table(path, ["section", "model", "sampler", "quantity", "value"], rows)
+def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
+    """The measurements of all sections; they are short: a signal interrupts at once."""
+    del stop
+    return (work for section in SECTIONS for work in section.pieces(plan.config))
 
 
-def _numbers(tree: Any, prefix: str = "") -> list[tuple[str, float]]:
-    """Dotted names and values of all numbers and truth values; long lists (traces) are left out."""
-    if isinstance(tree, dict):
-        items = tree.items()
-    elif isinstance(tree, list) and all(isinstance(item, dict) for item in tree):
-        items = enumerate(tree)
-    elif isinstance(tree, bool | int | float):
-        return [(prefix.removesuffix("."), tree)]
-    else:
-        return []
-    return [number for name, item in items for number in _numbers(item, f"{prefix}{name}.")]
+def rows(plan: Plan, piece: Piece) -> Iterator[Row]:
+    """All numbers in tidy form."""
+    del plan
+    model = piece.get("model", piece.get("b", ""))
+    sampler = piece.get("sampler", piece.get("scheme", piece.get("method", "")))
+    return ((piece["section"], model, sampler, *number) for number in numbers(piece))
+
+
+def document(plan: Plan, results: Results) -> Document:
+    """The verdict first, then figures and tables."""
+    return fidelity_report.write(plan.config, results)

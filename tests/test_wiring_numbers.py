@@ -12,7 +12,6 @@ from command_line import config
 
 from experiments import epochs, integration
 from experiments.comparison import model_tasks, summary
-from experiments.fidelity import long_run, statistics
 from experiments.kit.keys import key_of
 from experiments.negatives import results as negatives
 from experiments.sweep.results import Results
@@ -23,6 +22,7 @@ from qbm_jax.fitted import document
 from qbm_jax.fitted import fit as fitting
 from qbm_jax.fitted.empty_cells import full_rows
 from qbm_jax.fitted.model import FittedModel, Settings
+from qbm_jax.machine import distance, mixing
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.model import inference, likelihoods, priors, vae
 from qbm_jax.model.vae import ModelOptions
@@ -125,14 +125,14 @@ def test_the_band_of_scores_through_training_is_one_sample_deviation():
 
 def test_bands_and_errors_of_the_fidelity_study_are_sample_deviations():
     log_p = np.log([0.25, 0.75])
-    found = statistics.exact_band(log_p, 10, 3, 0)["total_variation"]
+    found = distance.exact_band(log_p, 10, 3, 0)["total_variation"]
     draw = np.random.default_rng(0)
     distances = [abs(draw.multinomial(10, [0.25, 0.75])[0] / 10 - 0.25) for _ in range(3)]
     mean = sum(distances) / 3
     assert found.mean == pytest.approx(mean)
     squares = sum((value - mean) ** 2 for value in distances)
     assert found.deviation == pytest.approx(math.sqrt(squares / 2))
-    assert long_run.mean_error(np.array([0.0, 2.0]), 1.0) == pytest.approx(1.0)
+    assert mixing.mean_error(np.array([0.0, 2.0]), 1.0) == pytest.approx(1.0)
 
 
 def sweep_results():

@@ -1,10 +1,10 @@
 """The figures of the fidelity report: one function each, from pieces to a file and a caption."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -12,28 +12,22 @@ from ml_collections import ConfigDict
 
 from experiments.fidelity import samplers as fidelity_samplers
 from experiments.fidelity.laws import LARGEST_Z
-from qbm_jax.study.escape import figure_text, markdown, picture
-from qbm_jax.study.figures import NotDrawn, colours_of, save, tidy
+from qbm_jax.study.escape import figure_text
+from qbm_jax.study.figures import (
+    EVEN,
+    WARNING,
+    NotDrawn,
+    colours_of,
+    draw_heat_map,
+    legend,
+    new_figure,
+    panels,
+    tidy,
+)
 
 Sections = dict[str, list[dict[str, Any]]]
 _COLUMNS = 4
 _MOMENTS = {"energy": "energy per spin", "amplitude": "mean |amplitude|", "beta_eff": "beta_eff"}
-
-
-def save_all(config: ConfigDict, folder: Path, sections: Sections) -> dict[str, str]:
-    """Draws every figure that there is data for; returns the Markdown that shows each."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shown = {}
-    for name, (draw, caption) in FIGURES.items():
-        try:
-            figure = draw(config, sections)
-        except NotDrawn as reason:
-            shown[name] = f"_No figure: {markdown(reason)}._"
-            continue
-        path = folder / f"{name}.png"
-        save(figure, path)
-        shown[name] = picture(caption, path.name)
-    return shown
 
 
 def draw_laws(config: ConfigDict, sections: Sections) -> Figure:
@@ -43,24 +37,16 @@ def draw_laws(config: ConfigDict, sections: Sections) -> Figure:
     labels = fidelity_samplers.labels(config)
     exact_in_law = fidelity_samplers.exact_in_law(config)
     found = {(piece["sampler"], piece["model"]): piece for piece in pieces}
-    figure = Figure(
-        figsize=(2.2 + 0.95 * len(models), 1.8 + 0.62 * len(labels)), layout="constrained"
-    )
-    panels = {
+    figure = new_figure("", 2.2 + 0.95 * len(models), 1.8 + 0.62 * len(labels))
+    shown = {
         "total variation / floor": ("total_variation", "total_variation_floor"),
         "the same to the law at beta_eff": ("residual_total_variation", "residual_floor"),
     }
-    for axes, (title, fields) in zip(figure.subplots(2, 1), panels.items(), strict=True):
+    for axes, (title, fields) in zip(figure.subplots(2, 1), shown.items(), strict=True):
         ratios = np.array([[_ratio(found[label, m], *fields) for m in models] for label in labels])
-        axes.imshow(ratios, norm=LogNorm(1, 100), cmap="YlOrRd", aspect="auto")
-        for (row, column), ratio in np.ndenumerate(ratios):
-            text = (
-                "diverged" if np.isnan(ratio) else f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
-            )
-            colour = "w" if ratio > 30 else "k"
-            axes.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)
-        axes.set_xticks(range(len(models)), [_two_lines(model) for model in models], fontsize=7.5)
-        axes.set_yticks(range(len(labels)), [*map(figure_text, labels)], fontsize=8)
+        texts = [[_ratio_text(ratio) for ratio in row] for row in ratios]
+        names = [*map(figure_text, labels)], [*map(_two_lines, models)]
+        draw_heat_map(axes, ratios, texts, *names, 30, norm=LogNorm(1, 100), cmap="YlOrRd")
         axes.axhline(len(exact_in_law) - 0.5, color="k", lw=1)  # below: heuristics
         axes.set_title(title, fontsize=10)
         axes.tick_params(length=0)
@@ -76,8 +62,8 @@ def draw_lines(config: ConfigDict, sections: Sections) -> Figure:
     pieces = [p for p in pieces if p["model"] == model and p.get("scatter_energy")]
     if not pieces:
         raise NotDrawn("no state was drawn often enough")
-    figure, panels = _grid(len(pieces), f"{model}: log frequency of states against their energy")
-    for axes, piece in zip(panels, pieces, strict=True):
+    figure, grid = _grid(len(pieces), f"{model}: log frequency of states against their energy")
+    for axes, piece in zip(grid, pieces, strict=True):
         energies = np.array(piece["scatter_energy"])
         frequencies = np.array(piece["scatter_log_frequency"])
         axes.plot(energies, frequencies, ".", ms=3.5, color=_colour(config, piece["sampler"]))
@@ -95,10 +81,10 @@ def draw_planted(config: ConfigDict, sections: Sections) -> Figure:
     pieces = [piece for piece in _needed(sections, "planted") if "scatter_mean" in piece]
     if not pieces:
         raise NotDrawn("no sampler's draws were finite")
-    figure, panels = _grid(len(pieces), "moments against quadrature")
-    for axes, piece in zip(panels, pieces, strict=True):
+    figure, grid = _grid(len(pieces), "moments against quadrature")
+    for axes, piece in zip(grid, pieces, strict=True):
         axes.plot([-1, 1], [-1, 1], "k-", lw=0.8, zorder=0)
-        axes.plot(*piece["scatter_pair"], ".", ms=2.5, color="#999999", label="pairs")
+        axes.plot(*piece["scatter_pair"], ".", ms=2.5, color=EVEN, label="pairs")
         colour = _colour(config, piece["sampler"])
         axes.plot(*piece["scatter_mean"], ".", ms=2.5, color=colour, label="means")
         z = piece["largest_collective_z"]
@@ -111,7 +97,7 @@ def draw_planted(config: ConfigDict, sections: Sections) -> Figure:
 def draw_mixing(config: ConfigDict, sections: Sections) -> Figure:
     """Autocorrelation times and effective samples a second against the coupling strength."""
     pieces = _needed(sections, "mixing")
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    figure = new_figure("", 10, 3.8)
     energy_axes, spin_axes, speed_axes = figure.subplots(1, 3)
     for label in dict.fromkeys(piece["sampler"] for piece in pieces):
         mine = [piece for piece in pieces if piece["sampler"] == label]
@@ -136,7 +122,7 @@ def draw_mixing(config: ConfigDict, sections: Sections) -> Figure:
     tidy(energy_axes, "coupling strength b", "steps", "autocorrelation time, energy")
     tidy(spin_axes, "coupling strength b", "steps", "autocorrelation time, slowest spin")
     tidy(speed_axes, "coupling strength b", "per second", "independent energies")
-    energy_axes.legend(fontsize=8, frameon=False)
+    legend(energy_axes)
     return figure
 
 
@@ -145,7 +131,7 @@ def draw_step_size(config: ConfigDict, sections: Sections) -> Figure:
     pieces, orders = sections.get("step_size", []), sections.get("weak_order", [])
     if not pieces and not orders:
         raise NotDrawn("no sampler with a time step was named")
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    figure = new_figure("", 11, 3.6)
     beta_axes, energy_axes, order_axes = figure.subplots(1, 3)
     for piece in pieces:
         rows = [row for row in piece["rows"] if "beta_eff" in row]
@@ -173,28 +159,27 @@ def draw_step_size(config: ConfigDict, sections: Sections) -> Figure:
     tidy(beta_axes, "dt", "", "beta_eff of the draws")
     tidy(energy_axes, "dt", "kT", "error of the mean energy")
     tidy(order_axes, "dt", "error of the mean power", "weak order (lines: theory)")
-    for axes in (beta_axes, order_axes):
-        if axes.get_legend_handles_labels()[1]:
-            axes.legend(fontsize=8, frameon=False)
+    legend(beta_axes)
+    legend(order_axes)
     return figure
 
 
 def draw_long_run(config: ConfigDict, sections: Sections) -> Figure:
     """Traces of the moments, with the two tenths that are compared."""
     pieces = _needed(sections, "long_run")
-    figure = Figure(figsize=(10, 1.2 + 2.3 * len(pieces)), layout="constrained")
+    figure = new_figure("", 10, 1.2 + 2.3 * len(pieces))
     grid = figure.subplots(len(pieces), len(_MOMENTS), squeeze=False)
     for row, piece in zip(grid, pieces, strict=True):
         for axes, (name, title) in zip(row, _MOMENTS.items(), strict=True):
             trace = np.array(piece["traces"][name], float)
             steps = piece["steps_per_record"] * (1 + np.arange(trace.size))
-            axes.plot(steps, trace, "-", lw=0.5, color="#999999")
+            axes.plot(steps, trace, "-", lw=0.5, color=EVEN)
             burn_in = round(0.1 * trace.size)
             tenth = (trace.size - burn_in) // 10
             for part in (slice(burn_in, burn_in + tenth), slice(-tenth, None)):
                 axes.plot(steps[part], trace[part], "-", lw=0.6, color=_colour(config, "cim"))
                 mean = np.full(tenth, trace[part].mean())
-                axes.plot(steps[part], mean, "-", lw=2.5, color="#B00020")
+                axes.plot(steps[part], mean, "-", lw=2.5, color=WARNING)
             z = piece["moments"][name]["z"]
             text = "not finite" if z is None else f"z = {z:+.1f}"
             tidy(axes, "step", "", f"{figure_text(piece['sampler'])}: {title}, {text}")
@@ -244,18 +229,12 @@ def _needed(sections: Sections, section: str) -> list[dict[str, Any]]:
     return sections[section]
 
 
-def _grid(count: int, title: str):
-    """A figure with `count` equal panels in rows of four."""
-    rows = -(-count // _COLUMNS)
-    columns = min(count, _COLUMNS)
-    figure = Figure(figsize=(2.9 * columns, 0.5 + 2.7 * rows), layout="constrained")
-    figure.suptitle(title, fontsize=11)
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for axes in panels:
+def _grid(count: int, title: str) -> tuple[Figure, list[Axes]]:
+    """Equal panels in rows of four."""
+    figure, grid = panels(count, 2.9, 2.8, title, columns=_COLUMNS, sharex=True, sharey=True)
+    for axes in grid:
         axes.tick_params(labelbottom=True)
-    for axes in panels[count:]:
-        axes.remove()
-    return figure, panels[:count]
+    return figure, grid
 
 
 def _readable(axis) -> None:
@@ -267,11 +246,15 @@ def _readable(axis) -> None:
 
 def _colour(config: ConfigDict, label: str) -> str:
     """The one colour of a sampler in all figures."""
-    return colours_of(np.array(list(config.samplers)))[label]
+    return colours_of(config.samplers)[label]
 
 
 def _ratio(piece: dict[str, Any], value: str, floor: str) -> float:
     return piece[value] / piece[floor] if value in piece else np.nan
+
+
+def _ratio_text(ratio: float) -> str:
+    return "diverged" if np.isnan(ratio) else f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
 
 
 def _two_lines(model: str) -> str:

@@ -1,25 +1,25 @@
 """Log Z of machines too large to enumerate: value, standard error and the bracket."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.fidelity import models as fidelity_models
-from experiments.kit.pieces import Pieces
+from experiments.kit.runner import Work
 from qbm_jax import partition
 from qbm_jax.errors import InputError
-from qbm_jax.machine import planted
+from qbm_jax.machine import instances, planted
 from qbm_jax.machine.boltzmann import Boltzmann
 
 
-def measure(config: ConfigDict, pieces: Pieces) -> None:
+def pieces(config: ConfigDict) -> Iterator[Work]:
     """One piece per machine and method; the planted machine's log Z is known."""
     options = config.log_z
     machines = {
         f"b = {b:g}, N = {options.num_spins}": (
-            fidelity_models.gaussian(config.seed, options.num_spins, b, options.field),
+            instances.gaussian(config.seed, options.num_spins, b, options.field),
             None,
         )
         for b in options.strengths
@@ -34,7 +34,7 @@ def measure(config: ConfigDict, pieces: Pieces) -> None:
     )
     for name, (params, exact) in machines.items():
         for method, method_options in options.methods.items():
-            pieces.measure(
+            yield Work(
                 "log_z",
                 {"model": name, "method": method},
                 lambda key, params=params, exact=exact, method=method, more=method_options: (

@@ -1,16 +1,16 @@
 """report.md of the fidelity experiment: the verdict first, then figures and tables."""
 
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.fidelity import figures as fidelity_figures
-from experiments.fidelity import tables as fidelity_tables
+from experiments.fidelity import tables
+from experiments.fidelity.figures import FIGURES
 from experiments.fidelity.laws import LARGEST_Z
-from experiments.fidelity.mixing import FEWEST_TIMES, LARGEST_R_HAT
-from qbm_jax.runtime.whole_file import write_whole
+from experiments.kit.runner import Piece, Results
+from qbm_jax.machine.mixing import FEWEST_TIMES, LARGEST_R_HAT
+from qbm_jax.study.document import Document
 
 VERDICT = """\
 **Exact in law?** _yes_: the sampler claims the Boltzmann law, and no test tells its draws from \
@@ -25,46 +25,45 @@ the energy in the sampler's own steps at b = {b}, N = {num_spins}. **ESS/s**: in
 a second there."""
 
 
-def write(config: ConfigDict, workdir: Path, pieces: list[dict[str, Any]]) -> None:
-    """Writes the figures and the report; computes no new measurement."""
-    by_section: dict[str, list[dict[str, Any]]] = {}
-    for piece in pieces:
-        by_section.setdefault(piece["section"], []).append(piece)
-    captions = fidelity_figures.save_all(config, workdir / "figures", by_section)
-    parts = [
-        "# Sampler fidelity: are the draws Boltzmann draws?",
-        fidelity_tables.summary(config, by_section),
-        fidelity_tables.verdict(config, by_section),
-        VERDICT.format(
-            b=fidelity_tables.reference_strength(config), num_spins=config.mixing.num_spins
-        ),
+def write(config: ConfigDict, results: Results) -> Document:
+    """The figures and the report; computes no new measurement."""
+    sections: dict[str, list[Piece]] = {}
+    for piece in results.pieces:
+        sections.setdefault(piece["section"], []).append(piece)
+    report = Document(results.workdir, "Sampler fidelity: are the draws Boltzmann draws?")
+
+    def show(*names: str) -> None:
+        for name in names:
+            draw, caption = FIGURES[name]
+            report.figure(f"{name}.png", partial(draw, config, sections), caption)
+
+    report.add(
+        tables.summary(config, sections),
+        tables.verdict(config, sections),
+        VERDICT.format(b=tables.reference_strength(config), num_spins=config.mixing.num_spins),
         "## Laws on enumerated machines",
         _laws_text(config),
-        captions["laws"],
-        captions["lines"],
-        "## Planted couplings",
-        _planted_text(config),
-        captions["planted"],
-        fidelity_tables.planted(by_section),
-        "## Mixing",
-        _mixing_text(config),
-        captions["mixing"],
-        fidelity_tables.mixing(by_section),
-        "## Time step",
-        captions["step_size"],
-        fidelity_tables.weak_order(by_section),
-        "## Long run",
-        captions["long_run"],
-        fidelity_tables.long_run(by_section),
+    )
+    show("laws", "lines")
+    report.add("## Planted couplings", _planted_text(config))
+    show("planted")
+    report.add(tables.planted(sections), "## Mixing", _mixing_text(config))
+    show("mixing")
+    report.add(tables.mixing(sections), "## Time step")
+    show("step_size")
+    report.add(tables.weak_order(sections), "## Long run")
+    show("long_run")
+    report.add(
+        tables.long_run(sections),
         "## Log Z",
         _log_z_text(config),
-        fidelity_tables.log_z(by_section),
+        tables.log_z(sections),
         "## How to reproduce",
         "`python run.py --config=configs/sampler_fidelity.py`; settings and versions are in"
         " `config.json`, every number in `results.csv`, every measurement in `results/`."
-        f" Measured in {sum(piece['seconds'] for piece in pieces):.0f} s.",
-    ]
-    write_whole(workdir / "report.md", "\n\n".join(parts) + "\n")
+        f" Measured in {sum(piece['seconds'] for piece in results.pieces):.0f} s.",
+    )
+    return report
 
 
 def _laws_text(config: ConfigDict) -> str:

@@ -10,19 +10,11 @@ from experiments.fidelity.laws import at_floor
 from experiments.fidelity.long_run import is_steady
 from experiments.fidelity.mixing import effective_per_second
 from experiments.fidelity.planted import within_error
-from qbm_jax.study.document import table
+from qbm_jax.study.document import number, table
 from qbm_jax.study.escape import Markdown, bold, markdown
 
 Sections = dict[str, list[dict[str, Any]]]
 _REFERENCE_STRENGTH = 0.8  # b of the verdict, if it was measured
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A number to so many significant digits; a dash for none."""
-    if value is None or not np.isfinite(value):
-        return "–"
-    text = f"{value:.{digits}g}"
-    return f"{float(text):.0f}" if "e+" in text else text
 
 
 def spread(values: list[float | None], decimals: int = 2) -> str:

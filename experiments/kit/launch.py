@@ -49,7 +49,7 @@ EXPERIMENTS = {
     "benchmark": partial(runner.run, benchmark),
     "epochs": partial(runner.run, epochs),
     "integration": integration.run,
-    "sampler_fidelity": sampler_fidelity.run,
+    "sampler_fidelity": partial(runner.run, sampler_fidelity),
     "negative_phase": negative_phase.run,
     "ising_benchmark": ising_benchmark.run,
 }

@@ -14,19 +14,21 @@ errs by about exp(-2 pi^2 / (1/2)^2) = 1e-34, so that rounding in float64 is all
 A negative d_k would need an imaginary field and integrands that cancel: it is not supported.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.machine.boltzmann import Boltzmann, energy
+from qbm_jax.machine.calibration import fit_beta
 
 _SPACING = 0.5  # of the grid, in standard deviations of z; see above
 _TAIL = 9.0  # standard deviations beyond the outermost possible peak
 _SMALLEST_LOG_DENSITY = -45.0  # relative to the peak; smaller nodes add less than rounding
 _MAX_NODES = 4_000_000  # of the whole grid
+_SCATTER_POINTS = 300  # of means, and of pairs, kept for a figure
 _CHUNK = 2**22  # numbers held at once while the grid is searched
 
 
@@ -125,6 +127,70 @@ def moments(planted: Planted) -> PlantedMoments:
     return PlantedMoments(float(log_z), mean, second, float(mean_energy))
 
 
+def compare(
+    spins: np.ndarray,
+    params: Boltzmann,
+    model: Planted,
+    exact: PlantedMoments,
+    num_pairs: int,
+) -> dict[str, Any]:
+    """Moments of spins [chains, N] minus the exact ones, in standard errors.
+
+    Single means and pairs have the errors of the exact law, sqrt((1 - moment^2)/chains). Overlaps
+    u_k's and the energy, which add what many spins have in common, have their sample errors.
+    """
+    finite = np.isfinite(spins).all(axis=1)
+    measured = {"finite_share": float(finite.mean()), "num_chains": int(finite.sum())}
+    if finite.sum() < 2:
+        return measured
+    spins = spins[finite]
+    first, second = _pairs(len(exact.mean), num_pairs)
+    pair_exact = exact.second[first, second]
+    pair_mean = np.mean(spins[:, first] * spins[:, second], axis=0)
+    mean = spins.mean(axis=0)
+    z_mean, z_pair = (
+        (found - wanted) / np.sqrt((1 - wanted**2) / len(spins))
+        for found, wanted in ((mean, exact.mean), (pair_mean, pair_exact))
+    )
+    collective = collective_z(spins, params, model, exact)
+    return measured | {
+        "mean_rms_z": float(np.sqrt(np.mean(z_mean**2))),
+        "mean_largest_z": float(np.abs(z_mean).max()),
+        "mean_rms_error": float(np.sqrt(np.mean((mean - exact.mean) ** 2))),
+        "mean_slope": float(mean @ exact.mean / (exact.mean @ exact.mean)),
+        "pair_rms_z": float(np.sqrt(np.mean(z_pair**2))),
+        "pair_largest_z": float(np.abs(z_pair).max()),
+        "collective_z": collective,
+        "largest_collective_z": max(abs(z) for z in collective.values()),
+        "energy_exact": exact.energy,
+        "beta_eff": float(fit_beta(params, jnp.asarray(spins, jnp.float32))),
+        "standard_error": float(np.sqrt(1 / len(spins))),
+        "scatter_mean": [exact.mean[:_SCATTER_POINTS].tolist(), mean[:_SCATTER_POINTS].tolist()],
+        "scatter_pair": [
+            pair_exact[:_SCATTER_POINTS].tolist(), pair_mean[:_SCATTER_POINTS].tolist()
+        ],
+    }  # fmt: skip
+
+
+def collective_z(
+    spins: np.ndarray, params: Boltzmann, model: Planted, exact: PlantedMoments
+) -> dict[str, float]:
+    """Error over standard error of overlaps u_k's, of their squares and of the energy."""
+    overlaps = spins @ model.directions
+    wanted = exact.mean @ model.directions
+    squares = np.einsum("ik,ij,jk->k", model.directions, exact.second, model.directions)
+    quantities = {
+        "energy": (np.asarray(energy(params, jnp.asarray(spins, jnp.float32))), exact.energy)
+    }
+    for k in range(len(wanted)):
+        quantities[f"overlap {k + 1}"] = (overlaps[:, k], wanted[k])
+        quantities[f"overlap {k + 1} squared"] = (overlaps[:, k] ** 2, squares[k])
+    return {
+        name: float((values.mean() - mean) / (values.std(ddof=1) / np.sqrt(len(spins))))
+        for name, (values, mean) in quantities.items()
+    }
+
+
 def _relevant_nodes(slopes: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Grid nodes z [nodes, rank] that matter, and log of exp(-z^2/2) prod_i 2 cosh g_i there."""
     # d/dz of the log density vanishes only where |z_k| is at most the sum of |slopes_ik|.
@@ -164,3 +230,10 @@ def _check_strengths(strengths: np.ndarray) -> None:
         raise InputError(
             f"expected positive strengths, got {strengths.tolist()}; the quadrature needs d > 0"
         )
+
+
+def _pairs(num_spins: int, num_pairs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random pairs i < j, the same for all samplers."""
+    draw = np.random.default_rng(0)
+    first = draw.integers(0, num_spins - 1, num_pairs)
+    return first, first + 1 + (draw.random(num_pairs) * (num_spins - 1 - first)).astype(int)

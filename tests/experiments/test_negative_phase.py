@@ -13,12 +13,12 @@ from matplotlib.image import imread
 
 from experiments import negative_phase
 from experiments.kit.options import check_options
-from experiments.negatives import errors as negative_phase_errors
 from experiments.negatives import results as negative_phase_results
 from experiments.negatives.training import Phase, build_draws, build_phase, build_repair
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import to_device
+from qbm_jax.machine import moments
 from qbm_jax.machine.boltzmann import Boltzmann, symmetrise
 from qbm_jax.model import vae
 
@@ -108,25 +108,25 @@ def test_errors_of_exact_draws_are_noise_and_those_of_a_hot_machine_are_its_bias
         scaled = Boltzmann(J=beta * machine.J, h=beta * machine.h)
         drawn, _, _ = exact.sample(jax.random.key(1), scaled, state)
         spins[beta] = np.asarray(drawn, np.int8).reshape(*count, 6)
-    truth = negative_phase_errors.exact_moments(machine)
-    hot = negative_phase_errors.exact_moments(Boltzmann(J=0.5 * machine.J, h=0.5 * machine.h))
+    truth = moments.exact_moments(machine)
+    hot = moments.exact_moments(Boltzmann(J=0.5 * machine.J, h=0.5 * machine.h))
     above = np.triu_indices(6, k=1)
     bias = np.sqrt(np.mean((hot.pairs[0] - truth.pairs[0])[above] ** 2))
-    right = negative_phase_errors.measure(spins[1.0], machine, truth)
-    wrong = negative_phase_errors.measure(spins[0.5], machine, truth)
+    right = moments.errors(spins[1.0], machine, truth)
+    wrong = moments.errors(spins[0.5], machine, truth)
     assert right["pair_error"] < 0.01 < 0.1 < bias
     assert wrong["pair_error"] == pytest.approx(bias, abs=0.01)
     assert right["beta_eff"] == pytest.approx(1, abs=0.03)
     assert wrong["beta_eff"] == pytest.approx(0.5, abs=0.03)
     assert wrong["residual"] < 0.01  # temperature explains it all
-    distance = negative_phase_errors.distance(spins[1.0], machine)
+    distance = moments.distance(spins[1.0], machine)
     assert distance["total_variation"] < 1.5 * distance["total_variation_floor"]
 
 
 def test_a_bias_below_the_noise_of_the_draws_is_still_measured():
     bias, noise = 0.1, np.random.default_rng(0).normal(size=(2, 10**6))
-    assert negative_phase_errors.rms_bias(*(bias + noise)) == pytest.approx(bias, abs=0.02)
-    assert negative_phase_errors.rms_bias(*noise) < 0.07  # the noise alone has rms 1
+    assert moments.rms_bias(*(bias + noise)) == pytest.approx(bias, abs=0.02)
+    assert moments.rms_bias(*noise) < 0.07  # the noise alone has rms 1
 
 
 @pytest.mark.slow
@@ -135,10 +135,8 @@ def test_sweeps_after_an_annealer_end_at_the_law():
     repair = build_repair(samplers.build("cim", num_steps=20, calibration_gain=0.0), 128, 5)
     spins = np.asarray(repair(jax.random.split(jax.random.key(0), 41), machine))
     assert spins.shape == (40, 6, 128, 5)
-    truth = negative_phase_errors.exact_moments(machine)
-    before, after = (
-        negative_phase_errors.measure(spins[:, k], machine, truth)["pair_error"] for k in (0, 5)
-    )
+    truth = moments.exact_moments(machine)
+    before, after = (moments.errors(spins[:, k], machine, truth)["pair_error"] for k in (0, 5))
     assert after < 0.02 < 0.1 < before
 
 

@@ -14,21 +14,20 @@ from experiments import sampler_fidelity
 from experiments.fidelity import laws as fidelity_laws
 from experiments.fidelity import long_run as fidelity_long_run
 from experiments.fidelity import mixing as fidelity_mixing
-from experiments.fidelity import models as fidelity_models
 from experiments.fidelity import planted as fidelity_planted
 from experiments.fidelity import samplers as fidelity_samplers
-from experiments.fidelity import statistics as fidelity_statistics
-from experiments.fidelity import step_size as fidelity_step_size
 from experiments.fidelity import tables as fidelity_tables
+from experiments.kit import runner
 from qbm_jax.errors import InputError
-from qbm_jax.machine import boltzmann, planted
+from qbm_jax.machine import boltzmann, distance, instances, mixing, planted
 from qbm_jax.machine.distance import total_variation
 from qbm_jax.machine.enumeration import enumerate_spins
+from qbm_jax.samplers import law, weak_order
 
 
 def exact_spins(params, num_draws, beta=1.0, seed=0):
     """Independent draws of exp(-beta E), int8 [draws, N]."""
-    log_p = fidelity_statistics.normalise(-beta * fidelity_models.energies(params))
+    log_p = distance.normalise(-beta * instances.energies(params))
     states = np.random.default_rng(seed).choice(log_p.size, num_draws, p=np.exp(log_p))
     return np.asarray(enumerate_spins(params.num_spins), np.int8)[states]
 
@@ -46,15 +45,15 @@ def autoregression(phi, num_steps, seed):
 @pytest.fixture(scope="module")
 def dense():
     """A machine of ten spins and what 50,000 exact draws of it show."""
-    params = fidelity_models.dense(0, 10)
-    return fidelity_laws.enumerated(params, num_draws=50_000, num_exact_sets=50)
+    params = instances.dense(0, 10)
+    return law.enumerated(params, num_draws=50_000, num_exact_sets=50)
 
 
 @pytest.mark.parametrize("beta", [0.6, 1.0, 1.4])
 def test_the_slope_is_minus_beta_and_the_correlation_does_not_tell(dense, beta):
     spins = exact_spins(dense.params, 50_000, beta)
-    halves = [fidelity_statistics.count_states(half) for half in (spins[::2], spins[1::2])]
-    line, chosen = fidelity_statistics.log_frequency_line(*halves, dense.energies)
+    halves = [distance.count_states(half) for half in (spins[::2], spins[1::2])]
+    line, chosen = distance.log_frequency_line(*halves, dense.energies)
     # 4 standard errors: false alarm 6e-5
     assert abs(line.slope + beta) < 4 * line.standard_error < 0.06
     assert line.correlation < -0.97
@@ -65,11 +64,9 @@ def test_choosing_states_by_the_counts_that_are_regressed_would_flatten_the_line
     honest, circular = [], []
     for seed in range(5):
         spins = exact_spins(dense.params, 50_000, seed=seed)
-        first, second = (
-            fidelity_statistics.count_states(half) for half in (spins[::2], spins[1::2])
-        )
+        first, second = (distance.count_states(half) for half in (spins[::2], spins[1::2]))
         for slopes, other in ((honest, second), (circular, first)):
-            line, _ = fidelity_statistics.log_frequency_line(first, other, dense.energies)
+            line, _ = distance.log_frequency_line(first, other, dense.energies)
             slopes.append(line.slope)
     assert np.mean(honest) == pytest.approx(-1, abs=0.01)  # 4 standard errors of the mean
     assert np.mean(circular) > np.mean(honest) + 0.005
@@ -77,7 +74,7 @@ def test_choosing_states_by_the_counts_that_are_regressed_would_flatten_the_line
 
 def test_a_line_through_too_few_states_is_none():
     counts = np.array([1000, 900, 3, 1])
-    line, _ = fidelity_statistics.log_frequency_line(counts, counts, np.arange(4.0))
+    line, _ = distance.log_frequency_line(counts, counts, np.arange(4.0))
     assert math.isnan(line.slope) and line.num_states == 2
 
 
@@ -86,21 +83,19 @@ def test_the_band_of_exact_draws_has_the_known_means(dense):
     band = dense.bands["total_variation"]
     assert band.mean == pytest.approx(floor, abs=4 * band.deviation / math.sqrt(50))
     two_spins = np.log([0.1, 0.2, 0.3, 0.4])
-    divergence = fidelity_statistics.exact_band(two_spins, 10_000, 2000, 0)["kullback_leibler"]
+    divergence = distance.exact_band(two_spins, 10_000, 2000, 0)["kullback_leibler"]
     assert divergence.mean == pytest.approx(3 / 20_000, rel=0.1)  # chi-square with 3 degrees
 
 
 def test_the_kl_divergence_of_frequencies_that_equal_the_law_is_zero():
     law = np.log([0.5, 0.25, 0.25, 1e-30])
-    assert fidelity_statistics.kullback_leibler(np.array([2, 1, 1, 0]), law) == pytest.approx(0)
-    assert fidelity_statistics.kullback_leibler(np.array([1, 0, 0, 0]), law) == pytest.approx(
-        math.log(2)
-    )
+    assert distance.kullback_leibler(np.array([2, 1, 1, 0]), law) == pytest.approx(0)
+    assert distance.kullback_leibler(np.array([1, 0, 0, 0]), law) == pytest.approx(math.log(2))
 
 
 def test_exact_draws_are_at_the_floor_and_slightly_warm_ones_are_not(dense):
-    right = fidelity_laws.distances(exact_spins(dense.params, 50_000), dense)
-    warm = fidelity_laws.distances(exact_spins(dense.params, 50_000, beta=0.93), dense)
+    right = law.distances(exact_spins(dense.params, 50_000), dense)
+    warm = law.distances(exact_spins(dense.params, 50_000, beta=0.93), dense)
     assert fidelity_laws.at_floor(right | {"finite_share": 1})
     assert not fidelity_laws.at_floor(right | {"finite_share": 0.999})
     assert not fidelity_laws.at_floor(warm | {"finite_share": 1})
@@ -114,31 +109,31 @@ def test_a_sampler_that_never_gives_a_finite_draw_fails():
 
 
 def test_trained_couplings_are_deterministic_and_fit_their_data():
-    one, two = (fidelity_models.trained(1, 8) for _ in range(2))
+    one, two = (instances.trained(1, 8) for _ in range(2))
     assert np.array_equal(one.J, two.J) and np.array_equal(one.h, two.h)
-    assert not np.array_equal(one.J, fidelity_models.trained(2, 8).J)
+    assert not np.array_equal(one.J, instances.trained(2, 8).J)
     boltzmann.check(one)
-    truth = fidelity_models.gaussian(0, 6, 0.8, field=0.5)
-    weights = np.exp(fidelity_statistics.normalise(-fidelity_models.energies(truth)))
+    truth = instances.gaussian(0, 6, 0.8, field=0.5)
+    weights = np.exp(distance.normalise(-instances.energies(truth)))
     spins = np.asarray(enumerate_spins(6))
-    fitted = fidelity_models.fit_moments(
+    fitted = instances.fit_moments(
         jnp.asarray(weights @ spins), jnp.asarray((spins * weights[:, None]).T @ spins)
     )
     np.testing.assert_allclose(fitted.J, truth.J, atol=0.02)
     np.testing.assert_allclose(fitted.h, truth.h, atol=0.02)
 
 
-@pytest.mark.parametrize("kind", fidelity_models.KINDS)
+@pytest.mark.parametrize("kind", instances.KINDS)
 def test_every_kind_is_a_machine_and_follows_its_seed(kind):
-    params = boltzmann.check(fidelity_models.KINDS[kind](0, 8))
-    assert np.array_equal(params.J, fidelity_models.KINDS[kind](0, 8).J)
+    params = boltzmann.check(instances.KINDS[kind](0, 8))
+    assert np.array_equal(params.J, instances.KINDS[kind](0, 8).J)
 
 
 def test_moments_of_exact_draws_agree_with_quadrature_and_of_warm_ones_do_not():
     model = planted.random_planted(0, 10, (1.3, 0.8), field=0.3, bias=0.1)
     params, exact = planted.machine(model), planted.moments(model)
     right, warm = (
-        fidelity_planted.compare(
+        planted.compare(
             exact_spins(params, 20_000, beta).astype(float), params, model, exact, num_pairs=30
         )
         for beta in (1.0, 0.9)
@@ -153,37 +148,37 @@ def test_independent_series_are_mixed_and_stuck_or_frozen_ones_are_not():
     draw = np.random.default_rng(0)
     energies = draw.normal(size=(600, 8))
     spins = draw.choice([-1, 1], (600, 8, 3))
-    found = fidelity_mixing.mixing_times(energies, spins)
+    found = mixing.mixing_times(energies, spins)
     assert found["energy_mixed"] and found["spin_mixed"]
     assert found["energy_tau"] == pytest.approx(1, abs=0.25)
-    stuck = fidelity_mixing.mixing_times(energies + np.arange(8)[None, :], spins)
+    stuck = mixing.mixing_times(energies + np.arange(8)[None, :], spins)
     assert not stuck["energy_mixed"] and stuck["spin_mixed"]
     assert fidelity_mixing.effective_per_second(stuck | {"seconds_per_step": 1}) is None
     frozen = spins.copy()
     frozen[:, :, 1] = 1
-    assert not fidelity_mixing.mixing_times(energies, frozen)["spin_mixed"]
+    assert not mixing.mixing_times(energies, frozen)["spin_mixed"]
 
 
 def test_a_slow_chain_without_r_hat_above_its_bound_is_still_not_mixed():
-    assert fidelity_mixing.is_mixed(10, 1.01, 1000)
-    assert not fidelity_mixing.is_mixed(30, 1.01, 1000)
-    assert not fidelity_mixing.is_mixed(10, 1.06, 1000)
-    assert not fidelity_mixing.is_mixed(math.nan, math.nan, 1000)
+    assert mixing.is_mixed(10, 1.01, 1000)
+    assert not mixing.is_mixed(30, 1.01, 1000)
+    assert not mixing.is_mixed(10, 1.06, 1000)
+    assert not mixing.is_mixed(math.nan, math.nan, 1000)
 
 
 @pytest.mark.parametrize("phi", [0.0, 0.5])
 def test_tenths_of_a_stationary_series_agree(phi):
-    z = [fidelity_long_run.compare_tenths(autoregression(phi, 1000, s))["z"] for s in range(200)]
+    z = [mixing.compare_tenths(autoregression(phi, 1000, s))["z"] for s in range(200)]
     assert np.std(z) < 1.3
     assert np.max(np.abs(z)) < fidelity_long_run.LARGEST_Z
 
 
 def test_a_drift_and_a_nan_are_seen():
     series = autoregression(0.5, 1000, 0)
-    drift = fidelity_long_run.compare_tenths(series + np.linspace(0, 4, 1000))
+    drift = mixing.compare_tenths(series + np.linspace(0, 4, 1000))
     assert abs(drift["z"]) > fidelity_long_run.LARGEST_Z
     series[700] = np.nan
-    broken = fidelity_long_run.compare_tenths(series)
+    broken = mixing.compare_tenths(series)
     assert math.isnan(broken["z"])
     assert not fidelity_long_run.is_steady({"finite": True, "moments": {"energy": {"z": None}}})
 
@@ -193,7 +188,7 @@ def test_orders_are_recovered_with_a_reference_that_errs_itself():
     for order in (1, 2):
         means = 3 * (dts**order - 0.01**order)
         errors = means[:, None] * (1 + 0.1 * chains.normal(size=(3, 2000)))
-        found, error = fidelity_step_size.fit_order(errors, dts, 0.01)
+        found, error = weak_order.fit_order(errors, dts, 0.01)
         assert found == pytest.approx(order, abs=0.03) and error < 0.03
 
 
@@ -205,7 +200,7 @@ def test_the_weak_order_of_euler_on_a_linear_equation_is_one_and_of_heun_two():
             rate = -x if order == 1 else -x - 0.5 * (dt * -x + kick)  # mean of both ends
             return (x + dt * rate + kick,)
 
-        return fidelity_step_size.Scheme(
+        return weak_order.Scheme(
             prepare=lambda params: None,
             start=lambda shape: (jnp.full(shape, 2.0),),
             advance=advance,
@@ -216,9 +211,9 @@ def test_the_weak_order_of_euler_on_a_linear_equation_is_one_and_of_heun_two():
 
     options = manual.get_config("smoke").step_size.order
     options.num_chains, options.num_steps = 4000, 2
-    params = fidelity_models.gaussian(0, 8, 1.0)
+    params = instances.gaussian(0, 8, 1.0)
     for order in (1, 2):
-        found = fidelity_step_size.weak_order(jax.random.key(0), scheme(order), params, options)
+        found = weak_order.weak_order(jax.random.key(0), scheme(order), params, **options)
         assert found["order"] == pytest.approx(order, abs=0.25)
 
 
@@ -244,7 +239,7 @@ def tiny():
 
 
 def run(config, workdir):
-    sampler_fidelity.run(config, workdir, stop=lambda: False)
+    runner.run(sampler_fidelity, config, workdir, lambda: False)
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +318,11 @@ def test_a_damaged_piece_is_one_line(finished):
         ("step_size.grids", {"x": {"time": 1.0, "dts": (0.1,)}}, r"expected a label in .*'cim'"),
         ("step_size.grids", {"cim": {"time": 1.0, "dts": (-0.1,)}}, "expected 0 < dt <= 1.0"),
         ("step_size.schemes", ("milstein",), r"expected a scheme in .*got 'milstein'"),
-        ("long_run.samplers", ("gibbs",), "expected machines with amplitudes"),
+        (
+            "long_run.samplers",
+            ("gibbs",),
+            "config.long_run.samplers: expected a machine with amplitudes",
+        ),
         ("long_run.num_steps", 5, "must be at least num_records = 100, got 5"),
         ("log_z.methods", {"sum": {}}, r"unknown log Z method 'sum'; choose from .*ais"),
     ],

@@ -1,4 +1,4 @@
-"""Machines of the fidelity experiment: enumerable ones of four kinds, and larger Gaussian ones."""
+"""Machines to try samplers on: enumerable ones of four kinds, and larger Gaussian ones."""
 
 import jax
 import jax.numpy as jnp

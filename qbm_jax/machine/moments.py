@@ -65,7 +65,7 @@ def moment_errors(draws: Moments, truth: Moments) -> dict[str, float]:
     }
 
 
-def measure(spins: np.ndarray, machine: Boltzmann, truth: Moments) -> dict[str, float]:
+def errors(spins: np.ndarray, machine: Boltzmann, truth: Moments) -> dict[str, float]:
     """Every measured error of spins [draws, chains, N] against the machine's law.
 
     Returns:

@@ -1,0 +1,129 @@
+"""Compiled programs that run a sampler's chains and record them."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from qbm_jax.errors import InputError
+from qbm_jax.machine.boltzmann import Boltzmann, energy
+from qbm_jax.machine.calibration import fit_beta
+from qbm_jax.samplers.base import Sampler
+
+_RECORDED_SPINS = 16
+
+
+def draw_function(sampler: Sampler, num_draws: int, chains_per_batch: int):
+    """Compiled (key, params) -> spins int8 [draws, N] of independent chains, and mean info.
+
+    Chains of a sampler that is exact in law start anew for each batch. A heuristic is initialised
+    once, because that is where it calibrates; its draws begin with a restart.
+    """
+    num_batches = -(-num_draws // chains_per_batch)
+
+    @jax.jit
+    def draw(key, params):
+        key_shared, key_batches = jax.random.split(key)
+        shared = (
+            None
+            if sampler.targets_boltzmann
+            else sampler.init(key_shared, params, chains_per_batch)
+        )
+
+        def batch(key):
+            key_init, key_draw = jax.random.split(key)
+            state = sampler.init(key_init, params, chains_per_batch) if shared is None else shared
+            spins, _, info = sampler.sample(key_draw, params, state)
+            finite = jnp.all(jnp.isfinite(spins), axis=1)
+            spins = jnp.where(finite[:, None], spins, 0)
+            return spins.astype(jnp.int8), {name: jnp.mean(value) for name, value in info.items()}
+
+        spins, info = jax.lax.map(batch, jax.random.split(key_batches, num_batches))
+        return spins.reshape(-1, params.num_spins)[:num_draws], info
+
+    return draw
+
+
+def draw_once(key: jax.Array, sampler: Sampler, params: Boltzmann, num_chains: int) -> jax.Array:
+    """One draw from each of independent chains, spins [chains, N]."""
+
+    @jax.jit
+    def draw(key, params):
+        key_init, key_draw = jax.random.split(key)
+        return sampler.sample(key_draw, params, sampler.init(key_init, params, num_chains))[0]
+
+    return draw(key, params)
+
+
+def record_function(sampler: Sampler, num_chains: int, burn_in: int, num_steps: int):
+    """Compiled (key, params) -> energies [steps, chains], spins int8 [steps, chains, recorded].
+
+    Chains start from the product law of the fields; the sampler makes one step a draw.
+    """
+
+    @jax.jit
+    def record(key, params):
+        key_init, key_steps = jax.random.split(key)
+
+        def advance(state, key):
+            spins, state, _ = sampler.sample(key, params, state)
+            return state, (energy(params, spins), spins[:, :_RECORDED_SPINS].astype(jnp.int8))
+
+        state = sampler.init(key_init, params, num_chains)
+        keys = jax.random.split(key_steps, burn_in + num_steps)
+        _, (energies, spins) = jax.lax.scan(advance, state, keys)
+        return energies[burn_in:], spins[burn_in:]
+
+    return record
+
+
+def seconds_per_draw(
+    key: jax.Array, sampler: Sampler, sample: Callable, params: Boltzmann, num_chains: int
+) -> float:
+    """Seconds of a draw of all chains, the least of three by the compiled `sample`."""
+    state = sampler.init(key, params, num_chains)
+    jax.block_until_ready(sample(key, params, state))
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        jax.block_until_ready(sample(key, params, state))
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def advance_function(sampler: Sampler, num_records: int, steps_per_record: int):
+    """Compiled (key, params, state) -> state, and traces [records] of moments over chains."""
+
+    @jax.jit
+    def advance(key, params, state):
+        def record(state, key):
+            def step(state, key):
+                return sampler.step(key, params, state)[0], None
+
+            key_steps, key_read = jax.random.split(key)
+            state, _ = jax.lax.scan(step, state, jax.random.split(key_steps, steps_per_record - 1))
+            state, info = sampler.step(key_read, params, state)
+            amplitudes = find_amplitudes(state)
+            return state, {
+                "energy": info["energy"] / params.num_spins,
+                "amplitude": jnp.mean(jnp.abs(amplitudes)),
+                "beta_eff": fit_beta(params, jnp.sign(amplitudes)),
+            }
+
+        return jax.lax.scan(record, state, jax.random.split(key, num_records))
+
+    return advance
+
+
+def find_amplitudes(state: Any) -> jax.Array:
+    """The amplitudes [chains, spins] in the state of a machine, calibrated or not.
+
+    Raises:
+      InputError: it has none.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if getattr(path[-1], "name", "") == "amplitudes":
+            return leaf
+    raise InputError("expected a machine with amplitudes, such as a cim, got a sampler without")
