@@ -1,7 +1,8 @@
 """What a report is made from: the bounds, scores and sampler of trained models as one document."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -9,15 +10,35 @@ import numpy as np
 from qbm_jax import samplers
 from qbm_jax.data import Cells
 from qbm_jax.data.on_disk import StoredCells
-from qbm_jax.fitted.model import FittedModel
+from qbm_jax.fitted.history import History
+from qbm_jax.fitted.settings import Settings
 from qbm_jax.machine import calibration, mixing
 from qbm_jax.machine.boltzmann import energy
+from qbm_jax.model.vae import VAE, Params
+
+
+class Model(Protocol):
+    """What is read of a trained model; see `model.FittedModel`."""
+
+    settings: Settings
+    params: Params
+    vae: VAE
+    history: History | None
+
+    def encode_cells(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+        """Embedding [cells, N] and energy [cells]."""
+
+    def gene_results(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Gates and loadings."""
+
+    def save(self, path: str | Path) -> None:
+        """Writes the model to a folder."""
 
 
 class Evaluated(NamedTuple):
     """One training: the fitted model, its embedding, energies, bound and speed."""
 
-    model: FittedModel
+    model: Model
     embedding: np.ndarray
     energy: np.ndarray
     bound: dict[str, float]
@@ -155,7 +176,7 @@ def sampler_diagnostics(
     }
 
 
-def provenance(cells: Cells, model: FittedModel, **facts: Any) -> dict[str, Any]:
+def provenance(cells: Cells, model: Model, **facts: Any) -> dict[str, Any]:
     """What `embedding.h5ad` says of its own origin, in `uns["qbm_jax"]`.
 
     Args:
