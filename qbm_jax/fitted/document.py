@@ -1,6 +1,6 @@
 """What a report is made from: the bounds, scores and sampler of trained models as one document."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -27,6 +27,9 @@ class Model(Protocol):
 
     def encode_cells(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
         """Embedding [cells, N] and energy [cells]."""
+
+    def encode_blocks(self, cells: StoredCells) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """The same of cells on disk, a block after another, with its slice."""
 
     def gene_results(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Gates and loadings."""
@@ -67,8 +70,8 @@ def compose(
         "command", ...
     """
     own = mean_and_sd([result.bound for result in runs[main]])
-    labels = cells.label_names if cells.labels is not None else ()
-    label_counts = np.bincount(cells.labels, minlength=len(labels)) if labels else ()
+    labels = () if cells.labels is None else cells.label_names
+    codes = np.zeros(0, int) if cells.labels is None else cells.labels
     batch_counts = np.bincount(cells.batch, minlength=len(cells.batch_names))
     return {
         "main": main,
@@ -103,7 +106,9 @@ def compose(
             "num_cells": cells.num_cells,
             "num_genes": cells.num_genes,
             "batches": dict(zip(cells.batch_names, batch_counts.tolist(), strict=True)),
-            "labels": dict(zip(labels, np.asarray(label_counts).tolist(), strict=True)),
+            "labels": dict(
+                zip(labels, np.bincount(codes, minlength=len(labels)).tolist(), strict=True)
+            ),
             "batch_column": cells.batch_column,
             "label_column": cells.label_column,
         },
