@@ -30,7 +30,7 @@ from experiments.kit.profiling import Profile
 from experiments.kit.sealed import read_sealed, write_sealed
 from experiments.kit.stop import StopRequest
 from experiments.kit.tensorboard import EventFiles
-from experiments.kit.workdir import claim_workdir, commit, flatten, plain_config, versions
+from experiments.kit.workdir import claim_workdir, commit, flatten, plain_config
 from experiments.on_disk import cells_to_show, embedded_blocks, load_stored_cells
 from qbm_jax import report, training
 from qbm_jax.data import Cells, check_likelihood, locate, preprocess
@@ -58,6 +58,7 @@ from qbm_jax.report.run_outputs import (
 )
 from qbm_jax.report.verdict import NEGLIGIBLE
 from qbm_jax.runtime import keys
+from qbm_jax.runtime.versions import versions
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.distributed import check_agreement, is_primary
 

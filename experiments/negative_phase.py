@@ -15,7 +15,7 @@ from experiments.kit.keys import key_of
 from experiments.kit.options import check_options, with_prior
 from experiments.kit.sealed import file_name, read_sealed, write_sealed
 from experiments.kit.stop import StopRequest
-from experiments.kit.workdir import claim_workdir, commit, versions
+from experiments.kit.workdir import claim_workdir, commit
 from experiments.negatives import report
 from experiments.negatives.results import Facts, Results
 from experiments.negatives.training import (
@@ -37,6 +37,7 @@ from qbm_jax.machine import moments
 from qbm_jax.model import vae
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.runtime import keys
+from qbm_jax.runtime.versions import versions
 
 LOGGER = logging.getLogger("qbm_jax")
 FOLDER = "trainings"

@@ -21,7 +21,7 @@ from qbm_jax.data.read import MIN_CELLS
 from qbm_jax.data.simulate import check_sizes
 from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
 from qbm_jax.errors import InputError
-from qbm_jax.fitted.model import FittedModel
+from qbm_jax.fitted.document import Model
 from qbm_jax.report.run_outputs import EMBEDDING_FILE, SAMPLE_FILE
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.user_cache import expand_home
@@ -179,7 +179,7 @@ def cells_to_show(cells: Cells | StoredCells, size: int) -> Cells:
     return shown
 
 
-def embedded_blocks(cells: StoredCells, model: FittedModel) -> Iterator[tuple]:
+def embedded_blocks(cells: StoredCells, model: Model) -> Iterator[tuple]:
     """The embedding and energy of all cells, a block after another, with a progress bar."""
     binary = model.vae.prior.binary
     with cells_bar("embed", cells.num_cells, True) as advance:

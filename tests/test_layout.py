@@ -16,8 +16,8 @@ LAYERS = (
     ("samplers", "problems", "boltzmann", "metrics", "study"),
     ("partition", "model"),
     ("objective", "data"),
-    ("training",),
-    ("fitted", "report"),
+    ("training", "report"),
+    ("fitted",),
 )  # a room imports itself and rooms of lower layers alone
 OUTER = {"data", "metrics", "report", "fitted", "study"}  # qbm_jax.<name>: not the core
 CORE_PACKAGES = {"jax", "flax", "optax", "orbax", "chex", "numpy"}

@@ -1,9 +1,7 @@
 """The workdir is a run's identity: config, data, versions and commit are written to it first."""
 
-import importlib.metadata
 import json
 import os
-import platform
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,10 @@ from experiments.kit.lock import check_lock, lock_workdir
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.identity import differences, plain
 from qbm_jax.runtime.json_file import write_json
+from qbm_jax.runtime.versions import versions
 from qbm_jax.runtime.whole_file import remove_unfinished
 from qbm_jax.training.checkpoint import remove_unfinished_states
 
-PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "anndata", "scanpy")
 CLAIM = "config.json"
 OUTPUTS = (
     *(
@@ -146,13 +144,6 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that shape the numbers."""
-    return {"python": platform.python_version()} | {
-        name: importlib.metadata.version(name) for name in PACKAGES
-    }
 
 
 def commit() -> str:

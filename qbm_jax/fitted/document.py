@@ -1,7 +1,8 @@
 """What a report is made from: the bounds, scores and sampler of trained models as one document."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -9,15 +10,38 @@ import numpy as np
 from qbm_jax import samplers
 from qbm_jax.data import Cells
 from qbm_jax.data.on_disk import StoredCells
-from qbm_jax.fitted.model import FittedModel
+from qbm_jax.fitted.history import History
+from qbm_jax.fitted.settings import Settings
 from qbm_jax.machine import calibration, mixing
 from qbm_jax.machine.boltzmann import energy
+from qbm_jax.model.vae import VAE, Params
+
+
+class Model(Protocol):
+    """What is read of a trained model; see `model.FittedModel`."""
+
+    settings: Settings
+    params: Params
+    vae: VAE
+    history: History | None
+
+    def encode_cells(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+        """Embedding [cells, N] and energy [cells]."""
+
+    def encode_blocks(self, cells: StoredCells) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """The same of cells on disk, a block after another, with its slice."""
+
+    def gene_results(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Gates and loadings."""
+
+    def save(self, path: str | Path) -> None:
+        """Writes the model to a folder."""
 
 
 class Evaluated(NamedTuple):
     """One training: the fitted model, its embedding, energies, bound and speed."""
 
-    model: FittedModel
+    model: Model
     embedding: np.ndarray
     energy: np.ndarray
     bound: dict[str, float]
@@ -46,8 +70,8 @@ def compose(
         "command", ...
     """
     own = mean_and_sd([result.bound for result in runs[main]])
-    labels = cells.label_names if cells.labels is not None else ()
-    label_counts = np.bincount(cells.labels, minlength=len(labels)) if labels else ()
+    labels = () if cells.labels is None else cells.label_names
+    codes = np.zeros(0, int) if cells.labels is None else cells.labels
     batch_counts = np.bincount(cells.batch, minlength=len(cells.batch_names))
     return {
         "main": main,
@@ -82,7 +106,9 @@ def compose(
             "num_cells": cells.num_cells,
             "num_genes": cells.num_genes,
             "batches": dict(zip(cells.batch_names, batch_counts.tolist(), strict=True)),
-            "labels": dict(zip(labels, np.asarray(label_counts).tolist(), strict=True)),
+            "labels": dict(
+                zip(labels, np.bincount(codes, minlength=len(labels)).tolist(), strict=True)
+            ),
             "batch_column": cells.batch_column,
             "label_column": cells.label_column,
         },
@@ -155,7 +181,7 @@ def sampler_diagnostics(
     }
 
 
-def provenance(cells: Cells, model: FittedModel, **facts: Any) -> dict[str, Any]:
+def provenance(cells: Cells, model: Model, **facts: Any) -> dict[str, Any]:
     """What `embedding.h5ad` says of its own origin, in `uns["qbm_jax"]`.
 
     Args:

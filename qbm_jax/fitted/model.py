@@ -15,20 +15,28 @@ from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.errors import InputError
 from qbm_jax.feed import minibatches
 from qbm_jax.feed.cell_source import Streamed
-from qbm_jax.fitted import bounds, generation, run_models, saved_model, scoring
+from qbm_jax.fitted import bounds, generation, model_report, run_models, saved_model, scoring
 from qbm_jax.fitted.bounds import Bound
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.fitted.history import History
-from qbm_jax.fitted.model_cells import cells_of_model, with_batches_of
+from qbm_jax.fitted.model_cells import cells_of_model, device_counts, with_batches_of
 from qbm_jax.fitted.saved_model import SETTINGS_FILE
 from qbm_jax.fitted.scoring import MAX_CELLS, Scores
 from qbm_jax.fitted.settings import Settings, as_tuples, build_model, build_sampler, check_settings
 from qbm_jax.model import inference, likelihoods, vae
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import LARGEST_WHOLE, check, optional, whole
+from qbm_jax.runtime.user_cache import expand_home
 from qbm_jax.training.checkpoint import first_difference
 
-__all__ = ["SETTINGS_FILE", "FittedModel", "Settings", "build_model", "build_sampler"]
+__all__ = [
+    "SETTINGS_FILE",
+    "FittedModel",
+    "Settings",
+    "build_model",
+    "build_sampler",
+    "device_counts",
+]
 
 _HISTORY = "history"  # beside the parameters, in the file of arrays
 
@@ -50,14 +58,6 @@ def _as_tree(settings: Settings, arrays: dict[str, np.ndarray]) -> vae.Params:
     template = jax.eval_shape(build_model(settings).init, jax.random.key(0))
     leaves = [jnp.array(arrays[path]) for path in saved_model.by_path(template)]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
-
-
-def device_counts(cells: Cells) -> minibatches.DeviceCounts:
-    """Cells on the device, sparse."""
-    counts = cells.counts
-    return minibatches.to_device(
-        counts.indptr, counts.indices, counts.data, cells.batch, cells.num_genes
-    )
 
 
 class FittedModel:
@@ -227,6 +227,55 @@ class FittedModel:
             max_cells=check("max_cells", max_cells, whole(10)), seed=keys.check_seed(seed),
         )  # fmt: skip
 
+    def report(
+        self,
+        folder: str | Path,
+        adata: Any,
+        *,
+        label_column: str | None = None,
+        batch_column: str | None = None,
+        layer: str | None = None,
+        num_draws: int = 8,
+        num_temperatures: int = 1000,
+        max_cells: int = MAX_CELLS,
+        seed: int = 0,
+    ) -> Path:
+        """Writes what an integration run writes, for this model on the cells of `adata`.
+
+        That is `report.md` with its figures, `scores.json`, `embedding.h5ad`, `metrics.jsonl` (the
+        history) and the model itself, so that `load(folder)` reads it. The bound is of all cells
+        given, those that were trained on among them.
+
+        Args:
+          folder: new, empty, or of an earlier report, which is replaced.
+          adata: cells with the model's genes; those without any count in them are left out.
+          label_column: column of `obs` with the cell type; None: no types.
+          batch_column: column of `obs` with the experimental batch, names that the model knows.
+          layer: layer with the raw counts; None: `X`.
+          num_draws: posterior draws of each cell, for the bound.
+          num_temperatures: as in `log_z`.
+          max_cells: scored at most; of more a stratified sample.
+          seed: of all draws.
+
+        Returns:
+          The path of `report.md`.
+
+        Raises:
+          InputError: as `bound` and `score`; a folder that holds something else or cannot be
+            written, or packages of the extras "scores" and "report" that are not installed.
+
+        Example:
+          >>> model.report("report", adata, label_column="celltype", batch_column="tech")
+        """
+        cells = cells_of_model(
+            self.settings, adata, layer=layer, batch_column=batch_column, label_column=label_column
+        )
+        return model_report.write_report(
+            self, expand_home(folder), cells, num_draws=check("num_draws", num_draws, whole(1)),
+            num_temperatures=check("num_temperatures", num_temperatures, whole(1)),
+            max_cells=check("max_cells", max_cells, whole(10)), seed=keys.check_seed(seed),
+        )  # fmt: skip
+
     def generate(
         self,
         key: jax.Array,
@@ -384,7 +433,7 @@ class FittedModel:
           >>> model = qbm_jax.FittedModel.load("runs/pancreas", seed=2)
           >>> model.history.to_frame().tail()
         """
-        folder = Path(path)
+        folder = expand_home(path)
         if not run_models.is_workdir(folder):
             return _load(folder)
         model = _load(run_models.find_model(folder, name, seed))

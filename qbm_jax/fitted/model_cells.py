@@ -8,6 +8,7 @@ import numpy as np
 
 from qbm_jax.data import Cells, check_likelihood, from_anndata
 from qbm_jax.errors import InputError
+from qbm_jax.feed import minibatches
 from qbm_jax.fitted.settings import Settings
 
 
@@ -65,6 +66,14 @@ def with_batches_of(settings: Settings, cells: Cells) -> Cells:
             )
         codes = np.array([known.index(name) for name in cells.batch_names], np.int32)
     return dataclasses.replace(cells, batch=codes[cells.batch], batch_names=known)
+
+
+def device_counts(cells: Cells) -> minibatches.DeviceCounts:
+    """Cells on the device, sparse."""
+    counts = cells.counts
+    return minibatches.to_device(
+        counts.indptr, counts.indices, counts.data, cells.batch, cells.num_genes
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

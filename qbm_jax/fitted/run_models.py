@@ -40,7 +40,7 @@ def find_model(workdir: Path, name: str | None, seed: int) -> Path:
             f"made the run; run the same command again, without scores.json if it is complete"
         )
     if name is None:
-        baselines = _claim(workdir).get("config", {}).get("baselines", {})
+        baselines = read_claim(workdir).get("config", {}).get("baselines", {})
         names = {folder.rpartition("-seed")[0] for folder in there}
         own = sorted(names - set(baselines))
         if len(own) != 1:
@@ -63,7 +63,7 @@ def check_belongs(workdir: Path, settings: Settings) -> None:
     Raises:
       InputError: it has others, or the run's `config.json` is damaged.
     """
-    data = _claim(workdir).get("data", {})
+    data = read_claim(workdir).get("data", {})
     for field, names in (("gene_names", settings.genes), ("batch_names", settings.batch_names)):
         if data.get(field) != digest_names(names):
             raise InputError(
@@ -72,7 +72,12 @@ def check_belongs(workdir: Path, settings: Settings) -> None:
             )
 
 
-def _claim(workdir: Path) -> dict[str, Any]:
+def read_claim(workdir: Path) -> dict[str, Any]:
+    """What `config.json` says of a run.
+
+    Raises:
+      InputError: it is damaged.
+    """
     path = workdir / _CLAIM
     try:
         claim = json.loads(path.read_text(encoding="utf-8"))

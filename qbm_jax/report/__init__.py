@@ -7,8 +7,10 @@ from pathlib import Path
 
 from qbm_jax.errors import InputError
 from qbm_jax.report import figures, markdown
-from qbm_jax.report.run_outputs import read
+from qbm_jax.report.run_outputs import EMBEDDING_FILE, SCORES_FILE, read
 from qbm_jax.runtime.whole_file import remove_unfinished, write_whole
+
+__all__ = ["EMBEDDING_FILE", "SCORES_FILE", "read", "write"]
 
 
 def write(workdir: str | Path) -> Path:

@@ -127,7 +127,8 @@ def _bounds(scores: dict) -> list[str]:
         return ["Not recorded in this run."]
     return [
         tables.bound_table(bounds),
-        "Nats per cell on validation cells; −ELBO = reconstruction + KL, lower is better;"
+        f"Nats per cell on {markdown(scores.get('bounds_of') or 'validation cells')};"
+        " −ELBO = reconstruction + KL, lower is better;"
         " log Z ± standard error; −ELBO ± standard deviation over seeds.",
         verdict(bounds),
     ]

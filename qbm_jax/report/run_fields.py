@@ -136,6 +136,7 @@ SCORES = fields(
         ),
         "notes": each_of(text),
         "command": _TEXT,
+        "bounds_of": _TEXT,
     },
     required=("data", "embeddings"),
 )  # `scores.json`

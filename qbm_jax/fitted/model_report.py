@@ -1,0 +1,148 @@
+"""The report of one model: the files that a run writes, and the report made from them."""
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from qbm_jax.data import Cells
+from qbm_jax.data.fingerprint import fingerprint
+from qbm_jax.data.write import energy_key, write_embedding
+from qbm_jax.errors import InputError
+from qbm_jax.fitted import bounds, document, scoring
+from qbm_jax.fitted.history import History
+from qbm_jax.fitted.model_cells import device_counts, with_batches_of
+from qbm_jax.fitted.run_models import is_workdir, model_folder, read_claim
+from qbm_jax.runtime import keys
+from qbm_jax.runtime.json_file import finite, write_json
+from qbm_jax.runtime.sealed import sealed
+from qbm_jax.runtime.versions import versions
+from qbm_jax.runtime.whole_file import write_whole
+from qbm_jax.training import TrainOptions
+
+MARK = "report_of"  # in `config.json`: no run wrote this folder
+DIAGNOSTIC_DRAWS = 500  # negative phases behind the autocorrelation figure
+
+
+def write_report(
+    model: document.Model,
+    folder: Path,
+    cells: Cells,
+    *,
+    num_draws: int,
+    num_temperatures: int,
+    max_cells: int,
+    seed: int,
+) -> Path:
+    """Writes the report of a model on cells, see `FittedModel.report`."""
+    report = _report_room()
+    _check_folder(folder)
+    name, metrics = model.vae.prior.model_name, scoring.metrics_room()
+    found = evaluate(model, cells, num_draws, num_temperatures, seed)
+    embeddings = {
+        f"X_{name}": found.embedding,
+        "X_pca": metrics.pca_embedding(cells.counts, seed=seed),
+    }
+    scores = scoring.score_cells(
+        embeddings, cells, uncorrected=embeddings["X_pca"], max_cells=max_cells, seed=seed
+    )
+    content = document.compose(
+        name, cells, {name: [found]}, {each: [scores.values[each]] for each in embeddings},
+        sampler=document.sampler_diagnostics(
+            keys.named(keys.root(seed), "sampler diagnostics"), found,
+            num_draws=DIAGNOSTIC_DRAWS, num_chains=TrainOptions().num_chains,
+        ),
+        settings=_settings(model), seeds=[0], versions=versions(), seconds={},
+        notes=[*cells.notes, *scores.notes], bounds_of="the cells of this report",
+    )  # fmt: skip
+    layouts = {each: metrics.umap_layout(values, seed) for each, values in embeddings.items()}
+    _write_claim(folder, model, cells)
+    model.save(model_folder(folder, name, 0))
+    write_whole(folder / "metrics.jsonl", _lines(name, model.history))
+    gates, loadings = model.gene_results()
+    write_embedding(
+        folder / report.EMBEDDING_FILE, cells, embeddings=embeddings, layouts=layouts,
+        energy=found.energy if model.vae.prior.binary else None,
+        energy_name=energy_key(name, couplings=model.vae.prior.couplings),
+        gates=gates, loadings=loadings,
+        provenance=document.provenance(cells, model, versions=versions()),
+    )  # fmt: skip
+    plain = json.loads(json.dumps(finite(content), default=np.ndarray.tolist))
+    write_json(folder / report.SCORES_FILE, sealed(plain, {"model": _settings(model)}))
+    return report.write(folder)
+
+
+def evaluate(
+    model: document.Model, cells: Cells, num_draws: int, num_temperatures: int, seed: int
+) -> document.Evaluated:
+    """Embedding, energies and bound of these cells, and what the history says of the speed."""
+    embedding, energy = model.encode_cells(cells)
+    found = bounds.bound_of_cells(
+        bounds.bound_key(seed), model.vae, model.params,
+        device_counts(with_batches_of(model.settings, cells)), np.arange(cells.num_cells),
+        num_draws=num_draws, num_temperatures=num_temperatures,
+        num_train_cells=None if model.history is None else model.history.num_train_cells,
+    )  # fmt: skip
+    columns = {} if model.history is None else model.history.train
+    rate, seconds = (
+        float(columns[name][-1]) if len(columns.get(name, ())) else float("nan")
+        for name in ("cells_per_second", "seconds")
+    )
+    return document.Evaluated(model, embedding, energy, found, rate, seconds)
+
+
+def _report_room() -> ModuleType:
+    try:
+        from qbm_jax import report
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"expected the package {error.name} for a report, which is not installed; "
+            f'pip install ".[report]"'
+        ) from error
+    return report
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises an InputError for a folder that holds something else than an earlier report."""
+    try:
+        there = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    except OSError as error:
+        raise InputError(f"cannot write a report to {folder}: {error.strerror}") from error
+    if there and not (is_workdir(folder) and MARK in read_claim(folder)):
+        shown = ", ".join(there[:3]) + (", ..." if len(there) > 3 else "")
+        raise InputError(
+            f"expected a new or empty folder for a report, or one of an earlier report of a "
+            f"model, found {shown} in {folder}; choose another folder"
+        )
+
+
+def _write_claim(folder: Path, model: document.Model, cells: Cells) -> None:
+    """What a run's `config.json` says, as far as there is a config."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write a report to {folder}: {error.strerror}") from error
+    facts = {
+        MARK: "a fitted model",
+        "config": {"model": model.settings.model, "sampler": model.settings.sampler_options},
+        "data": fingerprint(with_batches_of(model.settings, cells)),
+        "versions": versions(),
+    }
+    write_json(folder / "config.json", facts)
+
+
+def _settings(model: document.Model) -> dict[str, object]:
+    """Options by dotted names, as a run's report lists them."""
+    settings = model.settings
+    own = {f"model.{name}": value for name, value in settings.model.items()}
+    sampler = f"sampler.{settings.sampler}."
+    of_sampler = {sampler + name: value for name, value in settings.sampler_options.items()}
+    return own | {"sampler.name": settings.sampler} | of_sampler
+
+
+def _lines(name: str, history: History | None) -> str:
+    """The history as the lines of `metrics.jsonl`."""
+    rows = [] if history is None else history.rows()
+    lines = (json.dumps(finite({"model": name, "seed": 0, **row})) for row in rows)
+    return "".join(line + "\n" for line in lines)

@@ -1,0 +1,117 @@
+"""The report of a model: the files of a run, from the same functions, and loaded again."""
+
+import json
+
+import anndata
+import numpy as np
+import pytest
+from command_line import launched
+
+from qbm_jax import report
+from qbm_jax.errors import InputError
+from qbm_jax.fitted import bounds, model_report
+from qbm_jax.fitted.model import FittedModel
+from qbm_jax.metrics.integration import IntegrationScores
+
+COLUMNS = {"label_column": "kind", "batch_column": "batch"}
+QUICK = {"num_draws": 2, "seed": 3}
+
+
+def refusal(function, *arguments, **options):
+    with pytest.raises(InputError) as error:
+        function(*arguments, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def stand_in(patch):
+    """Scores and layouts take long and have tests of their own."""
+
+    def score_embeddings(embeddings, batch, labels, **_):
+        scores = {"total": 0.5, "bio_conservation": 0.6, "batch_correction": float("nan")}
+        return IntegrationScores({name: scores for name in embeddings}, ["a note"], {})
+
+    patch.setattr("qbm_jax.metrics.score_embeddings", score_embeddings)
+    patch.setattr("qbm_jax.metrics.umap_layout", lambda values, seed: values[:, :2])
+    patch.setattr(model_report, "DIAGNOSTIC_DRAWS", 20)
+
+
+@pytest.fixture(scope="module")
+def written(toy, tmp_path_factory):
+    """The folder of a report."""
+    folder = tmp_path_factory.mktemp("reports") / "new" / "report"
+    with pytest.MonkeyPatch.context() as patch, launched():
+        stand_in(patch)
+        path = toy.model.report(folder, toy.adata, **COLUMNS, **QUICK)
+    assert path == folder / "report.md"
+    return folder
+
+
+def test_the_files_are_those_of_a_run_and_the_report_says_whose_cells(toy, written):
+    assert {path.name for path in written.iterdir()} == {
+        "config.json", "metrics.jsonl", "checkpoints", "embedding.h5ad", "scores.json",
+        "report.md", "figures",
+    }  # fmt: skip
+    text = (written / "report.md").read_text()
+    assert "Nats per cell on the cells of this report" in text
+    assert "a note" in text and "160 cells" in text
+    assert {path.stem for path in (written / "figures").iterdir()} >= {"scores", "training", "umap"}
+    report.write(written)  # from its files alone
+    assert (written / "report.md").read_text() == text
+
+
+def test_its_numbers_are_those_of_the_models_methods(toy, written):
+    scores = json.loads((written / "scores.json").read_text())
+    found = toy.model.bound(toy.adata, batch_column="batch", **QUICK)
+    ours = scores["bounds"]["qbmvae"]
+    assert (ours["elbo"], ours["kl"]) == (found.value, found.terms["kl"])
+    assert scores["elbo"]["log_z"] == toy.model.log_z(seed=3).value
+    assert scores["embeddings"]["X_pca"]["total"] == 0.5
+    assert scores["embeddings"]["X_qbmvae"]["batch_correction"] is None
+    assert scores["data"]["batches"] == {"b1": 80, "b2": 80}
+    assert scores["sampler"]["name"] == "gibbs" and len(scores["sampler"]["energy_trace"]) == 20
+    assert scores["settings"]["model.num_latents"] == 8
+    adata = anndata.read_h5ad(written / "embedding.h5ad")
+    np.testing.assert_array_equal(adata.obsm["X_qbmvae"], toy.model.embed(toy.adata))
+    np.testing.assert_array_equal(adata.obs["qbm_energy"], toy.model.energy(toy.adata))
+    np.testing.assert_array_equal(adata.uns["qbm_jax"]["J"], toy.model.params["prior"].J)
+
+
+def test_the_model_and_its_history_are_loaded_from_the_folder(toy, written):
+    loaded = FittedModel.load(written)
+    np.testing.assert_array_equal(loaded.embed(toy.adata), toy.model.embed(toy.adata))
+    rows = [json.loads(line) for line in (written / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == len(toy.told) - 1  # but for the start
+    assert {(row["model"], row["seed"]) for row in rows} == {("qbmvae", 0)}
+    np.testing.assert_equal(loaded.history.as_tree(), toy.model.history.as_tree())
+
+
+def test_a_second_report_replaces_the_first_and_nothing_else_is_replaced(toy, written, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    line = refusal(toy.model.report, tmp_path, toy.adata, **COLUMNS)
+    assert "found notes.txt" in line and "choose another folder" in line
+    (tmp_path / "notes.txt").unlink()
+    (tmp_path / "config.json").write_text('{"config": {}, "data": {}}')  # of a run
+    assert "found config.json" in refusal(toy.model.report, tmp_path, toy.adata, **COLUMNS)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "file").write_text("")
+    assert "cannot write" in refusal(
+        toy.model.report, tmp_path / "file" / "r", toy.adata, **COLUMNS
+    )
+    with pytest.MonkeyPatch.context() as patch, launched():
+        stand_in(patch)
+        patch.setattr(bounds.training, "bound", lambda *_, **__: {"elbo": -7.0, "log_z": 1.0,
+                      "log_z_standard_error": 0.0, "kl": 2.0, "reconstruction": 5.0})  # fmt: skip
+        patch.setattr(model_report.document, "sampler_diagnostics", lambda *_, **__: {})
+        patch.setattr(report, "write", lambda folder: folder)
+        toy.model.report(written, toy.adata, **COLUMNS)
+    assert json.loads((written / "scores.json").read_text())["elbo"]["value"] == -7.0
+
+
+def test_what_cannot_be_reported_leaves_no_folder(toy, tmp_path):
+    folder = tmp_path / "report"
+    assert "'celltype'" in refusal(toy.model.report, folder, toy.adata, label_column="celltype")
+    assert "batch_column" in refusal(toy.model.report, folder, toy.adata)
+    assert "num_draws" in refusal(toy.model.report, folder, toy.adata, **COLUMNS, num_draws=0)
+    assert not folder.exists()
