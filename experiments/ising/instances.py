@@ -13,6 +13,8 @@ from experiments.kit.workdir import ROOT
 from qbm_jax import problems as ising
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.runtime.options import check
+from qbm_jax.runtime.options import seed as kind_of_seed
 
 BEST_FOUND = "best found by any method of this run"
 
@@ -73,7 +75,7 @@ def load(name: str, folder: Path | None) -> Instance | str:
       InputError: a name of no such form, or a damaged file.
     """
     for pattern, read in _FORMS.items():
-        if found := re.fullmatch(pattern, name):
+        if found := re.fullmatch(pattern, str(name), re.ASCII):
             try:
                 return read(name, folder, *found.groups())
             except _AbsentError as absent:
@@ -98,7 +100,8 @@ def _find(folder: Path | None, *parts: str) -> Path:
 
 def _sk(name: str, folder: Path | None, num_spins: str, seed: str) -> Instance:
     del folder
-    params = ising.sk_couplings(jax.random.key(int(seed)), int(num_spins))
+    number = check(f"the seed of {name}", int(seed), kind_of_seed())
+    params = ising.sk_couplings(jax.random.key(number), int(num_spins))
     return Instance(name, params, None, None, BEST_FOUND)
 
 

@@ -105,7 +105,7 @@ def as_arrays(params: Boltzmann) -> Boltzmann:
 _NUMBERS = "real numbers in J and h"
 
 
-def as_floats(values: Any, expected: str) -> jax.Array | np.ndarray:
+def as_floats(values: Any, expected: str) -> Any:
     """An array of floats: itself if it is one, lists and whole numbers in single precision.
 
     Raises:

@@ -17,6 +17,8 @@ from qbm_jax.machine.boltzmann import Boltzmann, energy
 # An energy adds up to twice this; float32 counts integers up to 2^24 without error.
 LARGEST_TOTAL = 2**23
 
+MOST_VERTICES = 10**8  # each takes 4 bytes of h, with or without edges
+
 Edges = dict[tuple[int, int], int]
 
 
@@ -58,7 +60,7 @@ def read_gset(path: str | Path) -> Boltzmann:
 def _numbered_lines(path: Path) -> list[tuple[int, list[str]]]:
     """Words of every line that has any, with its number from 1."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"expected a graph in {path}, cannot read it: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -73,6 +75,8 @@ def _header(path: Path, number: int, words: list[str]) -> tuple[int, int]:
     num_vertices, num_edges = _integers(path, number, words)
     if num_vertices < 2 or num_edges < 0:
         raise _malformed(path, number, "at least 2 vertices and 0 edges", " ".join(words))
+    if num_vertices > MOST_VERTICES:
+        raise _malformed(path, number, f"at most {MOST_VERTICES} vertices", str(num_vertices))
     return num_vertices, num_edges
 
 
@@ -92,10 +96,17 @@ def _edge(
 
 
 def _integers(path: Path, number: int, words: list[str]) -> list[int]:
-    # int() also takes 1_0 and other alphabets' digits; whole numbers may end in .0.
-    if not all(re.fullmatch(r"[+-]?[0-9]{1,15}(\.0*)?", word) for word in words):
+    if not all(map(is_whole, words)):
         raise _malformed(path, number, "integers", " ".join(words)[:60])
     return [int(word.split(".")[0]) for word in words]
+
+
+def is_whole(word: str) -> bool:
+    """Whether a text is a whole number, which may end in .0.
+
+    `int` also takes 1_0 and the digits of other alphabets.
+    """
+    return re.fullmatch(r"[+-]?[0-9]{1,15}(\.0*)?", word) is not None
 
 
 def _one_based(pair: tuple[int, int]) -> str:

@@ -1,5 +1,6 @@
 """Instances of the Ising benchmark, cuts, and the statistics of success."""
 
+import contextlib
 import math
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from jax.experimental.sparse import BCOO
 
+from experiments.ising.instances import load as load_instance
 from qbm_jax import problems as ising
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import check, energy
@@ -182,6 +184,81 @@ def test_damaged_instance_files_are_refused(tmp_path):
     assert "45 packed bits" in refusal(ising.load_k2000, path)
     np.savez(path, J=np.zeros((2, 3, 3)), ground_energy=np.zeros(3))
     assert "as many ground energies" in refusal(ising.load_dense_small, path)
+
+
+NO_INSTANCES = {
+    "two sizes": {"n": np.array([3, 3]), "upper_positive_bits": np.zeros(1, np.uint8)},
+    "half a spin": {"n": 3.5, "upper_positive_bits": np.zeros(1, np.uint8)},
+    "a size in words": {"n": "three", "upper_positive_bits": np.zeros(1, np.uint8)},
+    "a size below zero": {"n": -2, "upper_positive_bits": np.zeros(1, np.uint8)},
+    "no memory for it": {"n": 10**9, "upper_positive_bits": np.zeros(1, np.uint8)},
+    "no spins": {"n": 0, "upper_positive_bits": np.zeros(0, np.uint8)},
+    "complex": {"J": np.zeros((1, 3, 3), complex), "ground_energy": np.zeros(1)},
+    "not finite": {"J": np.full((1, 3, 3), np.nan), "ground_energy": np.zeros(1)},
+    "not square": {"J": np.ones((1, 3, 4)), "ground_energy": np.zeros(1)},
+    "a triangle": {"J": np.triu(np.ones((1, 3, 3)), 1), "ground_energy": np.zeros(1)},
+    "a diagonal": {"J": np.ones((1, 3, 3)), "ground_energy": np.zeros(1)},
+    "text": {"J": np.full((1, 3, 3), "0"), "ground_energy": np.zeros(1)},
+    "energies in words": {"J": np.zeros((1, 3, 3)), "ground_energy": np.array(["low"])},
+    "no energy": {"J": np.zeros((1, 3, 3)), "ground_energy": np.array([np.nan])},
+}
+
+
+@pytest.mark.parametrize("arrays", NO_INSTANCES.values(), ids=NO_INSTANCES)
+def test_arrays_that_are_no_instance_are_refused_with_their_file(arrays, tmp_path):
+    path = tmp_path / "instance.npz"
+    np.savez(path, **arrays)
+    load = ising.load_k2000 if "n" in arrays else ising.load_dense_small
+    with pytest.raises(InputError, match=r"^[^\n]*instance\.npz[^\n]*$"):
+        load(path)
+
+
+def test_every_flipped_or_missing_byte_of_an_instance_is_one_line_or_harmless(tmp_path):
+    path = tmp_path / "instance.npz"
+    np.savez_compressed(path, n=3, upper_positive_bits=np.packbits(np.ones(3, bool)))
+    whole = path.read_bytes()
+    flipped = [whole[:i] + bytes([whole[i] ^ 16]) + whole[i + 1 :] for i in range(0, len(whole), 3)]
+    for content in (*flipped, *(whole[:size] for size in range(0, len(whole), 5))):
+        path.write_bytes(content)
+        with contextlib.suppress(InputError):
+            ising.load_k2000(path)
+    np.save(path.with_suffix(".npy"), np.ones(3))
+    with pytest.raises(InputError, match="npz"):
+        ising.load_k2000(path.with_suffix(".npy"))
+
+
+def test_a_graph_of_impossible_size_is_refused(graph):
+    with pytest.raises(InputError, match="line 1: expected at most"):
+        ising.read_gset(graph("100000000000 0\n"))
+
+
+@pytest.mark.parametrize("num_spins", [10**9, 1, 2.5, "4", True, None])
+def test_couplings_of_impossible_size_are_refused(num_spins):
+    with pytest.raises(InputError, match="num_spins"):
+        ising.sk_couplings(jax.random.key(0), num_spins)
+
+
+@pytest.mark.parametrize("name", ["sk-5-99999999999999999999", "sk-٥-٣", "sk-5-0\n", 5, None, ""])
+def test_names_of_no_instance_are_refused(name):
+    with pytest.raises(InputError):
+        load_instance(name, None)
+
+
+@pytest.mark.parametrize("line", ["G1,1_0", "G1,٣", "G1,7,8", ",7", "G0,7", 'G1,"7', "G1,7.5"])
+def test_lines_of_best_cuts_that_say_nothing_certain_are_refused(line, tmp_path):
+    path = tmp_path / "best_known.csv"
+    path.write_text(f"instance,best\nG0,1\n{line}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="best_known"):
+        ising.read_best_known(path)
+
+
+def test_best_cuts_come_as_spreadsheets_write_them(tmp_path):
+    path = tmp_path / "best_known.csv"
+    path.write_bytes("\ufeffinstance,best\r\nG1, 7.0\r\n".encode())
+    assert ising.read_best_known(path) == {"G1": 7}
+    path.write_bytes("instance,best\nGrün,7\n".encode("latin-1"))
+    with pytest.raises(InputError, match="UTF-8"):
+        ising.read_best_known(path)
 
 
 def test_damaged_best_known_files_are_refused_with_their_line(tmp_path):
