@@ -51,13 +51,17 @@ from qbm_jax.fitted.scoring import score_cells
 from qbm_jax.metrics import pca_embedding, umap_layout
 from qbm_jax.model import priors
 from qbm_jax.report.run_outputs import (
+    CHECKSUMS,
     EMBEDDING_FILE,
+    LOG_FILE,
     SAMPLE_FILE,
     SCORES_FILE,
     embedding_fault,
+    file_fault,
 )
 from qbm_jax.report.verdict import NEGLIGIBLE
 from qbm_jax.runtime import keys
+from qbm_jax.runtime.identity import digest_file
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.distributed import check_agreement, is_primary
 
@@ -102,6 +106,7 @@ def run(
       InputError: data or config that cannot be used.
       TrainingStopped: a stop was asked for; the same call again goes on.
     """
+    log_fault = damaged_log(workdir)
     if is_finished(workdir):
         if profile is not None:
             raise InputError(f"{workdir} is complete: there is no step left for --profile to trace")
@@ -120,7 +125,7 @@ def run(
     if is_primary():
         claim_workdir(workdir, config, identity)
     shown = cells_to_show(cells, config.evaluation.max_scored_cells)
-    log = MetricsLog(workdir / "metrics.jsonl", events)
+    log = MetricsLog(workdir / LOG_FILE, events)
     runs = train_all(Setup(config, workdir, cells, shown, options, log, stop, profile, mesh))
     if not is_primary():
         return  # one process scores and writes
@@ -133,6 +138,8 @@ def run(
     notes = [*shown.notes, *training_faults(config, runs), *score_notes]
     if log.resumed:
         notes.append("This run was resumed: seconds and cells per second are of the last call.")
+    if log_fault:
+        notes.append(f"{log_fault}, so the curves of this report may lack rows or show wrong ones.")
     summary = summarise(config, cells, runs, scores, notes, seconds)
     check_held(workdir)
     layouts = {name: umap_layout(values, config.seed) for name, values in embeddings.items()}
@@ -165,6 +172,8 @@ def run(
     summary["files"] = {EMBEDDING_FILE: cells.num_cells}
     if shown is not cells:
         summary["files"][SAMPLE_FILE] = shown.num_cells
+    files = (LOG_FILE, *summary["files"])
+    summary[CHECKSUMS] = {name: digest_file(workdir / name) for name in files}
     write_sealed(workdir / SCORES_FILE, summary, workdir)
     report.write(workdir)
     LOGGER.info("report: %s (%.0f s in all)", workdir / "report.md", time.perf_counter() - start)
@@ -179,11 +188,19 @@ def is_finished(workdir: Path) -> bool:
     if summary is None:
         return False
     for name, num_cells in summary["files"].items():
-        fault = embedding_fault(workdir / name, num_cells)
+        fault = embedding_fault(workdir / name, num_cells) or file_fault(workdir, name, summary)
         if fault:
             LOGGER.warning("%s; it is made again from the checkpoints", fault)
             return False
-    return True
+    if fault := damaged_log(workdir):
+        LOGGER.warning("%s; it cannot be made again, and the report says so", fault)
+    return not fault
+
+
+def damaged_log(workdir: Path) -> str:
+    """Why the log of a finished run is not the one that it wrote; "" if nothing is known."""
+    summary = read_sealed(workdir / SCORES_FILE, workdir)
+    return "" if summary is None else file_fault(workdir, LOG_FILE, summary)
 
 
 def reported(workdir: Path) -> bool:
