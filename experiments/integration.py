@@ -118,6 +118,7 @@ def run(
     events = EventFiles(workdir) if config.tensorboard and is_primary() else None
     check_agreement("config and workdir", f"{plain_config(config)} {workdir.absolute()}")
     cells = load_cells(config)
+    check_columns(config, cells)
     identity = fingerprint(cells)
     for part, value in identity.items():
         check_agreement(f"cells ({part})", str(value))
@@ -145,8 +146,7 @@ def run(
     layouts = {name: umap_layout(values, config.seed) for name, values in embeddings.items()}
     first = runs[main_name(config)][0]
     gates, loadings = first.model.gene_results()
-    prior = first.model.vae.prior
-    energy_name = energy_key(main_name(config), couplings=prior.couplings)
+    energy_name = energy_column(config)
     if isinstance(cells, StoredCells):
         write_embedding_blocks(
             workdir / EMBEDDING_FILE,
@@ -161,7 +161,7 @@ def run(
         shown,
         embeddings=embeddings,
         layouts=layouts,
-        energy=first.energy if prior.binary else None,
+        energy=first.energy if first.model.vae.prior.binary else None,
         energy_name=energy_name,
         gates=gates,
         loadings=loadings,
@@ -221,6 +221,26 @@ def load_cells(config: ConfigDict) -> Cells | StoredCells:
         cells.num_cells, cells.num_genes, len(cells.batch_names), len(cells.label_names),
     )  # fmt: skip
     return cells
+
+
+def energy_column(config: ConfigDict) -> str:
+    """Where the energies of the run's own model stand in `obs`."""
+    return energy_key(main_name(config), couplings=priors.build(config.model.prior).couplings)
+
+
+def check_columns(config: ConfigDict, cells: Cells | StoredCells) -> None:
+    """Refuses cells with a column where the energies of a model with a name of its own would go.
+
+    The columns of models without one are reserved: those of the cells are kept under other names.
+
+    Raises:
+      InputError: there is such a column.
+    """
+    if (name := energy_column(config)) in cells.obs and priors.build(config.model.prior).binary:
+        raise InputError(
+            f"the cells have a column {name!r} of obs, where the energies of model "
+            f"{main_name(config)} would go; give another config.name or rename the column"
+        )
 
 
 def load_into_memory(config: ConfigDict) -> Cells:

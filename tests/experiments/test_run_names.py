@@ -57,6 +57,20 @@ def test_a_file_with_reserved_and_repeated_columns_ends_in_a_report(tmp_path):
     assert "_index" in text
 
 
+def test_a_column_where_the_energy_of_a_named_model_goes_is_told_before_training(tmp_path, capsys):
+    adata = small_adata(60)
+    adata.obs["mine_energy"] = 5.0
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    fields = {"data.path": str(tmp_path / "cells.h5ad"), "data.batch_column": "batch"}
+    made = config(**QUICK | fields | {"model.prior": "bernoulli"})
+    made.name = "mine"
+    with pytest.raises(SystemExit) as end:
+        run(made, tmp_path / "run")
+    assert end.value.code == 2
+    assert "the cells have a column 'mine_energy' of obs" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_collapsed_trainings_are_named_and_logged(caplog):
     flat, sound = np.ones((60, 8), np.float32), np.eye(60, 8, dtype=np.float32)
     (fault,) = collapsed(by_seed("QBM-VAE", [sound, flat]))
