@@ -51,13 +51,17 @@ from qbm_jax.fitted.scoring import score_cells
 from qbm_jax.metrics import pca_embedding, umap_layout
 from qbm_jax.model import priors
 from qbm_jax.report.run_outputs import (
+    CHECKSUMS,
     EMBEDDING_FILE,
+    LOG_FILE,
     SAMPLE_FILE,
     SCORES_FILE,
     embedding_fault,
+    file_fault,
 )
 from qbm_jax.report.verdict import NEGLIGIBLE
 from qbm_jax.runtime import keys
+from qbm_jax.runtime.identity import digest_file
 from qbm_jax.runtime.versions import versions
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.distributed import check_agreement, is_primary
@@ -103,6 +107,7 @@ def run(
       InputError: data or config that cannot be used.
       TrainingStopped: a stop was asked for; the same call again goes on.
     """
+    log_fault = damaged_log(workdir)
     if is_finished(workdir):
         if profile is not None:
             raise InputError(f"{workdir} is complete: there is no step left for --profile to trace")
@@ -114,6 +119,7 @@ def run(
     events = EventFiles(workdir) if config.tensorboard and is_primary() else None
     check_agreement("config and workdir", f"{plain_config(config)} {workdir.absolute()}")
     cells = load_cells(config)
+    check_columns(config, cells)
     identity = fingerprint(cells)
     for part, value in identity.items():
         check_agreement(f"cells ({part})", str(value))
@@ -121,7 +127,7 @@ def run(
     if is_primary():
         claim_workdir(workdir, config, identity)
     shown = cells_to_show(cells, config.evaluation.max_scored_cells)
-    log = MetricsLog(workdir / "metrics.jsonl", events)
+    log = MetricsLog(workdir / LOG_FILE, events)
     runs = train_all(Setup(config, workdir, cells, shown, options, log, stop, profile, mesh))
     if not is_primary():
         return  # one process scores and writes
@@ -134,13 +140,14 @@ def run(
     notes = [*shown.notes, *training_faults(config, runs), *score_notes]
     if log.resumed:
         notes.append("This run was resumed: seconds and cells per second are of the last call.")
+    if log_fault:
+        notes.append(f"{log_fault}, so the curves of this report may lack rows or show wrong ones.")
     summary = summarise(config, cells, runs, scores, notes, seconds)
     check_held(workdir)
     layouts = {name: umap_layout(values, config.seed) for name, values in embeddings.items()}
     first = runs[main_name(config)][0]
     gates, loadings = first.model.gene_results()
-    prior = first.model.vae.prior
-    energy_name = energy_key(main_name(config), couplings=prior.couplings)
+    energy_name = energy_column(config)
     if isinstance(cells, StoredCells):
         write_embedding_blocks(
             workdir / EMBEDDING_FILE,
@@ -155,7 +162,7 @@ def run(
         shown,
         embeddings=embeddings,
         layouts=layouts,
-        energy=first.energy if prior.binary else None,
+        energy=first.energy if first.model.vae.prior.binary else None,
         energy_name=energy_name,
         gates=gates,
         loadings=loadings,
@@ -166,6 +173,8 @@ def run(
     summary["files"] = {EMBEDDING_FILE: cells.num_cells}
     if shown is not cells:
         summary["files"][SAMPLE_FILE] = shown.num_cells
+    files = (LOG_FILE, *summary["files"])
+    summary[CHECKSUMS] = {name: digest_file(workdir / name) for name in files}
     write_sealed(workdir / SCORES_FILE, summary, workdir)
     report.write(workdir)
     LOGGER.info("report: %s (%.0f s in all)", workdir / "report.md", time.perf_counter() - start)
@@ -180,11 +189,19 @@ def is_finished(workdir: Path) -> bool:
     if summary is None:
         return False
     for name, num_cells in summary["files"].items():
-        fault = embedding_fault(workdir / name, num_cells)
+        fault = embedding_fault(workdir / name, num_cells) or file_fault(workdir, name, summary)
         if fault:
             LOGGER.warning("%s; it is made again from the checkpoints", fault)
             return False
-    return True
+    if fault := damaged_log(workdir):
+        LOGGER.warning("%s; it cannot be made again, and the report says so", fault)
+    return not fault
+
+
+def damaged_log(workdir: Path) -> str:
+    """Why the log of a finished run is not the one that it wrote; "" if nothing is known."""
+    summary = read_sealed(workdir / SCORES_FILE, workdir)
+    return "" if summary is None else file_fault(workdir, LOG_FILE, summary)
 
 
 def reported(workdir: Path) -> bool:
@@ -205,6 +222,26 @@ def load_cells(config: ConfigDict) -> Cells | StoredCells:
         cells.num_cells, cells.num_genes, len(cells.batch_names), len(cells.label_names),
     )  # fmt: skip
     return cells
+
+
+def energy_column(config: ConfigDict) -> str:
+    """Where the energies of the run's own model stand in `obs`."""
+    return energy_key(main_name(config), couplings=priors.build(config.model.prior).couplings)
+
+
+def check_columns(config: ConfigDict, cells: Cells | StoredCells) -> None:
+    """Refuses cells with a column where the energies of a model with a name of its own would go.
+
+    The columns of models without one are reserved: those of the cells are kept under other names.
+
+    Raises:
+      InputError: there is such a column.
+    """
+    if (name := energy_column(config)) in cells.obs and priors.build(config.model.prior).binary:
+        raise InputError(
+            f"the cells have a column {name!r} of obs, where the energies of model "
+            f"{main_name(config)} would go; give another config.name or rename the column"
+        )
 
 
 def load_into_memory(config: ConfigDict) -> Cells:

@@ -144,10 +144,16 @@ def killed_everywhere(
         state = into / f"{len(states):03d}-{name}-{Path(path).name}"[:80]
         states.append(state)
         if folder.exists():
-            shutil.copytree(folder, state, symlinks=True)
+            # Locks of libraries in C come and go in their own threads, in the midst of a copy.
+            locks = shutil.ignore_patterns("*.__lock")
+            shutil.copytree(folder, state, symlinks=True, ignore=locks, copy_function=copied)
         else:
             state.mkdir(parents=True)
         busy = False
+
+    def copied(source: str, target: str) -> None:
+        with contextlib.suppress(FileNotFoundError):  # what a thread removed is in no state
+            shutil.copy2(source, target)
 
     into.mkdir(parents=True, exist_ok=True)
     with watched(folder, keep):

@@ -1,5 +1,6 @@
 """Faults on purpose: errors at every call of a save, full disks, kills, flipped bits, exchanges."""
 
+import collections
 import contextlib
 import csv
 import functools
@@ -210,12 +211,12 @@ def sweep(workdir, folder):
         launch.run(small_config(folder), str(workdir), sweep=Request(OVERRIDES[:2]))
 
 
-def compare(workdir, folder):
+def compare(workdir, folder, tasks="integration,bound"):
     del folder
     from configs import benchmark as configs
 
     made = configs.get_config("smoke")
-    made.methods, made.num_steps = ("pca", "gaussian_vae"), 2
+    made.methods, made.num_steps, made.tasks = ("pca", "gaussian_vae"), 2, tasks
     with launched():
         runner.run(benchmark, made, workdir, StopRequest())
 
@@ -266,39 +267,75 @@ FIGURE, REPORT = ("figures/", 2), ("report.md", 1)
 WHOLE = (CHECKPOINT, LOG, EMBEDDING, SCORES, FIGURE, REPORT)
 OF_SWEEP = (CHECKPOINT, ("results/", 1), ("results/", 2), ("results.csv", 1))
 OF_BENCHMARK = (("results/", 1), ("results/", 3), ("results.csv", 1), FIGURE)
+PARTS = {
+    **{"checkpoints": "training", "metrics.jsonl": "training"},
+    **{"embedding.h5ad": "embedding", "scores.json": "embedding"},
+    **{"figures/": "report", "report.md": "report"},
+}
+AREAS = "training", "embedding", "report", "on disk", "sweep", "benchmark"
 KILLS = {
-    "training": (train_small, (CHECKPOINT,)),
-    "training, its log": (train_small, (LOG,)),
-    "embedding and report": (integrate, (EMBEDDING, REPORT)),
+    "training": (train_small, (CHECKPOINT, LOG)),
+    "embedding, report": (integrate, (EMBEDDING, FIGURE, REPORT)),
     "on disk": (integrate_on_disk, (EMBEDDING,)),
     "sweep": (sweep, (("results/", 2),)),
-    "benchmark": (compare, (("results/", 1),)),
+    "benchmark": (compare, (("results/", 2),)),
 }
 MORE_KILLS = {
     "whole run": (integrate, WHOLE),
     "on disk, everywhere": (integrate_on_disk, (*WHOLE, ("sample.h5ad", 1))),
     "sweep, everywhere": (sweep, OF_SWEEP),
-    "benchmark, everywhere": (compare, OF_BENCHMARK),
+    "benchmark, everywhere": (functools.partial(compare, tasks="auto"), OF_BENCHMARK),
 }
 
 
+@pytest.fixture(scope="module")
+def counted():
+    """Kills tried and survived by area; `pytest -n 0 -s` shows them at the end of the file."""
+    tried, survived = collections.Counter(), collections.Counter()
+    yield tried, survived
+    print("\nkills survived:", ", ".join(f"{a} {survived[a]} of {tried[a]}" for a in tried))
+
+
+def area_of(name, part):
+    """The area of a kill: of a run in memory, what the run was at when it was killed."""
+    act = (KILLS | MORE_KILLS)[name][0]
+    return PARTS[part] if act in (train_small, integrate) else name.removesuffix(", everywhere")
+
+
+def test_kills_by_default_are_in_every_area():
+    areas = {area_of(name, part) for name, (_, pairs) in KILLS.items() for part, _ in pairs}
+    assert areas == set(AREAS)
+
+
+def report_of(workdir):
+    """The bytes of a report and of its figures."""
+    paths = [workdir / "report.md", *(workdir / "figures").iterdir()]
+    return {path.name: path.read_bytes() for path in paths}
+
+
 @pytest.mark.parametrize("name", mostly_slow(KILLS | MORE_KILLS, *KILLS))
-def test_a_run_that_was_killed_and_runs_again_equals_an_undisturbed_one(name, tmp_path):
+def test_a_run_that_was_killed_and_runs_again_equals_an_undisturbed_one(name, tmp_path, counted):
     act, pairs = (KILLS | MORE_KILLS)[name]
     workdir = tmp_path / "run"
     states = killed_everywhere(
         workdir, lambda: act(workdir, tmp_path), tmp_path / "states", Picked(*pairs)
     )
     assert len(states) == len(pairs), [state.name for state in states]
-    expected = results_of(workdir)
-    for state in states:
+    expected, (tried, survived) = results_of(workdir), counted
+    written = report_of(workdir) if act is integrate else None
+    for state, (part, _) in zip(states, pairs, strict=True):
+        area = area_of(name, part)
+        tried[area] += 1
         shutil.rmtree(workdir)
         shutil.copytree(state, workdir)
         act(workdir, tmp_path)
         assert results_of(workdir) == expected, state.name
+        if area == "report":  # its times are those of the scores, which there were
+            assert report_of(workdir) == written, state.name
         if act is not sweep:  # others may be writing there when a finished sweep is reported
             assert not list(workdir.rglob(".unfinished-*")), state.name
         assert not list(workdir.rglob("*.orbax-checkpoint-tmp*")), state.name
+        survived[area] += 1
 
 
 # Bits and files that are not what a run wrote.

@@ -16,7 +16,8 @@ from qbm_jax.fitted.fit import train_options
 from qbm_jax.model import priors, vae
 from qbm_jax.model.presets import with_prior
 from qbm_jax.runtime.options import field_kinds, from_dict, kinds_of
-from qbm_jax.training import SamplerSpec, Training, TrainOptions
+from qbm_jax.samplers.base import check_steps
+from qbm_jax.training import SamplerSpec, Training, TrainOptions, memory
 
 LIBRARY = {name: tuple(field_kinds(SECTIONS[name])) for name in ("model", "training")}
 """Options that the library knows, by the section of the config that has them."""
@@ -104,7 +105,23 @@ def check_options(config: ConfigDict) -> TrainOptions:
         sampler = samplers.build(config.sampler.name, **given)
     if models[main].prior.log_z is None:
         check_sampler(sampler, models[main], options.num_chains)
+        check_draws(config, options)
     return options
+
+
+def check_draws(config: ConfigDict, options: TrainOptions) -> None:
+    """Checks that there is memory for what is drawn from a trained machine.
+
+    Raises:
+      InputError: there is not; the message says how much it would need.
+    """
+    evaluation = config.evaluation.to_dict()
+    with in_config_words(LIBRARY | {"evaluation": evaluation}):
+        check_steps(
+            validation_temperatures=options.validation_temperatures,
+            log_z_temperatures=evaluation["log_z_temperatures"],
+        )
+        memory.check_draws(options.num_chains, diagnostic_draws=evaluation["diagnostic_draws"])
 
 
 def takes_none(path: str) -> bool:

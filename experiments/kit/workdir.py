@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 from experiments.kit.lock import check_lock, lock_workdir
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.identity import differences, plain
-from qbm_jax.runtime.json_file import write_json
+from qbm_jax.runtime.json_file import finite, write_json
+from qbm_jax.runtime.sealed import SEAL, broken_seal, sealed
 from qbm_jax.runtime.versions import versions
 from qbm_jax.runtime.whole_file import remove_unfinished
 from qbm_jax.training.checkpoint import remove_unfinished_states
@@ -92,7 +93,8 @@ def claim_workdir(
             check_same(workdir, "data", found["data"], plain(data))
             return
         facts = {"config": plain_config(config), "data": data}
-        write_json(workdir / CLAIM, facts | {"versions": versions(), "commit": commit()})
+        facts |= {"versions": versions(), "commit": commit()}
+        write_json(workdir / CLAIM, sealed(plain(finite(facts)), {}))
     except OSError as error:
         raise InputError(f"cannot write to workdir {workdir}: {error.strerror}") from error
 
@@ -115,7 +117,11 @@ def read_claim(workdir: Path) -> dict[str, Any] | None:
         return None
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
+        if SEAL in facts and (fault := broken_seal(facts)):
+            raise InputError(f"{path} {fault}; remove {workdir} or use another --workdir")
         return {"config": dict(facts["config"]), "data": dict(facts["data"])}
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged; remove {workdir} or use another --workdir") from error
 

@@ -212,7 +212,8 @@ def methods(facts: Facts) -> str:
         )
         lines.append(f"* {markdown(text)}")
     packages = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
-    return "\n".join([*lines, "", f"Code {facts.commit or 'of no known commit'}; {packages}."])
+    code = f"Code {facts.commit or 'of no known commit'}; {packages}."
+    return "\n".join([*lines, "", markdown(code)])
 
 
 def notes(facts: Facts, results: Results) -> str:

@@ -13,10 +13,12 @@ from qbm_jax.data.h5ad import damage_named
 from qbm_jax.data.write import QBM_ENERGY, energy_key
 from qbm_jax.errors import InputError
 from qbm_jax.report import run_fields
-from qbm_jax.runtime.sealed import SEAL, broken_seal
+from qbm_jax.runtime.sealed import SEAL, broken_seal, other_file
 
 EMBEDDING_FILE = "embedding.h5ad"  # all cells
 SCORES_FILE = "scores.json"
+CHECKSUMS = "checksums"  # in the scores: of the files that were written before them
+LOG_FILE = "metrics.jsonl"
 SAMPLE_FILE = "sample.h5ad"  # those that are scored and drawn, where they are not all
 
 
@@ -81,19 +83,19 @@ def read(workdir: Path) -> RunOutputs:
     if SEAL in scores and (fault := broken_seal(scores)):
         raise InputError(f"{path} {fault}; run the same command again")
     _check(scores, run_fields.SCORES, path)
-    path = workdir / "metrics.jsonl"
+    shown = SAMPLE_FILE if (workdir / SAMPLE_FILE).exists() else EMBEDDING_FILE
+    for name in scores.get(CHECKSUMS, {}):
+        if name in (LOG_FILE, shown) and (fault := file_fault(workdir, name, scores)):
+            raise InputError(f"{fault}; run the same command again")
+    path = workdir / LOG_FILE
     history = [_parse(line, path) for line in _read_text(path).splitlines() if line.strip()]
     for row in history:
         _check(row, run_fields.ROW, path)
     path = workdir / "config.json"
     config = _parse(_read_text(path), path)
-    sample = workdir / SAMPLE_FILE
-    return RunOutputs(
-        config,
-        scores,
-        history,
-        _read_cells(sample if sample.exists() else workdir / EMBEDDING_FILE),
-    )
+    if SEAL in config and (fault := broken_seal(config)):
+        raise InputError(f"{path} {fault}; start the run anew in another workdir")
+    return RunOutputs(config, scores, history, _read_cells(workdir / shown))
 
 
 def _read_cells(path: Path) -> anndata.AnnData:
@@ -116,6 +118,18 @@ def _read_cells(path: Path) -> anndata.AnnData:
 def _is_numeric(values: Any, shape: tuple[int, ...]) -> bool:
     array = np.asarray(values)
     return array.dtype.kind in "iuf" and array.ndim > 0 and array.shape == shape
+
+
+def file_fault(workdir: Path, name: str, scores: dict[str, Any]) -> str:
+    """Why a file is another than the one beside which these scores were written; "" if it is not.
+
+    Args:
+      workdir: of the run.
+      name: of the file in it.
+      scores: of the run; those of earlier versions know no checksums.
+    """
+    known = scores.get(CHECKSUMS)
+    return other_file(workdir / name, known.get(name) if isinstance(known, dict) else None)
 
 
 def embedding_fault(path: Path, num_cells: int) -> str:

@@ -3,10 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+_CHUNK = 2**24  # bytes of a file that are read at a time
 MARK = "#"  # a digest begins with it: it says nothing to a reader and is not printed
 
 
@@ -38,6 +40,18 @@ def digest_of(values: np.ndarray | None) -> str | None:
         return None
     values = np.asarray(values)
     return Digest().add_text(f"{values.dtype.str}{values.shape}").add(values).text()
+
+
+def digest_file(path: Path) -> str | None:
+    """The digest of a file's bytes; None where there is no file that can be read."""
+    digest = Digest()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.add(np.frombuffer(chunk, np.uint8))
+    except OSError:
+        return None
+    return digest.text()
 
 
 def digest_names(names: Iterable[object]) -> str:

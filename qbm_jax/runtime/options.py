@@ -63,7 +63,10 @@ def check(name: str, value: Any, kind: Kind) -> Any:
         if kind.names:
             known = ", ".join(kind.names)
             raise InputError(f"unknown {name} {shown(value)}; choose from {known}") from error
-        raise InputError(f"{name} must be {kind.says}, got {shown(value)}") from error
+        whole_number = isinstance(value, int | np.integer) and kind.plain_type is int
+        beyond = whole_number and value > LARGEST_WHOLE and "at most" not in kind.says
+        limit = f" and at most {LARGEST_WHOLE}" if beyond else ""
+        raise InputError(f"{name} must be {kind.says}{limit}, got {shown(value)}") from error
 
 
 def check_all(given: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, Any]:

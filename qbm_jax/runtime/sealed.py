@@ -1,9 +1,10 @@
 """A checksum within a JSON document, and what the document belongs to."""
 
 import json
+from pathlib import Path
 from typing import Any
 
-from qbm_jax.runtime.identity import differences, digest_names, plain
+from qbm_jax.runtime.identity import differences, digest_file, digest_names, plain
 
 SEAL = "seal"
 
@@ -37,6 +38,13 @@ def broken_seal(document: Any, of: dict[str, Any] | None = None) -> str | None:
     if of is not None and (found := differences(seal["of"], plain(of))):
         return f"belongs to something else ({found})"
     return None
+
+
+def other_file(path: Path, checksum: str | None) -> str:
+    """Why a file is not to be believed by its checksum; "" if it is, or if none is known."""
+    if checksum is None or digest_file(path) == checksum:
+        return ""
+    return f"{path} is damaged or was edited: its checksum is another"
 
 
 def _checksum(content: dict[str, Any], of: dict[str, Any]) -> str:

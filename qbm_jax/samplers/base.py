@@ -215,7 +215,7 @@ def check_steps(**counts: int) -> None:
         if value > MOST_STEPS:
             raise InputError(
                 f"expected {name} of at most {MOST_STEPS}, got {value}, whose keys alone need "
-                f"{value * 8 / 2**30:.1f} GiB; make several draws, which go on from each other"
+                f"{value * 8 / 2**30:.1f} GiB; use fewer, or make several draws in a row"
             )
 
 

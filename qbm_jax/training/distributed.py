@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
+from jax._src import clusters  # what "auto" finds is told nowhere else
 from jax.experimental import multihost_utils
 
 from qbm_jax.errors import InputError
@@ -47,7 +48,7 @@ def start(
       coordinator: host:port of process 0, which listens at that address alone (or at that of
         JAX_COORDINATOR_BIND_ADDRESS, where others reach it by another name); or "auto":
         coordinator, number and process are what JAX finds out by itself on Slurm, GKE, TPU pods
-        and under MPI. It then listens on all interfaces, as those clusters expect.
+        and under MPI. It listens as `detected_address` says.
       num_processes: how many there are.
       process_id: number of this one, 0 to num_processes - 1.
       timeout_seconds: how long to wait for the coordinator, and it for the others. A signal ends
@@ -64,7 +65,8 @@ def start(
                 f"expected coordinator {DETECT} alone, got num_processes {num_processes} and "
                 f"process_id {process_id} with it; give host:port with them"
             )
-        arguments = {}
+        bind = detected_address(timeout_seconds)
+        arguments = {} if bind is None else {"coordinator_bind_address": bind}
     else:
         _check_explicit(coordinator, num_processes, process_id)
         # JAX itself would listen on all interfaces, to whoever can reach this host.
@@ -97,6 +99,37 @@ def start(
         ) from error
     if not is_primary():
         LOGGER.setLevel(logging.WARNING)
+
+
+def detected_address(timeout_seconds: int) -> str | None:
+    """Where the coordinator that JAX detects on a cluster is to listen.
+
+    That is the address of JAX_COORDINATOR_BIND_ADDRESS, or the name under which the cluster tells
+    the others of it. Where they cannot be reached there, as that name is none of this host's own or
+    means this computer alone, the coordinator listens on all interfaces, and the log says so.
+
+    Args:
+      timeout_seconds: how long a cluster may take to answer.
+
+    Returns:
+      host:port; None where JAX decides, and where this is not process 0.
+    """
+    if _BIND in os.environ:
+        return os.environ[_BIND]
+    given = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    try:
+        detect = clusters.ClusterEnv.auto_detect_unset_distributed_params
+        address, _, process_id, _ = detect(given, None, None, None, None, timeout_seconds)
+    except Exception:  # whatever a cluster's tools raise, JAX meets it again and it is told then
+        return None
+    if address is None or process_id != 0 or rendezvous.is_own(address):
+        return address if process_id == 0 else None
+    LOGGER.warning(
+        "the coordinator listens on all interfaces: the other processes cannot reach it at what "
+        "%s means here; set %s=ADDRESS:PORT to one that they reach",
+        address, _BIND,
+    )  # fmt: skip
+    return None
 
 
 def _check_explicit(coordinator: str, num_processes: int | None, process_id: int | None) -> None:

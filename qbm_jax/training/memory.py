@@ -9,6 +9,7 @@ import jax
 
 from qbm_jax.errors import InputError
 from qbm_jax.model.vae import VAE
+from qbm_jax.samplers.base import check_steps
 from qbm_jax.training.options import TrainOptions, check_applicable
 
 # Parameters, two moments of Adam, gradient, best parameters so far; and the copies of all but the
@@ -49,6 +50,27 @@ def check_memory(options: TrainOptions, vae: VAE) -> None:
             f"{COPIES_OF_PARAMS} copies of all parameters), and there are "
             f"{there_is / GIBIBYTE:,.0f} GiB; use fewer num_latents, chains or smaller widths"
         )
+
+
+def check_draws(num_chains: int, **counts: int) -> None:
+    """Refuses counts of draws of which every chain's energy is kept, where no memory holds them.
+
+    Args:
+      num_chains: chains of each draw.
+      **counts: numbers of draws by their names.
+
+    Raises:
+      InputError: one needs more memory than there is; the message says how much.
+    """
+    there_is = total_bytes()
+    check_steps(**counts)
+    for name, value in counts.items():
+        needed = BYTES * value * num_chains
+        if needed > there_is:
+            raise InputError(
+                f"expected fewer {name}, got {value}: the energies of {num_chains} chains alone "
+                f"need {needed / GIBIBYTE:,.0f} GiB, and there are {there_is / GIBIBYTE:,.0f} GiB"
+            )
 
 
 @functools.lru_cache(maxsize=32)

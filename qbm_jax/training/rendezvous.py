@@ -6,6 +6,7 @@ the coordinator's address until all others are there, lets them go, and leaves t
 """
 
 import contextlib
+import ipaddress
 import logging
 import selectors
 import socket
@@ -23,6 +24,23 @@ def split_address(address: str) -> tuple[str, int]:
     """Host and port of host:port; an IPv6 address stands in brackets."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+def is_own(address: str) -> bool:
+    """Whether a process of this computer can listen at host:port, and others reach it there.
+
+    A host's own name may mean the loopback interface, where nobody else comes; "localhost" and the
+    addresses of that interface say themselves that nobody else is to come.
+    """
+    host = split_address(address)[0]
+    try:
+        family, *_, place = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        if ipaddress.ip_address(place[0]).is_loopback and host not in ("localhost", place[0]):
+            return False
+        socket.create_server(place[:2], family=family).close()
+    except OSError:
+        return False
+    return True
 
 
 def gather(address: str, num_processes: int, timeout_seconds: float) -> None:

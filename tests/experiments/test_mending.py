@@ -8,9 +8,13 @@ import anndata
 import numpy as np
 import pytest
 from command_line import QUICK, config, run, small_adata
+from faults import flip
 
 from experiments import integration
 from experiments.kit.metrics_log import MetricsLog
+from qbm_jax import report
+from qbm_jax.errors import InputError
+from qbm_jax.runtime.sealed import SEAL
 
 FIELDS = QUICK | {
     "data.batch_column": "batch",
@@ -45,6 +49,10 @@ def edit(path):
     path.write_text(json.dumps(document))
 
 
+def flip_middle(path):
+    flip(path, path.stat().st_size // 2, 0)
+
+
 DAMAGE = {
     "scores cut": ("scores.json", cut),
     "scores edited": ("scores.json", edit),
@@ -52,6 +60,9 @@ DAMAGE = {
     "scores empty": ("scores.json", lambda path: path.write_text("{}")),
     "scores a number": ("scores.json", lambda path: path.write_text("3")),
     "scores lost": ("scores.json", lambda path: path.unlink()),
+    "embedding changed in its middle": ("embedding.h5ad", flip_middle),
+    "log edited": ("metrics.jsonl", lambda path: path.write_text(path.read_text()[:-3] + "7}\n")),
+    "log lost": ("metrics.jsonl", lambda path: path.unlink()),
     "embedding cut": ("embedding.h5ad", cut),
     "embedding lost": ("embedding.h5ad", lambda path: path.unlink()),
     "embedding no HDF5": ("embedding.h5ad", lambda path: path.write_text("x")),
@@ -95,6 +106,34 @@ def test_the_same_command_makes_again_what_is_missing_and_trains_nothing(
     assert "is complete" in capsys.readouterr().err
 
 
+def test_a_log_that_was_edited_is_said_in_the_report(finished, made, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished, workdir)
+    DAMAGE["log edited"][1](workdir / "metrics.jsonl")
+    with pytest.raises(InputError, match=r"metrics\.jsonl is damaged or was edited"):
+        report.write(workdir)
+    run(made, workdir)
+    (note,) = (
+        n for n in json.loads((workdir / "scores.json").read_text())["notes"] if "jsonl" in n
+    )
+    assert "curves" in note and "metrics.jsonl" in (workdir / "report.md").read_text()
+    assert integration.is_finished(workdir)
+
+
+def test_a_config_that_was_edited_is_refused(finished, made, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished, workdir)
+    claim = json.loads((workdir / "config.json").read_text())
+    claim["versions"]["jax"] = "0.0"
+    (workdir / "config.json").write_text(json.dumps(claim))
+    with pytest.raises(SystemExit) as exit_:
+        run(made, workdir)
+    assert exit_.value.code == 2
+    assert "config.json is damaged or was edited" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"config\.json is damaged or was edited"):
+        report.write(workdir)
+
+
 def test_a_workdir_that_is_renamed_while_a_model_is_trained_ends_the_run(
     made, tmp_path, capsys, monkeypatch
 ):
@@ -120,6 +159,7 @@ def test_a_run_on_changed_cells_is_refused_with_the_part(finished, made, tmp_pat
     shutil.copytree(finished, workdir)
     (workdir / "scores.json").unlink()
     claim = json.loads((workdir / "config.json").read_text())
+    del claim[SEAL]
     claim["data"]["batches_of_cells"] = "#0"
     (workdir / "config.json").write_text(json.dumps(claim))
     with pytest.raises(SystemExit) as exit_:

@@ -29,6 +29,7 @@ from experiments.kit.options import model_options
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import plain_config
 from qbm_jax.fitted.model import FittedModel
+from qbm_jax.runtime.sealed import SEAL
 
 CONFIGS = [path.stem for path in launch.config_files()]
 OF_INTEGRATION = [
@@ -263,6 +264,7 @@ def test_a_damaged_checkpoint_is_skipped_for_the_previous_one_and_the_log_says_s
 def test_a_run_goes_on_only_with_the_cells_it_was_started_on(undisturbed, tmp_path, capsys):
     workdir = unfinished(undisturbed, tmp_path / "run")
     claim = json.loads((workdir / "config.json").read_text())
+    del claim[SEAL]
     claim["data"]["counts"] += "0"
     (workdir / "config.json").write_text(json.dumps(claim))
     with pytest.raises(SystemExit) as exit_:

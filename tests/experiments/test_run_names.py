@@ -7,10 +7,23 @@ import h5py
 import numpy as np
 import pytest
 from command_line import QUICK, config, run, small_adata
+from ml_collections import ConfigDict
+from sweeps import OVERRIDES, measured, small_sweep
 
+from experiments import epochs
 from experiments.comparison import tasks
+from experiments.comparison.methods import Method
+from experiments.comparison.plan import Plan as ComparisonPlan
+from experiments.comparison.sets import StudySet
 from experiments.kit.faults import by_seed, collapsed
+from experiments.kit.runner import Results
+from experiments.kit.stop import StopRequest
+from experiments.sweep import job
+from experiments.sweep import report as sweep_report
+from experiments.sweep.outcomes import Outcomes
+from experiments.sweep.plan import Job, Plan
 from qbm_jax.data.write import reserved
+from qbm_jax.fitted.document import Evaluated as Run
 from qbm_jax.report import run_outputs
 
 
@@ -57,6 +70,20 @@ def test_a_file_with_reserved_and_repeated_columns_ends_in_a_report(tmp_path):
     assert "_index" in text
 
 
+def test_a_column_where_the_energy_of_a_named_model_goes_is_told_before_training(tmp_path, capsys):
+    adata = small_adata(60)
+    adata.obs["mine_energy"] = 5.0
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    fields = {"data.path": str(tmp_path / "cells.h5ad"), "data.batch_column": "batch"}
+    made = config(**QUICK | fields | {"model.prior": "bernoulli"})
+    made.name = "mine"
+    with pytest.raises(SystemExit) as end:
+        run(made, tmp_path / "run")
+    assert end.value.code == 2
+    assert "the cells have a column 'mine_energy' of obs" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_collapsed_trainings_are_named_and_logged(caplog):
     flat, sound = np.ones((60, 8), np.float32), np.eye(60, 8, dtype=np.float32)
     (fault,) = collapsed(by_seed("QBM-VAE", [sound, flat]))
@@ -70,3 +97,67 @@ def test_benchmark_tasks_note_collapsed_trainings_of_models_alone(fitted):
     notes = tasks.measure(None, None, SimpleNamespace(label="QBM-VAE"), group, []).notes
     names = [note.split(": ")[0] for note in notes]
     assert names == ["Training fault of QBM-VAE at seed 0"] * fitted
+
+
+FLAT, SOUND = np.ones((60, 8), np.float32), np.eye(60, 8, dtype=np.float32)
+
+
+def test_a_setting_of_a_sweep_that_collapsed_is_named_in_log_and_report(
+    tmp_path, monkeypatch, caplog
+):
+    runs = [Run(None, values, None, {}, 1.0, 1.0) for values in (SOUND, FLAT)]
+    found, sweep = iter(runs), small_sweep(OVERRIDES[:2])
+    trained = SimpleNamespace(state=SimpleNamespace(best_epoch=2))
+    for name, value in {
+        "device_counts": None,
+        "train": [(None, trained)] * 2,
+        "pca_embedding": None,
+        "score": ({"X_setting": [{"total": 0.5}] * 2}, []),
+    }.items():
+        monkeypatch.setattr(job, name, lambda *_, value=value: value)
+    monkeypatch.setattr(job, "_evaluate", lambda *_: next(found))
+    cells = SimpleNamespace(counts=None)
+    measured_ = job.measure(sweep, cells, sweep.settings, "", tmp_path, StopRequest())
+    assert [len(values["notes"]) for values in measured_] == [0, 1]
+    assert "Training fault of setting 1: Collapsed posterior" in caplog.text
+    outcomes = Outcomes(tmp_path)
+    for setting, values in zip(sweep.settings, measured_, strict=True):
+        outcomes.finish(setting.number, measured(setting) | {"notes": values["notes"]})
+    facts = {"source": "x", "simulated": True, "num_cells": 3, "num_genes": 2, "notes": []}
+    sweep_report.write(tmp_path, sweep, Plan([Job([0, 1], sweep.paths, 1.0)], 1.0, 100.0, facts))
+    assert "Training fault of setting 1: Collapsed" in (tmp_path / "report.md").read_text()
+
+
+def test_a_seed_of_epochs_that_collapsed_is_named_in_log_and_report(tmp_path, monkeypatch, caplog):
+    def fit(keys, cells, *, on_validation, **_):
+        del cells
+        for epoch in (1, 2):  # the embedding at the last epoch is what counts
+            on_validation(epoch, [(epoch, seed) for seed in range(len(keys))])
+        return [(SimpleNamespace(vae=None), None)]
+
+    def embed(vae, params, data):
+        return (FLAT if params == (2, 1) else SOUND), None
+
+    def score(embeddings, *_, **__):
+        values = {name: {metric: 0.5 for metric in epochs.SHOWN} for name in embeddings}
+        return SimpleNamespace(values=values, notes=())
+
+    for name, value in {"fit_cells_seeds": fit, "score_embeddings": score}.items():
+        monkeypatch.setattr(epochs, name, value)
+    monkeypatch.setattr(epochs, "device_counts", lambda cells: None)
+    monkeypatch.setattr(epochs, "pca_embedding", lambda *_, **__: None)
+    monkeypatch.setattr(epochs.inference, "embed", embed)
+    cells = SimpleNamespace(counts=None, simulated=True, source="x")
+    study = StudySet("set", cells, *[None] * 3, "", None, "", {})
+    made = ConfigDict({"seed": 0, "num_seeds": 2, "every": 1})
+    made.evaluation = ConfigDict({"max_scored_cells": 9})
+    options = SimpleNamespace(num_epochs=2)
+    method = Method("qbmvae", "matched", {}, options, "gibbs", {}, ())
+    piece = epochs.measure(made, study, method, StopRequest(), None)
+    (note,) = piece["notes"]
+    assert note.startswith("Training fault of qbmvae-matched at seed 1: Collapsed")
+    assert note in caplog.text
+    piece |= {"dataset": "set", "method": "qbmvae"}
+    plan = ComparisonPlan(made, [study], [method], {}, [])
+    epochs.document(plan, Results(tmp_path, [piece], [], [])).write()
+    assert "Training fault of qbmvae-matched at seed 1" in (tmp_path / "report.md").read_text()

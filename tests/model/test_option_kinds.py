@@ -20,7 +20,7 @@ from qbm_jax.fitted.fit import train_options
 from qbm_jax.fitted.model import Settings
 from qbm_jax.model import vae
 from qbm_jax.runtime import options as kinds
-from qbm_jax.training import TrainOptions
+from qbm_jax.training import TrainOptions, memory
 
 HUGE = pytest.param(10**400, id="huge")
 SIZES = {"num_genes": 3, "num_batches": 1}
@@ -179,6 +179,27 @@ def test_a_machine_too_large_for_the_computer_is_refused_with_the_memory_it_woul
 
 def test_more_chains_than_memory_holds_are_refused():
     refused(lambda: training.check_model(TrainOptions(num_chains=2**31 - 1), model()), "chains")
+
+
+@pytest.mark.parametrize(
+    "path, value",
+    [
+        ("training.validation_temperatures", 2**31 - 1),
+        ("evaluation.log_z_temperatures", 2**31 - 1),
+        ("evaluation.diagnostic_draws", 2**31 - 1),
+        ("evaluation.diagnostic_draws", 2**27),  # with the energy of every chain
+    ],
+)
+def test_counts_whose_draws_no_memory_holds_are_refused_before_training(path, value, monkeypatch):
+    monkeypatch.setattr(memory, "total_bytes", lambda: 2**32)
+    line = refused(lambda: check_options(config(**{path: value})), f"config.{path}")
+    assert f"got {value}" in line and "GiB" in line and "config.model" not in line
+
+
+def test_a_whole_number_beyond_all_counts_is_told_the_largest():
+    line = refused(lambda: TrainOptions(num_chains=2**31), "num_chains")
+    assert "at most 2147483647" in line
+    assert "at most" not in refused(lambda: TrainOptions(num_chains=0), "num_chains")
 
 
 def test_a_spike_too_sharp_for_float32_is_refused():

@@ -9,12 +9,17 @@ from ml_collections import ConfigDict
 from sweeps import measured, small_sweep
 from test_hostile_names import HOSTILE, tokens
 
+from configs.benchmark import get_config as benchmark_config
 from experiments import attribution, epochs
+from experiments.comparison import report as comparison_report
 from experiments.comparison.plan import Plan as ComparisonPlan
 from experiments.comparison.sets import StudySet
+from experiments.comparison.summary import COLUMNS, summarise
 from experiments.fidelity import tables as fidelity_tables
 from experiments.ising import report as ising_report
 from experiments.kit.runner import Results
+from experiments.negatives import report as negatives_report
+from experiments.negatives.results import Facts
 from experiments.sweep import report as sweep_report
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Job, Plan
@@ -78,6 +83,49 @@ def test_the_report_of_attribution_has_hostile_sets_variants_and_notes_as_text(t
     attribution.document(plan(config, HOSTILE), Results(tmp_path, [], [], effects)).write()
     (image,) = check((tmp_path / "report.md").read_text(encoding="utf-8"), tmp_path)
     assert image.content.startswith("SIMULATED CELLS. Difference to ")
+
+
+def test_the_report_of_a_benchmark_has_hostile_sets_types_and_notes_as_text(tmp_path):
+    cells = SimpleNamespace(
+        simulated=True, source=BAD, num_cells=9, num_genes=3, batch_names=[BAD], label_names=HOSTILE
+    )
+    reference = SimpleNamespace(source="stages")
+    study = StudySet(BAD, cells, *[None] * 3, BAD, reference, BAD, {})
+    confused = {"closest": [{"first": BAD, "second": HOSTILE[0], "num_confused": 3}]}
+    confused |= {"names": [BAD, HOSTILE[1]], "confusion": [[3, 1], [2, 4]]}
+    pieces = [
+        {"dataset": BAD, "method": method, "setting": "matched", "notes": HOSTILE,
+         "pictures": {"fold_confusion": confused} if method == "qbmvae" else {}}
+        for method in ("qbmvae", "gaussian_vae", "pca")
+    ]  # fmt: skip
+    rows = [
+        dict(zip(COLUMNS, (BAD, piece["method"], "matched", *key, seed, value), strict=True))
+        for key in (("integration", "total"), ("classification", "donor_f1_macro"))
+        for better, piece in enumerate(pieces)
+        for seed, value in enumerate((0.5 - better / 9, 0.6 - better / 9))
+    ]
+    config = benchmark_config("smoke")
+    made = ComparisonPlan(config, [study], [], {}, [BAD])
+    comparison_report.write(made, Results(tmp_path, pieces, rows, summarise(rows))).write()
+    images = check((tmp_path / "report.md").read_text(encoding="utf-8"), tmp_path)
+    assert len(images) >= 2
+    assert all(image.content.startswith("SIMULATED CELLS: ") for image in images)
+
+
+def test_the_report_of_negative_phases_has_hostile_names_faults_and_options_as_text(tmp_path):
+    fields = {"sampler": BAD, "options": {BAD: BAD}, "num_chains": 2, "from_data": True}
+    phases = {name: fields | {"noise_stream": 0, "finishing": 0} for name in (BAD, *HOSTILE[:3])}
+    sound = {"fault": "", "elbo": -1.0, "pair_error": 0.1, "beta_eff": 1.0, "residual": 0.1,
+             "log_z_forward": 1.0, "log_z_reverse": 9.0}  # fmt: skip
+    facts = Facts(
+        BAD, True, 9, 3, 2, 2, {BAD: 4}, {BAD: False}, phases, {BAD: 7}, tuple(HOSTILE),
+        {BAD: BAD}, BAD,
+    )  # fmt: skip
+    results = {BAD: {name: [sound, sound | {"fault": BAD}] for name in phases}}
+    negatives_report.write(tmp_path, facts, results)
+    images = check((tmp_path / "report.md").read_text(encoding="utf-8"), tmp_path)
+    assert len(images) == 2
+    assert all(image.content.startswith("SIMULATED CELLS. ") for image in images)
 
 
 def test_the_ising_report_has_hostile_instances_titles_commands_and_notes_as_text():

@@ -1,12 +1,14 @@
 """One training on eight devices of this machine, or in two processes, is that of one device."""
 
 import json
+import logging
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -271,3 +273,33 @@ def test_predicted_distributed_efficiency_is_one_alone_and_falls_with_devices_an
     # By hand: 2 devices, 1 MB through 12.5 GB/s and two latencies of 30 us.
     ethernet = efficiencies["Ethernet 12.5 GB/s, 30 us, step 1 ms"]
     np.testing.assert_allclose(ethernet[1], 1e-3 / (1e-3 + 8e-5 + 6e-5))
+
+
+@pytest.mark.parametrize(
+    "host, addresses, told",
+    [
+        ("localhost", ["127.0.0.1"], False),  # all processes are here
+        ("node7", ["127.0.1.1"], True),  # its own name, which others cannot reach there
+        ("node7", ["203.0.113.9"], True),  # the address of another host
+    ],
+)
+def test_a_detected_coordinator_listens_at_its_own_name_or_says_that_it_does_not(
+    host, addresses, told, monkeypatch, caplog
+):
+    slurm = {"JOB_ID": "65501", "STEP_NODELIST": host, "NTASKS": "2", "PROCID": "0", "LOCALID": "0"}
+    for name, value in slurm.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, 0)) for each in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    given = {}
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **arguments: given.update(arguments))
+    with caplog.at_level(logging.WARNING, "qbm_jax"):
+        distributed.start("auto")
+    assert ("coordinator_bind_address" not in given) == told
+    assert told or given["coordinator_bind_address"].startswith("localhost:")
+    assert ("listens on all interfaces" in caplog.text) == told
+
+
+def test_a_detected_coordinator_listens_where_the_environment_says(monkeypatch):
+    monkeypatch.setenv("JAX_COORDINATOR_BIND_ADDRESS", "10.0.0.1:1234")
+    assert distributed.detected_address(1) == "10.0.0.1:1234"
