@@ -380,15 +380,15 @@ def training_faults(config: ConfigDict, runs: dict[str, list[Run]]) -> list[str]
     already_logged = len(faults)
     ours = runs[main_name(config)] if priors.build(config.model.prior).couplings else []
     pairs = zip(ours, runs.get("bernoulli_vae", ()), strict=False)  # none if switched off
-    for seed, (ours, nested) in enumerate(pairs):
-        loss = nested.bound["elbo"] - ours.bound["elbo"]
+    for seed, (coupled, nested) in enumerate(pairs):
+        loss = nested.bound["elbo"] - coupled.bound["elbo"]
         if np.isnan(loss):
             faults.append(
-                f"Log Z unknown at seed {seed}: bracket {ours.bound['log_z_forward']:.1f} to "
-                f"{ours.bound['log_z_reverse']:.1f} nats, so there is no bound; use more "
+                f"Log Z unknown at seed {seed}: bracket {coupled.bound['log_z_forward']:.1f} to "
+                f"{coupled.bound['log_z_reverse']:.1f} nats, so there is no bound; use more "
                 f"evaluation.log_z_temperatures."
             )
-        if loss > max(3 * ours.bound["log_z_standard_error"], NEGLIGIBLE):
+        if loss > max(3 * coupled.bound["log_z_standard_error"], NEGLIGIBLE):
             faults.append(
                 f"Training fault at seed {seed}: the Boltzmann prior's bound is {loss:.1f} nats "
                 f"per cell below that of J = 0; try a smaller training.couplings_rate or more "

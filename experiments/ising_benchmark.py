@@ -164,7 +164,7 @@ def run_cells(cells: list[Cell], stop: Callable[[], bool]) -> None:
             where = "/".join(cell.path.with_suffix("").parts[-3:])
             bar.set_description(where)
             start = time.perf_counter()
-            ising_cells.measure(*cell[:2], cell.entry, cell.instance, cell.plan)
+            ising_cells.measure(cell.path, cell.phase, cell.entry, cell.instance, cell.plan)
             if not terminal:
                 seconds = time.perf_counter() - start
                 LOGGER.info("cell %d/%d: %s, %.1f s", number, len(missing), where, seconds)

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -37,6 +37,7 @@ def load_stored_cells(config: ConfigDict) -> StoredCells:
       InputError: no path, and no simulated cells asked for; or what `open_cells` refuses.
     """
     options = config.data
+    paths: Sequence[str | Path]
     if options.path:
         paths, columns = listed_paths(options.path), (options.batch_column, options.label_column)
     else:

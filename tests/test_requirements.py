@@ -68,9 +68,25 @@ def test_the_library_and_reading_cells_require_no_gpl_package_and_no_proprietary
     assert set(optional.EXTRAS.values()) <= set(dynamic["optional-dependencies"])
 
 
+def test_the_installed_library_tells_type_checkers_that_it_has_types():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["qbm_jax"]
+    files = [path.name for pattern in patterns for path in (ROOT / "qbm_jax").glob(pattern)]
+    assert "py.typed" in files
+
+
+def test_no_room_is_left_out_of_the_type_check():
+    checked = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]
+    assert checked["files"] == ["qbm_jax", "experiments", "run.py"]
+    assert not {"exclude", "ignore_errors", "disable_error_code"} & set(checked)
+    assert all(set(o) == {"module", "ignore_missing_imports"} for o in checked["overrides"])
+    own = [module for o in checked["overrides"] for module in o["module"] if "qbm" in module]
+    assert not own
+
+
 def test_constraints_cover_the_requirements():
     pins = {canonicalize_name(r.name): str(r.specifier) for r in listed("constraints.txt")}
-    for file in (*included(), "ray", "tensorboard"):
+    for file in (*included(), "ray", "tensorboard", "dev"):
         for requirement in listed(f"requirements/{file}.txt"):
             pin = pins[canonicalize_name(requirement.name)]
             assert pin.startswith("==") and requirement.specifier.contains(pin[2:]), requirement

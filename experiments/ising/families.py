@@ -46,19 +46,19 @@ def load_families(config: ConfigDict) -> tuple[list[Family], list[str]]:
     folder = data_folder(config.data_dir)
     names = {i for options in config.families.values() for i in _names(config, options)}
     loaded = {name: load(name, folder) for name in sorted(names)}
+    there = {name: found for name, found in loaded.items() if not isinstance(found, str)}
     families, notes = [], []
     for name, options in config.families.items():
         origin = _origin(config, options)
-        absent = [i for i in _names(config, options) if isinstance(loaded[i], str)]
+        absent = [i for i in _names(config, options) if i not in there]
         notes += [f"Skipped: {i} of family {name}: {loaded[i]}." for i in absent]
-        groups = [
-            [loaded[i] for i in wanted if i not in absent]
-            for wanted in (origin.pilots, options.held_out)
-        ]
-        if all(groups):
+        pilots, held_out = (
+            [there[i] for i in wanted if i in there] for wanted in (origin.pilots, options.held_out)
+        )
+        if pilots and held_out:
             tuned_on = options.tuned_on or name
             products = tuple(origin.products)
-            families.append(Family(name, options.title, tuned_on, products, *groups))
+            families.append(Family(name, options.title, tuned_on, products, pilots, held_out))
         else:
             notes.append(f"Skipped: the whole family {name}, as no pilot or no other is left.")
     if not families:

@@ -44,7 +44,7 @@ from qbm_jax.runtime.user_cache import user_cache
 from qbm_jax.training import TrainingDiverged, TrainingStopped
 from qbm_jax.training.distributed import ends_with_the_others, is_primary
 
-EXPERIMENTS = {
+EXPERIMENTS: dict[str, Callable[[ConfigDict, Path, StopRequest], None]] = {
     "attribution": partial(runner.run, attribution),
     "benchmark": partial(runner.run, benchmark),
     "epochs": partial(runner.run, epochs),
@@ -132,8 +132,6 @@ def check_arguments(argv: list[str]) -> ConfigDict:
     if not arguments:
         leave(list_configs())
     config_argument = config_value(arguments)
-    if config_argument is None:
-        fail("no experiment is named: give --config=FILE; python run.py alone lists them")
     config = load_config(config_argument)
     try:
         sweep_arguments.check(arguments)
@@ -148,10 +146,16 @@ def check_arguments(argv: list[str]) -> ConfigDict:
     return config
 
 
-def config_value(arguments: list[str]) -> str | None:
-    """The value of --config, if it was given."""
+def config_value(arguments: list[str]) -> str:
+    """The value of --config.
+
+    Raises:
+      SystemExit: it was not given.
+    """
     values = [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
-    return values[-1] if values else None
+    if not values:
+        fail("no experiment is named: give --config=FILE; python run.py alone lists them")
+    return values[-1]
 
 
 def load_config(value: str) -> ConfigDict:
@@ -204,6 +208,7 @@ def _module(value: str) -> ModuleType:
         known = ", ".join(f"configs/{p.name}" for p in config_files())
         fail(f"no config file {name!r}; there are {known}")
     spec = importlib.util.spec_from_file_location("checked_config", path)
+    assert spec is not None and spec.loader is not None, "a file of Python has a loader"
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -355,6 +360,6 @@ def configure_logging() -> None:
 
 def enable_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache directory, unless JAX was told of another."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(user_cache() / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

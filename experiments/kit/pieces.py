@@ -58,6 +58,7 @@ class Pieces:
             release_compiled()  # an experiment compiles more programs than a process can hold
             # so that a resumed run sees just what the first one saw
             piece = read_sealed(path, self._workdir, of)
+            assert piece is not None, f"{path} was written and cannot be read"
             LOGGER.info("%s (%.1f s)", name, seconds["seconds"])
         self.all.append(piece)
         return piece

@@ -62,7 +62,7 @@ def join(processes: Processes, config: ConfigDict, alone: bool) -> None:
     if processes.coordinator is None:
         return
     LOGGER.info("waiting for the other processes at %s", processes.coordinator)
-    distributed.start(*processes)
+    distributed.start(processes.coordinator, processes.num_processes, processes.process_id)
     LOGGER.info("%d processes, %d devices", jax.process_count(), jax.device_count())
 
 

@@ -45,7 +45,7 @@ class Profile:
             options.python_tracer_level = 0  # every call of Python would hide the device's work
             jax.profiler.start_trace(self.folder, profiler_options=options)
         elif progress.step - self._first >= self._num_steps:
-            self._stop()
+            self._stop(self._first)
 
     def __enter__(self) -> Self:
         """Returns the profile; nothing is traced yet."""
@@ -54,12 +54,12 @@ class Profile:
     def __exit__(self, *error: object) -> None:
         """Ends a trace for which the training had too few steps."""
         if self._first is not None and not self._done:
-            self._stop()
+            self._stop(self._first)
 
-    def _stop(self) -> None:
+    def _stop(self, first: int) -> None:
         jax.profiler.stop_trace()
         self._done = True
         LOGGER.info(
             "profile: %d steps (%d asked for, in whole dispatches), after step %d, in %s",
-            self._last - self._first, self._num_steps, self._first, self.folder,
+            self._last - first, self._num_steps, first, self.folder,
         )  # fmt: skip

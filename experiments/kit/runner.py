@@ -10,7 +10,7 @@ One that compares has a fifth: summary(plan, rows) -> the rows of `summary.csv`.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -69,18 +69,21 @@ class Plan(Protocol):
 class Experiment(Protocol):
     """A module with the four functions."""
 
-    COLUMNS: tuple[str, ...]
+    @property
+    def COLUMNS(self) -> tuple[str, ...]:
+        """Names of the columns of `results.csv`."""
 
     def check(self, config: ConfigDict) -> Plan:
         """The plan; raises InputError for what cannot be used."""
 
-    def pieces(self, plan: Plan, stop: StopRequest) -> Iterator[Work]:
+    # Each takes the plan that its own `check` returns.
+    def pieces(self, plan: Any, stop: StopRequest) -> Iterable[Work]:
         """The work."""
 
-    def rows(self, plan: Plan, piece: Piece) -> Iterable[Row]:
+    def rows(self, plan: Any, piece: Piece) -> Iterable[Row]:
         """What a piece adds to the table."""
 
-    def document(self, plan: Plan, results: Results) -> Document:
+    def document(self, plan: Any, results: Results) -> Document:
         """The report."""
 
 
@@ -105,7 +108,7 @@ def run(experiment: Experiment, config: ConfigDict, workdir: Path, stop: StopReq
         LOGGER.info("%d of %d pieces after %.0f s", number, len(work), seconds)
     rows = [row for piece in pieces.all for row in experiment.rows(plan, piece)]
     write_table(workdir / "results.csv", experiment.COLUMNS, rows)
-    summary = []
+    summary: list[Any] = []
     if hasattr(experiment, "summary"):
         summary = experiment.summary(plan, rows)
         header = summary[0]._fields if summary else ()

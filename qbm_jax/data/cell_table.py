@@ -9,29 +9,48 @@ import pandas as pd
 class CellTable(Protocol):
     """`Cells` or `StoredCells`: all that is known of cells and genes, but for the counts.
 
-    Attributes:
-      genes: gene names, in the order of the model.
-      obs: table of the cells, indexed by their names.
-      batch: experimental batch, int32 codes [cells] into `batch_names`.
-      batch_names: one name per batch.
-      batch_column: column that gave them, or None.
-      labels: cell type, int32 codes [cells] into `label_names`; None if no column was given.
-      label_names: one name per cell type.
-      label_column: column that gave them, or None.
-      source: where the cells come from.
-      counts_digest: digest of all counts.
+    All parts are read only, as those records are frozen.
     """
 
-    genes: tuple[str, ...]
-    obs: pd.DataFrame
-    batch: np.ndarray
-    batch_names: tuple[str, ...]
-    batch_column: str | None
-    labels: np.ndarray | None
-    label_names: tuple[str, ...]
-    label_column: str | None
-    source: str
-    counts_digest: str
+    @property
+    def genes(self) -> tuple[str, ...]:
+        """Gene names, in the order of the model."""
+
+    @property
+    def obs(self) -> pd.DataFrame:
+        """Table of the cells, indexed by their names."""
+
+    @property
+    def batch(self) -> np.ndarray:
+        """Experimental batch, int32 codes [cells] into `batch_names`."""
+
+    @property
+    def batch_names(self) -> tuple[str, ...]:
+        """One name per batch."""
+
+    @property
+    def batch_column(self) -> str | None:
+        """Column that gave the batches, or None."""
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Cell type, int32 codes [cells] into `label_names`; None if no column was given."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """One name per cell type."""
+
+    @property
+    def label_column(self) -> str | None:
+        """Column that gave the cell types, or None."""
+
+    @property
+    def source(self) -> str:
+        """Where the cells come from."""
+
+    @property
+    def counts_digest(self) -> str:
+        """Digest of all counts."""
 
     @property
     def num_cells(self) -> int:

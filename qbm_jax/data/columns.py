@@ -4,7 +4,7 @@ anndata reads tables that it cannot write: with a column `_index`, as Seurat mak
 twice, or with intervals or dates.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -31,7 +31,9 @@ def writable(table: pd.DataFrame, what: str) -> Kept:
         table: `obs` or `var`, left unchanged.
         what: "obs" or "var", for the notes.
     """
-    names, kept, notes, needed = {}, [], [], reserved(what)
+    names: dict[str, str] = {}
+    kept: list[str] = []
+    notes, needed = [], reserved(what)
     given = [text(name) for name in table.columns]
     for name in given:
         free = _possible(name, what)
@@ -78,7 +80,7 @@ def _can_be_written(values: pd.Series) -> bool:
     return _is_plain(dtype, values)
 
 
-def _is_plain(dtype: object, values: pd.Series | pd.Index) -> bool:
+def _is_plain(dtype: Any, values: pd.Series | pd.Index) -> bool:
     if pd.api.types.is_object_dtype(dtype):
         return pd.api.types.infer_dtype(values, skipna=True) in ("string", "empty") and (
             len(values) == 0 or bool(values.notna().any())

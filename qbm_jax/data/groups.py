@@ -16,8 +16,11 @@ _VAGUE = {"unknown", "unassigned", "undefined", "undetermined", "unclassified", 
           "unlabeled", "not available", "not applicable", "?", "-"}  # fmt: skip
 """What annotators write where they mean no type, or a type of its own; in lower case."""
 
-Groups = tuple[np.ndarray | None, tuple[str, ...], list[str]]
+Groups = tuple[np.ndarray, tuple[str, ...], list[str]]
 """Codes [cells], names and notes."""
+
+NoGroups = tuple[None, tuple[()], list[str]]
+"""Where no column was given."""
 
 
 def batches(obs: pd.DataFrame, column: str | None, source: str) -> Groups:
@@ -51,7 +54,7 @@ def batches(obs: pd.DataFrame, column: str | None, source: str) -> Groups:
     return codes, names, notes
 
 
-def labels(obs: pd.DataFrame, column: str | None, source: str) -> Groups:
+def labels(obs: pd.DataFrame, column: str | None, source: str) -> Groups | NoGroups:
     """Codes int32 [cells], names and notes of the cell types; a missing one is `UNLABELLED`.
 
     Text that reads like a missing value ("", "nan", "None", "NA", and `UNLABELLED` itself) is no

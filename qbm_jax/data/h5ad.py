@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from qbm_jax.data.compressed import (
     read_compressed,
 )
 from qbm_jax.data.names import some, text
-from qbm_jax.data.stored import member
+from qbm_jax.data.stored import Group, member
 from qbm_jax.data.tables import read_table
 from qbm_jax.errors import InputError
 
@@ -56,7 +56,7 @@ def load(path: Path, layer: str | None, use_raw: bool) -> tuple[Table, list[str]
         return (_read_matrix(matrix, obs, var, path), obs, var), [*obs_notes, *var_notes]
 
 
-def check_tables(file: Mapping[str, Any], path: Path) -> None:
+def check_tables(file: Group, path: Path) -> None:
     """Refuses what is no file of anndata's layout."""
     if "obs" not in list(file) or "var" not in list(file):
         raise InputError(
@@ -89,6 +89,9 @@ def damage_named(path: Path, *more: type[Exception]) -> Iterator[None]:
     Raises:
         InputError: something in the block could not be read.
     """
+    damage: tuple[type[Exception], ...] = (
+        OSError, RuntimeError, KeyError, EOFError, zlib.error, *more
+    )  # fmt: skip
     try:
         yield
     except InputError:
@@ -98,7 +101,7 @@ def damage_named(path: Path, *more: type[Exception]) -> Iterator[None]:
             f"{path} does not fit into memory ({_reason(error)}); keep its cells on disk "
             "(data.open_cells, config.data.on_disk) or use a larger machine"
         ) from error
-    except (OSError, RuntimeError, KeyError, EOFError, zlib.error, *more) as error:
+    except damage as error:
         if isinstance(error, OSError) and error.errno in _TOO_MANY_OPEN:
             raise _too_many_open(path) from error
         raise InputError(
@@ -149,7 +152,7 @@ def check_choice(
         raise InputError(f"expected counts in X, which is empty; name a layer or raw; {there}")
 
 
-def simulator_preset(file: Mapping[str, Any], path: Path) -> str | None:
+def simulator_preset(file: Group, path: Path) -> str | None:
     """The simulator's preset that an open file's cells come from; None for measured cells."""
     element = member(file, f"uns/qbm_jax/{SIMULATOR_PRESET}", path)
     is_one = isinstance(element, h5py.Dataset | zarr.Array) and element.shape == ()
@@ -173,9 +176,7 @@ def check_is_hdf5(path: Path) -> None:
         raise InputError(f"expected an h5ad file, {path} is not one (no HDF5 signature)")
 
 
-def choose_elements(
-    file: Mapping[str, Any], layer: str | None, use_raw: bool, path: Path
-) -> tuple[Any, str]:
+def choose_elements(file: Group, layer: str | None, use_raw: bool, path: Path) -> tuple[Any, str]:
     """The stored matrix asked for, of an open file or zarr group, and the name of its genes' table.
 
     Raises:

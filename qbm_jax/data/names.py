@@ -15,9 +15,9 @@ def text(value: object) -> str:
 
 def some(names: Iterable[object], limit: int = 10) -> str:
     """The first names in words, with the number of those left out."""
-    names = [text(name) for name in names]
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return (", ".join(names[:limit]) or "none") + rest
+    texts = [text(name) for name in names]
+    rest = f" and {len(texts) - limit} more" if len(texts) > limit else ""
+    return (", ".join(texts[:limit]) or "none") + rest
 
 
 def distinct(values: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -35,7 +35,7 @@ def distinct(values: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
     if isinstance(values.dtype, pd.CategoricalDtype):
         codes, uniques = values.cat.codes.to_numpy(), values.cat.categories
         texts = _texts(uniques)
-        order = range(len(texts))
+        order = list(range(len(texts)))
     else:
         if values.dtype == object:  # in which 1 and True are the same to pandas
             values = values.map(text, na_action="ignore")
@@ -58,7 +58,7 @@ def unique_name(name: str, taken: Iterable[str]) -> str:
     return candidate
 
 
-def _texts(uniques: object) -> list[str]:
+def _texts(uniques: pd.Index | np.ndarray) -> list[str]:
     if pd.api.types.is_datetime64_any_dtype(uniques):
         uniques = pd.Index(uniques).astype(str)  # dates alone where no value has a time of day
     return [text(value) for value in uniques]

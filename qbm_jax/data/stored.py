@@ -5,18 +5,20 @@ here, so that no text of another file is taken for counts and nothing is allocat
 """
 
 import os
-from collections.abc import Mapping
 from math import ceil, prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import h5py
 import zarr
 
 from qbm_jax.errors import InputError
 
+Group: TypeAlias = h5py.Group | zarr.Group
+"""An open file, or a part of one."""
 
-def member(group: Mapping[str, Any], name: str, path: Path) -> Any | None:
+
+def member(group: Group, name: str, path: Path) -> Any | None:
     """The element of this name ("raw/X") in an open file; None if there is none.
 
     Raises:

@@ -11,7 +11,7 @@ import numpy as np
 
 from qbm_jax.feed.minibatches import DeviceCounts
 
-Part = tuple[DeviceCounts, jax.Array]
+Part = tuple[DeviceCounts, jax.Array | np.ndarray]
 """Counts on the device, and which of their rows are meant."""
 
 GRANULE = 65536  # stored counts; a part on the device has room for a multiple of these
@@ -64,7 +64,7 @@ class CellSource(Protocol):
     def select(self, cells: np.ndarray) -> tuple[DeviceCounts, np.ndarray]:
         """Counts on the device that stay there, and the rows of these cells in them."""
 
-    def stream(self, dispatches: Iterable[jax.Array]) -> Generator[Part, None, None]:
+    def stream(self, dispatches: Iterable[jax.Array | np.ndarray]) -> Generator[Part, None, None]:
         """Counts for every dispatch of cells [steps, minibatch], and their rows in them."""
 
 
@@ -80,7 +80,7 @@ class InMemory:
         """All counts, and the cells as they are."""
         return self._data, cells
 
-    def stream(self, dispatches: Iterable[jax.Array]) -> Generator[Part, None, None]:
+    def stream(self, dispatches: Iterable[jax.Array | np.ndarray]) -> Generator[Part, None, None]:
         """All counts, and the rows of each dispatch as they are."""
         return ((self._data, rows) for rows in dispatches)
 
@@ -108,7 +108,7 @@ class Streamed:
         """
         return self._load(np.asarray(cells), room=0), np.arange(len(cells))
 
-    def stream(self, dispatches: Iterable[jax.Array]) -> Generator[Part, None, None]:
+    def stream(self, dispatches: Iterable[jax.Array | np.ndarray]) -> Generator[Part, None, None]:
         """The counts of each dispatch alone, in the order of its steps; closing it stops reading.
 
         Raises:

@@ -48,10 +48,11 @@ def check(params: Boltzmann) -> Boltzmann:
         are fewer than two spins, or h does not have one such entry per spin.
     """
     params = as_arrays(params)
+    h = np.asarray(params.h)
     if isinstance(params.J, BCOO):
-        _check_sparse(params)
+        _check_sparse(params.J, h)
         return params
-    J, h = np.asarray(params.J), np.asarray(params.h)
+    J = np.asarray(params.J)
     if J.ndim != 2 or J.shape[0] != J.shape[1] or h.shape != J.shape[:1]:
         raise InputError(f"expected J [N, N] and h [N], got J {J.shape} and h {h.shape}")
     if h.size < 2:
@@ -91,9 +92,9 @@ def as_arrays(params: Boltzmann) -> Boltzmann:
     if hasattr(J, "tocoo"):
         found = J.tocoo(copy=True)
         found.sum_duplicates()
-        indices = np.stack([found.row, found.col], axis=1).astype(np.int32)
-        order = np.lexsort((indices[:, 1], indices[:, 0]))
-        J = BCOO((as_floats(found.data[order], _NUMBERS), indices[order]), shape=found.shape)
+        order = np.lexsort((found.col, found.row))
+        indices: Any = np.stack([found.row, found.col], axis=1).astype(np.int32)[order]
+        J = BCOO((as_floats(found.data[order], _NUMBERS), indices), shape=found.shape)
     elif not isinstance(J, BCOO | struct.PyTreeNode):
         J = as_floats(J, _NUMBERS)
     elif isinstance(J, BCOO) and (data := as_floats(J.data, _NUMBERS)) is not J.data:
@@ -105,18 +106,19 @@ def as_arrays(params: Boltzmann) -> Boltzmann:
 _NUMBERS = "real numbers in J and h"
 
 
-def as_floats(values: Any, expected: str) -> Any:
+def as_floats(values: Any, expected: str) -> jax.Array:
     """An array of floats: itself if it is one, lists and whole numbers in single precision.
+
+    One of numpy's stays one, so that nothing moves to a device that need not; it stands in for one
+    of JAX's in all that follows, and is typed as such.
 
     Raises:
       InputError: it holds no real numbers; `expected` says what of.
     """
+    array: Any = values
     try:
-        array = (
-            values
-            if type(values) is np.ndarray or isinstance(values, jax.Array)
-            else np.asarray(values)
-        )
+        if type(values) is not np.ndarray and not isinstance(values, jax.Array):
+            array = np.asarray(values)
     except ValueError as error:
         raise InputError(f"expected {expected}, got ragged lists") from error
     if jnp.issubdtype(array.dtype, jnp.floating):
@@ -134,7 +136,8 @@ def _largest(*arrays: np.ndarray | jax.Array) -> float:
 
 def has_energies(params: Boltzmann) -> bool:
     """Whether J and h are so small that energies and their squares are finite in float32."""
-    return _largest(params.J, params.h) <= _LARGEST
+    J = params.J.data if isinstance(params.J, BCOO) else params.J
+    return _largest(J, params.h) <= _LARGEST
 
 
 def _check_size(*arrays: np.ndarray) -> None:
@@ -150,16 +153,16 @@ def _close(J: np.ndarray, transposed: np.ndarray) -> bool:
     return np.allclose(J, transposed, rtol=1e-5, atol=1e-6)
 
 
-def _check_sparse(params: Boltzmann) -> None:
+def _check_sparse(J: BCOO, h: np.ndarray) -> None:
     """`check` for sparse couplings, without making them dense."""
-    shape, h = params.J.shape, np.asarray(params.h)
+    shape = J.shape
     if len(shape) != 2 or shape[0] != shape[1] or h.shape != shape[:1]:
         raise InputError(f"expected J [N, N] and h [N], got J {shape} and h {h.shape}")
     if h.size < 2:
         raise InputError(f"expected at least 2 spins, got {h.size}")
-    if params.J.n_batch or params.J.n_dense:
+    if J.n_batch or J.n_dense:
         raise InputError("expected a sparse J without batches or dense axes; make it again from J")
-    data, (rows, columns) = np.asarray(params.J.data), np.asarray(params.J.indices).T
+    data, (rows, columns) = np.asarray(J.data), np.asarray(J.indices).T
     if (
         rows.size
         and not 0 <= min(rows.min(), columns.min()) <= max(rows.max(), columns.max()) < h.size
@@ -185,7 +188,8 @@ def checked(params: Boltzmann) -> Boltzmann:
     known = isinstance(J, BCOO | jax.Array | np.ndarray)
     if not known or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(params)):
         return params
-    check(Boltzmann(J=J, h=np.zeros(np.shape(params.h)[-1:])))
+    no_fields: Any = np.zeros(np.shape(params.h)[-1:])
+    check(Boltzmann(J=J, h=no_fields))
     return params
 
 
@@ -333,14 +337,15 @@ def from_bit_form(linear: jax.Array, quadratic: jax.Array) -> tuple[Boltzmann, j
         E(b) = b'Qb, is a = -diag(Q) and W = -(Q + Q') without its diagonal.
     """
     machine = as_arrays(Boltzmann(J=quadratic, h=linear))
-    linear, quadratic = machine.h, machine.J
-    if not any(isinstance(leaf, jax.core.Tracer) for leaf in (linear, quadratic)):
+    linear = machine.h
+    W: Any = machine.J  # dense or sparse: both divide and sum
+    if not any(isinstance(leaf, jax.core.Tracer) for leaf in (linear, W)):
         try:
             check(machine)
         except InputError as error:
             raise InputError(f"bit form with W as J: {error}; {_QUBO}") from error
-    params = Boltzmann(J=quadratic / 4, h=linear / 2 + _row_sums(quadratic) / 4)
-    return params, -linear.sum() / 2 - quadratic.sum() / 8
+    params = Boltzmann(J=W / 4, h=linear / 2 + _row_sums(W) / 4)
+    return params, -linear.sum() / 2 - W.sum() / 8
 
 
 def to_bit_form(params: Boltzmann) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -115,6 +115,7 @@ def reduced(params: Boltzmann, couplings_dtype: Dtype) -> Boltzmann:
 def single_precision(params: Boltzmann) -> Boltzmann:
     """The machine with J, dense or sparse, and h in float32."""
     params = as_arrays(params)
+    J: jax.Array | BCOO
     if isinstance(params.J, BCOO):
         data = params.J.data.astype(jnp.float32)
         J = BCOO(

@@ -16,7 +16,6 @@ A negative d_k would need an imaginary field and integrands that cancel: it is n
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -98,7 +97,7 @@ def machine(planted: Planted) -> Boltzmann:
     directions, strengths, h = _checked(planted)
     J = (directions * strengths) @ directions.T
     np.fill_diagonal(J, 0)
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), Boltzmann(J=J, h=h))
+    return Boltzmann(J=jnp.asarray(J, jnp.float32), h=jnp.asarray(h, jnp.float32))
 
 
 def moments(planted: Planted) -> PlantedMoments:

@@ -129,8 +129,8 @@ def _compare(
         "mean": _pearson(np.log1p(ours.mean), np.log1p(theirs.mean)),
         "variance": _pearson(np.log1p(ours.variance), np.log1p(theirs.variance)),
         "zeros": _pearson(ours.zeros, theirs.zeros),
-        "gene_gene": _gene_gene(*samples),
-        "two_sample_auroc": _two_sample_auroc(*samples, seed),
+        "gene_gene": _gene_gene(samples[0], samples[1]),
+        "two_sample_auroc": _two_sample_auroc(samples[0], samples[1], seed),
     }
 
 

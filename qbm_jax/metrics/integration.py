@@ -85,7 +85,8 @@ def score_embeddings(
         batch, labels = batch[chosen], None if labels is None else labels[chosen]
     notes += _describe_gaps(batch, labels)
     batch_share = _batch_share(uncorrected[chosen], batch)
-    values, kbet_failed, remarks = {}, {}, {}
+    values, kbet_failed = {}, {}
+    remarks: dict[str, list[str]] = {}
     for name, embedding in embeddings.items():
         points = np.array(embedding[chosen], dtype=np.float32)
         with _third_party():
@@ -179,7 +180,9 @@ def _score(
 ) -> tuple[dict[str, float], tuple[str, ...], list[str]]:
     """All metrics of one embedding, the types whose kBET failed, and remarks."""
     neighbors = exact_neighbors(points, min(LISI_NEIGHBORS, len(points)))
-    scores, failed, remarks = dict.fromkeys(METRICS, np.nan), (), []
+    scores = dict.fromkeys(METRICS, np.nan)
+    failed: tuple[str, ...] = ()
+    remarks: list[str] = []
     if labels is not None and 1 < len(np.unique(labels)) < len(labels):
         scores |= _bio_conservation(points, neighbors, batch, labels)
         scores["bio_conservation"] = _mean(scores, BIO_CONSERVATION)

@@ -33,11 +33,17 @@ class Pseudotime(NamedTuple):
     unreached: float  # share of the cells without a value
 
 
-def check_root(labels: np.ndarray | None, root: str) -> None:
-    """Raises InputError unless there are labels and the root type is among them."""
-    names = np.unique(check_labels(labels, "a trajectory"))
+def check_root(labels: np.ndarray | None, root: str) -> np.ndarray:
+    """The labels [cells] as text.
+
+    Raises:
+      InputError: there are none, or the root type is not among them.
+    """
+    types = check_labels(labels, "a trajectory")
+    names = np.unique(types)
     if root not in names:
         raise InputError(f"expected a root type among {', '.join(names)}, got {root!r}")
+    return types
 
 
 def diffusion_pseudotime(
@@ -58,18 +64,19 @@ def diffusion_pseudotime(
     Raises:
       InputError: no labels, no such type, fewer than 30 cells, or an unusable embedding.
     """
-    check_root(labels, root)
-    points = check_points(embedding, len(labels))
+    types = check_root(labels, root)
+    points = check_points(embedding, len(types))
     if len(points) < MIN_CELLS:
         raise InputError(f"expected at least {MIN_CELLS} cells for a pseudotime, got {len(points)}")
-    members = np.flatnonzero(np.asarray(labels).astype(str) == root)
+    members = np.flatnonzero(types == root)
     from_mean = np.linalg.norm(points[members] - points[members].mean(axis=0), axis=1)
     root_cell = int(members[np.argmin(from_mean)])
     cells = cells_with_graph(points, seed)
     component = sparse.csgraph.connected_components(cells.obsp["connectivities"])[1]
     reached = np.flatnonzero(component == component[root_cell])
     values = np.full(len(points), np.nan)
-    values[reached] = _distances(cells[reached].copy(), np.searchsorted(reached, root_cell), seed)
+    root_reached = int(np.searchsorted(reached, root_cell))
+    values[reached] = _distances(cells[reached].copy(), root_reached, seed)
     return Pseudotime(values, root_cell, float(np.isnan(values).mean()))
 
 

@@ -1,6 +1,7 @@
 """Writes the report of a working directory again: python -m qbm_jax.report WORKDIR."""
 
 import argparse
+import io
 import sys
 
 from qbm_jax import report
@@ -8,7 +9,8 @@ from qbm_jax.errors import InputError
 
 parser = argparse.ArgumentParser(prog="python -m qbm_jax.report", description=__doc__)
 parser.add_argument("workdir", help="a finished run, such as runs/pancreas")
-sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show
+if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show
 try:
     print(report.write(parser.parse_args().workdir))
 except InputError as error:

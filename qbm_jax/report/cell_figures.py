@@ -56,7 +56,7 @@ def draw_umaps(outputs: RunOutputs) -> Figure:
 
 def _columns(outputs: RunOutputs) -> dict[str, tuple[np.ndarray, dict[str, str] | None]]:
     """Column title to values [cells] and the colours of names (None: a continuous scale)."""
-    columns = {}
+    columns: dict[str, tuple[np.ndarray, dict[str, str] | None]] = {}
     if outputs.labels is not None:
         columns["Cell type"] = (outputs.labels, colours_of(outputs.labels))
     if outputs.batches is not None:

@@ -158,7 +158,7 @@ def _methods(outputs: RunOutputs) -> list[str]:
         f"cell types ({data.get('label_column') or 'no column'})": _listed(data.get("labels")),
         "seeds": ", ".join(map(str, scores.get("seeds", []))),
     }
-    parts = [bullets(f"{name}: {value or 'none'}" for name, value in described.items())]
+    parts: list[str] = [bullets(f"{name}: {value or 'none'}" for name, value in described.items())]
     if machine := scores.get("machine"):
         parts += ["### Machine", tables.machine_table(machine), tables.MACHINE_NOTE]
     for title, field, digits in (

@@ -81,8 +81,9 @@ def _above_best(sign: int, curves: dict[tuple, tuple]) -> dict[tuple, tuple]:
 
 def _settled_range(sign: int, curves: Iterable[tuple]) -> tuple[float, float]:
     """Range of the axis without the first steep descent."""
-    late = [values[epochs >= SETTLED * epochs.max()] for epochs, values in curves]
-    late = sign * np.concatenate(late)
+    late = sign * np.concatenate(
+        [values[epochs >= SETTLED * epochs.max()] for epochs, values in curves]
+    )
     margin = 0.06 * (np.ptp(late) or 1)
     return late.min() - margin, late.max() + margin
 

@@ -43,7 +43,7 @@ def verdict(bounds: dict[str, Bound]) -> str:
 def _against(bounds: dict[str, Bound], ours: Bound, reference: Bound) -> str:
     """The run's best bound, if it is neither of the two that are compared and clearly better."""
     name, best = _best(bounds)
-    if best is ours or best is reference:
+    if best is None or best is ours or best is reference:
         return ""
     gain, error, _ = _gain(best, ours)
     if not _is_clear(gain, error) or best["elbo"] <= reference["elbo"]:
@@ -70,7 +70,8 @@ def _best(bounds: dict[str, Bound]) -> tuple[str, Bound | None]:
 
 def _gain(ours: Bound, other: Bound) -> tuple[float, float | None, str]:
     """Difference of the bounds, its standard error if it is known, and how that was had."""
-    log_z_error = np.hypot(*(b.get("log_z_standard_error") or 0.0 for b in (ours, other)))
+    first, second = (b.get("log_z_standard_error") or 0.0 for b in (ours, other))
+    log_z_error = np.hypot(first, second)
     pairs = ours.get("per_seed") or [], other.get("per_seed") or []
     if len(pairs[0]) == len(pairs[1]) >= 2 and None not in (*pairs[0], *pairs[1]):
         found = paired_difference(*pairs)

@@ -21,7 +21,7 @@ LARGEST = 4  # shapes that are timed: those with most operations
 def describe_devices() -> dict[str, str | float]:
     """Platform, kind and number of the devices, and the precision of float32 matrix products."""
     devices = jax.devices()
-    setting = jax.config.jax_default_matmul_precision
+    setting = jax.config.values["jax_default_matmul_precision"]
     return {
         "platform": devices[0].platform,
         "device": devices[0].device_kind,
@@ -69,7 +69,7 @@ def measure_rate(products: Products) -> float:
     Their rates are weighted as in the program. It takes some tenths of a second.
     """
     costs = {product: product.operations * times for product, times in products.items()}
-    largest = sorted(costs, key=costs.get, reverse=True)[:LARGEST]
+    largest = sorted(costs, key=costs.__getitem__, reverse=True)[:LARGEST]
     timed = Products({product: products[product] for product in largest})
     return operations(timed) / sum(time_product(p) * times for p, times in timed.items())
 

@@ -177,7 +177,7 @@ def fraction(*, open_ends: bool = False) -> Kind:
     """A number between 0 and 1; without 0 and 1 themselves if the ends are open."""
     if open_ends:
         return _real_where(
-            lambda x: 0 < x < 1 and 0 < np.float32(x) < 1,
+            lambda x: 0 < x < 1 and 0 < float(np.float32(x)) < 1,
             "a number between 0 and 1, and neither of them",
         )
     return _real_where(lambda x: 0 <= x <= 1, "a number between 0 and 1")

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ from qbm_jax.samplers.metropolis_cim import metropolis_cim
 from qbm_jax.samplers.noisy_analog import noisy_analog
 from qbm_jax.samplers.tempering import KERNELS, tempering
 
-SAMPLERS = {
+SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "exact": exact,
     "gibbs": gibbs,
     "auxiliary_cim": auxiliary_cim,

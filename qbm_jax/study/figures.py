@@ -204,7 +204,7 @@ def draw_heat_map(
         colour = "white" if shade > light_above else "black"
         axes.text(j, i, texts[i][j], ha="center", va="center", fontsize=6.5, color=colour)
     slanted = any(len(name) > 8 and "\n" not in name for name in columns)
-    turned = {"rotation": 60, "ha": "right"} if slanted else {}
+    turned: dict[str, Any] = {"rotation": 60, "ha": "right"} if slanted else {}
     axes.set_xticks(range(len(columns)), columns, **turned)
     axes.set_yticks(range(len(rows)), rows)
 

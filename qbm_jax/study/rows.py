@@ -43,6 +43,7 @@ def safe(value: Any) -> Any:
 
 def numbers(tree: Any, prefix: str = "") -> list[tuple[str, float]]:
     """Dotted names and values of all numbers and truth values; long lists (traces) are left out."""
+    items: Iterable[tuple[Any, Any]]
     if isinstance(tree, dict):
         items = tree.items()
     elif isinstance(tree, list) and all(isinstance(item, dict) for item in tree):

@@ -62,8 +62,10 @@ def write_simulated(
     num_genes = num_genes or PRESETS[preset].num_genes
     with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
         with cells_bar(f"simulate {path.name}", num_cells, progress) as advance:
-            tables = _write_counts(file, chunks, (num_cells, num_genes), advance)
-        obs = cell_table(*tables, PRESETS[preset])
+            batch, labels, pseudotime, depth = _write_counts(
+                file, chunks, (num_cells, num_genes), advance
+            )
+        obs = cell_table(batch, labels, pseudotime, depth, PRESETS[preset])
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         write_elem(file, "obs", obs)
         write_elem(file, "var", pd.DataFrame(index=list(gene_names(num_genes))))

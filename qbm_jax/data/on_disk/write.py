@@ -82,7 +82,7 @@ def _write_blocks(
         done = cells.stop
     if done != num_cells:
         raise ValueError(f"expected embeddings of {num_cells} cells, got {done}")
-    return None if energies[0] is None else np.concatenate(energies)
+    return None if energies[0] is None else np.concatenate(list(map(np.asarray, energies)))
 
 
 def _array(
