@@ -19,22 +19,22 @@ class Cells:
     """Counts of cells by genes, with what is known about both; checked when built.
 
     Attributes:
-        counts: raw counts, CSR float32 [cells, genes], sorted indices, no stored zeros.
-        genes: gene names, unique, in the order of the columns of `counts`.
-        obs: the input's table of cells [cells, any columns].
-        var: the input's table of genes [genes, any columns], indexed by `genes`.
-        rows: position of each cell in the input, int64 [cells] (reading drops empty cells).
-        batch: experimental batch, int32 codes [cells] into `batch_names`.
-        batch_names: one name per batch; a single name if no batch column was given.
-        labels: cell type, int32 codes [cells] into `label_names`; None if no column was given.
-        label_names: one name per cell type; empty without labels. Cells without a label carry the
-            name `UNLABELLED`, which is no cell type: scores leave those cells out.
-        batch_column: column of `obs` that gave `batch`, or None.
-        label_column: column of `obs` that gave `labels`, or None.
-        is_integer: every count is a whole number, as the count likelihoods require.
-        simulated: the cells come from the simulator and are no measurement.
-        source: where the cells come from, in the words that a report prints.
-        notes: one sentence for each thing dropped, substituted or skipped.
+      counts: raw counts, CSR float32 [cells, genes], sorted indices, no stored zeros.
+      genes: gene names, unique, in the order of the columns of `counts`.
+      obs: the input's table of cells [cells, any columns].
+      var: the input's table of genes [genes, any columns], indexed by `genes`.
+      rows: position of each cell in the input, int64 [cells] (reading drops empty cells).
+      batch: experimental batch, int32 codes [cells] into `batch_names`.
+      batch_names: one name per batch; a single name if no batch column was given.
+      labels: cell type, int32 codes [cells] into `label_names`; None if no column was given.
+      label_names: one name per cell type; empty without labels. Cells without a label carry the
+        name `UNLABELLED`, which is no cell type: scores leave those cells out.
+      batch_column: column of `obs` that gave `batch`, or None.
+      label_column: column of `obs` that gave `labels`, or None.
+      is_integer: every count is a whole number, as the count likelihoods require.
+      simulated: the cells come from the simulator and are no measurement.
+      source: where the cells come from, in the words that a report prints.
+      notes: one sentence for each thing dropped, substituted or skipped.
     """
 
     counts: sp.csr_matrix

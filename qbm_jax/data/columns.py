@@ -28,8 +28,8 @@ def writable(table: pd.DataFrame, what: str) -> Kept:
     """The same table, with other names and types only where it could not be written.
 
     Args:
-        table: `obs` or `var`, left unchanged.
-        what: "obs" or "var", for the notes.
+      table: `obs` or `var`, left unchanged.
+      what: "obs" or "var", for the notes.
     """
     names: dict[str, str] = {}
     kept: list[str] = []

@@ -16,11 +16,11 @@ class Compressed(NamedTuple):
     """A sound matrix of an open file, whose values and indices are not read yet.
 
     Attributes:
-        kind: "csr" or "csc".
-        shape: cells and genes.
-        indptr: int64 [lines + 1], in memory; starts at 0, ascends, ends at the stored counts.
-        values: the stored array of counts [stored], of any type of numbers.
-        indices: the stored array of positions within the lines [stored].
+      kind: "csr" or "csc".
+      shape: cells and genes.
+      indptr: int64 [lines + 1], in memory; starts at 0, ascends, ends at the stored counts.
+      values: the stored array of counts [stored], of any type of numbers.
+      indices: the stored array of positions within the lines [stored].
     """
 
     kind: str
@@ -42,7 +42,7 @@ def open_compressed(element: Any, path: Path) -> Compressed:
     """Checks everything about a stored CSR or CSC matrix but the indices, which are not read.
 
     Raises:
-        InputError: it is damaged, or holds no numbers; the line names the file.
+      InputError: it is damaged, or holds no numbers; the line names the file.
     """
     missing = [name for name in ("data", "indices", "indptr") if name not in element]
     declared = element.attrs.get("shape", element.attrs.get("h5sparse_shape"))
@@ -74,7 +74,7 @@ def read_compressed(stored: Compressed, path: Path) -> sp.csr_matrix | sp.csc_ma
     """The whole matrix, float32.
 
     Raises:
-        InputError: an index is out of range.
+      InputError: an index is out of range.
     """
     indices = stored.indices[:]
     check_indices(indices, stored.shape[1 if stored.kind == "csr" else 0], stored.kind, str(path))
@@ -86,7 +86,7 @@ def check_in_memory(matrix: Any, source: str) -> None:
     """The same check for a scipy matrix that somebody else built.
 
     Raises:
-        InputError: it would make scipy's compiled code read outside of its arrays.
+      InputError: it would make scipy's compiled code read outside of its arrays.
     """
     if matrix.format not in ("csr", "csc"):
         return

@@ -40,13 +40,13 @@ class PublicSet:
     """One public file and the columns and layer in it.
 
     Attributes:
-        figshare_id: number of the file on figshare.
-        file_name: its name there and in the cache.
-        num_bytes: its exact size.
-        md5: its checksum.
-        batch_column: column of `obs` with the experimental batch.
-        label_column: column of `obs` with the cell type.
-        layer: layer with the raw counts.
+      figshare_id: number of the file on figshare.
+      file_name: its name there and in the cache.
+      num_bytes: its exact size.
+      md5: its checksum.
+      batch_column: column of `obs` with the experimental batch.
+      label_column: column of `obs` with the cell type.
+      layer: layer with the raw counts.
     """
 
     figshare_id: int
@@ -124,15 +124,15 @@ def fetch(
     It gets its name only after size and md5 are right; after an interruption, run again.
 
     Args:
-        name: one of `NAMED`.
-        cache_dir: see `cache_folder`.
-        url: another place that serves the same file.
-        progress: show a bar.
+      name: one of `NAMED`.
+      cache_dir: see `cache_folder`.
+      url: another place that serves the same file.
+      progress: show a bar.
 
     Raises:
-        NoNetworkError: no answer from the server within ten seconds.
-        DownloadError: an HTTP error, a wrong size or checksum, or a transfer that broke off.
-        InputError: no such set, or a cache folder that cannot be written.
+      NoNetworkError: no answer from the server within ten seconds.
+      DownloadError: an HTTP error, a wrong size or checksum, or a transfer that broke off.
+      InputError: no such set, or a cache folder that cannot be written.
     """
     public = named(name)
     found = cached(name, cache_dir)
@@ -174,7 +174,7 @@ def named(name: str) -> PublicSet:
     """The entry of a named set.
 
     Raises:
-        InputError: no such set; lists the names there are.
+      InputError: no such set; lists the names there are.
     """
     if name not in NAMED:
         raise InputError(f"expected a public set in {sorted(NAMED)}, got {name!r}")

@@ -29,7 +29,7 @@ def batches(obs: pd.DataFrame, column: str | None, source: str) -> Groups:
     Text that reads like a missing value ("nan", "NA") is a batch like any other, with a note.
 
     Raises:
-        InputError: no such column, a cell without a batch, or a column that holds no groups.
+      InputError: no such column, a cell without a batch, or a column that holds no groups.
     """
     if column is None:
         codes = np.zeros(len(obs), dtype=np.int32)
@@ -61,7 +61,7 @@ def labels(obs: pd.DataFrame, column: str | None, source: str) -> Groups | NoGro
     cell type either. Words such as "unknown" are types, with a note.
 
     Raises:
-        InputError: no such column, an empty one, or a column that holds no groups.
+      InputError: no such column, an empty one, or a column that holds no groups.
     """
     if column is None:
         return None, (), ["No label column: cell types are not scored."]

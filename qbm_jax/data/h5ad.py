@@ -42,10 +42,10 @@ def load(path: Path, layer: str | None, use_raw: bool) -> tuple[Table, list[str]
     """The matrix asked for (dense ones become CSR by blocks of rows) with its obs and var.
 
     Returns:
-        The three, and a note for each column that cannot be read.
+      The three, and a note for each column that cannot be read.
 
     Raises:
-        InputError: no such file, not an h5ad, damaged, or without that matrix.
+      InputError: no such file, not an h5ad, damaged, or without that matrix.
     """
     check_is_hdf5(path)
     with damage_named(path), h5py.File(path, "r") as file:
@@ -83,11 +83,11 @@ def damage_named(path: Path, *more: type[Exception]) -> Iterator[None]:
     files and too little memory are told as what they are.
 
     Args:
-        path: the file.
-        *more: further exceptions that mean damage in the block, where it reads plain arrays alone.
+      path: the file.
+      *more: further exceptions that mean damage in the block, where it reads plain arrays alone.
 
     Raises:
-        InputError: something in the block could not be read.
+      InputError: something in the block could not be read.
     """
     damage: tuple[type[Exception], ...] = (
         OSError, RuntimeError, KeyError, EOFError, zlib.error, *more
@@ -129,7 +129,7 @@ def choose_matrix(adata: anndata.AnnData, layer: str | None, use_raw: bool) -> T
     """The matrix asked for with its obs and var.
 
     Raises:
-        InputError: no such layer, no raw, no X, or a layer and raw together.
+      InputError: no such layer, no raw, no X, or a layer and raw together.
     """
     check_choice(layer, use_raw, list(adata.layers), adata.raw is not None, adata.X is not None)
     if use_raw:
@@ -180,7 +180,7 @@ def choose_elements(file: Group, layer: str | None, use_raw: bool, path: Path) -
     """The stored matrix asked for, of an open file or zarr group, and the name of its genes' table.
 
     Raises:
-        InputError: there is no such matrix, or it is not stored in this file.
+      InputError: there is no such matrix, or it is not stored in this file.
     """
     there = list(file)
     layers = member(file, "layers", path)

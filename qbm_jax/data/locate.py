@@ -39,24 +39,24 @@ def locate(
     `source` and the log.
 
     Args:
-        key: for the simulator only.
-        name: a public set (`download.NAMED`), or "simulated:<preset>" for the simulator.
-        path: an h5ad file, which goes before the name.
-        batch_column: column of `obs`; "": the named set's own, none for a path.
-        label_column: as `batch_column`, for cell types.
-        layer: layer with raw counts; "": the named set's own, `X` for a path.
-        use_raw: take the counts of `raw`.
-        cache_dir: folder of downloads; "": `$QBM_JAX_CACHE` or the user's cache folder.
-        allow_simulated: False makes every use of the simulator an error.
-        simulator_preset: what stands in for a named set.
-        num_cells: for the simulator; 0: the preset's own.
-        num_genes: for the simulator; 0: the preset's own.
-        min_cells: least number of cells with counts in a file.
-        progress: show a bar while downloading.
+      key: for the simulator only.
+      name: a public set (`download.NAMED`), or "simulated:<preset>" for the simulator.
+      path: an h5ad file, which goes before the name.
+      batch_column: column of `obs`; "": the named set's own, none for a path.
+      label_column: as `batch_column`, for cell types.
+      layer: layer with raw counts; "": the named set's own, `X` for a path.
+      use_raw: take the counts of `raw`.
+      cache_dir: folder of downloads; "": `$QBM_JAX_CACHE` or the user's cache folder.
+      allow_simulated: False makes every use of the simulator an error.
+      simulator_preset: what stands in for a named set.
+      num_cells: for the simulator; 0: the preset's own.
+      num_genes: for the simulator; 0: the preset's own.
+      min_cells: least number of cells with counts in a file.
+      progress: show a bar while downloading.
 
     Raises:
-        InputError: the file or name cannot be used, or only the simulator is left and it is
-            not allowed.
+      InputError: the file or name cannot be used, or only the simulator is left and it is
+        not allowed.
     """
     columns = {"batch_column": batch_column, "label_column": label_column, "layer": layer}
     if path:

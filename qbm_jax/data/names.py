@@ -28,7 +28,7 @@ def distinct(values: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
     Values of the same text, as 1 and "1", are one.
 
     Returns:
-        Codes int32 [values], -1 where a value is missing, and the names of the values that occur.
+      Codes int32 [values], -1 where a value is missing, and the names of the values that occur.
     """
     if isinstance(values.dtype, pd.SparseDtype):
         values = values.sparse.to_dense()

@@ -33,13 +33,13 @@ def preprocess(
     Cells without a count in the genes kept are dropped, with a note.
 
     Args:
-        cells: raw counts [cells, genes].
-        num_genes: number of highly variable genes; where fewer are left, all are kept.
-        min_cells_per_gene: genes seen in fewer cells are dropped first.
-        gene_list: these genes in this order instead, without any filter.
+      cells: raw counts [cells, genes].
+      num_genes: number of highly variable genes; where fewer are left, all are kept.
+      min_cells_per_gene: genes seen in fewer cells are dropped first.
+      gene_list: these genes in this order instead, without any filter.
 
     Raises:
-        InputError: a gene of `gene_list` is missing, or too few cells or genes are left.
+      InputError: a gene of `gene_list` is missing, or too few cells or genes are left.
     """
     if gene_list is not None:
         return _drop_empty_cells(align_genes(cells, gene_list))
@@ -52,7 +52,7 @@ def keep_expressed(cells: Cells, seen: np.ndarray, min_cells_per_gene: int) -> C
     """The genes seen in enough cells, where `seen` [genes] counts the cells with each gene.
 
     Raises:
-        InputError: no gene is.
+      InputError: no gene is.
     """
     expressed = seen >= min_cells_per_gene
     if not expressed.any():
@@ -83,7 +83,7 @@ def align_genes(cells: Cells, wanted: Sequence[str]) -> Cells:
     """The same cells with exactly the wanted genes, by name and in the order given.
 
     Raises:
-        InputError: genes are missing; lists the first ten and their number.
+      InputError: genes are missing; lists the first ten and their number.
     """
     return cells.select(genes=gene_positions(cells.genes, wanted))
 
@@ -169,7 +169,7 @@ def empty_cells_note(keep: np.ndarray, num_genes: int, source: str) -> list[str]
     """What is said where the mask `keep` [cells] leaves cells out; nothing where it does not.
 
     Raises:
-        InputError: it leaves none.
+      InputError: it leaves none.
     """
     if not keep.any():
         raise InputError(f"{source}: no cell has a count in the {num_genes} genes kept")

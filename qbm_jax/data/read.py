@@ -58,16 +58,16 @@ def read(
     """Reads an h5ad file; only the tables and the one matrix asked for are loaded.
 
     Args:
-        path: the file. `X`, a layer or `raw` may be dense, CSR or CSC.
-        batch_column: column of `obs` with the experimental batch; None: all cells are one batch.
-        label_column: column of `obs` with the cell type; None: no labels.
-        layer: name of the layer that holds raw counts; None: `X`.
-        use_raw: take the counts (and genes) of `raw` instead.
-        genes: only these genes, in this order, kept even where no cell expresses them.
-        min_cells: least number of cells with counts; 0 takes a set of empty cells alone.
+      path: the file. `X`, a layer or `raw` may be dense, CSR or CSC.
+      batch_column: column of `obs` with the experimental batch; None: all cells are one batch.
+      label_column: column of `obs` with the cell type; None: no labels.
+      layer: name of the layer that holds raw counts; None: `X`.
+      use_raw: take the counts (and genes) of `raw` instead.
+      genes: only these genes, in this order, kept even where no cell expresses them.
+      min_cells: least number of cells with counts; 0 takes a set of empty cells alone.
 
     Raises:
-        InputError: the file, matrix or columns cannot be used; see `from_anndata`.
+      InputError: the file, matrix or columns cannot be used; see `from_anndata`.
     """
     path = expand_home(path)
     table, notes = load(path, layer, use_raw)
@@ -93,8 +93,8 @@ def from_anndata(
     both are noted, as are batches and types of one cell.
 
     Raises:
-        InputError: no such matrix or column, duplicate or missing gene names, negative or
-            non-finite counts, cells without a batch, or fewer than `min_cells` cells left.
+      InputError: no such matrix or column, duplicate or missing gene names, negative or
+        non-finite counts, cells without a batch, or fewer than `min_cells` cells left.
     """
     check_is_anndata(adata, source)
     table = choose_matrix(_in_memory(adata), layer, use_raw)
@@ -198,7 +198,7 @@ def check_likelihood(cells: CellTable, likelihood: str) -> None:
     """Refuses counts that are not whole numbers for a likelihood of whole numbers.
 
     Raises:
-        InputError: names the alternatives; or there is no such likelihood.
+      InputError: names the alternatives; or there is no such likelihood.
     """
     if cells.is_integer or likelihoods.build(likelihood).accepts_non_integer:
         return
@@ -222,7 +222,7 @@ def gene_positions(genes: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
     """Where each wanted gene stands in `genes`, int64 [wanted].
 
     Raises:
-        InputError: a gene is asked for twice, or is missing (the first ten and their number).
+      InputError: a gene is asked for twice, or is missing (the first ten and their number).
     """
     if len(set(wanted)) < len(wanted):
         raise InputError("expected every gene once in the list of wanted genes; remove repeats")
@@ -240,7 +240,7 @@ def to_counts(matrix, source: str) -> sp.csr_matrix:
     """CSR float32 copy [cells, genes] with sorted indices and no stored zeros.
 
     Raises:
-        InputError: no matrix of numbers, or counts that are negative, NaN or infinite.
+      InputError: no matrix of numbers, or counts that are negative, NaN or infinite.
     """
     if not (sp.issparse(matrix) or isinstance(matrix, np.ndarray)):
         kind = type(matrix).__name__

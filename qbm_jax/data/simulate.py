@@ -42,13 +42,13 @@ class SimulatedTruth:
     """What generated the cells.
 
     Attributes:
-        bits: planted programmes of each cell, uint8 [cells, programmes] in {0, 1}.
-        couplings: planted J of the spins 2 bits - 1, [programmes, programmes], in units of kT:
-            p(s) is proportional to exp(s'Js/2 + h's).
-        biases: planted h, [programmes].
-        programme_genes: genes raised by each programme, bool [programmes, genes]; disjoint.
-        pseudotime: in [0, 1] on the differentiation branch, NaN elsewhere, [cells].
-        depth: expected counts of each cell before dropout, [cells].
+      bits: planted programmes of each cell, uint8 [cells, programmes] in {0, 1}.
+      couplings: planted J of the spins 2 bits - 1, [programmes, programmes], in units of kT:
+        p(s) is proportional to exp(s'Js/2 + h's).
+      biases: planted h, [programmes].
+      programme_genes: genes raised by each programme, bool [programmes, genes]; disjoint.
+      pseudotime: in [0, 1] on the differentiation branch, NaN elsewhere, [cells].
+      depth: expected counts of each cell before dropout, [cells].
     """
 
     bits: np.ndarray
@@ -80,13 +80,13 @@ def simulate(
     """Cells of a preset; `obs` has batch, cell_type, pseudotime and depth.
 
     Args:
-        key: consumed; the same key gives the same cells.
-        preset: a name in `PRESETS`.
-        num_cells: number of cells; 0: the preset's. More cells leave the first ones as they are.
-        num_genes: number of genes; 0: the preset's.
+      key: consumed; the same key gives the same cells.
+      preset: a name in `PRESETS`.
+      num_cells: number of cells; 0: the preset's. More cells leave the first ones as they are.
+      num_genes: number of genes; 0: the preset's.
 
     Raises:
-        InputError: no such preset, or a negative number.
+      InputError: no such preset, or a negative number.
     """
     return simulate_with_truth(key, preset, num_cells=num_cells, num_genes=num_genes)[0]
 
@@ -124,7 +124,7 @@ def simulate_chunks(
     """The same cells in chunks of at most `chunk_size`; memory does not grow with `num_cells`.
 
     Raises:
-        InputError: no such preset, or a number out of range.
+      InputError: no such preset, or a number out of range.
     """
     study = _preset(preset)
     num_cells, num_genes = check_sizes(num_cells, num_genes)
@@ -139,12 +139,12 @@ def check_sizes(num_cells: int, num_genes: int, min_cells: int = 0) -> tuple[int
     """Numbers of cells and genes to simulate, as plain integers; 0: the preset's.
 
     Args:
-        num_cells: number of cells.
-        num_genes: number of genes.
-        min_cells: least number of cells that what follows can use.
+      num_cells: number of cells.
+      num_genes: number of genes.
+      min_cells: least number of cells that what follows can use.
 
     Raises:
-        InputError: no whole number, a negative one, or too few cells.
+      InputError: no whole number, a negative one, or too few cells.
     """
     num_cells, num_genes = (
         check(name, value, whole(0))

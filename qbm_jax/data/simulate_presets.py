@@ -11,11 +11,11 @@ class Technology:
     """How one protocol counts.
 
     Attributes:
-        depth: median counts per cell.
-        depth_spread: standard deviation of log depth between cells.
-        dispersion: inverse over-dispersion r of the negative binomial, variance mean + mean^2 / r.
-        dropout_midpoint: mean count at which half of the entries are lost; 0: none are lost. The
-            chance of loss is 1 / (1 + mean / midpoint).
+      depth: median counts per cell.
+      depth_spread: standard deviation of log depth between cells.
+      dispersion: inverse over-dispersion r of the negative binomial, variance mean + mean^2 / r.
+      dropout_midpoint: mean count at which half of the entries are lost; 0: none are lost. The
+        chance of loss is 1 / (1 + mean / midpoint).
     """
 
     depth: float
@@ -29,24 +29,24 @@ class Preset:
     """A whole simulated study; shifts are standard deviations of log expression.
 
     Attributes:
-        num_cells: default number of cells.
-        num_genes: default number of genes.
-        types: cell type -> its ancestors below the root, oldest first. Each node of the tree adds
-            its own programme to all types below it.
-        proportions: expected share of each type, in the order of `types`; their sum is 1.
-        branch: (early type, late type) of the differentiation branch, or () for none.
-        batches: batch -> technology, share of the cells.
-        technologies: technology -> how it counts.
-        base_spread: spread of the genes' common log expression.
-        node_fraction: share of the genes that one node of the tree changes.
-        node_shift: size of such a change.
-        technology_shift: gene-specific shift of a technology against the first one.
-        batch_shift: gene-specific shift of a batch.
-        proportion_shift: change of the log share of a common type between batches.
-        programme_genes: share of the genes in one planted programme.
-        programme_shift: log fold change where the programme's bit is 1.
-        couplings: planted J of the spins 2 b - 1, as (first, second, J) in units of kT.
-        biases: planted h, one per programme.
+      num_cells: default number of cells.
+      num_genes: default number of genes.
+      types: cell type -> its ancestors below the root, oldest first. Each node of the tree adds
+        its own programme to all types below it.
+      proportions: expected share of each type, in the order of `types`; their sum is 1.
+      branch: (early type, late type) of the differentiation branch, or () for none.
+      batches: batch -> technology, share of the cells.
+      technologies: technology -> how it counts.
+      base_spread: spread of the genes' common log expression.
+      node_fraction: share of the genes that one node of the tree changes.
+      node_shift: size of such a change.
+      technology_shift: gene-specific shift of a technology against the first one.
+      batch_shift: gene-specific shift of a batch.
+      proportion_shift: change of the log share of a common type between batches.
+      programme_genes: share of the genes in one planted programme.
+      programme_shift: log fold change where the programme's bit is 1.
+      couplings: planted J of the spins 2 b - 1, as (first, second, J) in units of kT.
+      biases: planted h, one per programme.
     """
 
     num_cells: int

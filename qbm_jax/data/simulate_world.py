@@ -50,7 +50,7 @@ def check_num_genes(study: Preset, num_genes: int) -> None:
     """Refuses too few genes for the planted programmes.
 
     Raises:
-        InputError: says how many are needed.
+      InputError: says how many are needed.
     """
     least = len(study.biases) * _programme_size(study, num_genes)
     if num_genes < least:

@@ -22,8 +22,8 @@ def member(group: Group, name: str, path: Path) -> Any | None:
     """The element of this name ("raw/X") in an open file; None if there is none.
 
     Raises:
-        InputError: a link on the way, or one below the element, leads out of the file; a part of
-            it is stored elsewhere, or not stored at all.
+      InputError: a link on the way, or one below the element, leads out of the file; a part of
+        it is stored elsewhere, or not stored at all.
     """
     element: Any = group
     for part in name.split("/"):

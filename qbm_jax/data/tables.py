@@ -29,14 +29,14 @@ def read_table(
     """A table of an open h5ad or zarr file, and a note for each column that cannot be read.
 
     Args:
-        file: the open file.
-        name: "obs", "var" or "raw/var".
-        path: the file's name, for messages.
-        columns: these columns only; None: all.
+      file: the open file.
+      name: "obs", "var" or "raw/var".
+      path: the file's name, for messages.
+      columns: these columns only; None: all.
 
     Raises:
-        InputError: there is no such table or column, a column asked for cannot be read, or parts of
-            the table are stored in other files.
+      InputError: there is no such table or column, a column asked for cannot be read, or parts of
+        the table are stored in other files.
     """
     table = member(file, name, path)
     if table is None:
@@ -128,7 +128,7 @@ def categorical(codes: np.ndarray, categories: Any, ordered: bool) -> pd.Categor
     """Codes and categories as stored; missing and repeated categories, as R writes them, merge.
 
     Raises:
-        ValueError: a code that stands for no category.
+      ValueError: a code that stands for no category.
     """
     codes = np.asarray(codes).astype(np.int64)
     if len(codes) and not -1 <= codes.min() <= codes.max() < len(categories):

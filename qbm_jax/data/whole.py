@@ -13,7 +13,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     """As `whole_file`, with one line for the user where the place cannot be written.
 
     Raises:
-        InputError: the place cannot be written.
+      InputError: the place cannot be written.
     """
     try:
         with whole_file(path) as temporary:

@@ -48,22 +48,22 @@ def write_embedding(
     """Writes obs, var, embeddings and energies, whole or not at all; the counts are left out.
 
     Args:
-        path: the file.
-        cells: the cells and genes, with the input's own tables.
-        embeddings: arrays [cells, dims] by their name in `obsm`; the first is the model's.
-        layouts: UMAP coordinates [cells, 2] by embedding; written as X_umap_<name>, the first
-            as X_umap.
-        energy: energy of the mean spins in nats [cells] (E_q[E(s)] where the posterior is
-            factorial); None for a prior without spins.
-        provenance: `uns["qbm_jax"]`.
-        energy_name: where the energy stands in `obs`, see `energy_key`.
-        gates: `var["autozi_gate"]`, the probability that the gene is zero-inflated [genes], of
-            models with the likelihood autozi; else None.
-        loadings: `varm["loadings"]`, weight of each latent in each gene's scale logit
-            [genes, latents], of models with a linear decoder; else None.
+      path: the file.
+      cells: the cells and genes, with the input's own tables.
+      embeddings: arrays [cells, dims] by their name in `obsm`; the first is the model's.
+      layouts: UMAP coordinates [cells, 2] by embedding; written as X_umap_<name>, the first
+        as X_umap.
+      energy: energy of the mean spins in nats [cells] (E_q[E(s)] where the posterior is
+        factorial); None for a prior without spins.
+      provenance: `uns["qbm_jax"]`.
+      energy_name: where the energy stands in `obs`, see `energy_key`.
+      gates: `var["autozi_gate"]`, the probability that the gene is zero-inflated [genes], of
+        models with the likelihood autozi; else None.
+      loadings: `varm["loadings"]`, weight of each latent in each gene's scale logit
+        [genes, latents], of models with a linear decoder; else None.
 
     Raises:
-        InputError: the file cannot be written.
+      InputError: the file cannot be written.
     """
     adata = anndata.AnnData(obs=cells.obs.copy(), var=cells.var.copy())
     if energy is not None:

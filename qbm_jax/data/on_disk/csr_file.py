@@ -35,16 +35,16 @@ class CsrFile:
     itself (`benchmarks/loader_throughput.py`). Files without compression are read fastest.
 
     Attributes:
-        path: the file or folder.
-        indptr: int64 [rows + 1], in memory.
-        shape: rows and columns.
+      path: the file or folder.
+      indptr: int64 [rows + 1], in memory.
+      shape: rows and columns.
     """
 
     def __init__(self, path: Path, layer: str | None, use_raw: bool):
         """Opens the file.
 
         Raises:
-            InputError: it cannot be opened, or the matrix asked for is missing or not in CSR form.
+          InputError: it cannot be opened, or the matrix asked for is missing or not in CSR form.
         """
         self.path = path
         self._file = _open(path)
@@ -79,7 +79,7 @@ class CsrFile:
         """These columns of the table of cells, with the cells' names.
 
         Raises:
-            InputError: there is no such column.
+          InputError: there is no such column.
         """
         with damage_named(self.path):
             obs, _ = read_table(self._file, "obs", self.path, columns)
@@ -113,7 +113,7 @@ class CsrFile:
         Memory holds these rows and some millions of the stored counts between them.
 
         Raises:
-            InputError: the file has been damaged, cut off or exchanged since it was opened.
+          InputError: the file has been damaged, cut off or exchanged since it was opened.
         """
         gaps = self._gaps(rows)
         costs = self.indptr[rows + 1] - self.indptr[rows]

@@ -22,13 +22,13 @@ def align(files: Sequence[CsrFile], genes_of: str = "first") -> Aligned:
     """Genes to use, where they stand in each file, and notes on what is left out or filled in.
 
     Args:
-        files: open files.
-        genes_of: "first": those of the first file, which all others must have. "intersection":
-            those that every file has. "union": those that any file has; a file that lacks one
-            counts zero of it.
+      files: open files.
+      genes_of: "first": those of the first file, which all others must have. "intersection":
+        those that every file has. "union": those that any file has; a file that lacks one
+        counts zero of it.
 
     Raises:
-        InputError: a name is repeated, genes are missing in a file, or none is left.
+      InputError: a name is repeated, genes are missing in a file, or none is left.
     """
     if genes_of not in GENES_OF:
         raise InputError(f"expected genes_of as one of {', '.join(GENES_OF)}, got {genes_of!r}")

@@ -20,7 +20,7 @@ def distinct_paths(paths: str | Path | Sequence[str | Path]) -> list[Path]:
     """One or many files as a list.
 
     Raises:
-        InputError: there is none, or one is given twice.
+      InputError: there is none, or one is given twice.
     """
     several = [paths] if isinstance(paths, str | Path) else list(paths)
     if not several:
@@ -39,7 +39,7 @@ def table_of_groups(
     """The columns that are needed, of all rows of all files; only these are ever read.
 
     Returns:
-        The table, the names in it of the columns of batch and label, and notes.
+      The table, the names in it of the columns of batch and label, and notes.
     """
     from_column = batch_column if batch_of != "file" else None
     wanted = [column for column in (from_column, label_column) if column is not None]

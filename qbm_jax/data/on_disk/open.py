@@ -50,31 +50,31 @@ def open_cells(
     Memory holds a block, the sample, and the name and some numbers of each cell.
 
     Args:
-        paths: one or many h5ad files or zarr folders in anndata's layout, the counts stored as CSR.
-            Their genes may stand in any order; see `genes_of`.
-        batch_column: column of `obs` with the experimental batch; None: all cells are one batch.
-        label_column: column of `obs` with the cell type; None: no labels.
-        batch_of: "column": `batch_column` alone, so that equal names in two files are one batch,
-            which is noted; "file": each file is a batch; "column_and_file": equal names in two
-            files are two batches.
-        layer: layer with the raw counts; None: `X`.
-        use_raw: take the counts (and genes) of `raw` instead.
-        genes_of: "first": the genes of the first file, which all others must have; "intersection":
-            those that every file has; "union": those that any file has, with counts of zero where
-            a file lacks one. What is left out or filled in is noted.
-        num_genes: number of highly variable genes to keep, chosen as `preprocess` does.
-        min_cells_per_gene: genes seen in fewer of all cells are dropped first.
-        gene_list: these genes in this order instead, without any filter.
-        max_sample: cells that the variable genes are chosen on, sampled within each batch and the
-            same for the same cells. They are in memory with all their genes, so there are fewer
-            where the mean cell has so many stored counts that they had more than 4e7 together.
-        min_cells: least number of cells with counts.
-        progress: show a bar for each pass.
+      paths: one or many h5ad files or zarr folders in anndata's layout, the counts stored as CSR.
+        Their genes may stand in any order; see `genes_of`.
+      batch_column: column of `obs` with the experimental batch; None: all cells are one batch.
+      label_column: column of `obs` with the cell type; None: no labels.
+      batch_of: "column": `batch_column` alone, so that equal names in two files are one batch,
+        which is noted; "file": each file is a batch; "column_and_file": equal names in two
+        files are two batches.
+      layer: layer with the raw counts; None: `X`.
+      use_raw: take the counts (and genes) of `raw` instead.
+      genes_of: "first": the genes of the first file, which all others must have; "intersection":
+        those that every file has; "union": those that any file has, with counts of zero where
+        a file lacks one. What is left out or filled in is noted.
+      num_genes: number of highly variable genes to keep, chosen as `preprocess` does.
+      min_cells_per_gene: genes seen in fewer of all cells are dropped first.
+      gene_list: these genes in this order instead, without any filter.
+      max_sample: cells that the variable genes are chosen on, sampled within each batch and the
+        same for the same cells. They are in memory with all their genes, so there are fewer
+        where the mean cell has so many stored counts that they had more than 4e7 together.
+      min_cells: least number of cells with counts.
+      progress: show a bar for each pass.
 
     Raises:
-        InputError: a file, matrix or column cannot be used, a file is given twice, genes are
-            missing in a file, counts are negative or not finite, or too few cells or genes are
-            left.
+      InputError: a file, matrix or column cannot be used, a file is given twice, genes are
+        missing in a file, counts are negative or not finite, or too few cells or genes are
+        left.
     """
     if gene_list is None:
         check_num_genes(num_genes)

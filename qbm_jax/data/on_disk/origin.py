@@ -18,15 +18,15 @@ def with_origin(
     """The cells' table with the column that gives their batch, its name, and notes.
 
     Args:
-        obs: the table of all files [cells], one after another.
-        column: column of the batch, or None.
-        paths: the files.
-        sizes: number of cells of each.
-        by: "column": as the column says, so that equal names in two files are one batch. "file":
-            each file is a batch. "column_and_file": equal names in two files are two batches.
+      obs: the table of all files [cells], one after another.
+      column: column of the batch, or None.
+      paths: the files.
+      sizes: number of cells of each.
+      by: "column": as the column says, so that equal names in two files are one batch. "file":
+        each file is a batch. "column_and_file": equal names in two files are two batches.
 
     Raises:
-        InputError: another word, or the column is needed and not given.
+      InputError: another word, or the column is needed and not given.
     """
     if by not in BATCH_OF:
         raise InputError(f"expected batch_of as one of {', '.join(BATCH_OF)}, got {by!r}")

@@ -18,12 +18,12 @@ class Part:
     """What is read from one file.
 
     Attributes:
-        path: the file.
-        layer: its layer with the counts, or None.
-        use_raw: whether the counts are those of `raw`.
-        columns: int64 [genes], the file's column of each gene; -1 where it lacks the gene.
-        first_row: number of rows in the files before.
-        is_clean: stored genes ascend within each row and no zero is stored.
+      path: the file.
+      layer: its layer with the counts, or None.
+      use_raw: whether the counts are those of `raw`.
+      columns: int64 [genes], the file's column of each gene; -1 where it lacks the gene.
+      first_row: number of rows in the files before.
+      is_clean: stored genes ascend within each row and no zero is stored.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class Part:
         """Rows as stored to float32 counts of the genes, sorted and without zeros.
 
         Raises:
-            InputError: the rows are not what they were when the file was first read.
+          InputError: the rows are not what they were when the file was first read.
         """
         if not self.is_clean:
             matrix = to_counts(matrix, str(self.path))

@@ -40,19 +40,19 @@ def write_simulated(
     `uns["qbm_jax"]` says that the cells are simulated, which `open_cells` passes on.
 
     Args:
-        path: the file; one that is there is replaced.
-        key: consumed; the same key gives the same cells.
-        preset: a name in `PRESETS`.
-        num_cells: number of cells; 0: the preset's.
-        num_genes: number of genes; 0: the preset's.
-        chunk_size: cells held in memory at a time.
-        progress: show a bar.
+      path: the file; one that is there is replaced.
+      key: consumed; the same key gives the same cells.
+      preset: a name in `PRESETS`.
+      num_cells: number of cells; 0: the preset's.
+      num_genes: number of genes; 0: the preset's.
+      chunk_size: cells held in memory at a time.
+      progress: show a bar.
 
     Returns:
-        The path, with the user's home spelt out.
+      The path, with the user's home spelt out.
 
     Raises:
-        InputError: no such preset, a number out of range, or the file cannot be written.
+      InputError: no such preset, a number out of range, or the file cannot be written.
     """
     path = expand_home(path)
     chunks = simulate_chunks(

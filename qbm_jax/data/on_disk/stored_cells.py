@@ -19,25 +19,25 @@ class StoredCells:
     """Cells on disk: `data.Cells` without the counts, which are read when they are needed.
 
     Attributes:
-        parts: the files, with the model's genes.
-        genes: gene names, in the order of the model.
-        obs: names of the cells, with the columns of batch and label only.
-        var: the first file's table of these genes, indexed by `genes`.
-        rows: row of each cell in the files, one after another, int64 [cells].
-        batch: experimental batch, int32 codes [cells] into `batch_names`.
-        batch_names: one name per batch.
-        labels: cell type, int32 codes [cells] into `label_names`; None if no column was given.
-        label_names: one name per cell type; empty without labels.
-        batch_column: column of `obs` that gave `batch`, or None.
-        label_column: column of `obs` that gave `labels`, or None.
-        counts_digest: digest of all counts of the files, in all their genes.
-        totals: total counts in these genes, float32 [cells].
-        max_nonzeros: most stored counts of any cell in these genes.
-        fraction: a count that is no whole number, or None where all counts are whole.
-        largest: the largest count.
-        simulated: the cells come from the simulator and are no measurement.
-        source: where the cells come from, in the words that a report prints.
-        notes: one sentence for each thing dropped, sampled or skipped.
+      parts: the files, with the model's genes.
+      genes: gene names, in the order of the model.
+      obs: names of the cells, with the columns of batch and label only.
+      var: the first file's table of these genes, indexed by `genes`.
+      rows: row of each cell in the files, one after another, int64 [cells].
+      batch: experimental batch, int32 codes [cells] into `batch_names`.
+      batch_names: one name per batch.
+      labels: cell type, int32 codes [cells] into `label_names`; None if no column was given.
+      label_names: one name per cell type; empty without labels.
+      batch_column: column of `obs` that gave `batch`, or None.
+      label_column: column of `obs` that gave `labels`, or None.
+      counts_digest: digest of all counts of the files, in all their genes.
+      totals: total counts in these genes, float32 [cells].
+      max_nonzeros: most stored counts of any cell in these genes.
+      fraction: a count that is no whole number, or None where all counts are whole.
+      largest: the largest count.
+      simulated: the cells come from the simulator and are no measurement.
+      source: where the cells come from, in the words that a report prints.
+      notes: one sentence for each thing dropped, sampled or skipped.
     """
 
     parts: tuple[Part, ...]
@@ -92,7 +92,7 @@ class StoredCells:
         """Opens the files.
 
         Raises:
-            InputError: a file cannot be opened.
+          InputError: a file cannot be opened.
         """
         return StoredReader(self)
 
@@ -100,7 +100,7 @@ class StoredCells:
         """The cells with these indices [n], in this order, in memory.
 
         Raises:
-            InputError: a file cannot be read.
+          InputError: a file cannot be read.
         """
         with self.reader() as reader:
             counts = reader.counts(cells)
@@ -138,7 +138,7 @@ class StoredReader:
         """Opens the files; `close` or a `with` block closes them.
 
         Raises:
-            InputError: a file cannot be opened; none stays open then.
+          InputError: a file cannot be opened; none stays open then.
         """
         self.num_cells = stored.num_cells
         self.num_genes = stored.num_genes
@@ -166,7 +166,7 @@ class StoredReader:
         """Cells of any indices [n], in that order.
 
         Raises:
-            InputError: a file could not be read.
+          InputError: a file could not be read.
         """
         counts = self.counts(cells)
         return CellBlock(
@@ -180,7 +180,7 @@ class StoredReader:
         """Counts of cells of any indices [n], in that order: CSR float32 [n, genes], sorted.
 
         Raises:
-            InputError: a file could not be read.
+          InputError: a file could not be read.
         """
         rows, back = np.unique(self._rows[cells], return_inverse=True)
         blocks = [sp.csr_matrix((0, self.num_genes), dtype=np.float32)]

@@ -23,14 +23,14 @@ class Survey:
     """Facts on all rows of all files, in the genes of the first.
 
     Attributes:
-        totals: total counts, float32 [rows].
-        nonzeros: stored counts, int32 [rows].
-        seen: rows in which each gene has a count, int64 [genes].
-        fraction: the first count that is no whole number; None if all are whole.
-        largest: the largest count.
-        clean: for each file, whether its rows are stored sorted and without zeros.
-        counts_digest: digest of all counts, and of the files' columns of the genes.
-        sample: counts of the sampled rows, CSR float32 [sampled, genes].
+      totals: total counts, float32 [rows].
+      nonzeros: stored counts, int32 [rows].
+      seen: rows in which each gene has a count, int64 [genes].
+      fraction: the first count that is no whole number; None if all are whole.
+      largest: the largest count.
+      clean: for each file, whether its rows are stored sorted and without zeros.
+      counts_digest: digest of all counts, and of the files' columns of the genes.
+      sample: counts of the sampled rows, CSR float32 [sampled, genes].
     """
 
     totals: np.ndarray
@@ -49,7 +49,7 @@ def survey(
     """Reads all rows once, checks the values and keeps the rows `sampled` (ascending).
 
     Raises:
-        InputError: a file cannot be read, or holds counts that are negative or not finite.
+      InputError: a file cannot be read, or holds counts that are negative or not finite.
     """
     num_rows, num_genes = sum(file.shape[0] for file in files), len(columns[0])
     facts = Survey(
@@ -101,9 +101,9 @@ def stratified_sample(strata: np.ndarray, size: int, seed: int = 0) -> np.ndarra
     Each stratum gives in proportion to its cells, but small ones their first 100 before that.
 
     Args:
-        strata: integer code of each cell [cells].
-        size: cells to choose; all are chosen where there are not more.
-        seed: another one gives other cells.
+      strata: integer code of each cell [cells].
+      size: cells to choose; all are chosen where there are not more.
+      seed: another one gives other cells.
     """
     if len(strata) <= size:
         return np.arange(len(strata))

@@ -33,17 +33,17 @@ def write_embedding_blocks(
     The embedding is never held whole. `anndata.read_h5ad` or `read_zarr` reads the file.
 
     Args:
-        path: the file; a zarr folder if the name ends in .zarr, else an h5ad.
-        stored: the cells; their names, batch and label columns become `obs`.
-        blocks: covers all cells in their order: a slice, the embedding float32 [n, dims], and
-            the energy in nats float32 [n] (None for a prior without spins).
-        name: where the embedding stands in `obsm`.
-        provenance: `uns["qbm_jax"]`.
-        energy_name: where the energy stands in `obs`, see `energy_key`.
+      path: the file; a zarr folder if the name ends in .zarr, else an h5ad.
+      stored: the cells; their names, batch and label columns become `obs`.
+      blocks: covers all cells in their order: a slice, the embedding float32 [n, dims], and
+        the energy in nats float32 [n] (None for a prior without spins).
+      name: where the embedding stands in `obsm`.
+      provenance: `uns["qbm_jax"]`.
+      energy_name: where the energy stands in `obs`, see `energy_key`.
 
     Raises:
-        InputError: the file cannot be written.
-        ValueError: the blocks do not cover the cells in their order.
+      InputError: the file cannot be written.
+      ValueError: the blocks do not cover the cells in their order.
     """
     path = Path(path)
     with written_whole(path) as temporary, _created(temporary, path.suffix == ".zarr") as file:
