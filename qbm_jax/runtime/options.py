@@ -64,9 +64,22 @@ def check(name: str, value: Any, kind: Kind) -> Any:
             known = ", ".join(kind.names)
             raise InputError(f"unknown {name} {shown(value)}; choose from {known}") from error
         whole_number = isinstance(value, int | np.integer) and kind.plain_type is int
-        beyond = whole_number and value > LARGEST_WHOLE and "at most" not in kind.says
+        beyond = whole_number and value > LARGEST_WHOLE and _ends_at_int32(kind)
         limit = f" and at most {LARGEST_WHOLE}" if beyond else ""
         raise InputError(f"{name} must be {kind.says}{limit}, got {shown(value)}") from error
+
+
+def _ends_at_int32(kind: Kind) -> bool:
+    """Whether the largest int32 is the largest number of this kind, which goes without saying."""
+    try:
+        kind.read(LARGEST_WHOLE)
+    except ValueError:
+        return False
+    try:
+        kind.read(LARGEST_WHOLE + 1)
+    except ValueError:
+        return True
+    return False
 
 
 def check_all(given: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, Any]:

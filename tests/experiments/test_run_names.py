@@ -144,7 +144,7 @@ def test_a_seed_of_epochs_that_collapsed_is_named_in_log_and_report(tmp_path, mo
 
     for name, value in {"fit_cells_seeds": fit, "score_embeddings": score}.items():
         monkeypatch.setattr(epochs, name, value)
-    monkeypatch.setattr(epochs, "device_counts", lambda cells: None)
+    monkeypatch.setattr("experiments.comparison.sets.device_counts", lambda cells: None)
     monkeypatch.setattr(epochs, "pca_embedding", lambda *_, **__: None)
     monkeypatch.setattr(epochs.inference, "embed", embed)
     cells = SimpleNamespace(counts=None, simulated=True, source="x")
