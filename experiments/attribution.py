@@ -103,7 +103,7 @@ def measure(
 
 def rows(plan: Plan, piece: Piece) -> Iterator[Row]:
     """A row a task, metric and seed, but for bounds of another likelihood: of another quantity."""
-    likelihoods = {variant.name: variant.model["likelihood"] for variant in plan.methods}
+    likelihoods = {variant.name: variant.trained[0]["likelihood"] for variant in plan.methods}
     same = likelihoods[piece["method"]] == likelihoods[plan.config.reference]
     for row in piece["rows"]:
         if row[0] != "bound" or same:

@@ -131,6 +131,7 @@ def trajectory(
     """Diffusion pseudotime from the root type against the set's reference order."""
     del method, shared
     rows, pictures, reference = [], {}, study.reference
+    assert reference is not None, "the task is for sets with a reference order"
     for seed, points in enumerate(group.embeddings):
         time = diffusion_pseudotime(points, study.labels, study.root, config.seed).values
         rows += rows_of("trajectory", seed, conservation(time, reference.values, reference.batch))
@@ -139,20 +140,20 @@ def trajectory(
                 "pseudotime": short_list(time),
                 "reference": short_list(reference.values),
             }
-            pictures["paga"] = _paga(points, study, config.seed)
+            pictures["paga"] = _paga(points, study.labels, reference.values, config.seed)
     return Measured(rows, list(reference.notes), pictures)
 
 
-def _paga(points: np.ndarray, study: StudySet, seed: int) -> dict[str, Any]:
+def _paga(points: np.ndarray, labels: np.ndarray, times: np.ndarray, seed: int) -> dict[str, Any]:
     """The types' graph in an embedding, with each type's mean place in the reference order."""
-    graph, times = paga_graph(points, study.labels, seed), study.reference.values
-    by_type = [times[(study.labels == name) & np.isfinite(times)] for name in graph.names]
+    graph = paga_graph(points, labels, seed)
+    by_type = [times[(labels == name) & np.isfinite(times)] for name in graph.names]
     return {
         "names": list(graph.names),
         "sizes": graph.sizes.tolist(),
         "connectivities": [short_list(row) for row in graph.connectivities],
         "positions": [short_list(row) for row in graph.positions],
-        "times": short_list([of.mean() if of.size else np.nan for of in by_type]),
+        "times": short_list(np.array([of.mean() if of.size else np.nan for of in by_type])),
     }
 
 

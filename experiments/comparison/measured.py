@@ -41,7 +41,7 @@ def rows_of(task: str, seed: int, values: dict[str, float]) -> list[Row]:
 
 def merged(results: list[Measured]) -> Measured:
     """Several results as one."""
-    pictures = {}
+    pictures: dict[str, Any] = {}
     for result in results:
         pictures |= result.pictures
     rows = [row for result in results for row in result.rows]

@@ -35,6 +35,12 @@ class Method(NamedTuple):
         """The method with its setting, unique in a comparison."""
         return f"{self.name}-{self.setting}"
 
+    @property
+    def trained(self) -> tuple[dict[str, Any], TrainOptions]:
+        """Model and options of a method with a model of ours."""
+        assert self.model is not None and self.options is not None, f"{self.name} has no model"
+        return self.model, self.options
+
 
 def listed(value: str | tuple[str, ...]) -> list[str]:
     """Names of a config field, once each: a tuple, or text with commas."""

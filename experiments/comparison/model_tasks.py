@@ -28,11 +28,11 @@ def energy(
 ) -> Measured:
     """Does the energy order cells, and does it (or the bound) find cells that do not belong?"""
     del method, shared
-    if group.models is None:
+    if group.models is None or group.energies is None:
         return Measured([], [], {})
     rows, pictures = [], {}
     for seed, model in enumerate(group.models):
-        values = {}
+        values: dict[str, float] = {}
         if model.vae.prior.binary and study.reference is not None:
             values |= energy_order(group.energies[seed], study.reference.values)
         usual = study.cells.select(group.held_out[seed])
@@ -50,6 +50,7 @@ def energy(
 
 def left_out_type(config: ConfigDict, study: StudySet, group: Group) -> Measured:
     """AUROC of a type that training never saw against held-out cells of the other types."""
+    assert group.models is not None, "the task is for methods with a model of ours"
     rows = []
     for seed, model in enumerate(group.models):
         held_out = group.held_out[seed]
@@ -148,7 +149,7 @@ def bound(
 ) -> Measured:
     """Bounds on log p(x) of the held-out fold, in nats per cell, with log Z and its error."""
     del shared
-    if group.models is None:
+    if group.models is None or group.num_train_cells is None:
         return Measured([], [], {})
     if not has_bits(group.models[0].vae):
         note = f"{method.name}: the concrete distribution's relaxed bits have no bound."

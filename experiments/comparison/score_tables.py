@@ -1,5 +1,7 @@
 """The report's tables of scores: methods as rows, metrics as columns, the best of each in bold."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from experiments.comparison.methods import UNTRAINED
@@ -79,7 +81,7 @@ def score_table(cells: list[Cell], name: str, metrics: tuple[tuple[str, str], ..
     return table(["method", *(metric_title(*key) for key in columns)], rows)
 
 
-def in_order(methods: dict[Who, object]) -> list[Who]:
+def in_order(methods: Mapping[Who, object]) -> list[Who]:
     """Matched and untrained methods first, then the authors' defaults, real cells last."""
 
     def place(who: Who) -> int:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -85,7 +85,7 @@ def comparable(cell: Cell) -> bool:
     return cell.task != "bound" or cell.method in SAME_LIKELIHOOD
 
 
-def summarise(rows: Iterable[dict[str, str | int | float]]) -> list[Cell]:
+def summarise(rows: Iterable[dict[str, Any]]) -> list[Cell]:
     """Every metric of every method; headline metrics with the difference to the best baseline.
 
     "Best" is by the mean over seeds on that set, so the comparison is against the hardest of them;
@@ -139,7 +139,7 @@ def _best_baseline(
     allowed = [key for key in group if key[0] in names and key != who]
     means = {key: sign * np.mean(list(group[key].values())) for key in allowed}
     means = {key: mean for key, mean in means.items() if np.isfinite(mean)}
-    return max(means, key=means.get, default=None)
+    return max(means, key=means.__getitem__, default=None)
 
 
 def _cell(
@@ -152,5 +152,6 @@ def _cell(
         mean, interval = estimate(apart), bootstrap_interval(apart)
         gap = (mean.mean, mean.low, mean.high, *interval)
     name = "" if rival is None else f"{rival[0]} ({rival[1]})"
-    measured = (found.num_seeds, found.mean, found.sd)
-    return Cell(dataset, *who, task, metric, *measured, against, name, *gap)
+    return Cell(
+        dataset, *who, task, metric, found.num_seeds, found.mean, found.sd, against, name, *gap
+    )

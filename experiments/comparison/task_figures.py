@@ -93,9 +93,10 @@ def _draw_graph(panel: Axes, picture: dict[str, Any]) -> None:
     times, sizes = np.array(picture["times"], float), np.array(picture["sizes"], float)
     known = np.isfinite(times)
     area = 30 + 500 * sizes / sizes.max()
-    panel.scatter(*points[~known].T, s=area[~known], color="#DDDDDD", edgecolor="k", zorder=2)
+    x, y = points.T
+    panel.scatter(x[~known], y[~known], s=area[~known], color="#DDDDDD", edgecolor="k", zorder=2)
     drawn = panel.scatter(
-        *points[known].T, s=area[known], c=times[known], cmap="viridis", edgecolor="k", zorder=2
+        x[known], y[known], s=area[known], c=times[known], cmap="viridis", edgecolor="k", zorder=2
     )
     panel.figure.colorbar(drawn, ax=panel, shrink=0.6, label="reference order")
     for name, point, size in zip(picture["names"], points, area, strict=True):

@@ -19,6 +19,9 @@ class StopRequest:
         self.signal = 0
         self._deferred = False
         self._terminals = [number for number in (1, 2) if os.isatty(number)]
+        self._install()
+
+    def _install(self) -> None:
         for number in SIGNALS:
             # Under nohup SIGHUP is ignored: the run is meant to outlive its terminal.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:

@@ -74,7 +74,7 @@ def draw_dose_response(facts: Facts, results: Results) -> Figure:
         for axes, (name, label, right) in zip(axes_row, doses, strict=True):
             draw_doses(axes, phases, look, name, right)
             tidy(axes, label, "cost in ELBO, nats per cell", f"N = {facts.num_latents[size]}")
-    handles = {}
+    handles: dict[str, Any] = {}
     for axes in grid.flat:
         drawn, labels = axes.get_legend_handles_labels()
         handles |= dict(zip(labels, drawn, strict=True))

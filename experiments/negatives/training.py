@@ -93,7 +93,7 @@ def chains_at_cells(
 ) -> GibbsState:
     """Gibbs chains at one posterior draw of each of the first cells, as many as there were."""
     num_chains = chains.spins.shape[-1]
-    logits = vae.encode(params, cells.counts[:num_chains])
+    logits: Any = vae.encode(params, cells.counts[:num_chains])  # factorial: an array
     return GibbsState(spins=spins_from_fields(key, 0.5 * logits).T)
 
 

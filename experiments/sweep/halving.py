@@ -20,6 +20,7 @@ from experiments.sweep.job import check_cells, is_full_disk, measure
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.ray_jobs import RETRIES, NeverStop, connected, resources
 from experiments.sweep.settings import Sweep, build_sweep
+from qbm_jax.data import Cells
 from qbm_jax.training import Progress
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -114,8 +115,8 @@ def run_settings(sweep: Sweep, workdir: Path, address: str) -> None:
             ).fit()  # fmt: skip
     finally:
         record_stops(outcomes, scheduler)
-    for result in results:
-        record_failure(outcomes, result)
+    for index in range(len(results)):
+        record_failure(outcomes, results[index])
 
 
 def record_stops(outcomes: Outcomes, scheduler: HalvingBySeed) -> None:
@@ -159,14 +160,15 @@ def _trial(
             epoch, bound = round(progress.epoch), progress.metrics[METRIC]
             ray.tune.report({TIME: epoch, METRIC: bound})
 
-    folder = workdir / "checkpoints" / f"setting-{number:04d}"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock_workdir(folder)
+    states = workdir / "checkpoints" / f"setting-{number:04d}"
+    states.mkdir(parents=True, exist_ok=True)
+    lock_workdir(states)
     try:
         cells, settings = load_cells(sweep.config), [sweep.settings[number]]
+        assert isinstance(cells, Cells)
         check_cells(workdir, cells)
         title = "halving"
-        (measured,) = measure(sweep, cells, settings, title, folder, NeverStop(), report)
+        (measured,) = measure(sweep, cells, settings, title, states, NeverStop(), report)
         Outcomes(workdir).finish(number, measured)
     finally:
         release_locks()

@@ -122,8 +122,8 @@ def _attempt(
         check_held(folder)  # without its folder no setting can be trained
         LOGGER.debug("%s", title, exc_info=True)
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:2000]
-        diverged = isinstance(error, training.TrainingDiverged)
-        return Fault(text, settings[error.seed] if diverged else None)
+        diverged = settings[error.seed] if isinstance(error, training.TrainingDiverged) else None
+        return Fault(text, diverged)
     for setting, values in zip(settings, measured, strict=True):
         outcomes.finish(setting.number, values)
     shutil.rmtree(checkpoint_folder(folder, settings), ignore_errors=True)

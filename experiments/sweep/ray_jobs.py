@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from experiments.integration import load_cells
 from experiments.kit.lock import release_locks
+from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import ROOT
 from experiments.sweep.arguments import LOCAL
 from experiments.sweep.job import check_cells, is_full_disk, run_job
@@ -20,6 +21,7 @@ from experiments.sweep.memory import MEBIBYTE
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Plan
 from experiments.sweep.settings import Sweep, build_sweep
+from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -27,17 +29,11 @@ LOGGER = logging.getLogger("qbm_jax")
 RETRIES = 1  # of a task whose worker was lost; what it had saved is not trained again
 
 
-class NeverStop:
-    """In place of `stop.StopRequest`, for a worker: the one who stops it is Ray."""
+class NeverStop(StopRequest):
+    """The stop request of a worker, which takes no signals: the one who stops it is Ray."""
 
-    def __call__(self) -> bool:
-        """Whether a stop was asked for."""
-        return False
-
-    @contextlib.contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Nothing to defer."""
-        yield
+    def _install(self) -> None:
+        """No handlers."""
 
 
 def check_installed() -> None:
@@ -85,7 +81,7 @@ def run_jobs(
                 LOGGER.info("job %d has ended; %d to go", number, len(waiting))
             except ray.exceptions.RayError as error:
                 cause = getattr(error, "cause", None)
-                if is_full_disk(cause):
+                if cause is not None and is_full_disk(cause):
                     raise cause from error
                 text = str(error).strip().splitlines()[-1]
                 LOGGER.warning("job %d was lost: %s", number, text)
@@ -106,11 +102,14 @@ def connected(address: str) -> Iterator[None]:
     # Nothing is reported to anybody about what a user runs.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     variables = {"PYTHONPATH": str(ROOT)}
-    if jax.config.jax_compilation_cache_dir:
-        least = str(jax.config.jax_persistent_cache_min_compile_time_secs)
-        variables["JAX_COMPILATION_CACHE_DIR"] = jax.config.jax_compilation_cache_dir
+    settings = jax.config.values
+    if settings["jax_compilation_cache_dir"]:
+        least = str(settings["jax_persistent_cache_min_compile_time_secs"])
+        variables["JAX_COMPILATION_CACHE_DIR"] = settings["jax_compilation_cache_dir"]
         variables["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = least
-    local = {"num_cpus": os.cpu_count(), "include_dashboard": False} if address == LOCAL else {}
+    local: dict[str, Any] = {}
+    if address == LOCAL:
+        local = {"num_cpus": os.cpu_count(), "include_dashboard": False}
     try:
         ray.init(
             address=address, runtime_env={"env_vars": variables}, log_to_driver=False,
@@ -148,6 +147,7 @@ def _work(
     os.chdir(folder)  # paths in the config may be relative to it
     sweep = build_sweep(config, overrides)
     cells = load_cells(sweep.config)
+    assert isinstance(cells, Cells)
     check_cells(Path(workdir), cells)
     try:
         run_job(sweep, cells, number, plan.jobs[number], Path(workdir), NeverStop())

@@ -51,8 +51,8 @@ def draw_axis(results: Results, path: str, metrics: list[str], simulated: bool) 
         for place, level in enumerate(levels):
             found = results.over(level, metric)
             numbers = [number for number in level.settings if number in results.finished]
-            points = [results.metrics(number).get(metric) for number in numbers]
-            points = np.array([np.nan if point is None else point for point in points], float)
+            known = [results.metrics(number).get(metric) for number in numbers]
+            points = np.array([np.nan if point is None else point for point in known], float)
             axes.plot(np.full(len(points), place), points, ".", color="#BBBBBB", zorder=1)
             error = 0.0 if np.isnan(found.half_width) else found.half_width
             axes.errorbar(place, found.mean, yerr=error, fmt="o", color=BETTER, capsize=4, zorder=2)

@@ -83,6 +83,7 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest, request: Request) 
     wanted = outcomes.unsettled if request.halving else outcomes.missing
     if plan is None or request.slurm or wanted(range(len(sweep.settings))):
         cells = load_cells(config)
+        assert isinstance(cells, Cells)
         plan = plan or make_plan(sweep, cells, most=1 if request.halving else MOST_SETTINGS)
         check_job(request.job, plan)
         claim(sweep, cells, plan, workdir)
@@ -158,6 +159,7 @@ def run_jobs(
     if request.halving:
         from experiments.sweep import halving  # only where Ray is installed
 
+        assert request.ray is not None, "checked"
         halving.run_settings(sweep, workdir, request.ray)
         return
     if request.ray is not None:

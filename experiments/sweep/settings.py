@@ -55,13 +55,13 @@ def build_sweep(config: ConfigDict, overrides: Iterable[Mapping[str, Any]]) -> S
         a value that the field cannot have, or a config that does more than train its one model.
     """
     _check_base(config)
-    overrides = [_plain(each) for each in overrides]
-    paths = list(dict.fromkeys(path for each in overrides for path in each))
+    changes = [_plain(each) for each in overrides]
+    paths = list(dict.fromkeys(path for each in changes for path in each))
     if not paths:
         raise InputError("sweep() gave no overrides; it must yield dicts such as {'seed': 3}")
     for path in paths:
         _check_path(config, path)
-    settings = [_apply(config, number, paths, each) for number, each in enumerate(overrides)]
+    settings = [_apply(config, number, paths, each) for number, each in enumerate(changes)]
     first: dict[str, int] = {}
     for setting in settings:
         text = json.dumps(setting.values)

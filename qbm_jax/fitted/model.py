@@ -325,11 +325,11 @@ class FittedModel:
         # Fresh chains need more steps than persistent ones: the sampler's own default.
         options = {k: v for k, v in self.settings.sampler_options.items() if k != "num_steps"}
         sampler = build_sampler(self.vae, self.settings.sampler, options)
-        counts = inference.generate(
+        drawn = inference.generate(
             key, self.vae, self.params, sampler,
             jnp.asarray(batch, jnp.int32), jnp.asarray(library_size, jnp.float32),
         )  # fmt: skip
-        counts = np.array(counts, np.float32)
+        counts = np.array(drawn, np.float32)
         if not np.isfinite(counts).all():
             raise InputError(
                 f"sampler {self.settings.sampler} diverged on this machine; generate needs another"
@@ -447,7 +447,8 @@ class FittedModel:
             nothing = np.full((adata.n_obs, self.vae.num_latents), np.nan, np.float32)
             return nothing, nothing[:, 0].copy()
         embedding, energy = self.encode_cells(cells)
-        return tuple(full_rows(values, cells.rows, adata.n_obs) for values in (embedding, energy))
+        rows, size = cells.rows, adata.n_obs
+        return full_rows(embedding, rows, size), full_rows(energy, rows, size)
 
 
 def _load(folder: Path) -> FittedModel:

@@ -37,6 +37,12 @@ class Boltzmann(struct.PyTreeNode):
         """Number of spins N."""
         return self.h.shape[-1]
 
+    @property
+    def dense_J(self) -> jax.Array:
+        """J [spins, spins] where it is known to be dense."""
+        assert not isinstance(self.J, BCOO), "J is sparse"
+        return self.J
+
 
 def check(params: Boltzmann) -> Boltzmann:
     """Returns `params` if they are a Boltzmann machine, for use where they come from outside.

@@ -149,7 +149,7 @@ def rbm_prior(relax: Relax) -> Prior:
     def project(params: Boltzmann) -> Boltzmann:
         second = jnp.arange(params.num_spins) >= num_visible(params.num_spins)
         between = (second[:, None] != second[None, :]).astype(params.J.dtype)
-        return params.replace(J=boltzmann.symmetrise(params.J) * between)
+        return params.replace(J=boltzmann.symmetrise(params.dense_J) * between)
 
     return boltzmann_prior(relax)._replace(title="restricted Boltzmann", project=project)
 

@@ -192,7 +192,7 @@ def build_sized(num_genes: int, num_batches: int, options: ModelOptions) -> VAE:
     return _build(sizes, options)
 
 
-build.__signature__ = _shown_signature()  # all arguments, for help() and completion
+build.__dict__["__signature__"] = _shown_signature()  # all arguments, for help() and completion
 
 
 @functools.lru_cache(maxsize=32)  # the same model is the same object: what is compiled is reused
@@ -213,9 +213,11 @@ def _build(sizes: Sizes, options: ModelOptions) -> VAE:
             _init, networks, latents, observation, sizes.num_genes, options.num_latents
         ),
         encode=functools.partial(_encode, networks),
-        decode=lambda params, *inputs: networks.decoder.apply(params["decoder"], *inputs),
+        decode=functools.partial(_decode, networks.decoder),
         loadings=functools.partial(_loadings, networks.decoder),
-        encode_library=networks.library and functools.partial(_encode_library, networks.library),
+        encode_library=None
+        if networks.library is None
+        else functools.partial(_encode_library, networks.library),
         library_prior=options.library_prior,
     )
 
@@ -262,6 +264,10 @@ def _encode(networks: Networks, params: Params, counts: jax.Array) -> jax.Array 
     if networks.second_group is None:
         return outputs
     return Groups(outputs, Partial(networks.second_group.apply, params["second_group"], features))
+
+
+def _decode(network: Decoder, params: Params, *inputs: jax.Array) -> Any:
+    return network.apply(params["decoder"], *inputs)
 
 
 def _encode_library(network: Encoder, params: Params, counts: jax.Array) -> LibraryPosterior:

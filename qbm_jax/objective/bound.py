@@ -80,6 +80,7 @@ def observe(
     if vae.encode_library is None:
         values = log_likelihood(vae, drawn, zeta, cells)
         return -values, jnp.zeros_like(values)
+    assert vae.library_prior is not None, "a latent library size has a prior"
     posterior = vae.encode_library(params, cells.counts)
     sizes = library_size.draw(key_library, posterior)
     library_kl = library_size.kl(posterior, vae.library_prior, cells.batch)

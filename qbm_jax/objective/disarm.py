@@ -6,6 +6,8 @@ the logits' gradient by the difference of their losses f; no bit is relaxed, so 
 trained on is a bound, and its gradient is exact on average for any decoder.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -33,7 +35,7 @@ def terms(
     """
     del sharpness
     key_latent, key_observation = jax.random.split(key)
-    logits = vae.encode(params, cells.counts)
+    logits: Any = vae.encode(params, cells.counts)  # factorial: an array
     bits = antithetic_bits(key_latent, logits)
     losses, library_kl = jax.vmap(
         lambda b: observe(vae, params, key_observation, boltzmann.bits_to_spins(b), cells)

@@ -138,6 +138,7 @@ def log_weight(
     log_ratio = log_ratio - log_z
     sizes = None
     if vae.encode_library is not None:
+        assert vae.library_prior is not None, "a latent library size has a prior"
         sizes, library_ratio = library_size.draw_and_weigh(
             key_library, vae.encode_library(params, cells.counts), vae.library_prior, cells.batch
         )

@@ -9,6 +9,7 @@ and the annealer that draws the negatives. Optimiser, networks and epochs are th
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +81,7 @@ def qbmvae_public(
     """
     machine = bit_form(vae.prior.project, params["prior"])
     key_latent, key_observation = jax.random.split(key)
-    posterior = vae.encode(params, cells.counts)
+    posterior: Any = vae.encode(params, cells.counts)  # factorial: an array
     zeta = vae.prior.draw(key_latent, posterior, sharpness)
     reconstruction, library_kl = observe(vae, params, key_observation, zeta, cells)
     thresholded = (zeta > -1).astype(zeta.dtype)  # the decoder reads 2 zeta - 1
@@ -117,7 +118,8 @@ def kaiwu_qvae(
     """
     machine = bit_form(vae.prior.project, params["prior"])
     values = terms(vae, params, key, cells, sharpness)
-    probabilities = jax.nn.sigmoid(vae.encode(params, cells.counts))
+    logits: Any = vae.encode(params, cells.counts)  # factorial: an array
+    probabilities = jax.nn.sigmoid(logits)
     values = values._replace(expected_energy=bit_energy(machine, probabilities))
     log_z = -_mean_energy(machine, negatives)
     loss = weighted_loss(vae, params, values, log_z, kl_weight, num_cells)

@@ -62,10 +62,11 @@ def surrogate_loss(
     """
     params = {**params, "prior": vae.prior.project(params["prior"])}
     values = terms_of(vae, params, key, cells, sharpness)
-    if vae.prior.log_z is None:
-        log_z = log_z_surrogate(params["prior"], negatives)
-    else:
+    if vae.prior.log_z is not None:
         log_z = vae.prior.log_z(params["prior"])
+    else:
+        assert negatives is not None, "log Z without a closed form needs draws from the prior"
+        log_z = log_z_surrogate(params["prior"], negatives)
     return weighted_loss(vae, params, values, log_z, kl_weight, num_cells), values
 
 

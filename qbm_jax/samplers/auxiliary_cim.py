@@ -183,7 +183,7 @@ def prepare_machine(params: Boltzmann, shift: float | None, square_root: str) ->
     else:
         shift_ = jnp.asarray(shift, params.J.dtype)
         if use_cholesky:
-            factor = _factorise(params.J, shift_)
+            factor = _factorise(params.dense_J, shift_)
     lower, upper = lower + shift_, upper + margin + shift_
     # As an upper triangle: an untransposed bfloat16 product is twice as fast on a CPU.
     root = factor.T if use_cholesky else spectrum.chebyshev_square_root(lower, upper, _DEGREE)
@@ -234,7 +234,7 @@ def check_shift(params: Boltzmann, shift: float | None) -> None:
     """Raises InputError if a given, concrete shift leaves A not positive definite."""
     if shift is None or not is_concrete(params.J, shift):
         return
-    if not bool(jnp.all(jnp.isfinite(_factorise(params.J, jnp.float32(shift))))):
+    if not bool(jnp.all(jnp.isfinite(_factorise(params.dense_J, jnp.float32(shift))))):
         raise InputError(
             f"expected a shift above -lambda_min(J), got {shift}, which leaves A not positive "
             "definite; leave shift out"

@@ -318,6 +318,7 @@ def _pump(
     steps_left = jnp.maximum(num_steps - state.step, 1).astype(jnp.float32)
     if not control:
         return (steps_left - 1) / num_steps, None
+    assert state.pumps is not None, "with control every position has a pump of its own"
     held = state.pumps * (1 - (1 - control * state.positions**2) / steps_left)
     return held, held
 
@@ -326,6 +327,7 @@ def _with_best(
     state: BifurcationState, params: Boltzmann, spins: jax.Array, fields: jax.Array
 ) -> BifurcationState:
     """The state with spins [chains, spins] taken down where their energy is the lowest so far."""
+    assert state.best_spins is not None and state.best_energy is not None, "of keep_best"
     energy = -0.5 * jnp.sum(spins * (fields + params.h[None, :]), axis=-1)
     better = energy < state.best_energy
 

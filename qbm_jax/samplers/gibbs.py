@@ -126,7 +126,7 @@ def bipartite_sweep(
     """One sweep of a restricted machine: the first `num_visible` spins at once, then the rest."""
     for first, size in ((0, num_visible), (num_visible, params.num_spins - num_visible)):
         side = slice(first, first + size)
-        fields = _fields(couplings.rows(params.J, first, size), params.h[side], spins)
+        fields = _fields(couplings.rows(params.dense_J, first, size), params.h[side], spins)
         spins = spins.at[side].set(_sign(fields > noise[side]))
     return spins
 

@@ -1,5 +1,6 @@
 """The options with which each sampler looks for ground states; their one birthplace."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from qbm_jax.errors import InputError
@@ -11,7 +12,7 @@ from qbm_jax.samplers.noisy_analog import OPTIMISING as NOISY_ANALOG
 from qbm_jax.samplers.tempering import OPTIMISING as TEMPERING
 
 # By sampler, then by variant; the first variant is the default, None where there is but one.
-SETS: dict[str, dict[str | None, dict[str, Any]]] = {
+SETS: dict[str, Mapping[Any, Mapping[str, Any]]] = {
     "annealing": {None: ANNEALING},
     "bifurcation": BIFURCATION,
     "cac": {None: AMPLITUDE_CONTROL["cac"]},

@@ -151,7 +151,9 @@ def tempering(
     machine = from_kernel(
         init=init,
         prepare=lambda params: (params, moves.prepare(params)),
-        kernel=lambda key, prepared, state: advance_replicas(key, moves, *prepared, state)[0],
+        kernel=lambda key, prepared, state: advance_replicas(
+            key, moves, prepared[0], prepared[1], state
+        )[0],
         readout=target_spins,
         num_steps=num_steps,
         targets_boltzmann=True,

@@ -14,6 +14,7 @@ import time
 import traceback
 import zlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -59,6 +60,7 @@ def start(
       InputError: an address or a number that cannot be used, no cluster found, devices in use
         already, or a process that does not come in time.
     """
+    arguments: dict[str, Any]
     if coordinator == DETECT:
         if num_processes is not None or process_id is not None:
             raise InputError(
@@ -71,6 +73,7 @@ def start(
         _check_explicit(coordinator, num_processes, process_id)
         # JAX itself would listen on all interfaces, to whoever can reach this host.
         own = os.environ.get(_BIND, coordinator)
+        assert num_processes is not None and process_id is not None, "checked"
         if process_id == 0:
             rendezvous.gather(own, num_processes, timeout_seconds)
         else:

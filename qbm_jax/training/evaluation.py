@@ -88,11 +88,13 @@ def bound(
     draws = [
         evaluate(jax.random.fold_in(key_terms, i), data, params, cells) for i in range(num_draws)
     ]
-    terms = {name: float(np.mean([draw[name] for draw in draws])) for name in draws[0]}
+    terms: dict[str, Any] = {
+        name: float(np.mean([draw[name] for draw in draws])) for name in draws[0]
+    }
     log_z = estimate_log_z(key_log_z, vae, params, **log_z_options)
     share = num_train_cells or data.num_cells
     global_kl = float(vae.likelihood.global_kl(params["genes"])) / share
-    kl = objective.kl(objective.Terms(**terms), float(log_z.value)) + global_kl
+    kl = float(objective.kl(objective.Terms(**terms), float(log_z.value)) + global_kl)
     return {
         **terms,
         "global_kl": global_kl,

@@ -101,8 +101,9 @@ def dispatches(key: jax.Array, plan: Plan, first_step: int, num_epochs: int) -> 
     per_dispatch = plan.steps_per_dispatch * plan.minibatch_size
     for epoch in range(first_dispatch // plan.num_dispatches, num_epochs):
         if plan.block_size > 1:
-            order = block_order(key, epoch, plan.train_cells, plan.block_size, per_dispatch)
-            order = jnp.asarray(order)
+            order = jnp.asarray(
+                block_order(key, epoch, plan.train_cells, plan.block_size, per_dispatch)
+            )
         else:
             order = epoch_order(key, epoch, jnp.asarray(plan.train_cells))
         start = max(first_dispatch - epoch * plan.num_dispatches, 0)

@@ -71,9 +71,9 @@ def gather(address: str, num_processes: int, timeout_seconds: float) -> None:
                     if key.fileobj is listener:
                         connection = opened.enter_context(listener.accept()[0])
                         connection.settimeout(1)
-                        selector.register(connection, selectors.EVENT_READ)
+                        selector.register(connection, selectors.EVENT_READ, connection)
                     else:
-                        _hear(key.fileobj, num_processes, present, selector)
+                        _hear(key.data, num_processes, present, selector)
         for connection in present.values():
             connection.sendall(_GO)
         for connection in present.values():  # who closes first keeps the port for a while

@@ -181,7 +181,7 @@ class OnMesh:
         data, rows = self._source.select(cells)
         return self._place(data), rows
 
-    def stream(self, dispatches: Iterable[jax.Array]) -> Generator[Part, None, None]:
+    def stream(self, dispatches: Iterable[jax.Array | np.ndarray]) -> Generator[Part, None, None]:
         """Counts on every device, and their rows divided over the devices."""
         with contextlib.closing(self._source.stream(dispatches)) as parts:
             for data, rows in parts:

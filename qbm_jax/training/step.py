@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from qbm_jax import objective
 from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, stack_counts
-from qbm_jax.model.relaxations import GrowingSharpness
+from qbm_jax.model.relaxations import GrowingSharpness, Sharpness
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.objective.free_bits import with_free_bits
 from qbm_jax.runtime import keys
@@ -61,7 +61,7 @@ def train_step(
     *,
     loss: Callable[..., tuple[jax.Array, objective.Terms]] = objective.surrogate_loss,
     num_cells: jax.Array | int = 1,
-    sharpness_schedule: Callable[[jax.Array], GrowingSharpness] | None = None,
+    sharpness_schedule: Callable[[jax.Array], Sharpness] | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One optimiser step on the cells `rows` [minibatch].
 
@@ -85,7 +85,8 @@ def train_step(
     key_posterior, key_prior = jax.random.split(jax.random.fold_in(key, state.step))
     cells = gather(data, rows)
 
-    negatives, chains, info = None, state.chains, {}
+    negatives, chains = None, state.chains
+    info: dict[str, jax.Array] = {}
     if isinstance(sampler, Restarted):
         key_restart = jax.random.fold_in(keys.named(key, "chains from data"), state.step)
         chains = sampler.restart(key_restart, vae, state.params, cells, chains)
@@ -111,7 +112,7 @@ def train_step(
 
 def build_sharpness_schedule(
     options: TrainOptions, num_steps: int
-) -> Callable[[jax.Array], GrowingSharpness] | None:
+) -> Callable[[jax.Array], Sharpness] | None:
     """The function step -> sharpness, the model's own from half of the training on; None: always.
 
     It starts where bits are soft and gradients pass easily, and grows geometrically.
@@ -119,7 +120,7 @@ def build_sharpness_schedule(
     if not options.sharpness_start:
         return None
 
-    def schedule(step: jax.Array) -> GrowingSharpness:
+    def schedule(step: jax.Array) -> Sharpness:
         return GrowingSharpness(options.sharpness_start, jnp.minimum(2 * step / num_steps, 1.0))
 
     return schedule

@@ -287,6 +287,7 @@ def _prepare(
 
 def _compare(params: Boltzmann, state: ControlState) -> ControlState:
     """The state with its best spins replaced where those of its amplitudes have lower energy."""
+    assert state.best is not None and state.best_energy is not None, "of keep_best"
     spins = signs(state.amplitudes)
     energies = energy(params, spins)
     better = energies < state.best_energy

@@ -204,7 +204,7 @@ def cim(
     check_normalised(normalised, calibration_gain)
     check_positive(**{name: numbers[name] for name in ("dt", "coupling", "noise", "measurement")})
     pumps = numbers["pump_start"], numbers["pump_end"]
-    if is_concrete(*pumps) and not np.all(np.isfinite(pumps)):
+    if is_concrete(*pumps) and not np.all(np.isfinite(np.asarray(pumps))):
         raise InputError(f"expected finite pump_start and pump_end, got {pumps[0]} and {pumps[1]}")
     machine = _machine(
         MACHINES[variant], numbers, normalised, couplings_dtype, noise_law, noise_generator

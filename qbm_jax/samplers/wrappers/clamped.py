@@ -1,5 +1,7 @@
 """Conditional sampling with any sampler: clamped spins become fields on the free ones."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,11 +27,11 @@ def clamped(sampler: Sampler, indices: jax.Array, values: jax.Array) -> Sampler:
       InputError: values other than -1 and +1 or of a wrong shape; in `init` and later, what
         `boltzmann.condition` raises, and num_chains unequal to the rows of `values`.
     """
-    indices = np.asarray(indices)
+    places: Any = np.asarray(indices)
     values = jnp.asarray(values, jnp.float32)
-    if values.ndim not in (1, 2) or values.shape[-1:] != indices.shape:
+    if values.ndim not in (1, 2) or values.shape[-1:] != places.shape:
         raise InputError(
-            f"expected values [clamped] or [chains, clamped] for {indices.size} clamped spins, "
+            f"expected values [clamped] or [chains, clamped] for {places.size} clamped spins, "
             f"got {values.shape}"
         )
     if is_concrete(values) and not bool(jnp.all(jnp.abs(values) == 1)):
@@ -40,11 +42,12 @@ def clamped(sampler: Sampler, indices: jax.Array, values: jax.Array) -> Sampler:
         # Each chain has fields of its own: a machine and a sampler of one chain a row.
         return jax.vmap(function, in_axes) if per_chain else function
 
-    machine_axes = Boltzmann(J=None, h=0)
+    axes: dict[str, Any] = {"J": None, "h": 0}
+    machine_axes = Boltzmann(**axes)
 
     def init(key, params, num_chains):
         check_count(num_chains=num_chains)
-        free = boltzmann.condition(params, indices, values)
+        free = boltzmann.condition(params, places, values)
         if not per_chain:
             return sampler.init(key, free, num_chains)
         if num_chains != values.shape[0]:
@@ -53,17 +56,17 @@ def clamped(sampler: Sampler, indices: jax.Array, values: jax.Array) -> Sampler:
         return jax.vmap(lambda k, p: sampler.init(k, p, 1), (0, machine_axes))(keys, free)
 
     def step(key, params, state):
-        free = boltzmann.condition(params, indices, values)
+        free = boltzmann.condition(params, places, values)
         keys = jax.random.split(key, values.shape[0]) if per_chain else key
         state, info = mapped(sampler.step, (0, machine_axes, 0))(keys, free, state)
         return state, _over_chains(info)
 
     def sample(key, params, state):
-        free = boltzmann.condition(params, indices, values)
+        free = boltzmann.condition(params, places, values)
         keys = jax.random.split(key, values.shape[0]) if per_chain else key
         drawn, state, info = mapped(sampler.sample, (0, machine_axes, 0))(keys, free, state)
         drawn = drawn[:, 0] if per_chain else drawn
-        spins = _insert(params.num_spins, indices, values, drawn)
+        spins = _insert(params.num_spins, places, values, drawn)
         return spins, state, _over_chains(info) | draw_info(params, spins)
 
     return Sampler(init, step, sample, sampler.targets_boltzmann)
