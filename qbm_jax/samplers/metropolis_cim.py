@@ -20,25 +20,27 @@ couplings of s.d. b/sqrt(N) with b from 0.25 to 2, N from 64 to 1024. There the 
 the energy's autocorrelation time, is 0.6 to 0.8; the time grows as N^(1/3).
 """
 
+import dataclasses
 import math
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from qbm_jax.errors import InputError
 from qbm_jax.machine import couplings
 from qbm_jax.machine.boltzmann import Boltzmann, local_field
+from qbm_jax.runtime.options import documented, field, fraction, positive
 from qbm_jax.samplers.base import (
     Kernel,
     Sampler,
-    check_positive,
     check_steps,
     draw_info,
     from_kernel,
     init_spins,
 )
-from qbm_jax.samplers.numerics.noise import uniform, with_generator
+from qbm_jax.samplers.numerics.noise import uniform
+from qbm_jax.samplers.options import Products, count, generator, number
+from qbm_jax.samplers.wrappers.generated import generated
 
 _SPREAD = 14.0
 _ADAPTATION_GAIN = 12.0  # over the step: twice the inverse slope of acceptance in log spread, 0.15
@@ -99,14 +101,24 @@ def log_acceptance(
     return jnp.sum(after - jax.nn.log_sigmoid(spins * fields + cost), axis=-1)
 
 
-def metropolis_cim(
-    num_steps: int = 300,
-    step_size: jax.Array | float | None = None,
-    target_acceptance: float = 0.7,
-    burn_in: int = 200,
-    couplings_dtype: couplings.Dtype = "float32",
-    noise_generator: str | None = None,
-) -> Sampler:
+@documented
+@dataclasses.dataclass(frozen=True)
+class MetropolisOptions(Products):
+    """Options of `metropolis_cim`; the law is that of J whatever the type of the products."""
+
+    num_steps: int = count(
+        300,
+        "steps of a draw: 300 bring fresh chains to the law for couplings of s.d. up to 1/sqrt(N)",
+    )
+    step_size: float | None = number(
+        None, positive(), "of the proposal; None: adapted", source="arXiv 2206.09914, equation 4"
+    )
+    target_acceptance: float = field(0.7, fraction(open_ends=True), "of the adaptation")
+    burn_in: int = count(200, "steps of init, adapting or not; the chains go on from there")
+    noise_generator: str | None = generator()
+
+
+def metropolis_cim(options: MetropolisOptions) -> Sampler:
     """Flips proposed for all spins at once, accepted or refused; chains persist between draws.
 
     The step size is adapted in `init` alone, by short runs from fresh chains at the parameters
@@ -123,25 +135,11 @@ def metropolis_cim(
     "Monte Carlo strategies in scientific computing", section 9.4.3, surrogate transition). So the
     law is that of J whatever the type; what rounding costs is `correction_acceptance` in info, the
     chance that the walk's end is kept.
-
-    Args:
-      num_steps: steps a draw. The default brings fresh chains to the law for couplings of s.d. up
-        to 1/sqrt(N).
-      step_size: as in the paper; None: adapted.
-      target_acceptance: of the adaptation, in (0, 1).
-      burn_in: steps of `init`, adapting or not; the chains go on from there.
-      couplings_dtype: of the product with spins, see `couplings.reduced`.
-      noise_generator: see `from_kernel`.
-
-    Raises:
-      InputError: an option out of range.
     """
-    check_steps(burn_in=burn_in)
-    couplings.check_dtype(couplings_dtype)
-    if step_size is not None:
-        check_positive(step_size=step_size)
-    if not 0 < target_acceptance < 1:
-        raise InputError(f"expected target_acceptance in (0, 1), got {target_acceptance}")
+    check_steps(burn_in=options.burn_in)
+    num_steps, step_size, couplings_dtype = (
+        options.num_steps, options.step_size, options.couplings_dtype
+    )  # fmt: skip
 
     def prepare(params):
         return _prepare(params, couplings_dtype)
@@ -155,21 +153,22 @@ def metropolis_cim(
         return Walk(state.spins, fields, cost, jnp.float32(0))
 
     def init(key, params, num_chains):
-        key_start, key_burn_in = jax.random.split(with_generator(key, noise_generator))
+        key_start, key_burn_in = jax.random.split(key)
         spins = init_spins(key_start, params, num_chains)
         state = MetropolisState(spins, jnp.float32(math.log(_SPREAD)))
-        target = target_acceptance if step_size is None else None
-        return _burn_in(key_burn_in, prepare(params), state, start_walk, burn_in, target)
+        target = options.target_acceptance if step_size is None else None
+        return _burn_in(key_burn_in, prepare(params), state, start_walk, options.burn_in, target)
 
-    machine = from_kernel(
+    walks = from_kernel(
         init=init,
         prepare=prepare,
         kernel=_step,
         readout=lambda walk: walk.spins,
         num_steps=num_steps,
         targets_boltzmann=True,
-        noise_generator=noise_generator,
     )
+    # Inside the correction, which has a key of its own; the burn-in makes steps in `init`.
+    machine = generated(walks, options.noise_generator, from_start=True)
 
     def finish(key, params, state, walk, steps):
         info = {
@@ -282,7 +281,7 @@ def _step(key: jax.Array, prepared: Prepared, walk: Walk) -> Walk:
     return walk.replace(spins=spins, fields=fields, acceptance=walk.acceptance + jnp.mean(chance))
 
 
-def _prepare(params: Boltzmann, couplings_dtype: couplings.Dtype) -> Prepared:
+def _prepare(params: Boltzmann, couplings_dtype: str) -> Prepared:
     num_spins = params.num_spins
     mean_square = couplings.root_mean_square(params.J) ** 2
     square_field = num_spins * (num_spins - 1) * mean_square + jnp.sum(params.h**2)

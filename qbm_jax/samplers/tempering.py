@@ -15,6 +15,7 @@ is interpolated and the rungs are placed anew in rounds of doubling size; mean e
 than swap rates where the first ladder is too wide for any swap.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -28,22 +29,24 @@ from jax.scipy.special import erfinv
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, check, energy, scale
 from qbm_jax.machine.couplings import single_precision
+from qbm_jax.runtime.options import documented, field, fraction, optional, positive, real, whole
 from qbm_jax.samplers.auxiliary_cim import auxiliary_cim_kernel
 from qbm_jax.samplers.base import (
     Kernel,
     Sampler,
     check_count,
-    check_positive,
     check_steps,
     draw_info,
     from_kernel,
     init_spins,
     is_concrete,
-    with_generator,
 )
 from qbm_jax.samplers.conditioning import conditioning
 from qbm_jax.samplers.gibbs import gibbs_kernel
 from qbm_jax.samplers.metropolis_cim import metropolis_cim_kernel
+from qbm_jax.samplers.options import SamplerOptions, chosen, count, generator, number
+from qbm_jax.samplers.wrappers.generated import generated
+from qbm_jax.samplers.wrappers.reporting import reporting
 
 # What replicas, and the chains of annealed importance sampling, can advance by.
 KERNELS: dict[str, Callable[[], Kernel]] = {
@@ -88,16 +91,41 @@ class TemperingState(struct.PyTreeNode):
     round_trips: jax.Array
 
 
-def tempering(
-    num_steps: int = 100,
-    kernel: str = "gibbs",
-    num_temperatures: int | None = None,
-    beta_min: float = 0.0,
-    target_swap_rate: float = 0.3,
-    burn_in: int = 500,
-    strength: jax.Array | float | None = None,
-    noise_generator: str | None = None,
-) -> Sampler:
+@documented
+@dataclasses.dataclass(frozen=True)
+class TemperingOptions(SamplerOptions):
+    """Options of `tempering`."""
+
+    num_steps: int = count(
+        100,
+        "steps of a draw; a step is a kernel step of every replica and swaps of every other pair",
+    )
+    kernel: str = chosen("gibbs", KERNELS, "what replicas advance by")
+    num_temperatures: int | None = field(
+        None,
+        optional(whole(2)),
+        "replicas of a chain. None: as many as give the target swap rate at the parameters of "
+        "init (for weak couplings 2, with more swaps); where these are traced or without "
+        f"couplings, as when training starts, {DEFAULT_NUM_TEMPERATURES}",
+    )
+    beta_min: float = field(0.0, real(0, below=1), "lowest inverse temperature")
+    target_swap_rate: float = field(
+        0.3,
+        fraction(open_ends=True),
+        "between neighbours; without effect if num_temperatures is given or parameters are traced",
+    )
+    burn_in: int = count(500, "steps of init, in which temperatures are placed")
+    strength: float | None = number(
+        None,
+        positive(),
+        "for optimising: J and h are scaled so that the target's typical field is this, whatever "
+        "it was; None: as they are",
+        unit="kT",
+    )
+    noise_generator: str | None = generator()
+
+
+def tempering(options: TemperingOptions) -> Sampler:
     """Replica exchange over inverse temperatures; replicas persist between draws.
 
     Temperatures are placed in `init` for the parameters given there and then fixed, so every draw
@@ -106,70 +134,37 @@ def tempering(
 
     Info has `swap_rate`, `swap_rate_min` and `swap_rate_max` over pairs of neighbours, in recent
     tries, and `round_trips`, the number since `init` over all replicas.
-
-    Args:
-      num_steps: steps a draw; a step is a kernel step of every replica and swaps of every other
-        pair.
-      kernel: a name in `KERNELS`.
-      num_temperatures: replicas of a chain. None: as many as give the target swap rate at the
-        parameters of `init` (for weak couplings 2, with more swaps); where these are traced or
-        without couplings, as when training starts, `DEFAULT_NUM_TEMPERATURES`.
-      beta_min: lowest inverse temperature, in [0, 1).
-      target_swap_rate: between neighbours, in (0, 1); without effect if `num_temperatures` is given
-        or parameters are traced.
-      burn_in: steps of `init`, in which temperatures are placed.
-      strength: for optimising: J and h are scaled so that the target's typical field is this many
-        kT (`conditioning`), whatever it was. None: as they are.
-      noise_generator: see `from_kernel`.
-
-    Raises:
-      InputError: an option out of range.
     """
-    check_kernel(kernel)
-    check_temperatures(num_temperatures)
-    check_steps(burn_in=burn_in)
-    if not 0 <= beta_min < 1:
-        raise InputError(f"expected beta_min in [0, 1), got {beta_min}")
-    if strength is not None:
-        check_positive(strength=strength)
-    if not 0 < target_swap_rate < 1:
-        raise InputError(f"expected target_swap_rate in (0, 1), got {target_swap_rate}")
-    moves = KERNELS[kernel]()
+    check_steps(burn_in=options.burn_in)
+    moves = KERNELS[options.kernel]()
 
     def init(key, params, num_chains):
         return start_replicas(
-            with_generator(key, noise_generator),
+            key,
             params,
             moves,
             num_chains=num_chains,
-            num_temperatures=num_temperatures,
-            beta_min=beta_min,
-            target_swap_rate=target_swap_rate,
-            burn_in=burn_in,
+            num_temperatures=options.num_temperatures,
+            beta_min=options.beta_min,
+            target_swap_rate=options.target_swap_rate,
+            burn_in=options.burn_in,
         )
+
+    def kernel(key, prepared, state):
+        return advance_replicas(key, moves, *prepared, state)[0]
 
     machine = from_kernel(
         init=init,
         prepare=lambda params: (params, moves.prepare(params)),
-        kernel=lambda key, prepared, state: advance_replicas(
-            key, moves, prepared[0], prepared[1], state
-        )[0],
+        kernel=kernel,
         readout=target_spins,
-        num_steps=num_steps,
+        num_steps=options.num_steps,
         targets_boltzmann=True,
-        noise_generator=noise_generator,
     )
-
-    def step(key, params, state):
-        state, info = machine.step(key, params, state)
-        return state, info | _report(state)
-
-    def sample(key, params, state):
-        spins, state, info = machine.sample(key, params, state)
-        return spins, state, info | _report(state)
-
-    replicas = Sampler(machine.init, step, sample, targets_boltzmann=True)
-    return replicas if strength is None else at_strength(replicas, strength)
+    # Its burn-in makes steps in `init`.
+    machine = generated(machine, options.noise_generator, from_start=True)
+    machine = reporting(machine, _report)
+    return machine if options.strength is None else at_strength(machine, options.strength)
 
 
 def at_strength(machine: Sampler, strength: jax.Array | float) -> Sampler:

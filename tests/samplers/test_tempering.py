@@ -18,11 +18,11 @@ from qbm_jax.samplers.tempering import (
     advance_replicas,
     start_replicas,
     swap_probability,
-    tempering,
 )
 
 NUM_SPINS, NUM_CHAINS = 8, 10_000
-build = functools.cache(tempering)  # the same function objects: draws compile once a shape
+# The same function objects: draws compile once a shape.
+build = functools.cache(functools.partial(samplers.build, "tempering"))
 
 
 def machine(seed, num_spins, strength, field=0.3):
@@ -182,5 +182,5 @@ def test_ladder_starts_at_the_lowest_beta_asked_for():
 )
 def test_bad_options_are_one_line_errors(options, message):
     with pytest.raises(InputError, match=message) as error:
-        tempering(**options)
+        build(**options)
     assert "\n" not in str(error.value)
