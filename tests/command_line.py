@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import anndata
 import jax
@@ -17,6 +18,7 @@ from experiments.kit.lock import release_locks
 from experiments.kit.stop import SIGNALS
 from qbm_jax.fitted.model import FittedModel, Settings
 from qbm_jax.model import vae
+from qbm_jax.report import figures
 
 ROOT = Path(__file__).resolve().parent.parent
 ONLY_MAIN = {f"baselines.{name}": False for name in ("gaussian_vae", "gaussian_vae_wide")} | {
@@ -69,6 +71,13 @@ def run(made, workdir):
     """`python run.py` with this config, in this process."""
     with launched():
         launch.run(made, str(workdir))
+
+
+def run_with_few_figures(made, workdir):
+    """As `run`; the report has two figures, for to draw all takes longer than to train."""
+    few = {name: figures.FIGURES[name] for name in ("scores", "training")}
+    with mock.patch.object(figures, "FIGURES", few):
+        run(made, workdir)
 
 
 def command(*arguments):

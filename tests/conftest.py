@@ -1,6 +1,7 @@
 """Fixtures shared by all tests; strict broadcasting is on for the whole suite."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,14 @@ import pytest  # noqa: E402
 from qbm_jax.runtime.compiled import release_compiled  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_collection_finish() -> None:
+    """Keeps umap-learn's loops on disk where it was imported: each process compiles them anew."""
+    for name in ("umap.umap_", "umap.layouts"):
+        for function in list(vars(sys.modules.get(name)).values() if name in sys.modules else ()):
+            if hasattr(function, "enable_caching"):
+                function.enable_caching()
 
 
 @pytest.fixture

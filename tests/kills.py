@@ -8,7 +8,7 @@ import shutil
 import anndata
 import jax
 import numpy as np
-from command_line import QUICK, config, launched, run, small_adata
+from command_line import QUICK, config, launched, run_with_few_figures, small_adata
 from faults import killed_everywhere
 from small_training import cells_on_device, options, setting
 from sweeps import OVERRIDES, small_config
@@ -49,13 +49,13 @@ def data_of(folder):
 
 
 def integrate(workdir, folder):
-    run(config(**QUICK, **data_of(folder)), workdir)
+    run_with_few_figures(config(**QUICK, **data_of(folder)), workdir)
 
 
 def integrate_on_disk(workdir, folder):
     fields = {"data.on_disk": True, "data.num_genes": 30, "training.block_size": 8}
     fields |= {"training.minibatch_size": 16, "evaluation.max_scored_cells": 90}
-    run(config(**QUICK, **data_of(folder), **fields), workdir)
+    run_with_few_figures(config(**QUICK, **data_of(folder), **fields), workdir)
 
 
 def sweep(workdir, folder):
