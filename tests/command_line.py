@@ -99,8 +99,8 @@ def untrained_model():
     options |= {"prior": "bernoulli", "likelihood": "nb"}
     genes = tuple(f"gene{i}" for i in range(40))
     settings = Settings(genes, ("all",), options, "gibbs", {}, (100.0,))
-    params = vae.build(num_genes=40, num_batches=1, **options).init(jax.random.key(0))
-    return FittedModel(settings, params)
+    init = jax.jit(vae.build(num_genes=40, num_batches=1, **options).init)
+    return FittedModel(settings, init(jax.random.key(0)))
 
 
 def small_adata(num_cells=160, num_genes=40, seed=0):
