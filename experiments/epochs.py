@@ -48,7 +48,7 @@ def check(config: ConfigDict) -> Plan:
     if settings != ["matched"]:
         raise InputError(f"config.settings must be matched alone here, got {', '.join(settings)}")
     validated = [
-        method._replace(options=dataclasses.replace(method.options, validate_every=config.every))
+        method._replace(options=dataclasses.replace(method.trained[1], validate_every=config.every))
         for method in methods(config)
     ]
     return comparison_plan.load(config, validated, with_tasks=False)
@@ -69,15 +69,16 @@ def measure(
     del key  # seeds have keys of their own, to be paired
     snapshots: dict[int, list] = {}
     data = study.data
+    model_options, options = method.trained
     title = f"{study.name}, {method.label}"
-    with stop.deferred(), ProgressBar(title, method.options.num_epochs) as bar:
+    with stop.deferred(), ProgressBar(title, options.num_epochs) as bar:
         fitted = fit_cells_seeds(
             [keys.of_training(config.seed, seed) for seed in range(config.num_seeds)],
             study.cells,
-            model_options=method.model,
+            model_options=model_options,
             sampler=method.sampler,
             sampler_options=method.sampler_options,
-            options=method.options,
+            options=options,
             data=data,
             on_progress=bar.update,
             should_stop=stop,
@@ -147,7 +148,7 @@ def score_table(pieces: list[Piece]) -> str:
     for piece in pieces:
         for metric in SHOWN:
             if means := {epoch: found.mean for epoch, found in by_epoch(piece, metric).items()}:
-                shown = min(means), max(means, key=means.get), max(means)
+                shown = min(means), max(means, key=means.__getitem__), max(means)
                 lines.append([
                     title_of(piece["method"], "matched"), metric.replace("_", " "),
                     *(f"{means[epoch]:.3f} ({epoch})" for epoch in shown),

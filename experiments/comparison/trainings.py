@@ -33,21 +33,21 @@ class Group(NamedTuple):
     """All seeds of one method on one set, under one protocol.
 
     Attributes:
-      models: a fitted model per seed; None for methods without one of ours.
+      models: a fitted model per seed; none for methods without one of ours.
       embeddings: float32 [cells, latents] per seed, of all cells, by the encoder alone.
       energies: of every cell's mean spins [cells] per seed, E_q[E] where the posterior is
-        factorial; None for methods without a model.
+        factorial; none for methods without a model.
       held_out: indices of the cells that took no part in training, per seed (Harmony, which has
         no encoder, sees them all the same).
-      num_train_cells: cells trained on, per seed; None for methods without a model.
+      num_train_cells: cells trained on, per seed; none for methods without a model.
       seconds: of all trainings together.
     """
 
-    models: list[FittedModel] | None
+    models: list[FittedModel]
     embeddings: list[np.ndarray]
-    energies: list[np.ndarray] | None
+    energies: list[np.ndarray]
     held_out: list[np.ndarray]
-    num_train_cells: list[int] | None
+    num_train_cells: list[int]
     seconds: float
 
 
@@ -109,14 +109,15 @@ def train_group(
     and the cells' order.
     """
     fewest = study.cells.num_cells - max(len(cells) for cells in held_out)
-    options = within_steps(method.options, fewest, config.num_steps)
+    model_options, options = method.trained
+    options = within_steps(options, fewest, config.num_steps)
     data = study.data
     title = f"{study.name}, {method.label}"
     with stop.deferred(), ProgressBar(title, options.num_epochs) as bar:
         fitted = fit_cells_seeds(
             [keys.of_training(config.seed, seed) for seed in range(len(held_out))],
             study.cells,
-            model_options=method.model,
+            model_options=model_options,
             sampler=method.sampler,
             sampler_options=method.sampler_options,
             options=options,
@@ -149,7 +150,7 @@ def untrained_group(
         else:
             others = np.setdiff1d(np.arange(study.cells.num_cells), cells)
             embeddings.append(pca_embedding(counts, seed=config.seed, fit_on=others))
-    return Group(None, embeddings, None, held_out, None, 0.0)
+    return Group([], embeddings, [], held_out, [], 0.0)
 
 
 def peer_group(
@@ -173,4 +174,4 @@ def peer_group(
             "%s, %s: seed %d of %d after %.0f s",
             study.name, scvi_tools.NAME, seed + 1, len(held_out), seconds,
         )  # fmt: skip
-    return Group(None, embeddings, None, held_out, None, seconds)
+    return Group([], embeddings, [], held_out, [], seconds)
