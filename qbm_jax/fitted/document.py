@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -38,15 +38,31 @@ class Model(Protocol):
         """Writes the model to a folder."""
 
 
-class Evaluated(NamedTuple):
-    """One training: the fitted model, its embedding, energies, bound and speed."""
+AnyModel = TypeVar("AnyModel", bound=Model, covariant=True)
 
-    model: Model
+
+class Evaluated(NamedTuple, Generic[AnyModel]):
+    """A trained model and what was made of it.
+
+    Attributes:
+      model: the fitted model.
+      embedding: of the cells that are shown [cells, N].
+      energy: of the same [cells].
+      bound: the bound on other cells and its terms, by name; empty where none was asked for.
+      cells_per_second: while it was trained, all that were trained with it together.
+      seconds: its share of their wall time.
+      num_train_cells: cells that it was trained on; 0 where it was trained elsewhere.
+      best_epoch: the epoch that its parameters are of; 0 likewise.
+    """
+
+    model: AnyModel
     embedding: np.ndarray
     energy: np.ndarray
     bound: dict[str, float]
     cells_per_second: float
     seconds: float
+    num_train_cells: int = 0
+    best_epoch: int = 0
 
 
 def compose(
