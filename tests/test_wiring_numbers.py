@@ -68,6 +68,8 @@ def test_a_run_tells_mean_and_sample_standard_deviation_over_seeds():
     found = document.mean_and_sd([{"a": 1.0}, {"a": 2.0}, {"a": 6.0}])
     assert found == {"a": 3.0, "a_sd": pytest.approx(math.sqrt(7))}
     assert document.mean_and_sd([{"a": 1.0}]) == {"a": 1.0, "a_sd": None}
+    part = document.mean_and_sd([{"a": 1.0}, {"a": math.nan}, {"a": 3.0}])
+    assert part == {"a": 2.0, "a_sd": pytest.approx(math.sqrt(2))}, "as in every other table"
 
 
 def _rows(method, values):
@@ -436,6 +438,8 @@ def test_diagnostics_have_a_key_of_their_own_and_judge_the_second_half(monkeypat
     np.testing.assert_array_equal(judged[0], [[-1.5] * 3, [1.5] * 3])
     assert found["beta_eff"] == -1.0
     assert (found["log_z_value"], found["log_z_standard_error"]) == (1.5, 0.25)
+    # The second half of four draws is 1 and -1: the s.d. is the root of 2, of two draws.
+    assert summary(4)["beta_eff_standard_error"] == pytest.approx(1.0)
 
 
 def test_a_summary_has_medians_counts_and_errors_under_their_names(monkeypatch, smoke):

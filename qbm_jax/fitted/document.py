@@ -15,6 +15,7 @@ from qbm_jax.fitted.settings import Settings
 from qbm_jax.machine import calibration, mixing
 from qbm_jax.machine.boltzmann import energy
 from qbm_jax.model.vae import VAE, Params
+from qbm_jax.study.estimates import estimate
 
 
 class Model(Protocol):
@@ -133,12 +134,16 @@ def compose(
 
 
 def mean_and_sd(rows: list[dict[str, float]]) -> dict[str, float | None]:
-    """Every entry's mean over rows, and its standard deviation under <name>_sd (two rows on)."""
+    """Every entry's mean over rows, and its standard deviation under <name>_sd.
+
+    As in every table of a study, a row that lacks an entry (NaN) does not enter its mean, see
+    `study.estimates`; the standard deviation is None where fewer than two rows have it.
+    """
     summary: dict[str, float | None] = {}
     for name in rows[0]:
-        values = np.array([row[name] for row in rows], float)
-        summary[name] = float(values.mean())
-        summary[f"{name}_sd"] = float(values.std(ddof=1)) if len(rows) > 1 else None
+        found = estimate([row[name] for row in rows])
+        summary[name] = found.mean
+        summary[f"{name}_sd"] = None if np.isnan(found.sd) else found.sd
     return summary
 
 
@@ -178,7 +183,7 @@ def sampler_diagnostics(
     betas = betas[num_draws // 2 :]
     # Draws that repel each other (tau < 1) count as independent: the error is never too small.
     beta_time = np.fmax(mixing.integrated_autocorrelation_time(betas[None]), 1)
-    beta_error = betas.std() * np.sqrt(beta_time / betas.size)
+    beta_error = estimate(betas).standard_error * np.sqrt(beta_time)
     return {
         "name": settings.sampler,
         "options": settings.sampler_options,
