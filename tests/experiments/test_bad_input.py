@@ -1,37 +1,20 @@
 """The table of bad input: one line on standard error, exit code 2, nothing written."""
 
-import os
-
 import numpy as np
 import pytest
-from command_line import config, execute, launched, run, small_adata
+from command_line import (
+    ROOT,
+    config,
+    execute,
+    launched,
+    refused,
+    refused_arguments,
+    small_adata,
+)
 
 from experiments.kit import launch
 from qbm_jax.data import locate as locate_cells
 from qbm_jax.data.download import NoNetworkError
-
-
-def refused(capsys, made, workdir):
-    """The one line of a run that ends with exit code 2 and leaves no trace."""
-    before = os.path.lexists(workdir)
-    with pytest.raises(SystemExit) as exit_:
-        run(made, workdir)
-    assert exit_.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    assert os.path.lexists(workdir) == before, "a mistake must bind no workdir"
-    return lines[0]
-
-
-def refused_arguments(capsys, *arguments):
-    """The one line that refuses these arguments."""
-    with pytest.raises(SystemExit) as exit_:
-        launch.check_arguments(["run.py", *arguments])
-    assert exit_.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("error: ")
-    return lines[0]
 
 
 def _negative(adata):
@@ -205,7 +188,7 @@ ARGUMENTS = {
 
 @pytest.mark.parametrize("fault", ARGUMENTS)
 def test_arguments_that_mean_nothing_are_refused_with_what_there_is(fault, capsys, monkeypatch):
-    monkeypatch.chdir(launch.ROOT)
+    monkeypatch.chdir(ROOT)
     arguments, words = ARGUMENTS[fault]
     line = refused_arguments(capsys, *arguments)
     assert all(word in line for word in words), line
