@@ -1,6 +1,5 @@
 """Between the command line and an experiment: checks, workdir, log, signals, exit codes."""
 
-import errno
 import io
 import logging
 import signal
@@ -32,6 +31,7 @@ from experiments.kit.config_file import (
     load_config,
     load_overrides,
 )
+from experiments.kit.disk import remedy
 from experiments.kit.lock import WorkdirLost, check_held
 from experiments.kit.manual import help_text
 from experiments.kit.options import LIBRARY, config_words, takes_none
@@ -227,9 +227,10 @@ def run(
     except OSError as error:
         if (lost := lost_workdir(Path(workdir))) is not None:
             fail(str(lost))
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if (what := remedy(error)) is None:
             raise
-        fail(f"{error.filename or workdir}: {error.strerror}; free some space and run this again")
+        where = error.filename or workdir
+        fail(f"{where}: {error.strerror}; {what} and run the same command again")
     except (TrainingStopped, KeyboardInterrupt) as error:
         print(f"{str(error) or 'stopped'}; the same command goes on from there", file=sys.stderr)
         raise SystemExit(128 + (stop.signal or signal.SIGINT)) from error

@@ -1,7 +1,6 @@
 """One job of a sweep: its settings train together, then each is embedded, bounded and scored."""
 
 import contextlib
-import errno
 import functools
 import logging
 import shutil
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.integration import Run, final_bound, score
+from experiments.kit.disk import remedy
 from experiments.kit.faults import collapsed
 from experiments.kit.lock import WorkdirLost, check_held, lock_workdir
 from experiments.kit.metrics_log import MetricsLog
@@ -40,7 +40,6 @@ from qbm_jax.runtime.identity import plain
 from qbm_jax.training.checkpoint import CheckpointNotSaved, Checkpoints
 
 LOGGER = logging.getLogger("qbm_jax")
-FULL = (errno.ENOSPC, errno.EDQUOT)
 Fitted = tuple[FittedModel, training.Trained]
 Report = Callable[[training.Progress], None]
 
@@ -143,9 +142,8 @@ def check_cells(workdir: Path, cells: Cells) -> None:
 
 
 def is_full_disk(error: BaseException | None) -> bool:
-    """Whether an error is no fault of a setting, but of a disk that takes no more."""
-    full = isinstance(error, OSError) and error.errno in FULL
-    return full or isinstance(error, CheckpointNotSaved)
+    """Whether an error is no fault of a setting, but of a disk that does not take it."""
+    return remedy(error) is not None or isinstance(error, CheckpointNotSaved)
 
 
 def measure(

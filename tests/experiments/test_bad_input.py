@@ -1,5 +1,7 @@
 """The table of bad input: one line on standard error, exit code 2, nothing written."""
 
+import os
+
 import numpy as np
 import pytest
 from command_line import (
@@ -13,6 +15,7 @@ from command_line import (
 )
 
 from experiments.kit import launch
+from experiments.kit.disk import REMEDIES
 from qbm_jax.data import locate as locate_cells
 from qbm_jax.data.download import NoNetworkError
 
@@ -216,14 +219,14 @@ def test_a_value_of_the_wrong_type_ends_the_process_with_two_and_no_traceback(tm
     assert not (tmp_path / "run").exists()
 
 
-def test_a_full_disk_ends_with_one_line(tmp_path, capsys, monkeypatch):
-    def full(config, workdir, stop):
-        raise OSError(28, "No space left on device", str(workdir / "scores.json.tmp"))
+@pytest.mark.parametrize("number", REMEDIES)
+def test_a_disk_that_refuses_ends_with_one_line(number, tmp_path, capsys, monkeypatch):
+    def refusing(config, workdir, stop):
+        raise OSError(number, os.strerror(number), str(workdir / "scores.json"))
 
-    monkeypatch.setitem(launch.EXPERIMENTS, "integration", full)
+    monkeypatch.setitem(launch.EXPERIMENTS, "integration", refusing)
     line = refused(capsys, config(), tmp_path / "run")
-    assert "No space left" in line
-    assert "scores.json" in line
+    assert os.strerror(number) in line and "scores.json" in line and REMEDIES[number] in line
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(tmp_path, monkeypatch):
