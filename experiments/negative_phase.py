@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.integration import load_cells
+from experiments.kit.cells import load_cells
 from experiments.kit.keys import key_of
 from experiments.kit.options import check_options, with_prior
 from experiments.kit.sealed import file_name, read_sealed, write_sealed
@@ -96,6 +96,7 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest) -> None:
             "experiment negative_phase has its cells in memory; set data.on_disk to False"
         )
     cells = load_cells(config)
+    assert isinstance(cells, Cells), "checked"
     claim_workdir(workdir, config, fingerprint(cells))
     setting = Setting(config, options, cells, device_counts(cells))
     (workdir / FOLDER).mkdir(exist_ok=True)
@@ -252,6 +253,7 @@ def true_moments(
         return moments.exact_moments(params["prior"])
     key_init, key_draws = jax.random.split(key)
     phase = size.reference
+    assert phase.sampler is not None, "moments of large machines are of draws"
     chains = phase.sampler.init(key_init, params["prior"], phase.num_chains)
     rows = jnp.zeros((2 * size.num_draws, phase.num_chains), jnp.int32)
     spins = build_draws(built, phase)(key_draws, params, chains, setting.data, rows)
@@ -285,7 +287,8 @@ def repair_curve(
 
     Metrics are named repair/<phase>/<sweeps>/<error>.
     """
-    config, metrics = setting.config, {}
+    config = setting.config
+    metrics: dict[str, float] = {}
     sweeps = config.negative_phase.repair_sweeps
     for name in config.negative_phase.repaired_phases:
         phase = named_phase(config, name, setting.options)
