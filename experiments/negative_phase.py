@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.integration import load_cells
+from experiments.kit.cells import load_cells
 from experiments.kit.keys import key_of
 from experiments.kit.options import check_options
 from experiments.kit.runner import Piece, Results, Row, Work

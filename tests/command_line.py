@@ -1,6 +1,7 @@
 """Runs the command line inside the test process: an import of it all costs seconds."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import anndata
 import jax
 import numpy as np
 import pandas as pd
+import pytest
 import scipy.sparse as sp
 
 from experiments.kit import launch
@@ -82,6 +84,29 @@ def execute(*arguments):
         command(*arguments), cwd=ROOT, capture_output=True, text=True,
         timeout=300, check=False,
     )  # fmt: skip
+
+
+def refused(capsys, made, workdir):
+    """The one line of a run that ends with exit code 2 and leaves no trace."""
+    before = os.path.lexists(workdir)
+    with pytest.raises(SystemExit) as exit_:
+        run(made, workdir)
+    assert exit_.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert os.path.lexists(workdir) == before, "a mistake must bind no workdir"
+    return lines[0]
+
+
+def refused_arguments(capsys, *arguments):
+    """The one line that refuses these arguments."""
+    with pytest.raises(SystemExit) as exit_:
+        launch.check_arguments(["run.py", *arguments])
+    assert exit_.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    return lines[0]
 
 
 def untrained_model():

@@ -145,14 +145,14 @@ def draw_step_size(config: ConfigDict, sections: Sections) -> Figure:
     beta_axes.axhline(1, color="k", lw=0.8)
     energy_axes.axhline(0, color="k", lw=0.8)
     for index, piece in enumerate(orders):
-        dts = np.array([row["dt"] for row in piece["rows"]])
-        errors = np.abs([row["error"] for row in piece["rows"]])
+        steps = np.array([row["dt"] for row in piece["rows"]])
+        distances = np.abs([row["error"] for row in piece["rows"]])
         bars = [row["standard_error"] for row in piece["rows"]]
         label = f"{piece['scheme']}: {piece['order']:.2f} ± {piece['order_standard_error']:.2f}"
-        order_axes.errorbar(dts, errors, bars, fmt="o", color=f"C{index}", label=label)
+        order_axes.errorbar(steps, distances, bars, fmt="o", color=f"C{index}", label=label)
         power = piece["expected_order"]
-        shape = dts**power - piece["reference_dt"] ** power
-        order_axes.plot(dts, errors[-1] * shape / shape[-1], "-", lw=0.8, color=f"C{index}")
+        shape = steps**power - piece["reference_dt"] ** power
+        order_axes.plot(steps, distances[-1] * shape / shape[-1], "-", lw=0.8, color=f"C{index}")
     order_axes.set_xscale("log")
     order_axes.set_yscale("log")
     plain_ticks(order_axes.xaxis)
