@@ -249,8 +249,8 @@ def shared_legend(figure: Figure, axes: Iterable[Axes], **options: Any) -> None:
     for panel in axes:
         drawn, labels = panel.get_legend_handles_labels()
         handles |= dict(zip(labels, drawn, strict=True))
-    options = {"loc": "outside right center", "fontsize": 8, "frameon": False} | options
-    figure.legend(list(handles.values()), list(handles), **options)
+    place: Any = {"loc": "outside right center", "fontsize": 8, "frameon": False} | options
+    figure.legend(list(handles.values()), list(handles), **place)
 
 
 def plain_ticks(axis: Axis, subs: Sequence[float] = (1, 2, 5)) -> None:
