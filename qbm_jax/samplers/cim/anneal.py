@@ -9,7 +9,6 @@ fit beta_eff = 1.
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -18,8 +17,7 @@ from flax import struct
 
 from qbm_jax.runtime.options import documented, field, finite, optional, positive, whole
 from qbm_jax.samplers.base import Sampler, from_kernel
-from qbm_jax.samplers.cim import gaussian_state, mean_field, truncated_wigner
-from qbm_jax.samplers.cim.equations import VACUUM
+from qbm_jax.samplers.cim.equations import MACHINES
 from qbm_jax.samplers.cim.feedback import tuned
 from qbm_jax.samplers.numerics.noise import white
 from qbm_jax.samplers.numerics.readout import signs
@@ -50,22 +48,6 @@ class CimState(struct.PyTreeNode):
     amplitudes: jax.Array
     companion: jax.Array | None
     step: jax.Array
-
-
-class _Machine(NamedTuple):
-    """One variant: functions of its file, noises a step, and the companion of the vacuum."""
-
-    advance: Callable[..., tuple[jax.Array, jax.Array | None]]
-    stable_dt: Callable[..., jax.Array]
-    num_noises: int
-    companion: float | None
-
-
-MACHINES = {
-    "mean_field": _Machine(mean_field.advance, mean_field.stable_dt, 1, None),
-    "truncated_wigner": _Machine(truncated_wigner.advance, truncated_wigner.stable_dt, 2, 0.0),
-    "gaussian_state": _Machine(gaussian_state.advance, gaussian_state.stable_dt, 1, VACUUM),
-}
 
 
 class Numbers(NamedTuple):
