@@ -16,7 +16,7 @@ from qbm_jax.samplers import (
     bifurcation,
     metropolis_cim,
     noisy_analog,
-    tempering,
+    replicas,
 )
 from qbm_jax.samplers.auxiliary_cim import prepare_machine
 from qbm_jax.samplers.base import Kernel
@@ -257,17 +257,17 @@ def test_replicas_swap_with_the_ratio_of_their_laws():
         + betas[k] * energies[k] + betas[k + 1] * energies[k + 1]
         for k in range(2)
     ]  # fmt: skip
-    found = tempering.swap_probability(f32(betas), f32(energies))
+    found = replicas.swap_probability(f32(betas), f32(energies))
     assert_near(found, np.minimum(1, np.exp(log_ratio)))
 
 
 def test_accepted_swaps_exchange_rungs_and_refused_ones_do_not(monkeypatch):
     betas = f32([0.5, 1.0])
-    state = tempering._replicas(jnp.ones((2, 2, N)), betas)
+    state = replicas._replicas(jnp.ones((2, 2, N)), betas)
     energies = f32([[0.0, 0.0], [-2.0, -2.0]])  # the chance is exp(-1)
     level = f32([[np.exp(-1) - 1e-3, np.exp(-1) + 1e-3]])
     monkeypatch.setattr(jax.random, "uniform", lambda *_: level)
-    swapped = tempering._swap(KEY, state, energies)
+    swapped = replicas._swap(KEY, state, energies)
     np.testing.assert_array_equal(swapped.rung, [[1, 0], [0, 1]])
 
 

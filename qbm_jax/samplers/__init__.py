@@ -12,7 +12,7 @@ from qbm_jax.runtime.options import (
 )
 from qbm_jax.samplers.base import Sampler, check_draw
 from qbm_jax.samplers.registry import SAMPLERS, Entry
-from qbm_jax.samplers.tempering import KERNELS
+from qbm_jax.samplers.replicas import KERNELS
 
 __all__ = [
     "KERNELS", "SAMPLERS", "Entry", "Sampler", "build", "check_draw", "check_options",

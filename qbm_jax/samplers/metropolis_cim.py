@@ -117,6 +117,10 @@ class MetropolisOptions(Products):
     burn_in: int = count(200, "steps of init, adapting or not; the chains go on from there")
     noise_generator: str | None = generator()
 
+    def check(self) -> None:
+        """Keys of the burn-in are made at once."""
+        check_steps(burn_in=self.burn_in)
+
 
 def metropolis_cim(options: MetropolisOptions) -> Sampler:
     """Flips proposed for all spins at once, accepted or refused; chains persist between draws.
@@ -136,68 +140,72 @@ def metropolis_cim(options: MetropolisOptions) -> Sampler:
     law is that of J whatever the type; what rounding costs is `correction_acceptance` in info, the
     chance that the walk's end is kept.
     """
-    check_steps(burn_in=options.burn_in)
-    num_steps, step_size, couplings_dtype = (
-        options.num_steps, options.step_size, options.couplings_dtype
-    )  # fmt: skip
 
     def prepare(params):
-        return _prepare(params, couplings_dtype)
-
-    def start_walk(prepared, state):
-        if step_size is None:
-            cost = flip_cost(prepared, jnp.float32(1), state.log_spread)
-        else:
-            cost = jnp.float32(2) / step_size
-        fields = local_field(prepared.params, state.spins)
-        return Walk(state.spins, fields, cost, jnp.float32(0))
+        return _prepare(params, options.couplings_dtype)
 
     def init(key, params, num_chains):
         key_start, key_burn_in = jax.random.split(key)
         spins = init_spins(key_start, params, num_chains)
-        state = MetropolisState(spins, jnp.float32(math.log(_SPREAD)))
-        target = options.target_acceptance if step_size is None else None
-        return _burn_in(key_burn_in, prepare(params), state, start_walk, options.burn_in, target)
+        state, prepared = MetropolisState(spins, jnp.float32(math.log(_SPREAD))), prepare(params)
+        walk = _start_walk(prepared, state, options.step_size)
+        target = options.target_acceptance if options.step_size is None else None
+        return _burn_in(key_burn_in, prepared, walk, state.log_spread, options.burn_in, target)
 
     walks = from_kernel(
         init=init,
         prepare=prepare,
         kernel=_step,
         readout=lambda walk: walk.spins,
-        num_steps=num_steps,
+        num_steps=options.num_steps,
         targets_boltzmann=True,
     )
     # Inside the correction, which has a key of its own; the burn-in makes steps in `init`.
-    machine = generated(walks, options.noise_generator, from_start=True)
+    return _corrected(generated(walks, options.noise_generator, from_start=True), options)
 
-    def finish(key, params, state, walk, steps):
+
+def _corrected(walks: Sampler, options: MetropolisOptions) -> Sampler:
+    """The sampler of the machine itself, from one of walks on its couplings in fewer bits."""
+
+    def start(params, state):
+        prepared = _prepare(couplings.single_precision(params), options.couplings_dtype)
+        return prepared, _start_walk(prepared, state, options.step_size)
+
+    def finish(key, params, prepared, state, walk, steps):
         info = {
             "acceptance": walk.acceptance / steps,
             "step_size": 2 / jnp.maximum(walk.flip_cost, _LEAST_COST),
         }
-        if couplings_dtype == "float32":
+        if options.couplings_dtype == "float32":
             return state.replace(spins=walk.spins), info
         params = couplings.single_precision(params)
-        surrogate = prepare(params).params
-        spins, chance = correct(key, params, surrogate, state.spins, walk.spins)
+        spins, chance = correct(key, params, prepared.params, state.spins, walk.spins)
         info = info | draw_info(params, spins) | {"correction_acceptance": chance}
         return state.replace(spins=spins), info
 
     def step(key, params, state):
         key_walk, key_correct = jax.random.split(key)
-        walk = start_walk(prepare(couplings.single_precision(params)), state)
-        walk, info = machine.step(key_walk, params, walk)
-        state, more = finish(key_correct, params, state, walk, 1)
+        prepared, walk = start(params, state)
+        walk, info = walks.step(key_walk, params, walk)
+        state, more = finish(key_correct, params, prepared, state, walk, 1)
         return state, info | more
 
     def sample(key, params, state):
         key_walk, key_correct = jax.random.split(key)
-        walk = start_walk(prepare(couplings.single_precision(params)), state)
-        _, walk, info = machine.sample(key_walk, params, walk)
-        state, more = finish(key_correct, params, state, walk, num_steps)
+        prepared, walk = start(params, state)
+        _, walk, info = walks.sample(key_walk, params, walk)
+        state, more = finish(key_correct, params, prepared, state, walk, options.num_steps)
         return state.spins, state, info | more
 
-    return Sampler(machine.init, step, sample, targets_boltzmann=True)
+    return walks._replace(step=step, sample=sample)
+
+
+def _start_walk(prepared: Prepared, state: MetropolisState, step_size: float | None) -> Walk:
+    if step_size is None:
+        cost = flip_cost(prepared, jnp.float32(1), state.log_spread)
+    else:
+        cost = jnp.float32(2) / step_size
+    return Walk(state.spins, local_field(prepared.params, state.spins), cost, jnp.float32(0))
 
 
 def metropolis_cim_kernel() -> Kernel:
@@ -288,7 +296,7 @@ def _prepare(params: Boltzmann, couplings_dtype: str) -> Prepared:
     return Prepared(couplings.reduced(params, couplings_dtype), square_field)
 
 
-def _burn_in(key, prepared, state, start_walk, num_steps, target):
+def _burn_in(key, prepared, walk, log_spread, num_steps, target):
     """Runs the chains and moves log spread to the target by Robbins and Monro's gains ~ 1/step.
 
     Where acceptance stays above the target though flips are nearly coin tosses, the couplings are
@@ -309,7 +317,6 @@ def _burn_in(key, prepared, state, start_walk, num_steps, target):
         cost = flip_cost(prepared, jnp.float32(1), log_spread)
         return (walk.replace(flip_cost=cost), log_spread), None
 
-    carry = (start_walk(prepared, state), state.log_spread)
     steps = (jnp.arange(num_steps), jax.random.split(key, num_steps))
-    (walk, log_spread), _ = jax.lax.scan(advance, carry, steps)
+    (walk, log_spread), _ = jax.lax.scan(advance, (walk, log_spread), steps)
     return MetropolisState(walk.spins, log_spread)
