@@ -62,31 +62,18 @@ class Prepared(struct.PyTreeNode):
 class AnnealingOptions(Generator, Products):
     """Options of `annealing`; its law is that of J in the type of the products."""
 
-    rule: str = chosen(
-        "heat_bath",
-        RULES,
-        "heat bath draws s_i from its conditional law; Metropolis flips it with probability min(1, "
-        "exp(-2 s_i f_i / T)), and so always where that costs nothing: faster to optimise",
-    )
+    rule: str = chosen("heat_bath", RULES, "how a spin is updated")
     num_steps: int = count(100, "sweeps of a draw")
-    temperature_start: float = number(
-        10.0, positive(), "T of the first sweep; 1 is the machine's own", unit="kT"
-    )
+    temperature_start: float = number(10.0, positive(), "T of the first sweep", unit="kT")
     temperature_end: float = number(1.0, positive(), "T of the last sweep", unit="kT")
     schedule: str = chosen("geometric", SCHEDULES, "geometric in T, or linear in beta = 1/T")
     num_temperatures: int | None = field(
-        None,
-        optional(whole(1)),
-        "different temperatures, each held for an equal share of the sweeps; None: every sweep has "
-        "its own; 1: all sweeps at temperature_end",
+        None, optional(whole(1)), "held for equal shares of the sweeps; None: one a sweep"
     )
     normalised: bool = field(
-        False,
-        flag(),
-        "temperatures are in units of the typical field of each spin (conditioning), so that "
-        "defaults work at any N and any scale of J; for optimising",
+        False, flag(), "T in units of each spin's typical field (conditioning): to optimise"
     )
-    block_size: int = count(16, "as of gibbs; speed only")
+    block_size: int = count(16, "as of gibbs")
 
     def check(self) -> None:
         """There cannot be more temperatures than sweeps."""
@@ -100,7 +87,10 @@ class AnnealingOptions(Generator, Products):
 def annealing(options: AnnealingOptions) -> Sampler:
     """A run of sweeps from high to low temperature a draw; nothing persists between draws.
 
-    As an optimiser, take `OPTIMISING`.
+    Heat bath draws s_i from its conditional law; Metropolis flips it with probability
+    min(1, exp(-2 s_i f_i / T)), and so always where that costs nothing: faster to optimise. A
+    temperature of 1 is the machine's own; one temperature alone is `temperature_end`. Normalised
+    defaults work at any N and any scale of J. As an optimiser, take `OPTIMISING`.
 
     Raises:
       InputError: in a draw, a sparse J.

@@ -79,24 +79,17 @@ class Prepared(struct.PyTreeNode):
 class AuxiliaryOptions(Generator, Products):
     """What both auxiliary-field machines need to make noise of covariance A.
 
-    Unless `couplings_dtype` is float32, the product that makes the noise is in bfloat16. The law is
-    then near that of J, not at it.
+    Where no shift is given it is bounded anew for each draw, and verified by the factorisation if
+    there is one. The root by cholesky takes N^3/3 operations a draw, then one product a step;
+    chebyshev, a polynomial in A, 40 products a step and no factor to store; auto is cholesky up to
+    the measured crossover. Unless `couplings_dtype` is float32, the product that makes the noise is
+    in bfloat16: the law is then near that of J, not at it.
     """
 
     shift: float | None = field(
-        None,
-        optional(positive()),
-        "D; None: just above -lambda_min(J), bounded anew for each draw and verified by the "
-        "factorisation where there is one",
-        unit="kT",
+        None, optional(positive()), "D; None: just above -lambda_min(J)", unit="kT"
     )
-    square_root: str = chosen(
-        "auto",
-        SQUARE_ROOTS,
-        "how noise of covariance A is made. cholesky: once a draw, N^3/3 operations, then one "
-        "product a step; chebyshev: a polynomial in A, 40 products a step and no factor to store; "
-        "auto: cholesky up to the measured crossover",
-    )
+    square_root: str = chosen("auto", SQUARE_ROOTS, "how noise of covariance A is made")
 
 
 @documented
@@ -104,18 +97,15 @@ class AuxiliaryOptions(Generator, Products):
 class AuxiliaryCimOptions(AuxiliaryOptions):
     """Options of `auxiliary_cim`."""
 
-    num_steps: int = count(
-        200,
-        "steps of a draw: 200 bring fresh chains to the law for couplings of s.d. up to 1/sqrt(N); "
-        "training with persistent chains needs 2 to 8",
-    )
+    num_steps: int = count(200, "steps of a draw")
 
 
 def auxiliary_cim(options: AuxiliaryCimOptions) -> Sampler:
     """Alternates amplitudes and spins; chains persist between draws.
 
-    Info has `shift`, the D in use. If A is not positive definite the draw is NaN and `is_finite`
-    is False.
+    The default of 200 steps brings fresh chains to the law for couplings of s.d. up to 1/sqrt(N);
+    training with persistent chains needs 2 to 8. Info has `shift`, the D in use. If A is not
+    positive definite the draw is NaN and `is_finite` is False.
 
     Raises:
       InputError: in `init`, at concrete params: a given `shift` that does not make A positive

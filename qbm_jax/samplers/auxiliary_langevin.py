@@ -105,22 +105,10 @@ def log_acceptance(
 class LangevinOptions(AuxiliaryOptions):
     """Options of `auxiliary_langevin`."""
 
-    num_steps: int = count(
-        1000,
-        "time steps of a draw: 1000 bring fresh chains to the law, but for the bias of dt, for "
-        "couplings of s.d. up to 1/sqrt(N)",
-    )
+    num_steps: int = count(1000, "time steps of a draw")
     dt: float = number(0.1, positive(), "time step", unit="the amplitudes' lifetime")
-    scheme: str = chosen(
-        "exponential", SCHEMES, "exponential: the decay exactly; euler_maruyama: for comparison"
-    )
-    metropolis: bool = field(
-        False,
-        flag(),
-        "tests every exponential step, which makes the law exact at any dt for one product more a "
-        "step; choose dt by acceptance: 0.9 at dt = 0.5 for 8 spins, 0.5 for 256",
-        source="Roberts and Tweedie 1996, Bernoulli 2, 341",
-    )
+    scheme: str = chosen("exponential", SCHEMES, "with the decay exactly, or for comparison")
+    metropolis: bool = field(False, flag(), "tests every step: the law is exact at any dt")
 
     def check(self) -> None:
         """The test is of exponential steps in full precision."""
@@ -133,6 +121,10 @@ class LangevinOptions(AuxiliaryOptions):
 
 def auxiliary_langevin(options: LangevinOptions) -> Sampler:
     """Integrates the SDE; amplitudes start at 0 and persist between draws.
+
+    The defaults bring fresh chains to the law, but for the bias of dt, for couplings of s.d. up to
+    1/sqrt(N). The test of `metropolis` costs one product more a step (Roberts and Tweedie 1996,
+    Bernoulli 2, 341); choose dt by `acceptance`: 0.9 at dt = 0.5 for 8 spins, 0.5 for 256.
 
     Info has `shift`, the D in use, and with `metropolis` the `acceptance` of the last step. Euler
     steps that are too long diverge: the draw is NaN, `is_finite` is False, `diverged_at` and
@@ -159,6 +151,9 @@ def auxiliary_langevin(options: LangevinOptions) -> Sampler:
         moved = moved.astype(jnp.float32)
         return _read_out(key_readout, prepared.params.h, moved, acceptance)
 
+    def report(prepared):
+        return {"shift": prepared.shift, "stable_dt": jnp.float32(1)}  # half the limit of Euler's
+
     machine = from_kernel(
         init=init,
         prepare=lambda params: prepare_products(params, options),
@@ -166,9 +161,8 @@ def auxiliary_langevin(options: LangevinOptions) -> Sampler:
         readout=lambda state: state.spins,
         num_steps=options.num_steps,
         targets_boltzmann=metropolis,
-        report=lambda prepared: {"shift": prepared.shift},
+        report=report,
         amplitudes=lambda state: state.amplitudes,
-        stable_dt=lambda prepared: jnp.float32(1),  # half the limit of Euler steps
     )
     if not metropolis:
         return machine

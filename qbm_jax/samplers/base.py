@@ -92,7 +92,6 @@ def from_kernel(
     restart: Callable[[jax.Array, State], State] | None = None,
     report: Callable[[Any], Info] | None = None,
     amplitudes: Callable[[State], jax.Array] | None = None,
-    stable_dt: Callable[[Any], jax.Array] | None = None,
 ) -> Sampler:
     """Builds a sampler from a kernel. The only loop over sampler steps in the library.
 
@@ -108,10 +107,9 @@ def from_kernel(
       num_steps: steps a draw.
       targets_boltzmann: as in `Sampler`.
       restart: (key, state) -> state, called before each draw by samplers that forget the last one.
-      report: prepared -> further scalars for info.
+      report: prepared -> further scalars for info, such as `stable_dt`, see `check_draw`.
       amplitudes: state -> what an SDE integrates. It is watched at every step of a draw, and info
         gets `diverged_at`: the first step after which it is not finite, -1 if there is none.
-      stable_dt: prepared -> a time step that would be stable, for info; see `check_draw`.
 
     Raises:
       InputError: num_steps is not an integer of 1 to `MOST_STEPS`; in `init`, num_chains is not an
@@ -127,8 +125,7 @@ def from_kernel(
         return init(key, single_precision(params), num_chains)
 
     def summarise(params, prepared, state):
-        info = draw_info(params, readout(state)) | (report(prepared) if report else {})
-        return info | ({"stable_dt": stable_dt(prepared)} if stable_dt else {})
+        return draw_info(params, readout(state)) | (report(prepared) if report else {})
 
     def step(key, params, state):
         prepared = prepare(single_precision(params))

@@ -34,24 +34,19 @@ class GibbsState(struct.PyTreeNode):
 class GibbsOptions(Generator, Products):
     """Options of `gibbs`; its law is that of J in the type of the products."""
 
-    num_steps: int = count(
-        100,
-        "sweeps of a draw: 100 bring fresh chains to the law for couplings of s.d. up to "
-        "1/sqrt(N); training with persistent chains needs 1 to 8",
-    )
-    block_size: int = count(
-        16, "spins whose fields come from one matrix product; speed only, draws do not depend on it"
-    )
+    num_steps: int = count(100, "sweeps of a draw")
+    block_size: int = count(16, "spins whose fields come from one product; speed only")
     num_visible: int | None = field(
-        None,
-        optional(whole(1)),
-        "of a restricted machine: spins [0, num_visible) are not coupled among each other, and "
-        "neither are the rest; each side is then updated at once",
+        None, optional(whole(1)), "of a restricted machine: spins on its first side"
     )
 
 
 def gibbs(options: GibbsOptions) -> Sampler:
     """Sequential single-site sweeps, spin 0 to N - 1; chains persist between draws.
+
+    The default of 100 sweeps brings fresh chains to the law for couplings of s.d. up to 1/sqrt(N);
+    training with persistent chains needs 1 to 8. With `num_visible`, spins [0, num_visible) are not
+    coupled among each other, and neither are the rest: each side is then updated at once.
 
     Raises:
       InputError: with `num_visible`, in `init`, at concrete params: couplings inside a side, or an

@@ -106,13 +106,8 @@ def log_acceptance(
 class MetropolisOptions(Products):
     """Options of `metropolis_cim`; the law is that of J whatever the type of the products."""
 
-    num_steps: int = count(
-        300,
-        "steps of a draw: 300 bring fresh chains to the law for couplings of s.d. up to 1/sqrt(N)",
-    )
-    step_size: float | None = number(
-        None, positive(), "of the proposal; None: adapted", source="arXiv 2206.09914, equation 4"
-    )
+    num_steps: int = count(300, "steps of a draw")
+    step_size: float | None = number(None, positive(), "as in arXiv 2206.09914; None: adapted")
     target_acceptance: float = field(0.7, fraction(open_ends=True), "of the adaptation")
     burn_in: int = count(200, "steps of init, adapting or not; the chains go on from there")
     noise_generator: str | None = generator()
@@ -125,6 +120,7 @@ class MetropolisOptions(Products):
 def metropolis_cim(options: MetropolisOptions) -> Sampler:
     """Flips proposed for all spins at once, accepted or refused; chains persist between draws.
 
+    The default of 300 steps brings fresh chains to the law for couplings of s.d. up to 1/sqrt(N).
     The step size is adapted in `init` alone, by short runs from fresh chains at the parameters
     given there. What is adapted, `spread`, is a factor in a rule (see the module's text) that
     otherwise is a function of the parameters: during training the step size follows J and h, but

@@ -83,9 +83,7 @@ class NoisyAnalogOptions(Fields, Normalised, Products, Generator):
     coupling: float = number(0.035, positive(), "beta")
     noise: float = number(0.2, positive(), "sigma")
     noise_end: float | None = number(
-        None,
-        not_negative(),
-        "sigma at the end of a linear ramp over each draw, for optimising; None: constant",
+        None, not_negative(), "sigma at the end of a linear ramp, to optimise; None: constant"
     )
     nonlinearity: str = chosen("clip", NONLINEARITIES, "F")
     noise_law: str = noise_law()

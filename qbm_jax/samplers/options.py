@@ -85,26 +85,19 @@ class Generator(SamplerOptions):
 class Products(SamplerOptions):
     """Of samplers whose products with J may be in fewer bits, see `couplings.reduced`."""
 
-    couplings_dtype: str = chosen(
-        "float32",
-        couplings.DTYPES,
-        "of the products with J; energies in info are those of float32",
-    )
+    couplings_dtype: str = chosen("float32", couplings.DTYPES, "of the products with J")
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibration(SamplerOptions):
-    """Of samplers that `calibrated` wraps."""
+    """Of samplers that `calibrated` wraps; with a gain of 0 the machine is as it is.
 
-    calibration_gain: float = field(
-        0.3, fraction(), "share of log beta_eff that each draw mends; 0: the machine as it is"
-    )
-    finishing_sweeps: int = count(
-        0,
-        "Gibbs sweeps from the machine's spins, in a draw alone; if normalised: rounds of a "
-        "descent at T = 0",
-        least=0,
-    )
+    Finishing sweeps are Gibbs' at the machine's temperature; if normalised, rounds of a descent at
+    T = 0.
+    """
+
+    calibration_gain: float = field(0.3, fraction(), "share of log beta_eff that a draw mends")
+    finishing_sweeps: int = count(0, "sweeps from the machine's spins, in a draw alone", 0)
 
     @property
     def calibrates(self) -> bool:
@@ -114,14 +107,13 @@ class Calibration(SamplerOptions):
 
 @dataclasses.dataclass(frozen=True)
 class Normalised(Calibration):
-    """Of samplers that look for ground states in units of each spin's typical field."""
+    """Of samplers that look for ground states in units of each spin's typical field.
 
-    normalised: bool = field(
-        False,
-        flag(),
-        "fields in units of the typical field of each spin (conditioning), so that defaults work "
-        "at any N, any scale of J and with a mean; for optimising: the temperature is lost",
-    )
+    Defaults then work at any N, any scale of J and with a mean (`conditioning`); the temperature is
+    lost.
+    """
+
+    normalised: bool = field(False, flag(), "fields in units of the typical one: to optimise")
 
     def check(self) -> None:
         """Normalised parameters have no temperature that a calibration could reach."""
@@ -137,11 +129,9 @@ FIELDS = ("scaled", "gauge_spin")
 
 @dataclasses.dataclass(frozen=True)
 class Fields(SamplerOptions):
-    """Of machines that may have no fields, which `through_gauge_spin` then wraps."""
+    """Of machines that may have no fields, which `through_gauge_spin` then wraps.
 
-    fields: str = chosen(
-        "scaled",
-        FIELDS,
-        "h as a field scaled by the rms amplitude, or as couplings to one more spin, for machines "
-        "without fields",
-    )
+    Fields are scaled by the rms amplitude, or become couplings to one more spin.
+    """
+
+    fields: str = chosen("scaled", FIELDS, "how h reaches the machine")

@@ -27,8 +27,8 @@ class Entry:
       options: what it takes; what this dataclass inherits says how the machine is wrapped.
       negative_phase: options for training. Where chains persist few steps a draw are enough;
         machines that start anew take all the steps they need.
-      quick: options of a short draw, for tests.
       studied: options by label with which the fidelity study measures its law.
+      quick: options of a short draw, for tests.
       ground_states: options by variant with which it looks for ground states, the first variant the
         default, None where there is but one; empty if it only draws at its own temperature.
     """
@@ -36,8 +36,8 @@ class Entry:
     machine: Callable[[Any], Sampler]
     options: type[SamplerOptions]
     negative_phase: Options
-    quick: Options
     studied: Mapping[str, Options]
+    quick: Options = dataclasses.field(default_factory=lambda: {"num_steps": 5})
     ground_states: Mapping[str | None, Options] = dataclasses.field(default_factory=dict)
 
     @property
@@ -56,7 +56,7 @@ class Entry:
 
 
 SAMPLERS: dict[str, Entry] = {
-    "exact": Entry(exact, SamplerOptions, {}, {}, studied={"exact": {}}),
+    "exact": Entry(exact, SamplerOptions, {}, {"exact": {}}, quick={}),
     "gibbs": Entry(
         gibbs,
         GibbsOptions,
@@ -68,14 +68,12 @@ SAMPLERS: dict[str, Entry] = {
         auxiliary_cim,
         AuxiliaryCimOptions,
         negative_phase={"num_steps": 4},
-        quick={"num_steps": 2},
         studied={"auxiliary_cim": {"num_steps": 250}},
     ),
     "auxiliary_langevin": Entry(
         auxiliary_langevin,
         LangevinOptions,
         negative_phase={"num_steps": 20},
-        quick={"num_steps": 2},
         studied={
             "auxiliary_langevin": {"num_steps": 600, "dt": 0.5, "metropolis": True},
             "langevin_unadjusted": {"num_steps": 300},
@@ -101,7 +99,6 @@ SAMPLERS: dict[str, Entry] = {
         anneal.cim,
         anneal.CimOptions,
         negative_phase={"num_steps": 60},
-        quick={"num_steps": 5},
         studied={
             "cim": {"num_steps": 400, "calibration_gain": 0.0},  # as it is
             "cim_calibrated": {"num_steps": 400},
@@ -114,7 +111,6 @@ SAMPLERS: dict[str, Entry] = {
         amplitude_control.cac,
         amplitude_control.ControlOptions,
         negative_phase={"num_steps": 60},
-        quick={"num_steps": 5},
         studied={"cac": {"num_steps": 400}},
         ground_states={None: amplitude_control.OPTIMISING["cac"]},
     ),
@@ -122,7 +118,6 @@ SAMPLERS: dict[str, Entry] = {
         amplitude_control.cfc,
         amplitude_control.ControlOptions,
         negative_phase={"num_steps": 60},
-        quick={"num_steps": 5},
         studied={"cfc": {"num_steps": 400}},
         ground_states={None: amplitude_control.OPTIMISING["cfc"]},
     ),
@@ -130,7 +125,6 @@ SAMPLERS: dict[str, Entry] = {
         noisy_analog.noisy_analog,
         noisy_analog.NoisyAnalogOptions,
         negative_phase={"num_steps": 60},
-        quick={"num_steps": 5},
         studied={"noisy_analog": {"num_steps": 200}},
         ground_states={None: noisy_analog.OPTIMISING},
     ),
@@ -138,7 +132,6 @@ SAMPLERS: dict[str, Entry] = {
         bifurcation.bifurcation,
         bifurcation.BifurcationOptions,
         negative_phase={"num_steps": 100},
-        quick={"num_steps": 5},
         studied={"bifurcation": {"num_steps": 300}},
         ground_states=bifurcation.OPTIMISING,
     ),
@@ -146,7 +139,6 @@ SAMPLERS: dict[str, Entry] = {
         annealing.annealing,
         annealing.AnnealingOptions,
         negative_phase={"num_steps": 20},
-        quick={"num_steps": 5},
         studied={"annealing": {"num_steps": 100}},
         ground_states={None: annealing.OPTIMISING},
     ),

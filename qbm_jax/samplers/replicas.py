@@ -71,19 +71,19 @@ class TemperingState(struct.PyTreeNode):
 
 @dataclasses.dataclass(frozen=True)
 class LadderOptions(SamplerOptions):
-    """How replicas start, and where on the ladder."""
+    """How replicas start, and where on the ladder.
+
+    None as `num_temperatures` means as many as give the target swap rate at the parameters of
+    `init` (for weak couplings 2, with more swaps); where these are traced or without couplings, as
+    when training starts, `DEFAULT_NUM_TEMPERATURES`.
+    """
 
     kernel: str = chosen("gibbs", KERNELS, "what replicas advance by")
     num_temperatures: int | None = field(
-        None,
-        optional(whole(2)),
-        "replicas of a chain; None: as many as give the target swap rate at the parameters of init "
-        f"(for weak couplings 2), {DEFAULT_NUM_TEMPERATURES} where these are traced or 0",
+        None, optional(whole(2)), "replicas of a chain; None: by the target swap rate"
     )
     beta_min: float = field(0.0, real(0, below=1), "lowest inverse temperature")
-    target_swap_rate: float = field(
-        0.3, fraction(open_ends=True), "between neighbours, where it decides num_temperatures"
-    )
+    target_swap_rate: float = field(0.3, fraction(open_ends=True), "between neighbours")
     burn_in: int = count(500, "steps of init, in which temperatures are placed")
 
     def check(self) -> None:

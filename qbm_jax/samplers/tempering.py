@@ -35,14 +35,9 @@ OPTIMISING = {
 class TemperingOptions(LadderOptions):
     """Options of `tempering`."""
 
-    num_steps: int = count(
-        100, "steps of a draw: a kernel step of every replica and swaps of every other pair"
-    )
+    num_steps: int = count(100, "kernel steps of every replica, and swaps of every other pair")
     strength: float | None = number(
-        None,
-        positive(),
-        "to optimise: J and h are scaled to this typical field; None: as they are",
-        unit="kT",
+        None, positive(), "typical field that J and h are scaled to, to optimise", unit="kT"
     )
     noise_generator: str | None = generator()
 

@@ -17,9 +17,8 @@ from qbm_jax.machine.distance import total_variation
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 from qbm_jax.machine.sign_couplings import sign_couplings
 from qbm_jax.problems import load_dense_small
-from qbm_jax.samplers.bifurcation import (
-    OPTIMISING,
-    VARIANTS,
+from qbm_jax.samplers.bifurcation import OPTIMISING, VARIANTS
+from qbm_jax.samplers.oscillators import (
     ballistic_fields,
     discrete_fields,
     force,

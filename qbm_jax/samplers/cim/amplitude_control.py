@@ -146,34 +146,20 @@ class ControlOptions(Calibration, Products, Generator):
 
     The defaults are for sampling: slow errors, close to the mean-field machine, because the faster
     the errors the further the law from the Boltzmann law. `OPTIMISING` is what the machine is made
-    for.
+    for. The typical field is sqrt(N) times the root mean square of J_ij (with h): with couplings
+    and fields divided by it, xi is right at any N and any scale. sigma^2 goes down as it goes up.
     """
 
     num_steps: int = count(400, "steps of a draw")
     dt: float = number(0.1, positive(), "time step", unit="the amplitude's lifetime")
     pump_start: float = number(0.0, finite(), "pump p at the start of the linear ramp")
     pump_end: float = number(3.0, finite(), "pump at its end")
-    coupling: float = number(
-        0.3,
-        positive(),
-        "xi, on couplings and fields that are divided by the typical field, sqrt(N) times the root "
-        "mean square of J_ij (with h), so that it is right at any N and any scale",
-    )
+    coupling: float = number(0.3, positive(), "xi", unit="1/typical field")
     target: float = number(1.0, positive(), "alpha")
     rate: float = number(0.02, positive(), "beta")
-    noise: float = number(
-        0.9,
-        not_negative(),
-        "sigma where the typical field is 1 kT; noise^2 goes down as that goes up; 0: to optimise",
-    )
+    noise: float = number(0.9, not_negative(), "sigma at a typical field of 1 kT; 0: to optimise")
     largest_error: float = field(8.0, real(1), "errors stay between 1 over this and this")
-    keep_best: int = count(
-        0,
-        "0 reads the last amplitudes; else the energy of the signs is computed every keep_best "
-        "steps, at the cost of one more product in float32, and the best of the draw is read: for "
-        "optimising; nothing calibrates that",
-        least=0,
-    )
+    keep_best: int = count(0, "steps between looks for the best spins; 0: the last are read", 0)
     noise_law: str = noise_law()
 
 
@@ -181,7 +167,9 @@ def error_control(controlled: Literal["amplitude", "feedback"], options: Control
     """The machine with error correction, as `cac` (amplitudes) or `cfc` (feedback).
 
     An anneal a draw, from vacuum; only the calibrated input scale persists between draws. Info has
-    what `calibrated` reports. The numbers may be traced arrays.
+    what `calibrated` reports. The numbers may be traced arrays. With `keep_best` the energy of the
+    signs is computed every so many steps, at the cost of one more product in float32, and the best
+    of the draw is read: for optimising; nothing calibrates that.
 
     Args:
       controlled: whose square errors hold at the target.

@@ -99,21 +99,18 @@ OPTIMISING = {
 @documented
 @dataclasses.dataclass(frozen=True)
 class CimOptions(Fields, Normalised, Products, Generator):
-    """Options of `cim`. Where numbers are None they are those of `SAMPLING[variant]`."""
+    """Options of `cim`. Where numbers are None they are those of `SAMPLING[variant]`.
+
+    The threshold of the pump is 1, of Gaussian states 1 + j; g is 1/A_s.
+    """
 
     variant: str = chosen("mean_field", MACHINES, "which machine")
     num_steps: int | None = field(None, optional(whole(1)), "Euler-Maruyama steps of a draw")
     dt: float | None = number(None, positive(), "time step", unit="the amplitude's lifetime")
-    pump_start: float | None = number(
-        None,
-        finite(),
-        "pump at the start of the linear ramp; the threshold is 1 (1 + j for Gaussian states)",
-    )
+    pump_start: float | None = number(None, finite(), "pump at the start of the linear ramp")
     pump_end: float | None = number(None, finite(), "pump at its end")
     coupling: float | None = number(None, positive(), "eps")
-    noise: float | None = number(
-        None, positive(), "sigma of the mean field; g = 1/A_s of the others"
-    )
+    noise: float | None = number(None, positive(), "sigma of the mean field; g of the others")
     measurement: float | None = number(None, positive(), "j, of Gaussian states alone")
     noise_law: str = noise_law()
 
@@ -154,6 +151,9 @@ def cim(options: CimOptions) -> Sampler:
         amplitudes, companion = jax.tree.map(lambda array: array.astype(jnp.float32), moved)
         return CimState(amplitudes=amplitudes, companion=companion, step=state.step + 1)
 
+    def report(setting):
+        return {"stable_dt": machine.stable_dt(setting, jnp.maximum(pump_start, pump_end))}
+
     return from_kernel(
         init=lambda key, params, num_chains: vacuum(key, (num_chains, params.num_spins)),
         prepare=prepare,
@@ -163,5 +163,5 @@ def cim(options: CimOptions) -> Sampler:
         targets_boltzmann=False,
         restart=lambda key, state: vacuum(key, state.amplitudes.shape),
         amplitudes=lambda state: state.amplitudes,
-        stable_dt=lambda setting: machine.stable_dt(setting, jnp.maximum(pump_start, pump_end)),
+        report=report,
     )
