@@ -8,7 +8,8 @@ from experiments.comparison import sets, tasks
 from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
 from experiments.kit.workdir import flatten
-from qbm_jax.errors import InputError
+from qbm_jax.runtime.options import check, whole
+from qbm_jax.samplers.base import check_steps
 
 FEWEST_GENERATED = 20  # cells of a batch that generation can be scored on
 
@@ -56,7 +57,7 @@ def load(config: ConfigDict, methods: list[Method], with_tasks: bool = True) -> 
 
 
 def check_counts(config: ConfigDict) -> None:
-    """Raises InputError for a number that has to be larger."""
+    """Raises InputError for a number that has to be larger, or needs more memory than there is."""
     least = {
         "num_seeds": 2,
         "num_genes": 2,
@@ -70,5 +71,6 @@ def check_counts(config: ConfigDict) -> None:
     }
     values = flatten(config.to_dict())
     for name, smallest in least.items():
-        if values[name] < smallest:
-            raise InputError(f"config.{name} must be at least {smallest}, got {values[name]}")
+        check(f"config.{name}", values[name], whole(smallest))
+    steps = ("log_z_temperatures", "importance_samples")
+    check_steps(**{f"config.evaluation.{name}": config.evaluation[name] for name in steps})
