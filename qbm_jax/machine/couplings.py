@@ -95,6 +95,7 @@ def reduced(params: Boltzmann, couplings_dtype: Dtype) -> Boltzmann:
       InputError: an unknown type, or a sparse J with a type other than float32.
     """
     check_dtype(couplings_dtype)
+    params = as_arrays(params)
     if couplings_dtype == "float32":
         return params
     if isinstance(params.J, BCOO):
