@@ -14,13 +14,12 @@ from experiments.fidelity import planted as fidelity_planted
 from experiments.fidelity import report as fidelity_report
 from experiments.fidelity import samplers as fidelity_samplers
 from experiments.fidelity import step_size as fidelity_step_size
+from experiments.kit.options import check_least
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
 from qbm_jax.machine import instances, planted
 from qbm_jax.machine.enumeration import MAX_SPINS
-from qbm_jax.runtime.options import check as check_kind
-from qbm_jax.runtime.options import whole
 from qbm_jax.runtime.room import check_room
 from qbm_jax.samplers.base import check_steps
 from qbm_jax.study.document import Document
@@ -77,9 +76,7 @@ def check_counts(config: ConfigDict) -> None:
         "long_run.num_spins": 2, "long_run.num_chains": 1, "long_run.num_records": 100,
         "log_z.num_spins": 2, "step_size.num_spins": 2,
     }  # fmt: skip
-    for name, smallest in least.items():
-        section, field = name.split(".")
-        check_kind(f"config.{name}", config[section][field], whole(smallest))
+    check_least(config, least)
     for section in ("laws", "planted", "mixing", "step_size", "long_run", "log_z"):
         fields = config[section]
         num_spins = max(fields.num_spins) if section == "laws" else fields.num_spins

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import anndata
 import jax
@@ -19,6 +20,7 @@ from experiments.kit.lock import release_locks
 from experiments.kit.stop import SIGNALS
 from qbm_jax.fitted.model import FittedModel, Settings
 from qbm_jax.model import vae
+from qbm_jax.report import figures
 
 ROOT = Path(__file__).resolve().parent.parent
 ONLY_MAIN = {f"baselines.{name}": False for name in ("gaussian_vae", "gaussian_vae_wide")} | {
@@ -75,6 +77,13 @@ def run(made, workdir):
         launch.run(made, str(workdir))
 
 
+def run_with_few_figures(made, workdir):
+    """As `run`; the report has two figures, for to draw all takes longer than to train."""
+    few = {name: figures.FIGURES[name] for name in ("scores", "training")}
+    with mock.patch.object(figures, "FIGURES", few):
+        run(made, workdir)
+
+
 def command(*arguments):
     """The command in a process of its own, as a user types it."""
     return [sys.executable, str(ROOT / "run.py"), *(str(argument) for argument in arguments)]
@@ -117,8 +126,8 @@ def untrained_model():
     options |= {"prior": "bernoulli", "likelihood": "nb"}
     genes = tuple(f"gene{i}" for i in range(40))
     settings = Settings(genes, ("all",), options, "gibbs", {}, (100.0,))
-    params = vae.build(num_genes=40, num_batches=1, **options).init(jax.random.key(0))
-    return FittedModel(settings, params)
+    init = jax.jit(vae.build(num_genes=40, num_batches=1, **options).init)
+    return FittedModel(settings, init(jax.random.key(0)))
 
 
 def small_adata(num_cells=160, num_genes=40, seed=0):

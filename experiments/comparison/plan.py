@@ -7,8 +7,7 @@ from ml_collections import ConfigDict
 from experiments.comparison import sets, tasks
 from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
-from experiments.kit.workdir import flatten
-from qbm_jax.runtime.options import check, whole
+from experiments.kit.options import check_least
 from qbm_jax.samplers.base import check_steps
 
 FEWEST_GENERATED = 20  # cells of a batch that generation can be scored on
@@ -69,8 +68,6 @@ def check_counts(config: ConfigDict) -> None:
         for name, value in config.evaluation.items()
         if isinstance(value, int) and name != "max_generated"
     }
-    values = flatten(config.to_dict())
-    for name, smallest in least.items():
-        check(f"config.{name}", values[name], whole(smallest))
+    check_least(config, least)
     steps = ("log_z_temperatures", "importance_samples")
     check_steps(**{f"config.evaluation.{name}": config.evaluation[name] for name in steps})

@@ -26,7 +26,7 @@ from qbm_jax.model.presets import PRESETS
 from qbm_jax.runtime import options as kinds
 from qbm_jax.training.run import TrainingDiverged
 
-PINNED = ROOT / "tests" / "experiments" / "base_config.json"
+PINNED = ROOT / "tests" / "experiments" / "kit" / "base_config.json"
 CONFIGS = [path.stem for path in config_files()]
 OF_INTEGRATION = [
     name for name in CONFIGS if config(f"configs/{name}.py").experiment == "integration"

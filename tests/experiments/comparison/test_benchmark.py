@@ -262,8 +262,8 @@ BAD = {
     "bad root": ({"sets.simulated.root": "neuron", "sets.simulated.time_column": ""}, "neuron"),
     "bad type": ({"sets.simulated.left_out_type": "neuron"}, "left_out_type 'neuron'"),
     "bad column": ({"sets.simulated.donor_column": "person"}, "no column 'person'"),
-    "one seed": ({"num_seeds": 1}, "num_seeds must be a whole number of at least 2"),
-    "no draws": ({"evaluation.posterior_draws": 0}, "whole number of at least 1, got 0"),
+    "one seed": ({"num_seeds": 1}, "num_seeds must be at least 2"),
+    "no draws": ({"evaluation.posterior_draws": 0}, "posterior_draws must be at least 1"),
     "much weighting": ({"evaluation.importance_samples": 2**31 - 1}, "GiB"),
 }
 
