@@ -33,6 +33,12 @@ def check(config: ConfigDict) -> Plan:
     families, notes = load_families(config)
     for note in notes:
         LOGGER.warning("%s", note)
+    for family in families:
+        if not family.suitable(table):
+            raise InputError(
+                f"config.families.{family.name}: no sampler of config.samplers takes its instances"
+                f" and run lengths; add one or leave the family out"
+            )
     return Plan(config, families, table, notes)
 
 

@@ -126,7 +126,7 @@ FAMILY_FIGURES: dict[str, tuple[Callable[[Plan, list[Judged]], Figure], str]] = 
 
 
 def _panels(judged: list[Judged], number: int, title: str) -> tuple[Figure, list[Axes]]:
-    named = f"{title}: {judged[0].family.title}" if judged else title
+    named = f"{title}: {judged[0].family.title}"
     return panels(number, 3.6, 3.8, named, columns=number, sharey=True)
 
 

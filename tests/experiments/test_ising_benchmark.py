@@ -296,6 +296,7 @@ WRONG = {
     "samplers.sweeps.grid": ((), "grid"),
     "samplers.sweeps.products_per_step": (0.0, "products_per_step"),
     "samplers.sweeps.couplings": ("sparse", "sparse"),
+    "samplers.machine.couplings": ("signs", "families.graphs: no sampler"),
     "reference.sampler": ("none", "'none' is none of"),
     "reference.products": (0, "products"),
 }
