@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qbm_jax.machine import instances
 from qbm_jax.machine.boltzmann import Boltzmann, symmetrise
-from qbm_jax.machine.enumeration import log_weights
+from qbm_jax.machine.distance import normalise
+from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 
 
 def machine(seed, num_spins, strength=1.0, field=0.3):
@@ -59,3 +61,10 @@ def chi_square(probabilities, spins):
 def probabilities(params, beta=1.0):
     """The Boltzmann law [2^N] at inverse temperature beta."""
     return np.asarray(jax.nn.softmax(beta * log_weights(params)), np.float64)
+
+
+def exact_spins(params, num_draws, beta=1.0, seed=0):
+    """Independent draws of exp(-beta E), int8 [draws, N]."""
+    log_p = normalise(-beta * instances.energies(params))
+    states = np.random.default_rng(seed).choice(log_p.size, num_draws, p=np.exp(log_p))
+    return np.asarray(enumerate_spins(params.num_spins), np.int8)[states]

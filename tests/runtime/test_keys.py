@@ -18,7 +18,7 @@ from configs import benchmark as benchmark_config
 from experiments import epochs, integration, negative_phase
 from experiments.comparison import model_tasks, trainings
 from experiments.comparison.methods import Method
-from experiments.ising import cells as ising_cells
+from experiments.ising.runs import Calls
 from experiments.kit import keys as experiment_keys
 from experiments.kit.stop import StopRequest
 from experiments.sweep import job
@@ -100,10 +100,9 @@ def test_no_two_uses_of_an_experiment_share_a_key_over_seeds_and_trainings():
     for seed in SEEDS:
         made += [experiment_keys.cells_key(seed, name) for name in ("toy", "pancreas")]
         made += [keys.named(experiment_keys.key_of(seed, "piece"), f"piece {n}") for n in SEEDS]
-        plans = (experiment_keys.key_of(seed, f"{kind} runs") for kind in ("pilot", "judged"))
-        for key in plans:
-            plan = ising_cells.Plan((), 1, 2, key)
-            made += [*ising_cells._keys(plan, "sk-8-0"), *ising_cells._keys(plan, "sk-8-1")]
+        roots = (experiment_keys.key_of(seed, f"{kind} runs") for kind in ("pilot", "judged"))
+        for key in roots:
+            made += [each for name in ("sk-8-0", "sk-8-1") for each in Calls(1, 2, key).keys(name)]
     found = [child for key in made for child in first_children(key)]
     assert len(made) > 300 and len(set(found)) == len(found)
     assert not set(found) & {words(keys.root(seed)) for seed in SEEDS}
@@ -248,8 +247,8 @@ REASONS = {
     "experiments/sweep/memory.py": "shapes",
     "experiments/kit/computer.py": "shapes",
     "experiments/kit/options.py": "shapes",
-    "experiments/ising/cells.py": "shapes",
-    "experiments/ising/instances.py": "the instance that its name's number stands for",
+    "experiments/ising/runs.py": "shapes",
+    "qbm_jax/problems/named.py": "the instance that its name's number stands for",
 }
 
 
