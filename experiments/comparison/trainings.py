@@ -31,21 +31,21 @@ class Group(NamedTuple):
     """All seeds of one method on one set, under one protocol.
 
     Attributes:
-      models: a fitted model per seed; None for methods without one of ours.
+      models: a fitted model per seed; none for methods without one of ours.
       embeddings: float32 [cells, latents] per seed, of all cells, by the encoder alone.
       energies: of every cell's mean spins [cells] per seed, E_q[E] where the posterior is
-        factorial; None for methods without a model.
+        factorial; none for methods without a model.
       held_out: indices of the cells that took no part in training, per seed (Harmony, which has
         no encoder, sees them all the same).
-      num_train_cells: cells trained on, per seed; None for methods without a model.
+      num_train_cells: cells trained on, per seed; none for methods without a model.
       seconds: of all trainings together.
     """
 
-    models: list[FittedModel] | None
+    models: list[FittedModel]
     embeddings: list[np.ndarray]
-    energies: list[np.ndarray] | None
+    energies: list[np.ndarray]
     held_out: list[np.ndarray]
-    num_train_cells: list[int] | None
+    num_train_cells: list[int]
     seconds: float
 
 
@@ -107,8 +107,9 @@ def train_group(
     and the cells' order.
     """
     fewest = study.cells.num_cells - max(len(cells) for cells in held_out)
-    options = within_steps(method.options, fewest, config.num_steps)
-    training, numbers = dataclasses.replace(method.training, options=options), range(len(held_out))
+    training, numbers = method.training, range(len(held_out))
+    options = within_steps(training.options, fewest, config.num_steps)
+    training = dataclasses.replace(training, options=options)
     found = train_and_evaluate(
         [training] * len(numbers), study.cells, [(config.seed, number) for number in numbers],
         data=study.data, held_out=held_out, title=f"{study.name}, {method.label}",
@@ -137,7 +138,7 @@ def untrained_group(
         else:
             others = np.setdiff1d(np.arange(study.cells.num_cells), cells)
             embeddings.append(pca_embedding(counts, seed=config.seed, fit_on=others))
-    return Group(None, embeddings, None, held_out, None, 0.0)
+    return Group([], embeddings, [], held_out, [], 0.0)
 
 
 def peer_group(
@@ -161,4 +162,4 @@ def peer_group(
             "%s, %s: seed %d of %d after %.0f s",
             study.name, scvi_tools.NAME, seed + 1, len(held_out), seconds,
         )  # fmt: skip
-    return Group(None, embeddings, None, held_out, None, seconds)
+    return Group([], embeddings, [], held_out, [], seconds)

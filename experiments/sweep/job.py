@@ -1,7 +1,6 @@
 """One job of a sweep: its settings train together, then each is embedded, bounded and scored."""
 
 import contextlib
-import errno
 import functools
 import logging
 import shutil
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments.kit.disk import remedy
 from experiments.kit.faults import collapsed
 from experiments.kit.lock import WorkdirLost, check_held, lock_workdir
 from experiments.kit.metrics_log import MetricsLog
@@ -34,7 +34,6 @@ from qbm_jax.runtime.compiled import release_compiled
 from qbm_jax.training.checkpoint import CheckpointNotSaved, Checkpoints
 
 LOGGER = logging.getLogger("qbm_jax")
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Fault(NamedTuple):
@@ -131,9 +130,8 @@ def _attempt(place: Place, settings: list[SweepSetting], outcomes: Outcomes) -> 
 
 
 def is_full_disk(error: BaseException | None) -> bool:
-    """Whether an error is no fault of a setting, but of a disk that takes no more."""
-    full = isinstance(error, OSError) and error.errno in FULL
-    return full or isinstance(error, CheckpointNotSaved)
+    """Whether an error is no fault of a setting, but of a disk that does not take it."""
+    return remedy(error) is not None or isinstance(error, CheckpointNotSaved)
 
 
 def measure(place: Place, settings: list[SweepSetting]) -> list[dict[str, Any]]:

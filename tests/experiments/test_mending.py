@@ -7,7 +7,8 @@ import shutil
 import anndata
 import numpy as np
 import pytest
-from command_line import QUICK, config, run, small_adata
+from command_line import QUICK, config, small_adata
+from command_line import run_with_few_figures as run
 from faults import flip
 
 from experiments.kit.finished import is_finished
