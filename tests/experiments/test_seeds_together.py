@@ -9,6 +9,7 @@ from experiments import integration
 from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.stop import StopRequest
 from qbm_jax.data import simulate
+from qbm_jax.fitted import evaluate as evaluating
 from qbm_jax.fitted import fit as fitting
 
 FIELDS = {
@@ -33,7 +34,7 @@ def setup_of(folder, monkeypatch):
 def together(tmp_path, monkeypatch):
     """The runs by model, the uploads that they took, their setup, and what each training gave."""
     uploads, given = [], []
-    upload, fit = fitting.device_counts, integration.fit_cells_seeds
+    upload, fit = fitting.device_counts, evaluating.fit_trainings
 
     def kept_fit(*arguments, **options):
         given.extend(fit(*arguments, **options))
@@ -43,7 +44,7 @@ def together(tmp_path, monkeypatch):
         patch.setattr(
             fitting, "device_counts", lambda cells: uploads.append(cells) or upload(cells)
         )
-        patch.setattr(integration, "fit_cells_seeds", kept_fit)
+        patch.setattr(evaluating, "fit_trainings", kept_fit)
         setup = setup_of(tmp_path / "together", patch)
         return integration.train_all(setup), uploads, setup, [trained for _, trained in given]
 
