@@ -11,6 +11,7 @@ from experiments.kit.stop import StopRequest
 from qbm_jax.data import simulate
 from qbm_jax.fitted import evaluate as evaluating
 from qbm_jax.fitted import fit as fitting
+from qbm_jax.fitted import model as fitted_model
 
 FIELDS = {
     "num_seeds": 2, "baselines.gaussian_vae": False, "baselines.gaussian_vae_wide": False,
@@ -41,9 +42,10 @@ def together(tmp_path, monkeypatch):
         return given
 
     with monkeypatch.context() as patch:
-        patch.setattr(
-            fitting, "device_counts", lambda cells: uploads.append(cells) or upload(cells)
-        )
+        for room in (fitting, fitted_model):  # to train, and to embed
+            patch.setattr(
+                room, "device_counts", lambda cells: uploads.append(cells) or upload(cells)
+            )
         patch.setattr(evaluating, "fit_trainings", kept_fit)
         setup = setup_of(tmp_path / "together", patch)
         return integration.train_all(setup), uploads, setup, [trained for _, trained in given]
