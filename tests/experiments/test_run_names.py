@@ -114,7 +114,7 @@ def test_a_setting_of_a_sweep_that_collapsed_is_named_in_log_and_report(
     }.items():
         monkeypatch.setattr(job, name, lambda *_, value=value, **__: value)
     cells = SimpleNamespace(counts=None)
-    measured_ = job.measure(sweep, cells, sweep.settings, "", tmp_path, StopRequest())
+    measured_ = job.measure(job.Place(sweep, cells, "", tmp_path, StopRequest()), sweep.settings)
     assert [len(values["notes"]) for values in measured_] == [0, 1]
     assert "Training fault of setting 1: Collapsed posterior" in caplog.text
     outcomes = Outcomes(tmp_path)

@@ -199,7 +199,7 @@ def of_sweep(monkeypatch, seed, number):
     monkeypatch.setattr(job, "MetricsLog", lambda *_: MaybeLog())
     monkeypatch.setattr(job, "Checkpoints", lambda *_, **__: None)
     try:
-        return seen(job.train, None, [setting], "x", folder, stop, None)
+        return seen(job.train, job.Place(None, None, "x", folder, stop), [setting])
     finally:
         shutil.rmtree(folder)
 
@@ -244,7 +244,6 @@ REASONS = {
     "qbm_jax/samplers/numerics/noise.py": "the size of a generator's keys, and its own seeding",
     "qbm_jax/training/memory.py": "shapes",
     "experiments/fidelity/long_run.py": "shapes",
-    "experiments/sweep/memory.py": "shapes",
     "experiments/kit/computer.py": "shapes",
     "experiments/kit/options.py": "shapes",
     "experiments/ising/runs.py": "shapes",
