@@ -28,7 +28,7 @@ def energy(
 ) -> Measured:
     """Does the energy order cells, and does it (or the bound) find cells that do not belong?"""
     del method, shared
-    if group.models is None or group.energies is None:
+    if not group.models:
         return Measured([], [], {})
     rows, pictures = [], {}
     for seed, model in enumerate(group.models):
@@ -50,7 +50,6 @@ def energy(
 
 def left_out_type(config: ConfigDict, study: StudySet, group: Group) -> Measured:
     """AUROC of a type that training never saw against held-out cells of the other types."""
-    assert group.models is not None, "the task is for methods with a model of ours"
     rows = []
     for seed, model in enumerate(group.models):
         held_out = group.held_out[seed]
@@ -68,7 +67,7 @@ def generation(
 ) -> Measured:
     """Cells drawn from the prior with the held-out cells' batches and library sizes."""
     del shared
-    if group.models is None:
+    if not group.models:
         return Measured([], [], {})
     if not group.models[0].vae.likelihood.of_counts:
         note = f"{method.name} models log-normalised values, so it generates no counts."
@@ -149,7 +148,7 @@ def bound(
 ) -> Measured:
     """Bounds on log p(x) of the held-out fold, in nats per cell, with log Z and its error."""
     del shared
-    if group.models is None or group.num_train_cells is None:
+    if not group.models:
         return Measured([], [], {})
     if not has_bits(group.models[0].vae):
         note = f"{method.name}: the concrete distribution's relaxed bits have no bound."

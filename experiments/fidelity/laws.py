@@ -2,13 +2,14 @@
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from experiments.fidelity import samplers as fidelity_samplers
-from experiments.kit.runner import Work
+from experiments.kit.runner import Piece, Work
 from qbm_jax.machine import instances
 from qbm_jax.samplers.chains import draw_function
 from qbm_jax.samplers.law import Law, enumerated, measure_law
@@ -25,6 +26,9 @@ def pieces(config: ConfigDict) -> Iterator[Work]:
         params = instances.KINDS[kind](config.seed, num_spins)
         return enumerated(params, options.num_draws, options.num_exact_sets)
 
+    def measure(draw: Callable, kind: str, num_spins: int, key: jax.Array) -> Piece:
+        return measure_law(key, draw, law(kind, num_spins))
+
     for label in fidelity_samplers.labels(config):
         sampler = fidelity_samplers.build(config, label)
         draw = draw_function(sampler, options.num_draws, options.chains_per_batch)
@@ -32,7 +36,7 @@ def pieces(config: ConfigDict) -> Iterator[Work]:
             yield Work(
                 "laws",
                 {"model": f"{kind} {num_spins}", "sampler": label},
-                lambda key, draw=draw, of=(kind, num_spins): measure_law(key, draw, law(*of)),
+                functools.partial(measure, draw, kind, num_spins),
             )
 
 

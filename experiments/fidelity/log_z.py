@@ -1,6 +1,7 @@
 """Log Z of machines too large to enumerate: value, standard error and the bracket."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from qbm_jax.machine.boltzmann import Boltzmann
 def pieces(config: ConfigDict) -> Iterator[Work]:
     """One piece per machine and method; the planted machine's log Z is known."""
     options = config.log_z
-    machines = {
+    machines: dict[str, tuple[Boltzmann, float | None]] = {
         f"b = {b:g}, N = {options.num_spins}": (
             instances.gaussian(config.seed, options.num_spins, b, options.field),
             None,
@@ -37,8 +38,12 @@ def pieces(config: ConfigDict) -> Iterator[Work]:
             yield Work(
                 "log_z",
                 {"model": name, "method": method},
-                lambda key, params=params, exact=exact, method=method, more=method_options: (
-                    estimate(key, params, method, more.to_dict()) | {"exact": exact}
+                partial(
+                    estimate,
+                    params=params,
+                    exact=exact,
+                    method=method,
+                    options=method_options.to_dict(),
                 ),
             )
 
@@ -52,9 +57,13 @@ def check(config: ConfigDict) -> None:
 
 
 def estimate(
-    key: jax.Array, params: Boltzmann, method: str, options: dict[str, Any]
+    key: jax.Array,
+    params: Boltzmann,
+    exact: float | None,
+    method: str,
+    options: dict[str, Any],
 ) -> dict[str, Any]:
-    """What the method says, as numbers."""
+    """What the method says, as numbers, beside the exact value where it is known."""
     result = partition.log_z(key, params, method, **options)
     numbers = {name: float(np.asarray(value)) for name, value in result._asdict().items()}
-    return numbers | {"bracket": float(result.bracket)}
+    return numbers | {"bracket": float(result.bracket), "exact": exact}

@@ -30,7 +30,7 @@ def pieces(config: ConfigDict) -> Iterator[Work]:
         yield Work(
             "long_run",
             {"sampler": label},
-            lambda key, sampler=sampler: long_run(key, sampler, params, options),
+            functools.partial(long_run, sampler=sampler, params=params, options=options),
         )
 
 

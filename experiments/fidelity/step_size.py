@@ -43,7 +43,7 @@ def pieces(config: ConfigDict) -> Iterator[Work]:
         yield Work(
             "weak_order",
             {"scheme": name},
-            lambda key, name=name: weak_order(key, SCHEMES[name](), params, **options.order),
+            partial(weak_order, scheme=SCHEMES[name](), params=params, **options.order),
         )
 
 

@@ -92,7 +92,7 @@ def claim_workdir(
         if found is not None:
             check_same(workdir, "data", found["data"], plain(data))
             return
-        facts = {"config": plain_config(config), "data": data}
+        facts: dict[str, Any] = {"config": plain_config(config), "data": data}
         facts |= {"versions": versions(), "commit": commit()}
         write_json(workdir / CLAIM, sealed(plain(finite(facts)), {}))
     except OSError as error:

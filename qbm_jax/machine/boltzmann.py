@@ -39,8 +39,13 @@ class Boltzmann(struct.PyTreeNode):
 
     @property
     def dense_J(self) -> jax.Array:
-        """J [spins, spins] where it is known to be dense."""
-        assert not isinstance(self.J, BCOO), "J is sparse"
+        """J [spins, spins].
+
+        Raises:
+          InputError: J is sparse.
+        """
+        if isinstance(self.J, BCOO):
+            raise InputError("expected a dense J here, got a sparse one; use J.todense()")
         return self.J
 
 
@@ -270,15 +275,14 @@ def condition(params: Boltzmann, indices: jax.Array, values: jax.Array) -> Boltz
     """
     params = checked(params)
     clamped, free = split_spins(params.num_spins, indices)
-    if isinstance(params.J, BCOO):
-        raise InputError("expected a dense J to clamp spins, got a sparse one; use J.todense()")
+    J = params.dense_J
     expected = f"values [..., {clamped.size}] of the clamped spins"
     values = as_floats(values, expected)
     if values.shape[-1:] != clamped.shape:
         raise InputError(f"expected {expected}, got shape {values.shape}")
-    drive = values @ params.J[np.ix_(clamped, free)]
+    drive = values @ J[np.ix_(clamped, free)]
     h = jnp.broadcast_to(params.h[free], drive.shape) + drive
-    return Boltzmann(J=params.J[np.ix_(free, free)], h=h)
+    return Boltzmann(J=J[np.ix_(free, free)], h=h)
 
 
 def split_spins(num_spins: int, indices: jax.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -381,9 +385,7 @@ def with_gauge_spin(params: Boltzmann) -> Boltzmann:
       InputError: J is sparse or no couplings of a machine.
     """
     params = checked(params)
-    if isinstance(params.J, BCOO):
-        raise InputError("expected a dense J for a gauge spin, got a sparse one; use J.todense()")
-    top = jnp.concatenate([params.J, params.h[:, None]], axis=1)
+    top = jnp.concatenate([params.dense_J, params.h[:, None]], axis=1)
     bottom = jnp.append(params.h, jnp.zeros((), params.h.dtype))
     return Boltzmann(J=jnp.concatenate([top, bottom[None]], axis=0), h=jnp.zeros_like(bottom))
 

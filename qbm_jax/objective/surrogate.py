@@ -59,14 +59,21 @@ def surrogate_loss(
 
     Returns:
       The surrogate loss (mean per cell) and the terms of the bound.
+
+    Raises:
+      InputError: no negatives where log Z has no closed form.
     """
     params = {**params, "prior": vae.prior.project(params["prior"])}
     values = terms_of(vae, params, key, cells, sharpness)
     if vae.prior.log_z is not None:
         log_z = vae.prior.log_z(params["prior"])
-    else:
-        assert negatives is not None, "log Z without a closed form needs draws from the prior"
+    elif negatives is not None:
         log_z = log_z_surrogate(params["prior"], negatives)
+    else:
+        raise InputError(
+            f"expected negatives, drawn from the {vae.prior.title} prior, got None; "
+            "only a prior whose log Z has a closed form goes without them"
+        )
     return weighted_loss(vae, params, values, log_z, kl_weight, num_cells), values
 
 

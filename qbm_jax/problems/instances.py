@@ -74,22 +74,22 @@ def load_dense_small(path: str | Path) -> tuple[list[Boltzmann], np.ndarray]:
     Raises:
       InputError: the file is absent or damaged.
     """
-    couplings, ground = _load(path, "J", "ground_energy")
-    if couplings.ndim != 3 or ground.shape != couplings.shape[:1]:
+    matrices, energies = _load(path, "J", "ground_energy")
+    if matrices.ndim != 3 or energies.shape != matrices.shape[:1]:
         raise InputError(
             f"expected J [instances, n, n] and as many ground energies in {path}, got "
-            f"{couplings.shape} and {ground.shape}"
+            f"{matrices.shape} and {energies.shape}"
         )
     expected = f"numbers in {path}"
-    couplings, ground = as_floats(couplings, expected), as_floats(ground, expected)
+    couplings, ground = as_floats(matrices, expected), np.asarray(as_floats(energies, expected))
     if not np.isfinite(ground).all():
         raise InputError(f"expected finite ground energies in {path}, got NaN or infinity")
-    h = np.zeros(couplings.shape[1], np.float32)
+    h = jnp.zeros(couplings.shape[1], jnp.float32)
     try:
         machines = [boltzmann.check(Boltzmann(J=J, h=h)) for J in couplings.astype(np.float32)]
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    return [Boltzmann(J=-jnp.asarray(each.J), h=jnp.asarray(h)) for each in machines], ground
+    return [Boltzmann(J=-jnp.asarray(each.J), h=h) for each in machines], ground
 
 
 def _load(path: str | Path, *names: str) -> list[np.ndarray]:

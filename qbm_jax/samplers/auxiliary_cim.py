@@ -15,6 +15,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.experimental.sparse import BCOO
 
 from qbm_jax.errors import InputError
 from qbm_jax.machine import couplings
@@ -183,7 +184,7 @@ def prepare_machine(params: Boltzmann, shift: float | None, square_root: str) ->
     else:
         shift_ = jnp.asarray(shift, params.J.dtype)
         if use_cholesky:
-            factor = _factorise(params.dense_J, shift_)
+            factor = _factorise(params.J, shift_)
     lower, upper = lower + shift_, upper + margin + shift_
     # As an upper triangle: an untransposed bfloat16 product is twice as fast on a CPU.
     root = factor.T if use_cholesky else spectrum.chebyshev_square_root(lower, upper, _DEGREE)
@@ -200,7 +201,7 @@ def reduce_products(prepared: Prepared, couplings_dtype: couplings.Dtype) -> Pre
     return prepared.replace(params=couplings.reduced(prepared.params, couplings_dtype), noise=noise)
 
 
-def _factorise(J: jax.Array, shift: jax.Array) -> jax.Array:
+def _factorise(J: jax.Array | BCOO, shift: jax.Array) -> jax.Array:
     """Lower Cholesky factor of A, NaN if A is not positive definite."""
     return spectrum.cholesky(J + shift * jnp.eye(J.shape[0], dtype=J.dtype))
 
@@ -234,7 +235,7 @@ def check_shift(params: Boltzmann, shift: float | None) -> None:
     """Raises InputError if a given, concrete shift leaves A not positive definite."""
     if shift is None or not is_concrete(params.J, shift):
         return
-    if not bool(jnp.all(jnp.isfinite(_factorise(params.dense_J, jnp.float32(shift))))):
+    if not bool(jnp.all(jnp.isfinite(_factorise(params.J, jnp.float32(shift))))):
         raise InputError(
             f"expected a shift above -lambda_min(J), got {shift}, which leaves A not positive "
             "definite; leave shift out"

@@ -83,6 +83,6 @@ def distances(spins: np.ndarray, law: Law) -> dict[str, Any]:
 
 def largest_residual(params: Boltzmann, spins: np.ndarray, beta: float) -> float:
     """What no temperature explains, in standard errors: of fields or of energies, the larger."""
-    spins = jnp.asarray(spins, jnp.float32)
-    values = np.append(field_residual(params, spins, beta), energy_residual(params, spins, beta))
+    drawn = jnp.asarray(spins, jnp.float32)
+    values = np.append(field_residual(params, drawn, beta), energy_residual(params, drawn, beta))
     return float(values[np.argmax(np.abs(values))])

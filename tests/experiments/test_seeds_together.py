@@ -7,7 +7,6 @@ from command_line import config
 
 from experiments import integration
 from experiments.kit.metrics_log import MetricsLog
-from experiments.kit.options import check_options
 from experiments.kit.stop import StopRequest
 from qbm_jax.data import simulate
 from qbm_jax.fitted import fit as fitting
@@ -27,7 +26,7 @@ def setup_of(folder, monkeypatch):
     folder.mkdir()
     made = config(**FIELDS)
     log = MetricsLog(folder / "metrics.jsonl")
-    return integration.Setup(made, folder, CELLS, CELLS, check_options(made), log, StopRequest())
+    return integration.Setup(made, folder, CELLS, CELLS, log, StopRequest())
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import qbm_jax
 from qbm_jax import training
 from qbm_jax.data import from_anndata
 from qbm_jax.errors import InputError
-from qbm_jax.fitted import compare as comparing
+from qbm_jax.fitted import evaluate as evaluating
 from qbm_jax.fitted.compare import Comparison, compare
 from qbm_jax.fitted.model import device_counts
 from qbm_jax.metrics import pca_embedding
@@ -162,30 +162,30 @@ def test_a_method_keeps_what_defines_it_and_takes_the_rest(monkeypatch):
     """Its own training options and sampler too; Gaussian priors have latents of their own."""
     trained, chosen = [], ("qbmvae", "gaussian_vae", "scvi", "kaiwu_qvae")
 
-    def fit_cells_seeds(roots, cells, **options):
-        trained.append((roots, options))
+    def fit_trainings(roots, records, cells, **options):
+        trained.append((roots, records[0]))
         raise InputError("enough")
 
-    monkeypatch.setattr(comparing, "fit_cells_seeds", fit_cells_seeds)
+    monkeypatch.setattr(evaluating, "fit_trainings", fit_trainings)
     for name in chosen:
         assert refusal(compare, small_adata(), name, **OPTIONS) == "enough"
-    model, gaussian, scvi, public = (options for _, options in trained)
-    assert [options["model_options"]["num_latents"] for _, options in trained] == [8, 10, 10, 8]
-    priors = [options["model_options"]["prior"] for _, options in trained]
+    model, gaussian, scvi, public = (record for _, record in trained)
+    assert [record.model.num_latents for _, record in trained] == [8, 10, 10, 8]
+    priors = [record.model.prior for _, record in trained]
     assert priors == ["boltzmann", "gaussian", "gaussian", "rbm"]
-    assert scvi["model_options"]["likelihood"] == "zinb"
-    assert gaussian["model_options"]["encoder_widths"] == (16,)
-    assert model["options"] == training.TrainOptions(**TINY_FIT["training_options"])
-    assert public["options"] == dataclasses.replace(
-        model["options"], objective="kaiwu_qvae", kl_weight=1e-5, num_chains=10
+    assert scvi.model.likelihood == "zinb"
+    assert gaussian.model.encoder_widths == (16,)
+    assert model.options == training.TrainOptions(**TINY_FIT["training_options"])
+    assert public.options == dataclasses.replace(
+        model.options, objective="kaiwu_qvae", kl_weight=1e-5, num_chains=10
     )
-    assert (model["sampler"], public["sampler"]) == ("gibbs", "annealing")
+    assert (model.sampler.name, public.sampler.name) == ("gibbs", "annealing")
     roots = [np.asarray(keys.number(root)) for root in trained[0][0]]
     assert roots == [keys.number(keys.of_training(3, number)) for number in range(2)]
 
 
 def test_what_cannot_be_compared_is_refused_before_training(monkeypatch, tmp_path):
-    monkeypatch.setattr(comparing, "fit_cells_seeds", None)  # would be a TypeError
+    monkeypatch.setattr(evaluating, "fit_trainings", None)  # would be a TypeError
     adata = small_adata(60)
     assert "'vi'; choose from vae, scvi" in refusal(compare, adata, ("vi",), **OPTIONS)
     assert "each once" in refusal(compare, adata, ("pca", "pca"), **OPTIONS)

@@ -67,8 +67,9 @@ def conditioned(
     setting: Setting, rate: jax.Array, dt: jax.Array | float, free: jax.Array | None = None
 ) -> jax.Array:
     """The rate [chains, spins] as a step dt may follow it along stiff modes, see `damp`."""
-    if setting.conditions is None or setting.rate is None:
+    if setting.conditions is None:
         return rate
+    assert setting.rate is not None, "set together with the conditions"
     gains = None if free is None else free.astype(rate.dtype)
     return damp(setting.conditions, rate, dt * setting.rate, gains)
 
