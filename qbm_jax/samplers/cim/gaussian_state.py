@@ -31,7 +31,7 @@ def advance(
 
 
 def stable_dt(setting: Setting, pump: jax.Array | float) -> jax.Array:
-    """Half of that of the mean field, with the loss by measurement.
+    """Half of the mean field's step, a scalar, with the loss by measurement.
 
     The noise of the measurement comes through the couplings and drives x beyond its rest.
     """

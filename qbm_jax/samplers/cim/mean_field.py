@@ -32,5 +32,5 @@ def advance(
 
 
 def stable_dt(setting: Setting, pump: jax.Array | float) -> jax.Array:
-    """Half the largest stable Euler step at the fixed point x^2 = g of dx = g x - x^3: 1/g."""
+    """Half the largest stable Euler step, a scalar: 1/g at the rest x^2 = g of dx = g x - x^3."""
     return 0.5 / jnp.maximum(highest_gain(setting, pump), 1)

@@ -27,6 +27,6 @@ def advance(
 
 
 def stable_dt(setting: Setting, pump: jax.Array | float) -> jax.Array:
-    """Half the largest stable Euler step: of c at rest as in the mean field, or of s there."""
+    """Half the largest stable Euler step, a scalar: of c at rest as in `mean_field`, or of s."""
     gain = jnp.maximum(highest_gain(setting, pump), 1)
     return jnp.minimum(0.5 / gain, 1 / (1 + jnp.abs(pump) + gain))
