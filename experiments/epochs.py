@@ -14,15 +14,14 @@ from experiments.comparison.plan import Plan
 from experiments.comparison.sets import StudySet
 from experiments.comparison.titles import title_of
 from experiments.kit.faults import by_seed, collapsed
+from experiments.kit.options import check_least
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
-from qbm_jax.fitted.fit import fit_cells_seeds
-from qbm_jax.fitted.progress import ProgressBar
+from qbm_jax.fitted.evaluate import train_and_evaluate
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.model import inference
 from qbm_jax.report import style
-from qbm_jax.runtime import keys
 from qbm_jax.study.document import Document, table
 from qbm_jax.study.escape import file_name, markdown
 from qbm_jax.study.estimates import Estimate, estimate
@@ -39,9 +38,7 @@ def check(config: ConfigDict) -> Plan:
       InputError: a method without epochs, a number that has to be larger, or a set that cannot be
         used.
     """
-    for name in ("every", "num_seeds", "num_genes"):
-        if config[name] < 1:
-            raise InputError(f"config.{name} must be at least 1, got {config[name]}")
+    check_least(config, dict.fromkeys(("every", "num_seeds", "num_genes"), 1))
     names, settings = listed(config.methods), listed(config.settings)
     if without := [name for name in names if name in (*UNTRAINED, *PEERS)]:
         raise InputError(f"config.methods: {', '.join(without)} has no epochs here; leave it out")
@@ -69,22 +66,13 @@ def measure(
     del key  # seeds have keys of their own, to be paired
     snapshots: dict[int, list] = {}
     data = study.data
-    model_options, options = method.trained
-    title = f"{study.name}, {method.label}"
-    with stop.deferred(), ProgressBar(title, options.num_epochs) as bar:
-        fitted = fit_cells_seeds(
-            [keys.of_training(config.seed, seed) for seed in range(config.num_seeds)],
-            study.cells,
-            model_options=model_options,
-            sampler=method.sampler,
-            sampler_options=method.sampler_options,
-            options=options,
-            data=data,
-            on_progress=bar.update,
-            should_stop=stop,
-            on_validation=snapshots.__setitem__,
-        )
-    vae = fitted[0][0].vae
+    numbers = range(config.num_seeds)
+    found = train_and_evaluate(
+        [method.training] * len(numbers), study.cells, [(config.seed, k) for k in numbers],
+        data=data, title=f"{study.name}, {method.label}", while_training=stop.deferred(),
+        should_stop=stop, on_validation=snapshots.__setitem__,
+    )  # fmt: skip
+    vae = found[0].model.vae
     embeddings = {
         f"{epoch}/{seed}": inference.embed(vae, params, data)[0]
         for epoch, seeds in snapshots.items()
@@ -96,13 +84,13 @@ def measure(
         max_cells=config.evaluation.max_scored_cells, seed=config.seed,
     )  # fmt: skip
     ended = [embeddings[f"{max(snapshots)}/{seed}"] for seed in range(config.num_seeds)]
-    found = [
+    scored = [
         (*map(int, name.split("/")), metric, value)
         for name, values in scores.values.items()
         for metric, value in values.items()
     ]
     return {
-        "rows": [(epoch, metric, seed, value) for epoch, seed, metric, value in found],
+        "rows": [(epoch, metric, seed, value) for epoch, seed, metric, value in scored],
         "notes": [*scores.notes, *collapsed(by_seed(method.label, ended))],
     }
 

@@ -7,6 +7,7 @@ import logging
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,41 +15,37 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from experiments.kit.cells import cells_to_show, load_cells
 from experiments.kit.computer import describe_machine
 from experiments.kit.faults import by_seed, collapsed
-from experiments.kit.keys import cells_key, key_of
+from experiments.kit.finished import damaged_log, is_finished, reported
+from experiments.kit.keys import key_of
 from experiments.kit.lock import check_held
 from experiments.kit.metrics_log import MetricsLog
-from experiments.kit.options import (
-    check_options,
-    main_name,
-    model_options,
-    sampler_options,
-)
+from experiments.kit.options import check_options, draws_of, main_name, model_options, training_of
 from experiments.kit.processes import mesh_of
 from experiments.kit.profiling import Profile
-from experiments.kit.sealed import read_sealed, write_sealed
+from experiments.kit.sealed import write_sealed
 from experiments.kit.stop import StopRequest
 from experiments.kit.tensorboard import EventFiles
 from experiments.kit.workdir import claim_workdir, commit, flatten, plain_config
-from experiments.on_disk import cells_to_show, embedded_blocks, load_stored_cells
 from qbm_jax import report, training
-from qbm_jax.data import Cells, check_likelihood, locate, preprocess
+from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
-from qbm_jax.data.on_disk import StoredCells, write_embedding_blocks
-from qbm_jax.data.write import energy_key, write_embedding
+from qbm_jax.data.on_disk import StoredCells
+from qbm_jax.data.write import embedding_key, energy_key
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import CellSource
 from qbm_jax.fitted import document
-from qbm_jax.fitted.bounds import bound_of_cells
-from qbm_jax.fitted.document import Evaluated as Run
-from qbm_jax.fitted.fit import fit_cells_seeds, open_source
+from qbm_jax.fitted.document import Evaluated
+from qbm_jax.fitted.embedding_files import write_all, write_shown
+from qbm_jax.fitted.evaluate import train_and_evaluate
+from qbm_jax.fitted.fit import open_source
 from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model import FittedModel, build_sampler
-from qbm_jax.fitted.progress import ProgressBar
 from qbm_jax.fitted.run_models import model_folder
-from qbm_jax.fitted.scoring import score_cells
-from qbm_jax.metrics import pca_embedding, umap_layout
+from qbm_jax.fitted.scoring import score_seeds
+from qbm_jax.metrics import pca_embedding
 from qbm_jax.model import priors
 from qbm_jax.report.run_outputs import (
     CHECKSUMS,
@@ -56,17 +53,16 @@ from qbm_jax.report.run_outputs import (
     LOG_FILE,
     SAMPLE_FILE,
     SCORES_FILE,
-    embedding_fault,
-    file_fault,
 )
 from qbm_jax.report.verdict import NEGLIGIBLE
-from qbm_jax.runtime import keys
 from qbm_jax.runtime.identity import digest_file
 from qbm_jax.runtime.versions import versions
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.distributed import check_agreement, is_primary
 
 LOGGER = logging.getLogger("qbm_jax")
+PCA = "X_pca"
+Runs = dict[str, list[Evaluated[FittedModel]]]  # by model, one for each seed
 
 
 class Setup(NamedTuple):
@@ -77,7 +73,6 @@ class Setup(NamedTuple):
       workdir: where states and models are kept.
       cells: what is trained on.
       shown: the cells that are embedded.
-      options: how to train.
       log: of the metrics.
       stop: asked after every dispatch.
       profile: gets a trace of the first training that has steps to take.
@@ -88,7 +83,6 @@ class Setup(NamedTuple):
     workdir: Path
     cells: Cells | StoredCells
     shown: Cells
-    options: training.TrainOptions
     log: MetricsLog
     stop: StopRequest
     profile: Profile | None = None
@@ -115,7 +109,42 @@ def run(
         if not is_primary() or reported(workdir):
             return
     start = time.perf_counter()
-    options = check_options(config)
+    setup = prepare(config, workdir, stop, profile)
+    runs = train_all(setup)
+    if not is_primary():
+        return  # one process scores and writes
+    trained, shown = time.perf_counter(), setup.shown
+    embeddings = {embedding_key(name): [each.embedding for each in runs[name]] for name in runs}
+    pca = pca_embedding(shown.counts, config.evaluation.pca_components, config.seed)
+    scores, remarks = score_seeds(
+        embeddings | {PCA: [pca]}, shown, uncorrected=pca, seed=config.seed,
+        max_cells=config.evaluation.max_scored_cells,
+    )  # fmt: skip
+    seconds = {"training": trained - start, "scoring": time.perf_counter() - trained}
+    notes = [*shown.notes, *training_faults(config, runs), *remarks]
+    if setup.log.resumed:
+        notes.append("This run was resumed: seconds and cells per second are of the last call.")
+    if log_fault:
+        notes.append(f"{log_fault}, so the curves of this report may lack rows or show wrong ones.")
+    summary = summarise(config, setup.cells, runs, scores, notes, seconds)
+    check_held(workdir)
+    first = {name: found[0] for name, found in embeddings.items()} | {PCA: pca}
+    files = write_cells(setup, runs[main_name(config)][0], first)
+    summary["machine"] = machine(setup, runs[main_name(config)])
+    summary["files"] = files
+    summary[CHECKSUMS] = {name: digest_file(workdir / name) for name in (LOG_FILE, *files)}
+    write_sealed(workdir / SCORES_FILE, summary, workdir)
+    report.write(workdir)
+    LOGGER.info("report: %s (%.0f s in all)", workdir / "report.md", time.perf_counter() - start)
+
+
+def prepare(config: ConfigDict, workdir: Path, stop: StopRequest, profile: Profile | None) -> Setup:
+    """Reads the cells and claims the workdir, once everything is known to be usable.
+
+    Raises:
+      InputError: data or config that cannot be used, or another one in another process.
+    """
+    check_options(config)
     events = EventFiles(workdir) if config.tensorboard and is_primary() else None
     check_agreement("config and workdir", f"{plain_config(config)} {workdir.absolute()}")
     cells = load_cells(config)
@@ -128,105 +157,7 @@ def run(
         claim_workdir(workdir, config, identity)
     shown = cells_to_show(cells, config.evaluation.max_scored_cells)
     log = MetricsLog(workdir / LOG_FILE, events)
-    runs = train_all(Setup(config, workdir, cells, shown, options, log, stop, profile, mesh))
-    if not is_primary():
-        return  # one process scores and writes
-    trained = time.perf_counter()
-    embeddings = {f"X_{name}": results[0].embedding for name, results in runs.items()}
-    embeddings["X_pca"] = pca_embedding(shown.counts, config.evaluation.pca_components, config.seed)
-    scores, score_notes = score(config, shown, runs, embeddings["X_pca"])
-    scored = time.perf_counter()
-    seconds = {"training": trained - start, "scoring": scored - trained}
-    notes = [*shown.notes, *training_faults(config, runs), *score_notes]
-    if log.resumed:
-        notes.append("This run was resumed: seconds and cells per second are of the last call.")
-    if log_fault:
-        notes.append(f"{log_fault}, so the curves of this report may lack rows or show wrong ones.")
-    summary = summarise(config, cells, runs, scores, notes, seconds)
-    check_held(workdir)
-    layouts = {name: umap_layout(values, config.seed) for name, values in embeddings.items()}
-    first = runs[main_name(config)][0]
-    gates, loadings = first.model.gene_results()
-    energy_name = energy_column(config)
-    if isinstance(cells, StoredCells):
-        write_embedding_blocks(
-            workdir / EMBEDDING_FILE,
-            cells,
-            embedded_blocks(cells, first.model),
-            name=f"X_{main_name(config)}",
-            provenance=provenance(config, shown, first),
-            energy_name=energy_name,
-        )
-    write_embedding(
-        workdir / (EMBEDDING_FILE if shown is cells else SAMPLE_FILE),
-        shown,
-        embeddings=embeddings,
-        layouts=layouts,
-        energy=first.energy if first.model.vae.prior.binary else None,
-        energy_name=energy_name,
-        gates=gates,
-        loadings=loadings,
-        provenance=provenance(config, shown, first),
-    )
-    num_devices = 1 if mesh is None else mesh.size
-    summary["machine"] = machine(config, runs[main_name(config)], options, cells, num_devices)
-    summary["files"] = {EMBEDDING_FILE: cells.num_cells}
-    if shown is not cells:
-        summary["files"][SAMPLE_FILE] = shown.num_cells
-    files = (LOG_FILE, *summary["files"])
-    summary[CHECKSUMS] = {name: digest_file(workdir / name) for name in files}
-    write_sealed(workdir / SCORES_FILE, summary, workdir)
-    report.write(workdir)
-    LOGGER.info("report: %s (%.0f s in all)", workdir / "report.md", time.perf_counter() - start)
-
-
-def is_finished(workdir: Path) -> bool:
-    """Whether scores and embedded cells of this run are there; the log says what is damaged.
-
-    What is not there is made again from the checkpoints, which hold the trained parameters.
-    """
-    summary = read_sealed(workdir / SCORES_FILE, workdir)
-    if summary is None:
-        return False
-    for name, num_cells in summary["files"].items():
-        fault = embedding_fault(workdir / name, num_cells) or file_fault(workdir, name, summary)
-        if fault:
-            LOGGER.warning("%s; it is made again from the checkpoints", fault)
-            return False
-    if fault := damaged_log(workdir):
-        LOGGER.warning("%s; it cannot be made again, and the report says so", fault)
-    return not fault
-
-
-def damaged_log(workdir: Path) -> str:
-    """Why the log of a finished run is not the one that it wrote; "" if nothing is known."""
-    summary = read_sealed(workdir / SCORES_FILE, workdir)
-    return "" if summary is None else file_fault(workdir, LOG_FILE, summary)
-
-
-def reported(workdir: Path) -> bool:
-    """Makes the report of a finished run anew; False, with a warning, if a file is damaged."""
-    try:
-        report.write(workdir)
-    except InputError as error:
-        LOGGER.warning("%s; it is made again from the checkpoints", error)
-        return False
-    return True
-
-
-def load_cells(config: ConfigDict) -> Cells | StoredCells:
-    """Finds, reads and preprocesses the cells; says what was dropped or substituted."""
-    cells = load_stored_cells(config) if config.data.on_disk else load_into_memory(config)
-    LOGGER.info(
-        "to be modelled: %d cells x %d genes, %d batches, %d types",
-        cells.num_cells, cells.num_genes, len(cells.batch_names), len(cells.label_names),
-    )  # fmt: skip
-    return cells
-
-
-def energy_column(config: ConfigDict) -> str:
-    """Where the energies of the run's own model stand in `obs`."""
-    return energy_key(main_name(config), couplings=priors.build(config.model.prior).couplings)
+    return Setup(config, workdir, cells, shown, log, stop, profile, mesh)
 
 
 def check_columns(config: ConfigDict, cells: Cells | StoredCells) -> None:
@@ -237,33 +168,16 @@ def check_columns(config: ConfigDict, cells: Cells | StoredCells) -> None:
     Raises:
       InputError: there is such a column.
     """
-    if (name := energy_column(config)) in cells.obs and priors.build(config.model.prior).binary:
+    prior = priors.build(config.model.prior)
+    name = energy_key(main_name(config), couplings=prior.couplings)
+    if name in cells.obs and prior.binary:
         raise InputError(
             f"the cells have a column {name!r} of obs, where the energies of model "
             f"{main_name(config)} would go; give another config.name or rename the column"
         )
 
 
-def load_into_memory(config: ConfigDict) -> Cells:
-    """Cells that are read whole."""
-    options = config.data.to_dict()
-    genes = {name: options.pop(name) for name in ("num_genes", "min_cells_per_gene")}
-    del options["on_disk"]
-    for name, usual in (("batch_of", "column"), ("genes_of", "first")):
-        if (value := options.pop(name)) != usual:
-            raise InputError(
-                f"config.data.{name} = {value!r} is for cells on disk; set config.data.on_disk"
-            )
-    cells = locate(cells_key(config.seed, config.data.name), **options)
-    already_logged = len(cells.notes)
-    check_likelihood(cells, config.model.likelihood)
-    cells = preprocess(cells, **genes)
-    for note in cells.notes[already_logged:]:
-        LOGGER.info("%s", note)
-    return cells
-
-
-def train_all(setup: Setup) -> dict[str, list[Run]]:
+def train_all(setup: Setup) -> Runs:
     """Trains (or resumes) every model at every seed and evaluates it, from one upload of the cells.
 
     The seeds of a model train together; one after another where cells stay on disk or devices share
@@ -282,92 +196,58 @@ def train_all(setup: Setup) -> dict[str, list[Run]]:
 
 
 def train_seeds(
-    setup: Setup, source: CellSource, name: str, model: dict[str, Any], seeds: list[int]
-) -> list[Run]:
-    """Trains (or resumes) seeds of one model together, each to what it gets alone, and evaluates.
-
-    The key depends on the seed alone, so that all models share the split and the cells' order.
-    """
-    config, workdir, log, profile = setup.config, setup.workdir, setup.log, setup.profile
-    title = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
-    bar = ProgressBar(f"{name}, {title}", setup.options.num_epochs, enabled=is_primary())
-    with setup.stop.deferred(), bar, log, profile or contextlib.nullcontext():
-
-        def on_progress(progress: training.Progress) -> None:
-            bar.update(progress)
-            if is_primary():
-                log.record(name, seeds[progress.seed], progress)
-            if profile is not None:
-                profile.update(progress)
-
-        fitted = fit_cells_seeds(
-            [keys.of_training(config.seed, seed) for seed in seeds],
-            setup.cells,
-            model_options=model,
-            sampler=config.sampler.name,
-            sampler_options=sampler_options(config),
-            options=setup.options,
-            data=source,
-            checkpoints=Checkpoints(
-                workdir / "checkpoints" / f"{name}-{title.replace(' ', '')}",
-                before_save=functools.partial(check_held, workdir),
-            ),
-            on_progress=on_progress,
-            should_stop=setup.stop,
-            mesh=setup.mesh,
-        )
-    return [
-        evaluated(setup, source, name, seed, *result, share=1 / len(seeds))
-        for seed, result in zip(seeds, fitted, strict=True)
-    ]
-
-
-def evaluated(
     setup: Setup,
     source: CellSource,
     name: str,
-    seed: int,
-    fitted: FittedModel,
-    trained: training.Trained,
-    share: float,
-) -> Run:
-    """Saves a trained model, embeds the cells that are shown and bounds those that validate.
+    model: dict[str, Any],
+    seeds: list[int],
+) -> list[Evaluated[FittedModel]]:
+    """Trains (or resumes) seeds of one model together, each to what it gets alone, and saves them.
 
-    Its share of the seconds is what one of the trainings that ran together took.
+    The keys depend on the seed alone, so that all models share the split and the cells' order.
     """
-    if is_primary():
-        check_held(setup.workdir)
-        rows = setup.log.rows(name, seed)
-        history = History.from_rows(rows, int(trained.train_cells.size))
-        folder = model_folder(setup.workdir, name, seed)
-        FittedModel(fitted.settings, fitted.params, history).save(folder)
-    embedding, energies = fitted.encode_cells(setup.shown)
-    bound = final_bound(setup.config, seed, source, fitted, trained)
-    seconds = share * trained.seconds
-    return Run(fitted, embedding, energies, bound, trained.cells_per_second, seconds)
+    config, workdir, log = setup.config, setup.workdir, setup.log
+    title = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
+
+    def on_progress(progress: training.Progress) -> None:
+        if is_primary():
+            log.record(name, seeds[progress.seed], progress)
+        if setup.profile is not None:
+            setup.profile.update(progress)
+
+    found = train_and_evaluate(
+        [training_of(config, model)] * len(seeds),
+        setup.cells,
+        [(config.seed, seed) for seed in seeds],
+        data=source,
+        shown=None if setup.shown is setup.cells else setup.shown,
+        title=f"{name}, {title}" if is_primary() else None,
+        bounds=draws_of(config),
+        while_training=_recorded(setup),
+        on_progress=on_progress,
+        checkpoints=Checkpoints(
+            workdir / "checkpoints" / f"{name}-{title.replace(' ', '')}",
+            before_save=functools.partial(check_held, workdir),
+        ),
+        should_stop=setup.stop,
+        mesh=setup.mesh,
+    )
+    for seed, each in zip(seeds, found, strict=True) if is_primary() else ():
+        check_held(workdir)
+        history = History.from_rows(log.rows(name, seed), each.num_train_cells)
+        kept = FittedModel(each.model.settings, each.model.params, history)
+        kept.save(model_folder(workdir, name, seed))
+    return found
 
 
-def final_bound(
-    config: ConfigDict,
-    seed: int,
-    source: CellSource,
-    fitted: FittedModel,
-    trained: training.Trained,
-) -> dict[str, float]:
-    """The bound on the validation cells with more draws and temperatures than in training.
-
-    Models of one seed share the key, so their posterior draws are paired.
-    """
-    data, rows = source.select(trained.validation_cells)
-    return bound_of_cells(
-        key_of(config.seed, "bound", seed), fitted.vae, fitted.params, data, rows,
-        num_draws=config.evaluation.posterior_draws,
-        num_temperatures=config.evaluation.log_z_temperatures,
-        num_train_cells=trained.train_cells.size,
-    )  # fmt: skip
+@contextlib.contextmanager
+def _recorded(setup: Setup) -> Iterator[None]:
+    """What is open while models train."""
+    with setup.stop.deferred(), setup.log, setup.profile or contextlib.nullcontext():
+        yield
 
 
-def training_faults(config: ConfigDict, runs: dict[str, list[Run]]) -> list[str]:
+def training_faults(config: ConfigDict, runs: Runs) -> list[str]:
     """Seeds that collapsed (`collapse`), or whose couplings did not earn their keep; all logged.
 
     J = 0 is nested in the Boltzmann prior, so a worse bound than the Bernoulli prior's by more than
@@ -379,16 +259,16 @@ def training_faults(config: ConfigDict, runs: dict[str, list[Run]]) -> list[str]
     faults = collapsed(dict(pair for training in trainings for pair in training.items()))
     already_logged = len(faults)
     ours = runs[main_name(config)] if priors.build(config.model.prior).couplings else []
-    pairs = zip(ours, runs.get("bernoulli_vae", ()), strict=False)  # none if switched off
-    for seed, (coupled, nested) in enumerate(pairs):
-        loss = nested.bound["elbo"] - coupled.bound["elbo"]
-        if np.isnan(loss):
+    nested = [each.bound["elbo"] for each in runs.get("bernoulli_vae", ())]
+    for seed, coupled in enumerate(each.bound for each in ours):
+        if np.isnan(coupled["elbo"]):
             faults.append(
-                f"Log Z unknown at seed {seed}: bracket {coupled.bound['log_z_forward']:.1f} to "
-                f"{coupled.bound['log_z_reverse']:.1f} nats, so there is no bound; use more "
+                f"Log Z unknown at seed {seed}: bracket {coupled['log_z_forward']:.1f} to "
+                f"{coupled['log_z_reverse']:.1f} nats, so there is no bound; use more "
                 f"evaluation.log_z_temperatures."
             )
-        if loss > max(3 * coupled.bound["log_z_standard_error"], NEGLIGIBLE):
+        loss = nested[seed] - coupled["elbo"] if nested else np.nan  # no baseline: none to tell
+        if loss > max(3 * coupled["log_z_standard_error"], NEGLIGIBLE):
             faults.append(
                 f"Training fault at seed {seed}: the Boltzmann prior's bound is {loss:.1f} nats "
                 f"per cell below that of J = 0; try a smaller training.couplings_rate or more "
@@ -399,32 +279,10 @@ def training_faults(config: ConfigDict, runs: dict[str, list[Run]]) -> list[str]
     return faults
 
 
-def score(
-    config: ConfigDict, cells: Cells, runs: dict[str, list[Run]], pca: np.ndarray
-) -> tuple[dict[str, list[dict[str, float]]], tuple[str, ...]]:
-    """Scores (scIB) of every embedding and seed (PCA has one), and remarks."""
-    embeddings = {
-        (f"X_{name}", seed): result.embedding
-        for name, results in runs.items()
-        for seed, result in enumerate(results)
-    } | {("X_pca", 0): pca}
-    scores = score_cells(
-        {f"{name}/{seed}": values for (name, seed), values in embeddings.items()},
-        cells,
-        uncorrected=pca,
-        max_cells=config.evaluation.max_scored_cells,
-        seed=config.seed,
-    )
-    by_name: dict[str, list[dict[str, float]]] = {}
-    for name, seed in embeddings:
-        by_name.setdefault(name, []).append(scores.values[f"{name}/{seed}"])
-    return by_name, tuple(scores.notes)
-
-
 def summarise(
     config: ConfigDict,
     cells: Cells | StoredCells,
-    runs: dict[str, list[Run]],
+    runs: Runs,
     scores: dict[str, list[dict[str, float]]],
     notes: list[str],
     seconds: dict[str, float],
@@ -451,23 +309,35 @@ def summarise(
     )
 
 
-def machine(
-    config: ConfigDict,
-    results: list[Run],
-    options: training.TrainOptions,
-    cells: Cells | StoredCells,
-    num_devices: int,
-) -> dict[str, Any]:
-    """What it was computed on, see `machine.describe_machine`, by the run's own model."""
-    model = results[0].model
-    sampler = build_sampler(model.vae, config.sampler.name, model.settings.sampler_options)
-    speed = float(np.median([result.cells_per_second for result in results]))
-    return describe_machine(model.vae, sampler, options, cells.num_genes, speed, num_devices)
+def write_cells(
+    setup: Setup, found: Evaluated[FittedModel], embeddings: dict[str, np.ndarray]
+) -> dict[str, int]:
+    """Writes the embedded cells, and of cells on disk the sample as well.
 
-
-def provenance(config: ConfigDict, cells: Cells, result: Run) -> dict[str, Any]:
-    """What `embedding.h5ad` says of its own origin, in `uns["qbm_jax"]`."""
-    return document.provenance(
-        cells, result.model, config=json.dumps(plain_config(config)), versions=versions(),
+    Returns:
+      The number of cells by file.
+    """
+    config, cells, shown = setup.config, setup.cells, setup.shown
+    name = main_name(config)
+    origin = document.provenance(
+        shown, found.model, config=json.dumps(plain_config(config)), versions=versions(),
         commit=commit(),
     )  # fmt: skip
+    files, file = {EMBEDDING_FILE: cells.num_cells}, EMBEDDING_FILE
+    if isinstance(cells, StoredCells):
+        write_all(setup.workdir / file, cells, name, found.model, origin)
+        file = SAMPLE_FILE
+    write_shown(
+        setup.workdir / file, shown, name, found, embeddings, seed=config.seed, provenance=origin
+    )
+    return files | {file: shown.num_cells}
+
+
+def machine(setup: Setup, results: list[Evaluated[FittedModel]]) -> dict[str, Any]:
+    """What it was computed on, see `computer.describe_machine`, by the run's own model."""
+    model, config = results[0].model, setup.config
+    sampler = build_sampler(model.vae, config.sampler.name, model.settings.sampler_options)
+    speed = float(np.median([result.cells_per_second for result in results]))
+    num_devices = 1 if setup.mesh is None else setup.mesh.size
+    options = training_of(config).options
+    return describe_machine(model.vae, sampler, options, setup.cells.num_genes, speed, num_devices)

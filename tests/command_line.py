@@ -1,15 +1,18 @@
 """Runs the command line inside the test process: an import of it all costs seconds."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import anndata
 import jax
 import numpy as np
 import pandas as pd
+import pytest
 import scipy.sparse as sp
 
 from experiments.kit import launch
@@ -17,6 +20,7 @@ from experiments.kit.lock import release_locks
 from experiments.kit.stop import SIGNALS
 from qbm_jax.fitted.model import FittedModel, Settings
 from qbm_jax.model import vae
+from qbm_jax.report import figures
 
 ROOT = Path(__file__).resolve().parent.parent
 ONLY_MAIN = {f"baselines.{name}": False for name in ("gaussian_vae", "gaussian_vae_wide")} | {
@@ -71,6 +75,13 @@ def run(made, workdir):
         launch.run(made, str(workdir))
 
 
+def run_with_few_figures(made, workdir):
+    """As `run`; the report has two figures, for to draw all takes longer than to train."""
+    few = {name: figures.FIGURES[name] for name in ("scores", "training")}
+    with mock.patch.object(figures, "FIGURES", few):
+        run(made, workdir)
+
+
 def command(*arguments):
     """The command in a process of its own, as a user types it."""
     return [sys.executable, str(ROOT / "run.py"), *(str(argument) for argument in arguments)]
@@ -84,14 +95,37 @@ def execute(*arguments):
     )  # fmt: skip
 
 
+def refused(capsys, made, workdir):
+    """The one line of a run that ends with exit code 2 and leaves no trace."""
+    before = os.path.lexists(workdir)
+    with pytest.raises(SystemExit) as exit_:
+        run(made, workdir)
+    assert exit_.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert os.path.lexists(workdir) == before, "a mistake must bind no workdir"
+    return lines[0]
+
+
+def refused_arguments(capsys, *arguments):
+    """The one line that refuses these arguments."""
+    with pytest.raises(SystemExit) as exit_:
+        launch.check_arguments(["run.py", *arguments])
+    assert exit_.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
 def untrained_model():
     """A model of the 40 genes of `small_adata`, as it is before training."""
     options = {"num_latents": 8, "encoder_widths": (16,), "decoder_widths": (16,)}
     options |= {"prior": "bernoulli", "likelihood": "nb"}
     genes = tuple(f"gene{i}" for i in range(40))
     settings = Settings(genes, ("all",), options, "gibbs", {}, (100.0,))
-    params = vae.build(num_genes=40, num_batches=1, **options).init(jax.random.key(0))
-    return FittedModel(settings, params)
+    init = jax.jit(vae.build(num_genes=40, num_batches=1, **options).init)
+    return FittedModel(settings, init(jax.random.key(0)))
 
 
 def small_adata(num_cells=160, num_genes=40, seed=0):

@@ -1,14 +1,15 @@
 """Fixtures shared by all tests; strict broadcasting is on for the whole suite."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # Before JAX is imported: workers, commands that tests start and later test runs share one folder
-# of compiled programs. Most of a cold run is compilation.
+# of compiled programs. Most of a cold run is compilation, much of it of small programs.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "compiled"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -16,6 +17,14 @@ import pytest  # noqa: E402
 from qbm_jax.runtime.compiled import release_compiled  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_collection_finish() -> None:
+    """Keeps umap-learn's loops on disk where it was imported: each process compiles them anew."""
+    for name in ("umap.umap_", "umap.layouts"):
+        for function in list(vars(sys.modules.get(name)).values() if name in sys.modules else ()):
+            if hasattr(function, "enable_caching"):
+                function.enable_caching()
 
 
 @pytest.fixture

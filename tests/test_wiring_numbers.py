@@ -13,15 +13,18 @@ from command_line import config
 from experiments import epochs, integration
 from experiments.comparison import model_tasks, summary
 from experiments.kit.keys import key_of
+from experiments.kit.options import draws_of
 from experiments.negatives import results as negatives
 from experiments.sweep.results import Results
 from qbm_jax import training
 from qbm_jax.data import check_likelihood
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import document
+from qbm_jax.fitted import evaluate as evaluating
 from qbm_jax.fitted import fit as fitting
 from qbm_jax.fitted.empty_cells import full_rows
 from qbm_jax.fitted.model import FittedModel, Settings
+from qbm_jax.fitted.scoring import score_seeds
 from qbm_jax.machine import distance, mixing
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.model import inference, likelihoods, priors, vae
@@ -65,6 +68,8 @@ def test_a_run_tells_mean_and_sample_standard_deviation_over_seeds():
     found = document.mean_and_sd([{"a": 1.0}, {"a": 2.0}, {"a": 6.0}])
     assert found == {"a": 3.0, "a_sd": pytest.approx(math.sqrt(7))}
     assert document.mean_and_sd([{"a": 1.0}]) == {"a": 1.0, "a_sd": None}
+    part = document.mean_and_sd([{"a": 1.0}, {"a": math.nan}, {"a": 3.0}])
+    assert part == {"a": 2.0, "a_sd": pytest.approx(math.sqrt(2))}, "as in every other table"
 
 
 def _rows(method, values):
@@ -92,8 +97,9 @@ def test_negative_phases_tell_students_interval_and_what_they_cost():
     assert found == pytest.approx((3.0, math.sqrt(7), error, T2 * error, 3))
     phases = {"exact": [{"elbo": v} for v in (-10.0, -11.0)],
               "x": [{"elbo": v} for v in (-12.0, -15.0)]}  # fmt: skip
-    assert negatives.cost(phases, "x").mean == 3.0
-    assert negatives.cost(phases, "exact").mean == 0.0
+    found = negatives.Found(None, {}, phases)
+    assert found.cost("x").mean == 3.0
+    assert found.cost("exact").mean == 0.0
 
 
 def test_paired_intervals_by_hand():
@@ -323,7 +329,7 @@ def test_a_final_bound_is_of_the_validation_cells_with_the_seeds_key(monkeypatch
     source = SimpleNamespace(select=lambda rows: (("data", tuple(rows)), rows))
     trained = SimpleNamespace(train_cells=np.arange(9), validation_cells=np.array([3, 5]))
     for seed in range(2):
-        integration.final_bound(smoke, seed, source, fitted, trained)
+        evaluating.validation_bound(draws_of(smoke), (11, seed), source, fitted, trained)
     for seed, (given, named) in enumerate(asked):
         assert words(given[0]) == words(key_of(11, "bound", seed))
         assert given[3] == ("data", (3, 5)) and given[5].tolist() == [3, 5]
@@ -365,7 +371,7 @@ def test_bounds_of_held_out_cells_have_a_key_and_a_fold_each(monkeypatch, smoke)
         assert weighted[seed] == wanted
 
 
-def test_scores_get_labels_batches_and_seeds_in_their_places(monkeypatch, smoke):
+def test_scores_get_labels_batches_and_seeds_in_their_places(monkeypatch):
     given = {}
 
     def score_embeddings(embeddings, batch, labels, **named):
@@ -379,8 +385,10 @@ def test_scores_get_labels_batches_and_seeds_in_their_places(monkeypatch, smoke)
         labelled=np.array([True, False, True, True]), batch=np.array([0, 0, 1, 1]),
         batch_names=("x", "y"),
     )  # fmt: skip
-    runs = {"qbmvae": [SimpleNamespace(embedding=np.full((4, 2), v)) for v in (1.0, 2.0)]}
-    scores, notes = integration.score(smoke, cells, runs, np.full((4, 2), 3.0))
+    one, two, pca = (np.full((4, 2), value) for value in (1.0, 2.0, 3.0))
+    scores, notes = score_seeds(
+        {"X_qbmvae": [one, two], "X_pca": [pca]}, cells, uncorrected=pca, max_cells=9, seed=11
+    )
     assert [row["total"] for row in scores["X_qbmvae"]] == [1.0, 2.0]
     assert [row["total"] for row in scores["X_pca"]] == [3.0] and notes == ("note",)
     assert given["batch"].tolist() == ["x", "y", "y"]
@@ -415,16 +423,24 @@ def test_diagnostics_have_a_key_of_their_own_and_judge_the_second_half(monkeypat
         vae=SimpleNamespace(prior=SimpleNamespace(log_z=None)), params={"prior": prior},
         settings=SimpleNamespace(sampler="gibbs", sampler_options={}),
     )  # fmt: skip
-    made = config(seed=11, **{"evaluation.diagnostic_draws": 6, "training.num_chains": 9})
     monkeypatch.setattr(document, "compose", lambda *_, sampler, **__: sampler)
     result = SimpleNamespace(model=model, bound={"log_z": 1.5, "log_z_standard_error": 0.25})
-    found = integration.summarise(made, None, {integration.main_name(made): [result]}, {}, [], {})
+
+    def summary(num_draws):
+        fields = {"evaluation.diagnostic_draws": num_draws, "training.num_chains": 9}
+        made = config(seed=11, **fields)
+        runs = {integration.main_name(made): [result]}
+        return integration.summarise(made, None, runs, {}, [], {})
+
+    found = summary(6)
     wanted = jax.random.split(key_of(11, "sampler diagnostics"))[0]
     assert seen == [(words(wanted), 9)]
     assert found["energy_trace"] == [-1.5] * 3 + [0.0] * 3
     np.testing.assert_array_equal(judged[0], [[-1.5] * 3, [1.5] * 3])
     assert found["beta_eff"] == -1.0
     assert (found["log_z_value"], found["log_z_standard_error"]) == (1.5, 0.25)
+    # The second half of four draws is 1 and -1: the s.d. is the root of 2, of two draws.
+    assert summary(4)["beta_eff_standard_error"] == pytest.approx(1.0)
 
 
 def test_a_summary_has_medians_counts_and_errors_under_their_names(monkeypatch, smoke):
@@ -434,7 +450,7 @@ def test_a_summary_has_medians_counts_and_errors_under_their_names(monkeypatch, 
     )
     name = integration.main_name(smoke)
     runs = {name: [
-        integration.Run(described, None, None, {"elbo": elbo, "log_z": log_z,
+        document.Evaluated(described, None, None, {"elbo": elbo, "log_z": log_z,
                         "log_z_standard_error": error}, speed, seconds)
         for elbo, log_z, error, speed, seconds in (
             (-1.0, 5.0, 0.1, 10.0, 1.0), (-2.0, 6.0, 0.2, 20.0, 2.0), (-6.0, 7.0, 0.6, 90.0, 4.0))

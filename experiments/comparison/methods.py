@@ -11,7 +11,7 @@ from qbm_jax import training as qbm_training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import train_options
 from qbm_jax.model.presets import PRESETS, matched, preset
-from qbm_jax.training import TrainOptions
+from qbm_jax.training import Training, TrainOptions
 
 UNTRAINED = ("pca", "harmony")  # embeddings without a model
 PEERS = (scvi_tools.NAME,)  # other software at its own defaults, if it is installed
@@ -34,6 +34,12 @@ class Method(NamedTuple):
     def label(self) -> str:
         """The method with its setting, unique in a comparison."""
         return f"{self.name}-{self.setting}"
+
+    @property
+    def training(self) -> Training:
+        """The record of a method with a model of ours."""
+        model, options = self.trained
+        return Training.of(model, self.sampler, self.sampler_options, options)
 
     @property
     def trained(self) -> tuple[dict[str, Any], TrainOptions]:

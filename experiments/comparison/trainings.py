@@ -17,12 +17,10 @@ from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
 from experiments.kit.keys import seed_of
 from experiments.kit.stop import StopRequest
-from qbm_jax.fitted.fit import fit_cells_seeds
+from qbm_jax.fitted.evaluate import train_and_evaluate
 from qbm_jax.fitted.model import FittedModel
-from qbm_jax.fitted.progress import ProgressBar
 from qbm_jax.metrics.baselines import harmony_embedding, pca_embedding
 from qbm_jax.metrics.folds import batch_folds, stratified_folds
-from qbm_jax.runtime import keys
 from qbm_jax.training import TrainOptions
 
 NUM_FOLDS = 5
@@ -109,31 +107,21 @@ def train_group(
     and the cells' order.
     """
     fewest = study.cells.num_cells - max(len(cells) for cells in held_out)
-    model_options, options = method.trained
-    options = within_steps(options, fewest, config.num_steps)
-    data = study.data
-    title = f"{study.name}, {method.label}"
-    with stop.deferred(), ProgressBar(title, options.num_epochs) as bar:
-        fitted = fit_cells_seeds(
-            [keys.of_training(config.seed, seed) for seed in range(len(held_out))],
-            study.cells,
-            model_options=model_options,
-            sampler=method.sampler,
-            sampler_options=method.sampler_options,
-            options=options,
-            data=data,
-            held_out=held_out,
-            on_progress=bar.update,
-            should_stop=stop,
-        )
-    encoded = [model.encode_cells(data) for model, _ in fitted]
+    training, numbers = method.training, range(len(held_out))
+    options = within_steps(training.options, fewest, config.num_steps)
+    training = dataclasses.replace(training, options=options)
+    found = train_and_evaluate(
+        [training] * len(numbers), study.cells, [(config.seed, number) for number in numbers],
+        data=study.data, held_out=held_out, title=f"{study.name}, {method.label}",
+        while_training=stop.deferred(), should_stop=stop,
+    )  # fmt: skip
     return Group(
-        models=[model for model, _ in fitted],
-        embeddings=[embedding for embedding, _ in encoded],
-        energies=[energy for _, energy in encoded],
+        models=[one.model for one in found],
+        embeddings=[one.embedding for one in found],
+        energies=[one.energy for one in found],
         held_out=held_out,
-        num_train_cells=[trained.train_cells.size for _, trained in fitted],
-        seconds=fitted[-1][1].seconds,
+        num_train_cells=[one.num_train_cells for one in found],
+        seconds=sum(one.seconds for one in found),
     )
 
 

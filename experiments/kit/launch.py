@@ -1,18 +1,13 @@
 """Between the command line and an experiment: checks, workdir, log, signals, exit codes."""
 
-import ast
-import errno
-import importlib.util
-import inspect
 import io
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import jax
 from absl import logging as absl_logging
@@ -29,6 +24,14 @@ from experiments import (
 )
 from experiments.kit import processes as processes_of
 from experiments.kit import runner
+from experiments.kit.config_file import (
+    check_config,
+    fail,
+    list_configs,
+    load_config,
+    load_overrides,
+)
+from experiments.kit.disk import remedy
 from experiments.kit.lock import WorkdirLost, check_held
 from experiments.kit.manual import help_text
 from experiments.kit.options import LIBRARY, config_words, takes_none
@@ -50,11 +53,10 @@ EXPERIMENTS: dict[str, Callable[[ConfigDict, Path, StopRequest], None]] = {
     "epochs": partial(runner.run, epochs),
     "integration": integration.run,
     "sampler_fidelity": partial(runner.run, sampler_fidelity),
-    "negative_phase": negative_phase.run,
+    "negative_phase": partial(runner.run, negative_phase),
     "ising_benchmark": ising_benchmark.run,
 }
 
-ROOT = Path(__file__).resolve().parents[2]
 LOGGER = logging.getLogger("qbm_jax")
 
 USAGE = """usage: python run.py --config=FILE[:VARIANT] [--workdir=DIR] [--config.FIELD=VALUE ...]
@@ -81,33 +83,10 @@ USAGE = """usage: python run.py --config=FILE[:VARIANT] [--workdir=DIR] [--confi
 """
 
 
-def fail(message: str) -> NoReturn:
-    """Ends the program with one line for the user and exit code 2."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)
-    raise SystemExit(2)
-
-
 def leave(text: str) -> NoReturn:
     """Ends the program with a text and exit code 0."""
     print(text)
     raise SystemExit(0)
-
-
-def config_files() -> list[Path]:
-    """The experiments' files; `base.py` is the manual that they share."""
-    files = (ROOT / "configs").glob("*.py")
-    return sorted(path for path in files if path.stem not in ("base", "__init__"))
-
-
-def list_configs() -> str:
-    """The configs there are, each with the first line of its docstring."""
-    lines = ["Experiments (python run.py --config=FILE):", ""]
-    for path in config_files():
-        summary = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split(
-            "\n"
-        )[0]
-        lines.append(f"  configs/{path.name:<20} {summary}")
-    return "\n".join([*lines, "", "python run.py --help explains the options."])
 
 
 def check_arguments(argv: list[str]) -> ConfigDict:
@@ -156,67 +135,6 @@ def config_value(arguments: list[str]) -> str:
     if not values:
         fail("no experiment is named: give --config=FILE; python run.py alone lists them")
     return values[-1]
-
-
-def load_config(value: str) -> ConfigDict:
-    """The config of "FILE" or "FILE:variant"; ends with one line if there is none."""
-    return _call(value, "get_config")
-
-
-def load_overrides(value: str) -> list[dict[str, Any]]:
-    """What `sweep` of the config file yields; ends with one line if it has none."""
-    if not hasattr(_module(value), "sweep"):
-        having = [
-            path for path in config_files() if "\ndef sweep(" in path.read_text(encoding="utf-8")
-        ]
-        known = ", ".join(f"configs/{path.name}" for path in having)
-        fail(f"config file {value.partition(':')[0]!r} has no sweep(); {known} shows how it is")
-    return _call(value, "sweep", _listed)
-
-
-def _listed(overrides: Any) -> list[Any]:
-    if not isinstance(overrides, Iterable):
-        raise InputError(f"sweep() must yield dicts such as {{'seed': 3}}, got {overrides!r}")
-    return list(overrides)
-
-
-def _call(value: str, function: str, then: Callable[[Any], Any] = lambda made: made) -> Any:
-    """A function of the config file, called with the variant if one is named, and what follows."""
-    name, _, variant = value.partition(":")
-    called, arguments = getattr(_module(value), function), [variant] if variant else []
-    try:
-        inspect.signature(called).bind(*arguments)
-    except TypeError as error:
-        fail(
-            f"{function} of config file {name!r} cannot be called with "
-            f"{f'variant {variant!r}' if variant else 'no variant'} ({error}); "
-            f'write def {function}(arg="full")'
-        )
-    try:
-        return then(called(*arguments))
-    except InputError as error:
-        fail(str(error))
-    except (AttributeError, TypeError, ValueError) as error:
-        fail(f"config file {name!r} cannot be used: {error}")
-
-
-def _module(value: str) -> ModuleType:
-    """The module of a config file; ends with one line if it cannot be loaded."""
-    name = value.partition(":")[0]
-    path = Path(name)
-    if path.suffix != ".py" or not path.is_file():
-        known = ", ".join(f"configs/{p.name}" for p in config_files())
-        fail(f"no config file {name!r}; there are {known}")
-    spec = importlib.util.spec_from_file_location("checked_config", path)
-    assert spec is not None and spec.loader is not None, "a file of Python has a loader"
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except InputError as error:
-        fail(str(error))
-    except (SyntaxError, AttributeError, ImportError) as error:
-        fail(f"config file {name!r} cannot be used: {error}")
-    return module
 
 
 def check_override(config: ConfigDict, dotted: str) -> None:
@@ -287,9 +205,7 @@ def run(
     enable_compilation_cache()
     stop = StopRequest()
     try:
-        if config.experiment not in EXPERIMENTS:
-            names = ", ".join(EXPERIMENTS)
-            raise InputError(f"unknown experiment {config.experiment!r}; choose from {names}")
+        check_config(config, EXPERIMENTS)
         check_seed(config.seed)
         processes_of.join(processes, config, alone=sweep is not None or profile is not None)
         with ends_with_the_others(TrainingStopped):
@@ -311,9 +227,10 @@ def run(
     except OSError as error:
         if (lost := lost_workdir(Path(workdir))) is not None:
             fail(str(lost))
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if (what := remedy(error)) is None:
             raise
-        fail(f"{error.filename or workdir}: {error.strerror}; free some space and run this again")
+        where = error.filename or workdir
+        fail(f"{where}: {error.strerror}; {what} and run the same command again")
     except (TrainingStopped, KeyboardInterrupt) as error:
         print(f"{str(error) or 'stopped'}; the same command goes on from there", file=sys.stderr)
         raise SystemExit(128 + (stop.signal or signal.SIGINT)) from error

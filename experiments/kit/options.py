@@ -12,6 +12,7 @@ from experiments.kit.manual import SECTIONS, check_run_fields
 from experiments.kit.workdir import flatten
 from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.evaluate import Draws
 from qbm_jax.fitted.fit import train_options
 from qbm_jax.model import priors, vae
 from qbm_jax.model.presets import with_prior
@@ -58,18 +59,23 @@ def sampler_options(config: ConfigDict) -> dict[str, Any]:
     return config.sampler[name].to_dict()
 
 
-def training_of(config: ConfigDict) -> Training:
-    """The record of the training of the run's own model.
+def training_of(config: ConfigDict, model: Mapping[str, Any] | None = None) -> Training:
+    """The record of the training of the run's own model, or of one of other `model_options`.
 
     Raises:
       InputError: an option that cannot be; the message names it.
     """
     with in_config_words(LIBRARY):
-        model = from_dict(vae.ModelOptions, "model", config.model.to_dict())
+        checked = from_dict(vae.ModelOptions, "model", model or config.model.to_dict())
         options = train_options(config.training.to_dict())
     given = sampler_options(config)
     with in_config_words({f"sampler.{config.sampler.name}": given}):
-        return Training(model, SamplerSpec(config.sampler.name, tuple(given.items())), options)
+        return Training(checked, SamplerSpec(config.sampler.name, tuple(given.items())), options)
+
+
+def draws_of(config: ConfigDict) -> Draws:
+    """What is behind the bounds that a run tells."""
+    return Draws(config.evaluation.posterior_draws, config.evaluation.log_z_temperatures)
 
 
 def check_options(config: ConfigDict) -> TrainOptions:
@@ -177,3 +183,11 @@ def check_sampler(sampler: samplers.Sampler, model: vae.VAE, num_chains: int) ->
     """Starts the sampler on the untrained prior, in shapes only: too many spins fail here."""
     prior = model.prior.init(jax.random.key(0), model.num_latents)
     jax.eval_shape(lambda key: sampler.init(key, prior, num_chains), jax.random.key(0))
+
+
+def check_least(config: ConfigDict, least: Mapping[str, float]) -> None:
+    """Raises InputError for a number of the config, named by its path, that has to be larger."""
+    values = flatten(config.to_dict())
+    for name, smallest in least.items():
+        if values[name] < smallest:
+            raise InputError(f"config.{name} must be at least {smallest}, got {values[name]}")

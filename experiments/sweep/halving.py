@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
-from experiments.integration import load_cells
+from experiments.kit.cells import load_cells
 from experiments.kit.lock import lock_workdir, release_locks
 from experiments.sweep.job import check_cells, is_full_disk, measure
 from experiments.sweep.outcomes import Outcomes

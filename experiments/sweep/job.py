@@ -1,7 +1,6 @@
 """One job of a sweep: its settings train together, then each is embedded, bounded and scored."""
 
 import contextlib
-import errno
 import functools
 import logging
 import shutil
@@ -12,13 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from experiments.integration import Run, final_bound, score
+from experiments.kit.disk import remedy
 from experiments.kit.faults import collapsed
 from experiments.kit.lock import WorkdirLost, check_held, lock_workdir
 from experiments.kit.metrics_log import MetricsLog
-from experiments.kit.options import training_of
+from experiments.kit.options import draws_of, training_of
 from experiments.kit.stop import StopRequest
 from experiments.kit.tensorboard import EventFiles
 from experiments.kit.workdir import check_same, read_claim, remove_leftovers
@@ -28,20 +25,17 @@ from experiments.sweep.settings import Sweep, SweepSetting, describe
 from qbm_jax import training
 from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
-from qbm_jax.feed.cell_source import InMemory
-from qbm_jax.feed.minibatches import DeviceCounts
-from qbm_jax.fitted.fit import fit_trainings
+from qbm_jax.fitted.document import Evaluated
+from qbm_jax.fitted.evaluate import train_and_evaluate
 from qbm_jax.fitted.model import FittedModel, device_counts
 from qbm_jax.fitted.progress import ProgressBar
+from qbm_jax.fitted.scoring import score_seeds
 from qbm_jax.metrics import pca_embedding
-from qbm_jax.runtime import keys
 from qbm_jax.runtime.compiled import release_compiled
 from qbm_jax.runtime.identity import plain
 from qbm_jax.training.checkpoint import CheckpointNotSaved, Checkpoints
 
 LOGGER = logging.getLogger("qbm_jax")
-FULL = (errno.ENOSPC, errno.EDQUOT)
-Fitted = tuple[FittedModel, training.Trained]
 Report = Callable[[training.Progress], None]
 
 
@@ -143,9 +137,8 @@ def check_cells(workdir: Path, cells: Cells) -> None:
 
 
 def is_full_disk(error: BaseException | None) -> bool:
-    """Whether an error is no fault of a setting, but of a disk that takes no more."""
-    full = isinstance(error, OSError) and error.errno in FULL
-    return full or isinstance(error, CheckpointNotSaved)
+    """Whether an error is no fault of a setting, but of a disk that does not take it."""
+    return remedy(error) is not None or isinstance(error, CheckpointNotSaved)
 
 
 def measure(
@@ -172,52 +165,47 @@ def measure(
       InputError: options or counts that cannot be used, or a training that diverged.
       TrainingStopped: a stop was asked for; the states are saved.
     """
-    start = time.perf_counter()
-    data = device_counts(cells)
-    fitted = train(cells, data, settings, title, folder, stop, report)
-    runs = [
-        _evaluate(setting, data, *result) for setting, result in zip(settings, fitted, strict=True)
-    ]
-    pca = pca_embedding(cells.counts, sweep.config.evaluation.pca_components, sweep.config.seed)
-    scores, notes = score(sweep.config, cells, {"setting": runs}, pca)
-    faults = [
-        collapsed({f"setting {setting.number}": run.embedding})
-        for setting, run in zip(settings, runs, strict=True)
-    ]
+    start, base = time.perf_counter(), sweep.config
+    found = train(cells, settings, title, folder, stop, report)
+    pca = pca_embedding(cells.counts, base.evaluation.pca_components, base.seed)
+    scores, notes = score_seeds(
+        {"setting": [each.embedding for each in found]}, cells, uncorrected=pca, seed=base.seed,
+        max_cells=base.evaluation.max_scored_cells,
+    )  # fmt: skip
     seconds = (time.perf_counter() - start) / len(settings)
     return [
         {
             "setting": setting.number,
             "values": setting.values,
             "scores": values,
-            "bound": run.bound,
-            "best_epoch": int(trained.state.best_epoch),
-            "cells_per_second": run.cells_per_second,
+            "bound": each.bound,
+            "best_epoch": each.best_epoch,
+            "cells_per_second": each.cells_per_second,
             "trained_together": len(settings),
             "seconds": seconds,
-            "notes": [*notes, *fault],
+            "notes": [*notes, *collapsed({f"setting {setting.number}": each.embedding})],
         }
-        for setting, run, values, (_, trained), fault in zip(
-            settings, runs, scores["X_setting"], fitted, faults, strict=True
-        )
+        for setting, each, values in zip(settings, found, scores["setting"], strict=True)
     ]
 
 
 def train(
     cells: Cells,
-    data: Any,
     settings: list[SweepSetting],
     title: str,
     folder: Path,
     stop: StopRequest,
     report: Report,
-) -> list[Fitted]:
-    """Trains settings together, going on from what is kept of the same ones in `folder`."""
+) -> list[Evaluated[FittedModel]]:
+    """Trains settings together, going on from what is kept of the same ones in `folder`.
+
+    Each is the first training of a run of its own config.
+    """
     trainings = [training_of(setting.config) for setting in settings]
     num_epochs = trainings[0].options.num_epochs
     events = EventFiles(folder) if settings[0].config.tensorboard else None
     log = MetricsLog(folder / f"metrics-{_digest(settings)}.jsonl", events)
-    with stop.deferred(), log, contextlib.ExitStack() as shown:
+    with log, contextlib.ExitStack() as shown:
         bars = [shown.enter_context(bar) for bar in _bars(title, settings, num_epochs)]
 
         def on_progress(progress: training.Progress) -> None:
@@ -226,16 +214,18 @@ def train(
             log.record(f"setting-{setting.number:04d}", setting.config.seed, progress)
             report(progress)
 
-        return fit_trainings(
-            [keys.of_training(setting.config.seed) for setting in settings],
+        return train_and_evaluate(
             trainings,
             cells,
-            data=data,
+            [(setting.config.seed, 0) for setting in settings],
+            data=device_counts(cells),
+            bounds=draws_of(settings[0].config),
+            while_training=stop.deferred(),
+            on_progress=on_progress,
             checkpoints=Checkpoints(
                 checkpoint_folder(folder, settings),
                 before_save=functools.partial(check_held, folder),
             ),
-            on_progress=on_progress,
             should_stop=stop,
         )
 
@@ -261,14 +251,3 @@ def checkpoint_folder(folder: Path, settings: list[SweepSetting]) -> Path:
 def _digest(settings: list[SweepSetting]) -> str:
     numbers = ",".join(str(setting.number) for setting in settings)
     return f"{zlib.crc32(numbers.encode()):08x}"
-
-
-def _evaluate(
-    setting: SweepSetting, data: DeviceCounts, fitted: FittedModel, trained: training.Trained
-) -> Run:
-    """Embedding and bound of one setting, as the first seed of an ordinary run of its config."""
-    embedding, energies = fitted.encode_cells(data)
-    bound = final_bound(setting.config, 0, InMemory(data), fitted, trained)
-    return Run(
-        fitted, np.asarray(embedding), energies, bound, trained.cells_per_second, trained.seconds
-    )

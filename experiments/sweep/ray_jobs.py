@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from experiments.integration import load_cells
+from experiments.kit.cells import load_cells
 from experiments.kit.lock import release_locks
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import ROOT

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from experiments.integration import load_cells
+from experiments.kit.cells import load_cells
 from experiments.kit.stop import StopRequest
 from experiments.kit.tensorboard import EventFiles
 from experiments.kit.workdir import check_same, claim_workdir, read_claim

@@ -5,25 +5,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qbm_jax import samplers, training
 from qbm_jax.data import Cells, check_likelihood
 from qbm_jax.errors import InputError
-from qbm_jax.feed.minibatches import DeviceCounts
-from qbm_jax.fitted.bounds import bound_of_cells
-from qbm_jax.fitted.fit import fit_cells_seeds, train_options
+from qbm_jax.fitted.evaluate import Draws, train_and_evaluate
+from qbm_jax.fitted.fit import train_options
 from qbm_jax.fitted.inputs import cells_to_fit
 from qbm_jax.fitted.model import FittedModel, device_counts
-from qbm_jax.fitted.progress import ProgressBar
-from qbm_jax.fitted.scoring import BASELINES, MAX_CELLS, baseline, metrics_room, score_cells
-from qbm_jax.model import vae
+from qbm_jax.fitted.scoring import BASELINES, MAX_CELLS, baseline, metrics_room, score_seeds
 from qbm_jax.model.presets import PRESETS, matched
 from qbm_jax.objective.importance_weighted import has_bits
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import check, whole
 from qbm_jax.study.estimates import estimate, paired_difference
+from qbm_jax.training import Training
 
 BOUND = "elbo"  # the metric of the bound on the validation cells, nats per cell
-POSTERIOR_DRAWS, LOG_Z_TEMPERATURES = 8, 1000  # behind it
 
 
 class Comparison(NamedTuple):
@@ -65,15 +61,6 @@ class Comparison(NamedTuple):
         import pandas as pd
 
         return pd.DataFrame(self.rows())
-
-
-class _Plan(NamedTuple):
-    """How one method is trained."""
-
-    model: dict[str, Any]
-    options: training.TrainOptions
-    sampler: str
-    sampler_options: dict[str, Any] | None
 
 
 def compare(
@@ -139,29 +126,32 @@ def compare(
     }
     cells = _cells(adata, batch_column, label_column, layer, num_genes, progress)
     for plan in plans.values():
-        check_likelihood(cells, plan.model["likelihood"])
+        check_likelihood(cells, plan.model.likelihood)
     pca = metrics_room().pca_embedding(cells.counts, seed=seed)
     data = device_counts(cells)
+    seeds = [(seed, number) for number in range(num_seeds)]
+    found = {
+        name: train_and_evaluate(
+            [plan] * num_seeds, cells, seeds, data=data, bounds=Draws(),
+            title=name if progress else None,
+        )
+        for name, plan in plans.items()
+    }  # fmt: skip
+    embeddings = {
+        name: [one.embedding for one in found[name]]
+        if name in found
+        else _untrained(name, cells, obsm, pca, seed, num_seeds)
+        for name in methods
+    }
+    scores, notes = score_seeds(embeddings, cells, uncorrected=pca, max_cells=max_cells, seed=seed)
     values: dict[str, dict[str, list[float]]] = {}
-    models: dict[str, list[FittedModel]] = {}
-    embeddings: dict[str, list[np.ndarray]] = {}
-    for name in methods:
-        if name in plans:
-            models[name], bounds = _train(name, plans[name], cells, data, seed, num_seeds, progress)
-            embeddings[name] = [model.encode_cells(data)[0] for model in models[name]]
-            values[name] = {BOUND: bounds} if bounds else {}
-        else:
-            embeddings[name] = _untrained(name, cells, obsm, pca, seed, num_seeds)
-            values[name] = {}
-    scores = score_cells(
-        {f"{name}/{k}": each for name, found in embeddings.items() for k, each in enumerate(found)},
-        cells, uncorrected=pca, max_cells=max_cells, seed=seed,
-    )  # fmt: skip
-    for name, found in embeddings.items():
-        by_seed = [scores.values[f"{name}/{k}"] for k in range(len(found))]
-        repeated = [by_seed[k % len(found)] for k in range(num_seeds)]
-        values[name] = {m: [row[m] for row in repeated] for m in by_seed[0]} | values[name]
-    return Comparison(values, models, (*cells.notes, *scores.notes))
+    for name, rows in scores.items():
+        repeated = [rows[k % len(rows)] for k in range(num_seeds)]
+        values[name] = {metric: [row[metric] for row in repeated] for metric in rows[0]}
+        if name in found and has_bits(found[name][0].model.vae):
+            values[name][BOUND] = [one.bound[BOUND] for one in found[name]]
+    models = {name: [one.model for one in seeds] for name, seeds in found.items()}
+    return Comparison(values, models, (*cells.notes, *notes))
 
 
 def _known(methods: Iterable[str], obsm: Mapping[str, Any]) -> list[str]:
@@ -183,17 +173,15 @@ def _plan(
     training_options: dict[str, Any],
     sampler: str,
     sampler_options: dict[str, Any] | None,
-) -> _Plan:
+) -> Training:
     """How a method is trained; wrong options are refused before anything is."""
     chosen = PRESETS[name]
     model, trained = matched(chosen, model_options, training_options)
     if model["prior"] == "gaussian" and gaussian_latents is not None:
         model["num_latents"] = gaussian_latents
-    model = vae.check_options(model)
     if chosen.sampler is not None:
         sampler, sampler_options = chosen.sampler[0], dict(chosen.sampler[1])
-    samplers.check_options(sampler, sampler_options or {})
-    return _Plan(model, train_options(trained), sampler, sampler_options)
+    return Training.of(model, sampler, sampler_options, train_options(trained))
 
 
 def _cells(
@@ -215,39 +203,6 @@ def _cells(
             "anndata.read_h5ad, or a part of them"
         )
     return cells
-
-
-def _train(
-    name: str,
-    plan: _Plan,
-    cells: Cells,
-    data: DeviceCounts,
-    seed: int,
-    num_seeds: int,
-    progress: bool,
-) -> tuple[list[FittedModel], list[float]]:
-    """The models of all seeds, and their bounds where the method has one."""
-    with ProgressBar(name, plan.options.num_epochs, enabled=progress) as bar:
-        fitted = fit_cells_seeds(
-            [keys.of_training(seed, number) for number in range(num_seeds)],
-            cells,
-            model_options=plan.model,
-            sampler=plan.sampler,
-            sampler_options=plan.sampler_options,
-            options=plan.options,
-            data=data,
-            on_progress=bar.update,
-        )
-    bounds = []
-    if has_bits(fitted[0][0].vae):
-        for number, (model, trained) in enumerate(fitted):
-            found = bound_of_cells(
-                keys.named(keys.root(seed), keys.BOUND, number), model.vae, model.params, data,
-                trained.validation_cells, num_draws=POSTERIOR_DRAWS,
-                num_temperatures=LOG_Z_TEMPERATURES, num_train_cells=trained.train_cells.size,
-            )  # fmt: skip
-            bounds.append(found["elbo"])
-    return [model for model, _ in fitted], bounds
 
 
 def _untrained(

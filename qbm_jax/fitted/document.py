@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ from qbm_jax.fitted.settings import Settings
 from qbm_jax.machine import calibration, mixing
 from qbm_jax.machine.boltzmann import energy
 from qbm_jax.model.vae import VAE, Params
+from qbm_jax.study.estimates import estimate
 
 
 class Model(Protocol):
@@ -38,15 +39,31 @@ class Model(Protocol):
         """Writes the model to a folder."""
 
 
-class Evaluated(NamedTuple):
-    """One training: the fitted model, its embedding, energies, bound and speed."""
+AnyModel = TypeVar("AnyModel", bound=Model, covariant=True)
 
-    model: Model
+
+class Evaluated(NamedTuple, Generic[AnyModel]):
+    """A trained model and what was made of it.
+
+    Attributes:
+      model: the fitted model.
+      embedding: of the cells that are shown [cells, N].
+      energy: of the same [cells].
+      bound: the bound on other cells and its terms, by name; empty where none was asked for.
+      cells_per_second: while it was trained, all that were trained with it together.
+      seconds: its share of their wall time.
+      num_train_cells: cells that it was trained on; 0 where it was trained elsewhere.
+      best_epoch: the epoch that its parameters are of; 0 likewise.
+    """
+
+    model: AnyModel
     embedding: np.ndarray
     energy: np.ndarray
     bound: dict[str, float]
     cells_per_second: float
     seconds: float
+    num_train_cells: int = 0
+    best_epoch: int = 0
 
 
 def compose(
@@ -117,12 +134,16 @@ def compose(
 
 
 def mean_and_sd(rows: list[dict[str, float]]) -> dict[str, float | None]:
-    """Every entry's mean over rows, and its standard deviation under <name>_sd (two rows on)."""
+    """Every entry's mean over rows, and its standard deviation under <name>_sd.
+
+    As in every table of a study, a row that lacks an entry (NaN) does not enter its mean, see
+    `study.estimates`; the standard deviation is None where fewer than two rows have it.
+    """
     summary: dict[str, float | None] = {}
     for name in rows[0]:
-        values = np.array([row[name] for row in rows], float)
-        summary[name] = float(values.mean())
-        summary[f"{name}_sd"] = float(values.std(ddof=1)) if len(rows) > 1 else None
+        found = estimate([row[name] for row in rows])
+        summary[name] = found.mean
+        summary[f"{name}_sd"] = None if np.isnan(found.sd) else found.sd
     return summary
 
 
@@ -162,7 +183,7 @@ def sampler_diagnostics(
     betas = betas[num_draws // 2 :]
     # Draws that repel each other (tau < 1) count as independent: the error is never too small.
     beta_time = np.fmax(mixing.integrated_autocorrelation_time(betas[None]), 1)
-    beta_error = betas.std() * np.sqrt(beta_time / betas.size)
+    beta_error = estimate(betas).standard_error * np.sqrt(beta_time)
     return {
         "name": settings.sampler,
         "options": settings.sampler_options,

@@ -262,8 +262,7 @@ def fit_cells_seeds(
     Raises:
       InputError: as `fit_trainings`.
     """
-    model = from_dict(ModelOptions, "model", model_options)
-    one = Training(model, training.sampler_spec(sampler, sampler_options), options)
+    one = Training.of(model_options, sampler, sampler_options, options)
     return fit_trainings(keys, [one] * len(keys), cells, **arguments)
 
 

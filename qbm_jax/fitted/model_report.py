@@ -8,9 +8,9 @@ import numpy as np
 
 from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
-from qbm_jax.data.write import energy_key, write_embedding
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import bounds, document, scoring
+from qbm_jax.fitted.embedding_files import write_shown
 from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model_cells import device_counts, with_batches_of
 from qbm_jax.fitted.run_models import is_workdir, model_folder, read_claim
@@ -56,16 +56,11 @@ def write_report(
         settings=_settings(model), seeds=[0], versions=versions(), seconds={},
         notes=[*cells.notes, *scores.notes], bounds_of="the cells of this report",
     )  # fmt: skip
-    layouts = {each: metrics.umap_layout(values, seed) for each, values in embeddings.items()}
     _write_claim(folder, model, cells)
     model.save(model_folder(folder, name, 0))
     write_whole(folder / "metrics.jsonl", _lines(name, model.history))
-    gates, loadings = model.gene_results()
-    write_embedding(
-        folder / report.EMBEDDING_FILE, cells, embeddings=embeddings, layouts=layouts,
-        energy=found.energy if model.vae.prior.binary else None,
-        energy_name=energy_key(name, couplings=model.vae.prior.couplings),
-        gates=gates, loadings=loadings,
+    write_shown(
+        folder / report.EMBEDDING_FILE, cells, name, found, embeddings, seed=seed,
         provenance=document.provenance(cells, model, versions=versions()),
     )  # fmt: skip
     plain = json.loads(json.dumps(finite(content), default=np.ndarray.tolist))

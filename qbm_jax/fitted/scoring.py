@@ -3,7 +3,7 @@
 The packages of the extra "scores" are imported when something is scored.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -84,6 +84,35 @@ def score_cells(
         max_cells=max_cells,
         seed=seed,
     )
+
+
+def score_seeds(
+    embeddings: Mapping[str, Sequence[np.ndarray]], cells: Cells, **arguments: Any
+) -> tuple[dict[str, list[dict[str, float]]], tuple[str, ...]]:
+    """Scores several embeddings [cells, dims] of each name, such as one a seed.
+
+    Args:
+      embeddings: by name.
+      cells: what they are of.
+      **arguments: of `score_cells`.
+
+    Returns:
+      Metrics of each embedding by name, and remarks.
+
+    Raises:
+      InputError: as `score_cells`.
+    """
+    numbered = {
+        f"{name}/{number}": values
+        for name, found in embeddings.items()
+        for number, values in enumerate(found)
+    }
+    scores = score_cells(numbered, cells, **arguments)
+    by_name = {
+        name: [scores.values[f"{name}/{number}"] for number in range(len(found))]
+        for name, found in embeddings.items()
+    }
+    return by_name, tuple(scores.notes)
 
 
 def score(

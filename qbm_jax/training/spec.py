@@ -100,6 +100,28 @@ class Training:
     sampler: SamplerSpec | None
     options: TrainOptions
 
+    @classmethod
+    def of(
+        cls,
+        model: Mapping[str, Any],
+        sampler: str,
+        sampler_options: Mapping[str, Any] | None,
+        options: TrainOptions,
+    ) -> "Training":
+        """The record of plain options.
+
+        Args:
+          model: fields of `ModelOptions`.
+          sampler: a name of `samplers.SAMPLERS`; not used by priors with a closed log Z.
+          sampler_options: its options; None: those that suit a negative phase.
+          options: how to train.
+
+        Raises:
+          InputError: an unknown name, or a value that is not of its kind.
+        """
+        spec = sampler_spec(sampler, sampler_options)
+        return cls(from_dict(ModelOptions, "model", model), spec, options)
+
     def to_json(self) -> dict[str, Any]:
         """What `from_json` makes an equal record of: dicts, lists, numbers and text alone."""
         sampler = self.sampler and {

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from command_line import config
 
-from experiments.on_disk import simulated_file
+from experiments.kit.cells import simulated_file
 from qbm_jax.data import locate, simulate, write_simulated
 from qbm_jax.errors import InputError
 

@@ -7,10 +7,11 @@ import shutil
 import anndata
 import numpy as np
 import pytest
-from command_line import QUICK, config, run, small_adata
+from command_line import QUICK, config, small_adata
+from command_line import run_with_few_figures as run
 from faults import flip
 
-from experiments import integration
+from experiments.kit.finished import is_finished
 from experiments.kit.metrics_log import MetricsLog
 from qbm_jax import report
 from qbm_jax.errors import InputError
@@ -73,10 +74,10 @@ DAMAGE = {
 def test_what_is_lost_or_damaged_is_seen_and_said(how, finished, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("qbm_jax"), "propagate", True)
     shutil.copytree(finished, tmp_path / "run")
-    assert integration.is_finished(tmp_path / "run")
+    assert is_finished(tmp_path / "run")
     name, damage = DAMAGE[how]
     damage(tmp_path / "run" / name)
-    assert not integration.is_finished(tmp_path / "run")
+    assert not is_finished(tmp_path / "run")
     assert name in caplog.text or how == "scores lost"
 
 
@@ -117,7 +118,7 @@ def test_a_log_that_was_edited_is_said_in_the_report(finished, made, tmp_path):
         n for n in json.loads((workdir / "scores.json").read_text())["notes"] if "jsonl" in n
     )
     assert "curves" in note and "metrics.jsonl" in (workdir / "report.md").read_text()
-    assert integration.is_finished(workdir)
+    assert is_finished(workdir)
 
 
 def test_a_config_that_was_edited_is_refused(finished, made, tmp_path, capsys):

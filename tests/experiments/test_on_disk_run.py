@@ -11,7 +11,7 @@ import pytest
 from command_line import QUICK, config, run, small_adata
 from ml_collections import ConfigDict
 
-from experiments import on_disk
+from experiments.kit import cells as on_disk
 from qbm_jax.errors import InputError
 
 DATA = {

@@ -25,13 +25,14 @@ from matplotlib.image import imread
 
 from experiments import integration
 from experiments.kit import launch
+from experiments.kit.config_file import config_files
 from experiments.kit.options import model_options
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import plain_config
 from qbm_jax.fitted.model import FittedModel
 from qbm_jax.runtime.sealed import SEAL
 
-CONFIGS = [path.stem for path in launch.config_files()]
+CONFIGS = [path.stem for path in config_files()]
 OF_INTEGRATION = [
     name
     for name in CONFIGS

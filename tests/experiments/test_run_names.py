@@ -25,6 +25,7 @@ from experiments.sweep.plan import Job, Plan
 from qbm_jax.data.write import reserved
 from qbm_jax.fitted.document import Evaluated as Run
 from qbm_jax.report import run_outputs
+from qbm_jax.training import TrainOptions
 
 
 def test_every_energy_of_a_model_with_a_usual_name_is_a_reserved_column():
@@ -105,17 +106,13 @@ FLAT, SOUND = np.ones((60, 8), np.float32), np.eye(60, 8, dtype=np.float32)
 def test_a_setting_of_a_sweep_that_collapsed_is_named_in_log_and_report(
     tmp_path, monkeypatch, caplog
 ):
-    runs = [Run(None, values, None, {}, 1.0, 1.0) for values in (SOUND, FLAT)]
-    found, sweep = iter(runs), small_sweep(OVERRIDES[:2])
-    trained = SimpleNamespace(state=SimpleNamespace(best_epoch=2))
+    sweep = small_sweep(OVERRIDES[:2])
     for name, value in {
-        "device_counts": None,
-        "train": [(None, trained)] * 2,
+        "train": [Run(None, values, None, {}, 1.0, 1.0) for values in (SOUND, FLAT)],
         "pca_embedding": None,
-        "score": ({"X_setting": [{"total": 0.5}] * 2}, []),
+        "score_seeds": ({"setting": [{"total": 0.5}] * 2}, []),
     }.items():
-        monkeypatch.setattr(job, name, lambda *_, value=value: value)
-    monkeypatch.setattr(job, "_evaluate", lambda *_: next(found))
+        monkeypatch.setattr(job, name, lambda *_, value=value, **__: value)
     cells = SimpleNamespace(counts=None)
     measured_ = job.measure(sweep, cells, sweep.settings, "", tmp_path, StopRequest())
     assert [len(values["notes"]) for values in measured_] == [0, 1]
@@ -129,11 +126,11 @@ def test_a_setting_of_a_sweep_that_collapsed_is_named_in_log_and_report(
 
 
 def test_a_seed_of_epochs_that_collapsed_is_named_in_log_and_report(tmp_path, monkeypatch, caplog):
-    def fit(keys, cells, *, on_validation, **_):
+    def fit(trainings, cells, seeds, *, on_validation, **_):
         del cells
         for epoch in (1, 2):  # the embedding at the last epoch is what counts
-            on_validation(epoch, [(epoch, seed) for seed in range(len(keys))])
-        return [(SimpleNamespace(vae=None), None)]
+            on_validation(epoch, [(epoch, seed) for _, seed in seeds])
+        return [SimpleNamespace(model=SimpleNamespace(vae=None))]
 
     def embed(vae, params, data):
         return (FLAT if params == (2, 1) else SOUND), None
@@ -142,7 +139,7 @@ def test_a_seed_of_epochs_that_collapsed_is_named_in_log_and_report(tmp_path, mo
         values = {name: {metric: 0.5 for metric in epochs.SHOWN} for name in embeddings}
         return SimpleNamespace(values=values, notes=())
 
-    for name, value in {"fit_cells_seeds": fit, "score_embeddings": score}.items():
+    for name, value in {"train_and_evaluate": fit, "score_embeddings": score}.items():
         monkeypatch.setattr(epochs, name, value)
     monkeypatch.setattr("experiments.comparison.sets.device_counts", lambda cells: None)
     monkeypatch.setattr(epochs, "pca_embedding", lambda *_, **__: None)
@@ -151,8 +148,7 @@ def test_a_seed_of_epochs_that_collapsed_is_named_in_log_and_report(tmp_path, mo
     study = StudySet("set", cells, *[None] * 3, "", None, "", {})
     made = ConfigDict({"seed": 0, "num_seeds": 2, "every": 1})
     made.evaluation = ConfigDict({"max_scored_cells": 9})
-    options = SimpleNamespace(num_epochs=2)
-    method = Method("qbmvae", "matched", {}, options, "gibbs", {}, ())
+    method = Method("qbmvae", "matched", {}, TrainOptions(), "gibbs", {}, ())
     piece = epochs.measure(made, study, method, StopRequest(), None)
     (note,) = piece["notes"]
     assert note.startswith("Training fault of qbmvae-matched at seed 1: Collapsed")

@@ -70,7 +70,7 @@ def test_a_finished_sweep_is_reported_anew_without_training_or_reading_cells(swe
     table = (workdir / "results.csv").read_text()
     (workdir / "results.csv").unlink()
     (workdir / "report.md").unlink()
-    monkeypatch.setattr(job, "fit_trainings", must_not_train)
+    monkeypatch.setattr(job, "train_and_evaluate", must_not_train)
     monkeypatch.setattr("experiments.sweep.run.load_cells", must_not_train)
     sweep(small_config(folder), workdir)
     assert (workdir / "results.csv").read_text() == table
@@ -119,7 +119,7 @@ def test_slurm_tasks_and_single_jobs_give_what_the_sweep_gives(swept, tmp_path, 
     assert done == ["setting-0002.json", "setting-0003.json"]
     sweep(made, there, job=0)
     assert not (there / "report.md").exists()
-    monkeypatch.setattr(job, "fit_trainings", must_not_train)
+    monkeypatch.setattr(job, "train_and_evaluate", must_not_train)
     sweep(made, there)
     assert rows_of(there) == pytest.approx(rows_of(workdir), abs=1e-6)
 

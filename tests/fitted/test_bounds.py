@@ -85,6 +85,24 @@ def test_the_weighted_bound_is_tighter_and_its_terms_are_the_same(toy, found):
     assert found.importance_weighted is None
 
 
+def test_the_weighted_bound_has_a_key_of_its_own_and_the_same_log_z_and_share(toy, monkeypatch):
+    asked = []
+
+    def weighted_bound(key, *given, **options):
+        asked.append((jax.random.key_data(key).tolist(), given[-2].size, given[-1], options))
+        return np.array([-3.0, -5.0]), -4.0
+
+    monkeypatch.setattr("qbm_jax.fitted.bounds.importance_weighted_bound", weighted_bound)
+    found = toy.model.bound(
+        toy.adata, batch_column="batch", num_draws=1, seed=3, importance_weighted=7
+    )
+    own = jax.random.key_data(keys.named(keys.root(3), "weighted bound", 0)).tolist()
+    share = {"num_samples": 7, "num_train_cells": 144}
+    assert asked == [(own, NUM_CELLS, found.log_z.value, share)]
+    assert found.importance_weighted == -4
+    assert found.importance_weighted_standard_error == pytest.approx(1.0)  # sqrt(2) / sqrt(2)
+
+
 def test_each_cell_is_decoded_in_its_own_batch_by_name(toy, monkeypatch):
     given = []
 
@@ -106,11 +124,12 @@ def test_each_cell_is_decoded_in_its_own_batch_by_name(toy, monkeypatch):
 
 def test_cells_without_a_count_are_in_no_mean(toy):
     adata = toy.adata[:12].copy()
-    whole = toy.model.bound(adata[:11].copy(), batch_column="batch")
-    adata.X = sp.vstack([adata.X[:11], sp.csr_matrix((1, adata.n_vars), dtype=np.float32)]).tocsr()
+    whole = toy.model.bound(adata[np.arange(12) != 4].copy(), batch_column="batch")
+    adata.X = sp.csr_matrix(adata.X.toarray() * (np.arange(12) != 4)[:, None])
     with pytest.warns(UserWarning, match="1 of 12 cells have no count"):
         found = toy.model.bound(adata, batch_column="batch")
-    assert np.isnan(found.per_cell[-1])
+    assert np.isnan(found.per_cell[4])
+    np.testing.assert_array_equal(np.delete(found.per_cell, 4), whole.per_cell)
     assert found.value == whole.value
 
 

@@ -5,13 +5,14 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from command_line import TINY_FIT, launched, small_adata
 
 import qbm_jax
 from qbm_jax import training
 from qbm_jax.data import from_anndata
 from qbm_jax.errors import InputError
-from qbm_jax.fitted import compare as comparing
+from qbm_jax.fitted import evaluate as evaluating
 from qbm_jax.fitted.compare import Comparison, compare
 from qbm_jax.fitted.model import device_counts
 from qbm_jax.metrics import pca_embedding
@@ -38,16 +39,23 @@ def mean_of_first(embeddings):
 @pytest.fixture(scope="module")
 def compared():
     """(comparison, what was scored, its options) of two seeds; the scores are stand-ins."""
-    adata, asked = small_adata(), []
+    adata, asked, bounds = small_adata(), [], []
     adata.obsm["X_mine"] = np.arange(320.0).reshape(160, 2)
+    bound = training.bound
 
     def score_embeddings(embeddings, batch, labels, **options):
         asked.append((embeddings, batch, labels, options))
         return mean_of_first(embeddings)
 
+    def noted_bound(*given, **options):
+        bounds.append(options)
+        return bound(*given, **options)
+
     with pytest.MonkeyPatch.context() as patch, launched():
         patch.setattr("qbm_jax.metrics.score_embeddings", score_embeddings)
+        patch.setattr(training, "bound", noted_bound)
         found = compare(adata, ("bernoulli_vae", "X_mine", "pca"), **OPTIONS)
+    asked[0][-1]["bounds"] = bounds
     return found, asked[0], adata
 
 
@@ -80,6 +88,9 @@ def test_the_trainings_are_those_of_fit_and_of_an_experiments_seeds(compared):
     assert first.settings == fitted.settings
     np.testing.assert_allclose(first.embed(adata), fitted.embed(adata), atol=1e-5)
     assert np.abs(first.embed(adata) - second.embed(adata)).max() > 0.01
+    bounds = [model.history.validation["elbo"] for model in (first, second, fitted)]
+    np.testing.assert_allclose(bounds[0], bounds[2], rtol=1e-4)
+    assert not np.array_equal(bounds[0], bounds[1])
 
 
 def test_the_bounds_are_of_each_seeds_validation_cells_with_its_key(compared):
@@ -94,6 +105,39 @@ def test_the_bounds_are_of_each_seeds_validation_cells_with_its_key(compared):
             num_draws=8,
         )  # fmt: skip
         assert found.values["bernoulli_vae"]["elbo"][seed] == pytest.approx(expected["elbo"])
+
+
+def test_the_bounds_are_of_eight_draws_and_a_slow_annealing_and_genes_are_shared_as_in_training(
+    compared,
+):
+    _, (_, _, _, options), _ = compared
+    asked = {"num_draws": 8, "num_temperatures": 1000, "num_train_cells": 144}  # of 160, a tenth
+    assert options["bounds"] == [asked] * 2
+
+
+def test_harmony_has_a_seed_of_its_own_for_each_repetition(monkeypatch):
+    def harmony(pca, batches, seed):
+        assert batches.tolist() == ["b2", "b1"] * 30
+        return np.full_like(pca, seed)
+
+    monkeypatch.setattr("qbm_jax.metrics.harmony_embedding", harmony)
+    monkeypatch.setattr("qbm_jax.metrics.score_embeddings", lambda e, *_, **__: mean_of_first(e))
+    found = compare(small_adata(60), ("harmony",), **OPTIONS)
+    assert found.values == {"harmony": {"total": [3.0, 4.0]}}
+
+
+def test_another_embedding_goes_without_the_cells_that_have_no_count(monkeypatch):
+    adata, scored = small_adata(60), []
+    adata.X = sp.csr_matrix(adata.X.toarray() * (np.arange(60) != 5)[:, None])
+    adata.obsm["X_mine"] = np.arange(120.0).reshape(60, 2)
+
+    def score_embeddings(embeddings, *_, **__):
+        scored.append(embeddings["X_mine/0"])
+        return mean_of_first(embeddings)
+
+    monkeypatch.setattr("qbm_jax.metrics.score_embeddings", score_embeddings)
+    compare(adata, "X_mine", **OPTIONS)
+    np.testing.assert_array_equal(scored[0], np.delete(adata.obsm["X_mine"], 5, axis=0))
 
 
 def _key_of_split(number):
@@ -118,30 +162,30 @@ def test_a_method_keeps_what_defines_it_and_takes_the_rest(monkeypatch):
     """Its own training options and sampler too; Gaussian priors have latents of their own."""
     trained, chosen = [], ("qbmvae", "gaussian_vae", "scvi", "kaiwu_qvae")
 
-    def fit_cells_seeds(roots, cells, **options):
-        trained.append((roots, options))
+    def fit_trainings(roots, records, cells, **options):
+        trained.append((roots, records[0]))
         raise InputError("enough")
 
-    monkeypatch.setattr(comparing, "fit_cells_seeds", fit_cells_seeds)
+    monkeypatch.setattr(evaluating, "fit_trainings", fit_trainings)
     for name in chosen:
         assert refusal(compare, small_adata(), name, **OPTIONS) == "enough"
-    model, gaussian, scvi, public = (options for _, options in trained)
-    assert [options["model_options"]["num_latents"] for _, options in trained] == [8, 10, 10, 8]
-    priors = [options["model_options"]["prior"] for _, options in trained]
+    model, gaussian, scvi, public = (record for _, record in trained)
+    assert [record.model.num_latents for _, record in trained] == [8, 10, 10, 8]
+    priors = [record.model.prior for _, record in trained]
     assert priors == ["boltzmann", "gaussian", "gaussian", "rbm"]
-    assert scvi["model_options"]["likelihood"] == "zinb"
-    assert gaussian["model_options"]["encoder_widths"] == (16,)
-    assert model["options"] == training.TrainOptions(**TINY_FIT["training_options"])
-    assert public["options"] == dataclasses.replace(
-        model["options"], objective="kaiwu_qvae", kl_weight=1e-5, num_chains=10
+    assert scvi.model.likelihood == "zinb"
+    assert gaussian.model.encoder_widths == (16,)
+    assert model.options == training.TrainOptions(**TINY_FIT["training_options"])
+    assert public.options == dataclasses.replace(
+        model.options, objective="kaiwu_qvae", kl_weight=1e-5, num_chains=10
     )
-    assert (model["sampler"], public["sampler"]) == ("gibbs", "annealing")
+    assert (model.sampler.name, public.sampler.name) == ("gibbs", "annealing")
     roots = [np.asarray(keys.number(root)) for root in trained[0][0]]
     assert roots == [keys.number(keys.of_training(3, number)) for number in range(2)]
 
 
 def test_what_cannot_be_compared_is_refused_before_training(monkeypatch, tmp_path):
-    monkeypatch.setattr(comparing, "fit_cells_seeds", None)  # would be a TypeError
+    monkeypatch.setattr(evaluating, "fit_trainings", None)  # would be a TypeError
     adata = small_adata(60)
     assert "'vi'; choose from vae, scvi" in refusal(compare, adata, ("vi",), **OPTIONS)
     assert "each once" in refusal(compare, adata, ("pca", "pca"), **OPTIONS)

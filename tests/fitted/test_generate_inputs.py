@@ -17,7 +17,7 @@ def untrained(**options):
     model = {"num_latents": 4, "prior": "bernoulli", "encoder_widths": (4,),
              "decoder_widths": (4,)} | options  # fmt: skip
     settings = Settings(("a", "b", "c"), ("0", "1"), model, "gibbs", {}, (20.0, 30.0))
-    return FittedModel(settings, build_model(settings).init(KEY))
+    return FittedModel(settings, jax.jit(build_model(settings).init)(KEY))
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import json
 
 import anndata
+import jax
 import numpy as np
 import pytest
 from command_line import launched
@@ -12,6 +13,8 @@ from qbm_jax.errors import InputError
 from qbm_jax.fitted import bounds, model_report
 from qbm_jax.fitted.model import FittedModel
 from qbm_jax.metrics.integration import IntegrationScores
+from qbm_jax.runtime import keys
+from qbm_jax.training import TrainOptions
 
 COLUMNS = {"label_column": "kind", "batch_column": "batch"}
 QUICK = {"num_draws": 2, "seed": 3}
@@ -107,6 +110,36 @@ def test_a_second_report_replaces_the_first_and_nothing_else_is_replaced(toy, wr
         patch.setattr(report, "write", lambda folder: folder)
         toy.model.report(written, toy.adata, **COLUMNS)
     assert json.loads((written / "scores.json").read_text())["elbo"]["value"] == -7.0
+
+
+def test_every_use_of_random_numbers_has_its_own_of_the_seed_and_the_speed_is_the_last(
+    toy, tmp_path, monkeypatch
+):
+    seeds, diagnosed, folder = [], [], tmp_path / "report"
+
+    def diagnostics(key, result, **options):
+        diagnosed.append((jax.random.key_data(key).tolist(), options))
+        return {}
+
+    stand_in(monkeypatch)
+    for name in ("umap_layout", "pca_embedding"):
+        monkeypatch.setattr(
+            f"qbm_jax.metrics.{name}",
+            lambda values, seed: seeds.append(seed) or np.zeros((values.shape[0], 2)),
+        )
+    monkeypatch.setattr(bounds.training, "bound", lambda *_, **__: {"elbo": -7.0, "log_z": 1.0,
+                        "log_z_standard_error": 0.0})  # fmt: skip
+    monkeypatch.setattr(model_report.document, "sampler_diagnostics", diagnostics)
+    monkeypatch.setattr(report, "write", lambda folder: folder)
+    with launched():
+        toy.model.report(folder, toy.adata, **COLUMNS, seed=5)
+    assert seeds == [5, 5, 5]  # components, and a layout of each embedding
+    own = jax.random.key_data(keys.named(keys.root(5), "sampler diagnostics")).tolist()
+    assert diagnosed == [(own, {"num_draws": 20, "num_chains": TrainOptions().num_chains})]
+    scores, last = json.loads((folder / "scores.json").read_text()), toy.model.history.train
+    for name in ("seconds", "cells_per_second"):
+        assert scores[name]["qbmvae"] == last[name][-1]
+        assert last[name][-1] != last[name][0]
 
 
 def test_what_cannot_be_reported_leaves_no_folder(toy, tmp_path):

@@ -1,7 +1,6 @@
 """A run's models are found by name and seed, and those of another run are refused."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +11,12 @@ from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.stop import StopRequest
 from qbm_jax.data import from_anndata
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.document import Evaluated
 from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model import FittedModel
 from qbm_jax.fitted.run_models import model_folder
 from qbm_jax.runtime.identity import digest_names
-from qbm_jax.training import Progress, TrainOptions
+from qbm_jax.training import Progress
 
 MODEL = untrained_model()
 
@@ -86,19 +86,16 @@ def test_a_damaged_claim_is_told(workdir):
 
 def test_a_run_saves_each_model_with_the_rows_of_its_log(tmp_path, monkeypatch):
     """Those of an earlier call that was interrupted, too."""
-    trained = SimpleNamespace(
-        train_cells=np.arange(70), validation_cells=np.arange(3), cells_per_second=1.0, seconds=1.0
-    )
+    found = Evaluated(MODEL, None, None, {"elbo": -1.0}, 1.0, 1.0, num_train_cells=70)
     cells = from_anndata(small_adata(60))
-    monkeypatch.setattr(integration, "fit_cells_seeds", lambda *_, **__: [(MODEL, trained)])
-    monkeypatch.setattr(integration, "final_bound", lambda *_: {"elbo": -1.0})
+    monkeypatch.setattr(integration, "train_and_evaluate", lambda *_, **__: [found])
     monkeypatch.setattr(integration, "Checkpoints", lambda *_, **__: None)
     monkeypatch.setattr(integration, "check_held", lambda *_: None)
     claim(tmp_path)
     log = MetricsLog(tmp_path / "metrics.jsonl")
     for name, step in (("mine", 2), ("bernoulli_vae", 3), ("mine", 4)):
         log.record(name, 1, Progress(step, 1.0, 4, 9.0, "train", {"reconstruction": step / 2}))
-    setup = integration.Setup(config(), tmp_path, cells, cells, TrainOptions(), log, StopRequest())
+    setup = integration.Setup(config(), tmp_path, cells, cells, log, StopRequest())
     integration.train_seeds(setup, None, "mine", {}, [1])
     loaded = FittedModel.load(tmp_path, seed=1)
     assert loaded.history.train["step"].tolist() == [2, 4]

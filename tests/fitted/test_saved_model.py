@@ -31,7 +31,7 @@ SETTINGS = Settings(
 def model(shift=0.0, **changed):
     """A model that nobody has trained, with parameters moved by `shift`."""
     settings = dataclasses.replace(SETTINGS, **changed)
-    params = build_model(settings).init(jax.random.key(0))
+    params = jax.jit(build_model(settings).init)(jax.random.key(0))
     return FittedModel(settings, jax.tree.map(lambda x: jnp.asarray(x) + shift, params))
 
 

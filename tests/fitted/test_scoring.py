@@ -68,6 +68,14 @@ def test_what_is_scored_is_the_models_embedding_beside_the_baselines(toy, asked)
     assert found.notes == ("one",) and found.to_frame().loc["pca", "total"] == 0.5
 
 
+def test_harmony_beside_it_has_the_seed_asked_for(toy, asked, monkeypatch):
+    monkeypatch.setattr(
+        "qbm_jax.metrics.harmony_embedding", lambda pca, batches, seed: np.full_like(pca, seed)
+    )
+    toy.model.score(toy.adata, **COLUMNS, baselines=("harmony",), seed=4)
+    assert (asked[0][0]["harmony"] == 4).all()
+
+
 def test_cells_without_a_type_are_left_out_and_without_types_none_is(toy, asked):
     cells = from_anndata(toy.adata, **COLUMNS)
     names = ("alpha", "unlabelled")

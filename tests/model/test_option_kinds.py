@@ -8,7 +8,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from command_line import config
+from command_line import ROOT, config
 from ml_collections import ConfigDict
 
 import qbm_jax
@@ -232,7 +232,7 @@ def test_a_config_is_refused_by_name_before_the_workdir_is_claimed(fields, words
 
 
 def test_an_option_is_set_to_none_and_back_on_the_command_line():
-    made = launch.load_config(str(launch.ROOT / "configs/pancreas.py:qbmvae_public"))
+    made = launch.load_config(str(ROOT / "configs/pancreas.py:qbmvae_public"))
     path = "--config.model.sharpness"
     taken = launch.take_out_none(["run.py", f"{path}=3", f"{path}=None"], made)
     assert taken == (["run.py"], ["model.sharpness"])

@@ -93,7 +93,7 @@ def test_every_point_of_the_grid_can_be_built_and_starts(prior, likelihood):
 )
 def test_weights_start_by_the_law_that_is_asked_for(start, variance, moved):
     model = vae.build(num_genes=400, num_batches=3, num_latents=64, start=start)
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     hidden = params["decoder"]["params"]["MLP_0"]
     kernel, effects = hidden["Dense_0"]["kernel"], hidden["Dense_1"]["kernel"]
     # 8192 weights: their variance is within a tenth with false alarms below 1e-9

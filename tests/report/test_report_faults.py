@@ -3,13 +3,12 @@
 import contextlib
 import copy
 import json
-import subprocess
+import runpy
 import sys
 
 import numpy as np
 import pytest
-from command_line import ROOT
-from test_report import fabricate
+from fabricated_run import fabricate
 
 from qbm_jax import report
 from qbm_jax.errors import InputError
@@ -132,11 +131,11 @@ def test_tables_of_another_kind_are_refused(spoil, workdir):
     assert "embedding.h5ad" in refusal(report.write, workdir)
 
 
-def test_the_command_ends_with_one_line_and_exit_code_2(workdir):
+def test_the_command_ends_with_one_line_and_exit_code_2(workdir, monkeypatch, capsys):
     (workdir / "figures").write_text("mine")
-    process = subprocess.run(
-        [sys.executable, "-m", "qbm_jax.report", str(workdir)],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert process.returncode == 2
-    assert process.stderr.startswith("error: ") and process.stderr.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", ["qbm_jax.report", str(workdir)])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("qbm_jax.report", run_name="__main__")
+    assert end.value.code == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: ") and line.count("\n") == 1

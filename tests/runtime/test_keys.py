@@ -17,12 +17,14 @@ import qbm_jax
 from configs import benchmark as benchmark_config
 from experiments import epochs, integration, negative_phase
 from experiments.comparison import model_tasks, trainings
+from experiments.comparison.methods import Method
 from experiments.ising import cells as ising_cells
 from experiments.kit import keys as experiment_keys
 from experiments.kit.stop import StopRequest
 from experiments.sweep import job
 from qbm_jax import training
 from qbm_jax.errors import InputError
+from qbm_jax.fitted import evaluate as evaluating
 from qbm_jax.fitted import fit as fitting
 from qbm_jax.runtime import keys
 from qbm_jax.training import TrainOptions
@@ -135,12 +137,10 @@ def of_fit(monkeypatch, seed, number):
 
 
 def of_integration(monkeypatch, seed, number):
-    monkeypatch.setattr(integration, "fit_cells_seeds", raises_keys)
+    monkeypatch.setattr(evaluating, "fit_trainings", raises_keys)
     monkeypatch.setattr(integration, "open_source", contextlib.nullcontext)
     made = config(seed=seed, num_seeds=number + 1)
-    setup = integration.Setup(
-        made, ROOT / "none", None, None, TrainOptions(), MaybeLog(), StopRequest()
-    )
+    setup = integration.Setup(made, ROOT / "none", None, None, MaybeLog(), StopRequest())
     return seen(integration.train_all, setup)[number:]
 
 
@@ -165,43 +165,42 @@ def study():
     return SimpleNamespace(name="set", cells=cells, data=None)
 
 
-METHOD = SimpleNamespace(
-    label="x", options=TrainOptions(), model={}, sampler="gibbs", sampler_options=None
-)
+METHOD = Method("x", "matched", {}, TrainOptions(), "gibbs", {}, ())
 
 
 def of_benchmark(monkeypatch, seed, number):
-    monkeypatch.setattr(trainings, "fit_cells_seeds", raises_keys)
+    monkeypatch.setattr(evaluating, "fit_trainings", raises_keys)
     held_out = [np.arange(20)] * (number + 1)
     made = group_config(seed, number + 1)
     return seen(trainings.train_group, made, study(), METHOD, held_out, StopRequest())[number:]
 
 
 def of_epochs(monkeypatch, seed, number):
-    monkeypatch.setattr(epochs, "fit_cells_seeds", raises_keys)
+    monkeypatch.setattr(evaluating, "fit_trainings", raises_keys)
     made = group_config(seed, number + 1)
     return seen(epochs.measure, made, study(), METHOD, StopRequest(), None)[number:]
 
 
 def of_negative_phase(monkeypatch, seed, number):
     monkeypatch.setattr(negative_phase, "train", raises_keys)
-    monkeypatch.setattr(negative_phase, "model", lambda *_: None)
     cells = SimpleNamespace(num_genes=5, batch_names=("b",))
-    setting = negative_phase.Setting(config(seed=seed), TrainOptions(), cells, None)
-    size = SimpleNamespace(phases={"x": SimpleNamespace(sampler=None)})
-    return seen(negative_phase.train_and_measure, setting, size, "x", number)
+    plan = negative_phase.Plan(config(seed=seed), TrainOptions(), [], cells, None)
+    phases = {"x": SimpleNamespace(sampler=None)}
+    size = SimpleNamespace(phases=phases, model=lambda *_: None)
+    return seen(negative_phase.measure, plan, size, "x", number, None)
 
 
 def of_sweep(monkeypatch, seed, number):
     """A sweep trains every seed as the first training of its own config."""
     del number
-    monkeypatch.setattr(job, "fit_trainings", raises_keys)
+    monkeypatch.setattr(evaluating, "fit_trainings", raises_keys)
+    monkeypatch.setattr(job, "device_counts", lambda cells: None)
     setting = SimpleNamespace(number=0, config=config(seed=seed))
     folder, stop = Path(tempfile.mkdtemp(prefix="qbm_jax_keys_")), StopRequest()
     monkeypatch.setattr(job, "MetricsLog", lambda *_: MaybeLog())
     monkeypatch.setattr(job, "Checkpoints", lambda *_, **__: None)
     try:
-        return seen(job.train, None, None, [setting], "x", folder, stop, None)
+        return seen(job.train, None, [setting], "x", folder, stop, None)
     finally:
         shutil.rmtree(folder)
 
@@ -247,7 +246,6 @@ REASONS = {
     "qbm_jax/fitted/generation.py": "words of a message",
     "qbm_jax/training/memory.py": "shapes",
     "experiments/fidelity/long_run.py": "shapes",
-    "experiments/negative_phase.py": "shapes",
     "experiments/sweep/memory.py": "shapes",
     "experiments/kit/computer.py": "shapes",
     "experiments/kit/options.py": "shapes",

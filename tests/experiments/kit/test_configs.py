@@ -10,6 +10,7 @@ from command_line import ROOT, config
 
 from configs import base
 from experiments.kit import launch, manual
+from experiments.kit.config_file import config_files
 from experiments.kit.options import (
     LIBRARY,
     check_options,
@@ -25,8 +26,8 @@ from qbm_jax.model.presets import PRESETS
 from qbm_jax.runtime import options as kinds
 from qbm_jax.training.run import TrainingDiverged
 
-PINNED = ROOT / "tests" / "experiments" / "base_config.json"
-CONFIGS = [path.stem for path in launch.config_files()]
+PINNED = ROOT / "tests" / "experiments" / "kit" / "base_config.json"
+CONFIGS = [path.stem for path in config_files()]
 OF_INTEGRATION = [
     name for name in CONFIGS if config(f"configs/{name}.py").experiment == "integration"
 ]

@@ -4,34 +4,20 @@ import os
 
 import numpy as np
 import pytest
-from command_line import config, execute, launched, run, small_adata
+from command_line import (
+    ROOT,
+    config,
+    execute,
+    launched,
+    refused,
+    refused_arguments,
+    small_adata,
+)
 
 from experiments.kit import launch
+from experiments.kit.disk import REMEDIES
 from qbm_jax.data import locate as locate_cells
 from qbm_jax.data.download import NoNetworkError
-
-
-def refused(capsys, made, workdir):
-    """The one line of a run that ends with exit code 2 and leaves no trace."""
-    before = os.path.lexists(workdir)
-    with pytest.raises(SystemExit) as exit_:
-        run(made, workdir)
-    assert exit_.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    assert os.path.lexists(workdir) == before, "a mistake must bind no workdir"
-    return lines[0]
-
-
-def refused_arguments(capsys, *arguments):
-    """The one line that refuses these arguments."""
-    with pytest.raises(SystemExit) as exit_:
-        launch.check_arguments(["run.py", *arguments])
-    assert exit_.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("error: ")
-    return lines[0]
 
 
 def _negative(adata):
@@ -205,7 +191,7 @@ ARGUMENTS = {
 
 @pytest.mark.parametrize("fault", ARGUMENTS)
 def test_arguments_that_mean_nothing_are_refused_with_what_there_is(fault, capsys, monkeypatch):
-    monkeypatch.chdir(launch.ROOT)
+    monkeypatch.chdir(ROOT)
     arguments, words = ARGUMENTS[fault]
     line = refused_arguments(capsys, *arguments)
     assert all(word in line for word in words), line
@@ -233,14 +219,14 @@ def test_a_value_of_the_wrong_type_ends_the_process_with_two_and_no_traceback(tm
     assert not (tmp_path / "run").exists()
 
 
-def test_a_full_disk_ends_with_one_line(tmp_path, capsys, monkeypatch):
-    def full(config, workdir, stop):
-        raise OSError(28, "No space left on device", str(workdir / "scores.json.tmp"))
+@pytest.mark.parametrize("number", REMEDIES)
+def test_a_disk_that_refuses_ends_with_one_line(number, tmp_path, capsys, monkeypatch):
+    def refusing(config, workdir, stop):
+        raise OSError(number, os.strerror(number), str(workdir / "scores.json"))
 
-    monkeypatch.setitem(launch.EXPERIMENTS, "integration", full)
+    monkeypatch.setitem(launch.EXPERIMENTS, "integration", refusing)
     line = refused(capsys, config(), tmp_path / "run")
-    assert "No space left" in line
-    assert "scores.json" in line
+    assert os.strerror(number) in line and "scores.json" in line and REMEDIES[number] in line
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(tmp_path, monkeypatch):

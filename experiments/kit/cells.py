@@ -1,4 +1,4 @@
-"""Cells that stay on disk: found or simulated, sampled for scores, and embedded in full."""
+"""The cells of a config: found or simulated, read whole or left on disk."""
 
 import contextlib
 import fcntl
@@ -13,21 +13,48 @@ from ml_collections import ConfigDict
 
 from experiments.kit.keys import cells_key
 from experiments.kit.lock import UNSUPPORTED
-from qbm_jax.data import Cells, check_likelihood
+from qbm_jax.data import Cells, check_likelihood, locate, preprocess
 from qbm_jax.data.download import cache_folder
 from qbm_jax.data.on_disk import StoredCells, open_cells, stratified_sample, write_simulated
-from qbm_jax.data.on_disk.bar import cells_bar
 from qbm_jax.data.read import MIN_CELLS
 from qbm_jax.data.simulate import check_sizes
 from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
 from qbm_jax.errors import InputError
-from qbm_jax.fitted.document import Model
 from qbm_jax.report.run_outputs import EMBEDDING_FILE, SAMPLE_FILE
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.user_cache import expand_home
 from qbm_jax.training.distributed import is_primary, wait_for_primary
 
 LOGGER = logging.getLogger("qbm_jax")
+
+
+def load_cells(config: ConfigDict) -> Cells | StoredCells:
+    """Finds, reads and preprocesses the cells; says what was dropped or substituted."""
+    cells = load_stored_cells(config) if config.data.on_disk else load_into_memory(config)
+    LOGGER.info(
+        "to be modelled: %d cells x %d genes, %d batches, %d types",
+        cells.num_cells, cells.num_genes, len(cells.batch_names), len(cells.label_names),
+    )  # fmt: skip
+    return cells
+
+
+def load_into_memory(config: ConfigDict) -> Cells:
+    """Cells that are read whole."""
+    options = config.data.to_dict()
+    genes = {name: options.pop(name) for name in ("num_genes", "min_cells_per_gene")}
+    del options["on_disk"]
+    for name, usual in (("batch_of", "column"), ("genes_of", "first")):
+        if (value := options.pop(name)) != usual:
+            raise InputError(
+                f"config.data.{name} = {value!r} is for cells on disk; set config.data.on_disk"
+            )
+    cells = locate(cells_key(config.seed, config.data.name), **options)
+    already_logged = len(cells.notes)
+    check_likelihood(cells, config.model.likelihood)
+    cells = preprocess(cells, **genes)
+    for note in cells.notes[already_logged:]:
+        LOGGER.info("%s", note)
+    return cells
 
 
 def load_stored_cells(config: ConfigDict) -> StoredCells:
@@ -178,12 +205,3 @@ def cells_to_show(cells: Cells | StoredCells, size: int) -> Cells:
         LOGGER.info("%s", note)
         shown = shown.with_notes(note)
     return shown
-
-
-def embedded_blocks(cells: StoredCells, model: Model) -> Iterator[tuple]:
-    """The embedding and energy of all cells, a block after another, with a progress bar."""
-    binary = model.vae.prior.binary
-    with cells_bar("embed", cells.num_cells, True) as advance:
-        for where, embedding, energy in model.encode_blocks(cells):
-            yield where, embedding, energy if binary else None
-            advance(where.stop - where.start)

@@ -1,13 +1,14 @@
-"""The other experiments' reports: hostile names of sets, sources, labels, errors and notes."""
+"""Reports and scripts of experiments: hostile names of sets, sources, errors, notes, workdirs."""
 
 import re
+import shlex
 from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
+from hostile import HOSTILE, tokens
 from ml_collections import ConfigDict
 from sweeps import measured, small_sweep
-from test_hostile_names import HOSTILE, tokens
 
 from configs.benchmark import get_config as benchmark_config
 from experiments import attribution, epochs
@@ -19,10 +20,12 @@ from experiments.fidelity import tables as fidelity_tables
 from experiments.ising import report as ising_report
 from experiments.kit.runner import Results
 from experiments.negatives import report as negatives_report
-from experiments.negatives.results import Facts
+from experiments.negatives.phases import Size
 from experiments.sweep import report as sweep_report
+from experiments.sweep import slurm
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Job, Plan
+from qbm_jax.errors import InputError
 from qbm_jax.study.escape import markdown
 
 BAD = "<script>x</script> | $\\frac{1$\n\n# heading\n\n```\n![x](y)"
@@ -113,16 +116,26 @@ def test_the_report_of_a_benchmark_has_hostile_sets_types_and_notes_as_text(tmp_
 
 
 def test_the_report_of_negative_phases_has_hostile_names_faults_and_options_as_text(tmp_path):
+    names = (BAD, *HOSTILE[:3])
     fields = {"sampler": BAD, "options": {BAD: BAD}, "num_chains": 2, "from_data": True}
-    phases = {name: fields | {"noise_stream": 0, "finishing": 0} for name in (BAD, *HOSTILE[:3])}
+    phases = {name: fields | {"noise_stream": 0} for name in names}
     sound = {"fault": "", "elbo": -1.0, "pair_error": 0.1, "beta_eff": 1.0, "residual": 0.1,
              "log_z_forward": 1.0, "log_z_reverse": 9.0}  # fmt: skip
-    facts = Facts(
-        BAD, True, 9, 3, 2, 2, {BAD: 4}, {BAD: False}, phases, {BAD: 7}, tuple(HOSTILE),
-        {BAD: BAD}, BAD,
+    cells = SimpleNamespace(
+        source=BAD, simulated=True, num_cells=9, num_genes=3, notes=tuple(HOSTILE)
+    )
+    config = SimpleNamespace(
+        phases=SimpleNamespace(to_dict=lambda: phases), training=SimpleNamespace(num_epochs=2),
+        num_seeds=2,
     )  # fmt: skip
-    results = {BAD: {name: [sound, sound | {"fault": BAD}] for name in phases}}
-    negatives_report.write(tmp_path, facts, results)
+    sizes = [Size(BAD, 40, 7, dict.fromkeys(names))]
+    pieces = [
+        {"section": BAD, "phase": name, "seed": seed, "metrics": sound | {"fault": fault}}
+        for name in names
+        for seed, fault in enumerate(("", BAD))
+    ]
+    results = Results(tmp_path, pieces, [], [])
+    negatives_report.write(config, cells, sizes, results).write()
     images = check((tmp_path / "report.md").read_text(encoding="utf-8"), tmp_path)
     assert len(images) == 2
     assert all(image.content.startswith("SIMULATED CELLS. ") for image in images)
@@ -158,3 +171,25 @@ def test_the_tables_of_fidelity_show_hostile_labels_as_text():
 def test_a_name_within_a_sentence_of_a_report_is_text_too(name):
     kinds = {t.type for t in tokens(f"Trajectories from {markdown(name)}, against it.")}
     assert kinds <= {"paragraph_open", "paragraph_close", "inline", "text", "text_special"}
+
+
+def test_slurm_takes_the_workdir_as_it_is_called(tmp_path):
+    workdir = tmp_path / '100% of %A\'s "runs" #1 $(touch x)'
+    workdir.mkdir()
+    text = slurm.write_script(workdir, ["run.py", "--sweep", "--sweep_slurm"], 2).read_text("utf-8")
+    (line,) = [line for line in text.splitlines() if line.startswith("#SBATCH --output=")]
+    value = re.sub(r"\\(.)", r"\1", line.removeprefix("#SBATCH --output="))
+    *folder, name = value.replace("%%", "%").split("/")
+    assert ("/".join(folder), name) == (str(workdir), "slurm-%A_%a.out")
+    assert not re.search(r"(?<!\\)[\s#'\"$]", line.removeprefix("#SBATCH --output="))
+    assert f"--array=0-1 {shlex.quote(str(workdir / slurm.NAME))})" in text
+
+
+@pytest.mark.parametrize("name", ["a\nrm -rf x", "a\rb", "a\\b", "a\x1bb"])
+def test_a_workdir_that_slurm_cannot_name_is_refused_and_nothing_is_written(name, tmp_path):
+    workdir = tmp_path / name
+    workdir.mkdir()
+    with pytest.raises(InputError, match="workdir without line breaks") as said:
+        slurm.write_script(workdir, ["run.py"], 2)
+    assert "\n" not in str(said.value)
+    assert not list(workdir.iterdir())

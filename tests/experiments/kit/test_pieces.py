@@ -1,0 +1,124 @@
+"""Pieces, sealed files and workdirs: those of others are seen, and nothing is written there."""
+
+import json
+import logging
+import shutil
+
+import numpy as np
+import pytest
+from command_line import config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.kit.lock import WorkdirLost, check_held, lock_workdir, release_locks
+from experiments.kit.pieces import Pieces
+from experiments.kit.sealed import file_name, read_sealed, write_sealed
+from experiments.kit.workdir import claim_workdir
+from qbm_jax.training.checkpoint import Checkpoints
+
+
+@pytest.fixture(autouse=True)
+def heard(monkeypatch):
+    """The log reaches the test; what it locked is free again."""
+    monkeypatch.setattr(logging.getLogger("qbm_jax"), "propagate", True)
+    yield
+    release_locks()
+
+
+def measure(workdir, value, names=None, seed=0):
+    """A piece, and whether it was computed."""
+    computed = []
+
+    def compute(key):
+        computed.append(key)
+        return {"value": value}
+
+    piece = Pieces(workdir, seed).measure("part", names or {"model": "a"}, compute)
+    return piece["value"], bool(computed)
+
+
+DAMAGE = {
+    "empty": lambda text: "{}",
+    "list": lambda text: "[]",
+    "number": lambda text: "3",
+    "cut": lambda text: text[: len(text) // 2],
+    "edited": lambda text: text.replace("0.25", "0.999"),
+    "no seal": lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "seal"}),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_or_edited_piece_is_made_again_and_said(how, tmp_path, caplog):
+    assert measure(tmp_path, 0.25) == (0.25, True)
+    assert measure(tmp_path, 0.5) == (0.25, False)
+    (path,) = (tmp_path / "results").iterdir()
+    path.write_text(DAMAGE[how](path.read_text()))
+    with caplog.at_level(logging.WARNING, "qbm_jax"):
+        assert measure(tmp_path, 0.5) == (0.5, True)
+    assert "made again" in caplog.text and path.name in caplog.text
+
+
+def test_a_piece_of_another_run_or_of_other_names_is_made_again(tmp_path, caplog):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        claim = {"config": {"seed": name}, "data": {}}
+        (tmp_path / name / "config.json").write_text(json.dumps(claim))
+        measure(tmp_path / name, 0.25)
+    (path,) = (tmp_path / "one" / "results").iterdir()
+    shutil.copy(path, tmp_path / "two" / "results")
+    with caplog.at_level(logging.WARNING, "qbm_jax"):
+        assert measure(tmp_path / "two", 0.5) == (0.5, True)
+        shutil.copy(path, path.with_name("part-b.json"))
+        assert measure(tmp_path / "one", 0.5, {"model": "b"}) == (0.5, True)
+    assert caplog.text.count("belongs to something else") == 2
+
+
+def test_names_that_looked_alike_have_three_pieces(tmp_path):
+    names = ("a/b", "a_b", "a b", "a-b", "../a", "", ".")
+    for number, name in enumerate(names):
+        assert measure(tmp_path, number, {"model": name}) == (number, True)
+    for number, name in enumerate(names):
+        assert measure(tmp_path, -1, {"model": name}) == (number, False)
+    assert len(list((tmp_path / "results").iterdir())) == len(names)
+
+
+TEXTS = st.lists(st.text(st.sampled_from("aA_-./ ~é\n"), max_size=4), min_size=2, max_size=2)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS, TEXTS)
+def test_file_names_are_as_different_as_the_names(first, second):
+    assert (file_name(*first) == file_name(*second)) == (first == second)
+    name = file_name(*first)
+    assert "/" not in name and "\n" not in name and name.isascii() and not name.startswith(".")
+
+
+def test_nothing_is_written_into_a_workdir_that_was_removed_renamed_or_made_anew(tmp_path):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    lock_workdir(workdir)
+    states = Checkpoints(workdir / "states", before_save=lambda: check_held(workdir))
+    write_sealed(workdir / "a.json", {"a": 1}, workdir)
+    assert read_sealed(workdir / "a.json", workdir) == {"a": 1}
+    workdir.rename(tmp_path / "elsewhere")
+    for _ in range(2):
+        with pytest.raises(WorkdirLost, match="removed or renamed"):
+            states.save(1, {"x": np.zeros(2, np.float32)})
+        with pytest.raises(WorkdirLost, match="removed or renamed"):
+            write_sealed(workdir / "a.json", {"a": 2}, workdir)
+        assert not workdir.exists() or not list(workdir.iterdir())
+        workdir.mkdir(exist_ok=True)
+
+
+def test_a_claim_removes_what_killed_processes_left_half_written(tmp_path):
+    left = [
+        tmp_path / "results" / ".unfinished-abc.tmp",
+        tmp_path / "checkpoints" / "a" / "3.orbax-checkpoint-tmp",
+    ]
+    for shared in (False, True):
+        for folder in left:
+            (folder / "inner").mkdir(parents=True)
+        claim_workdir(tmp_path, config(), {"counts": "#1"}, shared=shared)
+        assert not any(folder.exists() for folder in left)
+        assert (tmp_path / "results").is_dir()
+        release_locks()
