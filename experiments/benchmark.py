@@ -16,6 +16,7 @@ from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, met
 from experiments.comparison.plan import Plan, check_counts
 from experiments.comparison.sets import StudySet
 from experiments.comparison.summary import COLUMNS, REAL_CELLS, Cell, summarise
+from experiments.kit.options import check_least
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
@@ -33,10 +34,7 @@ def check(config: ConfigDict) -> Plan:
         used.
     """
     check_counts(config)
-    if config.gaussian_latents < 2:
-        raise InputError(
-            f"config.gaussian_latents must be at least 2, got {config.gaussian_latents}"
-        )
+    check_least(config, {"gaussian_latents": 2})
     for name in listed(config.evaluation.left_out_methods):
         if name not in PRESETS:
             known = ", ".join(PRESETS)

@@ -14,6 +14,7 @@ from experiments.comparison.plan import Plan
 from experiments.comparison.sets import StudySet
 from experiments.comparison.titles import title_of
 from experiments.kit.faults import by_seed, collapsed
+from experiments.kit.options import check_least
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
@@ -37,9 +38,7 @@ def check(config: ConfigDict) -> Plan:
       InputError: a method without epochs, a number that has to be larger, or a set that cannot be
         used.
     """
-    for name in ("every", "num_seeds", "num_genes"):
-        if config[name] < 1:
-            raise InputError(f"config.{name} must be at least 1, got {config[name]}")
+    check_least(config, dict.fromkeys(("every", "num_seeds", "num_genes"), 1))
     names, settings = listed(config.methods), listed(config.settings)
     if without := [name for name in names if name in (*UNTRAINED, *PEERS)]:
         raise InputError(f"config.methods: {', '.join(without)} has no epochs here; leave it out")

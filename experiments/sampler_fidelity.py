@@ -14,6 +14,7 @@ from experiments.fidelity import planted as fidelity_planted
 from experiments.fidelity import report as fidelity_report
 from experiments.fidelity import samplers as fidelity_samplers
 from experiments.fidelity import step_size as fidelity_step_size
+from experiments.kit.options import check_least
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
@@ -73,11 +74,7 @@ def check_counts(config: ConfigDict) -> None:
         "long_run.num_spins": 2, "long_run.num_chains": 1, "long_run.num_records": 100,
         "log_z.num_spins": 2,
     }  # fmt: skip
-    for name, smallest in least.items():
-        section, field = name.split(".")
-        if config[section][field] < smallest:
-            value = config[section][field]
-            raise InputError(f"config.{name} must be at least {smallest}, got {value}")
+    check_least(config, least)
     if config.long_run.num_steps < config.long_run.num_records:
         raise InputError(
             f"config.long_run.num_steps must be at least num_records = "

@@ -97,8 +97,9 @@ def test_negative_phases_tell_students_interval_and_what_they_cost():
     assert found == pytest.approx((3.0, math.sqrt(7), error, T2 * error, 3))
     phases = {"exact": [{"elbo": v} for v in (-10.0, -11.0)],
               "x": [{"elbo": v} for v in (-12.0, -15.0)]}  # fmt: skip
-    assert negatives.cost(phases, "x").mean == 3.0
-    assert negatives.cost(phases, "exact").mean == 0.0
+    found = negatives.Found(None, {}, phases)
+    assert found.cost("x").mean == 3.0
+    assert found.cost("exact").mean == 0.0
 
 
 def test_paired_intervals_by_hand():

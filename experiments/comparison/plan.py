@@ -7,8 +7,7 @@ from ml_collections import ConfigDict
 from experiments.comparison import sets, tasks
 from experiments.comparison.methods import Method
 from experiments.comparison.sets import StudySet
-from experiments.kit.workdir import flatten
-from qbm_jax.errors import InputError
+from experiments.kit.options import check_least
 
 FEWEST_GENERATED = 20  # cells of a batch that generation can be scored on
 
@@ -68,7 +67,4 @@ def check_counts(config: ConfigDict) -> None:
         for name, value in config.evaluation.items()
         if isinstance(value, int) and name != "max_generated"
     }
-    values = flatten(config.to_dict())
-    for name, smallest in least.items():
-        if values[name] < smallest:
-            raise InputError(f"config.{name} must be at least {smallest}, got {values[name]}")
+    check_least(config, least)

@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from ml_collections import ConfigDict
 
 from experiments.fidelity import samplers as fidelity_samplers
@@ -22,6 +21,7 @@ from qbm_jax.study.figures import (
     legend,
     new_figure,
     panels,
+    plain_ticks,
     tidy,
 )
 
@@ -118,7 +118,7 @@ def draw_mixing(config: ConfigDict, sections: Sections) -> Figure:
         speed_axes.plot(b[all_mixed], speed[all_mixed], "o", ms=5, color=colour)
     for axes in (energy_axes, spin_axes, speed_axes):
         axes.set_yscale("log")
-        _readable(axes.yaxis)
+        plain_ticks(axes.yaxis)
     tidy(energy_axes, "coupling strength b", "steps", "autocorrelation time, energy")
     tidy(spin_axes, "coupling strength b", "steps", "autocorrelation time, slowest spin")
     tidy(speed_axes, "coupling strength b", "per second", "independent energies")
@@ -155,7 +155,7 @@ def draw_step_size(config: ConfigDict, sections: Sections) -> Figure:
         order_axes.plot(steps, distances[-1] * shape / shape[-1], "-", lw=0.8, color=f"C{index}")
     order_axes.set_xscale("log")
     order_axes.set_yscale("log")
-    _readable(order_axes.xaxis)
+    plain_ticks(order_axes.xaxis)
     tidy(beta_axes, "dt", "", "beta_eff of the draws")
     tidy(energy_axes, "dt", "kT", "error of the mean energy")
     tidy(order_axes, "dt", "error of the mean power", "weak order (lines: theory)")
@@ -235,13 +235,6 @@ def _grid(count: int, title: str) -> tuple[Figure, list[Axes]]:
     for axes in grid:
         axes.tick_params(labelbottom=True)
     return figure, grid
-
-
-def _readable(axis) -> None:
-    """Labels a logarithmic axis 1, 2, 5, 10, ... in plain numbers."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def _colour(config: ConfigDict, label: str) -> str:

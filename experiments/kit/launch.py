@@ -53,7 +53,7 @@ EXPERIMENTS: dict[str, Callable[[ConfigDict, Path, StopRequest], None]] = {
     "epochs": partial(runner.run, epochs),
     "integration": integration.run,
     "sampler_fidelity": partial(runner.run, sampler_fidelity),
-    "negative_phase": negative_phase.run,
+    "negative_phase": partial(runner.run, negative_phase),
     "ising_benchmark": ising_benchmark.run,
 }
 

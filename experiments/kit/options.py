@@ -183,3 +183,11 @@ def check_sampler(sampler: samplers.Sampler, model: vae.VAE, num_chains: int) ->
     """Starts the sampler on the untrained prior, in shapes only: too many spins fail here."""
     prior = model.prior.init(jax.random.key(0), model.num_latents)
     jax.eval_shape(lambda key: sampler.init(key, prior, num_chains), jax.random.key(0))
+
+
+def check_least(config: ConfigDict, least: Mapping[str, float]) -> None:
+    """Raises InputError for a number of the config, named by its path, that has to be larger."""
+    values = flatten(config.to_dict())
+    for name, smallest in least.items():
+        if values[name] < smallest:
+            raise InputError(f"config.{name} must be at least {smallest}, got {values[name]}")

@@ -1,55 +1,92 @@
-"""What the trainings found: the shape of it, and comparisons paired by seed."""
+"""What the trainings of a size found, and comparisons paired by seed."""
 
-import math
 from typing import Any, NamedTuple
 
-from qbm_jax.study.estimates import Estimate, paired_difference
+from experiments.kit.runner import Piece
+from experiments.negatives.phases import NO_COUPLINGS, Size
+from qbm_jax.study.estimates import Estimate, differences, estimate, paired_difference
 
-# size -> phase -> metrics of each seed; `fault` is "" where the training was finite throughout.
-Results = dict[str, dict[str, list[dict[str, Any]]]]
+# Sweeps after a draw -> what was measured then.
+Line = dict[int, Estimate]
 
 
-class Facts(NamedTuple):
-    """What a report says of cells and settings.
+class Found(NamedTuple):
+    """All trainings of one size.
 
     Attributes:
-      source: where the cells come from.
-      simulated: whether they are.
-      num_cells: cells in all.
-      num_genes: genes modelled.
-      num_epochs: of each training.
-      num_seeds: trainings of each phase.
-      num_latents: size -> spins N.
-      enumerated: size -> whether log Z and moments are sums over all states.
-      phases: phase -> its fields in the config.
-      num_draws: size -> draws of all chains behind each measured error.
-      notes: remarks on the cells.
-      versions: of Python and packages.
-      commit: of the code.
+      size: its spins and phases, the reference first.
+      fields: what the config has on each phase.
+      seeds: phase -> metrics of each seed; `fault` is "" where a training was finite throughout.
     """
 
-    source: str
-    simulated: bool
-    num_cells: int
-    num_genes: int
-    num_epochs: int
-    num_seeds: int
-    num_latents: dict[str, int]
-    enumerated: dict[str, bool]
-    phases: dict[str, dict[str, Any]]
-    num_draws: dict[str, int]
-    notes: tuple[str, ...]
-    versions: dict[str, str]
-    commit: str
+    size: Size
+    fields: dict[str, dict[str, Any]]
+    seeds: dict[str, list[dict[str, Any]]]
+
+    @property
+    def title(self) -> str:
+        """The number of spins."""
+        return f"N = {self.size.num_latents}"
+
+    @property
+    def drawing(self) -> list[str]:
+        """Phases that draw spins."""
+        return [name for name in self.seeds if self.fields[name]["sampler"] != NO_COUPLINGS]
+
+    def values(self, phase: str, metric: str) -> list[float | None]:
+        """A metric of each seed; None where it was not measured or the training had a fault."""
+        return [seed.get(metric) for seed in self.seeds[phase]]
+
+    def mean(self, phase: str, metric: str) -> Estimate:
+        """A metric over the seeds."""
+        return estimate(self.values(phase, metric))
+
+    def dose(self, phase: str, metric: str, right: float = 0.0) -> Estimate:
+        """Mean distance of a metric from what is right."""
+        values = self.values(phase, metric)
+        return estimate(None if value is None else abs(value - right) for value in values)
+
+    @property
+    def floor(self) -> float:
+        """Total variation that exact draws of the reference's number show."""
+        return self.mean(self.size.reference, "total_variation_floor").mean
+
+    def cost(self, phase: str) -> Estimate:
+        """Nats per cell by which a phase's bound lies below that of the first phase."""
+        reference = next(iter(self.seeds))
+        return paired_difference(self.values(reference, "elbo"), self.values(phase, "elbo"))
+
+    def brackets(self, phase: str) -> list[float | None]:
+        """Width of the bracket of each training's log Z in nats."""
+        reverse, forward = (self.values(phase, f"log_z_{side}") for side in ("reverse", "forward"))
+        return differences(reverse, forward)
+
+    def trained(self) -> dict[str, dict[int, str]]:
+        """First phase -> sweeps -> phase, of those that differ in their finishing sweeps alone."""
+        series: dict[tuple, dict[int, str]] = {}
+        for name in self.seeds:
+            if self.fields[name]["sampler"] == "cim":
+                options = dict(self.fields[name]["options"])
+                sweeps = options.pop("finishing_sweeps", 0)
+                series.setdefault(tuple(sorted(options.items())), {})[sweeps] = name
+        return {members[min(members)]: members for members in series.values()}
+
+    def repaired(self, metric: str, right: float = 0.0) -> dict[str, Line]:
+        """Phase -> sweeps on the reference's machine -> distance of a metric from what is right."""
+        found: dict[str, Line] = {}
+        reference = self.size.reference
+        for name in dict.fromkeys(key for seed in self.seeds[reference] for key in seed):
+            if name.startswith("repair/") and name.endswith(f"/{metric}"):
+                _, phase, sweeps, _ = name.split("/")
+                found.setdefault(phase, {})[int(sweeps)] = self.dose(reference, name, right)
+        return found
 
 
-def metric(seeds: list[dict[str, Any]], name: str) -> list[float]:
-    """One metric of each seed; NaN where it was not measured or the training had a fault."""
-    values = [seed.get(name) for seed in seeds]
-    return [math.nan if value is None else float(value) for value in values]
-
-
-def cost(phases: dict[str, list[dict[str, Any]]], name: str) -> Estimate:
-    """Nats per cell by which a phase's bound lies below that of the first phase."""
-    reference = next(iter(phases))
-    return paired_difference(metric(phases[reference], "elbo"), metric(phases[name], "elbo"))
+def by_size(
+    sizes: list[Size], fields: dict[str, dict[str, Any]], pieces: list[Piece]
+) -> list[Found]:
+    """What was measured, size by size."""
+    seeds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for piece in pieces:
+        seeds.setdefault((piece["section"], piece["phase"]), []).append(piece["metrics"])
+    return [Found(s, fields, {name: seeds[s.name, name] for name in s.phases}) for s in sizes]

@@ -65,18 +65,22 @@ def moment_errors(draws: Moments, truth: Moments) -> dict[str, float]:
     }
 
 
-def errors(spins: np.ndarray, machine: Boltzmann, truth: Moments) -> dict[str, float]:
+def errors(
+    spins: np.ndarray, machine: Boltzmann, truth: Moments, enumerated: bool = False
+) -> dict[str, float]:
     """Every measured error of spins [draws, chains, N] against the machine's law.
 
     Returns:
       `pair_error`, `mean_error`; `beta_eff`; `residual`: root mean square over spins of the
-      pseudo-likelihood residual at beta_eff, what no temperature explains.
+      pseudo-likelihood residual at beta_eff, what no temperature explains; where the law is to be
+      enumerated, those of `distance`.
     """
     beta, residuals = jax.device_get(temperature(machine, jnp.asarray(halves(spins))))
     return {
         **moment_errors(sample_moments(spins), truth),
         "beta_eff": float(beta),
         "residual": rms_bias(*residuals),
+        **(distance(spins, machine) if enumerated else {}),
     }
 
 

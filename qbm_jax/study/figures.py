@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.scale import SymmetricalLogTransform
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, SymmetricalLogLocator
 
 from qbm_jax.runtime.whole_file import whole_file
 from qbm_jax.study.escape import figure_text
@@ -157,9 +160,23 @@ def draw_differences(
 
 
 def draw_curve(
-    axes: Axes, found: Mapping[Any, Estimate], colour: str, label: str, band: bool = False
+    axes: Axes,
+    found: Mapping[Any, Estimate],
+    colour: str,
+    label: str,
+    band: bool = False,
+    **options: Any,
 ) -> None:
-    """Means over seeds along x, with a band of one s.d. or bars of one standard error."""
+    """Means over seeds along x, with a band of one s.d. or bars of one standard error.
+
+    Args:
+      axes: the panel.
+      found: mean and errors by place on x.
+      colour: of the curve.
+      label: its name.
+      band: whether the spread is a band.
+      options: of the curve with bars, such as `linestyle`.
+    """
     places = sorted(found)
     mean = np.array([found[x].mean for x in places])
     if band:
@@ -168,10 +185,8 @@ def draw_curve(
         axes.fill_between(places, mean - spread, mean + spread, color=colour, alpha=0.2)
         return
     errors = [_known(found[x].standard_error) for x in places]
-    axes.errorbar(
-        places, mean, errors, fmt="o-", color=colour, label=figure_text(label), markersize=4,
-        capsize=2,
-    )  # fmt: skip
+    looks = {"marker": "o", "linestyle": "-", "markersize": 4, "capsize": 2} | options
+    axes.errorbar(places, mean, errors, color=colour, label=figure_text(label), **looks)
 
 
 def _known(value: float) -> float:
@@ -226,3 +241,24 @@ def legend(axes: Axes) -> None:
     """A legend without a frame, where there is something to tell apart."""
     if axes.get_legend_handles_labels()[1]:
         axes.legend(fontsize=8, frameon=False)
+
+
+def shared_legend(figure: Figure, axes: Iterable[Axes], **options: Any) -> None:
+    """A legend at the right of all panels, with each name once."""
+    handles: dict[str, Any] = {}
+    for panel in axes:
+        drawn, labels = panel.get_legend_handles_labels()
+        handles |= dict(zip(labels, drawn, strict=True))
+    place: Any = {"loc": "outside right center", "fontsize": 8, "frameon": False} | options
+    figure.legend(list(handles.values()), list(handles), **place)
+
+
+def plain_ticks(axis: Axis, subs: Sequence[float] = (1, 2, 5)) -> None:
+    """Labels a logarithmic axis 1, 2, 5, 10, ... in plain numbers."""
+    transform = axis.get_transform()
+    symmetric = isinstance(transform, SymmetricalLogTransform)
+    axis.set_major_locator(
+        SymmetricalLogLocator(transform, subs) if symmetric else LogLocator(subs=subs)
+    )
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{float(f'{value:.2g}'):g}"))
+    axis.set_minor_formatter(NullFormatter())

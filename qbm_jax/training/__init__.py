@@ -9,6 +9,7 @@ from qbm_jax.training.evaluation import (
 )
 from qbm_jax.training.loop import train, train_seeds
 from qbm_jax.training.memory import check_model
+from qbm_jax.training.negatives import contrastive_divergence, next_draws
 from qbm_jax.training.options import NEGATIVE_PHASE, TrainOptions, without_numbers
 from qbm_jax.training.plan import Plan, dispatches, plan_epochs
 from qbm_jax.training.run import Progress, Trained, TrainingDiverged, TrainingStopped
@@ -35,11 +36,13 @@ __all__ = [
     "build_optimiser",
     "build_vmapped_dispatch",
     "check_model",
+    "contrastive_divergence",
     "dispatches",
     "estimate_log_z",
     "first_fault",
     "init_state",
     "keep_best",
+    "next_draws",
     "plan_epochs",
     "sampler_spec",
     "train",

@@ -20,7 +20,7 @@ from experiments.fidelity import tables as fidelity_tables
 from experiments.ising import report as ising_report
 from experiments.kit.runner import Results
 from experiments.negatives import report as negatives_report
-from experiments.negatives.results import Facts
+from experiments.negatives.phases import Size
 from experiments.sweep import report as sweep_report
 from experiments.sweep import slurm
 from experiments.sweep.outcomes import Outcomes
@@ -116,16 +116,26 @@ def test_the_report_of_a_benchmark_has_hostile_sets_types_and_notes_as_text(tmp_
 
 
 def test_the_report_of_negative_phases_has_hostile_names_faults_and_options_as_text(tmp_path):
+    names = (BAD, *HOSTILE[:3])
     fields = {"sampler": BAD, "options": {BAD: BAD}, "num_chains": 2, "from_data": True}
-    phases = {name: fields | {"noise_stream": 0, "finishing": 0} for name in (BAD, *HOSTILE[:3])}
+    phases = {name: fields | {"noise_stream": 0} for name in names}
     sound = {"fault": "", "elbo": -1.0, "pair_error": 0.1, "beta_eff": 1.0, "residual": 0.1,
              "log_z_forward": 1.0, "log_z_reverse": 9.0}  # fmt: skip
-    facts = Facts(
-        BAD, True, 9, 3, 2, 2, {BAD: 4}, {BAD: False}, phases, {BAD: 7}, tuple(HOSTILE),
-        {BAD: BAD}, BAD,
+    cells = SimpleNamespace(
+        source=BAD, simulated=True, num_cells=9, num_genes=3, notes=tuple(HOSTILE)
+    )
+    config = SimpleNamespace(
+        phases=SimpleNamespace(to_dict=lambda: phases), training=SimpleNamespace(num_epochs=2),
+        num_seeds=2,
     )  # fmt: skip
-    results = {BAD: {name: [sound, sound | {"fault": BAD}] for name in phases}}
-    negatives_report.write(tmp_path, facts, results)
+    sizes = [Size(BAD, 40, 7, dict.fromkeys(names))]
+    pieces = [
+        {"section": BAD, "phase": name, "seed": seed, "metrics": sound | {"fault": fault}}
+        for name in names
+        for seed, fault in enumerate(("", BAD))
+    ]
+    results = Results(tmp_path, pieces, [], [])
+    negatives_report.write(config, cells, sizes, results).write()
     images = check((tmp_path / "report.md").read_text(encoding="utf-8"), tmp_path)
     assert len(images) == 2
     assert all(image.content.startswith("SIMULATED CELLS. ") for image in images)

@@ -31,20 +31,27 @@ def setup_of(folder, monkeypatch):
 
 @pytest.fixture
 def together(tmp_path, monkeypatch):
-    """The runs by model, the uploads that they took, and their setup."""
-    uploads = []
-    upload = fitting.device_counts
+    """The runs by model, the uploads that they took, their setup, and what each training gave."""
+    uploads, given = [], []
+    upload, fit = fitting.device_counts, integration.fit_cells_seeds
+
+    def kept_fit(*arguments, **options):
+        given.extend(fit(*arguments, **options))
+        return given
+
     with monkeypatch.context() as patch:
         patch.setattr(
             fitting, "device_counts", lambda cells: uploads.append(cells) or upload(cells)
         )
+        patch.setattr(integration, "fit_cells_seeds", kept_fit)
         setup = setup_of(tmp_path / "together", patch)
-        return integration.train_all(setup), uploads, setup
+        return integration.train_all(setup), uploads, setup, [trained for _, trained in given]
 
 
 def test_seeds_together_get_what_each_gets_alone_from_one_upload(together, tmp_path, monkeypatch):
-    runs, uploads, setup = together
+    runs, uploads, setup, trained = together
     assert list(runs) == ["qbmvae"] and len(uploads) == 1
+    assert [run.seconds for run in runs["qbmvae"]] == [each.seconds / 2 for each in trained]
     alone = setup_of(tmp_path / "alone", monkeypatch)
     model = integration.model_options(alone.config)["qbmvae"]
     with fitting.open_source(CELLS) as source:

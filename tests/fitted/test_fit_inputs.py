@@ -1,8 +1,11 @@
 """What fit cannot write into is known before training; what is trained is never lost."""
 
+from types import SimpleNamespace
+
 import anndata
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from command_line import TINY_FIT, launched, small_adata, untrained_model
 
 import qbm_jax
@@ -41,6 +44,28 @@ def test_a_backed_file_and_a_view_in_memory_get_their_results(backed, monkeypatc
     fit(view)
     assert view.obsm["X_bernoulli_vae"].shape == (70, 8)
     assert view.obs["bernoulli_vae_energy"].notna().all()
+
+
+def test_what_the_model_knows_of_genes_and_cells_goes_to_those_genes_and_cells(monkeypatch):
+    """Those without a count are in no model: gene 3 of 40 and cell 5 of 80 get nothing."""
+    trained = SimpleNamespace(
+        vae=SimpleNamespace(prior=SimpleNamespace(couplings=False)),
+        encode_cells=lambda cells: (np.arange(79.0)[:, None], np.arange(79.0)),
+        gene_results=lambda: (np.arange(39.0), np.arange(39.0)[:, None]),
+    )
+    monkeypatch.setattr(fitting, "fit_cells", lambda *_, **__: (trained, None))
+    adata = small_adata(80)
+    counts = adata.X.toarray()
+    counts[5], counts[:, 3] = 0, 0
+    adata.X = sp.csr_matrix(counts)
+    with pytest.warns(UserWarning, match="1 of 80 cells"):
+        fit(adata)
+    genes, cells = np.insert(np.arange(39.0), 3, np.nan), np.insert(np.arange(79.0), 5, np.nan)
+    for found, wanted in (
+        (adata.var["autozi_gate"], genes), (adata.varm["loadings"][:, 0], genes),
+        (adata.obsm["X_bernoulli_vae"][:, 0], cells), (adata.obs["bernoulli_vae_energy"], cells),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(np.asarray(found), wanted)
 
 
 def test_a_trained_model_is_returned_when_its_results_cannot_be_written(monkeypatch):

@@ -1,12 +1,15 @@
 """A model keeps what its training measured, and is saved and loaded with it."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from qbm_jax.fitted.history import History
+from qbm_jax.fitted import history
+from qbm_jax.fitted.history import History, Recorder
 from qbm_jax.fitted.model import FittedModel
+from qbm_jax.training import Progress
 
 
 def rows_told(told):
@@ -51,6 +54,18 @@ def test_a_data_frame_has_one_row_for_each_and_says_which_split(toy):
     assert len(History({}, {}).to_frame()) == 0
 
 
+def test_rows_have_seconds_since_the_start_and_are_kept_for_each_training(monkeypatch):
+    clock = iter([10.0, 12.5, 13.0])
+    monkeypatch.setattr(history, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    recorder = Recorder()
+    for seed in (0, 1):
+        recorder.update(Progress(4 + seed, 1.0, 10, 80.0, "train", {"kl": 2.0}, seed))
+    found = [recorder.history(i, SimpleNamespace(train_cells=np.arange(7))) for i in (0, 1)]
+    assert [each.train["seconds"].tolist() for each in found] == [[2.5], [3.0]]
+    assert [each.train["step"].tolist() for each in found] == [[4], [5]]
+    assert found[1].train["cells_per_second"] == [80.0] and found[1].num_train_cells == 7
+
+
 def test_it_is_saved_and_loaded_with_the_model_bit_for_bit(toy, tmp_path):
     toy.model.save(tmp_path / "model")
     loaded = FittedModel.load(tmp_path / "model")
@@ -68,7 +83,7 @@ def test_what_json_has_as_null_is_not_a_number():
         {"model": "a", "seed": 0, "step": 2, "split": "train", "reconstruction": 3.5},
         {"model": "a", "seed": 0, "step": 2, "split": "validation", "log_z": None},
     ]
-    history = History.from_rows(rows)
-    assert history.train == {"step": [2.0], "reconstruction": [3.5]}
-    assert math.isnan(history.validation["log_z"][0])
-    assert history.num_train_cells is None
+    found = History.from_rows(rows)
+    assert found.train == {"step": [2.0], "reconstruction": [3.5]}
+    assert math.isnan(found.validation["log_z"][0])
+    assert found.num_train_cells is None

@@ -183,11 +183,11 @@ def of_epochs(monkeypatch, seed, number):
 
 def of_negative_phase(monkeypatch, seed, number):
     monkeypatch.setattr(negative_phase, "train", raises_keys)
-    monkeypatch.setattr(negative_phase, "model", lambda *_: None)
     cells = SimpleNamespace(num_genes=5, batch_names=("b",))
-    setting = negative_phase.Setting(config(seed=seed), TrainOptions(), cells, None)
-    size = SimpleNamespace(phases={"x": SimpleNamespace(sampler=None)})
-    return seen(negative_phase.train_and_measure, setting, size, "x", number)
+    plan = negative_phase.Plan(config(seed=seed), TrainOptions(), [], cells, None)
+    phases = {"x": SimpleNamespace(sampler=None)}
+    size = SimpleNamespace(phases=phases, model=lambda *_: None)
+    return seen(negative_phase.measure, plan, size, "x", number, None)
 
 
 def of_sweep(monkeypatch, seed, number):
@@ -246,7 +246,6 @@ REASONS = {
     "qbm_jax/fitted/generation.py": "words of a message",
     "qbm_jax/training/memory.py": "shapes",
     "experiments/fidelity/long_run.py": "shapes",
-    "experiments/negative_phase.py": "shapes",
     "experiments/sweep/memory.py": "shapes",
     "experiments/kit/computer.py": "shapes",
     "experiments/kit/options.py": "shapes",

@@ -11,9 +11,10 @@ from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import to_device
 from qbm_jax.model import vae
-from qbm_jax.training import TrainingDiverged, TrainingStopped, TrainOptions
+from qbm_jax.training import TrainingDiverged, TrainingStopped, TrainOptions, together
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.plan import align
+from qbm_jax.training.spec import Built
 
 N, GENES, CELLS = 5, 12, 60
 KEYS = jax.random.split(jax.random.key(0))
@@ -150,6 +151,36 @@ def test_held_out_cells_have_no_part_in_training_or_in_the_choice_of_the_epoch(s
     _assert_equal(first.state, other.state)  # best parameters, bound and epoch included
     used = np.concatenate([first.train_cells, first.validation_cells])
     np.testing.assert_array_equal(np.sort(used), np.setdiff1d(np.arange(CELLS), HELD_OUT))
+
+
+@pytest.mark.parametrize("method", ["threads", "vmap"])
+def test_every_training_of_a_group_has_its_own_key_state_cells_and_numbers(
+    setting, monkeypatch, method
+):
+    """The programs give back what they were given; the second training is of another kind."""
+
+    def alone(key, data, state, rows, num_cells, numbers):
+        return state, {"given": (key, rows, num_cells, float(numbers.options["kl_weight"]))}
+
+    def rows_of_one(keys, data, states, rows, num_cells, numbers):
+        given = zip(keys, rows, num_cells, numbers, strict=True)
+        found = [(*row, float(own.options["kl_weight"])) for *row, own in given]
+        return states, tuple({"given": row} for row in found)
+
+    monkeypatch.setattr(together, "build_dispatch", lambda *_: alone)
+    monkeypatch.setattr(together, "vmapped_dispatch", lambda *_: rows_of_one)
+    weights = (0.25, 0.5, 1.0)
+    built = [
+        Built(*setting, dataclasses.replace(OPTIONS, kl_weight=weight, num_epochs=2 + (i == 1)))
+        for i, weight in enumerate(weights)
+    ]
+    counts = object()
+    steps = [together.Step(f"key {i}", (counts, f"rows {i}"), f"state {i}", i) for i in range(3)]
+    with together.SeedThreads(3) as threads:
+        found = together.build_steps_of_seeds(built, 4, threads, method)(steps)
+    for i, (state, metrics) in enumerate(found):
+        assert state == f"state {i}"
+        assert metrics["given"] == (f"key {i}", f"rows {i}", i, weights[i])
 
 
 def test_sets_of_different_size_take_the_steps_of_the_smallest():

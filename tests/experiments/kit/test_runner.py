@@ -2,6 +2,8 @@
 
 from types import SimpleNamespace
 
+import jax
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
@@ -9,12 +11,17 @@ from experiments.kit import runner
 from experiments.kit.runner import Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
+from qbm_jax.runtime import keys
 from qbm_jax.study.document import Document
 from qbm_jax.study.estimates import estimate
 from qbm_jax.study.rows import read_table
 from qbm_jax.training import TrainingStopped
 
 CONFIG = ConfigDict({"seed": 0, "given": (1.0, 3.0)})
+
+
+def words(key):
+    return np.asarray(jax.random.key_data(key)).tolist()
 
 
 def experiment(calls, **changed):
@@ -57,6 +64,29 @@ def test_tables_and_report_are_written_and_what_is_finished_is_not_measured_agai
         (row,) = read_table(tmp_path / "summary.csv")
         assert (row["mean"], row["num_seeds"]) == (4.0, 2.0)
         assert "2 values, 2 pieces" in (tmp_path / "report.md").read_text()
+
+
+def test_a_piece_draws_with_the_key_of_its_names_and_of_the_configs_seed(tmp_path):
+    drawn, reported = [], []
+
+    def pieces(plan, stop):
+        del stop
+        for value in plan.values:
+            yield Work("twice", {"of": value}, lambda key: drawn.append(words(key)) or {"twice": 0})
+
+    def document(plan, results):
+        reported.append([piece["of"] for piece in results.pieces])
+        return Document(results.workdir, "Twice")
+
+    wanted = []
+    for seed in (0, 7):
+        made = ConfigDict({"seed": seed, "given": (3.0, 1.0)})
+        study = experiment([], pieces=pieces, document=document)
+        runner.run(study, made, tmp_path / str(seed), StopRequest())
+        root = keys.named(keys.root(seed), "piece")
+        wanted += [words(keys.named(root, f"twice-{value}")) for value in made.given]
+    assert drawn == wanted and len({*map(tuple, wanted)}) == 4
+    assert reported == [[3.0, 1.0]] * 2  # in the order of the work
 
 
 def test_a_config_that_cannot_be_used_leaves_no_trace(tmp_path):

@@ -1,0 +1,62 @@
+"""Contrastive divergence: its exact case, its known bias, and where its chains start."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qbm_jax import samplers, training
+from qbm_jax.feed.minibatches import to_device
+from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.model import vae
+
+
+def cd_spins(machine, logits, num_sweeps, num_chains=20000):
+    """Spins after `num_sweeps` from posterior bits of given logits, whatever the cell."""
+    built = vae.build(num_genes=2, num_batches=1, num_latents=len(logits))
+    built = built._replace(
+        encode=lambda params, counts: jnp.broadcast_to(
+            jnp.asarray(logits, jnp.float32), (len(counts), len(logits))
+        )
+    )
+    data = to_device(np.array([0, 1]), np.array([0]), np.array([1.0]), np.array([0]), 2)
+    restarted = training.contrastive_divergence(samplers.build("gibbs", num_steps=num_sweeps))
+    rows = jnp.zeros((1, num_chains), jnp.int32)
+    start = restarted.init(jax.random.key(1), machine, num_chains)
+    params = {"prior": machine}
+    return np.asarray(
+        training.next_draws(jax.random.key(0), built, restarted, data, params, start, rows)
+    )
+
+
+def pair(coupling):
+    return Boltzmann(J=jnp.array([[0.0, coupling], [coupling, 0.0]]), h=jnp.zeros(2))
+
+
+def test_one_sweep_of_contrastive_divergence_is_exact_without_couplings():
+    h = jnp.array([0.3, -0.7, 1.1])
+    spins = cd_spins(Boltzmann(J=jnp.zeros((3, 3)), h=h), [9.0, 9.0, -9.0], 1)
+    error = 4 / math.sqrt(spins.shape[1])  # false alarm: 2e-4 in all
+    np.testing.assert_allclose(spins[0].mean(axis=0), np.tanh(h), atol=error)
+
+
+@pytest.mark.slow
+def test_contrastive_divergence_from_all_up_has_the_known_bias_that_sweeps_remove():
+    coupling = 1.0  # mean spins are 0 under the law
+    up = [40.0, 40.0]  # posterior bits are 1
+    t = math.tanh(coupling)
+    after_one = cd_spins(pair(coupling), up, 1)[0]
+    error = 4 / math.sqrt(len(after_one))
+    np.testing.assert_allclose(after_one.mean(axis=0), [t, t**2], atol=error)
+    after_three = cd_spins(pair(coupling), up, 3)[0]
+    np.testing.assert_allclose(after_three.mean(axis=0), [t**5, t**6], atol=error)
+    # The product of the pair is right after one sweep: CD-1 biases h here, and J not at all.
+    np.testing.assert_allclose(after_one.prod(axis=1).mean(), t, atol=error)
+
+
+def test_contrastive_divergence_starts_at_the_posterior_and_not_at_the_last_draw():
+    """At a coupling where a sweep cannot flip the pair, the posterior decides the draw."""
+    down = cd_spins(pair(8.0), [-40.0, -40.0], 1, num_chains=64)
+    assert (down == -1).all()
