@@ -12,6 +12,7 @@ from qbm_jax.machine.distance import normalise
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 
 
+@functools.partial(jax.jit, static_argnames="num_spins")
 def machine(seed, num_spins, strength=1.0, field=0.3):
     """Couplings of s.d. strength / sqrt(N), fields of s.d. `field`."""
     key_J, key_h = jax.random.split(jax.random.key(seed))
@@ -28,6 +29,7 @@ def first_draw(sampler, key, params, num_chains):
     return sampler.sample(key_sample, params, state)
 
 
+@functools.partial(jax.jit, static_argnums=2)
 def exact_draws(key, params, num_draws):
     """Spins [draws, spins] from the law itself."""
     states = jax.random.categorical(key, log_weights(params), shape=(num_draws,))
