@@ -19,7 +19,6 @@ from experiments.kit.cells import cells_to_show, load_cells
 from experiments.kit.computer import describe_machine
 from experiments.kit.faults import by_seed, collapsed
 from experiments.kit.finished import damaged_log, is_finished, reported
-from experiments.kit.keys import key_of
 from experiments.kit.lock import check_held
 from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.options import check_options, draws_of, main_name, model_options, training_of
@@ -56,6 +55,7 @@ from qbm_jax.report.run_outputs import (
 )
 from qbm_jax.report.verdict import NEGLIGIBLE
 from qbm_jax.runtime.identity import digest_file
+from qbm_jax.runtime.keys import key_of
 from qbm_jax.runtime.versions import versions
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.distributed import check_agreement, is_primary

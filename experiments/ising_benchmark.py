@@ -26,10 +26,10 @@ from experiments.ising.results import (
     write_csv,
 )
 from experiments.ising.summary import Tuned
-from experiments.kit.keys import key_of
 from experiments.kit.sealed import read_sealed, write_sealed
 from experiments.kit.workdir import claim_workdir
 from qbm_jax.errors import InputError
+from qbm_jax.runtime.keys import key_of
 from qbm_jax.samplers.base import check_count
 
 LOGGER = logging.getLogger("qbm_jax")
