@@ -12,11 +12,11 @@ from experiments.ising.families import check_families, load_families
 from experiments.ising.results import Plan, columns, judge, rows_of, solutions_of, tune_all
 from experiments.ising.runs import Calls, measure
 from experiments.ising.samplers import Entry, entries
-from experiments.kit.keys import key_of
 from experiments.kit.runner import Piece, Results, Tables, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
 from qbm_jax.problems import Instance
+from qbm_jax.runtime.keys import key_of
 from qbm_jax.samplers.base import check_count
 from qbm_jax.study.document import Document
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import jax
 
-from experiments.kit.keys import key_of
 from experiments.kit.sealed import file_name, read_sealed, write_sealed
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.compiled import release_compiled
+from qbm_jax.runtime.keys import key_of
 
 LOGGER = logging.getLogger("qbm_jax")
 FOLDER = "results"

@@ -15,7 +15,6 @@ from configs.benchmark import get_config as benchmark_config
 from experiments import attribution, epochs
 from experiments.comparison import report as comparison_report
 from experiments.comparison.plan import Plan as ComparisonPlan
-from experiments.comparison.sets import StudySet
 from experiments.comparison.summary import COLUMNS, summarise
 from experiments.fidelity import tables as fidelity_tables
 from experiments.ising import report as ising_report
@@ -32,6 +31,7 @@ from experiments.sweep import slurm
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Job, Plan
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.problems import Instance, Run
 from qbm_jax.study.escape import markdown
 
