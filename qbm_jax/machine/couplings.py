@@ -87,6 +87,7 @@ def reduced(params: Boltzmann, couplings_dtype: str) -> Boltzmann:
     """
     if couplings_dtype not in DTYPES:
         raise InputError(f"expected couplings_dtype in {list(DTYPES)}, got {couplings_dtype!r}")
+    params = as_arrays(params)
     if couplings_dtype == "float32":
         return params
     if isinstance(params.J, BCOO):

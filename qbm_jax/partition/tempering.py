@@ -24,6 +24,8 @@ from qbm_jax.machine.boltzmann import Boltzmann, checked
 from qbm_jax.machine.couplings import single_precision
 from qbm_jax.partition.acceptance_ratio import acceptance_ratio, log_mean_exp, variance
 from qbm_jax.partition.estimate import LogZ
+from qbm_jax.runtime.keys import check_key
+from qbm_jax.runtime.room import check_room
 from qbm_jax.samplers.base import check_count, check_steps
 from qbm_jax.samplers.replicas import KERNELS, LadderOptions, advance_replicas, start_replicas
 
@@ -57,12 +59,14 @@ def tempered_acceptance_ratio(
     Raises:
       InputError: an unknown kernel or a count out of range.
     """
+    check_key(key)
     ladder = LadderOptions(kernel=kernel, num_temperatures=num_temperatures, burn_in=burn_in)
+    params = single_precision(checked(params))
     check_count(num_chains=num_chains)
+    check_room("their spins", 4 * params.num_spins, num_chains=num_chains)
     check_steps(num_steps=num_steps)
     if num_chains < 2:
         raise InputError(f"expected at least 2 chains for a standard error, got {num_chains}")
-    params = single_precision(checked(params))
     moves = KERNELS[ladder.kernel]()
     key_start, key_run = jax.random.split(key)
     state = start_replicas(key_start, params, moves, num_chains, ladder)

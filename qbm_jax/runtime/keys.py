@@ -7,12 +7,14 @@ nothing in common, neither with each other nor with those of another seed.
 """
 
 import hashlib
+from typing import Any
 
 import jax
 import numpy as np
 
+from qbm_jax.errors import InputError
 from qbm_jax.runtime import options
-from qbm_jax.runtime.options import check
+from qbm_jax.runtime.options import check, shown
 
 # Uses of a run's root that library and experiments share, each with the number of the training.
 TRAINING, BOUND, WEIGHTED_BOUND = "training", "bound", "weighted bound"
@@ -28,6 +30,19 @@ def check_seed(seed: int) -> int:
       InputError: it is something else; true and false are no numbers here.
     """
     return check("seed", seed, options.seed())
+
+
+def check_key(key: Any) -> None:
+    """Checks that a draw can be made from this key.
+
+    Raises:
+      InputError: it is no single key of JAX.
+    """
+    if isinstance(key, jax.Array):
+        typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+        if (typed and key.ndim == 0) or (key.dtype == np.uint32 and key.shape == (2,)):
+            return
+    raise InputError(f"key must be one key of JAX, got {shown(key)}; use jax.random.key(0)")
 
 
 def root(seed: int) -> jax.Array:

@@ -2,13 +2,13 @@
 
 import functools
 import math
-import os
 from typing import Any
 
 import jax
 
 from qbm_jax.errors import InputError
 from qbm_jax.model.vae import VAE
+from qbm_jax.runtime.room import GIBIBYTE, check_room, total_bytes
 from qbm_jax.samplers.base import check_steps
 from qbm_jax.training.options import TrainOptions, check_applicable
 
@@ -17,7 +17,6 @@ from qbm_jax.training.options import TrainOptions, check_applicable
 COPIES_OF_PARAMS = 9
 COPIES_OF_CHAINS = 2
 BYTES = 4  # of a float32
-GIBIBYTE = 2**30
 
 
 def check_model(options: TrainOptions, vae: VAE) -> None:
@@ -62,15 +61,8 @@ def check_draws(num_chains: int, **counts: int) -> None:
     Raises:
       InputError: one needs more memory than there is; the message says how much.
     """
-    there_is = total_bytes()
     check_steps(**counts)
-    for name, value in counts.items():
-        needed = BYTES * value * num_chains
-        if needed > there_is:
-            raise InputError(
-                f"expected fewer {name}, got {value}: the energies of {num_chains} chains alone "
-                f"need {needed / GIBIBYTE:,.0f} GiB, and there are {there_is / GIBIBYTE:,.0f} GiB"
-            )
+    check_room(f"the energies of {num_chains} chains", BYTES * num_chains, **counts)
 
 
 @functools.lru_cache(maxsize=32)
@@ -82,11 +74,3 @@ def params_bytes(vae: VAE) -> int:
 def tree_bytes(tree: Any) -> int:
     """Bytes of all arrays (or of their shapes) of a tree; a random key counts as its numbers."""
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def total_bytes() -> int:
-    """Memory of all devices together, taken as equal; of the hosts where they do not say."""
-    stats = [device.memory_stats() or {} for device in jax.local_devices()]
-    if all("bytes_limit" in each for each in stats):
-        return jax.process_count() * sum(int(each["bytes_limit"]) for each in stats)
-    return jax.process_count() * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -20,7 +20,8 @@ from qbm_jax.fitted.fit import train_options
 from qbm_jax.fitted.model import Settings
 from qbm_jax.model import vae
 from qbm_jax.runtime import options as kinds
-from qbm_jax.training import TrainOptions, memory
+from qbm_jax.runtime import room
+from qbm_jax.training import TrainOptions
 
 HUGE = pytest.param(10**400, id="huge")
 SIZES = {"num_genes": 3, "num_batches": 1}
@@ -192,7 +193,7 @@ def test_more_chains_than_memory_holds_are_refused():
     ],
 )
 def test_counts_whose_draws_no_memory_holds_are_refused_before_training(path, value, monkeypatch):
-    monkeypatch.setattr(memory, "total_bytes", lambda: 2**32)
+    monkeypatch.setattr(room, "total_bytes", lambda: 2**32)
     line = refused(lambda: check_options(config(**{path: value})), f"config.{path}")
     assert f"got {value}" in line and "GiB" in line and "config.model" not in line
 

@@ -319,6 +319,9 @@ def test_a_wide_bracket_is_a_warning_and_not_a_number(caplog, monkeypatch, brack
         ({"target_spins": [[1.0], [1.0, 1.0]]}, "ragged"),
         ({"target_spins": [["up"] * 25] * 2}, r"target_spins \[chains, 25\], got <U2"),
         ({"method": "exact"}, "at most 24 spins"),
+        ({"num_chains": 10**12}, r"fewer num_chains, got 1000000000000: .* 93,132 GiB"),
+        ({"method": "bar", "num_chains": 10**12}, "fewer num_chains, got .* GiB"),
+        ({"target_spins": [[1.0, 1.0], [1.0]]}, "spins -1 and .1 in target_spins, got ragged"),
     ],
 )
 def test_bad_arguments_are_one_line_errors(options, message):
@@ -326,3 +329,11 @@ def test_bad_arguments_are_one_line_errors(options, message):
     with pytest.raises(InputError, match=message) as error:
         partition.log_z(jax.random.key(0), params, **options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("method", ["ais", "bar"])
+@pytest.mark.parametrize("key", [0, 1.5, None, jnp.zeros(2), jnp.zeros(3, jnp.uint32)])
+def test_what_is_no_key_is_refused(method, key):
+    params = Boltzmann(J=jnp.zeros((25, 25)), h=jnp.zeros(25))
+    with pytest.raises(InputError, match="key must be one key of JAX"):
+        partition.log_z(key, params, method)

@@ -243,7 +243,6 @@ REASONS = {
     "qbm_jax/fitted/model.py": "a template for shapes",
     "qbm_jax/samplers/numerics/spectrum.py": "a fixed start of the power iteration",
     "qbm_jax/samplers/numerics/noise.py": "the size of a generator's keys, and its own seeding",
-    "qbm_jax/fitted/generation.py": "words of a message",
     "qbm_jax/training/memory.py": "shapes",
     "experiments/fidelity/long_run.py": "shapes",
     "experiments/sweep/memory.py": "shapes",

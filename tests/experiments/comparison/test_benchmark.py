@@ -264,6 +264,7 @@ BAD = {
     "bad column": ({"sets.simulated.donor_column": "person"}, "no column 'person'"),
     "one seed": ({"num_seeds": 1}, "num_seeds must be at least 2"),
     "no draws": ({"evaluation.posterior_draws": 0}, "posterior_draws must be at least 1"),
+    "much weighting": ({"evaluation.importance_samples": 2**31 - 1}, "GiB"),
 }
 
 
