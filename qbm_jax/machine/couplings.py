@@ -123,7 +123,7 @@ def single_precision(params: Boltzmann) -> Boltzmann:
 
 
 def root_mean_square(J: jax.Array | BCOO) -> jax.Array:
-    """Root mean square of the couplings off the diagonal, zeros included; above 0."""
+    """Root mean square of couplings [spins, spins] off the diagonal, zeros included; above 0."""
     num_spins = J.shape[0]
     values = J.data if isinstance(J, BCOO) else J
     mean_square = jnp.sum(values**2) / (num_spins * max(num_spins - 1, 1))

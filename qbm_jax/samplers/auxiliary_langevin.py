@@ -62,7 +62,7 @@ def diffusion(prepared: Prepared, white: jax.Array) -> jax.Array:
 def euler_maruyama(
     prepared: Prepared, amplitudes: jax.Array, white: jax.Array, dt: jax.Array | float
 ) -> jax.Array:
-    """Adds dt drift + dt^(1/2) diffusion to y; weak order 1, stable for dt < 2."""
+    """Adds dt drift + dt^(1/2) diffusion to y [chains, spins]; weak order 1, stable for dt < 2."""
     return amplitudes + dt * drift(prepared, amplitudes) + jnp.sqrt(dt) * diffusion(prepared, white)
 
 
@@ -72,7 +72,7 @@ def exponential_step(
     """The step that is exact where the feedback is constant; weak order 1, stable for any dt.
 
     y e^-dt + (1 - e^-dt) A tanh(y + h) + ((1 - e^-2dt)/2)^(1/2) diffusion, the exponential Euler
-    scheme (Lord and Rougemont 2004, IMA J. Numer. Anal. 24, 587).
+    scheme for y [chains, spins] (Lord and Rougemont 2004, IMA J. Numer. Anal. 24, 587).
     """
     moved = -jnp.expm1(-dt) * drift(prepared, amplitudes)
     return amplitudes + moved + jnp.sqrt(-0.5 * jnp.expm1(-2 * dt)) * diffusion(prepared, white)

@@ -176,7 +176,7 @@ def draw_info(params: Boltzmann, spins: jax.Array) -> Info:
 
 
 def spins_from_fields(key: jax.Array, fields: jax.Array) -> jax.Array:
-    """Independent spins with P(s_i = +1) = sigmoid(2 f_i), NaN where the field is not finite."""
+    """Independent spins [..., N], P(s_i = +1) = sigmoid(2 f_i); NaN where a field is not finite."""
     spins = jnp.where(fields > half_logistic(key, fields.shape), 1, -1).astype(jnp.float32)
     return jnp.where(jnp.isfinite(fields), spins, jnp.nan)
 

@@ -98,13 +98,16 @@ def with_generator(key: jax.Array, generator: str | None) -> jax.Array:
 
 
 def uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Uniform on the midpoints of 2^23 intervals of (0, 1): never 0 or 1, symmetric about 1/2."""
+    """Uniform on the midpoints of 2^23 intervals of (0, 1), of this shape: never 0 or 1.
+
+    The law is symmetric about 1/2.
+    """
     bits = jax.random.bits(key, shape, jnp.uint32) >> np.uint32(9)
     return (bits.astype(jnp.int32).astype(jnp.float32) + 0.5) * np.float32(2**-23)
 
 
 def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Standard normals, by inversion of a `uniform`; at most 5.3 in size."""
+    """Standard normals of this shape, by inversion of a `uniform`; at most 5.3 in size."""
     x = 2 * uniform(key, shape) - 1
     w = -jnp.log((1 - x) * (1 + x))
     quantile = jnp.where(w < 5, _polynomial(_CENTRAL, w - 2.5), _polynomial(_TAIL, jnp.sqrt(w) - 3))
@@ -112,13 +115,13 @@ def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def half_logistic(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Thresholds t with P(t < f) = sigmoid(2 f): a spin is +1 where its field exceeds t."""
+    """Thresholds t of this shape, P(t < f) = sigmoid(2 f): a spin is +1 if its field exceeds t."""
     u = uniform(key, shape)
     return 0.5 * jnp.log(u / (1 - u))
 
 
 def two_point(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Independent -1 and +1 as float32, 32 from each random number.
+    """Independent -1 and +1 of this shape as float32, 32 from each random number.
 
     The first three moments are those of a standard normal, which is all that a scheme of weak
     order 1 asks of its noise (Kloeden and Platen 1992, section 14.1).
@@ -136,7 +139,7 @@ LAWS = {"normal": normal, "two_point": two_point}
 
 
 def white(key: jax.Array, shape: tuple[int, ...], law: Law) -> jax.Array:
-    """Noise of an SDE step, mean 0 and variance 1, by the name of its law."""
+    """Noise of an SDE step of this shape, mean 0 and variance 1, by the name of its law."""
     return LAWS[law](key, shape)
 
 
