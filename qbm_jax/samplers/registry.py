@@ -5,15 +5,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qbm_jax.samplers import annealing, bifurcation, noisy_analog, tempering
-from qbm_jax.samplers.auxiliary_cim import AuxiliaryCimOptions, auxiliary_cim
-from qbm_jax.samplers.auxiliary_langevin import LangevinOptions, auxiliary_langevin
+from qbm_jax.samplers.auxiliary_cim import AuxiliaryCimOptions, AuxiliaryState, auxiliary_cim
+from qbm_jax.samplers.auxiliary_langevin import LangevinOptions, LangevinState, auxiliary_langevin
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.samplers.cim import amplitude_control, anneal
-from qbm_jax.samplers.exact import exact
-from qbm_jax.samplers.gibbs import GibbsOptions, gibbs
-from qbm_jax.samplers.metropolis_cim import MetropolisOptions, metropolis_cim
+from qbm_jax.samplers.exact import ExactState, exact
+from qbm_jax.samplers.gibbs import GibbsOptions, GibbsState, gibbs
+from qbm_jax.samplers.metropolis_cim import MetropolisOptions, MetropolisState, metropolis_cim
 from qbm_jax.samplers.options import SamplerOptions
+from qbm_jax.samplers.replicas import TemperingState
 from qbm_jax.samplers.wrappers.composed import composed
+from qbm_jax.samplers.wrappers.guarded import guarded
 
 Options = Mapping[str, Any]
 
@@ -24,6 +26,7 @@ class Entry:
 
     Attributes:
       machine: options -> the bare sampler.
+      state: of its chains.
       options: what it takes; what this dataclass inherits says how the machine is wrapped.
       negative_phase: options for training. Where chains persist few steps a draw are enough;
         machines that start anew take all the steps they need.
@@ -34,6 +37,7 @@ class Entry:
     """
 
     machine: Callable[[Any], Sampler]
+    state: type
     options: type[SamplerOptions]
     negative_phase: Options
     studied: Mapping[str, Options]
@@ -52,13 +56,14 @@ class Entry:
           InputError: an option out of its range, or at odds with another.
         """
         checked = self.options(**options)
-        return composed(self.machine(checked), checked)
+        return guarded(composed(self.machine(checked), checked), self.state)
 
 
 SAMPLERS: dict[str, Entry] = {
-    "exact": Entry(exact, SamplerOptions, {}, {"exact": {}}, quick={}),
+    "exact": Entry(exact, ExactState, SamplerOptions, {}, {"exact": {}}, quick={}),
     "gibbs": Entry(
         gibbs,
+        GibbsState,
         GibbsOptions,
         negative_phase={"num_steps": 2},
         quick={"num_steps": 2, "block_size": 2},
@@ -66,12 +71,14 @@ SAMPLERS: dict[str, Entry] = {
     ),
     "auxiliary_cim": Entry(
         auxiliary_cim,
+        AuxiliaryState,
         AuxiliaryCimOptions,
         negative_phase={"num_steps": 4},
         studied={"auxiliary_cim": {"num_steps": 250}},
     ),
     "auxiliary_langevin": Entry(
         auxiliary_langevin,
+        LangevinState,
         LangevinOptions,
         negative_phase={"num_steps": 20},
         studied={
@@ -81,6 +88,7 @@ SAMPLERS: dict[str, Entry] = {
     ),
     "metropolis_cim": Entry(
         metropolis_cim,
+        MetropolisState,
         MetropolisOptions,
         negative_phase={"num_steps": 10},
         quick={"num_steps": 4, "burn_in": 4},
@@ -88,6 +96,7 @@ SAMPLERS: dict[str, Entry] = {
     ),
     "tempering": Entry(
         tempering.tempering,
+        TemperingState,
         tempering.TemperingOptions,
         negative_phase={"num_steps": 2},
         quick={"num_steps": 2, "num_temperatures": 3, "burn_in": 4},
@@ -97,6 +106,7 @@ SAMPLERS: dict[str, Entry] = {
     ),
     "cim": Entry(
         anneal.cim,
+        anneal.CimState,
         anneal.CimOptions,
         negative_phase={"num_steps": 60},
         studied={
@@ -109,6 +119,7 @@ SAMPLERS: dict[str, Entry] = {
     ),
     "cac": Entry(
         amplitude_control.cac,
+        amplitude_control.ControlState,
         amplitude_control.ControlOptions,
         negative_phase={"num_steps": 60},
         studied={"cac": {"num_steps": 400}},
@@ -116,6 +127,7 @@ SAMPLERS: dict[str, Entry] = {
     ),
     "cfc": Entry(
         amplitude_control.cfc,
+        amplitude_control.ControlState,
         amplitude_control.ControlOptions,
         negative_phase={"num_steps": 60},
         studied={"cfc": {"num_steps": 400}},
@@ -123,6 +135,7 @@ SAMPLERS: dict[str, Entry] = {
     ),
     "noisy_analog": Entry(
         noisy_analog.noisy_analog,
+        noisy_analog.AnalogState,
         noisy_analog.NoisyAnalogOptions,
         negative_phase={"num_steps": 60},
         studied={"noisy_analog": {"num_steps": 200}},
@@ -130,6 +143,7 @@ SAMPLERS: dict[str, Entry] = {
     ),
     "bifurcation": Entry(
         bifurcation.bifurcation,
+        bifurcation.BifurcationState,
         bifurcation.BifurcationOptions,
         negative_phase={"num_steps": 100},
         studied={"bifurcation": {"num_steps": 300}},
@@ -137,6 +151,7 @@ SAMPLERS: dict[str, Entry] = {
     ),
     "annealing": Entry(
         annealing.annealing,
+        annealing.AnnealingState,
         annealing.AnnealingOptions,
         negative_phase={"num_steps": 20},
         studied={"annealing": {"num_steps": 100}},
