@@ -117,7 +117,7 @@ def mean_field_advance(
 
 
 def mean_field_stable_dt(setting: Setting, pump: jax.Array | float) -> jax.Array:
-    """Half the largest stable Euler step, a scalar, at the fixed point x^2 = g of g x - x^3: 1/g."""
+    """Half the largest stable Euler step, a scalar, at the rest x^2 = g of dx = g x - x^3: 1/g."""
     return 0.5 / jnp.maximum(highest_gain(setting, pump), 1)
 
 

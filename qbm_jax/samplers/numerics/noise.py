@@ -87,7 +87,7 @@ GENERATORS = {"threefry2x32": "threefry2x32", "rbg": "rbg", "threefry13": THREEF
 
 
 def with_generator(key: jax.Array, generator: str | None) -> jax.Array:
-    """A key of the named generator, made from `key`; `key` itself for None."""
+    """A key of the named generator, a scalar made from `key`; `key` itself for None."""
     if generator is None:
         return key
     impl = GENERATORS[generator]
