@@ -29,24 +29,14 @@ from qbm_jax.samplers.oscillators import (
 )
 
 VARIANTS = ("ballistic", "discrete", "langevin")
-_DISCRETE = {
-    "variant": "discrete",
-    "num_steps": 2000,
-    "normalised": True,
-    "keep_best": True,
-    "calibration_gain": 0.0,
-}
-# Whole sets of options with which each variant looks for ground states.
+_NORMALISED = {"normalised": True, "calibration_gain": 0.0}
+_DISCRETE = _NORMALISED | {"variant": "discrete", "num_steps": 2000, "keep_best": True}
+# Whole sets of options with which each variant looks for ground states. With this coupling several
+# modes of the ballistic machine grow from the start: chains end in different places.
 OPTIMISING = {
     "discrete": _DISCRETE | {"dt": 1.25},
-    "ballistic": {
-        "variant": "ballistic",
-        "num_steps": 500,
-        "dt": 0.5,
-        "coupling": 1.0,  # several modes grow from the start: chains end in different places
-        "normalised": True,
-        "calibration_gain": 0.0,
-    },
+    "ballistic": _NORMALISED
+    | {"variant": "ballistic", "num_steps": 500, "dt": 0.5, "coupling": 1.0},
     "langevin": _DISCRETE | {"variant": "langevin", "coupling": 3.0},
 }
 _START = 0.1  # positions and momenta start uniform in -0.1 to 0.1 (Goto et al. 2021)

@@ -124,14 +124,12 @@ class Normalised(Calibration):
             )
 
 
-FIELDS = ("scaled", "gauge_spin")
+FIELDS = ("scaled", "gauge_spin")  # h scaled by the rms amplitude, or as couplings to a spin more
 
 
 @dataclasses.dataclass(frozen=True)
-class Fields(SamplerOptions):
-    """Of machines that may have no fields, which `through_gauge_spin` then wraps.
-
-    Fields are scaled by the rms amplitude, or become couplings to one more spin.
-    """
+class Amplitudes(Normalised, Products, Generator):
+    """Of machines whose spins are signs of amplitudes, and which may have no fields."""
 
     fields: str = chosen("scaled", FIELDS, "how h reaches the machine")
+    noise_law: str = noise_law()

@@ -125,13 +125,9 @@ def advance(
 
 
 _OPTIMISING = {
-    "num_steps": 1000,
-    "pump_end": 1.0,
-    "target": 2.0,
-    "noise": 0.0,
-    "keep_best": 10,
+    "num_steps": 1000, "pump_end": 1.0, "target": 2.0, "noise": 0.0, "keep_best": 10,
     "calibration_gain": 0.0,
-}
+}  # fmt: skip
 # Whole sets of options with which `cac` and `cfc` look for ground states.
 OPTIMISING = {
     "cac": _OPTIMISING | {"dt": 0.2, "pump_start": -0.5, "coupling": 1.0, "rate": 0.3},

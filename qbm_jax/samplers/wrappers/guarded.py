@@ -1,13 +1,16 @@
 """A sampler that looks at what it is handed, once and outside of compiled code."""
 
+import jax
+
 from qbm_jax.errors import InputError
+from qbm_jax.machine import boltzmann
 from qbm_jax.runtime.keys import check_key
 from qbm_jax.runtime.room import check_room
-from qbm_jax.samplers.base import Sampler, check_count
+from qbm_jax.samplers.base import Sampler, check_count, is_concrete
 
 
 def guarded(machine: Sampler, state_type: type) -> Sampler:
-    """The machine with keys, numbers of chains and states checked before they are used.
+    """The machine with keys, parameters, numbers of chains and states checked before their use.
 
     States of two samplers may differ in nothing but the order of their axes: by type alone is a
     stranger known.
@@ -28,6 +31,8 @@ def guarded(machine: Sampler, state_type: type) -> Sampler:
     def init(key, params, num_chains):
         check_key(key)
         check_count(num_chains=num_chains)
+        if is_concrete(*jax.tree.leaves(params)):
+            params = boltzmann.check(params)
         check_room("their spins", 4 * params.num_spins, num_chains=num_chains)
         return machine.init(key, params, num_chains)
 
