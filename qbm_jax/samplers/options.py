@@ -28,11 +28,11 @@ from qbm_jax.samplers.numerics.noise import GENERATORS, LAWS
 Number = jax.Array | float
 
 
-def number(default: float | None, kind: Kind, meaning: str, **says: str) -> Any:
+def number(default: float | None, kind: Kind, meaning: str, unit: str = "") -> Any:
     """A field for a number that may be a traced array, so that one program takes any of them."""
     kind = traceable(kind)
     kind = optional(kind) if default is None else kind
-    return field(default, kind, meaning, traceable=True, **says)
+    return field(default, kind, meaning, unit=unit, traceable=True)
 
 
 def count(default: int, meaning: str, least: int = 1) -> Any:
@@ -40,9 +40,9 @@ def count(default: int, meaning: str, least: int = 1) -> Any:
     return field(default, whole(least), meaning)
 
 
-def chosen(default: str, names: Collection[str], meaning: str, **says: str) -> Any:
+def chosen(default: str, names: Collection[str], meaning: str) -> Any:
     """A field for one of some names."""
-    return field(default, choice(names), meaning, **says)
+    return field(default, choice(names), meaning)
 
 
 def generator() -> Any:

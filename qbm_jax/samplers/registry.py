@@ -43,7 +43,7 @@ class Entry:
     negative_phase: Options
     studied: Mapping[str, Options]
     quick: Options = dataclasses.field(default_factory=lambda: {"num_steps": 5})
-    ground_states: Mapping[str | None, Options] = dataclasses.field(default_factory=dict)
+    ground_states: Mapping[Any, Options] = dataclasses.field(default_factory=dict)
 
     @property
     def summary(self) -> str:

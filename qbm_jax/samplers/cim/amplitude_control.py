@@ -22,7 +22,7 @@ can move the temperature. What is left after that has to be measured.
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -124,7 +124,7 @@ def advance(
     return moved + jnp.sqrt(dt) * diffusion(amplitudes, noise) * white
 
 
-_OPTIMISING = {
+_OPTIMISING: dict[str, Any] = {
     "num_steps": 1000, "pump_end": 1.0, "target": 2.0, "noise": 0.0, "keep_best": 10,
     "calibration_gain": 0.0,
 }  # fmt: skip

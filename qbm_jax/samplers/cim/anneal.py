@@ -9,7 +9,7 @@ fit beta_eff = 1.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,13 +62,13 @@ SAMPLING = {
     ),
 }
 
-_OPTIMISING = {
+_OPTIMISING: dict[str, Any] = {
     "num_steps": 1000, "dt": 0.1, "pump_start": -3.0, "pump_end": 1.0, "coupling": 4.0,
     "normalised": True, "calibration_gain": 0.0, "finishing_sweeps": 20,
 }  # fmt: skip
 _GAUSSIAN = {"num_steps": 2000, "pump_end": 1.5, "noise": 0.3, "measurement": 0.5}
 # Whole sets of options with which each machine looks for ground states.
-OPTIMISING = {
+OPTIMISING: dict[str, dict[str, Any]] = {
     "mean_field": _OPTIMISING | {"variant": "mean_field", "noise": 0.4},
     "truncated_wigner": _OPTIMISING | {"variant": "truncated_wigner", "noise": 0.5},
     "gaussian_state": _OPTIMISING | {"variant": "gaussian_state"} | _GAUSSIAN,
