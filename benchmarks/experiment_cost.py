@@ -31,7 +31,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
 from experiments.comparison import scvi_tools
-from qbm_jax import training
+from qbm_jax import samplers, training
 from qbm_jax.data import Cells, locate, preprocess
 from qbm_jax.fitted.fit import fit_trainings, train_options
 from qbm_jax.fitted.model import build_sampler, device_counts
@@ -69,7 +69,7 @@ def build_contenders(cells: Cells, options: argparse.Namespace) -> dict[str, Cal
         num_batches=len(cells.batch_names),
         num_latents=options.num_latents,
     )
-    sampler = build_sampler(model, "gibbs", training.NEGATIVE_PHASE["gibbs"])
+    sampler = build_sampler(model, "gibbs", samplers.negative_phase()["gibbs"])
     settings = training.TrainOptions(num_epochs=options.epochs, validate_every=options.epochs)
     keys = jax.random.split(jax.random.key(0), options.seeds)
 

@@ -11,9 +11,8 @@ import scipy.sparse as sp
 from command_line import config
 
 from experiments import epochs
-from experiments.comparison import model_tasks, summary
+from experiments.comparison import summary
 from experiments.kit import run_files
-from experiments.kit.keys import key_of
 from experiments.kit.options import draws_of, main_name
 from experiments.negatives import results as negatives
 from experiments.sweep import results
@@ -26,11 +25,13 @@ from qbm_jax.fitted import fit as fitting
 from qbm_jax.fitted.empty_cells import full_rows
 from qbm_jax.fitted.model import FittedModel, Settings
 from qbm_jax.fitted.scoring import score_seeds
+from qbm_jax.fitted.tasks import model as tasks_of_models
 from qbm_jax.machine import distance, mixing
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.model import inference, likelihoods, priors, vae
 from qbm_jax.model.vae import ModelOptions
 from qbm_jax.report import tables, verdict
+from qbm_jax.runtime.keys import key_of
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.study.estimates import bootstrap_interval, estimate, paired_difference
 from qbm_jax.training import Training, sampler_spec
@@ -359,16 +360,14 @@ def test_bounds_of_held_out_cells_have_a_key_and_a_fold_each(monkeypatch, smoke)
 
     monkeypatch.setattr(training, "bound", bound)
     monkeypatch.setattr(training, "build_evaluation", lambda vae: None)
-    monkeypatch.setattr(model_tasks, "importance_weighted_bound", weighted_bound)
-    monkeypatch.setattr(model_tasks, "has_bits", lambda vae: True)
-    made = SimpleNamespace(seed=11, evaluation=SimpleNamespace(
-        posterior_draws=3, log_z_temperatures=40, importance_samples=7))  # fmt: skip
+    monkeypatch.setattr(tasks_of_models, "importance_weighted_bound", weighted_bound)
+    monkeypatch.setattr(tasks_of_models, "has_bits", lambda vae: True)
+    made = SimpleNamespace(seed=11, posterior_draws=3, log_z_temperatures=40, importance_samples=7)
     group = SimpleNamespace(
-        models=[SimpleNamespace(vae=0, params=0)] * 2, held_out=["fold 0", "fold 1"],
+        label="x", models=[SimpleNamespace(vae=0, params=0)] * 2, held_out=["fold 0", "fold 1"],
         num_train_cells=[70, 80],
     )  # fmt: skip
-    method = SimpleNamespace(name="x", label="x")
-    model_tasks.bound(made, SimpleNamespace(data=None), method, group, None)
+    tasks_of_models.bound(made, SimpleNamespace(data=None), group, None)
     for seed in range(2):
         share = (70, 80)[seed]
         named = {"num_draws": 3, "num_train_cells": share, "num_temperatures": 40}

@@ -12,7 +12,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.kit.computer import describe_machine
-from experiments.kit.keys import key_of
 from experiments.kit.options import main_name, training_of
 from experiments.kit.sealed import read_sealed
 from experiments.kit.workdir import commit, flatten, plain_config
@@ -32,6 +31,7 @@ from qbm_jax.report.run_outputs import (
     embedding_fault,
     file_fault,
 )
+from qbm_jax.runtime.keys import key_of
 from qbm_jax.runtime.versions import versions
 
 LOGGER = logging.getLogger("qbm_jax")

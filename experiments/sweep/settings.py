@@ -1,6 +1,5 @@
 """From a config and dicts of dotted overrides to the settings of a sweep, each a whole config."""
 
-import inspect
 import json
 import zlib
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,7 @@ from ml_collections import ConfigDict
 from experiments.kit.options import check_options
 from experiments.kit.workdir import flatten
 from qbm_jax.errors import InputError
+from qbm_jax.runtime.options import field_defaults
 from qbm_jax.samplers import SAMPLERS
 
 SWEPT = ("seed", "model.", "sampler.", "training.")  # the cells are the same for all settings
@@ -118,10 +118,10 @@ def _plain(each: Any) -> dict[str, Any]:
 def _sampler_defaults(config: ConfigDict) -> dict[str, Any]:
     """The samplers' options by path, which a config need not name, and what they are then."""
     return {
-        f"sampler.{name}.{option.name}": option.default
-        for name, factory in SAMPLERS.items()
+        f"sampler.{name}.{option}": default
+        for name, entry in SAMPLERS.items()
         if name in config.sampler
-        for option in inspect.signature(factory).parameters.values()
+        for option, default in field_defaults(entry.options).items()
     }
 
 

@@ -267,7 +267,7 @@ def fit_trainings(
         is done here.
       checkpoints: where states are kept, each with its identity (see `identity`): those of other
         cells or trainings are refused.
-      held_out: as in `training.train_seeds`.
+      held_out: indices [held-out cells] per training, as in `training.train_seeds`.
       on_progress: as in `training.train_seeds`; what it is told is each model's history as well.
       **train_arguments: `should_stop`, `method`, ... of `training.train_seeds`.
 
@@ -341,7 +341,7 @@ def identity(
       keys: of the trainings.
       trainings: what is trained, with what the cells decide (`of_cells`).
       cells: what they are trained on.
-      held_out: indices of cells left out, per training; None: none are.
+      held_out: indices [held-out cells] of cells left out, per training; None: none are.
     """
     parts = {f"cells.{name}": value for name, value in fingerprint(cells).items()}
     left_out = [None] * len(trainings) if held_out is None else held_out
@@ -378,7 +378,7 @@ def open_source(cells: Cells | StoredCells) -> Iterator[CellSource]:
 
 
 def totals_by_batch(cells: Cells | StoredCells) -> list[np.ndarray]:
-    """Total counts of the cells of each batch."""
+    """Total counts of the cells of each batch, an array [cells of the batch] per batch."""
     return [cells.totals[cells.batch == batch] for batch in range(len(cells.batch_names))]
 
 

@@ -118,7 +118,7 @@ _NUMBERS = "real numbers in J and h"
 
 
 def as_floats(values: Any, expected: str) -> jax.Array:
-    """An array of floats: itself if it is one, lists and whole numbers in single precision.
+    """An array [...] of floats: itself if it is one; lists and whole numbers in single precision.
 
     One of numpy's stays one, so that nothing moves to a device that need not; it stands in for one
     of JAX's in all that follows, and is typed as such.
@@ -204,7 +204,12 @@ def checked(params: Boltzmann) -> Boltzmann:
     return params
 
 
-def _as_spins(params: Boltzmann, spins: Any) -> jax.Array:
+def as_spins(params: Boltzmann, spins: Any) -> jax.Array:
+    """Spins [..., spins] of this machine as an array.
+
+    Raises:
+      InputError: no real numbers, or another number of spins.
+    """
     if isinstance(params.J, struct.PyTreeNode):  # reduced couplings know spins of few bits
         return jnp.asarray(spins)
     expected = f"spins [..., {params.num_spins}] of numbers"
@@ -228,7 +233,7 @@ def local_field(params: Boltzmann, spins: jax.Array) -> jax.Array:
       The fields, same shape as `spins`.
     """
     params = as_arrays(params)
-    spins = _as_spins(params, spins)
+    spins = as_spins(params, spins)
     h = jnp.broadcast_to(params.h, spins.shape)
     return h + spins @ params.J  # J is symmetric: s'J is (Js)'
 
@@ -247,15 +252,22 @@ def energy(params: Boltzmann, spins: jax.Array) -> jax.Array:
       Energies of shape [...].
     """
     params = checked(params)
-    spins = _as_spins(params, spins)
+    spins = as_spins(params, spins)
     fields = local_field(params, spins)
     h = jnp.broadcast_to(params.h, spins.shape)
     return -0.5 * jnp.sum(spins * (fields + h), axis=-1)
 
 
 def scale(params: Boltzmann, beta: jax.Array | float) -> Boltzmann:
-    """The same machine at inverse temperature `beta`: p(s) proportional to exp(-beta E(s))."""
+    """The same machine at inverse temperature `beta`: p(s) proportional to exp(-beta E(s)).
+
+    Raises:
+      InputError: no machine, or no number.
+    """
     params = as_arrays(params)
+    if not isinstance(beta, int | float | np.generic | np.ndarray | jax.Array):
+        raise InputError(f"expected a number beta, got {beta!r}")
+    beta = float(beta) if isinstance(beta, int) else beta  # JAX's whole numbers end at 2^31
     return Boltzmann(J=beta * params.J, h=beta * params.h)
 
 
@@ -286,7 +298,7 @@ def condition(params: Boltzmann, indices: jax.Array, values: jax.Array) -> Boltz
 
 
 def split_spins(num_spins: int, indices: jax.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of clamped and of free spins; at least one of the first, two of the second.
+    """Indices [clamped] and [free] of spins; at least one of the first, two of the second.
 
     Raises:
       InputError: as in `condition`.
@@ -321,12 +333,12 @@ def symmetrise(matrix: jax.Array) -> jax.Array:
 
 
 def spins_to_bits(spins: jax.Array) -> jax.Array:
-    """Bits b = (1 + s)/2."""
+    """Bits b = (1 + s)/2 [..., spins]."""
     return 0.5 * (1 + as_floats(spins, "spins as numbers"))
 
 
 def bits_to_spins(bits: jax.Array) -> jax.Array:
-    """Spins s = 2b - 1."""
+    """Spins s = 2b - 1 [..., spins]."""
     return 2 * as_floats(bits, "bits as numbers") - 1
 
 
@@ -359,7 +371,7 @@ def from_bit_form(linear: jax.Array, quadratic: jax.Array) -> tuple[Boltzmann, j
 
 
 def to_bit_form(params: Boltzmann) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Inverse of `from_bit_form`: (a, W, c).
+    """Inverse of `from_bit_form`: a [spins], W [spins, spins] and the scalar c.
 
     Raises:
       InputError: at concrete values, a J that is no machine's.
@@ -391,5 +403,9 @@ def with_gauge_spin(params: Boltzmann) -> Boltzmann:
 
 
 def remove_gauge_spin(spins: jax.Array) -> jax.Array:
-    """Spins of the machine with fields from those of `with_gauge_spin`: s_i times the last spin."""
+    """Spins [..., N] of the machine with fields, from those of `with_gauge_spin` [..., N + 1].
+
+    They are s_i times the last spin.
+    """
+    spins = as_floats(spins, "spins")
     return spins[..., :-1] * spins[..., -1:]

@@ -28,6 +28,7 @@ from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, pad_rows
 from qbm_jax.model import library_size
 from qbm_jax.model.posteriors import Groups
 from qbm_jax.model.vae import VAE, Params, log_likelihood
+from qbm_jax.samplers.base import check_steps
 
 
 class WeightedBound(NamedTuple):
@@ -58,7 +59,7 @@ def importance_weighted_bound(
       vae: the model.
       params: its parameters.
       data: all counts.
-      cells: indices of the cells.
+      cells: indices of the cells [cells].
       log_z: of the prior, see `training.estimate_log_z`; its error enters each value in full.
       num_samples: K.
       num_train_cells: number of training cells, which share the KL of variables that belong to
@@ -69,10 +70,9 @@ def importance_weighted_bound(
       InputError: fewer than one sample, no cells, or a relaxation without r(zeta | b) (gumbel),
         whose weights would not average to p(x).
     """
-    if num_samples < 1 or len(cells) < 1:
-        raise InputError(
-            f"expected at least 1 sample and 1 cell, got {num_samples} and {len(cells)}"
-        )
+    check_steps(num_samples=num_samples)
+    if len(cells) < 1:
+        raise InputError("expected at least 1 cell, got none")
     relax = vae.prior.relax
     if relax is not None and not has_bits(vae):
         raise InputError(

@@ -10,6 +10,7 @@ import jax
 
 from qbm_jax.errors import InputError
 from qbm_jax.model.vae import VAE
+from qbm_jax.runtime.room import GIBIBYTE, check_room, total_bytes
 from qbm_jax.samplers.base import check_steps
 from qbm_jax.training.options import TrainOptions, check_applicable
 from qbm_jax.training.spec import Training
@@ -19,7 +20,7 @@ from qbm_jax.training.spec import Training
 COPIES_OF_PARAMS = 9
 COPIES_OF_CHAINS = 2
 BYTES = 4  # of a float32
-MEBIBYTE, GIBIBYTE = 2**20, 2**30
+MEBIBYTE = 2**20
 # Arrays [cells, genes] that a step needs at once. XLA's own count for 5 models (200 and 2000 genes,
 # 16 to 512 latents, nb and zinb, minibatches of 128 and 1024) was 7 to 12.
 GENE_ARRAYS = 12
@@ -68,15 +69,8 @@ def check_draws(num_chains: int, **counts: int) -> None:
     Raises:
       InputError: one needs more memory than there is; the message says how much.
     """
-    there_is = total_bytes()
     check_steps(**counts)
-    for name, value in counts.items():
-        needed = BYTES * value * num_chains
-        if needed > there_is:
-            raise InputError(
-                f"expected fewer {name}, got {value}: the energies of {num_chains} chains alone "
-                f"need {needed / GIBIBYTE:,.0f} GiB, and there are {there_is / GIBIBYTE:,.0f} GiB"
-            )
+    check_room(f"the energies of {num_chains} chains", BYTES * num_chains, **counts)
 
 
 def training_bytes(one: Training, num_genes: int, num_batches: int) -> int:
@@ -118,11 +112,3 @@ def params_bytes(vae: VAE) -> int:
 def tree_bytes(tree: Any) -> int:
     """Bytes of all arrays (or of their shapes) of a tree; a random key counts as its numbers."""
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def total_bytes() -> int:
-    """Memory of all devices together, taken as equal; of the hosts where they do not say."""
-    stats = [device.memory_stats() or {} for device in jax.local_devices()]
-    if all("bytes_limit" in each for each in stats):
-        return jax.process_count() * sum(int(each["bytes_limit"]) for each in stats)
-    return jax.process_count() * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
