@@ -6,8 +6,8 @@ from ml_collections import ConfigDict
 
 from experiments.comparison import sets, tasks
 from experiments.comparison.methods import Method
-from experiments.comparison.sets import StudySet
 from experiments.kit.options import check_least
+from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.samplers.base import check_steps
 
 FEWEST_GENERATED = 20  # cells of a batch that generation can be scored on

@@ -54,7 +54,7 @@ EXPERIMENTS: dict[str, Callable[[ConfigDict, Path, StopRequest], None]] = {
     "integration": integration.run,
     "sampler_fidelity": partial(runner.run, sampler_fidelity),
     "negative_phase": partial(runner.run, negative_phase),
-    "ising_benchmark": ising_benchmark.run,
+    "ising_benchmark": partial(runner.run, ising_benchmark),
 }
 
 LOGGER = logging.getLogger("qbm_jax")

@@ -27,7 +27,7 @@ OUTPUTS = (
         "sample.h5ad",
         "scores.json",
     ),  # integration
-    *("results", "cells", "trainings", "results.json", "results.csv", "summary.csv"),  # of others
+    *("results", "results.csv", "summary.csv"),  # of others
     *("report.md", "figures"),
 )
 ROOT = Path(__file__).resolve().parents[2]

@@ -95,7 +95,7 @@ class Cells:
         return np.asarray(self.label_names)[self.labels] != UNLABELLED
 
     def select(self, cells: np.ndarray | None = None, genes: np.ndarray | None = None) -> "Cells":
-        """The given cells and genes, each a mask or positions; None keeps all.
+        """The given cells and genes, each a mask or positions [kept]; None keeps all.
 
         Codes and names of batches and labels stay, so that parts of one set agree on them.
         """

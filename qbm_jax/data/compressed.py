@@ -98,7 +98,7 @@ def check_in_memory(matrix: Any, source: str) -> None:
 
 
 def check_pointers(indptr: np.ndarray, stored: int, source: str, exact: bool = True) -> None:
-    """Refuses pointers that do not lead through `stored` counts; scipy may keep spare room."""
+    """Refuses pointers [lines + 1] that do not lead through `stored` counts; scipy keeps spare."""
     last = int(indptr[-1])
     if indptr[0] != 0 or (last != stored if exact else not 0 <= last <= stored):
         raise _damaged(source, "its matrix is incomplete")
@@ -107,7 +107,7 @@ def check_pointers(indptr: np.ndarray, stored: int, source: str, exact: bool = T
 
 
 def check_indices(indices: np.ndarray, width: int, kind: str, source: str) -> None:
-    """Refuses positions outside of the lines, which would make scipy crash."""
+    """Refuses positions [stored] outside of the lines, which would make scipy crash."""
     if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < width:
         what = "gene" if kind == "csr" else "cell"
         raise _damaged(source, f"a stored count has a {what} outside the {width} {what}s")
@@ -120,13 +120,13 @@ def check_numbers(dtype: np.dtype, source: str) -> None:
 
 
 def as_counts(values: np.ndarray) -> np.ndarray:
-    """Counts float32: scipy knows neither half precision nor the other order of bytes."""
+    """Counts [stored] as float32: scipy knows no half precision and no other order of bytes."""
     with np.errstate(over="ignore"):  # infinity is refused with the counts
         return np.asarray(values).astype(np.float32, copy=False)
 
 
 def native(indices: np.ndarray) -> np.ndarray:
-    """Indices of a type that scipy takes; they are in range."""
+    """Indices [stored], which are in range, in a type that scipy takes."""
     fits = np.can_cast(indices.dtype, np.int32)
     return indices.astype(np.int32 if fits else np.int64, copy=False)
 

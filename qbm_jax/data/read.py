@@ -296,7 +296,7 @@ def check_number(keep_cells: np.ndarray, min_cells: int, source: str) -> None:
 
 
 def notes_on_dropped(keep_cells: np.ndarray, keep_genes: np.ndarray) -> list[str]:
-    """One sentence each where cells or genes are without any count."""
+    """A sentence each where masks [cells] or [genes] drop those without any count."""
     notes = []
     for keep, what in ((keep_cells, "cells"), (keep_genes, "genes")):
         dropped = len(keep) - int(keep.sum())

@@ -125,7 +125,7 @@ def _old_categories(table: Any, name: str, element: Any) -> Any | None:
 
 
 def categorical(codes: np.ndarray, categories: Any, ordered: bool) -> pd.Categorical:
-    """Codes and categories as stored; missing and repeated categories, as R writes them, merge.
+    """Codes [cells] and categories as stored; missing and repeated ones, as R writes, merge.
 
     Raises:
       ValueError: a code that stands for no category.

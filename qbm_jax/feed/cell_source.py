@@ -62,7 +62,7 @@ class CellSource(Protocol):
         """Number of cells."""
 
     def select(self, cells: np.ndarray) -> tuple[DeviceCounts, np.ndarray]:
-        """Counts on the device that stay there, and the rows of these cells in them."""
+        """Counts that stay on the device, and the rows in them of these cells [cells]."""
 
     def stream(self, dispatches: Iterable[jax.Array | np.ndarray]) -> Generator[Part, None, None]:
         """Counts for every dispatch of cells [steps, minibatch], and their rows in them."""
@@ -77,11 +77,11 @@ class InMemory:
         self.num_cells = data.num_cells
 
     def select(self, cells: np.ndarray) -> tuple[DeviceCounts, np.ndarray]:
-        """All counts, and the cells as they are."""
+        """All counts, and the cells [cells] as they are."""
         return self._data, cells
 
     def stream(self, dispatches: Iterable[jax.Array | np.ndarray]) -> Generator[Part, None, None]:
-        """All counts, and the rows of each dispatch as they are."""
+        """All counts, and the rows of each dispatch [steps, minibatch] as they are."""
         return ((self._data, rows) for rows in dispatches)
 
 
@@ -101,7 +101,7 @@ class Streamed:
         self._room = 0
 
     def select(self, cells: np.ndarray) -> tuple[DeviceCounts, np.ndarray]:
-        """The counts of these cells alone.
+        """The counts of these cells [cells] alone.
 
         Raises:
           InputError: they could not be read.
@@ -109,7 +109,7 @@ class Streamed:
         return self._load(np.asarray(cells), room=0), np.arange(len(cells))
 
     def stream(self, dispatches: Iterable[jax.Array | np.ndarray]) -> Generator[Part, None, None]:
-        """The counts of each dispatch alone, in the order of its steps; closing it stops reading.
+        """The counts of each dispatch [steps, minibatch] alone; closing the stream stops reading.
 
         Raises:
           InputError: they could not be read.

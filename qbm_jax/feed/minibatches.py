@@ -43,7 +43,7 @@ class Minibatch(struct.PyTreeNode):
 def to_device(
     indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, batch: np.ndarray, num_genes: int
 ) -> DeviceCounts:
-    """Puts CSR arrays and batch codes on the default device."""
+    """Puts CSR arrays and batch codes [cells] on the default device."""
     return DeviceCounts(
         indptr=jnp.asarray(indptr, jnp.int32),
         indices=jnp.asarray(indices, jnp.int32),
@@ -81,14 +81,14 @@ def stack_counts(parts: Sequence[DeviceCounts]) -> DeviceCounts:
 
 
 def epoch_order(key: jax.Array, epoch: int, cells: jax.Array) -> jax.Array:
-    """The order in which an epoch visits `cells`: a function of (key, epoch) alone."""
+    """The order in which an epoch visits `cells` [cells]: a function of (key, epoch) alone."""
     return jax.random.permutation(jax.random.fold_in(key, epoch), cells)
 
 
 def block_order(
     key: jax.Array, epoch: int, cells: np.ndarray, block_size: int, window: int
 ) -> np.ndarray:
-    """As `epoch_order`, but of blocks: what is close in `cells` comes within the same window.
+    """As `epoch_order`, but of blocks: what is close in `cells` [cells] comes in one window.
 
     Blocks of `block_size` consecutive entries of `cells` are put in random order; each `window`
     entries of what results are then mixed. A window of many blocks is read from disk as a few long

@@ -30,10 +30,10 @@ class Model(Protocol):
         """Embedding [cells, N] and energy [cells]."""
 
     def encode_blocks(self, cells: StoredCells) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """The same of cells on disk, a block after another, with its slice."""
+        """The same of cells on disk, one block after another: slice, [cells, latents], [cells]."""
 
     def gene_results(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Gates and loadings."""
+        """Gates [genes] and loadings [genes, N], each None where the model has none."""
 
     def save(self, path: str | Path) -> None:
         """Writes the model to a folder."""

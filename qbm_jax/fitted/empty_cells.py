@@ -6,7 +6,7 @@ import numpy as np
 
 
 def full_rows(values: np.ndarray, rows: np.ndarray, num_rows: int) -> np.ndarray:
-    """Values of some rows in an array of all rows; the others are NaN."""
+    """Values [rows, ...] of some rows in an array of all rows; the others are NaN."""
     full = np.full((num_rows, *values.shape[1:]), np.nan, values.dtype)
     full[rows] = values
     return full

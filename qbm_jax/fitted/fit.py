@@ -217,52 +217,30 @@ def fit_cells(
     key: jax.Array,
     cells: Cells | StoredCells,
     *,
-    held_out: np.ndarray | None = None,
-    **arguments: Any,
-) -> tuple[FittedModel, training.Trained]:
-    """Trains on preprocessed cells; what `fit` and the experiments share.
-
-    Args:
-      key: the run's root key.
-      cells: preprocessed cells.
-      held_out: indices of cells that take no part in training or in the choice of the epoch.
-      **arguments: of `fit_cells_seeds`.
-
-    Raises:
-      InputError: as `fit_cells_seeds`.
-    """
-    return fit_cells_seeds([key], cells, held_out=[held_out], **arguments)[0]
-
-
-def fit_cells_seeds(
-    keys: Sequence[jax.Array],
-    cells: Cells | StoredCells,
-    *,
     model_options: dict[str, Any],
     sampler: str,
     sampler_options: dict[str, Any] | None,
     options: training.TrainOptions,
+    held_out: np.ndarray | None = None,
     **arguments: Any,
-) -> list[tuple[FittedModel, training.Trained]]:
-    """Trains several seeds of one training together, see `training.train_seeds`.
+) -> tuple[FittedModel, training.Trained]:
+    """Trains one model on preprocessed cells.
 
     Args:
-      keys: one root key per seed.
+      key: the training's root key.
       cells: preprocessed cells.
       model_options: fields of `ModelOptions`.
-      sampler: a name of `samplers.SAMPLERS`; not used by priors with a closed log Z.
-      sampler_options: its options; None: those that suit a negative phase.
+      sampler: as in `training.Training.of`.
+      sampler_options: likewise.
       options: how to train.
+      held_out: indices of cells that take no part in training or in the choice of the epoch.
       **arguments: of `fit_trainings`.
-
-    Returns:
-      Model and training of each key.
 
     Raises:
       InputError: as `fit_trainings`.
     """
     one = Training.of(model_options, sampler, sampler_options, options)
-    return fit_trainings(keys, [one] * len(keys), cells, **arguments)
+    return fit_trainings([key], [one], cells, held_out=[held_out], **arguments)[0]
 
 
 def fit_trainings(
@@ -289,7 +267,7 @@ def fit_trainings(
         is done here.
       checkpoints: where states are kept, each with its identity (see `identity`): those of other
         cells or trainings are refused.
-      held_out: as in `training.train_seeds`.
+      held_out: indices [held-out cells] per training, as in `training.train_seeds`.
       on_progress: as in `training.train_seeds`; what it is told is each model's history as well.
       **train_arguments: `should_stop`, `method`, ... of `training.train_seeds`.
 
@@ -363,7 +341,7 @@ def identity(
       keys: of the trainings.
       trainings: what is trained, with what the cells decide (`of_cells`).
       cells: what they are trained on.
-      held_out: indices of cells left out, per training; None: none are.
+      held_out: indices [held-out cells] of cells left out, per training; None: none are.
     """
     parts = {f"cells.{name}": value for name, value in fingerprint(cells).items()}
     left_out = [None] * len(trainings) if held_out is None else held_out
@@ -400,7 +378,7 @@ def open_source(cells: Cells | StoredCells) -> Iterator[CellSource]:
 
 
 def totals_by_batch(cells: Cells | StoredCells) -> list[np.ndarray]:
-    """Total counts of the cells of each batch."""
+    """Total counts of the cells of each batch, an array [cells of the batch] per batch."""
     return [cells.totals[cells.batch == batch] for batch in range(len(cells.batch_names))]
 
 

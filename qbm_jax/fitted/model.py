@@ -397,7 +397,7 @@ class FittedModel:
         return np.array(self.vae.loadings(self.params))
 
     def gene_results(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """`gates()` and `loadings()`, each None where the model has none."""
+        """`gates()` [genes] and `loadings()` [genes, N], each None where the model has none."""
         gated = self.vae.likelihood.gate_probabilities is not None
         linear = self.settings.model.get("decoder") == "linear"
         return self.gates() if gated else None, self.loadings() if linear else None

@@ -118,7 +118,7 @@ _NUMBERS = "real numbers in J and h"
 
 
 def as_floats(values: Any, expected: str) -> jax.Array:
-    """An array of floats: itself if it is one, lists and whole numbers in single precision.
+    """An array [...] of floats: itself if it is one; lists and whole numbers in single precision.
 
     One of numpy's stays one, so that nothing moves to a device that need not; it stands in for one
     of JAX's in all that follows, and is typed as such.
@@ -298,7 +298,7 @@ def condition(params: Boltzmann, indices: jax.Array, values: jax.Array) -> Boltz
 
 
 def split_spins(num_spins: int, indices: jax.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of clamped and of free spins; at least one of the first, two of the second.
+    """Indices [clamped] and [free] of spins; at least one of the first, two of the second.
 
     Raises:
       InputError: as in `condition`.
@@ -333,12 +333,12 @@ def symmetrise(matrix: jax.Array) -> jax.Array:
 
 
 def spins_to_bits(spins: jax.Array) -> jax.Array:
-    """Bits b = (1 + s)/2."""
+    """Bits b = (1 + s)/2 [..., spins]."""
     return 0.5 * (1 + as_floats(spins, "spins as numbers"))
 
 
 def bits_to_spins(bits: jax.Array) -> jax.Array:
-    """Spins s = 2b - 1."""
+    """Spins s = 2b - 1 [..., spins]."""
     return 2 * as_floats(bits, "bits as numbers") - 1
 
 
@@ -371,7 +371,7 @@ def from_bit_form(linear: jax.Array, quadratic: jax.Array) -> tuple[Boltzmann, j
 
 
 def to_bit_form(params: Boltzmann) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Inverse of `from_bit_form`: (a, W, c).
+    """Inverse of `from_bit_form`: a [spins], W [spins, spins] and the scalar c.
 
     Raises:
       InputError: at concrete values, a J that is no machine's.
@@ -403,6 +403,9 @@ def with_gauge_spin(params: Boltzmann) -> Boltzmann:
 
 
 def remove_gauge_spin(spins: jax.Array) -> jax.Array:
-    """Spins of the machine with fields from those of `with_gauge_spin`: s_i times the last spin."""
+    """Spins [..., N] of the machine with fields, from those of `with_gauge_spin` [..., N + 1].
+
+    They are s_i times the last spin.
+    """
     spins = as_floats(spins, "spins")
     return spins[..., :-1] * spins[..., -1:]

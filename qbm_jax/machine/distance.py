@@ -107,7 +107,7 @@ def variation_of_counts(counts: np.ndarray, log_p: np.ndarray) -> float:
 
 
 def kullback_leibler(counts: np.ndarray, log_p: np.ndarray) -> float:
-    """KL divergence of the frequencies (plug-in) from the law, in nats.
+    """KL divergence of the frequencies (plug-in) from the law, in nats; both arrays [states].
 
     For exact draws it is not zero but about (states - 1) / (2 draws): compare with `exact_band`.
     """
@@ -117,7 +117,10 @@ def kullback_leibler(counts: np.ndarray, log_p: np.ndarray) -> float:
 
 
 def exact_band(log_p: np.ndarray, num_draws: int, num_sets: int, seed: int) -> dict[str, Band]:
-    """What `variation_of_counts` and `kullback_leibler` are for exact draws, over `num_sets`."""
+    """The two distances of exact draws from their law, over `num_sets` sets.
+
+    The distances are `variation_of_counts` and `kullback_leibler`; `log_p` is [states].
+    """
     draw = np.random.default_rng(seed)
     probabilities = np.exp(log_p)
     probabilities /= probabilities.sum()

@@ -51,7 +51,10 @@ def exact_moments(machine: Boltzmann) -> Moments:
 
 
 def rms_bias(first: np.ndarray, second: np.ndarray) -> float:
-    """Root mean square of a bias that two independent arrays estimate; 0 if noise hides it."""
+    """Root mean square of a bias that two arrays [...] estimate independently.
+
+    It is 0 if noise hides the bias.
+    """
     return float(np.sqrt(max(np.mean(first * second), 0.0)))
 
 
@@ -93,7 +96,7 @@ def temperature(machine: Boltzmann, parts: jax.Array) -> tuple[jax.Array, jax.Ar
 
 
 def distance(spins: np.ndarray, machine: Boltzmann) -> dict[str, float]:
-    """Total variation to the enumerated law, and its expectation for as many exact draws."""
+    """Total variation of spins [draws, chains, N] to the law, and that of as many exact draws."""
     law = enumerated_log_weights(machine)
     found = total_variation(spins.reshape(-1, machine.num_spins), law)
     return {"total_variation": found.value, "total_variation_floor": found.floor}

@@ -174,7 +174,7 @@ def compare(
 def collective_z(
     spins: np.ndarray, params: Boltzmann, model: Planted, exact: PlantedMoments
 ) -> dict[str, float]:
-    """Error over standard error of overlaps u_k's, of their squares and of the energy."""
+    """Error over standard error of overlaps u_k's [draws], of their squares and of the energy."""
     overlaps = spins @ model.directions
     wanted = exact.mean @ model.directions
     squares = np.einsum("ik,ij,jk->k", model.directions, exact.second, model.directions)

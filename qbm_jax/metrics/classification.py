@@ -195,7 +195,10 @@ def _scores(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, fl
 
 
 def closest_pairs(confusion: np.ndarray, names: np.ndarray) -> list[ClosePair]:
-    """Pairs of types with confused cells, by the share of their cells, largest first."""
+    """Pairs of types with confused cells, by the share of their cells, largest first.
+
+    `confusion` is [types, types], `names` is [types].
+    """
     confused, size = confusion + confusion.T, confusion.sum(axis=1)
     pairs = [
         ClosePair(

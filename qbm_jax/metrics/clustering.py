@@ -25,7 +25,7 @@ class Clusters(NamedTuple):
 
 
 def leiden_clusters(embedding: np.ndarray, seed: int = LEIDEN_SEED) -> Clusters:
-    """Leiden clusters (modularity) of the fuzzy graph of 15 exact neighbours.
+    """Leiden clusters (modularity) of the fuzzy graph of 15 exact neighbours [cells, latents].
 
     Graph and algorithm are those of scib-metrics 0.5.10, on one graph for all resolutions.
 

@@ -7,9 +7,9 @@ from qbm_jax.metrics.checks import check_labels
 
 
 def check_folds(labels: np.ndarray | None, num_folds: int) -> None:
-    """Raises InputError unless every type has a cell for every fold; the line names those without.
+    """Raises InputError unless every type has a cell for every fold; it names those without.
 
-    It needs labels alone, so that a task can be refused before anything is trained.
+    It needs labels [cells] alone, so that a task can be refused before anything is trained.
     """
     names, sizes = np.unique(check_labels(labels, "stratified folds"), return_counts=True)
     if num_folds < 2:
@@ -61,7 +61,7 @@ def stratified_folds(
 
 
 def batch_folds(batch: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Leave one batch (donor, technology) out: fold of every cell, and the names of the folds.
+    """Leave one batch (donor, technology) out: fold of every cell [cells], and the folds' names.
 
     Raises:
       InputError: a single batch.

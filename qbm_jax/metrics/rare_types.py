@@ -31,7 +31,7 @@ class Recall(NamedTuple):
 
 
 def rare_types(labels: np.ndarray | None, max_share: float = MAX_SHARE) -> tuple[str, ...]:
-    """Names of the types with less than `max_share` of the cells, rarest first.
+    """Names of the types with less than `max_share` of the labels [cells], rarest first.
 
     Raises:
       InputError: no labels, one type, or no type so rare.

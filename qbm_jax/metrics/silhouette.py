@@ -20,7 +20,10 @@ def type_silhouette(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def silhouette_batch(points: np.ndarray, batch: np.ndarray, labels: np.ndarray) -> float:
-    """1 - |silhouette of batches within a type|, mean over types; NaN if no type has batches."""
+    """1 - |silhouette of batches within a type|, mean over types; NaN if no type has batches.
+
+    Points are [cells, dimensions], batches and labels [cells].
+    """
     with sklearn.config_context(working_memory=WORKING_MEMORY):
         scores = [
             1 - np.abs(silhouette_samples(points[cells], batch[cells])).mean()
@@ -34,7 +37,7 @@ def bras(points: np.ndarray, batch: np.ndarray, labels: np.ndarray) -> float:
 
     Cosine distance, and the mean distance to all other batches instead of the nearest one. The mean
     cosine distance to a set of cells is one product with the sum of their unit vectors.
-    NaN if no type has batches.
+    NaN if no type has batches. Points are [cells, dimensions], batches and labels [cells].
     """
     lengths = np.linalg.norm(points, axis=1, keepdims=True).astype(np.float64)
     units = points / np.where(lengths > 0, lengths, 1)

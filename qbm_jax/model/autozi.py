@@ -68,7 +68,7 @@ def effective_dropout_logits(dropout_logits: jax.Array, gene_params: Params) -> 
 
 
 def global_kl(gene_params: Params) -> jax.Array:
-    """KL of the gates' posteriors to their prior, summed over genes, in nats; exact."""
+    """KL of the gates' posteriors to their prior, summed over genes, in nats: an exact scalar."""
     alpha, beta = jnp.exp(gene_params["log_alpha"]), jnp.exp(gene_params["log_beta"])
     prior = PRIOR_CONCENTRATION
     kl = (

@@ -12,7 +12,7 @@ LOG_TWO_PI = math.log(2 * math.pi)
 
 
 def mean_spins(logits: jax.Array) -> jax.Array:
-    """Posterior mean spins m = tanh(l/2), in [-1, 1]."""
+    """Posterior mean spins m = tanh(l/2) [cells, latents], from -1 to 1."""
     return jnp.tanh(0.5 * logits)
 
 

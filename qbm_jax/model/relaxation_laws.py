@@ -13,7 +13,7 @@ SMALLEST_DENSITY = 1e-30  # keeps 0/0 out where both exponentials of a very shar
 
 
 def spike_exponential(rho: jax.Array, logits: jax.Array, sharpness: float) -> jax.Array:
-    """Bit 0: zeta = 0. Bit 1: density proportional to exp(sharpness zeta). DVAE (1609.02200)."""
+    """Bit 0: zeta = 0. Bit 1: density as exp(sharpness zeta). [..., spins]; DVAE (1609.02200)."""
     # (1 - rho)/q is 1 - u for the uniform u = (rho - (1 - q))/q of bit 1, and above 1 for bit 0;
     # at logits below -80, where exp overflows, q is 0 in every respect.
     inverse_q = 1 + jnp.exp(-jnp.maximum(logits, -80))
@@ -22,14 +22,14 @@ def spike_exponential(rho: jax.Array, logits: jax.Array, sharpness: float) -> ja
 
 
 def spike_exponential_cdf(zeta: jax.Array, logits: jax.Array, sharpness: float) -> jax.Array:
-    """Distribution function of `spike_exponential`: an atom at 0 and one exponential density."""
+    """Distribution function of `spike_exponential` [..., spins]: an atom and an exponential."""
     q = jax.nn.sigmoid(logits)
     return 1 - q + q * jnp.expm1(sharpness * zeta) / jnp.expm1(sharpness)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def overlapping_exponential(rho: jax.Array, logits: jax.Array, sharpness: float) -> jax.Array:
-    """Bit 0: density proportional to exp(-sharpness zeta); bit 1 mirrored. DVAE++ (1802.04920).
+    """Bit 0: density as exp(-sharpness zeta); bit 1 mirrored. [..., spins]; DVAE++ (1802.04920).
 
     With w = exp(-k zeta) and c = exp(-k), the mixture's distribution function equals rho where
     p w^2 - B w - q c = 0, p = 1 - q, B = p - q c - rho (1 - c). Of the two equal forms of its
@@ -55,7 +55,7 @@ def _overlapping_exponential_jvp(sharpness, primals, tangents):
 
 
 def overlapping_exponential_cdf(zeta: jax.Array, logits: jax.Array, sharpness: float) -> jax.Array:
-    """Distribution function of `overlapping_exponential`: two exponential densities."""
+    """Distribution function of `overlapping_exponential` [..., spins]: two exponentials."""
     q = jax.nn.sigmoid(logits)
     R0 = jnp.expm1(-sharpness * zeta) / jnp.expm1(-sharpness)
     R1 = 1 - jnp.expm1(-sharpness * (1 - zeta)) / jnp.expm1(-sharpness)
@@ -64,7 +64,7 @@ def overlapping_exponential_cdf(zeta: jax.Array, logits: jax.Array, sharpness: f
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def power_function(rho: jax.Array, logits: jax.Array, sharpness: float) -> jax.Array:
-    """Bit 0: zeta is the `sharpness`-th power of a uniform; bit 1 mirrored. DVAE# (1805.07445)."""
+    """Bit 0: a uniform to the power sharpness; bit 1 mirrored. [..., spins]; DVAE# (1805.07445)."""
     return _power_function_and_slope(rho, logits, sharpness)[0]
 
 
@@ -115,23 +115,23 @@ def _lower_half_terms(t, p, q, k):
 
 
 def power_function_cdf(zeta: jax.Array, logits: jax.Array, sharpness: float) -> jax.Array:
-    """Distribution function of `power_function`: a mixture of two power functions."""
+    """Distribution function of `power_function` [..., spins]: a mixture of two power functions."""
     q = jax.nn.sigmoid(logits)
     return (1 - q) * zeta ** (1 / sharpness) + q * (1 - (1 - zeta) ** (1 / sharpness))
 
 
 def gumbel(rho: jax.Array, logits: jax.Array, sharpness: float) -> jax.Array:
-    """Concrete distribution of temperature 1/sharpness. GumBolt (1805.07349)."""
+    """Concrete distribution of temperature 1/sharpness [..., spins]. GumBolt (1805.07349)."""
     return jax.nn.sigmoid(sharpness * (logits + jnp.log(rho) - jnp.log1p(-rho)))
 
 
 def gumbel_cdf(zeta: jax.Array, logits: jax.Array, sharpness: float) -> jax.Array:
-    """Distribution function of `gumbel`: the concrete distribution."""
+    """Distribution function of `gumbel` [..., spins]: the concrete distribution."""
     return jax.nn.sigmoid((jnp.log(zeta) - jnp.log1p(-zeta)) / sharpness - logits)
 
 
 def straight_through(rho: jax.Array, logits: jax.Array, sharpness: None) -> jax.Array:
-    """A true bit, with the gradient of its probability: unbiased only for a linear decoder."""
+    """True bits [..., spins] with the gradient of their probability: exact for linear decoders."""
     del sharpness
     q = jax.nn.sigmoid(logits)
     bit = (1 - rho < q).astype(logits.dtype)
@@ -139,6 +139,6 @@ def straight_through(rho: jax.Array, logits: jax.Array, sharpness: None) -> jax.
 
 
 def straight_through_cdf(zeta: jax.Array, logits: jax.Array, sharpness: None) -> jax.Array:
-    """Distribution function of `straight_through`: two atoms."""
+    """Distribution function of `straight_through` [..., spins]: two atoms."""
     del sharpness
     return jnp.where(zeta < 1, jax.nn.sigmoid(-logits), 1)

@@ -38,7 +38,7 @@ class GrowingSharpness(NamedTuple):
     progress: jax.Array | float
 
     def towards(self, final: float) -> jax.Array:
-        """The sharpness at this progress.
+        """The sharpness at this progress, a scalar.
 
         Raises:
           InputError: it would have to fall.

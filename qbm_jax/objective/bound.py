@@ -88,7 +88,7 @@ def observe(
 
 
 def kl(values: Terms, log_z: jax.Array | float) -> jax.Array:
-    """KL(q || p) per cell, in nats."""
+    """KL(q || p) per cell [cells], in nats."""
     return values.expected_energy - values.entropy + log_z + values.library_kl
 
 
@@ -100,7 +100,7 @@ def weighted_loss(
     kl_weight: jax.Array | float,
     num_cells: jax.Array | int,
 ) -> jax.Array:
-    """Mean per cell of -log p(x | zeta, batch) and the weighted KL, the genes' share included.
+    """Mean over cells of -log p(x | zeta, batch) plus the weighted KL, the genes' too: a scalar.
 
     Args:
       vae: the model.
@@ -115,5 +115,5 @@ def weighted_loss(
 
 
 def elbo(values: Terms, log_z: jax.Array | float) -> jax.Array:
-    """The bound on log p(x | batch) per cell, in nats; it needs log Z, so it must be given."""
+    """The bound on log p(x | batch) per cell [cells], in nats; it needs the value of log Z."""
     return -values.reconstruction - kl(values, log_z)

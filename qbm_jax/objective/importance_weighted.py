@@ -59,7 +59,7 @@ def importance_weighted_bound(
       vae: the model.
       params: its parameters.
       data: all counts.
-      cells: indices of the cells.
+      cells: indices of the cells [cells].
       log_z: of the prior, see `training.estimate_log_z`; its error enters each value in full.
       num_samples: K.
       num_train_cells: number of training cells, which share the KL of variables that belong to

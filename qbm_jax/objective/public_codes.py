@@ -114,7 +114,8 @@ def kaiwu_qvae(
       * With the negatives of an annealer run to T near 0 (config), a mean over a few ground states.
     The KL that it prints lacks log Z: it is not one and may be negative.
 
-    Arguments and result as `objective.surrogate_loss`; `expected_energy` is that of bits.
+    Arguments and result are those of `objective.surrogate_loss`, with negatives [chains, spins];
+    `expected_energy` is that of bits.
     """
     machine = bit_form(vae.prior.project, params["prior"])
     values = terms(vae, params, key, cells, sharpness)
@@ -127,7 +128,7 @@ def kaiwu_qvae(
 
 
 def weight_decay(machine: BitForm) -> jax.Array:
-    """0.01 times the sum of W_ij^2 over pairs i < j, plus 0.005 times that of a_i^2."""
+    """0.01 times the sum of W_ij^2 over pairs i < j, plus 0.005 times that of a_i^2: a scalar."""
     linear, quadratic = machine
     pairs = 0.5 * jnp.sum(jnp.square(quadratic))
     return QUADRATIC_DECAY * pairs + LINEAR_DECAY * jnp.sum(jnp.square(linear))

@@ -46,7 +46,7 @@ def acceptance_ratio(
 
 
 def log_mean_exp(values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Log of the mean of exp(values) over all axes, and the influence of each of them on it."""
+    """Log of the mean of exp(values) [...] over all axes, and the influence of each value on it."""
     estimate = jax.nn.logsumexp(values) - jnp.log(jnp.float32(values.size))
     return estimate, _relative_deviation(values)
 

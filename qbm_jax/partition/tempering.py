@@ -27,13 +27,7 @@ from qbm_jax.partition.estimate import LogZ
 from qbm_jax.runtime.keys import check_key
 from qbm_jax.runtime.room import check_room
 from qbm_jax.samplers.base import check_count, check_steps
-from qbm_jax.samplers.tempering import (
-    KERNELS,
-    advance_replicas,
-    check_kernel,
-    check_temperatures,
-    start_replicas,
-)
+from qbm_jax.samplers.replicas import KERNELS, LadderOptions, advance_replicas, start_replicas
 
 
 def tempered_acceptance_ratio(
@@ -66,24 +60,16 @@ def tempered_acceptance_ratio(
       InputError: an unknown kernel or a count out of range.
     """
     check_key(key)
-    check_kernel(kernel)
+    ladder = LadderOptions(kernel=kernel, num_temperatures=num_temperatures, burn_in=burn_in)
     params = single_precision(checked(params))
-    check_temperatures(num_temperatures)
     check_count(num_chains=num_chains)
     check_room("their spins", 4 * params.num_spins, num_chains=num_chains)
-    check_steps(num_steps=num_steps, burn_in=burn_in)
+    check_steps(num_steps=num_steps)
     if num_chains < 2:
         raise InputError(f"expected at least 2 chains for a standard error, got {num_chains}")
-    moves = KERNELS[kernel]()
+    moves = KERNELS[ladder.kernel]()
     key_start, key_run = jax.random.split(key)
-    state = start_replicas(
-        key_start,
-        params,
-        moves,
-        num_chains=num_chains,
-        num_temperatures=num_temperatures,
-        burn_in=burn_in,
-    )
+    state = start_replicas(key_start, params, moves, num_chains, ladder)
     energies = _run(key_run, moves, params, state, num_steps)
     return combine(state.betas, energies, params.num_spins)
 

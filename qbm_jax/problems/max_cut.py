@@ -132,7 +132,7 @@ def _machine(edges: Edges, num_vertices: int) -> Boltzmann:
 
 
 def total_weight(params: Boltzmann) -> jax.Array:
-    """Sum of all edges' weights, from J = -w."""
+    """Sum of all edges' weights, a scalar, from J = -w."""
     values = params.J.data if isinstance(params.J, BCOO) else params.J
     return -0.5 * jnp.sum(values)
 

@@ -20,7 +20,7 @@ class Digest:
         self._hash = hashlib.blake2b(digest_size=10)
 
     def add(self, values: np.ndarray) -> "Digest":
-        """The same with the bytes of an array behind what was there; chunks do not matter."""
+        """The same with the bytes of an array [...] behind what was there; chunks do not matter."""
         self._hash.update(np.ascontiguousarray(values).data.cast("B") if values.size else b"")
         return self
 
@@ -35,7 +35,7 @@ class Digest:
 
 
 def digest_of(values: np.ndarray | None) -> str | None:
-    """The digest of one array, its type and shape included; None for None."""
+    """The digest of one array [...], its type and shape included; None for None."""
     if values is None:
         return None
     values = np.asarray(values)

@@ -82,7 +82,10 @@ def distances(spins: np.ndarray, law: Law) -> dict[str, Any]:
 
 
 def largest_residual(params: Boltzmann, spins: np.ndarray, beta: float) -> float:
-    """What no temperature explains, in standard errors: of fields or of energies, the larger."""
+    """What no temperature explains of spins [draws, spins], in standard errors.
+
+    It is the larger of the residuals of fields and of energies.
+    """
     drawn = jnp.asarray(spins, jnp.float32)
     values = np.append(field_residual(params, drawn, beta), energy_residual(params, drawn, beta))
     return float(values[np.argmax(np.abs(values))])

@@ -78,7 +78,7 @@ def bound(
       evaluate: what `build_evaluation` returned for it.
       data: all counts.
       params: the parameters.
-      cells: indices of the cells.
+      cells: indices of the cells [cells].
       num_draws: posterior draws per cell.
       num_train_cells: number of training cells, which share the KL of variables that belong to
         genes (term `global_kl`); None for all cells of `data`.
@@ -106,7 +106,7 @@ def bound(
 
 
 def first_fault(metrics: dict[str, np.ndarray]) -> tuple[int, str] | None:
-    """(step within the dispatch, name) of the first value that is not finite, if there is one.
+    """(step within the dispatch, name) of the first value [steps] that is not finite, if any is.
 
     Within a step the gradient comes last, because whatever else is bad makes it bad too.
     """

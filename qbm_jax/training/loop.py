@@ -55,8 +55,8 @@ def train_seeds(
       sampler: draws the negative phase; None where log Z has a closed form.
       data: all counts on the device, or where they come from (`cell_source`).
       options: how to train.
-      held_out: per seed, indices of cells that take no part in training or in the choice of the
-        epoch, or None; None: all seeds may use all cells.
+      held_out: per seed, indices [held-out cells] of cells that take no part in training or in the
+        choice of the epoch, or None; None: all seeds may use all cells.
       checkpoints: where states are kept; None keeps none.
       on_progress: called for every seed after every dispatch and every validation.
       should_stop: asked after every dispatch.
@@ -140,7 +140,8 @@ def train(
       sampler: draws the negative phase; None where log Z has a closed form.
       data: all counts on the device, or where they come from.
       options: how to train.
-      held_out: indices of cells that take no part in training or in the choice of the epoch.
+      held_out: indices [held-out cells] of cells that take no part in training or in the choice of
+        the epoch.
       **arguments: `checkpoints`, `on_progress`, `should_stop`, ... of `train_seeds`.
 
     Raises:

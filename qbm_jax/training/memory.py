@@ -2,6 +2,8 @@
 
 import functools
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,12 +13,18 @@ from qbm_jax.model.vae import VAE
 from qbm_jax.runtime.room import GIBIBYTE, check_room, total_bytes
 from qbm_jax.samplers.base import check_steps
 from qbm_jax.training.options import TrainOptions, check_applicable
+from qbm_jax.training.spec import Training
 
 # Parameters, two moments of Adam, gradient, best parameters so far; and the copies of all but the
 # gradient that a dispatch leaves alone, to go back to if it diverges.
 COPIES_OF_PARAMS = 9
 COPIES_OF_CHAINS = 2
 BYTES = 4  # of a float32
+MEBIBYTE = 2**20
+# Arrays [cells, genes] that a step needs at once. XLA's own count for 5 models (200 and 2000 genes,
+# 16 to 512 latents, nb and zinb, minibatches of 128 and 1024) was 7 to 12.
+GENE_ARRAYS = 12
+MEMINFO = Path("/proc/meminfo")
 
 
 def check_model(options: TrainOptions, vae: VAE) -> None:
@@ -63,6 +71,36 @@ def check_draws(num_chains: int, **counts: int) -> None:
     """
     check_steps(**counts)
     check_room(f"the energies of {num_chains} chains", BYTES * num_chains, **counts)
+
+
+def training_bytes(one: Training, num_genes: int, num_batches: int) -> int:
+    """Predicted bytes of a training, without its cells: states and a minibatch.
+
+    Args:
+      one: what is trained, with what the cells decide of it (`fitted.fit.of_cells`).
+      num_genes: genes per cell.
+      num_batches: experimental batches.
+    """
+    vae, sampler, options, _ = one.build(num_genes, num_batches)
+    states = COPIES_OF_PARAMS * params_bytes(vae)
+    if sampler is not None:
+        key = jax.random.key(0)
+        prior = jax.eval_shape(vae.init, key)["prior"]
+        chains = jax.eval_shape(lambda k, p: sampler.init(k, p, options.num_chains), key, prior)
+        states += COPIES_OF_CHAINS * tree_bytes(chains)
+    widths = (*one.model.encoder_widths, *one.model.decoder_widths, one.model.num_latents)
+    return states + options.minibatch_size * BYTES * (GENE_ARRAYS * num_genes + sum(widths))
+
+
+def free_bytes() -> int:
+    """Free memory of the first device; of the host half of it, for others need memory there too."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"] - stats["bytes_in_use"])
+    if MEMINFO.exists():
+        lines = dict(line.split(":") for line in MEMINFO.read_text(encoding="utf-8").splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024 // 2
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 @functools.lru_cache(maxsize=32)

@@ -37,7 +37,7 @@ def plan_epochs(
       num_cells: of the whole set.
       options: how to train.
       key: fixes the split.
-      held_out: indices of cells that are in neither part; None for none.
+      held_out: indices [held-out cells] of cells that are in neither part; None for none.
 
     Raises:
       InputError: `held_out` has other indices than those of cells, or leaves fewer than two.
@@ -58,7 +58,7 @@ def plan_epochs(
 
 
 def remaining_cells(num_cells: int, held_out: np.ndarray | None) -> np.ndarray:
-    """Indices of the cells that are not held out, ascending.
+    """Indices [cells] of the cells that are not held out, ascending.
 
     Raises:
       InputError: as in `plan_epochs`.

@@ -107,6 +107,8 @@ def plan_seeds(
 ) -> list[Seed]:
     """Splits every root key and plans its epochs, all with equally many steps.
 
+    `held_out` has, per key, indices [held-out cells] or None.
+
     Raises:
       InputError: no keys, not one set of held-out cells per key, or one that cannot be used;
         trainings whose options differ in more than numbers.
@@ -244,7 +246,7 @@ class Run:
     def validation_bound(
         self, seed: Seed, state: TrainState, cells: tuple[DeviceCounts, np.ndarray]
     ) -> dict[str, float]:
-        """The bound on one seed's validation cells, with a rough log Z."""
+        """The bound on one seed's validation cells [cells], with a rough log Z."""
         vae, _, options, _ = seed.built
         data, rows = cells
         temperatures = options.validation_temperatures

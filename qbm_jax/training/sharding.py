@@ -177,12 +177,12 @@ class OnMesh:
         self.num_cells = source.num_cells
 
     def select(self, cells: np.ndarray) -> tuple[DeviceCounts, np.ndarray]:
-        """Counts on every device, and the rows of these cells in them."""
+        """Counts on every device, and the rows in them of these cells [cells]."""
         data, rows = self._source.select(cells)
         return self._place(data), rows
 
     def stream(self, dispatches: Iterable[jax.Array | np.ndarray]) -> Generator[Part, None, None]:
-        """Counts on every device, and their rows divided over the devices."""
+        """Counts on every device, and their rows [steps, minibatch] divided over the devices."""
         with contextlib.closing(self._source.stream(dispatches)) as parts:
             for data, rows in parts:
                 yield self._place(data), place_rows(rows, self._mesh)

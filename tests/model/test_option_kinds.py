@@ -65,7 +65,8 @@ OWNERS = {
     "model": (model, dict.fromkeys(SIZES, kinds.whole(1)) | kinds.field_kinds(vae.ModelOptions)),
     "training": (lambda **option: TrainOptions(**option), kinds.field_kinds(TrainOptions)),
     **{
-        name: (sampler(name), kinds.kinds_of(samplers.SAMPLERS[name])) for name in samplers.SAMPLERS
+        name: (sampler(name), kinds.field_kinds(entry.options))
+        for name, entry in samplers.SAMPLERS.items()
     },
 }
 FIELDS = [(owner, name) for owner, (_, fields) in OWNERS.items() for name in fields]
@@ -110,10 +111,10 @@ def test_counts_and_rates_of_a_training_below_their_range_are_refused(name):
 
 def test_every_parameter_of_every_sampler_has_a_kind_that_its_default_is_of():
     assert len(FIELDS) > 100
-    for name, factory in samplers.SAMPLERS.items():
-        for option, kind in kinds.kinds_of(factory).items():
-            default = samplers.inspect.signature(factory).parameters[option].default
-            assert kinds.check(option, default, kind) == default, (name, option)
+    for name, entry in samplers.SAMPLERS.items():
+        defaults = kinds.field_defaults(entry.options)
+        for option, kind in kinds.field_kinds(entry.options).items():
+            assert kinds.check(option, defaults[option], kind) == defaults[option], (name, option)
 
 
 NUMPY = [

@@ -39,7 +39,7 @@ def choose_from_sample(
     num_genes: int,
     min_cells_per_gene: int,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Positions of the genes to model among those of `cells`, and notes on the choice."""
+    """Positions [chosen genes] of the genes to model among those of `cells`, and notes on them."""
     index = np.searchsorted(cells.rows, sampled)
     index = np.minimum(index, cells.num_cells - 1)
     kept = cells.rows[index] == sampled

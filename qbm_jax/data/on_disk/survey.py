@@ -46,7 +46,13 @@ class Survey:
 def survey(
     files: Sequence[CsrFile], columns: Sequence[np.ndarray], sampled: np.ndarray, progress: bool
 ) -> Survey:
-    """Reads all rows once, checks the values and keeps the rows `sampled` (ascending).
+    """Reads all rows once, checks the values and keeps the rows `sampled` [sample], ascending.
+
+    Args:
+      files: the parts, one after another.
+      columns: of each file, the columns of the genes [genes].
+      sampled: the rows to keep [sample], ascending.
+      progress: whether to show a bar.
 
     Raises:
       InputError: a file cannot be read, or holds counts that are negative or not finite.

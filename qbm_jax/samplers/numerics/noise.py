@@ -13,8 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.random import define_prng_impl
 
-from qbm_jax.errors import InputError
-
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)  # of the key schedule
 # Giles (2010), "Approximating the erfinv function", single precision, highest power first; in
@@ -99,20 +97,17 @@ def with_generator(key: jax.Array, generator: str | None) -> jax.Array:
     return jax.random.wrap_key_data(jax.random.bits(key, size, jnp.uint32), impl=impl)
 
 
-def check_generator(generator: str | None) -> None:
-    """Raises InputError unless the generator is known or None."""
-    if generator is not None and generator not in GENERATORS:
-        raise InputError(f"expected noise_generator in {list(GENERATORS)}, got {generator!r}")
-
-
 def uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Uniform on the midpoints of 2^23 intervals of (0, 1): never 0 or 1, symmetric about 1/2."""
+    """Uniform on the midpoints of 2^23 intervals of (0, 1), of this shape: never 0 or 1.
+
+    The law is symmetric about 1/2.
+    """
     bits = jax.random.bits(key, shape, jnp.uint32) >> np.uint32(9)
     return (bits.astype(jnp.int32).astype(jnp.float32) + 0.5) * np.float32(2**-23)
 
 
 def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Standard normals, by inversion of a `uniform`; at most 5.3 in size."""
+    """Standard normals of this shape, by inversion of a `uniform`; at most 5.3 in size."""
     x = 2 * uniform(key, shape) - 1
     w = -jnp.log((1 - x) * (1 + x))
     quantile = jnp.where(w < 5, _polynomial(_CENTRAL, w - 2.5), _polynomial(_TAIL, jnp.sqrt(w) - 3))
@@ -120,13 +115,13 @@ def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def half_logistic(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Thresholds t with P(t < f) = sigmoid(2 f): a spin is +1 where its field exceeds t."""
+    """Thresholds t of this shape, P(t < f) = sigmoid(2 f): a spin is +1 if its field exceeds t."""
     u = uniform(key, shape)
     return 0.5 * jnp.log(u / (1 - u))
 
 
 def two_point(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Independent -1 and +1 as float32, 32 from each random number.
+    """Independent -1 and +1 of this shape as float32, 32 from each random number.
 
     The first three moments are those of a standard normal, which is all that a scheme of weak
     order 1 asks of its noise (Kloeden and Platen 1992, section 14.1).
@@ -144,14 +139,8 @@ LAWS = {"normal": normal, "two_point": two_point}
 
 
 def white(key: jax.Array, shape: tuple[int, ...], law: Law) -> jax.Array:
-    """Noise of an SDE step, mean 0 and variance 1, by the name of its law."""
+    """Noise of an SDE step of this shape, mean 0 and variance 1, by the name of its law."""
     return LAWS[law](key, shape)
-
-
-def check_law(noise_law: str) -> None:
-    """Raises InputError unless the law is one that `white` knows."""
-    if noise_law not in LAWS:
-        raise InputError(f"expected noise_law in {list(LAWS)}, got {noise_law!r}")
 
 
 def _polynomial(coefficients: tuple[float, ...], x: jax.Array) -> jax.Array:
