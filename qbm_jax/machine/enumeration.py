@@ -24,7 +24,7 @@ def enumerate_spins(num_spins: int) -> jax.Array:
 def log_weights(params: Boltzmann) -> jax.Array:
     """-E(s) of all states [2^N], in the order of `enumerate_spins`, in units of kT.
 
-    log Z is its logsumexp. Computed in chunks, so that memory is that of the result.
+    log Z is its logsumexp. It is computed in chunks, so that it takes only the result's memory.
 
     Raises:
       InputError: more than 24 spins.
@@ -47,7 +47,7 @@ def spins_of_states(states: jax.Array, num_spins: int) -> jax.Array:
 
 
 def check_enumerable(num_spins: int) -> None:
-    """Raises an InputError where there are too many spins to enumerate."""
+    """Raises an InputError if there are too many spins to enumerate."""
     if num_spins > MAX_SPINS:
         raise InputError(
             f"expected at most {MAX_SPINS} spins to enumerate, got {num_spins}; "
