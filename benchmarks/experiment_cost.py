@@ -31,9 +31,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
 from experiments.comparison import scvi_tools
-from qbm_jax import training
+from qbm_jax import samplers, training
 from qbm_jax.data import Cells, locate, preprocess
-from qbm_jax.fitted.fit import fit_cells_seeds, train_options
+from qbm_jax.fitted.fit import fit_trainings, train_options
 from qbm_jax.fitted.model import build_sampler, device_counts
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.model import vae
@@ -69,7 +69,7 @@ def build_contenders(cells: Cells, options: argparse.Namespace) -> dict[str, Cal
         num_batches=len(cells.batch_names),
         num_latents=options.num_latents,
     )
-    sampler = build_sampler(model, "gibbs", training.NEGATIVE_PHASE["gibbs"])
+    sampler = build_sampler(model, "gibbs", samplers.negative_phase()["gibbs"])
     settings = training.TrainOptions(num_epochs=options.epochs, validate_every=options.epochs)
     keys = jax.random.split(jax.random.key(0), options.seeds)
 
@@ -94,14 +94,9 @@ def build_rows(cells: Cells, options: argparse.Namespace) -> dict[str, Callable[
     batch = np.asarray(cells.batch_names)[cells.batch]
 
     def ours() -> None:
-        fitted = fit_cells_seeds(
-            [jax.random.key(seed) for seed in range(options.seeds)],
-            cells,
-            model_options={**chosen.model, **chosen.published},
-            sampler="gibbs",
-            sampler_options=None,
-            options=settings,
-        )
+        roots = [jax.random.key(seed) for seed in range(options.seeds)]
+        one = training.Training.of({**chosen.model, **chosen.published}, "gibbs", None, settings)
+        fitted = fit_trainings(roots, [one] * len(roots), cells)
         points = {str(i): model.encode_cells(cells)[0] for i, (model, _) in enumerate(fitted)}
         score_embeddings(points, batch, labels, uncorrected=pca_embedding(cells.counts))
 

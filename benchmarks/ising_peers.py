@@ -31,12 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone
 
 from qbm_jax import problems as ising
 from qbm_jax.machine.boltzmann import Boltzmann, energy
-from qbm_jax.samplers.annealing import OPTIMISING as ANNEALING
-from qbm_jax.samplers.annealing import annealing
-from qbm_jax.samplers.bifurcation import OPTIMISING as BIFURCATION
-from qbm_jax.samplers.bifurcation import bifurcation
-from qbm_jax.samplers.cim.amplitude_control import OPTIMISING as CONTROL
-from qbm_jax.samplers.cim.amplitude_control import cac
+from qbm_jax.samplers import build, optimising
 
 LEVELS = (0.99, 0.995, 0.999)
 _NEAR_CERTAIN = 0.999  # of success, where every pilot trial succeeded
@@ -95,12 +90,12 @@ def arguments() -> argparse.Namespace:
 # ---- solvers
 
 
-def ours(factory: Callable[..., Any], **options: Any) -> Callable[[Problem], Any]:
+def ours(name: str, **options: Any) -> Callable[[Problem], Any]:
     """A sampler of this library as an optimiser: whole calls, the preparation of J included."""
 
     @functools.cache
     def compiled(effort: int):
-        sampler = factory(**options, num_steps=effort)
+        sampler = build(name, **options, num_steps=effort)
         return jax.jit(sampler.init, static_argnums=2), jax.jit(sampler.sample)
 
     def load(problem: Problem):
@@ -246,27 +241,27 @@ def _quadratic_model(problem: Problem):
 
 def solvers(smoke: bool) -> tuple[list[Solver], list[str]]:
     """Solvers to measure, and the names of peers that are not installed."""
-    discrete = BIFURCATION["discrete"]
+    discrete = optimising("bifurcation")
     ballistic = discrete | {"variant": "ballistic", "keep_best": False, "control": 0.15}
     found = [
         Solver(
             "discrete_bifurcation_sign",
             True,
-            ours(bifurcation, **_without_steps(discrete), couplings_dtype="sign"),
+            ours("bifurcation", **_without_steps(discrete), couplings_dtype="sign"),
             (200, 400, 1000, 2000, 4000),
             (2, 8, 32),
         ),
         Solver(
             "discrete_bifurcation_int8",
             True,
-            ours(bifurcation, **_without_steps(discrete), couplings_dtype="int8"),
+            ours("bifurcation", **_without_steps(discrete), couplings_dtype="int8"),
             (400, 1000, 2000),
             (8, 32),
         ),
         Solver(
             "ballistic_bifurcation_bfloat16",
             True,
-            ours(bifurcation, **_without_steps(ballistic), couplings_dtype="bfloat16"),
+            ours("bifurcation", **_without_steps(ballistic), couplings_dtype="bfloat16"),
             (150, 300, 800),
             (1, 8),
         ),
@@ -274,7 +269,7 @@ def solvers(smoke: bool) -> tuple[list[Solver], list[str]]:
             "ballistic_bifurcation_chaotic",
             True,
             ours(
-                bifurcation,
+                "bifurcation",
                 **_without_steps(ballistic) | {"control": 0.2},
                 couplings_dtype="bfloat16",
             ),
@@ -284,14 +279,14 @@ def solvers(smoke: bool) -> tuple[list[Solver], list[str]]:
         Solver(
             "chaotic_amplitude_control",
             True,
-            ours(cac, **_without_steps(CONTROL["cac"])),
+            ours("cac", **_without_steps(optimising("cac"))),
             (400, 1000),
             (8,),
         ),
         Solver(
             "annealing",
             True,
-            ours(annealing, **_without_steps(ANNEALING)),
+            ours("annealing", **_without_steps(optimising("annealing"))),
             (50, 200),
             (16,),
         ),
@@ -448,8 +443,8 @@ def judge(
 
 def lowest_energy(params: Boltzmann, num_steps: int) -> float:
     """The lowest energy of one long run of ours: what levels are shares of where none is known."""
-    options = _without_steps(BIFURCATION["discrete"]) | {"couplings_dtype": "sign"}
-    sampler = bifurcation(num_steps=num_steps, **options)
+    options = _without_steps(optimising("bifurcation")) | {"couplings_dtype": "sign"}
+    sampler = build("bifurcation", num_steps=num_steps, **options)
     state = sampler.init(jax.random.key(0), params, 64)
     spins, _, _ = jax.jit(sampler.sample)(jax.random.key(12345), params, state)
     return float(energy(params, spins).min())

@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone
 
 from qbm_jax.data import locate
 from qbm_jax.fitted.fit import fit_cells
-from qbm_jax.training import NEGATIVE_PHASE, Progress, TrainOptions
+from qbm_jax.samplers import negative_phase
+from qbm_jax.training import Progress, TrainOptions
 
 
 def arguments() -> argparse.Namespace:
@@ -46,7 +47,7 @@ def measure(cells, sampler: str, options: argparse.Namespace) -> dict[str, float
         cells,
         model_options={"num_latents": options.num_latents},
         sampler=sampler,
-        sampler_options=NEGATIVE_PHASE[sampler],
+        sampler_options=negative_phase()[sampler],
         options=TrainOptions(num_epochs=options.epochs, validate_every=max(options.epochs // 4, 1)),
         on_progress=on_progress,
     )
@@ -69,7 +70,7 @@ def main() -> None:
         batch_column=options.batch_column,
     )
     figures: dict[str, float] = {}
-    names = NEGATIVE_PHASE if options.samplers == "all" else options.samplers.split(",")
+    names = negative_phase() if options.samplers == "all" else options.samplers.split(",")
     for sampler in names:
         if sampler == "exact" and options.num_latents > 20:
             continue  # 2^N states

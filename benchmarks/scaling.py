@@ -83,7 +83,7 @@ class Step:
         model = vae.build(
             num_genes=options.num_genes, num_batches=1, num_latents=options.num_latents
         )
-        sampler = samplers.build("gibbs", **training.NEGATIVE_PHASE["gibbs"])
+        sampler = samplers.build("gibbs", **samplers.negative_phase()["gibbs"])
         num_chains = options.num_chains * num_devices
         train_options = training.TrainOptions(num_chains=num_chains)
         optimiser = training.build_optimiser(train_options, 1000)

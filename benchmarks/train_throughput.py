@@ -74,7 +74,7 @@ class OurEpochs:
             decoder_widths=(hidden,),
         )
         options = training.TrainOptions()
-        self.sampler = build_sampler(model, "gibbs", training.NEGATIVE_PHASE["gibbs"])
+        self.sampler = build_sampler(model, "gibbs", samplers.negative_phase()["gibbs"])
         self.plan = training.plan_epochs(cells.num_cells, options, jax.random.key(0))
         self.dispatch = training.build_dispatch(
             model, self.sampler, options, self.plan.steps_per_epoch
@@ -213,7 +213,7 @@ def train_qbmvae(cells: Cells, num_epochs: int, num_latents: int) -> tuple[np.nd
         num_genes=cells.num_genes, num_batches=len(cells.batch_names), num_latents=num_latents
     )
     options = training.TrainOptions(num_epochs=num_epochs, validate_every=num_epochs)
-    sampler = build_sampler(model, "gibbs", training.NEGATIVE_PHASE["gibbs"])
+    sampler = build_sampler(model, "gibbs", samplers.negative_phase()["gibbs"])
     trained = training.train(jax.random.key(0), model, sampler, device_counts(cells), options)
     embedding, _ = inference.embed(model, trained.params, device_counts(cells))
     return embedding, time.perf_counter() - start

@@ -10,6 +10,7 @@ samplers that claim it sit at the sampling floor of 1e5 draws.
 from ml_collections import ConfigDict
 
 from qbm_jax.errors import InputError
+from qbm_jax.samplers import SAMPLERS
 
 
 def get_config(arg: str = "full") -> ConfigDict:
@@ -24,28 +25,14 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.experiment = "sampler_fidelity"  # a name of launch.EXPERIMENTS
     config.seed = 0  # root of every random number; machines and draws
 
-    # label -> a name of samplers.SAMPLERS and options of its factory; a sampler more is a line more
-    config.samplers = ConfigDict()
-    config.samplers.exact = sampler("exact")
-    config.samplers.gibbs = sampler("gibbs", num_steps=100)
-    config.samplers.auxiliary_cim = sampler("auxiliary_cim", num_steps=250)
-    config.samplers.auxiliary_langevin = sampler(
-        "auxiliary_langevin", num_steps=600, dt=0.5, metropolis=True
+    # label -> a name of samplers.SAMPLERS and options of it; those of the registry, or a line more
+    config.samplers = ConfigDict(
+        {
+            label: sampler(name, **options)
+            for name, entry in SAMPLERS.items()
+            for label, options in entry.studied.items()
+        }
     )
-    config.samplers.langevin_unadjusted = sampler("auxiliary_langevin", num_steps=300)
-    config.samplers.metropolis_cim = sampler("metropolis_cim", num_steps=200, burn_in=100)
-    config.samplers.tempering = sampler(
-        "tempering", num_steps=20, num_temperatures=6, burn_in=50
-    )  # small, since every batch of chains begins with its burn-in
-    config.samplers.cim = sampler("cim", num_steps=400, calibration_gain=0.0)  # as it is
-    config.samplers.cim_calibrated = sampler("cim", num_steps=400)
-    config.samplers.cim_wigner = sampler("cim", variant="truncated_wigner", num_steps=400)
-    config.samplers.cim_gaussian = sampler("cim", variant="gaussian_state", num_steps=400)
-    config.samplers.cac = sampler("cac", num_steps=400)
-    config.samplers.cfc = sampler("cfc", num_steps=400)
-    config.samplers.noisy_analog = sampler("noisy_analog", num_steps=200)
-    config.samplers.bifurcation = sampler("bifurcation", num_steps=300)
-    config.samplers.annealing = sampler("annealing", num_steps=100)
 
     config.laws = ConfigDict()  # enumerated machines
     config.laws.num_spins = (8, 12, 16)  # N, at most 24

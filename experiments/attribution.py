@@ -15,7 +15,6 @@ from experiments.comparison import tasks as comparison_tasks
 from experiments.comparison import trainings
 from experiments.comparison.methods import Method
 from experiments.comparison.plan import Plan, check_counts
-from experiments.comparison.sets import StudySet
 from experiments.comparison.summary import COLUMNS, HEADLINE
 from experiments.comparison.titles import metric_title
 from experiments.kit.options import check_model, with_prior
@@ -24,6 +23,8 @@ from experiments.kit.stop import StopRequest
 from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import train_options
+from qbm_jax.fitted.tasks import study_set
+from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.study.document import Document, table, with_interval
 from qbm_jax.study.escape import code, file_name, markdown
 from qbm_jax.study.estimates import by_seed, estimate, paired_difference
@@ -95,9 +96,9 @@ def measure(
     """All seeds of a variant on one set; they have keys of their own, to be paired."""
     del key
     config = plan.config
-    held_out = [trainings.fold_cells(study, s, config.seed) for s in range(config.num_seeds)]
+    held_out = [study_set.fold_cells(study, s, config.seed) for s in range(config.num_seeds)]
     group = trainings.train_group(config, study, variant, held_out, stop)
-    measured = comparison_tasks.measure(config, study, variant, group, plan.tasks[study.name])
+    measured = comparison_tasks.measure(config, study, group, plan.tasks[study.name])
     return {"rows": measured.rows, "notes": measured.notes, "training_seconds": group.seconds}
 
 

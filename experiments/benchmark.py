@@ -7,19 +7,20 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.comparison import embedding_tasks, model_tasks, trainings
 from experiments.comparison import plan as comparison_plan
 from experiments.comparison import report as comparison_report
 from experiments.comparison import tasks as comparison_tasks
-from experiments.comparison.measured import Measured
+from experiments.comparison import trainings
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
 from experiments.comparison.plan import Plan, check_counts
-from experiments.comparison.sets import StudySet
 from experiments.comparison.summary import COLUMNS, REAL_CELLS, Cell, summarise
 from experiments.kit.options import check_least
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.tasks import embedding, model, study_set
+from qbm_jax.fitted.tasks.measured import Measured
+from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.model.presets import PRESETS
 from qbm_jax.study.document import Document
 
@@ -76,10 +77,10 @@ def measure(
     del key
     config, seeds = plan.config, range(plan.config.num_seeds)
     held_out: Callable[[], list[np.ndarray]] = {
-        "folds": lambda: [trainings.fold_cells(study, s, config.seed) for s in seeds],
-        "donors": lambda: trainings.donors_held_out(study, config.num_seeds),
+        "folds": lambda: [study_set.fold_cells(study, s, config.seed) for s in seeds],
+        "donors": lambda: study_set.donors_held_out(study, config.num_seeds),
         "left_out_type": lambda: [
-            trainings.type_and_fold_cells(study, s, config.seed) for s in seeds
+            study_set.type_and_fold_cells(study, s, config.seed) for s in seeds
         ],
     }[protocol]
     if method.name in PEERS:
@@ -90,18 +91,18 @@ def measure(
         group = trainings.train_group(config, study, method, held_out(), stop)
     if protocol == "folds":
         asked = plan.tasks[study.name]
-        measured = comparison_tasks.measure(config, study, method, group, asked)
+        measured = comparison_tasks.measure(config, study, group, asked)
     else:
-        task = {"donors": embedding_tasks.donors, "left_out_type": model_tasks.left_out_type}
-        measured = task[protocol](config, study, group)
+        task = {"donors": embedding.donors, "left_out_type": model.left_out_type}
+        measured = task[protocol](comparison_tasks.scale_of(config), study, group)
     return written(measured, group.seconds)
 
 
 def measure_ceiling(config: ConfigDict, study: StudySet, key: jax.Array) -> Piece:
     """What cells of the study itself would score as generated ones."""
     del key
-    held_out = [trainings.fold_cells(study, s, config.seed) for s in range(config.num_seeds)]
-    return written(model_tasks.real_cells(config, study, held_out), 0.0)
+    held_out = [study_set.fold_cells(study, s, config.seed) for s in range(config.num_seeds)]
+    return written(model.real_cells(comparison_tasks.scale_of(config), study, held_out), 0.0)
 
 
 def written(measured: Measured, seconds: float) -> Piece:

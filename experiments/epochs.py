@@ -11,7 +11,6 @@ from ml_collections import ConfigDict
 from experiments.comparison import plan as comparison_plan
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
 from experiments.comparison.plan import Plan
-from experiments.comparison.sets import StudySet
 from experiments.comparison.titles import title_of
 from experiments.kit.faults import by_seed, collapsed
 from experiments.kit.options import check_least
@@ -19,6 +18,7 @@ from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.evaluate import train_and_evaluate
+from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.model import inference
 from qbm_jax.report import style

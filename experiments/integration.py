@@ -2,33 +2,34 @@
 
 import contextlib
 import functools
-import json
 import logging
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from experiments.kit.cells import cells_to_show, load_cells
-from experiments.kit.computer import describe_machine
-from experiments.kit.faults import by_seed, collapsed
-from experiments.kit.finished import damaged_log, is_finished, reported
-from experiments.kit.keys import key_of
+from experiments.kit.faults import training_faults
 from experiments.kit.lock import check_held
 from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.options import check_options, draws_of, main_name, model_options, training_of
 from experiments.kit.processes import mesh_of
 from experiments.kit.profiling import Profile
+from experiments.kit.run_files import (
+    damaged_log,
+    is_finished,
+    machine,
+    reported,
+    summarise,
+    write_cells,
+)
 from experiments.kit.sealed import write_sealed
 from experiments.kit.stop import StopRequest
 from experiments.kit.tensorboard import EventFiles
-from experiments.kit.workdir import claim_workdir, commit, flatten, plain_config
+from experiments.kit.workdir import claim_workdir, plain_config
 from qbm_jax import report, training
 from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
@@ -36,27 +37,21 @@ from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.data.write import embedding_key, energy_key
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import CellSource
-from qbm_jax.fitted import document
 from qbm_jax.fitted.document import Evaluated
-from qbm_jax.fitted.embedding_files import write_all, write_shown
 from qbm_jax.fitted.evaluate import train_and_evaluate
 from qbm_jax.fitted.fit import open_source
 from qbm_jax.fitted.history import History
-from qbm_jax.fitted.model import FittedModel, build_sampler
+from qbm_jax.fitted.model import FittedModel
 from qbm_jax.fitted.run_models import model_folder
 from qbm_jax.fitted.scoring import score_seeds
 from qbm_jax.metrics import pca_embedding
 from qbm_jax.model import priors
 from qbm_jax.report.run_outputs import (
     CHECKSUMS,
-    EMBEDDING_FILE,
     LOG_FILE,
-    SAMPLE_FILE,
     SCORES_FILE,
 )
-from qbm_jax.report.verdict import NEGLIGIBLE
 from qbm_jax.runtime.identity import digest_file
-from qbm_jax.runtime.versions import versions
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.distributed import check_agreement, is_primary
 
@@ -129,8 +124,10 @@ def run(
     summary = summarise(config, setup.cells, runs, scores, notes, seconds)
     check_held(workdir)
     first = {name: found[0] for name, found in embeddings.items()} | {PCA: pca}
-    files = write_cells(setup, runs[main_name(config)][0], first)
-    summary["machine"] = machine(setup, runs[main_name(config)])
+    own = runs[main_name(config)]
+    files = write_cells(workdir, config, setup.cells, shown, own[0], first)
+    num_devices = 1 if setup.mesh is None else setup.mesh.size
+    summary["machine"] = machine(config, own, setup.cells.num_genes, num_devices)
     summary["files"] = files
     summary[CHECKSUMS] = {name: digest_file(workdir / name) for name in (LOG_FILE, *files)}
     write_sealed(workdir / SCORES_FILE, summary, workdir)
@@ -245,99 +242,3 @@ def _recorded(setup: Setup) -> Iterator[None]:
     """What is open while models train."""
     with setup.stop.deferred(), setup.log, setup.profile or contextlib.nullcontext():
         yield
-
-
-def training_faults(config: ConfigDict, runs: Runs) -> list[str]:
-    """Seeds that collapsed (`collapse`), or whose couplings did not earn their keep; all logged.
-
-    J = 0 is nested in the Boltzmann prior, so a worse bound than the Bernoulli prior's by more than
-    the error of log Z is a fault of training, not of the model.
-    """
-    trainings = [
-        by_seed(name, (result.embedding for result in results)) for name, results in runs.items()
-    ]
-    faults = collapsed(dict(pair for training in trainings for pair in training.items()))
-    already_logged = len(faults)
-    ours = runs[main_name(config)] if priors.build(config.model.prior).couplings else []
-    nested = [each.bound["elbo"] for each in runs.get("bernoulli_vae", ())]
-    for seed, coupled in enumerate(each.bound for each in ours):
-        if np.isnan(coupled["elbo"]):
-            faults.append(
-                f"Log Z unknown at seed {seed}: bracket {coupled['log_z_forward']:.1f} to "
-                f"{coupled['log_z_reverse']:.1f} nats, so there is no bound; use more "
-                f"evaluation.log_z_temperatures."
-            )
-        loss = nested[seed] - coupled["elbo"] if nested else np.nan  # no baseline: none to tell
-        if loss > max(3 * coupled["log_z_standard_error"], NEGLIGIBLE):
-            faults.append(
-                f"Training fault at seed {seed}: the Boltzmann prior's bound is {loss:.1f} nats "
-                f"per cell below that of J = 0; try a smaller training.couplings_rate or more "
-                f"sampler steps."
-            )
-    for fault in faults[already_logged:]:
-        LOGGER.warning("%s", fault)
-    return faults
-
-
-def summarise(
-    config: ConfigDict,
-    cells: Cells | StoredCells,
-    runs: Runs,
-    scores: dict[str, list[dict[str, float]]],
-    notes: list[str],
-    seconds: dict[str, float],
-) -> dict[str, Any]:
-    """What `scores.json` holds."""
-    sampler = document.sampler_diagnostics(
-        key_of(config.seed, "sampler diagnostics"),
-        runs[main_name(config)][0],
-        num_draws=config.evaluation.diagnostic_draws,
-        num_chains=config.training.num_chains,
-    )
-    return document.compose(
-        main_name(config),
-        cells,
-        runs,
-        scores,
-        sampler=sampler,
-        settings=flatten(plain_config(config)),
-        seeds=list(range(config.num_seeds)),
-        versions=versions(),
-        seconds=seconds,
-        notes=notes,
-        command=shlex.join(["python", *sys.argv]),
-    )
-
-
-def write_cells(
-    setup: Setup, found: Evaluated[FittedModel], embeddings: dict[str, np.ndarray]
-) -> dict[str, int]:
-    """Writes the embedded cells, and of cells on disk the sample as well.
-
-    Returns:
-      The number of cells by file.
-    """
-    config, cells, shown = setup.config, setup.cells, setup.shown
-    name = main_name(config)
-    origin = document.provenance(
-        shown, found.model, config=json.dumps(plain_config(config)), versions=versions(),
-        commit=commit(),
-    )  # fmt: skip
-    files, file = {EMBEDDING_FILE: cells.num_cells}, EMBEDDING_FILE
-    if isinstance(cells, StoredCells):
-        write_all(setup.workdir / file, cells, name, found.model, origin)
-        file = SAMPLE_FILE
-    write_shown(
-        setup.workdir / file, shown, name, found, embeddings, seed=config.seed, provenance=origin
-    )
-    return files | {file: shown.num_cells}
-
-
-def machine(setup: Setup, results: list[Evaluated[FittedModel]]) -> dict[str, Any]:
-    """What it was computed on, see `computer.describe_machine`, by the run's own model."""
-    model, config = results[0].model, setup.config
-    sampler = build_sampler(model.vae, config.sampler.name, model.settings.sampler_options)
-    speed = float(np.median([result.cells_per_second for result in results]))
-    num_devices = 1 if setup.mesh is None else setup.mesh.size
-    options = training_of(config).options
-    return describe_machine(model.vae, sampler, options, setup.cells.num_genes, speed, num_devices)

@@ -1,78 +1,45 @@
-"""The Ising benchmark: samplers as optimisers, tuned on pilot instances, judged on others.
-
-Every cell (a sampler on an instance, in one phase) is a file; what is there is not run again.
-"""
+"""The Ising benchmark: samplers as optimisers, tuned on pilot instances, judged on others."""
 
 import logging
-import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from functools import partial
 
+import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
-from experiments.ising import cells as ising_cells
 from experiments.ising import report as ising_report
-from experiments.ising.cells import Entry, Plan
-from experiments.ising.families import Family, check_families, fingerprint, load_families
-from experiments.ising.instances import Instance
-from experiments.ising.results import (
-    document,
-    judged_phase,
-    pilot_phase,
-    tune_on_pilots,
-    write_csv,
-)
-from experiments.ising.summary import Tuned
-from experiments.kit.keys import key_of
-from experiments.kit.sealed import read_sealed, write_sealed
-from experiments.kit.workdir import claim_workdir
+from experiments.ising.families import check_families, load_families
+from experiments.ising.results import Plan, columns, judge, rows_of, solutions_of, tune_all
+from experiments.ising.runs import Calls, measure
+from experiments.ising.samplers import Entry, entries
+from experiments.kit.runner import Piece, Results, Tables, Work
+from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
+from qbm_jax.problems import Instance
+from qbm_jax.runtime.keys import key_of
 from qbm_jax.samplers.base import check_count
+from qbm_jax.study.document import Document
 
 LOGGER = logging.getLogger("qbm_jax")
 
 
-class Cell(NamedTuple):
-    """Work whose result is one file."""
-
-    path: Path
-    phase: str
-    instance: Instance
-    entry: Entry
-    plan: Plan
-
-
-def run(config: ConfigDict, workdir: Path, stop: Callable[[], bool]) -> None:
-    """Runs the benchmark in `workdir`; the same call again goes on with the cells not yet there.
+def check(config: ConfigDict) -> Plan:
+    """The table of samplers and the instances that are there.
 
     Raises:
       InputError: a config or data that cannot be used.
-      KeyboardInterrupt: a stop was asked for.
     """
-    if read_sealed(workdir / "results.json", workdir) is not None:
-        LOGGER.info("%s is complete; the report is made anew from its files", workdir)
-        ising_report.write(workdir)
-        return
     table = check_config(config)
     families, notes = load_families(config)
-    claim_workdir(workdir, config, fingerprint(families))
     for note in notes:
         LOGGER.warning("%s", note)
-    run_cells(list(pilot_cells(config, workdir, families, table)), stop)
-    tuned = {
-        (family.name, entry.label): tune_on_pilots(config, workdir, family, entry)
-        for family in families
-        for entry in family.suitable(table)
-    }
-    run_cells(list(held_out_cells(config, workdir, families, table, tuned)), stop)
-    results = document(config, workdir, families, table, tuned, notes)
-    write_csv(workdir / "results.csv", results["rows"], results["levels"])
-    write_sealed(workdir / "results.json", results, workdir)
-    ising_report.write(workdir)
-    LOGGER.info("report: %s", workdir / "report.md")
+    for family in families:
+        if not family.suitable(table):
+            raise InputError(
+                f"config.families.{family.name}: no sampler of config.samplers takes its instances"
+                f" and run lengths; add one or leave the family out"
+            )
+    return Plan(config, families, table, notes)
 
 
 def check_config(config: ConfigDict) -> list[Entry]:
@@ -88,83 +55,78 @@ def check_config(config: ConfigDict) -> list[Entry]:
     if max(config.levels) > 1:
         raise InputError(f"config.levels: expected fractions up to 1, got {config.levels}")
     check_families(config)
-    table = ising_cells.entries(config)
     reference = config.reference
     check_count(products=reference.products, replicas=reference.replicas)
     if reference.sampler not in config.samplers:
         labels = ", ".join(config.samplers)
         raise InputError(f"config.reference.sampler: {reference.sampler!r} is none of {labels}")
-    return table
+    return entries(config)
 
 
-def pilot_cells(
-    config: ConfigDict, workdir: Path, families: list[Family], table: list[Entry]
-) -> Iterator[Cell]:
-    """All settings on all pilots, and the long runs that find references."""
-    key = key_of(config.seed, "pilot runs")
-    for family in families:
-        if family.tuned_on != family.name:
-            continue
+def pieces(plan: Plan, stop: StopRequest) -> Iterable[Work]:
+    """All settings on all pilots, and the long runs that find references.
+
+    A piece takes seconds, so a signal interrupts at once.
+    """
+    del stop
+    config = plan.config
+    calls = Calls(config.replicas, config.pilot_calls, key_of(config.seed, "pilot runs"))
+    found: dict[tuple[str, ...], Work] = {}  # families may share pilots
+    for family in plan.families:
         for instance in family.pilots:
-            yield from reference_cell(config, workdir, instance, table)
-            for entry in family.suitable(table):
-                settings = tuple((p, v) for p in entry.lengths(family.products) for v in entry.grid)
-                plan = Plan(settings, config.replicas, config.pilot_calls, key)
-                yield _cell(workdir, pilot_phase(family), instance, entry, plan)
+            for work in references(plan, instance):
+                found.setdefault((work.section, instance.name), work)
+            for entry in family.suitable(plan.table):
+                settings = [(p, v) for p in entry.lengths(family.products) for v in entry.grid]
+                section = family.pilot_section
+                work = work_on(section, instance, entry, settings, calls)
+                found.setdefault((section, instance.name, entry.label), work)
+    return found.values()
 
 
-def held_out_cells(
-    config: ConfigDict,
-    workdir: Path,
-    families: list[Family],
-    table: list[Entry],
-    tuned: dict[tuple[str, str], Tuned],
-) -> Iterator[Cell]:
+def then(plan: Plan, measured: list[Piece], stop: StopRequest) -> Iterator[Work]:
     """The tuned settings on all held-out instances, with other keys than the pilots'."""
-    key = key_of(config.seed, "judged runs")
-    for family in families:
+    del stop
+    config, tuned = plan.config, tune_all(plan, measured)
+    calls = Calls(config.replicas, config.calls, key_of(config.seed, "judged runs"))
+    for family in plan.families:
         for instance in family.held_out:
-            yield from reference_cell(config, workdir, instance, table)
-            for entry in family.suitable(table):
-                settings = tuple(tuned[family.name, entry.label].values.items())
-                plan = Plan(settings, config.replicas, config.calls, key)
-                yield _cell(workdir, judged_phase(family), instance, entry, plan)
+            yield from references(plan, instance)
+            for entry in family.suitable(plan.table):
+                settings = list(tuned[family.name, entry.label].values.items())
+                yield work_on(family.judged_section, instance, entry, settings, calls)
 
 
-def reference_cell(
-    config: ConfigDict, workdir: Path, instance: Instance, table: list[Entry]
-) -> Iterator[Cell]:
+def references(plan: Plan, instance: Instance) -> Iterator[Work]:
     """The long run for an instance without a best known value; nobody's time includes it.
 
     Where the reference sampler does not take the instance, the best of the others has to do.
     """
-    reference = config.reference
-    (entry,) = (e for e in table if e.label == reference.sampler)
+    reference = plan.config.reference
+    (entry,) = (e for e in plan.table if e.label == reference.sampler)
     if instance.best_known is None and entry.takes(instance):
-        key = key_of(config.seed, "reference runs")
-        plan = Plan(((reference.products, reference.value),), reference.replicas, 1, key)
-        yield _cell(workdir, "reference", instance, entry, plan)
+        settings = [(reference.products, reference.value)]
+        calls = Calls(reference.replicas, 1, key_of(plan.config.seed, "reference runs"))
+        yield work_on("reference", instance, entry, settings, calls)
 
 
-def _cell(workdir: Path, phase: str, instance: Instance, entry: Entry, plan: Plan) -> Cell:
-    path = ising_cells.path_of(workdir, phase, instance.name, entry.label)
-    return Cell(path, phase, instance, entry, plan)
+def work_on(
+    section: str, instance: Instance, entry: Entry, settings: list[tuple[int, float]], calls: Calls
+) -> Work:
+    """A piece: a sampler on an instance; with other settings it is another."""
+    names = {"instance": instance.name, "sampler": entry.label}
+    compute = partial(measure, entry, instance, settings, calls)
+    return Work(section, names, compute, {"settings": [list(setting) for setting in settings]})
 
 
-def run_cells(cells: list[Cell], stop: Callable[[], bool]) -> None:
-    """Runs the cells that have no file yet; a bar on a terminal, else a line of log each."""
-    missing = [cell for cell in cells if not ising_cells.is_finished(cell.path, cell.plan)]
-    if len(missing) < len(cells):
-        LOGGER.info("%d of %d cells are there already", len(cells) - len(missing), len(cells))
-    terminal = sys.stderr.isatty()
-    with tqdm(missing, disable=not terminal, unit="cell") as bar:
-        for number, cell in enumerate(bar, 1):
-            if stop():
-                raise KeyboardInterrupt
-            where = "/".join(cell.path.with_suffix("").parts[-3:])
-            bar.set_description(where)
-            start = time.perf_counter()
-            ising_cells.measure(cell.path, cell.phase, cell.entry, cell.instance, cell.plan)
-            if not terminal:
-                seconds = time.perf_counter() - start
-                LOGGER.info("cell %d/%d: %s, %.1f s", number, len(missing), where, seconds)
+def tables(plan: Plan, pieces: list[Piece]) -> Tables:
+    """A row a judged run; time to solution by family, sampler and level."""
+    rng, judged = np.random.default_rng(plan.config.seed), judge(plan, pieces)
+    rows = [row for one in judged for row in rows_of(one, plan.config)]
+    solutions = [found for one in judged for found in solutions_of(one, plan.config, rng)]
+    return Tables(columns(plan.config), rows, solutions)
+
+
+def document(plan: Plan, results: Results) -> Document:
+    """Winners first, then tables and figures."""
+    return ising_report.write(plan, judge(plan, results.pieces), results)

@@ -11,7 +11,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.kit.cells import load_cells
-from experiments.kit.keys import key_of
 from experiments.kit.options import check_options
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
@@ -30,6 +29,7 @@ from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.moments import Moments
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.runtime import keys
+from qbm_jax.runtime.keys import key_of
 from qbm_jax.study.document import Document
 
 COLUMNS = ("size", "num_latents", "phase", "seed", "metric", "value")

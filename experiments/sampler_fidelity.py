@@ -20,6 +20,8 @@ from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
 from qbm_jax.machine import instances, planted
 from qbm_jax.machine.enumeration import MAX_SPINS
+from qbm_jax.runtime.room import check_room
+from qbm_jax.samplers.base import check_steps
 from qbm_jax.study.document import Document
 from qbm_jax.study.rows import numbers
 
@@ -65,16 +67,25 @@ def check(config: ConfigDict) -> Plan:
 
 
 def check_counts(config: ConfigDict) -> None:
-    """Raises InputError for a number that has to be larger."""
+    """Raises InputError for a number that has to be larger, or needs more memory than there is."""
     least = {
         "laws.num_draws": 2, "laws.chains_per_batch": 1, "laws.num_exact_sets": 2,
         "planted.num_spins": 2, "planted.num_chains": 2, "planted.num_pairs": 1,
         "mixing.num_spins": 2, "mixing.num_chains": 1, "mixing.num_burn_in": 0,
         "mixing.num_steps": 8, "mixing.timed_steps": 1, "step_size.num_draws": 2,
         "long_run.num_spins": 2, "long_run.num_chains": 1, "long_run.num_records": 100,
-        "log_z.num_spins": 2,
+        "log_z.num_spins": 2, "step_size.num_spins": 2,
     }  # fmt: skip
     check_least(config, least)
+    for section in ("laws", "planted", "mixing", "step_size", "long_run", "log_z"):
+        fields = config[section]
+        num_spins = max(fields.num_spins) if section == "laws" else fields.num_spins
+        check_room("their couplings", 4 * num_spins, **{f"config.{section}.num_spins": num_spins})
+        chains = ("num_draws", "chains_per_batch", "num_chains")
+        counts = {f"config.{section}.{name}": fields[name] for name in chains if name in fields}
+        check_room("their spins", 4 * num_spins, **counts)
+    steps = ("num_steps", "timed_steps")
+    check_steps(**{f"config.mixing.{name}": config.mixing[name] for name in steps})
     if config.long_run.num_steps < config.long_run.num_records:
         raise InputError(
             f"config.long_run.num_steps must be at least num_records = "

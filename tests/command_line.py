@@ -57,7 +57,8 @@ def config(name="configs/toy.py:smoke", **fields):
 @contextlib.contextmanager
 def launched():
     """Gives back what a launch changes in the process: signals, log handlers, locks."""
-    signals = {number: signal.getsignal(number) for number in SIGNALS}
+    signals = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)}
+    tell = sys.unraisablehook
     log = launch.LOGGER
     handlers, level, propagate = list(log.handlers), log.level, log.propagate
     try:
@@ -65,6 +66,7 @@ def launched():
     finally:
         for number, handler in signals.items():
             signal.signal(number, handler)
+        sys.unraisablehook = tell
         log.handlers[:], log.level, log.propagate = handlers, level, propagate
         release_locks()
 

@@ -6,10 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qbm_jax.machine import instances
 from qbm_jax.machine.boltzmann import Boltzmann, symmetrise
-from qbm_jax.machine.enumeration import log_weights
+from qbm_jax.machine.distance import normalise
+from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 
 
+@functools.partial(jax.jit, static_argnames="num_spins")
 def machine(seed, num_spins, strength=1.0, field=0.3):
     """Couplings of s.d. strength / sqrt(N), fields of s.d. `field`."""
     key_J, key_h = jax.random.split(jax.random.key(seed))
@@ -26,6 +29,7 @@ def first_draw(sampler, key, params, num_chains):
     return sampler.sample(key_sample, params, state)
 
 
+@functools.partial(jax.jit, static_argnums=2)
 def exact_draws(key, params, num_draws):
     """Spins [draws, spins] from the law itself."""
     states = jax.random.categorical(key, log_weights(params), shape=(num_draws,))
@@ -59,3 +63,10 @@ def chi_square(probabilities, spins):
 def probabilities(params, beta=1.0):
     """The Boltzmann law [2^N] at inverse temperature beta."""
     return np.asarray(jax.nn.softmax(beta * log_weights(params)), np.float64)
+
+
+def exact_spins(params, num_draws, beta=1.0, seed=0):
+    """Independent draws of exp(-beta E), int8 [draws, N]."""
+    log_p = normalise(-beta * instances.energies(params))
+    states = np.random.default_rng(seed).choice(log_p.size, num_draws, p=np.exp(log_p))
+    return np.asarray(enumerate_spins(params.num_spins), np.int8)[states]

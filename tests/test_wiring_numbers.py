@@ -10,12 +10,12 @@ import pytest
 import scipy.sparse as sp
 from command_line import config
 
-from experiments import epochs, integration
-from experiments.comparison import model_tasks, summary
-from experiments.kit.keys import key_of
-from experiments.kit.options import draws_of
+from experiments import epochs
+from experiments.comparison import summary
+from experiments.kit import run_files
+from experiments.kit.options import draws_of, main_name
 from experiments.negatives import results as negatives
-from experiments.sweep.results import Results
+from experiments.sweep import results
 from qbm_jax import training
 from qbm_jax.data import check_likelihood
 from qbm_jax.errors import InputError
@@ -25,11 +25,13 @@ from qbm_jax.fitted import fit as fitting
 from qbm_jax.fitted.empty_cells import full_rows
 from qbm_jax.fitted.model import FittedModel, Settings
 from qbm_jax.fitted.scoring import score_seeds
+from qbm_jax.fitted.tasks import model as tasks_of_models
 from qbm_jax.machine import distance, mixing
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.model import inference, likelihoods, priors, vae
 from qbm_jax.model.vae import ModelOptions
 from qbm_jax.report import tables, verdict
+from qbm_jax.runtime.keys import key_of
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.study.estimates import bootstrap_interval, estimate, paired_difference
 from qbm_jax.training import Training, sampler_spec
@@ -90,6 +92,10 @@ def test_a_comparison_tells_sample_deviations_and_ours_minus_theirs():
     assert (ours.difference, ours.low, ours.high) == pytest.approx((2, 2 - T2, 2 + T2))
     assert summary.HEADLINE["energy", "energy_spearman"] == -1
     assert summary.HEADLINE["bound", "elbo"] == 1
+    assert summary.SAME_LIKELIHOOD == ("gaussian_vae", "bernoulli_vae", "qbmvae")
+    assert summary.OWN == ("qbmvae", "qbmvae_public", "kaiwu_qvae")
+    assert set(summary.GAUSSIAN) >= {"vae", "scvi", "ldvae", "autozi", "gaussian_vae"}
+    assert not {*summary.OWN, "bernoulli_vae"} & {*summary.GAUSSIAN}
 
 
 def test_negative_phases_tell_students_interval_and_what_they_cost():
@@ -141,11 +147,10 @@ def test_bands_and_errors_of_the_fidelity_study_are_sample_deviations():
     assert mixing.mean_error(np.array([0.0, 2.0]), 1.0) == pytest.approx(1.0)
 
 
-def sweep_results():
+def sweep_results(monkeypatch):
     """Two widths at seeds 4 and 7: 0.2 and 0.6 against 0.9 and 0.8."""
     totals = [0.2, 0.6, 0.9, 0.8]
-    made = Results.__new__(Results)
-    made.sweep = SimpleNamespace(
+    sweep = SimpleNamespace(
         paths=["width", "seed"],
         settings=[
             SimpleNamespace(
@@ -156,19 +161,22 @@ def sweep_results():
         ],
     )  # fmt: skip
     bound = {"elbo": -1.0, "log_z": 0.0}
-    made.finished = {
+    finished = {
         i: {"scores": {"total": total}, "bound": bound, "seconds": 1.0}
         for i, total in enumerate(totals)
     }
-    return made
+    outcomes = SimpleNamespace(
+        finished=lambda _: finished, failures=lambda _: {}, stopped=lambda _: {}
+    )
+    monkeypatch.setattr(results, "Outcomes", lambda workdir: outcomes)
+    return results.Results(sweep, None)
 
 
-def test_a_sweep_ranks_the_highest_mean_first_and_tells_how_far_others_are_behind():
-    found = sweep_results()
-    best, estimate = found.best()
-    assert best.values == {"width": 16} and estimate.mean == pytest.approx(0.85)
-    worst = found.ranked()[1]
-    assert worst.values == {"width": 8}
+def test_a_sweep_ranks_the_highest_mean_first_and_tells_how_far_others_are_behind(monkeypatch):
+    found = sweep_results(monkeypatch)
+    best, worst = found.ranked()
+    assert best.values == {"width": 16} and worst.values == {"width": 8}
+    assert found.over(best, found.goal).mean == pytest.approx(0.85)
     behind = found.behind(worst, best)
     assert behind.mean == pytest.approx(-0.45)  # -0.7 and -0.2, deviation 0.5 / sqrt 2
     assert behind.standard_error == pytest.approx(0.25)
@@ -352,16 +360,14 @@ def test_bounds_of_held_out_cells_have_a_key_and_a_fold_each(monkeypatch, smoke)
 
     monkeypatch.setattr(training, "bound", bound)
     monkeypatch.setattr(training, "build_evaluation", lambda vae: None)
-    monkeypatch.setattr(model_tasks, "importance_weighted_bound", weighted_bound)
-    monkeypatch.setattr(model_tasks, "has_bits", lambda vae: True)
-    made = SimpleNamespace(seed=11, evaluation=SimpleNamespace(
-        posterior_draws=3, log_z_temperatures=40, importance_samples=7))  # fmt: skip
+    monkeypatch.setattr(tasks_of_models, "importance_weighted_bound", weighted_bound)
+    monkeypatch.setattr(tasks_of_models, "has_bits", lambda vae: True)
+    made = SimpleNamespace(seed=11, posterior_draws=3, log_z_temperatures=40, importance_samples=7)
     group = SimpleNamespace(
-        models=[SimpleNamespace(vae=0, params=0)] * 2, held_out=["fold 0", "fold 1"],
+        label="x", models=[SimpleNamespace(vae=0, params=0)] * 2, held_out=["fold 0", "fold 1"],
         num_train_cells=[70, 80],
     )  # fmt: skip
-    method = SimpleNamespace(name="x", label="x")
-    model_tasks.bound(made, SimpleNamespace(data=None), method, group, None)
+    tasks_of_models.bound(made, SimpleNamespace(data=None), group, None)
     for seed in range(2):
         share = (70, 80)[seed]
         named = {"num_draws": 3, "num_train_cells": share, "num_temperatures": 40}
@@ -429,8 +435,8 @@ def test_diagnostics_have_a_key_of_their_own_and_judge_the_second_half(monkeypat
     def summary(num_draws):
         fields = {"evaluation.diagnostic_draws": num_draws, "training.num_chains": 9}
         made = config(seed=11, **fields)
-        runs = {integration.main_name(made): [result]}
-        return integration.summarise(made, None, runs, {}, [], {})
+        runs = {main_name(made): [result]}
+        return run_files.summarise(made, None, runs, {}, [], {})
 
     found = summary(6)
     wanted = jax.random.split(key_of(11, "sampler diagnostics"))[0]
@@ -448,7 +454,7 @@ def test_a_summary_has_medians_counts_and_errors_under_their_names(monkeypatch, 
     described = SimpleNamespace(
         settings=SimpleNamespace(model={"prior": "boltzmann"}), vae=SimpleNamespace(num_latents=8)
     )
-    name = integration.main_name(smoke)
+    name = main_name(smoke)
     runs = {name: [
         document.Evaluated(described, None, None, {"elbo": elbo, "log_z": log_z,
                         "log_z_standard_error": error}, speed, seconds)
@@ -460,7 +466,7 @@ def test_a_summary_has_medians_counts_and_errors_under_their_names(monkeypatch, 
         batch_names=("x", "y"), source="s", simulated=True, num_cells=4, num_genes=2,
         batch_column="b", label_column="l",
     )  # fmt: skip
-    found = integration.summarise(smoke, cells, runs, {}, [], {"training": 9.0})
+    found = run_files.summarise(smoke, cells, runs, {}, [], {"training": 9.0})
     assert found["elbo"] == pytest.approx(
         {"value": -3.0, "log_z": 6.0, "log_z_standard_error": 0.3}
     )

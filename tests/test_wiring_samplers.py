@@ -1,6 +1,5 @@
 """Steps and acceptance ratios of the samplers against a few lines of numpy, on four spins."""
 
-import importlib
 import itertools
 
 import jax
@@ -8,27 +7,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from qbm_jax import samplers
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.partition.annealing import _anneal
+from qbm_jax.samplers import (
+    annealing,
+    auxiliary_langevin,
+    bifurcation,
+    metropolis_cim,
+    noisy_analog,
+    replicas,
+)
 from qbm_jax.samplers.auxiliary_cim import prepare_machine
 from qbm_jax.samplers.base import Kernel
-from qbm_jax.samplers.cim import (
-    amplitude_control,
-    anneal,
-    gaussian_state,
-    mean_field,
-    truncated_wigner,
-)
+from qbm_jax.samplers.cim import amplitude_control, anneal
+from qbm_jax.samplers.cim.equations import gaussian_state, mean_field, truncated_wigner
 from qbm_jax.samplers.cim.feedback import Setting
 
-# The package has samplers of the names of these modules.
-annealing, auxiliary_langevin, bifurcation, metropolis_cim, noisy_analog, tempering = (
-    importlib.import_module(f"qbm_jax.samplers.{name}")
-    for name in (
-        "annealing", "auxiliary_langevin", "bifurcation", "metropolis_cim", "noisy_analog",
-        "tempering",
-    )
-)  # fmt: skip
 KEY = jax.random.key(3)
 N, DT, PUMP, EPS, SIGMA, MEASURED = 4, 0.1, 1.7, 0.3, 0.45, 0.8
 RNG = np.random.default_rng(0)
@@ -111,7 +106,7 @@ def test_the_machine_with_error_control_takes_the_step_of_its_equations():
 
 def test_the_noise_of_error_control_falls_with_the_root_of_the_typical_field():
     typical = np.sqrt(N * (J[~np.eye(N, dtype=bool)] ** 2).mean() + (H**2).mean())
-    setting = amplitude_control._prepare(MACHINE, 0.9, "float32", True)
+    setting = amplitude_control._prepare(MACHINE, amplitude_control.ControlOptions(noise=0.9))
     assert_near(setting.noise, 0.9 / np.sqrt(typical))
     assert_near(setting.normalised.J, J / typical)
     assert_near(setting.normalised.h, H / typical)
@@ -136,9 +131,9 @@ def test_the_pump_of_a_cim_rises_from_start_to_end_over_a_draw(monkeypatch):
 
     machine = anneal.MACHINES["gaussian_state"]._replace(advance=advance)
     monkeypatch.setitem(anneal.MACHINES, "gaussian_state", machine)
-    built = anneal.cim(
-        "gaussian_state", num_steps=4, dt=0.1, pump_start=0.5, pump_end=2.5, coupling=0.02,
-        noise=0.3, measurement=0.7, calibration_gain=0.0,
+    built = samplers.build(
+        "cim", variant="gaussian_state", num_steps=4, dt=0.1, pump_start=0.5, pump_end=2.5,
+        coupling=0.02, noise=0.3, measurement=0.7, calibration_gain=0.0,
     )  # fmt: skip
     assert_near(_amplitudes_after_each(built, 5), [0.5, 1.0, 1.5, 2.0, 2.5])
     assert_near(given, [[0.02, 0.3, 0.7]] * 5)
@@ -149,7 +144,8 @@ def test_the_pump_of_error_control_rises_from_start_to_end_over_a_draw(monkeypat
         amplitude_control, "advance",
         lambda white, x, received, pump, noise, dt: jnp.full_like(x, pump),
     )  # fmt: skip
-    built = amplitude_control.cac(num_steps=4, pump_start=-0.5, pump_end=1.5, calibration_gain=0.0)
+    pumps = {"pump_start": -0.5, "pump_end": 1.5}
+    built = samplers.build("cac", num_steps=4, calibration_gain=0.0, **pumps)
     free = Boltzmann(J=0 * MACHINE.J, h=MACHINE.h)  # without a stiff mode, steps are as they are
     assert_near(_amplitudes_after_each(built, 5, free), [-0.5, 0.0, 0.5, 1.0, 1.5])
 
@@ -157,8 +153,14 @@ def test_the_pump_of_error_control_rises_from_start_to_end_over_a_draw(monkeypat
 def test_the_noise_of_an_analog_machine_goes_linearly_to_its_end(monkeypatch):
     """With no memory, a coupling of next to nothing and noise 1, x is the level of the noise."""
     monkeypatch.setattr(noisy_analog, "white", lambda key, shape, law: jnp.ones(shape))
-    built = noisy_analog.noisy_analog(
-        num_steps=4, memory=0.0, coupling=1e-6, noise=0.8, noise_end=0.4, calibration_gain=0.0
+    built = samplers.build(
+        "noisy_analog",
+        num_steps=4,
+        memory=0.0,
+        coupling=1e-6,
+        noise=0.8,
+        noise_end=0.4,
+        calibration_gain=0.0,
     )
     assert_near(_amplitudes_after_each(built, 5), [0.8, 0.7, 0.6, 0.5, 0.4])
 
@@ -170,7 +172,8 @@ def test_the_analog_machine_remembers_and_is_driven_by_its_couplings():
 
 def test_the_pump_of_a_bifurcation_machine_falls_to_zero_and_holds_positions_back():
     assert_near(bifurcation.force(f32(X), f32(X[::-1]), 0.7, EPS), EPS * X[::-1] - 0.7 * X)
-    state = bifurcation.bifurcation("ballistic", num_steps=4).init(KEY, MACHINE, 2).machine
+    ballistic = samplers.build("bifurcation", variant="ballistic", num_steps=4)
+    state = ballistic.init(KEY, MACHINE, 2).machine
     pumps = [bifurcation._pump(state.replace(step=jnp.int32(i)), 4, 0.0)[0] for i in range(5)]
     assert_near(jnp.stack(pumps), [0.75, 0.5, 0.25, 0.0, 0.0])
     x, y = bifurcation.symplectic_euler(f32(X), f32(X[::-1]), f32(WHITE[0]), DT)
@@ -182,7 +185,8 @@ def test_a_metropolis_sweep_flips_with_the_boltzmann_factor_of_the_cost():
     """From fair coins in field f a spin is +1 with 1/2 + (1 - exp(-2 f / T)) / 2."""
     h, T, chains = np.array([0.5, -0.4, 0.25, 1.0]), 1.5, 4000
     machine = Boltzmann(jnp.zeros((N, N)), f32(h))
-    sampler = annealing.annealing("metropolis", num_steps=1, temperature_start=T, temperature_end=T)
+    ends = {"temperature_start": T, "temperature_end": T}
+    sampler = samplers.build("annealing", rule="metropolis", num_steps=1, **ends)
     spins, _, _ = sampler.sample(KEY, machine, sampler.init(KEY, machine, chains))
     up = 0.5 + 0.5 * np.sign(h) * (1 - np.exp(-2 * np.abs(h) / T))
     np.testing.assert_allclose(np.asarray(spins > 0).mean(axis=0), up, atol=4 * 0.5 / chains**0.5)
@@ -253,17 +257,17 @@ def test_replicas_swap_with_the_ratio_of_their_laws():
         + betas[k] * energies[k] + betas[k + 1] * energies[k + 1]
         for k in range(2)
     ]  # fmt: skip
-    found = tempering.swap_probability(f32(betas), f32(energies))
+    found = replicas.swap_probability(f32(betas), f32(energies))
     assert_near(found, np.minimum(1, np.exp(log_ratio)))
 
 
 def test_accepted_swaps_exchange_rungs_and_refused_ones_do_not(monkeypatch):
     betas = f32([0.5, 1.0])
-    state = tempering._replicas(jnp.ones((2, 2, N)), betas)
+    state = replicas._replicas(jnp.ones((2, 2, N)), betas)
     energies = f32([[0.0, 0.0], [-2.0, -2.0]])  # the chance is exp(-1)
     level = f32([[np.exp(-1) - 1e-3, np.exp(-1) + 1e-3]])
     monkeypatch.setattr(jax.random, "uniform", lambda *_: level)
-    swapped = tempering._swap(KEY, state, energies)
+    swapped = replicas._swap(KEY, state, energies)
     np.testing.assert_array_equal(swapped.rung, [[1, 0], [0, 1]])
 
 

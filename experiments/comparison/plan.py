@@ -6,8 +6,9 @@ from ml_collections import ConfigDict
 
 from experiments.comparison import sets, tasks
 from experiments.comparison.methods import Method
-from experiments.comparison.sets import StudySet
 from experiments.kit.options import check_least
+from qbm_jax.fitted.tasks.study_set import StudySet
+from qbm_jax.samplers.base import check_steps
 
 FEWEST_GENERATED = 20  # cells of a batch that generation can be scored on
 
@@ -55,7 +56,7 @@ def load(config: ConfigDict, methods: list[Method], with_tasks: bool = True) -> 
 
 
 def check_counts(config: ConfigDict) -> None:
-    """Raises InputError for a number that has to be larger."""
+    """Raises InputError for a number that has to be larger, or needs more memory than there is."""
     least = {
         "num_seeds": 2,
         "num_genes": 2,
@@ -68,3 +69,5 @@ def check_counts(config: ConfigDict) -> None:
         if isinstance(value, int) and name != "max_generated"
     }
     check_least(config, least)
+    steps = ("log_z_temperatures", "importance_samples")
+    check_steps(**{f"config.evaluation.{name}": config.evaluation[name] for name in steps})

@@ -9,7 +9,6 @@ from experiments.comparison import score_tables
 from experiments.comparison.figures import FIGURES
 from experiments.comparison.methods import listed
 from experiments.comparison.plan import Plan
-from experiments.comparison.sets import StudySet
 from experiments.comparison.summary import (
     BEST,
     BEST_GAUSSIAN,
@@ -23,6 +22,7 @@ from experiments.comparison.summary import (
 from experiments.comparison.task_figures import pictures_of
 from experiments.comparison.titles import metric_title, title_of
 from experiments.kit.runner import Piece, Results
+from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.study.document import Document, table, with_interval
 from qbm_jax.study.escape import Markdown, bullets, figure_text, markdown
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from experiments.comparison.methods import UNTRAINED
-from experiments.comparison.sets import StudySet
 from experiments.comparison.summary import BEST, HEADLINE, REAL_CELLS, Cell, comparable
 from experiments.comparison.task_figures import recalls_of
 from experiments.comparison.titles import metric_title, title_of
+from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.study.document import table, with_spread
 from qbm_jax.study.escape import bold, markdown
 

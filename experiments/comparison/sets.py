@@ -1,7 +1,5 @@
 """The data sets of a comparison, each with what the tasks may ask of it."""
 
-import dataclasses
-import functools
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,57 +8,18 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.comparison.methods import listed
-from experiments.kit.keys import cells_key
+from experiments.kit.cells import cells_key
 from qbm_jax.data import Cells, locate, preprocess
 from qbm_jax.data.fingerprint import fingerprint as cells_fingerprint
 from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
 from qbm_jax.errors import InputError
-from qbm_jax.feed.minibatches import DeviceCounts
-from qbm_jax.fitted.model import device_counts
+from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.metrics.rare_types import MAX_SHARE
 from qbm_jax.metrics.trajectory import check_root
 from qbm_jax.metrics.trajectory_reference import Reference, reference_pseudotime, stage_reference
 from qbm_jax.runtime.identity import digest_names
-from qbm_jax.study.figures import SIMULATED
 
 LOGGER = logging.getLogger("qbm_jax")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class StudySet:
-    """Preprocessed cells of one set; every cell has a type.
-
-    Attributes:
-      name: as in the config.
-      cells: counts, genes, batches.
-      labels: type of every cell, names [cells].
-      batch: experimental batch of every cell, names [cells].
-      donors: what is left out as a whole, names [cells].
-      root: type where trajectories start; "" for none.
-      reference: order of the cells along the trajectory; None without a root.
-      left_out_type: type that one training leaves out, for the energy task; "" for none.
-      abundance: expected share of every rare type, where the simulator knows it; else empty.
-    """
-
-    name: str
-    cells: Cells
-    labels: np.ndarray
-    batch: np.ndarray
-    donors: np.ndarray
-    root: str
-    reference: Reference | None
-    left_out_type: str
-    abundance: dict[str, float]
-
-    @functools.cached_property
-    def data(self) -> DeviceCounts:
-        """The counts on the device, where all methods and tasks find them again."""
-        return device_counts(self.cells)
-
-    @property
-    def title(self) -> str:
-        """The name, which says so if the cells are simulated."""
-        return f"{self.name} ({SIMULATED})" if self.cells.simulated else self.name
 
 
 def find_sets(config: ConfigDict) -> tuple[dict[str, ConfigDict], list[str]]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.comparison.methods import PEERS, UNTRAINED
+from qbm_jax.model import priors
 from qbm_jax.model.presets import PRESETS
 from qbm_jax.study.estimates import bootstrap_interval, by_seed, differences, estimate
 
@@ -36,12 +37,14 @@ HEADLINE = {
     ("bound", "importance_weighted"): 1,
 }
 MAIN = ("qbmvae", "matched")
+LAWS = {name: priors.build(preset.model["prior"]) for name, preset in PRESETS.items()}
 # Priors on the same networks and likelihood: each is held against QBM-VAE by name as well.
-SAME_LIKELIHOOD = ("gaussian_vae", "bernoulli_vae", "qbmvae")
+_BUT_FOR_PRIORS = {name: {**preset.model, "prior": None} for name, preset in PRESETS.items()}
+SAME_LIKELIHOOD = tuple(n for n, own in _BUT_FOR_PRIORS.items() if own == _BUT_FOR_PRIORS[MAIN[0]])
 NAMED = (("bernoulli_vae", "matched"), ("gaussian_vae", "matched"))
-OWN = ("qbmvae", "qbmvae_public", "kaiwu_qvae")  # Boltzmann priors: no baselines
+OWN = tuple(name for name, law in LAWS.items() if law.couplings)  # no baselines
 # Gaussian priors, of all of whom the best is a rival of its own.
-GAUSSIAN = ("vae", "scvi", "ldvae", "autozi", "gaussian_vae", *PEERS)
+GAUSSIAN = (*(name for name, law in LAWS.items() if not law.binary), *PEERS)
 REAL_CELLS = ("real_cells", "reference")  # in the place of generated ones: no method
 BEST, PAIR, BEST_GAUSSIAN = "best", "named", "gaussian"
 

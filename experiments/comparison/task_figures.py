@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.comparison.embedding_tasks import RECALL
 from experiments.comparison.methods import UNTRAINED
 from experiments.comparison.summary import BEST, GAUSSIAN, MAIN, Cell, comparable
 from experiments.comparison.titles import title_of
+from qbm_jax.fitted.tasks.embedding import RECALL
 from qbm_jax.study.escape import figure_text
 from qbm_jax.study.figures import BETTER, colours_of, draw_boxes, draw_heat_map, each, tidy
 

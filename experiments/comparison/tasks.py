@@ -1,50 +1,20 @@
-"""The tasks by name: what each needs of a set, and all of them on one group of trainings."""
+"""The tasks that a config asks for, and all of them on one group of trainings."""
 
 from ml_collections import ConfigDict
 
-from experiments.comparison import embedding_tasks, model_tasks
-from experiments.comparison.measured import Measured, Shared, Task, merged
-from experiments.comparison.methods import Method, listed
-from experiments.comparison.sets import StudySet
-from experiments.comparison.trainings import NUM_FOLDS, Group
+from experiments.comparison.methods import listed
 from experiments.kit.faults import by_seed, collapsed
 from qbm_jax.errors import InputError
-from qbm_jax.metrics.clustering import leiden_clusters
-from qbm_jax.metrics.folds import batch_folds, check_folds
-from qbm_jax.metrics.rare_types import rare_types
-from qbm_jax.runtime import optional
-
-TASKS: dict[str, Task] = {
-    "integration": embedding_tasks.integration,
-    "classification": embedding_tasks.classification,
-    "trajectory": embedding_tasks.trajectory,
-    "rare": embedding_tasks.rare,
-    "energy": model_tasks.energy,
-    "generation": model_tasks.generation,
-    "bound": model_tasks.bound,
-}
-
-BY_TREES = ("classification", "rare", "generation")
+from qbm_jax.fitted import tasks
+from qbm_jax.fitted.tasks import TASKS, missing
+from qbm_jax.fitted.tasks.measured import Measured, Scale, merged
+from qbm_jax.fitted.tasks.study_set import Group, StudySet
 
 
-def missing(task: str, study: StudySet) -> str:
-    """What the set lacks for this task, in words; "" if nothing."""
-    if task in BY_TREES and not optional.installed("xgboost"):
-        return optional.lacking("xgboost")
-    try:
-        if task in ("classification", "rare"):
-            check_folds(study.labels, NUM_FOLDS)
-        if task == "classification":
-            batch_folds(study.donors)
-        if task == "rare":
-            rare_types(study.labels)
-    except InputError as error:
-        return str(error)
-    if task == "integration" and len(set(study.batch)) < 2:
-        return "one batch only: there is nothing to integrate"
-    if task == "trajectory" and study.reference is None:
-        return "no root type: give its sets entry a root"
-    return ""
+def scale_of(config: ConfigDict) -> Scale:
+    """The run's seed, and the fields of config.evaluation that say how much of each task."""
+    fields = [name for name in Scale._fields if name != "seed"]
+    return Scale(config.seed, **{name: config.evaluation[name] for name in fields})
 
 
 def wanted(config: ConfigDict, study: StudySet) -> tuple[list[str], list[str]]:
@@ -70,16 +40,8 @@ def wanted(config: ConfigDict, study: StudySet) -> tuple[list[str], list[str]]:
     return names, []
 
 
-def measure(
-    config: ConfigDict, study: StudySet, method: Method, group: Group, names: list[str]
-) -> Measured:
-    """All wanted tasks of a group."""
-    clusters, named = [], []
-    if {"integration", "rare"} & set(names):
-        clusters = [leiden_clusters(points) for points in group.embeddings]
-    if {"classification", "rare"} & set(names):
-        named = embedding_tasks.name_held_out(config, study, group)
-    shared = Shared(clusters, named)
-    results = [TASKS[name](config, study, method, group, shared) for name in names]
-    faults = collapsed(by_seed(method.label, group.embeddings)) if group.models else []
-    return merged([*results, Measured([], faults, {})])
+def measure(config: ConfigDict, study: StudySet, group: Group, names: list[str]) -> Measured:
+    """All wanted tasks of a group, and whether an embedding collapsed."""
+    measured = tasks.measure(scale_of(config), study, group, names)
+    faults = collapsed(by_seed(group.label, group.embeddings)) if group.models else []
+    return merged([measured, Measured([], faults, {})])

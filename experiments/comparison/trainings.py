@@ -7,68 +7,20 @@ five seeds test every cell once. Two further protocols leave out whole donors, a
 import dataclasses
 import logging
 import time
-from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.comparison import scvi_tools
 from experiments.comparison.methods import Method
-from experiments.comparison.sets import StudySet
-from experiments.kit.keys import seed_of
 from experiments.kit.stop import StopRequest
 from qbm_jax.fitted.evaluate import train_and_evaluate
-from qbm_jax.fitted.model import FittedModel
+from qbm_jax.fitted.tasks.study_set import Group, StudySet
 from qbm_jax.metrics.baselines import harmony_embedding, pca_embedding
-from qbm_jax.metrics.folds import batch_folds, stratified_folds
+from qbm_jax.runtime.keys import seed_of
 from qbm_jax.training import TrainOptions
 
-NUM_FOLDS = 5
 LOGGER = logging.getLogger("qbm_jax")
-
-
-class Group(NamedTuple):
-    """All seeds of one method on one set, under one protocol.
-
-    Attributes:
-      models: a fitted model per seed; none for methods without one of ours.
-      embeddings: float32 [cells, latents] per seed, of all cells, by the encoder alone.
-      energies: of every cell's mean spins [cells] per seed, E_q[E] where the posterior is
-        factorial; none for methods without a model.
-      held_out: indices of the cells that took no part in training, per seed (Harmony, which has
-        no encoder, sees them all the same).
-      num_train_cells: cells trained on, per seed; none for methods without a model.
-      seconds: of all trainings together.
-    """
-
-    models: list[FittedModel]
-    embeddings: list[np.ndarray]
-    energies: list[np.ndarray]
-    held_out: list[np.ndarray]
-    num_train_cells: list[int]
-    seconds: float
-
-
-def fold_cells(study: StudySet, seed: int, config_seed: int) -> np.ndarray:
-    """The fold that this seed holds out: fold s of 5; from the sixth seed on, of another split."""
-    split = seed_of(config_seed, "folds", seed // NUM_FOLDS)
-    folds = stratified_folds(study.labels, NUM_FOLDS, split, study.batch, strict=False)
-    return np.flatnonzero(folds == seed % NUM_FOLDS)
-
-
-def donors_held_out(study: StudySet, num_seeds: int) -> list[np.ndarray]:
-    """The cells of one donor (or technology) per seed; with fewer donors there are fewer seeds.
-
-    No donor is held out twice: a second training without it would be no independent test.
-    """
-    folds, names = batch_folds(study.donors)
-    return [np.flatnonzero(folds == donor) for donor in range(min(num_seeds, len(names)))]
-
-
-def type_and_fold_cells(study: StudySet, seed: int, config_seed: int) -> np.ndarray:
-    """The left-out type, and this seed's fold to compare it with."""
-    left_out = np.flatnonzero(study.labels == study.left_out_type)
-    return np.union1d(left_out, fold_cells(study, seed, config_seed))
 
 
 def epochs_of(num_steps: int, num_cells: int, validation: float, minibatch_size: int) -> int:
@@ -116,6 +68,7 @@ def train_group(
         while_training=stop.deferred(), should_stop=stop,
     )  # fmt: skip
     return Group(
+        label=method.label,
         models=[one.model for one in found],
         embeddings=[one.embedding for one in found],
         energies=[one.energy for one in found],
@@ -138,7 +91,7 @@ def untrained_group(
         else:
             others = np.setdiff1d(np.arange(study.cells.num_cells), cells)
             embeddings.append(pca_embedding(counts, seed=config.seed, fit_on=others))
-    return Group([], embeddings, [], held_out, [], 0.0)
+    return Group(method.label, [], embeddings, [], held_out, [], 0.0)
 
 
 def peer_group(
@@ -162,4 +115,4 @@ def peer_group(
             "%s, %s: seed %d of %d after %.0f s",
             study.name, scvi_tools.NAME, seed + 1, len(held_out), seconds,
         )  # fmt: skip
-    return Group([], embeddings, [], held_out, [], seconds)
+    return Group(scvi_tools.NAME, [], embeddings, [], held_out, [], seconds)

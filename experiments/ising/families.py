@@ -1,15 +1,18 @@
 """Families of instances: settings are chosen on the pilots and judged on the held-out ones."""
 
+import os
 import zlib
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.ising.cells import Entry
-from experiments.ising.instances import Instance, data_folder, load
+from experiments.ising.samplers import Entry
+from experiments.kit.workdir import ROOT
 from qbm_jax.errors import InputError
+from qbm_jax.problems import Instance, load
 
 
 class Family(NamedTuple):
@@ -31,10 +34,37 @@ class Family(NamedTuple):
     pilots: list[Instance]
     held_out: list[Instance]
 
+    @property
+    def pilot_section(self) -> str:
+        """Section of the pieces on the pilots that this family is tuned on."""
+        return f"pilot-{self.tuned_on}"
+
+    @property
+    def judged_section(self) -> str:
+        """Section of the pieces on the held-out instances."""
+        return f"judged-{self.name}"
+
     def suitable(self, table: list[Entry]) -> list[Entry]:
         """Samplers that can run all instances of the family, and one of its run lengths."""
         instances = self.pilots + self.held_out
         return [e for e in table if e.lengths(self.products) and all(map(e.takes, instances))]
+
+
+def data_folder(configured: str) -> Path | None:
+    """The folder of Ising files: as configured, or $QBM_JAX_SHARED_DATA/ising, or the default.
+
+    Returns:
+      None where nothing was configured and none is found.
+
+    Raises:
+      InputError: the configured folder does not exist.
+    """
+    if configured:
+        if not Path(configured).is_dir():
+            raise InputError(f"config.data_dir: expected a folder, found none at {configured!r}")
+        return Path(configured)
+    shared = Path(os.environ.get("QBM_JAX_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    return shared / "ising" if (shared / "ising").is_dir() else None
 
 
 def load_families(config: ConfigDict) -> tuple[list[Family], list[str]]:
@@ -44,6 +74,7 @@ def load_families(config: ConfigDict) -> tuple[list[Family], list[str]]:
       InputError: an unknown name, a damaged file, or nothing left to run.
     """
     folder = data_folder(config.data_dir)
+    advice = "" if folder else "; set QBM_JAX_SHARED_DATA or config.data_dir"
     names = {i for options in config.families.values() for i in _names(config, options)}
     loaded = {name: load(name, folder) for name in sorted(names)}
     there = {name: found for name, found in loaded.items() if not isinstance(found, str)}
@@ -51,13 +82,12 @@ def load_families(config: ConfigDict) -> tuple[list[Family], list[str]]:
     for name, options in config.families.items():
         origin = _origin(config, options)
         absent = [i for i in _names(config, options) if i not in there]
-        notes += [f"Skipped: {i} of family {name}: {loaded[i]}." for i in absent]
+        notes += [f"Skipped: {i} of family {name}: {loaded[i]}{advice}." for i in absent]
         pilots, held_out = (
             [there[i] for i in wanted if i in there] for wanted in (origin.pilots, options.held_out)
         )
         if pilots and held_out:
-            tuned_on = options.tuned_on or name
-            products = tuple(origin.products)
+            tuned_on, products = options.tuned_on or name, tuple(origin.products)
             families.append(Family(name, options.title, tuned_on, products, pilots, held_out))
         else:
             notes.append(f"Skipped: the whole family {name}, as no pilot or no other is left.")

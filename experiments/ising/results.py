@@ -1,187 +1,153 @@
-"""What `results.json` and `results.csv` hold, made from the cells on disk."""
+"""All pieces together: best values, what was tuned on the pilots, and how it was judged."""
 
-import os
-import platform
-import shlex
-import sys
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.ising import cells as ising_cells
-from experiments.ising.cells import Entry
-from experiments.ising.families import Family
-from experiments.ising.instances import Instance
-from experiments.ising.summary import (
-    Pilot,
-    Run,
-    Tuned,
-    best_within,
-    over_instances,
-    summarise_run,
-    tune,
-)
-from experiments.kit.workdir import commit, flatten, plain_config, versions
-from qbm_jax.study.rows import write_table
-
-COLUMNS = (
-    "family", "instance", "sampler", "budget", "products", "value", "replicas", "calls", "diverged",
-    "seconds_per_call", "compile_seconds", "best", "median",
-)  # fmt: skip
+from experiments.ising.families import Family, fingerprint
+from experiments.ising.runs import energies_of, runs_of
+from experiments.ising.samplers import Entry
+from experiments.ising.tuning import Tuned, tune
+from experiments.kit.runner import Piece, Row
+from qbm_jax.problems import Instance, Run, median_to_solution
 
 
-def judged_phase(family: Family) -> str:
-    """Phase of a family's cells on held-out instances."""
-    return f"judged-{family.name}"
+class Plan(NamedTuple):
+    """What is run: families in order of size, the table of samplers, notes on what is absent."""
+
+    config: ConfigDict
+    families: list[Family]
+    table: list[Entry]
+    notes: list[str]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells the instances from others."""
+        return fingerprint(self.families)
 
 
-def pilot_phase(family: Family) -> str:
-    """Phase of the pilot cells that a family is tuned on."""
-    return f"pilot-{family.tuned_on}"
+class Judged(NamedTuple):
+    """A sampler on a family, as tuned on its pilots: runs by held-out instance."""
+
+    family: Family
+    entry: Entry
+    tuned: Tuned
+    runs: dict[str, list[Run]]
+
+    def at(self, budget: int) -> list[Run]:
+        """The runs of one length on all instances."""
+        return [run for runs in self.runs.values() for run in runs if run.budget == budget]
 
 
-def read_cell(workdir: Path, phase: str, instance: Instance, entry: Entry) -> list[Run]:
-    """The runs of a finished cell."""
-    return ising_cells.read(ising_cells.path_of(workdir, phase, instance.name, entry.label))
+class Solution(NamedTuple):
+    """Time and products to solution at one level, in median over the instances of a family.
+
+    `value` is the tuned setting at the `budget` that served best on the pilots; low and high are
+    the ends of 95 % intervals.
+    """
+
+    family: str
+    sampler: str
+    level: float
+    budget: int
+    value: float
+    seconds: float
+    seconds_low: float
+    seconds_high: float
+    products: float
+    products_low: float
+    products_high: float
 
 
-def best_found(workdir: Path, instance: Instance) -> tuple[float, str]:
-    """The best value in any cell of an instance, and a sampler that found it."""
-    best = {
-        label: max(
-            float(np.fmax.reduce(instance.value(run["energies"]), axis=None)) for run in runs
-        )
-        for label, runs in ising_cells.read_all(workdir, instance.name).items()
-    }
-    label = max(best, key=lambda label: np.nan_to_num(best[label], nan=-np.inf))
+def best_found(instance: Instance, pieces: list[Piece]) -> tuple[float, str]:
+    """The best value in any piece of an instance, and a sampler that found it."""
+    best: dict[str, float] = {}
+    for piece in sorted(pieces, key=lambda piece: (piece["section"], piece["sampler"])):
+        if piece["instance"] == instance.name:
+            energies = np.concatenate([*map(energies_of, piece["runs"])])
+            value = np.fmax.reduce(instance.value(energies), axis=None)
+            best[piece["sampler"]] = float(np.fmax(value, best.get(piece["sampler"], -np.inf)))
+    label = max(best, key=lambda label: best[label])
     return best[label], label
 
 
-def best_value(workdir: Path, instance: Instance) -> float:
+def best_value(instance: Instance, pieces: list[Piece]) -> float:
     """What counts as 100 % on an instance."""
-    if instance.best_known is not None:
-        return instance.best_known
-    return best_found(workdir, instance)[0]
+    known = instance.best_known
+    return best_found(instance, pieces)[0] if known is None else known
 
 
-def tune_on_pilots(config: ConfigDict, workdir: Path, family: Family, entry: Entry) -> Tuned:
-    """A sampler's settings for a family, from the finished cells of its pilots."""
-    pilots = [
-        Pilot(i, best_value(workdir, i), read_cell(workdir, pilot_phase(family), i, entry))
-        for i in family.pilots
-    ]
-    return tune(pilots, config.levels, config.wall_seconds)
+def tune_all(plan: Plan, pieces: list[Piece]) -> dict[tuple[str, str], Tuned]:
+    """What the pilots decide, by family and sampler; judged pieces have no say in it."""
+    pieces = [piece for piece in pieces if not piece["section"].startswith("judged-")]
+    tuned = {}
+    for family in plan.families:
+        found = _runs(pieces, family.pilot_section, family.pilots, family.suitable(plan.table))
+        for label, by_instance in found.items():
+            runs = [run for runs in by_instance.values() for run in runs]
+            tuned[family.name, label] = tune(runs, plan.config.levels, plan.config.wall_seconds)
+    return tuned
 
 
-def document(
-    config: ConfigDict,
-    workdir: Path,
-    families: list[Family],
-    table: list[Entry],
-    tuned: dict[tuple[str, str], Tuned],
-    notes: list[str],
-) -> dict[str, Any]:
-    """All that the report needs."""
-    rng = np.random.default_rng(config.seed)
-    judged = [
-        _judge(config, workdir, family, entry, tuned[family.name, entry.label], rng)
-        for family in families
-        for entry in family.suitable(table)
-    ]
+def judge(plan: Plan, pieces: list[Piece]) -> list[Judged]:
+    """Every sampler on every family."""
+    tuned, judged = tune_all(plan, pieces), []
+    for family in plan.families:
+        suitable = family.suitable(plan.table)
+        found = _runs(pieces, family.judged_section, family.held_out, suitable)
+        judged += [Judged(family, e, tuned[family.name, e.label], found[e.label]) for e in suitable]
+    return judged
+
+
+def _runs(
+    pieces: list[Piece], section: str, instances: list[Instance], table: list[Entry]
+) -> dict[str, dict[str, list[Run]]]:
+    """Runs of a section by sampler and instance, held against the best values of all pieces."""
+    there = {(p["instance"], p["sampler"]): p for p in pieces if p["section"] == section}
+    best = {instance.name: best_value(instance, pieces) for instance in instances}
     return {
-        "families": [_family(workdir, family) for family in families],
-        "samplers": {
-            e.label: {"sampler": e.sampler, "options": dict(e.options), "tuned": e.tuned,
-                      "grid": e.grid, "products_per_step": e.products_per_step}
-            for e in table
-        },
-        "levels": list(config.levels),
-        "wall_seconds": list(config.wall_seconds),
-        "rows": [row for rows, _, _ in judged for row in rows],
-        "solutions": [solution for _, solutions, _ in judged for solution in solutions],
-        "within": [item for _, _, within in judged for item in within],
-        "notes": notes,
-        "settings": flatten(plain_config(config)),
-        "versions": versions(),
-        "commit": commit(),
-        "machine": machine(),
-        "command": shlex.join(["python", *sys.argv]),
-    }  # fmt: skip
+        entry.label: {
+            i.name: runs_of(there[i.name, entry.label], i, best[i.name]) for i in instances
+        }
+        for entry in table
+    }
 
 
-def _judge(
-    config: ConfigDict,
-    workdir: Path,
-    family: Family,
-    entry: Entry,
-    tuned: Tuned,
-    rng: np.random.Generator,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """One sampler on one family: a row a run, a solution a level, a best value a wall time."""
-    names = {"family": family.name, "sampler": entry.label}
-    rows, within = [], []
-    for instance in family.held_out:
-        best = best_value(workdir, instance)
-        runs = read_cell(workdir, judged_phase(family), instance, entry)
-        named = names | {"instance": instance.name}
-        rows += [named | summarise_run(run, instance, best, config.levels) for run in runs]
-        by_budget = {run["budget"]: run for run in runs}
-        within += [
-            named | {"wall_seconds": wall, "budget": budget,
-                     "best": best_within(by_budget[budget], instance, best, wall)}
-            for wall, budget in zip(config.wall_seconds, tuned.wall_budgets, strict=True)
-        ]  # fmt: skip
-    solutions = [
-        names | {"level": level, "budget": budget, "value": tuned.values[budget]}
-        | over_instances([row for row in rows if row["budget"] == budget], place, rng)
-        for place, (level, budget) in enumerate(zip(config.levels, tuned.budgets, strict=True))
+def columns(config: ConfigDict) -> list[str]:
+    """Of `results.csv`: one success count a level at the end."""
+    counts = [f"{name}_{level:g}" for name in ("successes", "call_successes")
+              for level in config.levels]  # fmt: skip
+    return [
+        "family", "instance", "sampler", "budget", "products", "value", "replicas", "calls",
+        "diverged", "seconds_per_call", "compile_seconds", "best", "median", *counts,
     ]  # fmt: skip
-    return rows, solutions, within
 
 
-def _family(workdir: Path, family: Family) -> dict[str, Any]:
-    return {
-        "name": family.name,
-        "title": family.title,
-        "tuned_on": family.tuned_on,
-        "products": family.products,
-        "pilots": [instance.name for instance in family.pilots],
-        "held_out": [_instance(workdir, instance) for instance in family.held_out],
-    }
+def rows_of(judged: Judged, config: ConfigDict) -> list[Row]:
+    """A row a run."""
+    return [
+        (
+            judged.family.name, name, judged.entry.label, run.budget, run.products, run.value,
+            run.shares.shape[1], run.shares.shape[0], run.shares.size - run.finite.size,
+            run.seconds, run.compile_seconds, run.best, run.median,
+            *map(run.successes, config.levels), *map(run.call_successes, config.levels),
+        )
+        for name, runs in judged.runs.items()
+        for run in runs
+    ]  # fmt: skip
 
 
-def _instance(workdir: Path, instance: Instance) -> dict[str, Any]:
-    found, by = best_found(workdir, instance)
-    return {
-        "name": instance.name,
-        "num_spins": instance.params.num_spins,
-        "objective": instance.objective,
-        "best": best_value(workdir, instance),
-        "source": instance.source,
-        "best_found": found,
-        "best_found_by": by,
-    }
-
-
-def machine() -> dict[str, Any]:
-    """Where the times were taken."""
-    return {
-        "device": f"{jax.default_backend()}, {jax.devices()[0].device_kind}",
-        "cores": len(os.sched_getaffinity(0)),
-        "load average, 15 minutes": round(os.getloadavg()[2], 2),
-        "platform": platform.platform(),
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", ""),
-    }
-
-
-def write_csv(path: Path, rows: list[dict[str, Any]], levels: list[float]) -> None:
-    """The rows as a table, whole or not at all: one success count a level at the end."""
-    header = [*COLUMNS, *(f"successes_{level:g}" for level in levels)]
-    header += [f"call_successes_{level:g}" for level in levels]
-    own = ([row[name] for name in COLUMNS] for row in rows)
-    counts = ([*row["successes"], *row["call_successes"]] for row in rows)
-    write_table(path, header, (a + b for a, b in zip(own, counts, strict=True)))
+def solutions_of(judged: Judged, config: ConfigDict, rng: np.random.Generator) -> list[Solution]:
+    """A solution a level, at the run length that was chosen for it."""
+    found = []
+    for level, budget in zip(config.levels, judged.tuned.budgets, strict=True):
+        runs = judged.at(budget)
+        counts = [run.successes(level) for run in runs], [run.shares.size for run in runs]
+        replicas = [run.shares.shape[1] for run in runs]
+        seconds = median_to_solution([run.seconds for run in runs], *counts, replicas, rng)
+        alone = [1] * len(runs)
+        products = median_to_solution([run.products for run in runs], *counts, alone, rng)
+        of = judged.family.name, judged.entry.label, level, budget, judged.tuned.values[budget]
+        found.append(Solution(*of, *seconds, *products))
+    return found

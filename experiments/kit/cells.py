@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.kit.keys import cells_key
 from experiments.kit.lock import UNSUPPORTED
 from qbm_jax.data import Cells, check_likelihood, locate, preprocess
 from qbm_jax.data.download import cache_folder
@@ -22,6 +21,7 @@ from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
 from qbm_jax.errors import InputError
 from qbm_jax.report.run_outputs import EMBEDDING_FILE, SAMPLE_FILE
 from qbm_jax.runtime import keys
+from qbm_jax.runtime.keys import key_of, named
 from qbm_jax.runtime.user_cache import expand_home
 from qbm_jax.training.distributed import is_primary, wait_for_primary
 
@@ -205,3 +205,8 @@ def cells_to_show(cells: Cells | StoredCells, size: int) -> Cells:
         LOGGER.info("%s", note)
         shown = shown.with_notes(note)
     return shown
+
+
+def cells_key(seed: int, name: str) -> jax.Array:
+    """The key of simulated cells, by the preset's name: in memory and on disk the same."""
+    return named(key_of(seed, "cells"), name.removeprefix(SIMULATED_PREFIX))

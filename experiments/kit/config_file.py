@@ -15,16 +15,15 @@ from typing import Any, NoReturn
 from ml_collections import ConfigDict
 
 from experiments.kit.manual import base_config
-from qbm_jax.errors import InputError
+from qbm_jax.errors import InputError, one_line
 from qbm_jax.runtime.options import check, choice, shown
-from qbm_jax.study.escape import plain
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def fail(message: str) -> NoReturn:
     """Ends the program with one line for the user and exit code 2."""
-    print(f"error: {plain(message)}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     raise SystemExit(2)
 
 
@@ -76,7 +75,9 @@ def _call(value: str, function: str, then: Callable[[Any], Any]) -> Any:
     module, arguments = _module(name), [variant] if variant else []
     called = getattr(module, function, None)
     if not callable(called):
-        having = [p for p in config_files() if f"\ndef {function}(" in p.read_text("utf-8")]
+        having = [
+            p for p in config_files() if f"\ndef {function}(" in p.read_text(encoding="utf-8")
+        ]
         known = ", ".join(f"configs/{path.name}" for path in having)
         fail(f"config file {name!r} has no {function}(); {known} shows how it is")
     try:

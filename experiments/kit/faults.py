@@ -1,11 +1,16 @@
 """Faults of trainings that every experiment says in its notes and in the log."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from ml_collections import ConfigDict
 
+from experiments.kit.options import main_name
 from qbm_jax.fitted.collapse import collapse_fault
+from qbm_jax.fitted.document import Evaluated
+from qbm_jax.model import priors
+from qbm_jax.report.verdict import NEGLIGIBLE
 
 LOGGER = logging.getLogger("qbm_jax")
 
@@ -29,3 +34,35 @@ def collapsed(embeddings: Mapping[str, np.ndarray]) -> list[str]:
 def by_seed(name: str, embeddings: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
     """The embeddings of one model's seeds, in their order, by names of their trainings."""
     return {f"{name} at seed {seed}": values for seed, values in enumerate(embeddings)}
+
+
+def training_faults(config: ConfigDict, runs: Mapping[str, Sequence[Evaluated]]) -> list[str]:
+    """Seeds that collapsed (`collapse`), or whose couplings did not earn their keep; all logged.
+
+    J = 0 is nested in the Boltzmann prior, so a worse bound than the Bernoulli prior's by more than
+    the error of log Z is a fault of training, not of the model.
+    """
+    trainings = [
+        by_seed(name, (result.embedding for result in results)) for name, results in runs.items()
+    ]
+    faults = collapsed(dict(pair for training in trainings for pair in training.items()))
+    already_logged = len(faults)
+    ours = runs[main_name(config)] if priors.build(config.model.prior).couplings else []
+    nested = [each.bound["elbo"] for each in runs.get("bernoulli_vae", ())]
+    for seed, coupled in enumerate(each.bound for each in ours):
+        if np.isnan(coupled["elbo"]):
+            faults.append(
+                f"Log Z unknown at seed {seed}: bracket {coupled['log_z_forward']:.1f} to "
+                f"{coupled['log_z_reverse']:.1f} nats, so there is no bound; use more "
+                f"evaluation.log_z_temperatures."
+            )
+        loss = nested[seed] - coupled["elbo"] if nested else np.nan  # no baseline: none to tell
+        if loss > max(3 * coupled["log_z_standard_error"], NEGLIGIBLE):
+            faults.append(
+                f"Training fault at seed {seed}: the Boltzmann prior's bound is {loss:.1f} nats "
+                f"per cell below that of J = 0; try a smaller training.couplings_rate or more "
+                f"sampler steps."
+            )
+    for fault in faults[already_logged:]:
+        LOGGER.warning("%s", fault)
+    return faults

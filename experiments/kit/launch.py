@@ -41,7 +41,7 @@ from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import check_workdir, flatten
 from experiments.sweep import arguments as sweep_arguments
 from experiments.sweep import run as sweep_run
-from qbm_jax.errors import InputError
+from qbm_jax.errors import InputError, one_line
 from qbm_jax.runtime.keys import check_seed
 from qbm_jax.runtime.user_cache import user_cache
 from qbm_jax.training import TrainingDiverged, TrainingStopped
@@ -54,7 +54,7 @@ EXPERIMENTS: dict[str, Callable[[ConfigDict, Path, StopRequest], None]] = {
     "integration": integration.run,
     "sampler_fidelity": partial(runner.run, sampler_fidelity),
     "negative_phase": partial(runner.run, negative_phase),
-    "ising_benchmark": ising_benchmark.run,
+    "ising_benchmark": partial(runner.run, ising_benchmark),
 }
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -222,7 +222,7 @@ def run(
     except InputError as error:
         fail(str(error))
     except sweep_run.SweepIncomplete as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         raise SystemExit(1) from error
     except OSError as error:
         if (lost := lost_workdir(Path(workdir))) is not None:
@@ -232,7 +232,8 @@ def run(
         where = error.filename or workdir
         fail(f"{where}: {error.strerror}; {what} and run the same command again")
     except (TrainingStopped, KeyboardInterrupt) as error:
-        print(f"{str(error) or 'stopped'}; the same command goes on from there", file=sys.stderr)
+        said = one_line(error) or "stopped"
+        print(f"{said}; the same command goes on from there", file=sys.stderr)
         raise SystemExit(128 + (stop.signal or signal.SIGINT)) from error
 
 
@@ -265,11 +266,19 @@ def print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+class OneLine(logging.Formatter):
+    """Every message in one line, with names in it spelt out that a terminal would obey."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line, before the trace of an error."""
+        return one_line(super().formatMessage(record))
+
+
 def configure_logging() -> None:
     """Our own log at INFO, everybody else's at WARNING; one handler, on standard error."""
     absl_logging.set_verbosity(absl_logging.WARNING)  # orbax reports every save at INFO
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(OneLine("%(asctime)s %(message)s", "%H:%M:%S"))
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False

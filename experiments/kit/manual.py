@@ -5,6 +5,7 @@
 
 import dataclasses
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -22,7 +23,8 @@ from qbm_jax.runtime.options import (
     text,
     whole,
 )
-from qbm_jax.training.options import NEGATIVE_PHASE, TrainOptions
+from qbm_jax.samplers import SAMPLERS, negative_phase
+from qbm_jax.training.options import TrainOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +149,7 @@ def base_config() -> ConfigDict:
             config[section] = ConfigDict(fields)
         else:
             config.update(fields)
-    config.sampler = ConfigDict({"name": SAMPLER, **NEGATIVE_PHASE})
+    config.sampler = ConfigDict({"name": SAMPLER, **negative_phase()})
     return config
 
 
@@ -181,14 +183,20 @@ def help_text() -> str:
     """Every field of the base config: its default, what it is, and what it may be."""
     lines = []
     for section, options in SECTIONS.items():
-        described, given = describe(options), field_defaults(options)
         summary = (options.__doc__ or "").partition("\n")[0]
-        lines += ["", f"{'.'.join(filter(None, ('config', section)))}: {summary}"]
-        for name, default in given.items():
-            said = f"{name} = {default!r}: {described[name]}"
-            lines += textwrap.wrap(said, 100, initial_indent="  ", subsequent_indent="      ")
+        lines += _section(section, summary, options, field_defaults(options))
     lines += ["", "config.sampler: What draws the negative phase, and the options of each by name."]
-    lines += [f"  name = {SAMPLER!r}: one of {', '.join(NEGATIVE_PHASE)}"]
-    for sampler, usual in NEGATIVE_PHASE.items():
-        lines += [f"  {sampler}.{option} = {value!r}" for option, value in usual.items()]
+    lines += [f"  name = {SAMPLER!r}: one of {', '.join(SAMPLERS)}"]
+    for name, entry in SAMPLERS.items():
+        lines += _section(f"sampler.{name}", entry.summary, entry.options, entry.negative_phase)
     return "\n".join(lines)
+
+
+def _section(section: str, summary: str, options: type, given: Mapping[str, Any]) -> list[str]:
+    """A line over some options, and one for each with its value here."""
+    described = describe(options)
+    lines = ["", f"{'.'.join(filter(None, ('config', section)))}: {summary}"]
+    for name, default in given.items():
+        said = f"{name} = {default!r}: {described[name]}"
+        lines += textwrap.wrap(said, 100, initial_indent="  ", subsequent_indent="      ")
+    return lines

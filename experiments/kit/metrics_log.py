@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from experiments.kit.tensorboard import EventFiles
 from qbm_jax.fitted.history import row_of
-from qbm_jax.runtime.json_file import finite
+from qbm_jax.runtime.json_file import finite, parse_json
 from qbm_jax.runtime.whole_file import write_whole
 from qbm_jax.training import Progress
 
@@ -47,7 +47,7 @@ class MetricsLog:
 
     def rows(self, model: str, seed: int) -> list[dict[str, Any]]:
         """The rows of one training, of all calls that took part in it."""
-        rows = [json.loads(line) for line in _lines(self._path)]
+        rows = [row for line in _lines(self._path) if (row := _row(line))]
         return [row for row in rows if (row["model"], row["seed"]) == (model, seed)]
 
     def _append(self, line: str) -> None:
@@ -68,12 +68,19 @@ class MetricsLog:
         write_whole(self._path, "".join(line + "\n" for line in kept))
 
 
-def _is_kept(line: str, model: str, seed: int, step: int) -> bool:
+def _row(line: str) -> dict[str, Any] | None:
+    """A line as a row; None for what a killed process was writing, and for what is none."""
     try:
-        row = json.loads(line)
-        return (row["model"], row["seed"]) != (model, seed) or row["step"] <= step
-    except (ValueError, KeyError, TypeError):  # what a killed process was writing, or no row
-        return False
+        row = parse_json(line)
+    except ValueError:
+        return None
+    whole = isinstance(row, dict) and {"model", "seed", "step"} <= row.keys()
+    return row if whole and isinstance(row["step"], int) else None
+
+
+def _is_kept(line: str, model: str, seed: int, step: int) -> bool:
+    row = _row(line)
+    return row is not None and ((row["model"], row["seed"]) != (model, seed) or row["step"] <= step)
 
 
 def _lines(path: Path) -> list[str]:

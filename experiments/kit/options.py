@@ -16,7 +16,7 @@ from qbm_jax.fitted.evaluate import Draws
 from qbm_jax.fitted.fit import train_options
 from qbm_jax.model import priors, vae
 from qbm_jax.model.presets import with_prior
-from qbm_jax.runtime.options import field_kinds, from_dict, kinds_of
+from qbm_jax.runtime.options import field_kinds, from_dict
 from qbm_jax.samplers.base import check_steps
 from qbm_jax.training import SamplerSpec, Training, TrainOptions, memory
 
@@ -135,7 +135,7 @@ def takes_none(path: str) -> bool:
     in_section, _, name = path.rpartition(".")
     if in_section.startswith("sampler."):
         sampler = samplers.SAMPLERS.get(in_section.removeprefix("sampler."))
-        kinds = kinds_of(sampler) if sampler else {}
+        kinds = field_kinds(sampler.options) if sampler else {}
     else:
         kinds = field_kinds(SECTIONS[in_section]) if in_section in SECTIONS else {}
     return name in kinds and kinds[name].takes_none

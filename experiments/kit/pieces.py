@@ -8,10 +8,10 @@ from typing import Any
 
 import jax
 
-from experiments.kit.keys import key_of
 from experiments.kit.sealed import file_name, read_sealed, write_sealed
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.compiled import release_compiled
+from qbm_jax.runtime.keys import key_of
 
 LOGGER = logging.getLogger("qbm_jax")
 FOLDER = "results"
@@ -32,7 +32,11 @@ class Pieces:
         self.all: list[dict[str, Any]] = []
 
     def measure(
-        self, section: str, names: dict[str, Any], compute: Callable[[jax.Array], dict[str, Any]]
+        self,
+        section: str,
+        names: dict[str, Any],
+        compute: Callable[[jax.Array], dict[str, Any]],
+        given: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The piece of these names: read if it is there, else computed and written.
 
@@ -42,13 +46,14 @@ class Pieces:
           section: part of the experiment.
           names: what the piece is of, such as its model and sampler.
           compute: key -> measurements; the key depends on the names alone, not on what ran before.
+          given: what else the measurements depend on; a piece with other facts is made again.
 
         Raises:
           InputError: the workdir was removed or renamed.
         """
         name = "-".join([section, *(str(value) for value in names.values())])
         path = self._folder / f"{file_name(section, *names.values())}.json"
-        of = {"section": section, **names}
+        of = {"section": section, **names, **(given or {})}
         piece = read_sealed(path, self._workdir, of)
         if piece is None:
             start = time.perf_counter()

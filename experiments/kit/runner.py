@@ -5,12 +5,16 @@
     rows(plan, piece)       -> what a finished piece adds to `results.csv`, in order of `COLUMNS`
     document(plan, results) -> the report; computes nothing new
 
-One that compares has a fifth: summary(plan, rows) -> the rows of `summary.csv`.
+One that compares has a fifth: summary(plan, rows) -> the rows of `summary.csv`. Two more are for
+experiments whose pieces hang together:
+
+    then(plan, measured, stop)  -> further work, which follows from the pieces measured so far
+    tables(plan, pieces)        -> all tables at once, in place of COLUMNS, rows and summary
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -35,11 +39,27 @@ class Work(NamedTuple):
       section: part of the experiment.
       names: what the piece is of, such as its set and method.
       compute: key -> measurements; the key depends on section and names alone.
+      given: what else the measurements depend on; a piece with other facts is made again.
     """
 
     section: str
     names: dict[str, Any]
     compute: Callable[[jax.Array], Piece]
+    given: dict[str, Any] | None = None
+
+
+class Tables(NamedTuple):
+    """What is written as CSV.
+
+    Attributes:
+      columns: of `results.csv`.
+      rows: of it.
+      summary: rows of `summary.csv`, named tuples of one kind; empty where there is none.
+    """
+
+    columns: Sequence[str]
+    rows: list[Row]
+    summary: list[Any]
 
 
 class Results(NamedTuple):
@@ -67,11 +87,7 @@ class Plan(Protocol):
 
 
 class Experiment(Protocol):
-    """A module with the four functions."""
-
-    @property
-    def COLUMNS(self) -> tuple[str, ...]:
-        """Names of the columns of `results.csv`."""
+    """A module with the four functions; COLUMNS and rows are as above."""
 
     def check(self, config: ConfigDict) -> Plan:
         """The plan; raises InputError for what cannot be used."""
@@ -79,9 +95,6 @@ class Experiment(Protocol):
     # Each takes the plan that its own `check` returns.
     def pieces(self, plan: Any, stop: StopRequest) -> Iterable[Work]:
         """The work."""
-
-    def rows(self, plan: Any, piece: Piece) -> Iterable[Row]:
-        """What a piece adds to the table."""
 
     def document(self, plan: Any, results: Results) -> Document:
         """The report."""
@@ -101,17 +114,30 @@ def run(experiment: Experiment, config: ConfigDict, workdir: Path, stop: StopReq
     plan = experiment.check(config)
     claim_workdir(workdir, config, plan.identity)
     pieces = Pieces(workdir, config.seed)
-    work = list(experiment.pieces(plan, stop))
-    for number, (section, names, compute) in enumerate(work, start=1):
-        pieces.measure(section, names, compute)
-        seconds = time.perf_counter() - start
-        LOGGER.info("%d of %d pieces after %.0f s", number, len(work), seconds)
-    rows = [row for piece in pieces.all for row in experiment.rows(plan, piece)]
-    write_table(workdir / "results.csv", experiment.COLUMNS, rows)
-    summary: list[Any] = []
-    if hasattr(experiment, "summary"):
-        summary = experiment.summary(plan, rows)
-        header = summary[0]._fields if summary else ()
-        write_table(workdir / "summary.csv", header, summary)
+    measure_all(experiment.pieces(plan, stop), pieces)
+    if hasattr(experiment, "then"):
+        measure_all(experiment.then(plan, pieces.all, stop), pieces)
+    columns, rows, summary = tables_of(experiment, plan, pieces.all)
+    write_table(workdir / "results.csv", columns, rows)
+    if summary:
+        write_table(workdir / "summary.csv", summary[0]._fields, summary)
     path = experiment.document(plan, Results(workdir, pieces.all, rows, summary)).write()
     LOGGER.info("report: %s (%.0f s in all)", path, time.perf_counter() - start)
+
+
+def measure_all(works: Iterable[Work], pieces: Pieces) -> None:
+    """Measures what is not there yet; the log tells how far it is."""
+    start, works, before = time.perf_counter(), list(works), len(pieces.all)
+    for number, work in enumerate(works, start=before + 1):
+        pieces.measure(*work)
+        seconds = time.perf_counter() - start
+        LOGGER.info("%d of %d pieces after %.0f s", number, before + len(works), seconds)
+
+
+def tables_of(experiment: Any, plan: Any, pieces: list[Piece]) -> Tables:
+    """The tables, from all pieces at once or piece by piece."""
+    if hasattr(experiment, "tables"):
+        return experiment.tables(plan, pieces)
+    rows = [row for piece in pieces for row in experiment.rows(plan, piece)]
+    summary = experiment.summary(plan, rows) if hasattr(experiment, "summary") else []
+    return Tables(experiment.COLUMNS, rows, summary)

@@ -9,7 +9,7 @@ from typing import Any
 from experiments.kit.lock import check_held
 from experiments.kit.workdir import read_claim
 from qbm_jax.runtime.identity import MARK, digest_names
-from qbm_jax.runtime.json_file import finite, write_json
+from qbm_jax.runtime.json_file import finite, parse_json, write_json
 from qbm_jax.runtime.sealed import SEAL, broken_seal, sealed
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -51,7 +51,7 @@ def read_sealed(
     A file that is damaged, was edited or belongs to something else is told in the log, once.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError):

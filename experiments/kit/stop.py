@@ -4,11 +4,15 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 LOGGER = logging.getLogger("qbm_jax")
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+AGAIN = 0.05  # seconds after which an interrupt that was dropped is raised again
+# The last two say that the time given by a batch system or `ulimit -t` is nearly over.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
 
 
 class StopRequest:
@@ -19,9 +23,12 @@ class StopRequest:
         self.signal = 0
         self._deferred = False
         self._terminals = [number for number in (1, 2) if os.isatty(number)]
+        self._tell = sys.unraisablehook
         self._install()
 
     def _install(self) -> None:
+        sys.unraisablehook = self._not_lost
+        signal.signal(signal.SIGALRM, self._interrupt)
         for number in SIGNALS:
             # Under nohup SIGHUP is ignored: the run is meant to outlive its terminal.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
@@ -47,14 +54,27 @@ class StopRequest:
             raise KeyboardInterrupt
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        del frame
         self.signal = number
         if number == signal.SIGHUP:
             self._leave_terminals()
-        if not self._deferred:
-            raise KeyboardInterrupt
+        self._interrupt(number, frame)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         LOGGER.warning("stop asked for: finishing this dispatch, then saving")
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if not self._deferred:
+            raise KeyboardInterrupt
+
+    def _not_lost(self, unraisable: Any) -> None:
+        """Interrupts again, a little later, if the interrupt met a callback that nobody can leave.
+
+        Python drops what is raised in those of the garbage collector, of weak references and of C.
+        """
+        if self.signal and unraisable.exc_type is KeyboardInterrupt:
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+        else:
+            self._tell(unraisable)
 
     def _leave_terminals(self) -> None:
         """Writes nothing to a closed terminal: that would be an error, in the way of the save."""

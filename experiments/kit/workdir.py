@@ -8,10 +8,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.kit.disk import remedy
 from experiments.kit.lock import check_lock, lock_workdir
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.identity import differences, plain
-from qbm_jax.runtime.json_file import finite, write_json
+from qbm_jax.runtime.json_file import finite, parse_json, write_json
 from qbm_jax.runtime.sealed import SEAL, broken_seal, sealed
 from qbm_jax.runtime.versions import versions
 from qbm_jax.runtime.whole_file import remove_unfinished
@@ -26,7 +27,7 @@ OUTPUTS = (
         "sample.h5ad",
         "scores.json",
     ),  # integration
-    *("results", "cells", "trainings", "results.json", "results.csv", "summary.csv"),  # of others
+    *("results", "results.csv", "summary.csv"),  # of others
     *("report.md", "figures"),
 )
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +61,7 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
 def check_name(workdir: Path) -> None:
     """Raises an InputError for a path that is no text here; checkpoints cannot be in one."""
     path = str(workdir.absolute())
-    if path != path.encode("utf-8", "replace").decode("utf-8"):
+    if "\0" in path or path != path.encode("utf-8", "replace").decode("utf-8"):
         raise InputError(
             f"expected a workdir with a name that is text in this locale, got {path!r}; set "
             f"PYTHONUTF8=1, or use another --workdir"
@@ -96,7 +97,9 @@ def claim_workdir(
         facts |= {"versions": versions(), "commit": commit()}
         write_json(workdir / CLAIM, sealed(plain(finite(facts)), {}))
     except OSError as error:
-        raise InputError(f"cannot write to workdir {workdir}: {error.strerror}") from error
+        raise InputError(
+            f"cannot write to workdir {workdir}: {error.strerror}; {remedy(error) or 'use another'}"
+        ) from error
 
 
 def remove_leftovers(workdir: Path) -> None:
@@ -116,7 +119,7 @@ def read_claim(workdir: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = parse_json(path.read_bytes())
         if SEAL in facts and (fault := broken_seal(facts)):
             raise InputError(f"{path} {fault}; remove {workdir} or use another --workdir")
         return {"config": dict(facts["config"]), "data": dict(facts["data"])}

@@ -128,7 +128,7 @@ def size_table(found: Found) -> str:
         if found.size.enumerated:
             floor = with_spread(mean("total_variation_floor").mean, None, 3)
             shown = f"{spread(mean('total_variation'), 3)} ({floor})"
-            row.append(shown if name in found.drawing else "–")
+            row.append(shown if mean("total_variation").num_seeds else "–")
         row += [spread(mean("beta_eff"), 3), spread(mean("residual"), 4)]
         rows.append([*row, str(sum(not seed["fault"] for seed in seeds))])
     return table([*header, "β_eff", "residual", "seeds"], rows)

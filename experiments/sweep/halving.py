@@ -14,13 +14,11 @@ from ml_collections import ConfigDict
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
-from experiments.kit.cells import load_cells
-from experiments.kit.lock import lock_workdir, release_locks
-from experiments.sweep.job import check_cells, is_full_disk, measure
+from experiments.kit.lock import lock_workdir
+from experiments.sweep.job import Place, is_full_disk, measure
 from experiments.sweep.outcomes import Outcomes
-from experiments.sweep.ray_jobs import RETRIES, NeverStop, connected, resources
-from experiments.sweep.settings import Sweep, build_sweep
-from qbm_jax.data import Cells
+from experiments.sweep.ray_jobs import RETRIES, NeverStop, at_work, connected, resources
+from experiments.sweep.settings import Sweep
 from qbm_jax.training import Progress
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -53,25 +51,26 @@ class HalvingBySeed(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """A setting is going to be trained."""
-        self._of_seed[trial.config["chosen"]["seed"]].on_trial_add(tune_controller, trial)
+        self._among(trial).on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Whether a setting goes on after a validation."""
-        chosen = trial.config["chosen"]
-        decision = self._of_seed[chosen["seed"]].on_trial_result(tune_controller, trial, result)
+        decision = self._among(trial).on_trial_result(tune_controller, trial, result)
         if decision == self.STOP:
-            self.stopped[chosen["setting"]] = result[TIME], result[METRIC]
+            self.stopped[trial.config["chosen"]["setting"]] = result[TIME], result[METRIC]
         return decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """A setting is finished or was stopped."""
-        self._of_seed[trial.config["chosen"]["seed"]].on_trial_complete(
-            tune_controller, trial, result
-        )
+        self._among(trial).on_trial_complete(tune_controller, trial, result)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """A setting that waited is not wanted any more."""
-        self._of_seed[trial.config["chosen"]["seed"]].on_trial_remove(tune_controller, trial)
+        self._among(trial).on_trial_remove(tune_controller, trial)
+
+    def _among(self, trial: Any) -> ASHAScheduler:
+        """The scheduler among the settings of the trial's seed."""
+        return self._of_seed[trial.config["chosen"]["seed"]]
 
 
 def run_settings(sweep: Sweep, workdir: Path, address: str) -> None:
@@ -151,8 +150,6 @@ def _trial(
     folder: str,
 ) -> None:
     """Trains and measures a setting; Tune ends the process where it is not to go on."""
-    os.chdir(folder)  # paths in the config may be relative to it
-    sweep = build_sweep(config, overrides)
     number = chosen["chosen"]["setting"]
 
     def report(progress: Progress) -> None:
@@ -160,15 +157,10 @@ def _trial(
             epoch, bound = round(progress.epoch), progress.metrics[METRIC]
             ray.tune.report({TIME: epoch, METRIC: bound})
 
-    states = workdir / "checkpoints" / f"setting-{number:04d}"
-    states.mkdir(parents=True, exist_ok=True)
-    lock_workdir(states)
-    try:
-        cells, settings = load_cells(sweep.config), [sweep.settings[number]]
-        assert isinstance(cells, Cells)
-        check_cells(workdir, cells)
-        title = "halving"
-        (measured,) = measure(sweep, cells, settings, title, states, NeverStop(), report)
+    with at_work(config, overrides, workdir, folder) as (sweep, cells):
+        states = workdir / "checkpoints" / f"setting-{number:04d}"
+        states.mkdir(parents=True, exist_ok=True)
+        lock_workdir(states)
+        place = Place(sweep, cells, "halving", states, NeverStop(), report)
+        (measured,) = measure(place, [sweep.settings[number]])
         Outcomes(workdir).finish(number, measured)
-    finally:
-        release_locks()

@@ -18,13 +18,12 @@ from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.options import draws_of, training_of
 from experiments.kit.stop import StopRequest
 from experiments.kit.tensorboard import EventFiles
-from experiments.kit.workdir import check_same, read_claim, remove_leftovers
+from experiments.kit.workdir import remove_leftovers
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Job
 from experiments.sweep.settings import Sweep, SweepSetting, describe
 from qbm_jax import training
 from qbm_jax.data import Cells
-from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.fitted.document import Evaluated
 from qbm_jax.fitted.evaluate import train_and_evaluate
 from qbm_jax.fitted.model import FittedModel, device_counts
@@ -32,23 +31,40 @@ from qbm_jax.fitted.progress import ProgressBar
 from qbm_jax.fitted.scoring import score_seeds
 from qbm_jax.metrics import pca_embedding
 from qbm_jax.runtime.compiled import release_compiled
-from qbm_jax.runtime.identity import plain
 from qbm_jax.training.checkpoint import CheckpointNotSaved, Checkpoints
 
 LOGGER = logging.getLogger("qbm_jax")
-Report = Callable[[training.Progress], None]
 
 
 class Fault(NamedTuple):
-    """Why settings could not be trained together.
-
-    Attributes:
-      text: the error in words.
-      setting: the one whose fault it was, if it is known.
-    """
+    """Why settings could not be trained together: in words, and by whose fault if it is known."""
 
     text: str
     setting: SweepSetting | None
+
+
+class Place(NamedTuple):
+    """Where settings are trained, and on what.
+
+    Attributes:
+      sweep: its base config says how to score.
+      cells: preprocessed.
+      title: of the progress bar, or before every setting's lines of the log.
+      folder: where states are kept.
+      stop: asked after every dispatch.
+      report: told of the progress, besides.
+    """
+
+    sweep: Sweep
+    cells: Cells
+    title: str
+    folder: Path
+    stop: StopRequest
+    report: Callable[[training.Progress], None] = lambda progress: None
+
+    def states(self, settings: list[SweepSetting]) -> Path:
+        """Where those of just these settings are kept: those of fewer would not fit them."""
+        return self.folder / f"states-{_digest(settings)}"
 
 
 def run_job(
@@ -65,75 +81,52 @@ def run_job(
       CheckpointNotSaved, OSError: the disk is full.
     """
     outcomes = Outcomes(workdir)
-    missing = [sweep.settings[index] for index in outcomes.missing(job.settings)]
-    if not missing:
+    together = [sweep.settings[index] for index in outcomes.missing(job.settings)]
+    if not together:
         return
-    folder = workdir / "checkpoints" / f"job-{number:03d}"
+    title, folder = f"job {number}", workdir / "checkpoints" / f"job-{number:03d}"
     folder.mkdir(parents=True, exist_ok=True)
     if lock_workdir(folder):
         remove_leftovers(folder)
-    title = f"job {number}"
-    LOGGER.info("%s: %d settings", title, len(missing))
-    together, alone, left = missing, [], []
-    while together:
-        fault = _attempt(sweep, cells, together, title, folder, outcomes, stop)
-        if fault is None:
-            break
+    place = Place(sweep, cells, title, folder, stop)
+    LOGGER.info("%s: %d settings", title, len(together))
+    alone, left = [], []
+    while together and (fault := _attempt(place, together, outcomes)):
         LOGGER.warning("%s: %s", title, fault.text)
         failed = together if fault.setting is None else [fault.setting]
         alone += failed
         if len(together) > 1:
-            left.append(checkpoint_folder(folder, together))
+            left.append(place.states(together))
         together = [setting for setting in together if setting not in failed]
     for setting in alone:
         name = f"setting {setting.number} ({describe(setting.values)})"
         LOGGER.info("%s: %s is tried again, alone", title, name)
-        fault = _attempt(sweep, cells, [setting], title, folder, outcomes, stop)
-        if fault is not None:
+        if fault := _attempt(place, [setting], outcomes):
             LOGGER.warning("%s: %s failed: %s", title, name, fault.text)
             outcomes.fail(setting.number, fault.text)
     for states in left:  # until here a resumed job needs them: it finds the same fault at once
         shutil.rmtree(states, ignore_errors=True)
 
 
-def _attempt(
-    sweep: Sweep,
-    cells: Cells,
-    settings: list[SweepSetting],
-    title: str,
-    folder: Path,
-    outcomes: Outcomes,
-    stop: StopRequest,
-) -> Fault | None:
+def _attempt(place: Place, settings: list[SweepSetting], outcomes: Outcomes) -> Fault | None:
     """Trains and measures settings together and records them; the fault if that failed."""
     try:
-        measured = measure(sweep, cells, settings, title, folder, stop)
+        measured = measure(place, settings)
     except training.TrainingStopped:
         raise
     except Exception as error:  # whatever one setting does, the others are still wanted
         if is_full_disk(error) or isinstance(error, WorkdirLost):
             raise
-        check_held(folder)  # without its folder no setting can be trained
-        LOGGER.debug("%s", title, exc_info=True)
+        check_held(place.folder)  # without its folder no setting can be trained
+        LOGGER.debug("%s", place.title, exc_info=True)
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:2000]
         diverged = settings[error.seed] if isinstance(error, training.TrainingDiverged) else None
         return Fault(text, diverged)
     for setting, values in zip(settings, measured, strict=True):
         outcomes.finish(setting.number, values)
-    shutil.rmtree(checkpoint_folder(folder, settings), ignore_errors=True)
+    shutil.rmtree(place.states(settings), ignore_errors=True)
     release_compiled()  # a sweep compiles more programs than a process can hold
     return None
-
-
-def check_cells(workdir: Path, cells: Cells) -> None:
-    """Checks that a worker, which reads the cells itself, has those of the sweep.
-
-    Raises:
-      InputError: it has others; the message names the parts that differ.
-    """
-    claim, wanted = read_claim(workdir), plain(fingerprint(cells))
-    if claim is not None:
-        check_same(workdir, "data", {part: claim["data"].get(part) for part in wanted}, wanted)
 
 
 def is_full_disk(error: BaseException | None) -> bool:
@@ -141,32 +134,15 @@ def is_full_disk(error: BaseException | None) -> bool:
     return remedy(error) is not None or isinstance(error, CheckpointNotSaved)
 
 
-def measure(
-    sweep: Sweep,
-    cells: Cells,
-    settings: list[SweepSetting],
-    title: str,
-    folder: Path,
-    stop: StopRequest,
-    report: Report = lambda progress: None,
-) -> list[dict[str, Any]]:
-    """Scores, bound and cost of every setting, which train together on the same cells.
-
-    Args:
-      sweep: its base config says how to score.
-      cells: preprocessed.
-      settings: of equal shapes.
-      title: of the progress bar, or before every setting's lines of the log.
-      folder: where states of this training are kept.
-      stop: asked after every dispatch.
-      report: told of the progress, besides.
+def measure(place: Place, settings: list[SweepSetting]) -> list[dict[str, Any]]:
+    """Scores, bound and cost of every setting; they are of equal shapes and train together.
 
     Raises:
       InputError: options or counts that cannot be used, or a training that diverged.
       TrainingStopped: a stop was asked for; the states are saved.
     """
-    start, base = time.perf_counter(), sweep.config
-    found = train(cells, settings, title, folder, stop, report)
+    start, base, cells = time.perf_counter(), place.sweep.config, place.cells
+    found = train(place, settings)
     pca = pca_embedding(cells.counts, base.evaluation.pca_components, base.seed)
     scores, notes = score_seeds(
         {"setting": [each.embedding for each in found]}, cells, uncorrected=pca, seed=base.seed,
@@ -189,63 +165,45 @@ def measure(
     ]
 
 
-def train(
-    cells: Cells,
-    settings: list[SweepSetting],
-    title: str,
-    folder: Path,
-    stop: StopRequest,
-    report: Report,
-) -> list[Evaluated[FittedModel]]:
-    """Trains settings together, going on from what is kept of the same ones in `folder`.
+def train(place: Place, settings: list[SweepSetting]) -> list[Evaluated[FittedModel]]:
+    """Trains settings together, going on from what is kept of the same ones.
 
     Each is the first training of a run of its own config.
     """
     trainings = [training_of(setting.config) for setting in settings]
-    num_epochs = trainings[0].options.num_epochs
-    events = EventFiles(folder) if settings[0].config.tensorboard else None
-    log = MetricsLog(folder / f"metrics-{_digest(settings)}.jsonl", events)
+    events = EventFiles(place.folder) if settings[0].config.tensorboard else None
+    log = MetricsLog(place.folder / f"metrics-{_digest(settings)}.jsonl", events)
     with log, contextlib.ExitStack() as shown:
-        bars = [shown.enter_context(bar) for bar in _bars(title, settings, num_epochs)]
+        bars = _bars(place.title, settings, trainings[0].options.num_epochs)
+        for bar in bars:
+            shown.enter_context(bar)
 
         def on_progress(progress: training.Progress) -> None:
             bars[progress.seed].update(progress)
             setting = settings[progress.seed]
             log.record(f"setting-{setting.number:04d}", setting.config.seed, progress)
-            report(progress)
+            place.report(progress)
 
         return train_and_evaluate(
             trainings,
-            cells,
+            place.cells,
             [(setting.config.seed, 0) for setting in settings],
-            data=device_counts(cells),
+            data=device_counts(place.cells),
             bounds=draws_of(settings[0].config),
-            while_training=stop.deferred(),
+            while_training=place.stop.deferred(),
             on_progress=on_progress,
             checkpoints=Checkpoints(
-                checkpoint_folder(folder, settings),
-                before_save=functools.partial(check_held, folder),
+                place.states(settings), before_save=functools.partial(check_held, place.folder)
             ),
-            should_stop=stop,
+            should_stop=place.stop,
         )
 
 
 def _bars(title: str, settings: list[SweepSetting], num_epochs: int) -> list[ProgressBar]:
     """On a terminal one bar, since all settings are as far as the first; else lines of them all."""
-    terminal = sys.stderr.isatty()
-    return [
-        ProgressBar(
-            title if terminal else f"{title}, setting {setting.number}",
-            num_epochs,
-            enabled=place == 0 or not terminal,
-        )
-        for place, setting in enumerate(settings)
-    ]
-
-
-def checkpoint_folder(folder: Path, settings: list[SweepSetting]) -> Path:
-    """Where the states of just these settings are kept: those of fewer would not fit them."""
-    return folder / f"states-{_digest(settings)}"
+    if sys.stderr.isatty():
+        return [ProgressBar(title, num_epochs, enabled=each is settings[0]) for each in settings]
+    return [ProgressBar(f"{title}, setting {each.number}", num_epochs) for each in settings]
 
 
 def _digest(settings: list[SweepSetting]) -> str:

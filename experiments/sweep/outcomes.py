@@ -23,9 +23,8 @@ class Outcomes:
 
     def unsettled(self, numbers: Sequence[int]) -> list[int]:
         """Those that are missing and were not stopped early."""
-        missing = self.missing(numbers)
-        stopped = self._there("stopped", missing)
-        return [number for number in missing if number not in stopped]
+        stopped = self.stopped(numbers)
+        return [number for number in self.missing(numbers) if number not in stopped]
 
     def finish(self, number: int, measured: dict[str, Any]) -> None:
         """Records what was measured of a setting; an earlier failure or stop counts no more."""
@@ -61,8 +60,5 @@ class Outcomes:
         write_sealed(path, content, self._workdir, {kind: number})
 
     def _there(self, kind: str, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
-        found = {
-            number: read_sealed(self._path(kind, number), self._workdir, {kind: number})
-            for number in numbers
-        }
-        return {number: content for number, content in found.items() if content is not None}
+        found = ((n, read_sealed(self._path(kind, n), self._workdir, {kind: n})) for n in numbers)
+        return {number: content for number, content in found if content is not None}

@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 from experiments.kit.options import training_of
 from experiments.kit.sealed import read_sealed, write_sealed
-from experiments.sweep.memory import MEBIBYTE, cells_bytes, free_bytes, setting_bytes
-from experiments.sweep.settings import Sweep, SweepSetting
+from experiments.sweep.settings import Sweep, SweepSetting, describe
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.fit import of_cells
+from qbm_jax.fitted.model_cells import counts_bytes
+from qbm_jax.training.memory import MEBIBYTE, free_bytes, training_bytes
 from qbm_jax.training.spec import Shape, shape
 
 FILE = "results/plan.json"
@@ -38,7 +40,7 @@ class Plan(NamedTuple):
       jobs: every setting is in one of them.
       cells_mebibytes: memory of the cells, in every process.
       free_mebibytes: what was free when the plan was made.
-      facts: source, simulated, num_cells and num_genes of the cells.
+      facts: source, simulated, num_cells and num_genes of the cells, and notes.
     """
 
     jobs: list[Job]
@@ -59,29 +61,21 @@ def make_plan(
       most: settings in a job.
     """
     free = free_bytes() if free is None else free
-    room = free - cells_bytes(cells)
     jobs = []
     for group in group_settings(sweep.settings):
-        each = max(
-            setting_bytes(setting.config, cells.num_genes, len(cells.batch_names))
-            for setting in group
-        )
-        largest = min(max(room // each, 1), most)
-        number = -(-len(group) // largest)
+        records = {of_cells(training_of(setting.config), cells) for setting in group}
+        each = max(training_bytes(one, cells.num_genes, len(cells.batch_names)) for one in records)
+        room = max((free - counts_bytes(cells)) // each, 1)
+        number = -(-len(group) // min(room, most))
         for part in range(number):
             members = group[part * len(group) // number : (part + 1) * len(group) // number]
-            jobs.append(
-                Job(
-                    [setting.number for setting in members],
-                    _differing(members),
-                    len(members) * each / MEBIBYTE,
-                )
-            )
+            numbers = [setting.number for setting in members]
+            jobs.append(Job(numbers, _differing(members), len(members) * each / MEBIBYTE))
     facts = {
-        "source": cells.source, "simulated": cells.simulated, "num_cells": cells.num_cells,
-        "num_genes": cells.num_genes, "notes": list(cells.notes),
-    }  # fmt: skip
-    return Plan(jobs, cells_bytes(cells) / MEBIBYTE, free / MEBIBYTE, facts)
+        name: getattr(cells, name) for name in ("source", "simulated", "num_cells", "num_genes")
+    }
+    notes = {"notes": list(cells.notes)}
+    return Plan(jobs, counts_bytes(cells) / MEBIBYTE, free / MEBIBYTE, facts | notes)
 
 
 def group_settings(settings: list[SweepSetting]) -> list[list[SweepSetting]]:
@@ -101,12 +95,9 @@ def describe_plan(sweep: Sweep, plan: Plan) -> str:
         f"free: {plan.free_mebibytes:.0f} MiB"
     ]
     for number, job in enumerate(plan.jobs):
-        fixed = {
-            path: value
-            for path, value in sweep.settings[job.settings[0]].values.items()
-            if path not in job.varies
-        }
-        there = f" at {', '.join(f'{p} = {v}' for p, v in fixed.items())}" if fixed else ""
+        values = sweep.settings[job.settings[0]].values
+        fixed = describe({path: values[path] for path in values if path not in job.varies})
+        there = f" at {fixed}" if fixed else ""
         lines.append(
             f"job {number}: {len(job.settings)} settings{there}, varying "
             f"{', '.join(job.varies) or 'nothing'}; predicted {job.mebibytes:.0f} MiB"
@@ -118,8 +109,7 @@ def write_plan(workdir: Path, plan: Plan) -> None:
     """Keeps the plan: workers on machines with other memory follow the same one."""
     path = workdir / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    fields = plan._asdict() | {"jobs": [job._asdict() for job in plan.jobs]}
-    write_sealed(path, fields, workdir)
+    write_sealed(path, plan._asdict() | {"jobs": [job._asdict() for job in plan.jobs]}, workdir)
 
 
 def read_plan(workdir: Path) -> Plan | None:
@@ -138,8 +128,5 @@ def read_plan(workdir: Path) -> Plan | None:
 
 
 def _differing(settings: list[SweepSetting]) -> list[str]:
-    return [
-        path
-        for path, value in settings[0].values.items()
-        if any(setting.values[path] != value for setting in settings)
-    ]
+    first = settings[0].values
+    return [path for path in first if any(each.values[path] != first[path] for each in settings)]

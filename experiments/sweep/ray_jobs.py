@@ -14,15 +14,17 @@ from ml_collections import ConfigDict
 from experiments.kit.cells import load_cells
 from experiments.kit.lock import release_locks
 from experiments.kit.stop import StopRequest
-from experiments.kit.workdir import ROOT
+from experiments.kit.workdir import ROOT, check_same, read_claim
 from experiments.sweep.arguments import LOCAL
-from experiments.sweep.job import check_cells, is_full_disk, run_job
-from experiments.sweep.memory import MEBIBYTE
+from experiments.sweep.job import is_full_disk, run_job
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Plan
 from experiments.sweep.settings import Sweep, build_sweep
 from qbm_jax.data import Cells
+from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
+from qbm_jax.runtime.identity import plain
+from qbm_jax.training.memory import MEBIBYTE
 
 LOGGER = logging.getLogger("qbm_jax")
 
@@ -143,13 +145,28 @@ def resources(num_jobs: int, mebibytes: float = 0.0) -> dict[str, Any]:
 def _work(
     config: ConfigDict, overrides: list[dict], plan: Plan, number: int, workdir: str, folder: str
 ) -> None:
-    """A task: the job, by the function that runs it without Ray, in the folder of the command."""
+    """A task: the job, by the function that runs it without Ray."""
+    with at_work(config, overrides, Path(workdir), folder) as (sweep, cells):
+        run_job(sweep, cells, number, plan.jobs[number], Path(workdir), NeverStop())
+
+
+@contextlib.contextmanager
+def at_work(
+    config: ConfigDict, overrides: list[dict[str, Any]], workdir: Path, folder: str
+) -> Iterator[tuple[Sweep, Cells]]:
+    """The sweep and its cells in a worker, which reads them itself, in the folder of the command.
+
+    Raises:
+      InputError: it has other cells than the sweep; the message names the parts that differ.
+    """
     os.chdir(folder)  # paths in the config may be relative to it
     sweep = build_sweep(config, overrides)
     cells = load_cells(sweep.config)
-    assert isinstance(cells, Cells)
-    check_cells(Path(workdir), cells)
+    assert isinstance(cells, Cells), "checked with the sweep"
+    claim, wanted = read_claim(workdir), plain(fingerprint(cells))
+    if claim is not None:
+        check_same(workdir, "data", {part: claim["data"].get(part) for part in wanted}, wanted)
     try:
-        run_job(sweep, cells, number, plan.jobs[number], Path(workdir), NeverStop())
+        yield sweep, cells
     finally:
         release_locks()

@@ -1,14 +1,14 @@
 """The rows of a finished sweep: every metric of every setting, and means over replicates."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.sweep.outcomes import Outcomes
-from experiments.sweep.settings import Sweep
+from experiments.sweep.settings import Sweep, SweepSetting, describe
 from qbm_jax.study.estimates import Estimate, by_seed, estimate, paired_difference
-from qbm_jax.study.rows import write_table
 
 MAIN_METRICS = ("total", "bio_conservation", "batch_correction", "elbo", "log_z", "seconds")
 REPLICATES = "seed"  # the axis that is averaged over
@@ -29,6 +29,10 @@ class Results:
       finished: what was measured, by setting.
       failures: error by setting.
       stopped: epoch and bound of those that successive halving stopped, by setting.
+      columns: of `rows`.
+      axes: the swept paths that settings are compared along: all but the seed, if there is more.
+      shown: the main metrics that any finished setting has.
+      goal: the metric that says which setting is best: the total score, without labels the bound.
     """
 
     def __init__(self, sweep: Sweep, workdir: Path):
@@ -38,11 +42,19 @@ class Results:
         self.finished = outcomes.finished(numbers)
         self.failures = outcomes.failures(numbers)
         self.stopped = outcomes.stopped(numbers)
+        self.columns = ("setting", *sweep.paths, "metric", "value")
+        self.axes = [path for path in sweep.paths if path != REPLICATES] or sweep.paths
+        known = {name for _, *_, name, value in self.rows() if value is not None}
+        self.shown = [metric for metric in MAIN_METRICS if metric in known]
+        self.goal = "total" if "total" in known else "elbo"
 
-    @property
-    def axes(self) -> list[str]:
-        """The swept paths that settings are compared along: all but the seed, if there is more."""
-        return [path for path in self.sweep.paths if path != REPLICATES] or self.sweep.paths
+    def setting(self, number: int) -> SweepSetting:
+        """The setting of this number."""
+        return self.sweep.settings[number]
+
+    def name(self, number: int) -> str:
+        """A setting in words."""
+        return f"Setting {number} ({describe(self.setting(number).values)})"
 
     def metrics(self, number: int) -> dict[str, float | None]:
         """All metrics of a finished setting by name; None for what is not defined."""
@@ -50,9 +62,11 @@ class Results:
         bound = {name: piece["bound"][name] for name in ("elbo", "log_z")}
         return piece["scores"] | bound | {"seconds": piece["seconds"]}
 
-    def has(self, metric: str) -> bool:
-        """Whether any finished setting has the metric."""
-        return any(self.metrics(number).get(metric) is not None for number in self.finished)
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """One for each finished setting and metric."""
+        for number in sorted(self.finished):
+            for metric, value in self.metrics(number).items():
+                yield number, *self.setting(number).values.values(), metric, value
 
     def levels(self, paths: Iterable[str]) -> list[Level]:
         """The combinations of values that these paths take, in order, with all their settings."""
@@ -62,58 +76,44 @@ class Results:
             levels.setdefault(str(values), Level(values, [])).settings.append(setting.number)
         return sorted(levels.values(), key=lambda level: _order(level.values))
 
+    def values(self, level: Level, metric: str) -> list[float | None]:
+        """A metric of the finished settings of a level."""
+        numbers = [number for number in level.settings if number in self.finished]
+        return [self.metrics(number).get(metric) for number in numbers]
+
     def over(self, level: Level, metric: str) -> Estimate:
         """Mean of a metric over the finished settings of a level, with its 95 % interval."""
-        numbers = [number for number in level.settings if number in self.finished]
-        return estimate([self.metrics(number).get(metric) for number in numbers])
-
-    def goal(self) -> str:
-        """The metric that says which setting is best: the total score, without labels the bound."""
-        return "total" if self.has("total") else "elbo"
+        return estimate(self.values(level, metric))
 
     def ranked(self) -> list[Level]:
         """The combinations of values but for the seed, best mean first.
 
         A mean over fewer settings than another one has may be of the lucky seeds: those come last.
         """
-        goal = self.goal()
-        found = [(level, self.over(level, goal)) for level in self.levels(self.axes)]
-        most = max(estimate.num_seeds for _, estimate in found)
+        most = max(found.num_seeds for _, found in self._compared)
 
         def rank(pair: tuple[Level, Estimate]) -> tuple[bool, float]:
             mean = pair[1].mean
             return pair[1].num_seeds < most, -mean if math.isfinite(mean) else math.inf
 
-        return [level for level, _ in sorted(found, key=rank)]
+        return [level for level, _ in sorted(self._compared, key=rank)]
 
     def uneven(self) -> bool:
         """Whether some combinations of values have fewer finished settings than others."""
-        levels, goal = self.levels(self.axes), self.goal()
-        return len({self.over(level, goal).num_seeds for level in levels}) > 1
-
-    def best(self) -> tuple[Level, Estimate] | None:
-        """The first of `ranked` and its mean; None if no mean is known."""
-        level = self.ranked()[0]
-        found = self.over(level, self.goal())
-        return (level, found) if math.isfinite(found.mean) else None
+        return len({found.num_seeds for _, found in self._compared}) > 1
 
     def behind(self, level: Level, best: Level) -> Estimate:
         """The goal of a level minus that of the best one, seed by seed, with its 95 % interval."""
         return paired_difference(*by_seed(self._by_seed(level), self._by_seed(best)))
 
-    def _by_seed(self, level: Level) -> dict[int, float | None]:
-        goal, settings = self.goal(), self.sweep.settings
-        done = [number for number in level.settings if number in self.finished]
-        return {settings[n].config.seed: self.metrics(n).get(goal) for n in done}
+    @cached_property
+    def _compared(self) -> list[tuple[Level, Estimate]]:
+        return [(level, self.over(level, self.goal)) for level in self.levels(self.axes)]
 
-    def write_csv(self, path: Path) -> None:
-        """One row for each finished setting and metric."""
-        rows = [
-            (number, *self.sweep.settings[number].values.values(), metric, value)
-            for number in sorted(self.finished)
-            for metric, value in self.metrics(number).items()
-        ]
-        write_table(path, ("setting", *self.sweep.paths, "metric", "value"), rows)
+    def _by_seed(self, level: Level) -> dict[int, float | None]:
+        done = [number for number in level.settings if number in self.finished]
+        seeds = (self.setting(number).config.seed for number in done)
+        return dict(zip(seeds, self.values(level, self.goal), strict=True))
 
 
 def _order(values: dict[str, Any]) -> list[tuple[bool, float, str]]:

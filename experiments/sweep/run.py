@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,54 +75,35 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest, request: Request) 
     if config.tensorboard:
         EventFiles(workdir)  # says so before any work if it is not installed
     plan = prepared(sweep, workdir)
-    if plan is not None:
-        check_job(request.job, plan)
-    if request.report:
-        report_only(sweep, plan, workdir)
-        return
-    outcomes = Outcomes(workdir)
+    if plan is None and request.report:
+        raise InputError(
+            f"--sweep_report needs a sweep that was begun, got {workdir} without one; run --sweep"
+        )
+    outcomes, everything = Outcomes(workdir), range(len(sweep.settings))
     wanted = outcomes.unsettled if request.halving else outcomes.missing
-    if plan is None or request.slurm or wanted(range(len(sweep.settings))):
-        cells = load_cells(config)
-        assert isinstance(cells, Cells)
+    cells: Cells | None = None
+    if plan is None or (not request.report and (request.slurm or wanted(everything))):
+        loaded = load_cells(config)
+        assert isinstance(loaded, Cells), "checked with the sweep"
+        cells = loaded
         plan = plan or make_plan(sweep, cells, most=1 if request.halving else MOST_SETTINGS)
-        check_job(request.job, plan)
+    check_job(request.job, plan)
+    if cells is not None:
         claim(sweep, cells, plan, workdir)
         LOGGER.info("%s", describe_plan(sweep, plan))
         if request.slurm:
             path = slurm.write_script(workdir, sys.argv, len(plan.jobs))
             LOGGER.info("written: %s; bash %s submits it", path, path)
             return
-        try:
+    try:
+        if cells is not None:
             run_jobs(sweep, cells, plan, workdir, stop, request)
-        finally:
-            if request.job is None:  # tasks of an array leave it to the last one
-                report.write(workdir, sweep, plan)
-    elif request.job is None:
-        report.write(workdir, sweep, plan)
+    finally:
+        if request.job is None:  # tasks of an array leave it to the last one
+            report.write(workdir, sweep, plan)
     if request.job is None:
         LOGGER.info("report: %s", workdir / "report.md")
-    raise_failures(sweep, plan, workdir, request.job)
-
-
-def report_only(sweep: Sweep, plan: Plan | None, workdir: Path) -> None:
-    """Reports what there is on disk, whether or not others are at work on the rest.
-
-    Raises:
-      InputError: no sweep was planned in the workdir.
-      SweepIncomplete: settings failed or are to come.
-    """
-    if plan is None:
-        raise InputError(
-            f"--sweep_report needs a sweep that was begun, got {workdir} without one; run --sweep"
-        )
-    report.write(workdir, sweep, plan)
-    LOGGER.info("report: %s", workdir / "report.md")
-    raise_failures(sweep, plan, workdir, None)
-    if missing := Outcomes(workdir).unsettled(range(len(sweep.settings))):
-        raise SweepIncomplete(
-            f"{len(missing)} of {len(sweep.settings)} settings are to come; --sweep trains them"
-        )
+    raise_failures(sweep, plan, workdir, request)
 
 
 def prepared(sweep: Sweep, workdir: Path) -> Plan | None:
@@ -161,27 +143,28 @@ def run_jobs(
 
         assert request.ray is not None, "checked"
         halving.run_settings(sweep, workdir, request.ray)
-        return
-    if request.ray is not None:
-        ray_jobs.run_jobs(
-            sweep, plan, workdir, request.ray, lambda: report.write(workdir, sweep, plan)
-        )
-        return
-    if request.job is not None:
+    elif request.ray is not None:
+        after = partial(report.write, workdir, sweep, plan)
+        ray_jobs.run_jobs(sweep, plan, workdir, request.ray, after)
+    elif request.job is not None:
         run_job(sweep, cells, request.job, plan.jobs[request.job], workdir, stop)
-        return
-    for number, job in enumerate(plan.jobs):
-        run_job(sweep, cells, number, job, workdir, stop)
-        report.write(workdir, sweep, plan)
+    else:
+        for number, job in enumerate(plan.jobs):
+            run_job(sweep, cells, number, job, workdir, stop)
+            report.write(workdir, sweep, plan)
 
 
-def raise_failures(sweep: Sweep, plan: Plan, workdir: Path, job: int | None) -> None:
-    """Raises SweepIncomplete if settings (of the job, or of all) failed."""
-    numbers = range(len(sweep.settings)) if job is None else plan.jobs[job].settings
-    failures = Outcomes(workdir).failures(numbers)
-    if failures:
+def raise_failures(sweep: Sweep, plan: Plan, workdir: Path, request: Request) -> None:
+    """Raises SweepIncomplete if settings (of the job, or of all) failed, or a report lacks some."""
+    everything, outcomes = range(len(sweep.settings)), Outcomes(workdir)
+    numbers = everything if request.job is None else plan.jobs[request.job].settings
+    if failures := outcomes.failures(numbers):
         first = min(failures)
         raise SweepIncomplete(
             f"{len(failures)} of {len(numbers)} settings failed twice, the first is setting "
             f"{first}: {failures[first]}; running the sweep again tries them again"
+        )
+    if request.report and (missing := outcomes.unsettled(everything)):
+        raise SweepIncomplete(
+            f"{len(missing)} of {len(everything)} settings are to come; --sweep trains them"
         )

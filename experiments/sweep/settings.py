@@ -1,6 +1,5 @@
 """From a config and dicts of dotted overrides to the settings of a sweep, each a whole config."""
 
-import inspect
 import json
 import zlib
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,7 @@ from ml_collections import ConfigDict
 from experiments.kit.options import check_options
 from experiments.kit.workdir import flatten
 from qbm_jax.errors import InputError
+from qbm_jax.runtime.options import field_defaults
 from qbm_jax.samplers import SAMPLERS
 
 SWEPT = ("seed", "model.", "sampler.", "training.")  # the cells are the same for all settings
@@ -81,25 +81,25 @@ def describe(values: Mapping[str, Any]) -> str:
 
 def _check_base(config: ConfigDict) -> None:
     """A sweep trains the config's own model once a setting; anything more would go unused."""
+    fault = ""
     if config.experiment != "integration":
-        raise InputError(
-            f"a sweep needs config.experiment integration, got {config.experiment!r}; run this one "
-            f"without --sweep"
+        fault = (
+            f"needs config.experiment integration, got {config.experiment!r}; run this one without "
+            f"--sweep"
         )
-    if config.num_seeds != 1:
-        raise InputError(
-            f"a sweep needs config.num_seeds 1, got {config.num_seeds}; sweep seed instead"
+    elif config.num_seeds != 1:
+        fault = f"needs config.num_seeds 1, got {config.num_seeds}; sweep seed instead"
+    elif config.data.on_disk:
+        fault = (
+            "has its cells in memory, got config.data.on_disk True; set it to False, and sweep on "
+            "a part of the cells if they do not fit"
         )
-    if config.data.on_disk:
-        raise InputError(
-            "a sweep has its cells in memory, got config.data.on_disk True; set it to False, and "
-            "sweep on a part of the cells if they do not fit"
+    elif asked := [name for name, value in config.baselines.items() if value is True]:
+        fault = (
+            f"trains no baselines, got {', '.join(asked)}; set config.baselines.{asked[0]} to False"
         )
-    if asked := [name for name, value in config.baselines.items() if value is True]:
-        raise InputError(
-            f"a sweep trains no baselines, got {', '.join(asked)}; set config.baselines."
-            f"{asked[0]} to False"
-        )
+    if fault:
+        raise InputError(f"a sweep {fault}")
 
 
 def _plain(each: Any) -> dict[str, Any]:
@@ -118,10 +118,10 @@ def _plain(each: Any) -> dict[str, Any]:
 def _sampler_defaults(config: ConfigDict) -> dict[str, Any]:
     """The samplers' options by path, which a config need not name, and what they are then."""
     return {
-        f"sampler.{name}.{option.name}": option.default
-        for name, factory in SAMPLERS.items()
+        f"sampler.{name}.{option}": default
+        for name, entry in SAMPLERS.items()
         if name in config.sampler
-        for option in inspect.signature(factory).parameters.values()
+        for option, default in field_defaults(entry.options).items()
     }
 
 
@@ -153,11 +153,8 @@ def _apply(
                 _, sampler, option = path.split(".")
                 changed.sampler[sampler][option] = value
         changed.update_from_flattened_dict(overrides)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: {error}") from error
-    try:
         check_options(changed)
-    except InputError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"{where}: {error}") from error
     fields = flatten(changed.to_dict())
     return SweepSetting(number, {path: fields[path] for path in paths}, changed)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from qbm_jax.data.cells import UNLABELLED
-from qbm_jax.data.names import distinct, some, text
+from qbm_jax.data.names import alike, distinct, some, text
 from qbm_jax.errors import InputError
 
 _MANY = 50  # from this many cells on, a group for every other cell means a wrong column
@@ -42,7 +42,7 @@ def batches(obs: pd.DataFrame, column: str | None, source: str) -> Groups:
             f"{num_missing} of {len(codes)} cells; fill the column or drop the cells"
         )
     _check_groups(names, len(obs), column, "batches", source)
-    notes = _notes_on_single(codes, names, "Batch")
+    notes = _notes_on_single(codes, names, "Batch") + alike(names)
     read_as_missing = [name for name in names if _reads(name, _MISSING)]
     if read_as_missing:
         notes.append(
@@ -80,7 +80,7 @@ def labels(obs: pd.DataFrame, column: str | None, source: str) -> Groups | NoGro
     num_missing = int((codes == len(types)).sum())
     names = kept if num_missing else tuple(types)
     _check_groups(names, len(obs), column, "cell types", source)
-    notes = _notes_on_single(codes, names, "Type")
+    notes = _notes_on_single(codes, names, "Type") + alike(names)
     if num_missing:
         notes.append(f"{num_missing} cells have no label in {column!r}{written}: kept, not scored.")
     vague = [name for name in types if _reads(name, _VAGUE)]

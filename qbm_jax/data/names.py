@@ -1,5 +1,6 @@
 """One rule for the text of a value, whatever type of pandas or of a file stores it."""
 
+import unicodedata
 from collections.abc import Iterable
 
 import numpy as np
@@ -7,10 +8,12 @@ import pandas as pd
 
 
 def text(value: object) -> str:
-    """A value as text; bytes, as R writes them, are decoded (what is no UTF-8 is escaped)."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return str(value)
+    r"""A value as text; bytes, as R writes them, are decoded (what is no UTF-8 is escaped).
+
+    NUL is escaped: for pandas and HDF5 it ends a text, and "a" and "a\0" would be one.
+    """
+    decoded = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+    return decoded.replace("\0", "\\x00")
 
 
 def some(names: Iterable[object], limit: int = 10) -> str:
@@ -37,7 +40,7 @@ def distinct(values: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
         texts = _texts(uniques)
         order = list(range(len(texts)))
     else:
-        if values.dtype == object:  # in which 1 and True are the same to pandas
+        if pd.api.types.is_string_dtype(values.dtype):  # objects: 1 and True are one to pandas
             values = values.map(text, na_action="ignore")
         codes, uniques = pd.factorize(values)
         texts = _texts(uniques)
@@ -47,6 +50,19 @@ def distinct(values: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
     position = {name: i for i, name in enumerate(names)}
     to_name = [position.get(each, -1) for each in texts]
     return np.array([*to_name, -1], np.int32)[codes], tuple(names)
+
+
+def alike(names: Iterable[str]) -> list[str]:
+    """A note on each set of names that look the same: in spaces and Unicode's forms they differ."""
+    by_look: dict[str, list[str]] = {}
+    for name in names:
+        look = " ".join(unicodedata.normalize("NFKC", name.replace("\\x00", "")).split())
+        by_look.setdefault(look, []).append(name)
+    return [
+        f"Names that look the same are kept apart: {some(map(ascii, same))}."
+        for same in by_look.values()
+        if len(same) > 1
+    ]
 
 
 def unique_name(name: str, taken: Iterable[str]) -> str:

@@ -217,53 +217,30 @@ def fit_cells(
     key: jax.Array,
     cells: Cells | StoredCells,
     *,
-    held_out: np.ndarray | None = None,
-    **arguments: Any,
-) -> tuple[FittedModel, training.Trained]:
-    """Trains on preprocessed cells; what `fit` and the experiments share.
-
-    Args:
-      key: the run's root key.
-      cells: preprocessed cells.
-      held_out: indices [held-out cells] of cells that take no part in training or in the choice of
-        the epoch.
-      **arguments: of `fit_cells_seeds`.
-
-    Raises:
-      InputError: as `fit_cells_seeds`.
-    """
-    return fit_cells_seeds([key], cells, held_out=[held_out], **arguments)[0]
-
-
-def fit_cells_seeds(
-    keys: Sequence[jax.Array],
-    cells: Cells | StoredCells,
-    *,
     model_options: dict[str, Any],
     sampler: str,
     sampler_options: dict[str, Any] | None,
     options: training.TrainOptions,
+    held_out: np.ndarray | None = None,
     **arguments: Any,
-) -> list[tuple[FittedModel, training.Trained]]:
-    """Trains several seeds of one training together, see `training.train_seeds`.
+) -> tuple[FittedModel, training.Trained]:
+    """Trains one model on preprocessed cells.
 
     Args:
-      keys: one root key per seed.
+      key: the training's root key.
       cells: preprocessed cells.
       model_options: fields of `ModelOptions`.
-      sampler: a name of `samplers.SAMPLERS`; not used by priors with a closed log Z.
-      sampler_options: its options; None: those that suit a negative phase.
+      sampler: as in `training.Training.of`.
+      sampler_options: likewise.
       options: how to train.
+      held_out: indices of cells that take no part in training or in the choice of the epoch.
       **arguments: of `fit_trainings`.
-
-    Returns:
-      Model and training of each key.
 
     Raises:
       InputError: as `fit_trainings`.
     """
     one = Training.of(model_options, sampler, sampler_options, options)
-    return fit_trainings(keys, [one] * len(keys), cells, **arguments)
+    return fit_trainings([key], [one], cells, held_out=[held_out], **arguments)[0]
 
 
 def fit_trainings(

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from qbm_jax.errors import InputError
@@ -13,19 +12,6 @@ from qbm_jax.runtime.options import plain, shown
 # The largest total count. Deep cells have 1e6; far beyond 1e8 single counts, drawn around shares of
 # it with overdispersion, pass the 2^31 that a draw of int32 can hold.
 LARGEST_LIBRARY = 1e8
-
-
-def check_key(key: Any) -> None:
-    """Checks that a draw can be made from this key.
-
-    Raises:
-      InputError: it is no single key of JAX.
-    """
-    if isinstance(key, jax.Array):
-        typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
-        if (typed and key.ndim == 0) or (key.dtype == np.uint32 and key.shape == (2,)):
-            return
-    raise InputError(f"key must be one key of JAX, got {shown(key)}; use jax.random.key(0)")
 
 
 def batch_code(batch: Any, names: Sequence[str]) -> int:
@@ -80,7 +66,7 @@ def check_codes(batch: Any, names: Sequence[str]) -> np.ndarray:
     Raises:
       InputError: no cells, no whole numbers, or codes that no batch has.
     """
-    codes = np.asarray(batch)
+    codes = _as_array(batch)
     if codes.ndim != 1 or not codes.size or not np.issubdtype(codes.dtype, np.integer):
         raise InputError(f"batch must be an array of batch codes [cells], got {shown(batch)}")
     if not 0 <= codes.min() <= codes.max() < len(names):
@@ -97,8 +83,8 @@ def check_totals(library_size: Any, num_cells: int) -> np.ndarray:
     Raises:
       InputError: they are not as many, no numbers, or out of range.
     """
-    totals = np.asarray(library_size)
-    if totals.shape != (num_cells,) or not np.issubdtype(totals.dtype, np.number):
+    totals = _as_array(library_size)
+    if totals.shape != (num_cells,) or totals.dtype.kind not in "iuf":
         raise InputError(
             f"library_size must be an array of {num_cells} total counts, one for each batch code, "
             f"got {shown(library_size)} of shape {totals.shape}"
@@ -110,3 +96,11 @@ def check_totals(library_size: Any, num_cells: int) -> np.ndarray:
             f"{wrong[0]:g}"
         )
     return totals.astype(np.float32)
+
+
+def _as_array(values: Any) -> np.ndarray:
+    """As numpy's; lists of unequal lengths and what is no number become texts."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return np.asarray(shown(values))

@@ -77,6 +77,10 @@ class FittedModel:
         self.history = history
         self.vae = build_model(settings)
 
+    def __reduce__(self) -> tuple:
+        """Lets `pickle` and `copy.deepcopy` build the model's functions anew."""
+        return FittedModel, (self.settings, self.params, self.history)
+
     def embed(self, adata: Any, layer: str | None = None) -> np.ndarray:
         """Posterior mean spins of the cells of `adata`, float32 [cells, N], by genes' names.
 
@@ -319,7 +323,7 @@ class FittedModel:
           InputError: codes of no batch, total counts that cannot be, other numbers of them, or a
             sampler that diverged.
         """
-        generation.check_key(key)
+        keys.check_key(key)
         batch = generation.check_codes(batch, self.settings.batch_names)
         library_size = generation.check_totals(library_size, batch.size)
         # Fresh chains need more steps than persistent ones: the sampler's own default.
@@ -412,7 +416,7 @@ class FittedModel:
         _check_arrays(self.settings, saved_model.by_path(self.params), "the parameters")
         history = {} if self.history is None else {_HISTORY: self.history.as_tree()}
         fields = dataclasses.asdict(self.settings)
-        saved_model.write(Path(path), fields, {**self.params, **history})
+        saved_model.write(expand_home(path), fields, {**self.params, **history})
 
     @staticmethod
     def load(path: str | Path, *, name: str | None = None, seed: int = 0) -> "FittedModel":

@@ -76,5 +76,10 @@ def device_counts(cells: Cells) -> minibatches.DeviceCounts:
     )
 
 
+def counts_bytes(cells: Cells) -> int:
+    """Bytes of `device_counts`, which are not made."""
+    return 4 * (2 * cells.counts.nnz + 2 * cells.num_cells + 1)
+
+
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")

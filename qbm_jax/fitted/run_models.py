@@ -1,12 +1,13 @@
 """The models that a run leaves in its working directory: found by name and seed, and checked."""
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.settings import Settings
 from qbm_jax.runtime.identity import digest_names
+from qbm_jax.runtime.json_file import parse_json
 
 MODELS = Path("checkpoints") / "models"  # within the working directory
 _CLAIM = "config.json"
@@ -19,7 +20,7 @@ def model_folder(workdir: Path, name: str, seed: int) -> Path:
 
 def is_workdir(folder: Path) -> bool:
     """Whether a run has claimed this folder."""
-    return (folder / _CLAIM).is_file()
+    return os.path.isfile(folder / _CLAIM)  # False for a name too long as well
 
 
 def find_model(workdir: Path, name: str | None, seed: int) -> Path:
@@ -80,7 +81,7 @@ def read_claim(workdir: Path) -> dict[str, Any]:
     """
     path = workdir / _CLAIM
     try:
-        claim = json.loads(path.read_text(encoding="utf-8"))
+        claim = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged; run the same command again") from error
     return claim if isinstance(claim, dict) else {}

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from qbm_jax.errors import InputError
+from qbm_jax.runtime.json_file import parse_json
 from qbm_jax.runtime.whole_file import is_unfinished, remove, remove_unfinished, write_whole
 from qbm_jax.training.sharding import host_copy
 
@@ -70,11 +71,11 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """
     file = folder / SETTINGS_FILE
     try:
-        fields = json.loads(file.read_bytes().decode("utf-8"))
+        fields = parse_json(file.read_bytes())
     except OSError as error:
         reason = f"{SETTINGS_FILE}: {error.strerror}"
         raise InputError(f"no saved model in {folder} ({reason})") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{file} is damaged: it is no JSON; {_WHOLE_AGAIN}") from error
     if not isinstance(fields, dict) or not {"genes", "model"} <= fields.keys():
         raise InputError(f"{file} is damaged: it describes no model; {_WHOLE_AGAIN}")
@@ -210,7 +211,7 @@ def _is_ours(path: Path) -> bool:
     if path.name != SETTINGS_FILE:
         return path.name == _ARRAYS or is_unfinished(path)
     try:
-        fields = json.loads(path.read_bytes())
+        fields = parse_json(path.read_bytes())
     except ValueError:  # damaged: saving again is the remedy
         return True
     return not isinstance(fields, dict) or not fields or "genes" in fields
@@ -227,7 +228,7 @@ def _remove_unnamed(folder: Path) -> None:
     """Removes the arrays that `model.json` does not name; where it names none, nothing."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # the next save removes it
         file = folder / SETTINGS_FILE
-        named = _arrays_file(folder, json.loads(file.read_bytes())) if file.exists() else None
+        named = _arrays_file(folder, parse_json(file.read_bytes())) if file.exists() else None
         for path in (folder / _ARRAYS).iterdir():
             if path != named and _is_arrays(path):
                 remove(path)

@@ -204,7 +204,12 @@ def checked(params: Boltzmann) -> Boltzmann:
     return params
 
 
-def _as_spins(params: Boltzmann, spins: Any) -> jax.Array:
+def as_spins(params: Boltzmann, spins: Any) -> jax.Array:
+    """Spins [..., spins] of this machine as an array.
+
+    Raises:
+      InputError: no real numbers, or another number of spins.
+    """
     if isinstance(params.J, struct.PyTreeNode):  # reduced couplings know spins of few bits
         return jnp.asarray(spins)
     expected = f"spins [..., {params.num_spins}] of numbers"
@@ -228,7 +233,7 @@ def local_field(params: Boltzmann, spins: jax.Array) -> jax.Array:
       The fields, same shape as `spins`.
     """
     params = as_arrays(params)
-    spins = _as_spins(params, spins)
+    spins = as_spins(params, spins)
     h = jnp.broadcast_to(params.h, spins.shape)
     return h + spins @ params.J  # J is symmetric: s'J is (Js)'
 
@@ -247,15 +252,22 @@ def energy(params: Boltzmann, spins: jax.Array) -> jax.Array:
       Energies of shape [...].
     """
     params = checked(params)
-    spins = _as_spins(params, spins)
+    spins = as_spins(params, spins)
     fields = local_field(params, spins)
     h = jnp.broadcast_to(params.h, spins.shape)
     return -0.5 * jnp.sum(spins * (fields + h), axis=-1)
 
 
 def scale(params: Boltzmann, beta: jax.Array | float) -> Boltzmann:
-    """The same machine at inverse temperature `beta`: p(s) proportional to exp(-beta E(s))."""
+    """The same machine at inverse temperature `beta`: p(s) proportional to exp(-beta E(s)).
+
+    Raises:
+      InputError: no machine, or no number.
+    """
     params = as_arrays(params)
+    if not isinstance(beta, int | float | np.generic | np.ndarray | jax.Array):
+        raise InputError(f"expected a number beta, got {beta!r}")
+    beta = float(beta) if isinstance(beta, int) else beta  # JAX's whole numbers end at 2^31
     return Boltzmann(J=beta * params.J, h=beta * params.h)
 
 
@@ -395,4 +407,5 @@ def remove_gauge_spin(spins: jax.Array) -> jax.Array:
 
     They are s_i times the last spin.
     """
+    spins = as_floats(spins, "spins")
     return spins[..., :-1] * spins[..., -1:]

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from qbm_jax.machine.boltzmann import Boltzmann, energy, local_field
+from qbm_jax.errors import InputError
+from qbm_jax.machine.boltzmann import Boltzmann, as_arrays, as_spins, energy, local_field
 
 BETA_RANGE = (1 / 32, 32.0)
 _NUM_ITERATIONS = 20  # Newton takes 5; bisection alone leaves 1e-5 of the range's 10 octaves
@@ -24,7 +25,7 @@ def fit_beta(params: Boltzmann, spins: jax.Array) -> jax.Array:
       A scalar in [1/32, 32]; 1 if no field is above rounding, where every beta fits equally well;
       NaN if a spin or field is not finite.
     """
-    fields = local_field(params, spins)
+    spins, fields = _with_fields(params, spins)
     aligned = spins * fields
     low, high = (jnp.asarray(bound, fields.dtype) for bound in BETA_RANGE)
 
@@ -63,7 +64,8 @@ def pseudo_likelihood_residual(
       [spins], dimensionless. Each has a standard error of at most 1/sqrt(draws) under the law;
       entries beyond that are bias that no temperature explains.
     """
-    return jnp.mean(spins - jnp.tanh(beta * local_field(params, spins)), axis=0)
+    spins, fields = _with_fields(params, spins, num_axes=2)
+    return jnp.mean(spins - jnp.tanh(beta * fields), axis=0)
 
 
 def field_residual(
@@ -80,7 +82,7 @@ def field_residual(
       beta: inverse temperature, as from `fit_beta`.
       num_bins: bins of |f|, of equal numbers of spins and draws.
     """
-    fields = local_field(params, spins)
+    spins, fields = _with_fields(params, spins, num_axes=2)
     score = fields * (spins - jnp.tanh(beta * fields))
     size = jnp.abs(fields)
     edges = jnp.quantile(size.ravel(), jnp.linspace(0, 1, num_bins + 1)[1:-1])
@@ -106,9 +108,23 @@ def energy_residual(
       spins: [draws, spins], independent draws.
       beta: inverse temperature, as from `fit_beta`.
     """
-    fields = local_field(params, spins)
+    spins, fields = _with_fields(params, spins, num_axes=2)
     rest = energy(params, spins)[:, None] + spins * fields
     rest = rest - jnp.mean(rest, axis=0, keepdims=True)
     totals = jnp.sum(fields * (spins - jnp.tanh(beta * fields)) * rest, axis=1)
     error = jnp.std(totals, ddof=1) / jnp.sqrt(totals.shape[0])
     return jnp.mean(totals) / jnp.maximum(error, jnp.finfo(error.dtype).tiny)
+
+
+def _with_fields(
+    params: Boltzmann, spins: jax.Array, num_axes: int | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Spins as an array, and their local fields; both with so many axes if any number will not do.
+
+    Raises:
+      InputError: no machine, no spins of it, or other axes.
+    """
+    spins = as_spins(as_arrays(params), spins)
+    if num_axes not in (None, spins.ndim):
+        raise InputError(f"expected spins [draws, {spins.shape[-1]}], got shape {spins.shape}")
+    return spins, local_field(params, spins)

@@ -5,8 +5,6 @@
 Energies and acceptance tests always use the couplings that came in.
 """
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -15,7 +13,6 @@ from jax.experimental.sparse import BCOO
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, as_arrays
 
-Dtype = Literal["float32", "bfloat16", "int8"]
 DTYPES = ("float32", "bfloat16", "int8")
 _STEPS = 127  # of int8, on either side of zero
 
@@ -79,13 +76,7 @@ def rows_product(J_rows: Couplings, spins: jax.Array) -> jax.Array:
     return J_rows.scale * product.astype(jnp.float32)
 
 
-def check_dtype(couplings_dtype: str) -> None:
-    """Raises InputError unless the named type is one that `reduced` knows."""
-    if couplings_dtype not in DTYPES:
-        raise InputError(f"expected couplings_dtype in {list(DTYPES)}, got {couplings_dtype!r}")
-
-
-def reduced(params: Boltzmann, couplings_dtype: Dtype) -> Boltzmann:
+def reduced(params: Boltzmann, couplings_dtype: str) -> Boltzmann:
     """The machine with its dense couplings in the named type; fields stay float32.
 
     int8 rounds J to 127 steps of max |J|: exact where all nonzero |J_ij| are equal, else an error
@@ -94,7 +85,9 @@ def reduced(params: Boltzmann, couplings_dtype: Dtype) -> Boltzmann:
     Raises:
       InputError: the type is unknown, or J is sparse and the type is not float32.
     """
-    check_dtype(couplings_dtype)
+    if couplings_dtype not in DTYPES:
+        raise InputError(f"expected couplings_dtype in {list(DTYPES)}, got {couplings_dtype!r}")
+    params = as_arrays(params)
     if couplings_dtype == "float32":
         return params
     if isinstance(params.J, BCOO):

@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.machine.boltzmann import Boltzmann, bits_to_spins, energy
+from qbm_jax.machine.boltzmann import Boltzmann, as_arrays, bits_to_spins, energy
 
 MAX_SPINS = 24
 _CHUNK_BITS = 14  # states whose energies are computed at once: 2^14 x 24 floats are 1.6 MB
@@ -20,15 +21,19 @@ def enumerate_spins(num_spins: int) -> jax.Array:
     return spins_of_states(jnp.arange(2**num_spins), num_spins)
 
 
-@jax.jit  # called outside of compiled code, the loop in it would be compiled anew each time
 def log_weights(params: Boltzmann) -> jax.Array:
     """-E(s) of all states [2^N], in the order of `enumerate_spins`, in units of kT.
 
     log Z is its logsumexp. It is computed in chunks, so that it takes only the result's memory.
 
     Raises:
-      InputError: more than 24 spins.
+      InputError: `params` is no machine, or has more than 24 spins.
     """
+    return _log_weights(as_arrays(params))
+
+
+@jax.jit  # called outside of compiled code, the loop in it would be compiled anew each time
+def _log_weights(params: Boltzmann) -> jax.Array:
     num_spins = params.num_spins
     check_enumerable(num_spins)
     chunk = 2 ** min(num_spins, _CHUNK_BITS)
@@ -46,8 +51,16 @@ def spins_of_states(states: jax.Array, num_spins: int) -> jax.Array:
     return bits_to_spins(bits.astype(jnp.float32))
 
 
+def check_size(num_spins: int, least: int = 1, most: int = 2**17) -> None:
+    """Raises an InputError unless this is a number of spins, and one whose J takes at most 64 GiB."""
+    whole = isinstance(num_spins, int | np.integer) and not isinstance(num_spins, bool)
+    if not whole or not least <= num_spins <= most:
+        raise InputError(f"expected a number of spins from {least} to {most}, got {num_spins!r}")
+
+
 def check_enumerable(num_spins: int) -> None:
-    """Raises an InputError if there are too many spins to enumerate."""
+    """Raises an InputError if the number of spins is too large to enumerate, or is no number."""
+    check_size(num_spins)
     if num_spins > MAX_SPINS:
         raise InputError(
             f"expected at most {MAX_SPINS} spins to enumerate, got {num_spins}; "

@@ -6,7 +6,7 @@ import numpy as np
 
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, energy, symmetrise
-from qbm_jax.machine.enumeration import enumerate_spins, log_weights
+from qbm_jax.machine.enumeration import check_size, enumerate_spins, log_weights
 
 _NUM_PATTERNS = 3  # in the data that the trained machine has seen
 _FLIP_PROBABILITY = 0.15  # of each spin of a pattern
@@ -16,7 +16,7 @@ _LEARNING_RATE = 0.2  # of plain gradient ascent on the exact likelihood
 
 def gaussian(seed: int, num_spins: int, strength: float, field: float = 0.0) -> Boltzmann:
     """Couplings of s.d. strength/sqrt(N) and fields of s.d. `field`; a spin glass from b = 1 on."""
-    draw = np.random.default_rng([seed, num_spins])
+    draw = _generator(seed, num_spins)
     J = np.triu(draw.normal(size=(num_spins, num_spins)), 1) * strength / np.sqrt(num_spins)
     return _machine(J + J.T, field * draw.normal(size=num_spins))
 
@@ -28,7 +28,7 @@ def dense(seed: int, num_spins: int) -> Boltzmann:
 
 def frustrated(seed: int, num_spins: int) -> Boltzmann:
     """Couplings +-1.5/sqrt(N) (Sherrington-Kirkpatrick at T = 2/3), no fields: s and -s alike."""
-    draw = np.random.default_rng([seed, num_spins, 1])
+    draw = _generator(seed, num_spins, 1)
     J = np.triu(draw.choice([-1.0, 1.0], (num_spins, num_spins)), 1) * 1.5 / np.sqrt(num_spins)
     return _machine(J + J.T, np.zeros(num_spins))
 
@@ -45,7 +45,7 @@ def trained(seed: int, num_spins: int) -> Boltzmann:
     gradient ascent on the likelihood enumerates the machine's moments at each step, so nothing in
     the training is random.
     """
-    draw = np.random.default_rng([seed, num_spins, 2])
+    draw = _generator(seed, num_spins, 2)
     patterns = draw.choice([-1.0, 1.0], (_NUM_PATTERNS, num_spins))
     means = (1 - 2 * _FLIP_PROBABILITY) * patterns
     return fit_moments(jnp.asarray(means.mean(axis=0)), jnp.asarray(means.T @ means) / len(means))
@@ -81,6 +81,19 @@ def check_kind(kind: str) -> None:
 def energies(params: Boltzmann) -> np.ndarray:
     """E(s) of all states [2^N], float64, in the order of `enumeration.enumerate_spins`."""
     return -np.asarray(log_weights(params), np.float64)
+
+
+def _generator(seed: int, num_spins: int, *stream: int) -> np.random.Generator:
+    """The random numbers of a kind of machine of this size.
+
+    Raises:
+      InputError: a seed or size that cannot be.
+    """
+    check_size(num_spins)
+    try:
+        return np.random.default_rng([seed, num_spins, *stream])
+    except (ValueError, TypeError) as error:
+        raise InputError(f"expected a seed of at least 0, got {seed!r}") from error
 
 
 def _machine(J: np.ndarray, h: np.ndarray) -> Boltzmann:

@@ -22,6 +22,7 @@ import numpy as np
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, energy
 from qbm_jax.machine.calibration import fit_beta
+from qbm_jax.machine.enumeration import check_size
 
 _SPACING = 0.5  # of the grid, in standard deviations of z; see above
 _TAIL = 9.0  # standard deviations beyond the outermost possible peak
@@ -79,8 +80,7 @@ def random_planted(
     Raises:
       InputError: there are fewer than two spins, or a strength is not positive.
     """
-    if num_spins < 2:
-        raise InputError(f"expected at least 2 spins, got {num_spins}")
+    check_size(num_spins, least=2)
     _check_strengths(np.asarray(strengths, np.float64))
     draw = np.random.default_rng(seed)
     signs = draw.choice([-1.0, 1.0], (num_spins, len(strengths)))

@@ -11,7 +11,7 @@ from flax import struct
 from jax.experimental.sparse import BCOO
 
 from qbm_jax.errors import InputError
-from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.machine.boltzmann import Boltzmann, as_arrays
 
 _WORD = 32
 _UNROLLED = 32  # words summed in registers by one fused loop
@@ -44,6 +44,7 @@ def sign_couplings(params: Boltzmann) -> Boltzmann:
       InputError: J is sparse or, at concrete values, its couplings differ in magnitude. If they are
         traced, the scale is NaN instead, and so is every field.
     """
+    params = as_arrays(params)
     if isinstance(params.J, BCOO):
         raise InputError("expected a dense J for couplings_dtype sign, got a sparse one")
     J = params.J

@@ -28,6 +28,7 @@ from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, pad_rows
 from qbm_jax.model import library_size
 from qbm_jax.model.posteriors import Groups
 from qbm_jax.model.vae import VAE, Params, log_likelihood
+from qbm_jax.samplers.base import check_steps
 
 
 class WeightedBound(NamedTuple):
@@ -69,10 +70,9 @@ def importance_weighted_bound(
       InputError: there are no samples or no cells, or the relaxation (gumbel) has no r(zeta | b),
         so that weights would not average to p(x).
     """
-    if num_samples < 1 or len(cells) < 1:
-        raise InputError(
-            f"expected at least 1 sample and 1 cell, got {num_samples} and {len(cells)}"
-        )
+    check_steps(num_samples=num_samples)
+    if len(cells) < 1:
+        raise InputError("expected at least 1 cell, got none")
     relax = vae.prior.relax
     if relax is not None and not has_bits(vae):
         raise InputError(

@@ -25,8 +25,11 @@ from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.partition.acceptance_ratio import acceptance_ratio, log_mean_exp, variance
 from qbm_jax.partition.estimate import LogZ
+from qbm_jax.runtime.keys import check_key
+from qbm_jax.runtime.options import check, choice
+from qbm_jax.runtime.room import check_room
 from qbm_jax.samplers.base import Kernel, check_count, check_steps, init_spins
-from qbm_jax.samplers.tempering import KERNELS, check_kernel
+from qbm_jax.samplers.replicas import KERNELS
 
 # Mean spins of the product law, over those found at the target. With more, too few paths reach all
 # modes where there are several: of 48 machines with N = 20, b = 3 and 4, shares of 0.8 and 1 left
@@ -66,15 +69,16 @@ def annealed_importance_sampling(
       InputError: the kernel is unknown, a count is out of range, or `target_spins` has another
         number of spins.
     """
-    check_kernel(kernel)
+    check("kernel", kernel, choice(KERNELS))
+    check_key(key)
     params = boltzmann.checked(params)
-    if target_spins is not None and (
-        target_spins.ndim != 2 or target_spins.shape[1] != params.num_spins
-    ):
-        raise InputError(
-            f"expected target_spins [chains, {params.num_spins}], got {target_spins.shape}"
-        )
+    if target_spins is not None:
+        expected = f"target_spins [chains, {params.num_spins}]"
+        target_spins = boltzmann.as_floats(target_spins, expected)
+        if target_spins.ndim != 2 or target_spins.shape[1] != params.num_spins:
+            raise InputError(f"expected {expected}, got {target_spins.shape}")
     check_count(num_chains=num_chains)
+    check_room("their spins", 4 * params.num_spins, num_chains=num_chains)
     check_steps(num_temperatures=num_temperatures, num_equilibration=num_equilibration)
     num_chains = num_chains if target_spins is None else target_spins.shape[0]
     if num_chains < 2:

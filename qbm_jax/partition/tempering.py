@@ -24,14 +24,10 @@ from qbm_jax.machine.boltzmann import Boltzmann, checked
 from qbm_jax.machine.couplings import single_precision
 from qbm_jax.partition.acceptance_ratio import acceptance_ratio, log_mean_exp, variance
 from qbm_jax.partition.estimate import LogZ
+from qbm_jax.runtime.keys import check_key
+from qbm_jax.runtime.room import check_room
 from qbm_jax.samplers.base import check_count, check_steps
-from qbm_jax.samplers.tempering import (
-    KERNELS,
-    advance_replicas,
-    check_kernel,
-    check_temperatures,
-    start_replicas,
-)
+from qbm_jax.samplers.replicas import KERNELS, LadderOptions, advance_replicas, start_replicas
 
 
 def tempered_acceptance_ratio(
@@ -63,23 +59,17 @@ def tempered_acceptance_ratio(
     Raises:
       InputError: the kernel is unknown, or a count is out of range.
     """
-    check_kernel(kernel)
-    check_temperatures(num_temperatures)
+    check_key(key)
+    ladder = LadderOptions(kernel=kernel, num_temperatures=num_temperatures, burn_in=burn_in)
+    params = single_precision(checked(params))
     check_count(num_chains=num_chains)
-    check_steps(num_steps=num_steps, burn_in=burn_in)
+    check_room("their spins", 4 * params.num_spins, num_chains=num_chains)
+    check_steps(num_steps=num_steps)
     if num_chains < 2:
         raise InputError(f"expected at least 2 chains for a standard error, got {num_chains}")
-    params = single_precision(checked(params))
-    moves = KERNELS[kernel]()
+    moves = KERNELS[ladder.kernel]()
     key_start, key_run = jax.random.split(key)
-    state = start_replicas(
-        key_start,
-        params,
-        moves,
-        num_chains=num_chains,
-        num_temperatures=num_temperatures,
-        burn_in=burn_in,
-    )
+    state = start_replicas(key_start, params, moves, num_chains, ladder)
     energies = _run(key_run, moves, params, state, num_steps)
     return combine(state.betas, energies, params.num_spins)
 

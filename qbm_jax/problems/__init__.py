@@ -8,8 +8,12 @@ from qbm_jax.problems.instances import (
     sk_couplings,
 )
 from qbm_jax.problems.max_cut import cut_value, read_gset, total_weight
+from qbm_jax.problems.named import BEST_FOUND, Instance, load
+from qbm_jax.problems.runs import Run
 from qbm_jax.problems.time_to_solution import (
     Estimate,
+    expected_best,
+    median_to_solution,
     num_runs,
     success_of_call,
     to_solution,
@@ -17,11 +21,17 @@ from qbm_jax.problems.time_to_solution import (
 )
 
 __all__ = [
+    "BEST_FOUND",
     "K2000_BEST_CUT",
     "Estimate",
+    "Instance",
+    "Run",
     "cut_value",
+    "expected_best",
+    "load",
     "load_dense_small",
     "load_k2000",
+    "median_to_solution",
     "num_runs",
     "read_best_known",
     "read_gset",

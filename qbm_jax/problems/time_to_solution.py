@@ -1,10 +1,15 @@
 """Success probabilities with their intervals, and the time to solution they stand for."""
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
+import numpy as np
+
 from qbm_jax.errors import InputError
+
+RESAMPLES = 2000  # of the bootstrap over instances
 
 
 class Estimate(NamedTuple):
@@ -73,3 +78,53 @@ def to_solution(
     low, high = wilson_interval(successes, trials)
     rates = (successes / trials, high, low)
     return Estimate(*(cost * num_runs(success_of_call(p, num_replicas), confidence) for p in rates))
+
+
+def median_to_solution(
+    costs: Sequence[float],
+    successes: Sequence[int],
+    trials: Sequence[int],
+    num_replicas: Sequence[int],
+    rng: np.random.Generator,
+) -> Estimate:
+    """Median of `to_solution` over instances of one kind.
+
+    One instance keeps its own interval. Several are resampled, each with a success probability
+    from its Jeffreys posterior, so that the interval holds both spreads.
+
+    Args:
+      costs: of a call on each instance, [instances].
+      successes: replicas that succeeded on each.
+      trials: replicas in all on each.
+      num_replicas: independent replicas of a call on each.
+      rng: of the resampling.
+    """
+    each = [*map(to_solution, costs, successes, trials, num_replicas)]
+    if len(each) == 1:
+        return each[0]
+    medians = []
+    for _ in range(RESAMPLES):
+        drawn = []
+        for place in rng.integers(len(each), size=len(each)):
+            failures = trials[place] - successes[place]
+            p = rng.beta(successes[place] + 0.5, failures + 0.5)
+            drawn.append(costs[place] * num_runs(success_of_call(p, num_replicas[place])))
+        medians.append(np.median(drawn))
+    value = float(np.median([estimate.value for estimate in each]))
+    low = float(np.quantile(medians, 0.025, method="lower"))
+    high = float(np.quantile(medians, 0.975, method="higher"))
+    return Estimate(value, low, high if math.isfinite(value) else math.inf)
+
+
+def expected_best(values: np.ndarray, number: int) -> float:
+    """Mean of the largest of `number` values drawn with replacement; -inf where there is none.
+
+    Args:
+      values: of replicas, any shape; those that are not finite are left out.
+      number: of draws.
+    """
+    ordered = np.sort(values[np.isfinite(values)])
+    if not (number and ordered.size):
+        return -math.inf
+    below = (np.arange(ordered.size + 1) / ordered.size) ** number
+    return float(ordered @ np.diff(below))

@@ -1,6 +1,5 @@
 """What a finished run left in its working directory, read and checked."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from qbm_jax.data.h5ad import damage_named
 from qbm_jax.data.write import QBM_ENERGY, energy_key
 from qbm_jax.errors import InputError
 from qbm_jax.report import run_fields
+from qbm_jax.runtime.json_file import parse_json
 from qbm_jax.runtime.sealed import SEAL, broken_seal, other_file
 
 EMBEDDING_FILE = "embedding.h5ad"  # all cells
@@ -160,8 +160,8 @@ def _read_text(path: Path) -> str:
 
 def _parse(text: str, path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except ValueError as error:
         raise InputError(f"expected JSON in {path}, got {error}; rerun it") from error
     if not isinstance(value, dict):
         raise InputError(f"expected a JSON object in {path}, got {type(value).__name__}; rerun it")

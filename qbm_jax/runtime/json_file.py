@@ -17,6 +17,18 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def parse_json(text: str | bytes) -> Any:
+    """What a text says; bytes are UTF-8.
+
+    Raises:
+      ValueError: it is no JSON, or nested deeper than can be read.
+    """
+    try:
+        return json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON whole or not at all; NaN and infinity, for which it has no word, are null."""
     write_whole(path, json.dumps(finite(value), indent=1, allow_nan=False) + "\n")

@@ -7,15 +7,44 @@ nothing in common, neither with each other nor with those of another seed.
 """
 
 import hashlib
+from typing import Any
 
 import jax
 import numpy as np
 
+from qbm_jax.errors import InputError
 from qbm_jax.runtime import options
-from qbm_jax.runtime.options import check
+from qbm_jax.runtime.options import check, shown
 
 # Uses of a run's root that library and experiments share, each with the number of the training.
 TRAINING, BOUND, WEIGHTED_BOUND = "training", "bound", "weighted bound"
+
+# What is drawn, and what the indices behind the name count.
+USES = (
+    TRAINING,  # the training's number; the same key for all models and experiments
+    "cells",  # none: one more name, that of the simulator's preset, follows
+    "piece",  # none: the name of the piece follows
+    BOUND,  # training: posterior draws and annealing for the bound
+    WEIGHTED_BOUND,  # training
+    "sampler diagnostics",  # none
+    "generation",  # training: cells from the prior
+    "generation cells",  # training: which held-out cells they are compared with
+    "generation scores",  # training: subsamples and trees
+    "real cells",  # training: which cells stand in for generated ones
+    "folds",  # the split's number
+    "corrupted cells",  # training: the permutation of genes
+    "corrupted scores",  # training: posterior draws for both sets of cells
+    "left-out type scores",  # training: likewise
+    "cell types",  # training: trees that name held-out cells
+    "harmony",  # the embedding's number
+    "scvi-tools",  # training
+    "true moments",  # training
+    "phase errors",  # training
+    "repair",  # training
+    "pilot runs",  # none: the instance and the call follow
+    "judged runs",  # none: likewise
+    "reference runs",  # none: likewise
+)
 
 
 def check_seed(seed: int) -> int:
@@ -28,6 +57,19 @@ def check_seed(seed: int) -> int:
       InputError: it is something else; true and false are no numbers here.
     """
     return check("seed", seed, options.seed())
+
+
+def check_key(key: Any) -> None:
+    """Checks that a draw can be made from this key.
+
+    Raises:
+      InputError: it is no single key of JAX.
+    """
+    if isinstance(key, jax.Array):
+        typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+        if (typed and key.ndim == 0) or (key.dtype == np.uint32 and key.shape == (2,)):
+            return
+    raise InputError(f"key must be one key of JAX, got {shown(key)}; use jax.random.key(0)")
 
 
 def root(seed: int) -> jax.Array:
@@ -76,3 +118,25 @@ def of_training(seed: int, number: int = 0) -> jax.Array:
 def number(key: jax.Array) -> int:
     """A seed for generators other than JAX's, from 0 to 2^31 - 1. Consumes the key."""
     return int(np.asarray(jax.random.key_data(key)).ravel()[-1] >> 1)
+
+
+def key_of(seed: int, use: str, *indices: int) -> jax.Array:
+    """The key of one of `USES`.
+
+    Args:
+      seed: of the run.
+      use: what is drawn.
+      *indices: which of many.
+
+    Raises:
+      InputError: the seed is out of range.
+      ValueError: no such use.
+    """
+    if use not in USES:
+        raise ValueError(f"unknown use {use!r} of random numbers; list it in USES")
+    return named(root(seed), use, *indices)
+
+
+def seed_of(seed: int, use: str, *indices: int) -> int:
+    """As `key_of`, for numpy and for packages with generators of their own."""
+    return number(key_of(seed, use, *indices))

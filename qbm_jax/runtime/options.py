@@ -7,9 +7,8 @@ which Python takes for equal, are never keys of one cache.
 """
 
 import dataclasses
-import functools
 import inspect
-import types
+import math
 import typing
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -142,10 +141,6 @@ def seed() -> Kind:
     return dataclasses.replace(whole(0, LARGEST_SEED), says="a whole number from 0 to 2^32 - 1")
 
 
-def _any_whole() -> Kind:
-    return dataclasses.replace(whole(-LARGEST_WHOLE), says="a whole number")
-
-
 def _real(value: Any) -> float:
     """The number, if float32 can hold it.
 
@@ -183,7 +178,15 @@ def positive() -> Kind:
 
 def not_negative() -> Kind:
     """A finite number of at least 0."""
-    return _real_where(lambda x: x >= 0, "a finite number of at least 0")
+    return real(0)
+
+
+def real(least: float, *, below: float = math.inf) -> Kind:
+    """A finite number of at least `least`, and below another."""
+    upper = "" if below == math.inf else f" and below {below:g}"
+    return _real_where(
+        lambda x: least <= x < below, f"a finite number of at least {least:g}{upper}"
+    )
 
 
 def fraction(*, open_ends: bool = False) -> Kind:
@@ -278,14 +281,16 @@ def pairs(first: Kind, second: Kind, says: str) -> Kind:
 
 
 def traceable(kind: Kind) -> Kind:
-    """Of this kind; or a traced number or an array, which is taken as it is."""
+    """Of this kind; or a traced number or an array of such, which is taken as it is."""
 
     def read(value: Any) -> Any:
         if isinstance(value, jax.core.Tracer):
             return value
         if isinstance(value, np.ndarray | jax.Array) and np.ndim(value):
-            if not np.issubdtype(value.dtype, np.floating) or not np.isfinite(value).all():
+            if not np.issubdtype(value.dtype, np.floating):
                 raise ValueError
+            for number in np.asarray(value).flat:
+                kind.read(number)
             return value
         return kind.read(value)
 
@@ -388,25 +393,3 @@ def check_fields(options: Any) -> None:
 def field_kinds(options: type) -> dict[str, Kind]:
     """The kinds of the fields of a dataclass of options."""
     return {each.name: each.metadata["kind"] for each in dataclasses.fields(options)}
-
-
-def kinds_of(function: Callable) -> dict[str, Kind]:
-    """The kinds of a function's parameters, by their annotations; ranges are its own to check."""
-    described = function.func if isinstance(function, functools.partial) else function
-    hints = typing.get_type_hints(described)
-    return {name: _kind_of(hints[name]) for name in inspect.signature(function).parameters}
-
-
-def _kind_of(annotation: Any) -> Kind:
-    options = set(typing.get_args(annotation))
-    if typing.get_origin(annotation) is typing.Literal:
-        return text()  # the function lists its choices
-    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
-        options = {annotation}
-    scalars = {int: _any_whole(), float: finite(), bool: flag(), str: text()}
-    known = [kind for kind_type, kind in scalars.items() if kind_type in options]
-    literal = any(typing.get_origin(each) is typing.Literal for each in options)
-    (kind,) = [*known, *([text()] if literal else [])]
-    if jax.Array in options:
-        kind = traceable(kind)
-    return optional(kind) if type(None) in options else kind

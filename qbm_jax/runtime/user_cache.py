@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from qbm_jax.errors import InputError
+from qbm_jax.runtime.options import shown
 
 LOGGER = logging.getLogger("qbm_jax")
 NAME = "qbm_jax"
@@ -32,8 +33,13 @@ def expand_home(path: str | Path) -> Path:
     """The path with the home in place of a leading `~`.
 
     Raises:
-      InputError: there is no such home, and no file of just this name.
+      InputError: it is no path, or there is no such home and no file of just this name.
     """
+    try:
+        if b"\0" in os.fsencode(Path(path)):
+            raise ValueError
+    except (TypeError, ValueError) as error:
+        raise InputError(f"expected a path as text, got {shown(path)}") from error
     try:
         return Path(path).expanduser()
     except RuntimeError as error:

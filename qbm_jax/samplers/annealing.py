@@ -5,7 +5,7 @@ samples, as well as its slowness allows; near T = 0 it optimises, and its draws 
 of a Boltzmann machine at any temperature of interest.
 """
 
-from typing import Literal
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,12 @@ from flax import struct
 from qbm_jax.errors import InputError
 from qbm_jax.machine import couplings
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.samplers.base import Sampler, check_count, check_positive, from_kernel
+from qbm_jax.runtime.options import documented, field, flag, optional, positive, whole
+from qbm_jax.samplers.base import Sampler, from_kernel
 from qbm_jax.samplers.conditioning import conditioning
 from qbm_jax.samplers.gibbs import sweep
 from qbm_jax.samplers.numerics.noise import half_logistic
+from qbm_jax.samplers.options import Generator, Products, chosen, count, number
 
 RULES = ("heat_bath", "metropolis")
 SCHEDULES = ("geometric", "linear")
@@ -55,62 +57,53 @@ class Prepared(struct.PyTreeNode):
     unit: jax.Array
 
 
-def annealing(
-    rule: Literal["heat_bath", "metropolis"] = "heat_bath",
-    num_steps: int = 100,
-    temperature_start: jax.Array | float = 10.0,
-    temperature_end: jax.Array | float = 1.0,
-    schedule: Literal["geometric", "linear"] = "geometric",
-    num_temperatures: int | None = None,
-    normalised: bool = False,
-    block_size: int = 16,
-    couplings_dtype: couplings.Dtype = "float32",
-    noise_generator: str | None = None,
-) -> Sampler:
+@documented
+@dataclasses.dataclass(frozen=True)
+class AnnealingOptions(Generator, Products):
+    """Options of `annealing`; its law is that of J in the type of the products."""
+
+    rule: str = chosen("heat_bath", RULES, "how a spin is updated")
+    num_steps: int = count(100, "sweeps of a draw")
+    temperature_start: float = number(10.0, positive(), "T of the first sweep", unit="kT")
+    temperature_end: float = number(1.0, positive(), "T of the last sweep", unit="kT")
+    schedule: str = chosen("geometric", SCHEDULES, "geometric in T, or linear in beta = 1/T")
+    num_temperatures: int | None = field(
+        None, optional(whole(1)), "held for equal shares of the sweeps; None: one a sweep"
+    )
+    normalised: bool = field(
+        False, flag(), "T in units of each spin's typical field (conditioning): to optimise"
+    )
+    block_size: int = count(16, "as of gibbs")
+
+    def check(self) -> None:
+        """There cannot be more temperatures than sweeps."""
+        if self.num_temperatures is not None and self.num_temperatures > self.num_steps:
+            raise InputError(
+                f"num_temperatures must be at most num_steps = {self.num_steps}, got "
+                f"{self.num_temperatures}"
+            )
+
+
+def annealing(options: AnnealingOptions) -> Sampler:
     """A run of sweeps from high to low temperature a draw; nothing persists between draws.
 
-    As an optimiser, take `OPTIMISING`. Dense J only.
-
-    Args:
-      rule: heat bath draws s_i from its conditional law; Metropolis flips it with probability
-        min(1, exp(-2 s_i f_i / T)), and so always where that costs nothing: faster to optimise.
-      num_steps: sweeps of a draw.
-      temperature_start: T of the first sweep, in units of kT: 1 is the machine's own.
-      temperature_end: T of the last sweep; above 0.
-      schedule: "geometric" in T, or "linear" in beta = 1/T.
-      num_temperatures: different temperatures, each held for an equal share of the sweeps; by
-        default every sweep has its own. 1 is a run at `temperature_end`.
-      normalised: temperatures are in units of the typical field of each spin (`conditioning`), so
-        that defaults work at any N and any scale of J; for optimising.
-      block_size: see `gibbs`; speed only.
-      couplings_dtype: of the products, see `couplings.reduced`; the law is that of J so rounded.
-      noise_generator: see `from_kernel`.
+    Heat bath draws s_i from its conditional law; Metropolis flips it with probability
+    min(1, exp(-2 s_i f_i / T)), and so always where that costs nothing: faster to optimise. A
+    temperature of 1 is the machine's own; one temperature alone is `temperature_end`. Normalised
+    defaults work at any N and any scale of J. As an optimiser, take `OPTIMISING`.
 
     Raises:
-      InputError: an option out of its range; in a draw, a sparse J.
+      InputError: in a draw, a sparse J.
     """
-    for name, value, valid in (("rule", rule, RULES), ("schedule", schedule, SCHEDULES)):
-        if value not in valid:
-            raise InputError(f"expected {name} in {list(valid)}, got {value!r}")
-    check_positive(temperature_start=temperature_start, temperature_end=temperature_end)
-    check_count(num_steps=num_steps, block_size=block_size)
-    num_temperatures = num_steps if num_temperatures is None else num_temperatures
-    check_count(num_temperatures=num_temperatures)
-    if num_temperatures > num_steps:
-        raise InputError(
-            f"expected num_temperatures of at most num_steps = {num_steps}, got {num_temperatures}"
-        )
-    couplings.check_dtype(couplings_dtype)
 
     def prepare(params):
-        unit = conditioning(params).unit[:, None] if normalised else jnp.float32(1)
-        return Prepared(couplings.reduced(params, couplings_dtype), unit)
+        unit = conditioning(params).unit[:, None] if options.normalised else jnp.float32(1)
+        return Prepared(couplings.reduced(params, options.couplings_dtype), unit)
 
     def kernel(key, prepared, state):
-        index = jnp.minimum(state.step, num_steps - 1) * num_temperatures // num_steps
-        T = temperature(index, num_temperatures, temperature_start, temperature_end, schedule)
-        noise = _noise(key, state.spins, rule) * (T * prepared.unit)
-        spins = sweep(prepared.params, state.spins, noise, block_size)
+        T = _temperature_of(state.step, options)
+        noise = _noise(key, state.spins, options.rule) * (T * prepared.unit)
+        spins = sweep(prepared.params, state.spins, noise, options.block_size)
         return AnnealingState(spins=spins, step=state.step + 1)
 
     def init(key, params, num_chains):
@@ -122,11 +115,18 @@ def annealing(
         prepare=prepare,
         kernel=kernel,
         readout=lambda state: state.spins.T,
-        num_steps=num_steps,
+        num_steps=options.num_steps,
         targets_boltzmann=False,
         restart=lambda key, state: _start(key, state.spins.shape),
-        noise_generator=noise_generator,
     )
+
+
+def _temperature_of(step: jax.Array, options: AnnealingOptions) -> jax.Array:
+    """The temperature of a step of the draw."""
+    held = options.num_temperatures or options.num_steps
+    index = jnp.minimum(step, options.num_steps - 1) * held // options.num_steps
+    start, end = options.temperature_start, options.temperature_end
+    return temperature(index, held, start, end, options.schedule)
 
 
 def temperature(
@@ -134,7 +134,7 @@ def temperature(
     num_temperatures: int,
     start: jax.Array | float,
     end: jax.Array | float,
-    schedule: Literal["geometric", "linear"],
+    schedule: str,
 ) -> jax.Array:
     """The temperature number `index` of a schedule, from `start` at 0 to `end` at the last."""
     share = jnp.asarray(index, jnp.float32) / max(num_temperatures - 1, 1)

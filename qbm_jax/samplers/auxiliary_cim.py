@@ -10,7 +10,7 @@ measurement-feedback Langevin machine dy = (-y + A tanh(y + h)) dt + sqrt(2) A^(
 The larger the shift, the more each spin remembers itself, so D stays just above -lambda_min(J).
 """
 
-from typing import Literal
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,10 @@ from jax.experimental.sparse import BCOO
 from qbm_jax.errors import InputError
 from qbm_jax.machine import couplings
 from qbm_jax.machine.boltzmann import Boltzmann, local_field
+from qbm_jax.runtime.options import documented, field, optional, positive
 from qbm_jax.samplers.base import (
     Kernel,
     Sampler,
-    check_positive,
     from_kernel,
     init_spins,
     is_concrete,
@@ -31,6 +31,7 @@ from qbm_jax.samplers.base import (
 )
 from qbm_jax.samplers.numerics import spectrum
 from qbm_jax.samplers.numerics.noise import normal
+from qbm_jax.samplers.options import Generator, Products, chosen, count
 
 SQUARE_ROOTS = ("auto", "cholesky", "chebyshev")
 # Spectrum of A / its width: starts at _MARGIN, where _DEGREE leaves a relative error of the root
@@ -74,52 +75,55 @@ class Prepared(struct.PyTreeNode):
     noise: AmplitudeNoise
 
 
-def auxiliary_cim(
-    num_steps: int = 200,
-    shift: float | None = None,
-    square_root: Literal["auto", "cholesky", "chebyshev"] = "auto",
-    couplings_dtype: couplings.Dtype = "float32",
-    noise_generator: str | None = None,
-) -> Sampler:
+@dataclasses.dataclass(frozen=True)
+class AuxiliaryOptions(Generator, Products):
+    """What both auxiliary-field machines need to make noise of covariance A.
+
+    Where no shift is given it is bounded anew for each draw, and verified by the factorisation if
+    there is one. The root by cholesky takes N^3/3 operations a draw, then one product a step;
+    chebyshev, a polynomial in A, 40 products a step and no factor to store; auto is cholesky up to
+    the measured crossover. Unless `couplings_dtype` is float32, the product that makes the noise is
+    in bfloat16: the law is then near that of J, not at it.
+    """
+
+    shift: float | None = field(
+        None, optional(positive()), "D; None: just above -lambda_min(J)", unit="kT"
+    )
+    square_root: str = chosen("auto", SQUARE_ROOTS, "how noise of covariance A is made")
+
+
+@documented
+@dataclasses.dataclass(frozen=True)
+class AuxiliaryCimOptions(AuxiliaryOptions):
+    """Options of `auxiliary_cim`."""
+
+    num_steps: int = count(200, "steps of a draw")
+
+
+def auxiliary_cim(options: AuxiliaryCimOptions) -> Sampler:
     """Alternates amplitudes and spins; chains persist between draws.
 
-    Info has `shift`, the D in use. If A is not positive definite the draw is NaN and `is_finite`
-    is False.
-
-    Args:
-      num_steps: steps a draw. The default brings fresh chains to the law for couplings of s.d. up
-        to 1/sqrt(N); training with persistent chains needs 2 to 8.
-      shift: D, in units of kT. None: just above -lambda_min(J), bounded anew for each draw and
-        verified by the factorisation where there is one.
-      square_root: how noise of covariance A is made. cholesky: once a draw, N^3/3 operations, then
-        one product a step. chebyshev: a polynomial in A, 40 products a step and no factor to
-        store. auto: cholesky up to the measured crossover.
-      couplings_dtype: of the product with spins, see `couplings.reduced`; unless it is float32, the
-        product that makes the noise is in bfloat16. The law is then near that of J, not at it.
-      noise_generator: see `from_kernel`.
+    The default of 200 steps brings fresh chains to the law for couplings of s.d. up to 1/sqrt(N);
+    training with persistent chains needs 2 to 8. Info has `shift`, the D in use. If A is not
+    positive definite the draw is NaN and `is_finite` is False.
 
     Raises:
-      InputError: an option out of range; in `init`, at concrete params: a given `shift` that does
-        not make A positive definite.
+      InputError: in `init`, at concrete params: a given `shift` that does not make A positive
+        definite.
     """
-    check_options(shift, square_root, couplings_dtype)
-
-    def prepare(params):
-        return reduce_products(prepare_machine(params, shift, square_root), couplings_dtype)
 
     def init(key, params, num_chains):
-        check_shift(params, shift)
+        check_shift(params, options.shift)
         return AuxiliaryState(spins=init_spins(key, params, num_chains))
 
     return from_kernel(
         init=init,
-        prepare=prepare,
+        prepare=lambda params: prepare_products(params, options),
         kernel=_kernel,
         readout=lambda state: state.spins,
-        num_steps=num_steps,
+        num_steps=options.num_steps,
         targets_boltzmann=True,
         report=lambda prepared: {"shift": prepared.shift},
-        noise_generator=noise_generator,
     )
 
 
@@ -191,14 +195,16 @@ def prepare_machine(params: Boltzmann, shift: float | None, square_root: str) ->
     return Prepared(params, shift_, AmplitudeNoise(root, lower, upper))
 
 
-def reduce_products(prepared: Prepared, couplings_dtype: couplings.Dtype) -> Prepared:
-    """The same constants with both products in fewer bits; unchanged for float32."""
-    if couplings_dtype == "float32":
+def prepare_products(params: Boltzmann, options: AuxiliaryOptions) -> Prepared:
+    """The same constants with both products in the type of the options."""
+    prepared = prepare_machine(params, options.shift, options.square_root)
+    if options.couplings_dtype == "float32":
         return prepared
     noise = prepared.noise
     if noise.factor.ndim == 2:
         noise = noise.replace(factor=noise.factor.astype(jnp.bfloat16))
-    return prepared.replace(params=couplings.reduced(prepared.params, couplings_dtype), noise=noise)
+    reduced = couplings.reduced(prepared.params, options.couplings_dtype)
+    return prepared.replace(params=reduced, noise=noise)
 
 
 def _factorise(J: jax.Array | BCOO, shift: jax.Array) -> jax.Array:
@@ -220,15 +226,6 @@ def _factorise_verified(J, shift, width):
 
     _, shift, factor = jax.lax.while_loop(failed, raise_shift, (0, shift, _factorise(J, shift)))
     return shift, factor
-
-
-def check_options(shift: float | None, square_root: str, couplings_dtype: str) -> None:
-    """Raises InputError unless the options, those of `auxiliary_cim`, are in their ranges."""
-    if shift is not None:
-        check_positive(shift=shift)
-    if square_root not in SQUARE_ROOTS:
-        raise InputError(f"expected square_root in {list(SQUARE_ROOTS)}, got {square_root!r}")
-    couplings.check_dtype(couplings_dtype)
 
 
 def check_shift(params: Boltzmann, shift: float | None) -> None:

@@ -12,24 +12,25 @@ Every amplitude decays at the same rate and is driven by the mean spins of all. 
 law is biased in proportion to dt; a Metropolis test of each step removes the bias.
 """
 
-from typing import Literal
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from qbm_jax.errors import InputError
-from qbm_jax.machine import couplings
+from qbm_jax.runtime.options import documented, field, flag, positive
 from qbm_jax.samplers.auxiliary_cim import (
+    AuxiliaryOptions,
     Prepared,
-    check_options,
     check_shift,
     correlate,
-    prepare_machine,
-    reduce_products,
+    prepare_products,
 )
-from qbm_jax.samplers.base import Sampler, check_positive, from_kernel, spins_from_fields
+from qbm_jax.samplers.base import Sampler, from_kernel, spins_from_fields
 from qbm_jax.samplers.numerics.noise import normal, uniform
+from qbm_jax.samplers.options import chosen, count, number
+from qbm_jax.samplers.wrappers.reporting import reporting
 
 SCHEMES = ("exponential", "euler_maruyama")
 
@@ -99,81 +100,73 @@ def log_acceptance(
     return jnp.sum(terms, axis=-1)
 
 
-def auxiliary_langevin(
-    num_steps: int = 1000,
-    dt: jax.Array | float = 0.1,
-    scheme: Literal["exponential", "euler_maruyama"] = "exponential",
-    metropolis: bool = False,
-    shift: float | None = None,
-    square_root: Literal["auto", "cholesky", "chebyshev"] = "auto",
-    couplings_dtype: couplings.Dtype = "float32",
-    noise_generator: str | None = None,
-) -> Sampler:
+@documented
+@dataclasses.dataclass(frozen=True)
+class LangevinOptions(AuxiliaryOptions):
+    """Options of `auxiliary_langevin`."""
+
+    num_steps: int = count(1000, "time steps of a draw")
+    dt: float = number(0.1, positive(), "time step", unit="the amplitudes' lifetime")
+    scheme: str = chosen("exponential", SCHEMES, "with the decay exactly, or for comparison")
+    metropolis: bool = field(False, flag(), "tests every step: the law is exact at any dt")
+
+    def check(self) -> None:
+        """The test is of exponential steps in full precision."""
+        if self.metropolis and (self.scheme, self.couplings_dtype) != ("exponential", "float32"):
+            raise InputError(
+                "metropolis needs the exponential scheme and float32 couplings, got "
+                f"{self.scheme} and {self.couplings_dtype}"
+            )
+
+
+def auxiliary_langevin(options: LangevinOptions) -> Sampler:
     """Integrates the SDE; amplitudes start at 0 and persist between draws.
+
+    The defaults bring fresh chains to the law, but for the bias of dt, for couplings of s.d. up to
+    1/sqrt(N). The test of `metropolis` costs one product more a step (Roberts and Tweedie 1996,
+    Bernoulli 2, 341); choose dt by `acceptance`: 0.9 at dt = 0.5 for 8 spins, 0.5 for 256.
 
     Info has `shift`, the D in use, and with `metropolis` the `acceptance` of the last step. Euler
     steps that are too long diverge: the draw is NaN, `is_finite` is False, `diverged_at` and
     `stable_dt` say when and what would be stable.
 
-    Args:
-      num_steps: time steps a draw. The defaults bring fresh chains to the law, but for the bias of
-        dt, for couplings of s.d. up to 1/sqrt(N).
-      dt: time step, in units of the amplitudes' lifetime. May be traced.
-      scheme: exponential: the decay exactly. euler_maruyama: for comparison.
-      metropolis: tests every exponential step, which makes the law exact at any dt for one product
-        more a step (Roberts and Tweedie 1996, Bernoulli 2, 341). Choose dt by `acceptance`: 0.9
-        at dt = 0.5 for 8 spins, 0.5 for 256.
-      shift: as in `auxiliary_cim`.
-      square_root: as in `auxiliary_cim`.
-      couplings_dtype: of both products, as in `auxiliary_cim`; float32 with `metropolis`.
-      noise_generator: see `from_kernel`.
-
     Raises:
-      InputError: an option out of range or at odds with `metropolis`; in `init`, at concrete
-        params: a given `shift` that does not make A positive definite.
+      InputError: in `init`, at concrete params: a given `shift` that does not make A positive
+        definite.
     """
-    check_positive(dt=dt)
-    check_options(shift, square_root, couplings_dtype)
-    if scheme not in SCHEMES:
-        raise InputError(f"expected scheme in {list(SCHEMES)}, got {scheme!r}")
-    if metropolis and (scheme != "exponential" or couplings_dtype != "float32"):
-        raise InputError(
-            "expected the exponential scheme and float32 couplings with metropolis, got "
-            f"{scheme} and {couplings_dtype}"
-        )
-
-    def prepare(params):
-        return reduce_products(prepare_machine(params, shift, square_root), couplings_dtype)
+    dt, metropolis = options.dt, options.metropolis
+    advance = exponential_step if options.scheme == "exponential" else euler_maruyama
 
     def init(key, params, num_chains):
-        check_shift(params, shift)
+        check_shift(params, options.shift)
         vacuum = jnp.zeros((num_chains, params.num_spins), jnp.float32)
         return _read_out(key, params.h, vacuum, jnp.float32(1))
 
     def kernel(key, prepared, state):
         key_white, key_test, key_readout = jax.random.split(key, 3)
         amplitudes, acceptance = state.amplitudes, state.acceptance
-        white = normal(key_white, amplitudes.shape)
-        advance = exponential_step if scheme == "exponential" else euler_maruyama
-        moved = advance(prepared, amplitudes, white, dt)
+        moved = advance(prepared, amplitudes, normal(key_white, amplitudes.shape), dt)
         if metropolis:
             moved, acceptance = _test(key_test, prepared, amplitudes, moved, dt)
         moved = moved.astype(jnp.float32)
         return _read_out(key_readout, prepared.params.h, moved, acceptance)
 
+    def report(prepared):
+        return {"shift": prepared.shift, "stable_dt": jnp.float32(1)}  # half the limit of Euler's
+
     machine = from_kernel(
         init=init,
-        prepare=prepare,
+        prepare=lambda params: prepare_products(params, options),
         kernel=kernel,
         readout=lambda state: state.spins,
-        num_steps=num_steps,
+        num_steps=options.num_steps,
         targets_boltzmann=metropolis,
-        report=lambda prepared: {"shift": prepared.shift},
+        report=report,
         amplitudes=lambda state: state.amplitudes,
-        stable_dt=lambda prepared: jnp.float32(1),  # half the limit of Euler steps
-        noise_generator=noise_generator,
     )
-    return _reporting_acceptance(machine) if metropolis else machine
+    if not metropolis:
+        return machine
+    return reporting(machine, lambda state: {"acceptance": state.acceptance})
 
 
 def _test(key, prepared, amplitudes, proposed, dt):
@@ -185,18 +178,6 @@ def _test(key, prepared, amplitudes, proposed, dt):
     # A comparison with NaN would refuse the move and hide it.
     moved = jnp.where(jnp.isfinite(log_ratio)[:, None], moved, jnp.nan)
     return moved, jnp.mean(chance).astype(jnp.float32)
-
-
-def _reporting_acceptance(machine: Sampler) -> Sampler:
-    def step(key, params, state):
-        state, info = machine.step(key, params, state)
-        return state, info | {"acceptance": state.acceptance}
-
-    def sample(key, params, state):
-        spins, state, info = machine.sample(key, params, state)
-        return spins, state, info | {"acceptance": state.acceptance}
-
-    return machine._replace(step=step, sample=sample)
 
 
 def _read_out(key, h, amplitudes, acceptance):

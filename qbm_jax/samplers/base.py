@@ -11,7 +11,7 @@ import numpy as np
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, check, energy
 from qbm_jax.machine.couplings import single_precision
-from qbm_jax.samplers.numerics.noise import check_generator, half_logistic, with_generator
+from qbm_jax.samplers.numerics.noise import half_logistic
 
 MOST_STEPS = 2**27
 """Steps of one draw: their keys are made at once and take 8 bytes each, 1 GiB."""
@@ -92,8 +92,6 @@ def from_kernel(
     restart: Callable[[jax.Array, State], State] | None = None,
     report: Callable[[Any], Info] | None = None,
     amplitudes: Callable[[State], jax.Array] | None = None,
-    stable_dt: Callable[[Any], jax.Array] | None = None,
-    noise_generator: str | None = None,
 ) -> Sampler:
     """Builds a sampler from a kernel. The only loop over sampler steps in the library.
 
@@ -109,19 +107,16 @@ def from_kernel(
       num_steps: steps a draw.
       targets_boltzmann: as in `Sampler`.
       restart: (key, state) -> state, called before each draw by samplers that forget the last one.
-      report: prepared -> further scalars for info.
+      report: prepared -> further scalars for info, such as `stable_dt`, see `check_draw`.
       amplitudes: state -> what an SDE integrates. It is watched at every step of a draw, and info
         gets `diverged_at`: the first step after which it is not finite, -1 if there is none.
-      stable_dt: prepared -> a time step that would be stable, for info; see `check_draw`.
-      noise_generator: a name in `noise.GENERATORS` that makes the noise of steps; None: the key's.
 
     Raises:
-      InputError: num_steps is not an integer of 1 to `MOST_STEPS`, or the generator is unknown;
-        in `init`, num_chains is not an integer of at least 1, or params, if concrete, are no
-        Boltzmann machine (`boltzmann.check`).
+      InputError: num_steps is not an integer of 1 to `MOST_STEPS`; in `init`, num_chains is not an
+        integer of at least 1, or params, if concrete, are no Boltzmann machine
+        (`boltzmann.check`).
     """
     check_steps(num_steps=num_steps)
-    check_generator(noise_generator)
 
     def checked_init(key, params, num_chains):
         check_count(num_chains=num_chains)
@@ -130,16 +125,15 @@ def from_kernel(
         return init(key, single_precision(params), num_chains)
 
     def summarise(params, prepared, state):
-        info = draw_info(params, readout(state)) | (report(prepared) if report else {})
-        return info | ({"stable_dt": stable_dt(prepared)} if stable_dt else {})
+        return draw_info(params, readout(state)) | (report(prepared) if report else {})
 
     def step(key, params, state):
         prepared = prepare(single_precision(params))
-        state = kernel(with_generator(key, noise_generator), prepared, state)
+        state = kernel(key, prepared, state)
         return state, summarise(params, prepared, state)
 
     def sample(key, params, state):
-        key_restart, key_scan = jax.random.split(with_generator(key, noise_generator))
+        key_restart, key_scan = jax.random.split(key)
         prepared = prepare(single_precision(params))
         if restart is not None:
             state = restart(key_restart, state)

@@ -1,65 +1,44 @@
-"""Simulated bifurcation: oscillators that fall to either side, a heuristic in law.
+"""Simulated bifurcation, a heuristic in law: its options and its draws.
 
-Ballistic and discrete (Goto et al. 2021, Science Advances 7, eabe7953) integrate, with time step dt
-and one pump 1 - t/T per oscillator that falls from 1 to 0 over the draw,
-
-    dy/dt = -p x + c0 f(x),    dx/dt = y,    s = sign(x)                                      (1)
-
-by the symplectic Euler method: y first, then x with the new y (2). Perfectly inelastic walls at
-|x| = 1 put an oscillator that passes them back on the wall and stop it (3). The two differ in f:
-
-    ballistic   f = J x + r h + (h'x) x / (N r),   r = rms of x                               (4)
-    discrete    f = J s + h                                                                   (5)
-
-Both are minus a gradient: (4) of -x'Jx/2 - r h'x, which is the machine's energy at the corners
-|x_i| = 1 and scales as x^2 does, and (5), where no x_i is 0, of -x'Js - h'x. The paper has no
-fields; the terms in h are this library's.
-
-The pump of each oscillator may be held back by its own position (generalised bifurcation: Goto,
-Hidaka and Tatsumura 2025, arXiv 2508.17655; there for the ballistic force):
-
-    p_i <- p_i - (1 - A x_i^2) p_i / (number of steps left)                                   (6)
-
-With A = 0 that is the linear ramp. Small A > 0 keeps the dynamics at the edge of chaos.
-
-Langevin (after Kubo and Goto 2025, arXiv 2512.02323, as described in public implementations: the
-paper itself was not at hand) keeps x = s and draws the momenta anew in each step:
-
-    y = sigma xi + dt (J s + h),    s <- sign(s + dt y),    xi normal                         (7)
-
-To first order in the field its odds to flip are those of the Boltzmann law where
-dt^2 a lambda(a) = 1 with a = 1/(dt sigma) and lambda(a) = phi(a)/Phi(-a), the inverse Mills ratio.
-The defaults are its solution for a = 2, where a free spin flips in 2.3 % of the steps. All spins
-are updated at once, and second orders differ: a bias which calibration of the temperature reduces.
+Numbers in brackets are those of the equations in `oscillators`.
 """
 
-from typing import Literal
+import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax.experimental.sparse import BCOO
 
 from qbm_jax.errors import InputError
 from qbm_jax.machine import couplings
-from qbm_jax.machine.boltzmann import Boltzmann, local_field
-from qbm_jax.machine.sign_couplings import SignCouplings, sign_couplings
-from qbm_jax.samplers.base import Sampler, check_positive, from_kernel
+from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.machine.sign_couplings import sign_couplings
+from qbm_jax.runtime.options import documented, field, flag, positive, real
+from qbm_jax.samplers.base import Sampler, from_kernel
 from qbm_jax.samplers.conditioning import Conditioning, conditioning, damp
-from qbm_jax.samplers.numerics.noise import normal
-from qbm_jax.samplers.wrappers.calibrated import calibrated
+from qbm_jax.samplers.options import Generator, Normalised, Number, chosen, count, number
+from qbm_jax.samplers.oscillators import (
+    ballistic_fields,
+    discrete_fields,
+    force,
+    langevin_step,
+    sign,
+    symplectic_euler,
+    walls,
+)
 
 VARIANTS = ("ballistic", "discrete", "langevin")
+_DISCRETE = {
+    "variant": "discrete",
+    "num_steps": 2000,
+    "normalised": True,
+    "keep_best": True,
+    "calibration_gain": 0.0,
+}
 # Whole sets of options with which each variant looks for ground states.
 OPTIMISING = {
-    "discrete": {
-        "variant": "discrete",
-        "num_steps": 2000,
-        "dt": 1.25,
-        "normalised": True,
-        "keep_best": True,
-        "calibration_gain": 0.0,
-    },
+    "discrete": _DISCRETE | {"dt": 1.25},
     "ballistic": {
         "variant": "ballistic",
         "num_steps": 500,
@@ -68,14 +47,7 @@ OPTIMISING = {
         "normalised": True,
         "calibration_gain": 0.0,
     },
-    "langevin": {
-        "variant": "langevin",
-        "num_steps": 2000,
-        "coupling": 3.0,
-        "normalised": True,
-        "keep_best": True,
-        "calibration_gain": 0.0,
-    },
+    "langevin": _DISCRETE | {"variant": "langevin", "coupling": 3.0},
 }
 _START = 0.1  # positions and momenta start uniform in -0.1 to 0.1 (Goto et al. 2021)
 _DT = {"ballistic": 1.25, "discrete": 1.25, "langevin": 0.459}
@@ -118,83 +90,69 @@ class Prepared(struct.PyTreeNode):
     conditions: Conditioning | None
 
 
-def ballistic_fields(params: Boltzmann, positions: jax.Array) -> jax.Array:
-    """The f of equation (4) for positions [chains, spins]."""
-    rms = jnp.sqrt(jnp.mean(positions**2, axis=-1, keepdims=True))
-    rms = jnp.maximum(rms, jnp.finfo(positions.dtype).tiny)
-    alignment = jnp.mean(positions * params.h[None, :], axis=-1, keepdims=True)
-    from_h = rms * params.h[None, :] + alignment * (positions / rms)
-    reduced_to_int8 = getattr(params.J, "values", positions).dtype == jnp.int8
-    if isinstance(params.J, BCOO) or reduced_to_int8:
-        return positions @ params.J + from_h
-    return couplings.rows_product(params.J, positions.T).T + from_h
+@documented
+@dataclasses.dataclass(frozen=True)
+class BifurcationOptions(Normalised, Generator):
+    """Options of `bifurcation`.
 
-
-def discrete_fields(params: Boltzmann, spins: jax.Array) -> jax.Array:
-    """The f of equation (5) for s = spins [chains, spins]: `boltzmann.local_field`.
-
-    Dense products are taken as J times columns, which is the faster side for few chains.
+    Where numbers are None, dt is 1.25, of Langevin 0.459 (equation (2) is stable below 2); c0 is
+    0.5 if normalised, else 0.025 ballistic, 0.01 discrete and 1 Langevin, at which 10 spins have
+    beta_eff near 1; sigma is 1.089. Products with spins alone can be of the type `sign_couplings`.
     """
-    if isinstance(params.J, BCOO | SignCouplings):
-        return local_field(params, spins)
-    return couplings.rows_product(params.J, spins.T).T + params.h[None, :]
+
+    variant: str = chosen("langevin", VARIANTS, "which of equations (4), (5) and (7)")
+    num_steps: int = count(300, "steps of a draw")
+    dt: float | None = number(None, positive(), "time step")
+    coupling: float | None = number(None, positive(), "c0, the factor on J and h")
+    noise: float | None = number(None, positive(), "sigma of equation (7), of Langevin alone")
+    control: float = field(0.0, real(0, below=1), "A of equation (6); not for Langevin")
+    keep_best: bool = field(False, flag(), "reads the best spins of the draw; not for ballistic")
+    couplings_dtype: str = chosen(
+        "float32", (*couplings.DTYPES, "sign"), "of the products; sign is not for ballistic"
+    )
+
+    @property
+    def calibrates(self) -> bool:
+        """Normalised machines are left bare."""
+        return not self.normalised
+
+    def check(self) -> None:
+        """Raises InputError for an option that the variant, or a normalised machine, has not."""
+        super().check()
+        if self.normalised and self.finishing_sweeps:
+            raise InputError(
+                "finishing_sweeps must be 0 with normalised parameters, which have no temperature, "
+                f"got {self.finishing_sweeps}"
+            )
+        if self.variant == "langevin" and self.control:
+            raise InputError(f"control must be 0 for variant langevin, got {self.control}")
+        if self.variant != "langevin" and self.noise is not None:
+            raise InputError(f"noise is of variant langevin alone, got it for {self.variant}")
+        if self.variant == "ballistic" and (self.keep_best or self.couplings_dtype == "sign"):
+            raise InputError(
+                "keep_best must be False and couplings_dtype not sign for variant ballistic, whose "
+                "products are not with spins; use variant discrete"
+            )
+
+    def resolved(self) -> "Numbers":
+        """Its numbers, and where none are given those of the variant."""
+        coupling = _NORMALISED_COUPLING if self.normalised else _COUPLING[self.variant]
+        return Numbers(
+            dt=_DT[self.variant] if self.dt is None else self.dt,
+            coupling=coupling if self.coupling is None else self.coupling,
+            noise=_NOISE if self.noise is None else self.noise,
+        )
 
 
-def force(
-    positions: jax.Array,
-    fields: jax.Array,
-    pump: jax.Array | float,
-    coupling: jax.Array | float,
-) -> jax.Array:
-    """dy/dt [chains, spins] of equation (1)."""
-    return coupling * fields - pump * positions
+class Numbers(NamedTuple):
+    """The numbers of a machine: time step, c0, and sigma of the Langevin variant."""
+
+    dt: Number
+    coupling: Number
+    noise: Number
 
 
-def symplectic_euler(
-    positions: jax.Array, momenta: jax.Array, force: jax.Array, dt: jax.Array | float
-) -> tuple[jax.Array, jax.Array]:
-    """Equation (2), without walls: positions and momenta [chains, spins] after a step."""
-    momenta = momenta + dt * force
-    return positions + dt * momenta, momenta
-
-
-def walls(positions: jax.Array, momenta: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Equation (3): oscillators [chains, spins] beyond |x| = 1 stand still on the wall."""
-    return jnp.clip(positions, -1, 1), jnp.where(jnp.abs(positions) > 1, 0, momenta)
-
-
-def langevin_step(
-    key: jax.Array,
-    spins: jax.Array,
-    fields: jax.Array,
-    noise: jax.Array | float,
-    dt: jax.Array | float,
-) -> jax.Array:
-    """Equation (7) for spins and their fields [chains, spins]."""
-    momenta = noise * normal(key, spins.shape) + dt * fields
-    return sign(spins + dt * momenta)
-
-
-def sign(positions: jax.Array) -> jax.Array:
-    """Spins [chains, spins]: +1 where x >= 0, -1 where x < 0, NaN where it is neither."""
-    spins = jnp.where(positions >= 0, 1, -1).astype(positions.dtype)
-    return jnp.where(jnp.isnan(positions), jnp.nan, spins)
-
-
-def bifurcation(
-    variant: Literal["ballistic", "discrete", "langevin"] = "langevin",
-    num_steps: int = 300,
-    dt: jax.Array | float | None = None,
-    coupling: jax.Array | float | None = None,
-    noise: jax.Array | float | None = None,
-    control: float = 0.0,
-    normalised: bool = False,
-    keep_best: bool = False,
-    couplings_dtype: Literal["float32", "bfloat16", "int8", "sign"] = "float32",
-    noise_generator: str | None = None,
-    calibration_gain: float = 0.3,
-    finishing_sweeps: int = 0,
-) -> Sampler:
+def bifurcation(options: BifurcationOptions) -> Sampler:
     """A run from random positions a draw; only a calibrated input scale persists between draws.
 
     As samplers, ballistic and discrete have no temperature of their own: what decides is how far
@@ -202,107 +160,88 @@ def bifurcation(
     As an optimiser, take `OPTIMISING[variant]`.
     Positions are bounded by the walls: no dt makes them diverge.
 
-    Args:
-      variant: which of equations (4), (5) and (7).
-      num_steps: steps of a draw.
-      dt: time step; default 1.25, Langevin 0.459. Equation (2) is stable below 2.
-      coupling: c0, the factor on J and h (in equation (7) too). Default: normalised 0.5; else 0.025
-        ballistic, 0.01 discrete, 1 Langevin, at which 10 spins have beta_eff near 1.
-      noise: sigma of the Langevin variant; default 1.089.
-      control: A of equation (6), in [0, 1); not for Langevin.
-      normalised: fields in units of the typical field of each spin, and stiff modes damped (see
-        `conditioning`), so that defaults work at any N, any scale of J and with a mean; for
-        optimising. The temperature is then lost: nothing is calibrated.
-      keep_best: read out the spins of lowest energy that the draw came by, not the last ones; not
-        for ballistic, whose products are not with spins.
-      couplings_dtype: of the products, see `couplings.reduced`; "sign": see `sign_couplings`, for
-        discrete and Langevin.
-      noise_generator: see `from_kernel`.
-      calibration_gain: see `calibrated`; 0 is the machine as it is, and a must if normalised.
-      finishing_sweeps: Gibbs sweeps from the machine's spins, in `sample` alone; not normalised.
-
     Raises:
-      InputError: an option out of its range or not for this variant; in `prepare`, couplings that
-        the type does not hold.
+      InputError: in `init`, couplings that the type does not hold.
     """
-    _check_applicable(variant, noise, control, keep_best, couplings_dtype)
-    if normalised:
-        _check_normalised(calibration_gain, finishing_sweeps)
-    dt = _DT[variant] if dt is None else dt
-    if coupling is None:
-        coupling = _NORMALISED_COUPLING if normalised else _COUPLING[variant]
-    noise = _NOISE if noise is None else noise
-    check_positive(dt=dt, coupling=coupling, noise=noise)
-
-    def prepare(params):
-        conditions = conditioning(params) if normalised else None
-        strength = jnp.asarray(
-            coupling / conditions.unit[None, :] if normalised else coupling, jnp.float32
-        )
-        if couplings_dtype == "sign":
-            return Prepared(sign_couplings(params), strength, conditions)
-        return Prepared(couplings.reduced(params, couplings_dtype), strength, conditions)
+    numbers = options.resolved()
 
     def init(key, params, num_chains):
-        prepare(params)
-        return start(key, (num_chains, params.num_spins))
+        _prepare(params, options, numbers.coupling)
+        return _start(key, (num_chains, params.num_spins), options)
 
-    def start(key, shape):
-        key_positions, key_momenta = jax.random.split(key)
-        positions = _uniform(key_positions, shape)
-        moving = variant != "langevin"
-        return BifurcationState(
-            positions=positions if moving else sign(positions),
-            momenta=_uniform(key_momenta, shape) if moving else None,
-            pumps=jnp.ones(shape, jnp.float32) if control else None,
-            best_spins=jnp.full(shape, jnp.nan, jnp.float32) if keep_best else None,
-            best_energy=jnp.full(shape[0], jnp.inf, jnp.float32) if keep_best else None,
-            step=jnp.int32(0),
-        )
-
-    def kernel(key, prepared, state):
-        params, x = prepared.params, state.positions
-        spins = sign(x)
-        if variant == "ballistic":
-            fields = ballistic_fields(params, x)
-        else:
-            fields = discrete_fields(params, spins)
-        if keep_best:
-            state = _with_best(state, params, spins, fields)
-        if variant == "langevin":
-            fields = prepared.coupling * fields
-            if normalised:
-                fields = _damped(prepared, spins, fields, coupling)
-            x = langevin_step(key, spins, fields, noise, dt)
-            return state.replace(positions=x, step=state.step + 1)
-        pump, pumps = _pump(state, num_steps, control)
-        forces = force(x, fields, pump, prepared.coupling)
-        if normalised:
-            forces = _damped(prepared, x, forces, coupling * dt**2)
-        x, y = symplectic_euler(x, state.momenta, forces, dt)
-        x, y = walls(x, y)
-        return state.replace(positions=x, momenta=y, pumps=pumps, step=state.step + 1)
-
-    machine = from_kernel(
+    return from_kernel(
         init=init,
-        prepare=prepare,
-        kernel=kernel,
-        readout=lambda state: state.best_spins if keep_best else sign(state.positions),
-        num_steps=num_steps,
+        prepare=lambda params: _prepare(params, options, numbers.coupling),
+        kernel=lambda key, prepared, state: _step(key, prepared, state, options, numbers),
+        readout=lambda state: state.best_spins if options.keep_best else sign(state.positions),
+        num_steps=options.num_steps,
         targets_boltzmann=False,
-        restart=lambda key, state: start(key, state.positions.shape),
-        noise_generator=noise_generator,
+        restart=lambda key, state: _start(key, state.positions.shape, options),
     )
-    if normalised:
-        return machine
-    return calibrated(machine, calibration_gain, finishing_sweeps)
+
+
+def _prepare(params: Boltzmann, options: BifurcationOptions, coupling: Number) -> Prepared:
+    conditions = conditioning(params) if options.normalised else None
+    strength = coupling if conditions is None else coupling / conditions.unit[None, :]
+    if options.couplings_dtype == "sign":
+        params = sign_couplings(params)
+    else:
+        params = couplings.reduced(params, options.couplings_dtype)
+    return Prepared(params, jnp.asarray(strength, jnp.float32), conditions)
+
+
+def _start(key: jax.Array, shape: tuple[int, int], options: BifurcationOptions) -> BifurcationState:
+    key_positions, key_momenta = jax.random.split(key)
+    positions = _uniform(key_positions, shape)
+    moving = options.variant != "langevin"
+    best = options.keep_best
+    return BifurcationState(
+        positions=positions if moving else sign(positions),
+        momenta=_uniform(key_momenta, shape) if moving else None,
+        pumps=jnp.ones(shape, jnp.float32) if options.control else None,
+        best_spins=jnp.full(shape, jnp.nan, jnp.float32) if best else None,
+        best_energy=jnp.full(shape[0], jnp.inf, jnp.float32) if best else None,
+        step=jnp.int32(0),
+    )
+
+
+def _step(
+    key: jax.Array,
+    prepared: Prepared,
+    state: BifurcationState,
+    options: BifurcationOptions,
+    numbers: Numbers,
+) -> BifurcationState:
+    """One step of equation (7), or of (1) to (3) at the pump of its time."""
+    params, x = prepared.params, state.positions
+    dt, coupling, noise = numbers
+    spins = sign(x)
+    if options.variant == "ballistic":
+        fields = ballistic_fields(params, x)
+    else:
+        fields = discrete_fields(params, spins)
+    if options.keep_best:
+        state = _with_best(state, params, spins, fields)
+    if options.variant == "langevin":
+        fields = _damped(prepared, spins, prepared.coupling * fields, coupling)
+        x = langevin_step(key, spins, fields, noise, dt)
+        return state.replace(positions=x, step=state.step + 1)
+    pump, pumps = _pump(state, options.num_steps, options.control)
+    forces = force(x, fields, pump, prepared.coupling)
+    forces = _damped(prepared, x, forces, coupling * dt**2)
+    x, y = symplectic_euler(x, state.momenta, forces, dt)
+    x, y = walls(x, y)
+    return state.replace(positions=x, momenta=y, pumps=pumps, step=state.step + 1)
 
 
 def _damped(prepared, positions, forces, rate):
     """Forces without overshoot along stiff modes, in which oscillators held by a wall do not move.
 
-    Forces that a wall balances would otherwise reach the others and move the minima.
+    Forces that a wall balances would otherwise reach the others and move the minima. Unless the
+    machine is normalised, forces are as they are.
     """
+    if prepared.conditions is None:
+        return forces
     free = (jnp.abs(positions) < 1) | (positions * forces < 0)
     return damp(prepared.conditions, forces, rate, free.astype(forces.dtype))
 
@@ -339,30 +278,3 @@ def _with_best(
         best_spins=jax.lax.cond(jnp.any(better), take, lambda best: best, state.best_spins),
         best_energy=jnp.where(better, energy, state.best_energy),
     )
-
-
-def _check_applicable(variant, noise, control, keep_best, couplings_dtype) -> None:
-    """Raises InputError for an unknown variant, or an option that the variant does not have."""
-    if variant not in VARIANTS:
-        raise InputError(f"expected variant in {list(VARIANTS)}, got {variant!r}")
-    if couplings_dtype != "sign":
-        couplings.check_dtype(couplings_dtype)
-    if not 0 <= control < 1:
-        raise InputError(f"expected control in [0, 1), got {control}")
-    if variant == "langevin" and control:
-        raise InputError(f"expected control 0 for variant langevin, got {control}")
-    if variant != "langevin" and noise is not None:
-        raise InputError(f"expected noise for variant langevin alone, got {noise} for {variant}")
-    if variant == "ballistic" and (keep_best or couplings_dtype == "sign"):
-        raise InputError(
-            "expected keep_best False and no couplings_dtype sign for variant ballistic, whose "
-            "products are not with spins; use variant discrete"
-        )
-
-
-def _check_normalised(calibration_gain: float, finishing_sweeps: int) -> None:
-    if calibration_gain or finishing_sweeps:
-        raise InputError(
-            "expected calibration_gain 0 and finishing_sweeps 0 with normalised couplings, whose "
-            f"temperature is lost, got {calibration_gain} and {finishing_sweeps}"
-        )

@@ -5,6 +5,7 @@ from flax import struct
 
 from qbm_jax.machine.enumeration import check_enumerable, log_weights, spins_of_states
 from qbm_jax.samplers.base import Sampler, from_kernel, init_spins
+from qbm_jax.samplers.options import SamplerOptions
 
 
 class ExactState(struct.PyTreeNode):
@@ -13,8 +14,8 @@ class ExactState(struct.PyTreeNode):
     spins: jax.Array
 
 
-def exact() -> Sampler:
-    """Independent draws from p(s) itself; each `sample` forgets the last.
+def exact(options: SamplerOptions) -> Sampler:
+    """Independent draws from p(s) itself, without options; each `sample` forgets the last.
 
     Raises:
       InputError: in `init`, more than 24 spins.

@@ -6,6 +6,8 @@ needs N^2 operations a chain and sweep, no cached fields between sweeps (paramet
 draw to draw), and small arrays inside the sequential loop.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,15 +17,10 @@ from jax.experimental.sparse import BCOO
 from qbm_jax.errors import InputError
 from qbm_jax.machine import couplings
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.samplers.base import (
-    Kernel,
-    Sampler,
-    check_count,
-    from_kernel,
-    init_spins,
-    is_concrete,
-)
+from qbm_jax.runtime.options import documented, field, optional, whole
+from qbm_jax.samplers.base import Kernel, Sampler, from_kernel, init_spins, is_concrete
 from qbm_jax.samplers.numerics.noise import half_logistic
+from qbm_jax.samplers.options import Generator, Products, count
 
 
 class GibbsState(struct.PyTreeNode):
@@ -32,38 +29,35 @@ class GibbsState(struct.PyTreeNode):
     spins: jax.Array
 
 
-def gibbs(
-    num_steps: int = 100,
-    block_size: int = 16,
-    num_visible: int | None = None,
-    couplings_dtype: couplings.Dtype = "float32",
-    noise_generator: str | None = None,
-) -> Sampler:
+@documented
+@dataclasses.dataclass(frozen=True)
+class GibbsOptions(Generator, Products):
+    """Options of `gibbs`; its law is that of J in the type of the products."""
+
+    num_steps: int = count(100, "sweeps of a draw")
+    block_size: int = count(16, "spins whose fields come from one product; speed only")
+    num_visible: int | None = field(
+        None, optional(whole(1)), "of a restricted machine: spins on its first side"
+    )
+
+
+def gibbs(options: GibbsOptions) -> Sampler:
     """Sequential single-site sweeps, spin 0 to N - 1; chains persist between draws.
 
-    Args:
-      num_steps: sweeps a draw. The default brings fresh chains to the law for couplings of s.d.
-        up to 1/sqrt(N); training with persistent chains needs 1 to 8.
-      block_size: spins whose fields come from one matrix product; speed only, the law and even the
-        draws for given noise do not depend on it.
-      num_visible: for a restricted machine: spins [0, num_visible) are not coupled among each
-        other, and neither are the rest; each side is then updated at once.
-      couplings_dtype: of the products, see `couplings.reduced`; the law is that of J so rounded.
-      noise_generator: see `from_kernel`.
+    The default of 100 sweeps brings fresh chains to the law for couplings of s.d. up to 1/sqrt(N);
+    training with persistent chains needs 1 to 8. With `num_visible`, spins [0, num_visible) are not
+    coupled among each other, and neither are the rest: each side is then updated at once.
 
     Raises:
-      InputError: an option out of range; with `num_visible`, at concrete params: couplings inside a
-        side, or an empty side.
+      InputError: with `num_visible`, in `init`, at concrete params: couplings inside a side, or an
+        empty side.
     """
-    check_count(num_steps=num_steps, block_size=block_size)
-    if num_visible is not None:
-        check_count(num_visible=num_visible)
-    couplings.check_dtype(couplings_dtype)
+    num_visible = options.num_visible
 
     def prepare(params):
         if num_visible is not None:
             _check_bipartite(params, num_visible)
-        return couplings.reduced(params, couplings_dtype)
+        return couplings.reduced(params, options.couplings_dtype)
 
     def init(key, params, num_chains):
         prepare(params)
@@ -72,7 +66,7 @@ def gibbs(
     def kernel(key, params, state):
         noise = half_logistic(key, state.spins.shape)
         if num_visible is None:
-            return GibbsState(spins=sweep(params, state.spins, noise, block_size))
+            return GibbsState(spins=sweep(params, state.spins, noise, options.block_size))
         return GibbsState(spins=bipartite_sweep(params, state.spins, noise, num_visible))
 
     return from_kernel(
@@ -80,9 +74,8 @@ def gibbs(
         prepare=prepare,
         kernel=kernel,
         readout=lambda state: state.spins.T,
-        num_steps=num_steps,
+        num_steps=options.num_steps,
         targets_boltzmann=True,
-        noise_generator=noise_generator,
     )
 
 

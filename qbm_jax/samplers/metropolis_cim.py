@@ -20,25 +20,27 @@ couplings of s.d. b/sqrt(N) with b from 0.25 to 2, N from 64 to 1024. There the 
 the energy's autocorrelation time, is 0.6 to 0.8; the time grows as N^(1/3).
 """
 
+import dataclasses
 import math
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from qbm_jax.errors import InputError
 from qbm_jax.machine import couplings
 from qbm_jax.machine.boltzmann import Boltzmann, local_field
+from qbm_jax.runtime.options import documented, field, fraction, positive
 from qbm_jax.samplers.base import (
     Kernel,
     Sampler,
-    check_positive,
     check_steps,
     draw_info,
     from_kernel,
     init_spins,
 )
-from qbm_jax.samplers.numerics.noise import uniform, with_generator
+from qbm_jax.samplers.numerics.noise import uniform
+from qbm_jax.samplers.options import Products, count, generator, number
+from qbm_jax.samplers.wrappers.generated import generated
 
 _SPREAD = 14.0
 _ADAPTATION_GAIN = 12.0  # over the step: twice the inverse slope of acceptance in log spread, 0.15
@@ -99,16 +101,26 @@ def log_acceptance(
     return jnp.sum(after - jax.nn.log_sigmoid(spins * fields + cost), axis=-1)
 
 
-def metropolis_cim(
-    num_steps: int = 300,
-    step_size: jax.Array | float | None = None,
-    target_acceptance: float = 0.7,
-    burn_in: int = 200,
-    couplings_dtype: couplings.Dtype = "float32",
-    noise_generator: str | None = None,
-) -> Sampler:
+@documented
+@dataclasses.dataclass(frozen=True)
+class MetropolisOptions(Products):
+    """Options of `metropolis_cim`; the law is that of J whatever the type of the products."""
+
+    num_steps: int = count(300, "steps of a draw")
+    step_size: float | None = number(None, positive(), "as in arXiv 2206.09914; None: adapted")
+    target_acceptance: float = field(0.7, fraction(open_ends=True), "of the adaptation")
+    burn_in: int = count(200, "steps of init, adapting or not; the chains go on from there")
+    noise_generator: str | None = generator()
+
+    def check(self) -> None:
+        """Keys of the burn-in are made at once."""
+        check_steps(burn_in=self.burn_in)
+
+
+def metropolis_cim(options: MetropolisOptions) -> Sampler:
     """Flips proposed for all spins at once, accepted or refused; chains persist between draws.
 
+    The default of 300 steps brings fresh chains to the law for couplings of s.d. up to 1/sqrt(N).
     The step size is adapted in `init` alone, by short runs from fresh chains at the parameters
     given there. What is adapted, `spread`, is a factor in a rule (see the module's text) that
     otherwise is a function of the parameters: during training the step size follows J and h, but
@@ -123,82 +135,73 @@ def metropolis_cim(
     "Monte Carlo strategies in scientific computing", section 9.4.3, surrogate transition). So the
     law is that of J whatever the type; what rounding costs is `correction_acceptance` in info, the
     chance that the walk's end is kept.
-
-    Args:
-      num_steps: steps a draw. The default brings fresh chains to the law for couplings of s.d. up
-        to 1/sqrt(N).
-      step_size: as in the paper; None: adapted.
-      target_acceptance: of the adaptation, in (0, 1).
-      burn_in: steps of `init`, adapting or not; the chains go on from there.
-      couplings_dtype: of the product with spins, see `couplings.reduced`.
-      noise_generator: see `from_kernel`.
-
-    Raises:
-      InputError: an option out of range.
     """
-    check_steps(burn_in=burn_in)
-    couplings.check_dtype(couplings_dtype)
-    if step_size is not None:
-        check_positive(step_size=step_size)
-    if not 0 < target_acceptance < 1:
-        raise InputError(f"expected target_acceptance in (0, 1), got {target_acceptance}")
 
     def prepare(params):
-        return _prepare(params, couplings_dtype)
-
-    def start_walk(prepared, state):
-        if step_size is None:
-            cost = flip_cost(prepared, jnp.float32(1), state.log_spread)
-        else:
-            cost = jnp.float32(2) / step_size
-        fields = local_field(prepared.params, state.spins)
-        return Walk(state.spins, fields, cost, jnp.float32(0))
+        return _prepare(params, options.couplings_dtype)
 
     def init(key, params, num_chains):
-        key_start, key_burn_in = jax.random.split(with_generator(key, noise_generator))
+        key_start, key_burn_in = jax.random.split(key)
         spins = init_spins(key_start, params, num_chains)
-        state = MetropolisState(spins, jnp.float32(math.log(_SPREAD)))
-        target = target_acceptance if step_size is None else None
-        return _burn_in(key_burn_in, prepare(params), state, start_walk, burn_in, target)
+        state, prepared = MetropolisState(spins, jnp.float32(math.log(_SPREAD))), prepare(params)
+        walk = _start_walk(prepared, state, options.step_size)
+        target = options.target_acceptance if options.step_size is None else None
+        return _burn_in(key_burn_in, prepared, walk, state.log_spread, options.burn_in, target)
 
-    machine = from_kernel(
+    walks = from_kernel(
         init=init,
         prepare=prepare,
         kernel=_step,
         readout=lambda walk: walk.spins,
-        num_steps=num_steps,
+        num_steps=options.num_steps,
         targets_boltzmann=True,
-        noise_generator=noise_generator,
     )
+    # Inside the correction, which has a key of its own; the burn-in makes steps in `init`.
+    return _corrected(generated(walks, options.noise_generator, from_start=True), options)
 
-    def finish(key, params, state, walk, steps):
+
+def _corrected(walks: Sampler, options: MetropolisOptions) -> Sampler:
+    """The sampler of the machine itself, from one of walks on its couplings in fewer bits."""
+
+    def start(params, state):
+        prepared = _prepare(couplings.single_precision(params), options.couplings_dtype)
+        return prepared, _start_walk(prepared, state, options.step_size)
+
+    def finish(key, params, prepared, state, walk, steps):
         info = {
             "acceptance": walk.acceptance / steps,
             "step_size": 2 / jnp.maximum(walk.flip_cost, _LEAST_COST),
         }
-        if couplings_dtype == "float32":
+        if options.couplings_dtype == "float32":
             return state.replace(spins=walk.spins), info
         params = couplings.single_precision(params)
-        surrogate = prepare(params).params
-        spins, chance = correct(key, params, surrogate, state.spins, walk.spins)
+        spins, chance = correct(key, params, prepared.params, state.spins, walk.spins)
         info = info | draw_info(params, spins) | {"correction_acceptance": chance}
         return state.replace(spins=spins), info
 
     def step(key, params, state):
         key_walk, key_correct = jax.random.split(key)
-        walk = start_walk(prepare(couplings.single_precision(params)), state)
-        walk, info = machine.step(key_walk, params, walk)
-        state, more = finish(key_correct, params, state, walk, 1)
+        prepared, walk = start(params, state)
+        walk, info = walks.step(key_walk, params, walk)
+        state, more = finish(key_correct, params, prepared, state, walk, 1)
         return state, info | more
 
     def sample(key, params, state):
         key_walk, key_correct = jax.random.split(key)
-        walk = start_walk(prepare(couplings.single_precision(params)), state)
-        _, walk, info = machine.sample(key_walk, params, walk)
-        state, more = finish(key_correct, params, state, walk, num_steps)
+        prepared, walk = start(params, state)
+        _, walk, info = walks.sample(key_walk, params, walk)
+        state, more = finish(key_correct, params, prepared, state, walk, options.num_steps)
         return state.spins, state, info | more
 
-    return Sampler(machine.init, step, sample, targets_boltzmann=True)
+    return walks._replace(step=step, sample=sample)
+
+
+def _start_walk(prepared: Prepared, state: MetropolisState, step_size: float | None) -> Walk:
+    if step_size is None:
+        cost = flip_cost(prepared, jnp.float32(1), state.log_spread)
+    else:
+        cost = jnp.float32(2) / step_size
+    return Walk(state.spins, local_field(prepared.params, state.spins), cost, jnp.float32(0))
 
 
 def metropolis_cim_kernel() -> Kernel:
@@ -282,14 +285,14 @@ def _step(key: jax.Array, prepared: Prepared, walk: Walk) -> Walk:
     return walk.replace(spins=spins, fields=fields, acceptance=walk.acceptance + jnp.mean(chance))
 
 
-def _prepare(params: Boltzmann, couplings_dtype: couplings.Dtype) -> Prepared:
+def _prepare(params: Boltzmann, couplings_dtype: str) -> Prepared:
     num_spins = params.num_spins
     mean_square = couplings.root_mean_square(params.J) ** 2
     square_field = num_spins * (num_spins - 1) * mean_square + jnp.sum(params.h**2)
     return Prepared(couplings.reduced(params, couplings_dtype), square_field)
 
 
-def _burn_in(key, prepared, state, start_walk, num_steps, target):
+def _burn_in(key, prepared, walk, log_spread, num_steps, target):
     """Runs the chains and moves log spread to the target by Robbins and Monro's gains ~ 1/step.
 
     Where acceptance stays above the target though flips are nearly coin tosses, the couplings are
@@ -310,7 +313,6 @@ def _burn_in(key, prepared, state, start_walk, num_steps, target):
         cost = flip_cost(prepared, jnp.float32(1), log_spread)
         return (walk.replace(flip_cost=cost), log_spread), None
 
-    carry = (start_walk(prepared, state), state.log_spread)
     steps = (jnp.arange(num_steps), jax.random.split(key, num_steps))
-    (walk, log_spread), _ = jax.lax.scan(advance, carry, steps)
+    (walk, log_spread), _ = jax.lax.scan(advance, (walk, log_spread), steps)
     return MetropolisState(walk.spins, log_spread)

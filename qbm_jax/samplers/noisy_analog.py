@@ -11,23 +11,28 @@ amplitude remembers: without it all spins would be updated at once from the last
 ferromagnet's law would be that of two sublattices.
 """
 
-from typing import Literal
+import dataclasses
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
-from qbm_jax.errors import InputError
-from qbm_jax.machine import couplings
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.samplers.base import Sampler, check_positive, from_kernel, is_concrete
-from qbm_jax.samplers.cim.anneal import FIELDS
-from qbm_jax.samplers.cim.feedback import Setting, check_normalised, conditioned, received, tuned
-from qbm_jax.samplers.descended import finished
-from qbm_jax.samplers.numerics.noise import Law, check_law, white
+from qbm_jax.runtime.options import documented, not_negative, positive
+from qbm_jax.samplers.base import Sampler, from_kernel
+from qbm_jax.samplers.cim.feedback import Setting, conditioned, received, tuned
+from qbm_jax.samplers.numerics.noise import white
 from qbm_jax.samplers.numerics.readout import signs
-from qbm_jax.samplers.wrappers.gauge import through_gauge_spin
+from qbm_jax.samplers.options import (
+    Fields,
+    Generator,
+    Normalised,
+    Products,
+    chosen,
+    count,
+    noise_law,
+    number,
+)
 
 NONLINEARITIES = {"clip": lambda x: jnp.clip(x, -1, 1), "tanh": jnp.tanh}
 
@@ -68,54 +73,27 @@ OPTIMISING = {
 }
 
 
-def noisy_analog(
-    num_steps: int = 400,
-    memory: jax.Array | float = 1.06,
-    coupling: jax.Array | float = 0.035,
-    noise: jax.Array | float = 0.2,
-    noise_end: jax.Array | float | None = None,
-    nonlinearity: Literal["clip", "tanh"] = "clip",
-    fields: Literal["scaled", "gauge_spin"] = "scaled",
-    normalised: bool = False,
-    calibration_gain: float = 0.3,
-    finishing_sweeps: int = 0,
-    couplings_dtype: couplings.Dtype = "float32",
-    noise_law: Law = "normal",
-    noise_generator: str | None = None,
-) -> Sampler:
-    """Iterates the map; chains persist between draws, and so does the calibrated input scale.
+@documented
+@dataclasses.dataclass(frozen=True)
+class NoisyAnalogOptions(Fields, Normalised, Products, Generator):
+    """Options of `noisy_analog`."""
 
-    Args:
-      num_steps: iterations a draw.
-      memory: alpha.
-      coupling: beta.
-      noise: sigma.
-      noise_end: sigma at the end of a linear ramp over each draw, for optimising; None: constant.
-      nonlinearity: F.
-      fields: see `cim`.
-      normalised: as of `cim`; for optimising.
-      calibration_gain: see `calibrated`; 0 is the machine as it is.
-      finishing_sweeps: Gibbs sweeps from the machine's spins, in `sample` alone; rounds of a
-        descent at T = 0 if normalised.
-      couplings_dtype: of the products, see `couplings.reduced`; energies are those of float32.
-      noise_law: see `noise.white`.
-      noise_generator: see `from_kernel`.
+    num_steps: int = count(400, "iterations of a draw")
+    memory: float = number(1.06, not_negative(), "alpha")
+    coupling: float = number(0.035, positive(), "beta")
+    noise: float = number(0.2, positive(), "sigma")
+    noise_end: float | None = number(
+        None, not_negative(), "sigma at the end of a linear ramp, to optimise; None: constant"
+    )
+    nonlinearity: str = chosen("clip", NONLINEARITIES, "F")
+    noise_law: str = noise_law()
 
-    Raises:
-      InputError: an option out of its range.
-    """
-    check_positive(coupling=coupling, noise=noise)
-    noise_end = noise if noise_end is None else noise_end
-    for name, value in (("memory", memory), ("noise_end", noise_end)):
-        if is_concrete(value) and not (np.isfinite(value).all() and (np.asarray(value) >= 0).all()):
-            raise InputError(f"expected {name} to be finite and at least 0, got {value}")
-    if nonlinearity not in NONLINEARITIES:
-        raise InputError(f"expected nonlinearity in {list(NONLINEARITIES)}, got {nonlinearity!r}")
-    if fields not in FIELDS:
-        raise InputError(f"expected fields in {list(FIELDS)}, got {fields!r}")
-    check_law(noise_law)
-    check_normalised(normalised, calibration_gain)
-    couplings.check_dtype(couplings_dtype)
+
+def noisy_analog(options: NoisyAnalogOptions) -> Sampler:
+    """Iterates the map; chains persist between draws, and so does the calibrated input scale."""
+    noise, num_steps = options.noise, options.num_steps
+    noise_end = noise if options.noise_end is None else options.noise_end
+    levels = options.coupling, noise, 1.0
 
     def init(key, params, num_chains):
         shape = (num_chains, params.num_spins)
@@ -126,22 +104,18 @@ def noisy_analog(
         ramp = jnp.minimum(state.step.astype(jnp.float32) / num_steps, 1)
         level = setting.noise * (1 + (noise_end / noise - 1) * ramp)
         x = state.amplitudes
-        driven = drive(setting.params, x, memory, setting.coupling, setting.bound)
+        driven = drive(setting.params, x, options.memory, setting.coupling, setting.bound)
         driven = x + conditioned(setting, driven - x, 1.0, free=jnp.abs(x) < 1)
-        kicks = diffusion(driven, level) * white(key, driven.shape, noise_law)
-        amplitudes = NONLINEARITIES[nonlinearity](driven + kicks)
+        kicks = diffusion(driven, level) * white(key, driven.shape, options.noise_law)
+        amplitudes = NONLINEARITIES[options.nonlinearity](driven + kicks)
         return AnalogState(amplitudes=amplitudes.astype(jnp.float32), step=state.step + 1)
 
-    machine = from_kernel(
+    return from_kernel(
         init=init,
-        prepare=lambda params: tuned(params, coupling, noise, 1.0, normalised, couplings_dtype),
+        prepare=lambda p: tuned(p, *levels, options.normalised, options.couplings_dtype),
         kernel=kernel,
         readout=lambda state: signs(state.amplitudes),
         num_steps=num_steps,
         targets_boltzmann=False,
         restart=lambda key, state: state.replace(step=jnp.int32(0)),
-        noise_generator=noise_generator,
     )
-    if fields == "gauge_spin":
-        machine = through_gauge_spin(machine)
-    return finished(machine, normalised, calibration_gain, finishing_sweeps)

@@ -42,7 +42,7 @@ def cim_scheme(variant: str) -> Scheme:
     machine, numbers = MACHINES[variant], SAMPLING[variant]
 
     def prepare(params):
-        levels = (numbers[name] for name in ("coupling", "noise", "measurement"))
+        levels = numbers.coupling, numbers.noise, numbers.measurement
         return tuned(params, *levels, normalise=False, couplings_dtype="float32")
 
     def start(shape):
@@ -50,9 +50,9 @@ def cim_scheme(variant: str) -> Scheme:
         return jnp.full(shape, 0.3), None if companion is None else jnp.full(shape, companion)
 
     def advance(white, setting, state, dt):
-        return machine.advance(white, setting, *state, numbers["pump_end"], dt)
+        return machine.advance(white, setting, *state, numbers.pump_end, dt)
 
-    return Scheme(prepare, start, advance, machine.num_noises, numbers["dt"], order=1)
+    return Scheme(prepare, start, advance, machine.num_noises, numbers.dt, order=1)
 
 
 def langevin_scheme(step: Callable[..., jax.Array]) -> Scheme:

@@ -185,7 +185,7 @@ def draw_curve(
         axes.fill_between(places, mean - spread, mean + spread, color=colour, alpha=0.2)
         return
     errors = [_known(found[x].standard_error) for x in places]
-    looks = {"marker": "o", "linestyle": "-", "markersize": 4, "capsize": 2} | options
+    looks: Any = {"marker": "o", "linestyle": "-", "markersize": 4, "capsize": 2} | options
     axes.errorbar(places, mean, errors, color=colour, label=figure_text(label), **looks)
 
 

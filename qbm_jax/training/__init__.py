@@ -10,7 +10,7 @@ from qbm_jax.training.evaluation import (
 from qbm_jax.training.loop import train, train_seeds
 from qbm_jax.training.memory import check_model
 from qbm_jax.training.negatives import contrastive_divergence, next_draws
-from qbm_jax.training.options import NEGATIVE_PHASE, TrainOptions, without_numbers
+from qbm_jax.training.options import TrainOptions, without_numbers
 from qbm_jax.training.plan import Plan, dispatches, plan_epochs
 from qbm_jax.training.run import Progress, Trained, TrainingDiverged, TrainingStopped
 from qbm_jax.training.spec import SamplerSpec, Training, sampler_spec
@@ -19,7 +19,6 @@ from qbm_jax.training.step import Restarted, build_dispatch, build_vmapped_dispa
 
 __all__ = [
     "LARGEST_ENUMERATED",
-    "NEGATIVE_PHASE",
     "Plan",
     "Progress",
     "Restarted",

@@ -130,7 +130,8 @@ class Checkpoints:
             remove_unfinished_states(self.folder)
             raise CheckpointNotSaved(
                 f"could not save step {step} to {self.folder} ({failure}); the checkpoints "
-                f"saved before are intact: free some space and run the same command again"
+                f"saved before are intact: free some space, or mend what it says, and run the same "
+                f"command again"
             )
 
     def _write(self, step: int, items: ocp.args.Composite) -> str | None:

@@ -3,21 +3,28 @@
 import functools
 import math
 import os
+from pathlib import Path
 from typing import Any
 
 import jax
 
 from qbm_jax.errors import InputError
 from qbm_jax.model.vae import VAE
+from qbm_jax.runtime.room import GIBIBYTE, check_room, total_bytes
 from qbm_jax.samplers.base import check_steps
 from qbm_jax.training.options import TrainOptions, check_applicable
+from qbm_jax.training.spec import Training
 
 # Parameters, two moments of Adam, gradient, best parameters so far; and the copies of all but the
 # gradient that a dispatch leaves alone, to go back to if it diverges.
 COPIES_OF_PARAMS = 9
 COPIES_OF_CHAINS = 2
 BYTES = 4  # of a float32
-GIBIBYTE = 2**30
+MEBIBYTE = 2**20
+# Arrays [cells, genes] that a step needs at once. XLA's own count for 5 models (200 and 2000 genes,
+# 16 to 512 latents, nb and zinb, minibatches of 128 and 1024) was 7 to 12.
+GENE_ARRAYS = 12
+MEMINFO = Path("/proc/meminfo")
 
 
 def check_model(options: TrainOptions, vae: VAE) -> None:
@@ -63,15 +70,38 @@ def check_draws(num_chains: int, **counts: int) -> None:
     Raises:
       InputError: one needs more memory than there is; the message says how much.
     """
-    there_is = total_bytes()
     check_steps(**counts)
-    for name, value in counts.items():
-        needed = BYTES * value * num_chains
-        if needed > there_is:
-            raise InputError(
-                f"expected fewer {name}, got {value}: the energies of {num_chains} chains alone "
-                f"need {needed / GIBIBYTE:,.0f} GiB, and there are {there_is / GIBIBYTE:,.0f} GiB"
-            )
+    check_room(f"the energies of {num_chains} chains", BYTES * num_chains, **counts)
+
+
+def training_bytes(one: Training, num_genes: int, num_batches: int) -> int:
+    """Predicted bytes of a training, without its cells: states and a minibatch.
+
+    Args:
+      one: what is trained, with what the cells decide of it (`fitted.fit.of_cells`).
+      num_genes: genes per cell.
+      num_batches: experimental batches.
+    """
+    vae, sampler, options, _ = one.build(num_genes, num_batches)
+    states = COPIES_OF_PARAMS * params_bytes(vae)
+    if sampler is not None:
+        key = jax.random.key(0)
+        prior = jax.eval_shape(vae.init, key)["prior"]
+        chains = jax.eval_shape(lambda k, p: sampler.init(k, p, options.num_chains), key, prior)
+        states += COPIES_OF_CHAINS * tree_bytes(chains)
+    widths = (*one.model.encoder_widths, *one.model.decoder_widths, one.model.num_latents)
+    return states + options.minibatch_size * BYTES * (GENE_ARRAYS * num_genes + sum(widths))
+
+
+def free_bytes() -> int:
+    """Free memory of the first device; of the host half of it, for others need memory there too."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"] - stats["bytes_in_use"])
+    if MEMINFO.exists():
+        lines = dict(line.split(":") for line in MEMINFO.read_text(encoding="utf-8").splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024 // 2
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 @functools.lru_cache(maxsize=32)
@@ -83,11 +113,3 @@ def params_bytes(vae: VAE) -> int:
 def tree_bytes(tree: Any) -> int:
     """Bytes of all arrays (or of their shapes) of a tree; a random key counts as its numbers."""
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def total_bytes() -> int:
-    """Memory of all devices together, taken as equal; that of the hosts if devices do not tell."""
-    stats = [device.memory_stats() or {} for device in jax.local_devices()]
-    if all("bytes_limit" in each for each in stats):
-        return jax.process_count() * sum(int(each["bytes_limit"]) for each in stats)
-    return jax.process_count() * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""How to train: every option of a training, and the samplers' options in its negative phase."""
+"""How to train: every option of a training."""
 
 import copy
 import dataclasses
@@ -23,23 +23,6 @@ from qbm_jax.runtime.options import (
     traceable_fields,
     whole,
 )
-
-# Sampler options of the negative phase. Where chains persist few steps a draw are enough; machines
-# that start anew take all the steps they need.
-NEGATIVE_PHASE = {
-    "gibbs": {"num_steps": 2},
-    "auxiliary_cim": {"num_steps": 4},
-    "auxiliary_langevin": {"num_steps": 20},
-    "metropolis_cim": {"num_steps": 10},
-    "tempering": {"num_steps": 2},
-    "cim": {"num_steps": 60},
-    "cac": {"num_steps": 60},
-    "cfc": {"num_steps": 60},
-    "noisy_analog": {"num_steps": 60},
-    "bifurcation": {"num_steps": 100},
-    "annealing": {"num_steps": 20},
-    "exact": {},
-}
 
 
 @documented

@@ -20,12 +20,7 @@ from qbm_jax.model.vae import VAE, ModelOptions
 from qbm_jax.runtime import identity
 from qbm_jax.runtime.options import check_mapping, from_dict
 from qbm_jax.samplers import Sampler
-from qbm_jax.training.options import (
-    NEGATIVE_PHASE,
-    TrainOptions,
-    option_numbers,
-    without_numbers,
-)
+from qbm_jax.training.options import TrainOptions, option_numbers, without_numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +76,7 @@ def sampler_spec(name: str, options: Mapping[str, Any] | None) -> SamplerSpec:
       InputError: as `SamplerSpec`.
     """
     if options is None:
-        options = NEGATIVE_PHASE.get(name, {})
+        options = samplers.negative_phase().get(name, {})
     return SamplerSpec(name, tuple(check_mapping("sampler_options", options).items()))
 
 

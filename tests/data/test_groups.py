@@ -76,3 +76,22 @@ def test_equal_values_are_one_group_and_different_ones_are_not(codes, dtype):
     assert len(set(names)) == len(names) == len(set(values.tolist()))
     same = found[:, None] == found[None, :]
     np.testing.assert_array_equal(same, values[:, None] == values[None, :])
+
+
+@pytest.mark.parametrize("dtype", ["object", "string"])
+def test_names_that_nul_would_end_are_two(dtype):
+    column = pd.Series(["a", "a\0"] * 30, dtype=dtype)
+    codes, names, notes = groups.batches(pd.DataFrame({"b": column}), "b", "s")
+    assert names == ("a", "a\\x00") and list(np.bincount(codes)) == [30, 30]
+    assert any("look the same" in note for note in notes)
+
+
+@pytest.mark.parametrize("twin", ["a ", "a\t", "\u00e1", "\u00a0a"])
+def test_names_that_look_the_same_are_two_and_noted(twin):
+    other = "a\u0301" if twin == "\u00e1" else "a"
+    obs = pd.DataFrame({"b": [twin, other] * 30})
+    for read in (groups.batches, groups.labels):
+        codes, names, notes = read(obs, "b", "s")
+        assert set(names) == {twin, other} and list(np.bincount(codes)) == [30, 30]
+        (note,) = [note for note in notes if "look the same" in note]
+        assert ascii(twin) in note and ascii(other) in note

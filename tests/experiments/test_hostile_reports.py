@@ -5,6 +5,7 @@ import shlex
 from types import SimpleNamespace
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 from hostile import HOSTILE, tokens
 from ml_collections import ConfigDict
@@ -14,10 +15,14 @@ from configs.benchmark import get_config as benchmark_config
 from experiments import attribution, epochs
 from experiments.comparison import report as comparison_report
 from experiments.comparison.plan import Plan as ComparisonPlan
-from experiments.comparison.sets import StudySet
 from experiments.comparison.summary import COLUMNS, summarise
 from experiments.fidelity import tables as fidelity_tables
 from experiments.ising import report as ising_report
+from experiments.ising.families import Family
+from experiments.ising.results import Judged, Solution
+from experiments.ising.results import Plan as IsingPlan
+from experiments.ising.samplers import Entry
+from experiments.ising.tuning import Tuned
 from experiments.kit.runner import Results
 from experiments.negatives import report as negatives_report
 from experiments.negatives.phases import Size
@@ -26,6 +31,8 @@ from experiments.sweep import slurm
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Job, Plan
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.tasks.study_set import StudySet
+from qbm_jax.problems import Instance, Run
 from qbm_jax.study.escape import markdown
 
 BAD = "<script>x</script> | $\\frac{1$\n\n# heading\n\n```\n![x](y)"
@@ -141,20 +148,21 @@ def test_the_report_of_negative_phases_has_hostile_names_faults_and_options_as_t
     assert all(image.content.startswith("SIMULATED CELLS. ") for image in images)
 
 
-def test_the_ising_report_has_hostile_instances_titles_commands_and_notes_as_text():
-    one = {"name": BAD, "num_spins": 3, "objective": "cut", "best": 2.0, "source": BAD,
-           "best_found": 3.0, "best_found_by": BAD}  # fmt: skip
-    family = {"name": BAD, "title": BAD, "pilots": [BAD], "held_out": [one]}
-    solution = {"family": BAD, "level": 1.0, "sampler": BAD, "seconds": [1.0, 0.5, 2.0],
-                "products": [1.0, 0.5, 2.0], "budget": 8}  # fmt: skip
-    entry = {"sampler": "gibbs", "options": {"a": BAD}, "tuned": "t", "grid": [1.0],
-             "products_per_step": 1.0}  # fmt: skip
-    results = {
-        "notes": HOSTILE, "levels": [1.0], "families": [family], "solutions": [solution],
-        "rows": [], "within": [], "wall_seconds": [1.0], "samplers": {BAD: entry},
-        "machine": {"device": BAD}, "commit": "", "versions": {"jax": BAD}, "command": BAD,
-    }  # fmt: skip
-    assert len(check(ising_report.compose(results, {"a b%.png": BAD}))) == 1
+def test_the_ising_report_has_hostile_instances_titles_and_notes_as_text(tmp_path):
+    one = Instance(BAD, SimpleNamespace(num_spins=3), 0.0, 2.0, BAD)
+    family = Family(BAD, BAD, BAD, (8,), [one], [one])
+    entry = Entry(BAD, "gibbs", (("a", BAD),), "t", (1.0,), 1.0, 0.0, 0, "any")
+    tuned = Tuned({8: 1.0}, (8,), (8,))
+    judged = Judged(family, entry, tuned, {BAD: [Run(8, 8.0, 1.0, np.ones((1, 2)), 0.1, 0.1)]})
+    config = SimpleNamespace(levels=(1.0,), wall_seconds=(1.0,), replicas=1, calls=1)
+    plan = IsingPlan(config, [family], [entry], HOSTILE)
+    piece = {"section": "judged", "instance": BAD, "sampler": BAD, "computer": {"device": BAD}}
+    pieces = [piece | {"runs": [{"energies": [[-6.0]]}]}]
+    solution = Solution(BAD, BAD, 1.0, 8, 1.0, 1.0, 0.5, 2.0, 1.0, 0.5, 2.0)
+    results = Results(tmp_path, pieces, [], [solution])
+    ising_report.write(plan, [judged], results).write()
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert len(check(text, tmp_path)) == 3
 
 
 def test_the_tables_of_fidelity_show_hostile_labels_as_text():

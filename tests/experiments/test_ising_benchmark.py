@@ -1,13 +1,11 @@
 """The Ising benchmark: outputs, resume, missing data, and the numbers that it reports."""
 
-import csv
-import itertools
 import json
 import logging
-import math
 import re
+import shutil
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -15,23 +13,18 @@ from ml_collections import ConfigDict
 
 from configs import ising_benchmark as configs
 from experiments import ising_benchmark
-from experiments.ising import cells as ising_cells
-from experiments.ising import report as ising_report
+from experiments.ising import results as ising_results
 from experiments.ising.families import load_families
-from experiments.ising.instances import Instance, load
-from experiments.ising.summary import (
-    Pilot,
-    best_within,
-    counts,
-    expected_best,
-    over_instances,
-    summarise_run,
-    tune,
-)
+from experiments.ising.samplers import entries
+from experiments.ising.tuning import Tuned, tune
+from experiments.kit import runner
+from experiments.kit.sealed import file_name
+from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import flatten
-from qbm_jax import problems as ising
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import energy
+from qbm_jax.problems import Instance, Run, load
+from qbm_jax.study.rows import read_table
 
 LEVELS = (0.9, 1.0)
 GRAPHS = {  # the cube's edges, and those of the 8-cycle with one negative and four chords
@@ -77,8 +70,8 @@ def tiny(folder="", **fields):
     return config
 
 
-def never():
-    return False
+def run(config, workdir):
+    runner.run(ising_benchmark, config, workdir, StopRequest())
 
 
 def refusal(function, *arguments):
@@ -92,34 +85,39 @@ def refusal(function, *arguments):
 def finished(folder, tmp_path_factory):
     """The workdir of a finished run."""
     workdir = tmp_path_factory.mktemp("runs") / "finished"
-    ising_benchmark.run(tiny(folder), workdir, never)
+    run(tiny(folder), workdir)
     return workdir
 
 
-def results_of(workdir):
-    return json.loads((workdir / "results.json").read_text())
+def rows_of(workdir):
+    return read_table(workdir / "results.csv")
+
+
+def piece_of(workdir, section, instance, sampler):
+    path = workdir / "results" / f"{file_name(section, instance, sampler)}.json"
+    return json.loads(path.read_text())
 
 
 def energies_of(workdir):
-    """Energies of all cells by path: what does not depend on the clock."""
+    """Energies of all pieces by name: what does not depend on the clock."""
     return {
-        str(path.relative_to(workdir)): [
-            r["energies"] for r in json.loads(path.read_text())["runs"]
-        ]
-        for path in (workdir / "cells").rglob("*.json")
+        path.name: [r["energies"] for r in json.loads(path.read_text())["runs"]]
+        for path in (workdir / "results").iterdir()
     }
 
 
 def test_a_run_writes_report_table_and_figures_that_can_be_read(finished):
     assert {path.name for path in finished.iterdir() if path.name != ".lock"} == {
-        "config.json", "cells", "results.json", "results.csv", "report.md", "figures"
+        "config.json", "results", "results.csv", "summary.csv", "report.md", "figures"
     }  # fmt: skip
     report = (finished / "report.md").read_text()
     figures = list((finished / "figures").iterdir())
     assert len(figures) == 5
     assert all(imread(path).size and f"figures/{path.name}" in report for path in figures)
-    rows = list(csv.DictReader((finished / "results.csv").open()))
-    assert len(rows) == len(results_of(finished)["rows"]) == 2 * (2 + 1) + 1
+    assert len(rows_of(finished)) == 2 * (2 + 1) + 1
+    solutions = read_table(finished / "summary.csv")
+    assert len(solutions) == len(LEVELS) * 3
+    assert all(float(row["seconds_low"]) <= float(row["seconds"]) for row in solutions)
 
 
 def test_the_report_says_what_best_known_means_and_where_it_is_from(finished):
@@ -131,41 +129,39 @@ def test_the_report_says_what_best_known_means_and_where_it_is_from(finished):
         assert text in report
 
 
-def test_rows_repeat_what_the_cells_hold(finished, folder):
-    results = results_of(finished)
-    assert {row["sampler"] for row in results["rows"] if row["family"] == "graphs"} == {"machine"}
-    for row in results["rows"]:
-        path = finished / "cells" / f"judged-{row['family']}" / row["instance"]
-        cell = json.loads((path / f"{row['sampler']}.json").read_text())
-        (run,) = (run for run in cell["runs"] if run["budget"] == row["budget"])
-        best = next(
-            one["best"]
-            for family in results["families"]
-            for one in family["held_out"]
-            if one["name"] == row["instance"]
-        )
+def best_of(name, folder, finished):
+    instance = load(name, folder)
+    pieces = [json.loads(path.read_text()) for path in (finished / "results").iterdir()]
+    return ising_results.best_value(instance, pieces)
+
+
+def test_rows_repeat_what_the_pieces_hold(finished, folder):
+    rows = rows_of(finished)
+    assert {row["sampler"] for row in rows if row["family"] == "graphs"} == {"machine"}
+    for row in rows:
+        piece = piece_of(finished, f"judged-{row['family']}", row["instance"], row["sampler"])
+        (run,) = (run for run in piece["runs"] if run["budget"] == row["budget"])
+        best = best_of(row["instance"], folder, finished)
         values = load(row["instance"], folder).value(np.array(run["energies"]))
-        for level, successes, calls in zip(
-            LEVELS, row["successes"], row["call_successes"], strict=True
-        ):
-            assert successes == (values >= level * best - 1e-6).sum()
-            assert calls == (values >= level * best - 1e-6).any(axis=1).sum()
+        for level in LEVELS:
+            reached = values >= level * best - 1e-6
+            assert row[f"successes_{level:g}"] == reached.sum()
+            assert row[f"call_successes_{level:g}"] == reached.any(axis=1).sum()
         assert row["best"] == values.max() / best
         assert row["median"] == pytest.approx(np.median(values) / best)
         assert row["seconds_per_call"] == np.median(run["seconds"])
 
 
-def test_best_found_is_the_best_of_all_cells_and_here_the_ground_state(finished):
-    results = results_of(finished)
-    (family,) = (f for f in results["families"] if f["name"] == "sk")
-    for one in family["held_out"]:
-        params = load(one["name"], None).params
+def test_best_found_is_the_best_of_all_pieces_and_here_the_ground_state(finished):
+    for name in ("sk-10-1", "sk-10-2"):
+        params = load(name, None).params
         bits = (np.arange(2**10)[:, None] >> np.arange(10)[None, :]) & 1
-        assert one["best"] == -float(energy(params, (2.0 * bits - 1).astype(np.float32)).min())
+        ground = float(energy(params, (2.0 * bits - 1).astype(np.float32)).min())
+        assert best_of(name, None, finished) == -ground
 
 
 def test_pilots_are_cold_and_equal_products_are_kept(finished):
-    for row in results_of(finished)["rows"]:
+    for row in rows_of(finished):
         assert row["products"] == row["budget"]  # the machine's step costs two
         if row["sampler"] == "sweeps":
             assert row["value"] == 6.0  # 0.1 is far above the glass temperature
@@ -173,42 +169,45 @@ def test_pilots_are_cold_and_equal_products_are_kept(finished):
             assert row["budget"] == 4  # max_products
 
 
-def test_pilots_and_held_out_instances_have_different_random_numbers(folder, tmp_path):
-    config = tiny(folder)
-    families, _ = load_families(config)
-    table = ising_cells.entries(config)
-    cells = list(ising_benchmark.pilot_cells(config, tmp_path, families, table))
-    tuned = {(f.name, e.label): tune([], (), ()) for f in families for e in table}
-    cells += ising_benchmark.held_out_cells(config, tmp_path, families, table, tuned)
-    keys = {cell.path.parts[-3].split("-")[0]: str(cell.plan.key) for cell in cells}
-    assert len(set(keys.values())) == len(keys) == 3
+def test_pilots_and_held_out_instances_have_different_random_numbers(folder, monkeypatch):
+    plan, roots = ising_benchmark.check(tiny(folder)), {}
+    tuned = {(f.name, e.label): Tuned({}, (), ()) for f in plan.families for e in plan.table}
+    monkeypatch.setattr(ising_benchmark, "tune_all", lambda *_: tuned)
+    works = [*ising_benchmark.pieces(plan, None), *ising_benchmark.then(plan, [], None)]
+    for work in works:
+        roots.setdefault(work.section.split("-")[0], set()).add(str(work.compute.args[-1].root))
+    assert all(len(keys) == 1 for keys in roots.values())
+    assert len(set.union(*roots.values())) == len(roots) == 3
 
 
-def test_a_run_goes_on_where_it_was_stopped_and_repeats_no_cell(
+def test_a_run_goes_on_where_it_was_stopped_and_repeats_no_piece(
     finished, folder, tmp_path, monkeypatch
 ):
-    asked = itertools.count()
+    measure, measured = ising_benchmark.measure, []
+
+    def stopped(entry, instance, *rest):
+        if len(measured) == 5:
+            raise KeyboardInterrupt
+        measured.append((instance.name, entry.label))
+        return measure(entry, instance, *rest)
+
+    monkeypatch.setattr(ising_benchmark, "measure", stopped)
     with pytest.raises(KeyboardInterrupt):
-        ising_benchmark.run(tiny(folder), tmp_path, lambda: next(asked) == 5)
-    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").rglob("*.json")}
+        run(tiny(folder), tmp_path)
+    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").iterdir()}
     assert len(done) == 5
     assert not (tmp_path / "report.md").exists()
-    measured = []
-    measure = ising_cells.measure
-    monkeypatch.setattr(
-        ising_cells, "measure", lambda path, *rest: (measured.append(path), measure(path, *rest))
-    )
-    ising_benchmark.run(tiny(folder), tmp_path, never)
-    assert not set(measured) & set(done)
+    monkeypatch.setattr(ising_benchmark, "measure", measure)
+    run(tiny(folder), tmp_path)
     assert all(path.stat().st_mtime_ns == time for path, time in done.items())
     assert energies_of(tmp_path) == energies_of(finished)
 
 
 def test_a_finished_run_only_makes_its_report_anew(finished, folder, monkeypatch):
-    monkeypatch.setattr(ising_cells, "measure", None)
     before = (finished / "report.md").read_text()
     (finished / "report.md").unlink()
-    ising_benchmark.run(tiny(folder), finished, never)
+    monkeypatch.setattr(ising_benchmark, "partial", lambda *_: None)
+    run(tiny(folder), finished)
     assert (finished / "report.md").read_text() == before
 
 
@@ -218,15 +217,34 @@ def test_a_workdir_of_other_instances_is_refused(finished, folder, tmp_path):
     (workdir / "config.json").write_text((finished / "config.json").read_text())
     changed = tiny(folder)
     changed.families.sk.held_out = ("sk-10-1", "sk-10-3")
-    assert "different data" in refusal(ising_benchmark.run, changed, workdir, never)
+    assert "different data" in refusal(run, changed, workdir)
 
 
-def test_a_damaged_cell_is_refused_with_its_path(finished, tmp_path):
-    path = tmp_path / "cell.json"
-    for text in ("", "[]", '{"runs": [{}]}'):
-        path.write_text(text)
-        assert "cell.json is damaged" in refusal(ising_cells.read, path)
-    assert "results.json" in refusal(ising_report.write, tmp_path)
+def test_a_damaged_piece_or_one_of_other_settings_is_made_again_and_said(
+    finished, folder, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(logging.getLogger("qbm_jax"), "propagate", True)
+    workdir = tmp_path / "run"
+    shutil.copytree(finished, workdir)
+    damaged = (("pilot-graphs", "G1"), ("judged-graphs", "G2"))
+    names = [f"{file_name(*of, 'machine')}.json" for of in damaged]
+    for name, text in zip(names, ("[]", '{"runs": [{}]}'), strict=True):
+        (workdir / "results" / name).write_text(text)
+    run(tiny(folder), workdir)
+    assert all(f"{name} is damaged" in caplog.text for name in names)
+    assert energies_of(workdir) == energies_of(finished)
+    other = tuned_of(workdir, folder)
+    other["graphs", "machine"] = other["graphs", "machine"]._replace(values={4: 0.25})
+    monkeypatch.setattr(ising_benchmark, "tune_all", lambda *_: other)
+    monkeypatch.setattr(ising_results, "tune_all", lambda *_: other)
+    run(tiny(folder), workdir)
+    assert "belongs to something else" in caplog.text
+    assert piece_of(workdir, "judged-graphs", "G2", "machine")["runs"][0]["value"] == 0.25
+
+
+def tuned_of(workdir, folder):
+    pieces = [json.loads(path.read_text()) for path in (workdir / "results").iterdir()]
+    return ising_results.tune_all(ising_benchmark.check(tiny(folder)), pieces)
 
 
 def test_missing_files_are_skipped_and_the_report_and_log_say_so(tmp_path, monkeypatch, caplog):
@@ -235,7 +253,7 @@ def test_missing_files_are_skipped_and_the_report_and_log_say_so(tmp_path, monke
     config = tiny()
     del config.samplers["machine"]
     with caplog.at_level(logging.WARNING, "qbm_jax"):
-        ising_benchmark.run(config, tmp_path / "run", never)
+        run(config, tmp_path / "run")
     report = (tmp_path / "run" / "report.md").read_text()
     for text in (report, caplog.text):
         assert "Skipped: G1 of family graphs: no folder of Ising files" in text
@@ -278,6 +296,7 @@ WRONG = {
     "samplers.sweeps.grid": ((), "grid"),
     "samplers.sweeps.products_per_step": (0.0, "products_per_step"),
     "samplers.sweeps.couplings": ("sparse", "sparse"),
+    "samplers.machine.couplings": ("signs", "families.graphs: no sampler"),
     "reference.sampler": ("none", "'none' is none of"),
     "reference.products": (0, "products"),
 }
@@ -289,7 +308,7 @@ def test_a_wrong_config_is_refused_before_anything_is_written(field, folder, tmp
     config = tiny(folder)
     with config.ignore_type():
         config.update_from_flattened_dict({field: value})
-    assert words in refusal(ising_benchmark.run, config, tmp_path / "run", never)
+    assert words in refusal(run, config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -308,34 +327,19 @@ def test_an_unknown_variant_raises_and_lists_the_variants():
     assert "full, smoke" in refusal(configs.get_config, "fast")
 
 
-# The numbers: instances whose objective is minus the energy, so values are easy to read.
-
-TOY = Instance("toy", ising.sk_couplings(jax.random.key(0), 4), None, 10.0, "")
+# The numbers: shares of a best value of 10.
 
 
 def made_run(values, seconds=1.0, budget=100, value=1.0):
     """A run from objectives [calls, replicas]."""
-    values = np.array(values, float)
-    return {
-        "energies": -values, "seconds": [seconds] * len(values), "products": float(budget),
-        "budget": budget, "value": value, "compile_seconds": 0.0,
-    }  # fmt: skip
-
-
-def test_a_level_is_reached_at_equality_and_never_by_a_diverged_replica():
-    run = made_run([[9.95, 9.9499, np.nan], [10.0, 1.0, np.inf * 0]])
-    assert counts(run, TOY, 10.0, 0.995) == (2, 2)
-    assert counts(run, TOY, 10.0, 1.0) == (1, 1)
-    row = summarise_run(run, TOY, 10.0, (0.995, 1.0))
-    assert row["diverged"] == 2
-    assert row["best"] == 1.0
-    assert summarise_run(made_run([[np.nan]]), TOY, 10.0, (1.0,))["best"] is None
+    shares = np.array(values, float) / 10
+    return Run(budget, float(budget), value, shares, seconds, 0.0)
 
 
 def test_cuts_are_the_objective_of_a_graph(folder):
     instance = load("G1", folder)
     spins = np.array([1 if bin(i).count("1") % 2 else -1 for i in range(8)], np.float32)
-    value = instance.value(np.asarray(energy(instance.params, ising_cells.jax.numpy.array(spins))))
+    value = instance.value(np.asarray(energy(instance.params, jnp.array(spins))))
     assert value == 12 == instance.best_known
 
 
@@ -346,68 +350,21 @@ def test_pilots_choose_setting_and_length():
         made_run(short_good, 1.0, 100, value=0.5), made_run(short_bad, 1.0, 100, value=0.7),
         made_run(short_bad, 10.0, 1000, value=0.5), made_run(long_good, 10.0, 1000, value=0.7),
     ]  # fmt: skip
-    tuned = tune([Pilot(TOY, 10.0, runs)], (0.85, 1.0), (0.5, 1.5, 20.0))
+    tuned = tune(runs, (0.85, 1.0), (0.5, 1.5, 20.0))
     assert tuned.values == {100: 0.5, 1000: 0.7}
     # Ten replicas at 20 %: 2.06 calls of 1 s; or one of 10 s.
     assert tuned.budgets == (100, 100)
     assert tuned.wall_budgets[1:] == (100, 1000)
-    slow = [run | {"seconds": [6.0, 6.0]} if run["budget"] == 100 else run for run in runs]
-    assert tune([Pilot(TOY, 10.0, slow)], (1.0,), (1.0,)).budgets == (1000,)
+    slow = [run._replace(seconds=6.0) if run.budget == 100 else run for run in runs]
+    assert tune(slow, (1.0,), (1.0,)).budgets == (1000,)
 
 
 def test_without_a_success_on_pilots_the_longest_run_is_judged():
     runs = [made_run([[5.0]], 1.0, 100), made_run([[6.0]], 9.0, 1000), made_run([[np.nan]], 1, 300)]
-    assert tune([Pilot(TOY, 10.0, runs)], (1.0,), (1.0,)).budgets == (1000,)
-
-
-def rows_of(*successes):
-    """Rows of 50 calls of 4 replicas with so many successes, 2 s a call."""
-    made = []
-    for count in successes:
-        values = np.zeros(200)
-        values[:count] = 10.0
-        made.append(summarise_run(made_run(values.reshape(50, 4), 2.0), TOY, 10.0, (1.0,)))
-    return made
-
-
-def test_one_instance_keeps_its_wilson_interval():
-    found = over_instances(rows_of(20), 0, np.random.default_rng(0))
-    np.testing.assert_allclose(found["seconds"], ising.to_solution(2.0, 20, 200, 4))
-    np.testing.assert_allclose(found["products"], ising.to_solution(100.0, 20, 200))
-
-
-def test_the_spread_of_instances_widens_the_interval_about_their_median():
-    rng = np.random.default_rng(0)
-    value, low, high = over_instances(rows_of(10, 20, 40), 0, rng)["seconds"]
-    assert value == ising.to_solution(2.0, 20, 200, 4).value
-    assert low < ising.to_solution(2.0, 40, 200, 4).value
-    assert high > ising.to_solution(2.0, 10, 200, 4).value
-    same = over_instances(rows_of(20, 20, 20), 0, rng)["seconds"]
-    assert low < same[1] < same[0] < same[2] < high
-
-
-def test_without_successes_there_is_a_lower_end_only():
-    value, low, high = over_instances(rows_of(0, 0), 0, np.random.default_rng(0))["seconds"]
-    assert value == high == math.inf
-    assert 2 < low < math.inf
-
-
-def test_the_expected_best_is_that_of_all_draws_with_replacement():
-    values = np.array([3.0, 1.0, 2.0, np.nan])
-    draws = itertools.product([1.0, 2.0, 3.0], repeat=3)
-    assert expected_best(values, 3) == pytest.approx(np.mean([max(draw) for draw in draws]))
-    assert expected_best(values, 0) == -math.inf
-    assert expected_best(values * np.nan, 3) == -math.inf
-
-
-def test_whole_calls_must_fit_in_a_wall_time():
-    run = made_run([[5.0, 10.0]], seconds=1.0)
-    assert best_within(run, TOY, 10.0, 0.9) == -math.inf
-    assert best_within(run, TOY, 10.0, 1.9) == pytest.approx(0.5 / 4 + 3 / 4)  # best of two draws
-    assert best_within(run, TOY, 10.0, 99.0) == pytest.approx(1)
+    assert tune(runs, (1.0,), (1.0,)).budgets == (1000,)
 
 
 def test_a_budget_below_the_cost_of_the_start_is_no_run_length():
     row = configs.sampler("gibbs", "strength", (1.0,), products_per_step=10, products_before=50)
-    entry = ising_cells.entries(ConfigDict({"samplers": {"late": row}}))[0]
+    entry = entries(ConfigDict({"samplers": {"late": row}}))[0]
     assert entry.lengths((30, 55, 60, 100)) == (60, 100)

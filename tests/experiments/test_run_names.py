@@ -10,11 +10,11 @@ from command_line import QUICK, config, run, small_adata
 from ml_collections import ConfigDict
 from sweeps import OVERRIDES, measured, small_sweep
 
+from configs import benchmark as benchmark_config
 from experiments import epochs
 from experiments.comparison import tasks
 from experiments.comparison.methods import Method
 from experiments.comparison.plan import Plan as ComparisonPlan
-from experiments.comparison.sets import StudySet
 from experiments.kit.faults import by_seed, collapsed
 from experiments.kit.runner import Results
 from experiments.kit.stop import StopRequest
@@ -24,6 +24,7 @@ from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Job, Plan
 from qbm_jax.data.write import reserved
 from qbm_jax.fitted.document import Evaluated as Run
+from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.report import run_outputs
 from qbm_jax.training import TrainOptions
 
@@ -94,8 +95,9 @@ def test_collapsed_trainings_are_named_and_logged(caplog):
 
 @pytest.mark.parametrize("fitted", [True, False])
 def test_benchmark_tasks_note_collapsed_trainings_of_models_alone(fitted):
-    group = SimpleNamespace(models=[object()] if fitted else None, embeddings=[np.ones((60, 8))])
-    notes = tasks.measure(None, None, SimpleNamespace(label="QBM-VAE"), group, []).notes
+    models = [object()] if fitted else []
+    group = SimpleNamespace(label="QBM-VAE", models=models, embeddings=[np.ones((60, 8))])
+    notes = tasks.measure(benchmark_config.get_config("smoke"), None, group, []).notes
     names = [note.split(": ")[0] for note in notes]
     assert names == ["Training fault of QBM-VAE at seed 0"] * fitted
 
@@ -114,7 +116,7 @@ def test_a_setting_of_a_sweep_that_collapsed_is_named_in_log_and_report(
     }.items():
         monkeypatch.setattr(job, name, lambda *_, value=value, **__: value)
     cells = SimpleNamespace(counts=None)
-    measured_ = job.measure(sweep, cells, sweep.settings, "", tmp_path, StopRequest())
+    measured_ = job.measure(job.Place(sweep, cells, "", tmp_path, StopRequest()), sweep.settings)
     assert [len(values["notes"]) for values in measured_] == [0, 1]
     assert "Training fault of setting 1: Collapsed posterior" in caplog.text
     outcomes = Outcomes(tmp_path)
@@ -141,7 +143,7 @@ def test_a_seed_of_epochs_that_collapsed_is_named_in_log_and_report(tmp_path, mo
 
     for name, value in {"train_and_evaluate": fit, "score_embeddings": score}.items():
         monkeypatch.setattr(epochs, name, value)
-    monkeypatch.setattr("experiments.comparison.sets.device_counts", lambda cells: None)
+    monkeypatch.setattr("qbm_jax.fitted.tasks.study_set.device_counts", lambda cells: None)
     monkeypatch.setattr(epochs, "pca_embedding", lambda *_, **__: None)
     monkeypatch.setattr(epochs.inference, "embed", embed)
     cells = SimpleNamespace(counts=None, simulated=True, source="x")

@@ -2,12 +2,9 @@
 
 import csv
 import json
-import math
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
+from laws import exact_spins
 
 from configs import sampler_fidelity as manual
 from experiments import sampler_fidelity
@@ -19,82 +16,13 @@ from experiments.fidelity import samplers as fidelity_samplers
 from experiments.fidelity import tables as fidelity_tables
 from experiments.kit import runner
 from qbm_jax.errors import InputError
-from qbm_jax.machine import boltzmann, distance, instances, mixing, planted
-from qbm_jax.machine.distance import total_variation
-from qbm_jax.machine.enumeration import enumerate_spins
+from qbm_jax.machine import instances, planted
 from qbm_jax.runtime.sealed import SEAL
-from qbm_jax.samplers import law, weak_order
+from qbm_jax.samplers import law
 
 
-def exact_spins(params, num_draws, beta=1.0, seed=0):
-    """Independent draws of exp(-beta E), int8 [draws, N]."""
-    log_p = distance.normalise(-beta * instances.energies(params))
-    states = np.random.default_rng(seed).choice(log_p.size, num_draws, p=np.exp(log_p))
-    return np.asarray(enumerate_spins(params.num_spins), np.int8)[states]
-
-
-def autoregression(phi, num_steps, seed):
-    """Stationary AR(1) of variance 1, [steps]."""
-    noise = np.random.default_rng(seed).normal(size=num_steps) * math.sqrt(1 - phi**2)
-    values = np.empty(num_steps)
-    values[0] = noise[0] / math.sqrt(1 - phi**2)
-    for t in range(1, num_steps):
-        values[t] = phi * values[t - 1] + noise[t]
-    return values
-
-
-@pytest.fixture(scope="module")
-def dense():
-    """A machine of ten spins and what 50,000 exact draws of it show."""
-    params = instances.dense(0, 10)
-    return law.enumerated(params, num_draws=50_000, num_exact_sets=50)
-
-
-@pytest.mark.parametrize("beta", [0.6, 1.0, 1.4])
-def test_the_slope_is_minus_beta_and_the_correlation_does_not_tell(dense, beta):
-    spins = exact_spins(dense.params, 50_000, beta)
-    halves = [distance.count_states(half) for half in (spins[::2], spins[1::2])]
-    line, chosen = distance.log_frequency_line(*halves, dense.energies)
-    # 4 standard errors: false alarm 6e-5
-    assert abs(line.slope + beta) < 4 * line.standard_error < 0.06
-    assert line.correlation < -0.97
-    assert line.num_states == chosen.size > 50
-
-
-def test_choosing_states_by_the_counts_that_are_regressed_would_flatten_the_line(dense):
-    honest, circular = [], []
-    for seed in range(5):
-        spins = exact_spins(dense.params, 50_000, seed=seed)
-        first, second = (distance.count_states(half) for half in (spins[::2], spins[1::2]))
-        for slopes, other in ((honest, second), (circular, first)):
-            line, _ = distance.log_frequency_line(first, other, dense.energies)
-            slopes.append(line.slope)
-    assert np.mean(honest) == pytest.approx(-1, abs=0.01)  # 4 standard errors of the mean
-    assert np.mean(circular) > np.mean(honest) + 0.005
-
-
-def test_a_line_through_too_few_states_is_none():
-    counts = np.array([1000, 900, 3, 1])
-    line, _ = distance.log_frequency_line(counts, counts, np.arange(4.0))
-    assert math.isnan(line.slope) and line.num_states == 2
-
-
-def test_the_band_of_exact_draws_has_the_known_means(dense):
-    floor = total_variation(exact_spins(dense.params, 50_000), dense.log_p).floor
-    band = dense.bands["total_variation"]
-    assert band.mean == pytest.approx(floor, abs=4 * band.deviation / math.sqrt(50))
-    two_spins = np.log([0.1, 0.2, 0.3, 0.4])
-    divergence = distance.exact_band(two_spins, 10_000, 2000, 0)["kullback_leibler"]
-    assert divergence.mean == pytest.approx(3 / 20_000, rel=0.1)  # chi-square with 3 degrees
-
-
-def test_the_kl_divergence_of_frequencies_that_equal_the_law_is_zero():
-    law = np.log([0.5, 0.25, 0.25, 1e-30])
-    assert distance.kullback_leibler(np.array([2, 1, 1, 0]), law) == pytest.approx(0)
-    assert distance.kullback_leibler(np.array([1, 0, 0, 0]), law) == pytest.approx(math.log(2))
-
-
-def test_exact_draws_are_at_the_floor_and_slightly_warm_ones_are_not(dense):
+def test_exact_draws_are_at_the_floor_and_slightly_warm_ones_are_not():
+    dense = law.enumerated(instances.dense(0, 10), num_draws=50_000, num_exact_sets=50)
     right = law.distances(exact_spins(dense.params, 50_000), dense)
     warm = law.distances(exact_spins(dense.params, 50_000, beta=0.93), dense)
     assert fidelity_laws.at_floor(right | {"finite_share": 1})
@@ -104,30 +32,15 @@ def test_exact_draws_are_at_the_floor_and_slightly_warm_ones_are_not(dense):
     assert warm["residual_total_variation"] < 1.1 * warm["residual_floor"]
 
 
+def test_what_is_not_mixed_gives_no_independent_draws_and_what_is_not_finite_is_not_steady():
+    stuck = {"energy_mixed": False, "seconds_per_step": 1}
+    assert fidelity_mixing.effective_per_second(stuck) is None
+    assert not fidelity_long_run.is_steady({"finite": True, "moments": {"energy": {"z": None}}})
+
+
 def test_a_sampler_that_never_gives_a_finite_draw_fails():
     assert not fidelity_laws.at_floor({"finite_share": 0.0})
     assert not fidelity_planted.within_error({"finite_share": 0.0})
-
-
-def test_trained_couplings_are_deterministic_and_fit_their_data():
-    one, two = (instances.trained(1, 8) for _ in range(2))
-    assert np.array_equal(one.J, two.J) and np.array_equal(one.h, two.h)
-    assert not np.array_equal(one.J, instances.trained(2, 8).J)
-    boltzmann.check(one)
-    truth = instances.gaussian(0, 6, 0.8, field=0.5)
-    weights = np.exp(distance.normalise(-instances.energies(truth)))
-    spins = np.asarray(enumerate_spins(6))
-    fitted = instances.fit_moments(
-        jnp.asarray(weights @ spins), jnp.asarray((spins * weights[:, None]).T @ spins)
-    )
-    np.testing.assert_allclose(fitted.J, truth.J, atol=0.02)
-    np.testing.assert_allclose(fitted.h, truth.h, atol=0.02)
-
-
-@pytest.mark.parametrize("kind", instances.KINDS)
-def test_every_kind_is_a_machine_and_follows_its_seed(kind):
-    params = boltzmann.check(instances.KINDS[kind](0, 8))
-    assert np.array_equal(params.J, instances.KINDS[kind](0, 8).J)
 
 
 def test_moments_of_exact_draws_agree_with_quadrature_and_of_warm_ones_do_not():
@@ -143,79 +56,6 @@ def test_moments_of_exact_draws_agree_with_quadrature_and_of_warm_ones_do_not():
     assert 0.6 < right["mean_rms_z"] < 1.6 and 0.6 < right["pair_rms_z"] < 1.6
     assert right["mean_slope"] == pytest.approx(1, abs=0.03)
     assert not fidelity_planted.within_error(warm)
-
-
-def test_independent_series_are_mixed_and_stuck_or_frozen_ones_are_not():
-    draw = np.random.default_rng(0)
-    energies = draw.normal(size=(600, 8))
-    spins = draw.choice([-1, 1], (600, 8, 3))
-    found = mixing.mixing_times(energies, spins)
-    assert found["energy_mixed"] and found["spin_mixed"]
-    assert found["energy_tau"] == pytest.approx(1, abs=0.25)
-    stuck = mixing.mixing_times(energies + np.arange(8)[None, :], spins)
-    assert not stuck["energy_mixed"] and stuck["spin_mixed"]
-    assert fidelity_mixing.effective_per_second(stuck | {"seconds_per_step": 1}) is None
-    frozen = spins.copy()
-    frozen[:, :, 1] = 1
-    assert not mixing.mixing_times(energies, frozen)["spin_mixed"]
-
-
-def test_a_slow_chain_without_r_hat_above_its_bound_is_still_not_mixed():
-    assert mixing.is_mixed(10, 1.01, 1000)
-    assert not mixing.is_mixed(30, 1.01, 1000)
-    assert not mixing.is_mixed(10, 1.06, 1000)
-    assert not mixing.is_mixed(math.nan, math.nan, 1000)
-
-
-@pytest.mark.parametrize("phi", [0.0, 0.5])
-def test_tenths_of_a_stationary_series_agree(phi):
-    z = [mixing.compare_tenths(autoregression(phi, 1000, s))["z"] for s in range(200)]
-    assert np.std(z) < 1.3
-    assert np.max(np.abs(z)) < fidelity_long_run.LARGEST_Z
-
-
-def test_a_drift_and_a_nan_are_seen():
-    series = autoregression(0.5, 1000, 0)
-    drift = mixing.compare_tenths(series + np.linspace(0, 4, 1000))
-    assert abs(drift["z"]) > fidelity_long_run.LARGEST_Z
-    series[700] = np.nan
-    broken = mixing.compare_tenths(series)
-    assert math.isnan(broken["z"])
-    assert not fidelity_long_run.is_steady({"finite": True, "moments": {"energy": {"z": None}}})
-
-
-def test_orders_are_recovered_with_a_reference_that_errs_itself():
-    dts, chains = np.array([0.02, 0.04, 0.08]), np.random.default_rng(0)
-    for order in (1, 2):
-        means = 3 * (dts**order - 0.01**order)
-        errors = means[:, None] * (1 + 0.1 * chains.normal(size=(3, 2000)))
-        found, error = weak_order.fit_order(errors, dts, 0.01)
-        assert found == pytest.approx(order, abs=0.03) and error < 0.03
-
-
-def test_the_weak_order_of_euler_on_a_linear_equation_is_one_and_of_heun_two():
-    def scheme(order):
-        def advance(white, prepared, state, dt):
-            x = state[0]
-            kick = 0.5 * jnp.sqrt(dt) * white[0]
-            rate = -x if order == 1 else -x - 0.5 * (dt * -x + kick)  # mean of both ends
-            return (x + dt * rate + kick,)
-
-        return weak_order.Scheme(
-            prepare=lambda params: None,
-            start=lambda shape: (jnp.full(shape, 2.0),),
-            advance=advance,
-            num_noises=1,
-            dt=0.5,
-            order=order,
-        )
-
-    options = manual.get_config("smoke").step_size.order
-    options.num_chains, options.num_steps = 4000, 2
-    params = instances.gaussian(0, 8, 1.0)
-    for order in (1, 2):
-        found = weak_order.weak_order(jax.random.key(0), scheme(order), params, **options)
-        assert found["order"] == pytest.approx(order, abs=0.25)
 
 
 def tiny():
@@ -324,6 +164,9 @@ def test_a_damaged_piece_is_made_again_and_said(finished, caplog):
         ("laws.num_draws", 0, "config.laws.num_draws must be at least 2, got 0"),
         ("planted.strengths", (1.0, -0.5), "expected positive strengths"),
         ("mixing.num_steps", 2, "config.mixing.num_steps must be at least 8, got 2"),
+        ("mixing.num_steps", 2**31 - 1, "config.mixing.num_steps .* GiB"),
+        ("planted.num_spins", 2**30, "config.planted.num_spins, got 1073741824: .* GiB"),
+        ("planted.num_chains", 2**31 - 1, "config.planted.num_chains, got 2147483647: .* GiB"),
         ("step_size.grids", {"x": {"time": 1.0, "dts": (0.1,)}}, r"expected a label in .*'cim'"),
         ("step_size.grids", {"cim": {"time": 1.0, "dts": (-0.1,)}}, "expected 0 < dt <= 1.0"),
         ("step_size.schemes", ("milstein",), r"expected a scheme in .*got 'milstein'"),

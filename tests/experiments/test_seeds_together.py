@@ -9,7 +9,9 @@ from experiments import integration
 from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.stop import StopRequest
 from qbm_jax.data import simulate
+from qbm_jax.fitted import evaluate as evaluating
 from qbm_jax.fitted import fit as fitting
+from qbm_jax.fitted import model as fitted_model
 
 FIELDS = {
     "num_seeds": 2, "baselines.gaussian_vae": False, "baselines.gaussian_vae_wide": False,
@@ -33,17 +35,18 @@ def setup_of(folder, monkeypatch):
 def together(tmp_path, monkeypatch):
     """The runs by model, the uploads that they took, their setup, and what each training gave."""
     uploads, given = [], []
-    upload, fit = fitting.device_counts, integration.fit_cells_seeds
+    upload, fit = fitting.device_counts, evaluating.fit_trainings
 
     def kept_fit(*arguments, **options):
         given.extend(fit(*arguments, **options))
         return given
 
     with monkeypatch.context() as patch:
-        patch.setattr(
-            fitting, "device_counts", lambda cells: uploads.append(cells) or upload(cells)
-        )
-        patch.setattr(integration, "fit_cells_seeds", kept_fit)
+        for room in (fitting, fitted_model):  # to train, and to embed
+            patch.setattr(
+                room, "device_counts", lambda cells: uploads.append(cells) or upload(cells)
+            )
+        patch.setattr(evaluating, "fit_trainings", kept_fit)
         setup = setup_of(tmp_path / "together", patch)
         return integration.train_all(setup), uploads, setup, [trained for _, trained in given]
 

@@ -13,10 +13,10 @@ from sweeps import OVERRIDES, measured, small_config, small_sweep
 
 from configs import sweep_pancreas
 from experiments.kit import launch
-from experiments.kit.options import sampler_options
+from experiments.kit.options import sampler_options, training_of
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import flatten
-from experiments.sweep import arguments, job, memory, report, run, slurm
+from experiments.sweep import arguments, job, report, run, slurm
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import (
     Job,
@@ -32,7 +32,8 @@ from experiments.sweep.settings import build_sweep
 from qbm_jax.data import locate
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.model import device_counts
-from qbm_jax.training import Progress, TrainingDiverged, TrainingStopped
+from qbm_jax.fitted.model_cells import counts_bytes
+from qbm_jax.training import Progress, TrainingDiverged, TrainingStopped, memory
 from qbm_jax.training.checkpoint import CheckpointNotSaved, Checkpoints
 
 FACTS = {"source": "cells", "simulated": True, "num_cells": 600, "num_genes": 200, "notes": []}
@@ -160,8 +161,8 @@ def test_settings_train_together_exactly_if_no_shape_differs(case):
 def test_every_setting_is_in_one_job_and_no_job_mixes_shapes_or_exceeds_memory(cells):
     overrides = [{"seed": seed, "model.num_latents": size} for seed in range(7) for size in (8, 16)]
     sweep = small_sweep(overrides)
-    each = memory.setting_bytes(sweep.settings[1].config, cells.num_genes, 3)
-    free = memory.cells_bytes(cells) + int(3.5 * each)
+    each = memory.training_bytes(training_of(sweep.settings[1].config), cells.num_genes, 3)
+    free = counts_bytes(cells) + int(3.5 * each)
     plan = make_plan(sweep, cells, free=free)
     assert sorted(n for job in plan.jobs for n in job.settings) == list(range(14))
     assert all(len({n % 2 for n in job.settings}) == 1 for job in plan.jobs)
@@ -188,7 +189,7 @@ def test_a_plan_is_read_back_as_it_was_written(tmp_path, cells):
 
 def test_predicted_memory_follows_parameters_chains_and_minibatch():
     def predicted(**fields):
-        return memory.setting_bytes(small_config(**fields), 1000, 2)
+        return memory.training_bytes(training_of(small_config(**fields)), 1000, 2)
 
     plain = predicted()
     couplings = memory.COPIES_OF_PARAMS * 4 * (256**2 - 16**2)
@@ -207,7 +208,7 @@ class Trainer:
         self.bad, self.calls, self.diverge = bad, [], diverge
         self.error = error or ValueError("went\nwrong")
 
-    def __call__(self, sweep, cells, settings, title, folder, stop):
+    def __call__(self, place, settings):
         self.calls.append([setting.number for setting in settings])
         places = [place for place, each in enumerate(settings) if each.number in self.bad]
         if places:
@@ -232,13 +233,13 @@ def test_a_failed_setting_is_tried_alone_and_recorded_while_the_others_finish(
     assert outcomes.failures(range(4)) == {2: "ValueError: went wrong"}
     assert sorted(outcomes.finished(range(4))) == [0, 1, 3]
     with pytest.raises(run.SweepIncomplete, match=r"1 of 4 settings failed.*setting 2: ValueError"):
-        run.raise_failures(sweep, one_job(sweep), tmp_path, None)
+        run.raise_failures(sweep, one_job(sweep), tmp_path, run.Request(()))
     trainer = Trainer()
     monkeypatch.setattr(job, "measure", trainer)
     run_all(sweep, tmp_path)
     assert trainer.calls == [[2]], "finished settings are not trained again, failed ones are"
     assert outcomes.failures(range(4)) == {}
-    run.raise_failures(sweep, one_job(sweep), tmp_path, None)
+    run.raise_failures(sweep, one_job(sweep), tmp_path, run.Request(()))
 
 
 def test_a_setting_that_diverges_is_tried_alone_and_the_others_together(tmp_path, monkeypatch):
@@ -268,8 +269,8 @@ def test_a_checkpoint_that_finds_the_disk_full_ends_the_sweep_with_no_failures(
     def full(*arguments, **options):
         raise FULL
 
-    def measure(sweep, cells, settings, title, folder, stop):
-        checkpoints = Checkpoints(folder / "states")
+    def measure(place, settings):
+        checkpoints = Checkpoints(place.folder / "states")
         monkeypatch.setattr(checkpoints._manager, "save", full)
         checkpoints.save(1, {"a": np.zeros(2)})
 
@@ -362,7 +363,7 @@ def test_the_report_names_the_best_setting_the_failures_the_plan_and_has_its_fig
     finished(tmp_path, sweep)
     report.write(tmp_path, sweep, one_job(sweep))
     text = (tmp_path / "report.md").read_text()
-    assert text.startswith("# SIMULATED CELLS")
+    assert text.split("\n\n")[1].startswith("**SIMULATED CELLS. ")
     assert "3 of 4 settings are finished, 1 failed, 0 are to come" in text
     assert "Best by total: training.kl_weight = 0.5, 0.551" in text, "1.0 has one seed of two"
     assert "Of some there are fewer" in text
@@ -377,8 +378,9 @@ def test_without_labels_the_best_setting_is_by_the_bound(tmp_path):
     sweep = small_sweep()
     finished(tmp_path, sweep, total=None, bio_conservation=None)
     results = Results(sweep, tmp_path)
-    level, found = results.best()
-    assert results.goal() == "elbo"
+    level = results.ranked()[0]
+    found = results.over(level, "elbo")
+    assert results.goal == "elbo"
     assert level.values == {"training.kl_weight": 0.5}
     assert found.mean == pytest.approx(np.mean([-100, -102]))
 
@@ -492,11 +494,14 @@ def test_a_mistake_in_sweep_is_one_line(text, tmp_path, capsys):
     assert MISTAKES[text] in line
 
 
-def test_simulated_cells_are_named_as_such_once():
-    plan = one_job(small_sweep())
-    named = plan._replace(facts=FACTS | {"source": "SIMULATED cells, toy"})
-    assert report._title(named) == "# Sweep: SIMULATED cells, toy"
-    assert report._title(plan) == "# SIMULATED CELLS. Sweep: cells"
+def test_simulated_cells_are_named_as_such_before_anything_else(tmp_path):
+    sweep = small_sweep()
+    plan = one_job(sweep)
+    for simulated in (True, False):
+        made = plan._replace(facts=FACTS | {"simulated": simulated})
+        title, second, *_ = report.document(tmp_path, Results(sweep, tmp_path), made).parts
+        assert title == "# Sweep: cells"
+        assert second.startswith("**SIMULATED CELLS. These are no meas") == simulated
 
 
 def test_a_ray_without_address_is_one_of_this_machine():
@@ -571,4 +576,4 @@ def test_a_task_runs_its_job_and_the_last_one_the_report(option, script, tmp_pat
 
 def test_cells_are_counted_as_they_lie_on_the_device(cells):
     data = device_counts(cells)
-    assert memory.cells_bytes(cells) == sum(x.nbytes for x in jax.tree.leaves(data))
+    assert counts_bytes(cells) == sum(x.nbytes for x in jax.tree.leaves(data))

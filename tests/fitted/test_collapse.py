@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from command_line import QUICK, TINY_FIT, config, launched, run
 
 import qbm_jax
-from experiments.integration import training_faults
+from experiments.kit.faults import training_faults
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.collapse import LEAST_SPREAD, collapse_fault
 

@@ -12,9 +12,10 @@ from command_line import TINY_FIT, launched, small_adata
 import qbm_jax
 from qbm_jax.data import from_anndata
 from qbm_jax.errors import InputError
-from qbm_jax.fitted.fit import fit_cells_seeds, train_options
+from qbm_jax.fitted.fit import fit_trainings, train_options
 from qbm_jax.fitted.model import SETTINGS_FILE, device_counts
 from qbm_jax.machine import boltzmann
+from qbm_jax.training import Training
 
 
 def fit(adata, **options):
@@ -236,10 +237,10 @@ def _fit_seeds(cells, count=2, **model_options):
     fields = {k: v for k, v in TINY_FIT.items() if k != "training_options"}
     options = TINY_FIT["training_options"] | {"num_epochs": 1}
     with launched():
-        return fit_cells_seeds(
-            jax.random.split(jax.random.key(0), count), cells,
-            model_options={"prior": "gaussian", **fields, **model_options},
-            sampler="gibbs", sampler_options=None, options=train_options(options),
+        model = {"prior": "gaussian", **fields, **model_options}
+        one = Training.of(model, "gibbs", None, train_options(options))
+        return fit_trainings(
+            jax.random.split(jax.random.key(0), count), [one] * count, cells,
             held_out=[np.arange(20)] * count, data=device_counts(cells),
         )  # fmt: skip
 

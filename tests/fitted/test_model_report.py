@@ -13,6 +13,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.fitted import bounds, model_report
 from qbm_jax.fitted.model import FittedModel
 from qbm_jax.metrics.integration import IntegrationScores
+from qbm_jax.report import figures
 from qbm_jax.runtime import keys
 from qbm_jax.training import TrainOptions
 
@@ -37,6 +38,15 @@ def stand_in(patch):
     patch.setattr("qbm_jax.metrics.score_embeddings", score_embeddings)
     patch.setattr("qbm_jax.metrics.umap_layout", lambda values, seed: values[:, :2])
     patch.setattr(model_report, "DIAGNOSTIC_DRAWS", 20)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_figures():
+    """Half of the figures: to draw all takes longer than the rest."""
+    few = {name: figures.FIGURES[name] for name in ("scores", "training", "umap")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "FIGURES", few)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,9 @@
 """Saved models: what belongs together is bound, and a failed save leaves the model before it."""
 
+import copy
 import dataclasses
 import json
+import pickle
 import random
 import shutil
 
@@ -255,3 +257,35 @@ def test_a_model_of_an_older_version_is_replaced_and_a_damaged_one_too(saved, ol
     assert "damaged" in refusal(FittedModel.load, saved)
     old.save(saved)
     assert same(FittedModel.load(saved), old)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"bytes", ["list"], "a\0b", "\ud800"], ids=repr)
+def test_what_is_no_path_is_refused(path, old):
+    for call in (old.save, FittedModel.load):
+        assert "expected a path as text, got " in refusal(call, path)
+
+
+def test_places_where_no_model_can_be_are_refused(old, tmp_path):
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone" / "model")
+    for place in (tmp_path / ("x" * 300), tmp_path / "nowhere"):
+        assert "no saved model" in refusal(FittedModel.load, place)
+        assert "cannot save a model to" in refusal(old.save, place)
+
+
+def test_a_home_is_found_by_save_as_by_load(old, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    old.save("~/model")
+    assert same(FittedModel.load("~/model"), old) and (tmp_path / "model").is_dir()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copied_model_is_the_same(copied, old):
+    found = copied(old)
+    assert same(found, old)
+    drawn = [m.generate(jax.random.key(0), 2) for m in (found, old)]
+    np.testing.assert_array_equal(*drawn)
+
+
+def test_json_that_is_nested_too_deeply_is_damage(saved):
+    (saved / SETTINGS_FILE).write_text("[" * 100_000)
+    assert "is no JSON" in refusal(FittedModel.load, saved)

@@ -92,3 +92,45 @@ def test_total_variation_accepts_jax_arrays():
 def test_unusable_arrays_are_input_errors(call):
     with pytest.raises(InputError):
         call()
+
+
+def series_of(phi, seed):
+    """One such chain of 1000 steps with variance 1."""
+    return math.sqrt(1 - phi**2) * autoregression(phi, 1, 1000, seed)[0]
+
+
+def test_independent_series_are_mixed_and_stuck_or_frozen_ones_are_not():
+    draw = np.random.default_rng(0)
+    energies = draw.normal(size=(600, 8))
+    spins = draw.choice([-1, 1], (600, 8, 3))
+    found = mixing.mixing_times(energies, spins)
+    assert found["energy_mixed"] and found["spin_mixed"]
+    assert found["energy_tau"] == pytest.approx(1, abs=0.25)
+    stuck = mixing.mixing_times(energies + np.arange(8)[None, :], spins)
+    assert not stuck["energy_mixed"] and stuck["spin_mixed"]
+    frozen = spins.copy()
+    frozen[:, :, 1] = 1
+    assert not mixing.mixing_times(energies, frozen)["spin_mixed"]
+
+
+def test_a_slow_chain_without_r_hat_above_its_bound_is_still_not_mixed():
+    assert mixing.is_mixed(10, 1.01, 1000)
+    assert not mixing.is_mixed(30, 1.01, 1000)
+    assert not mixing.is_mixed(10, 1.06, 1000)
+    assert not mixing.is_mixed(math.nan, math.nan, 1000)
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.5])
+def test_tenths_of_a_stationary_series_agree(phi):
+    z = [mixing.compare_tenths(series_of(phi, s))["z"] for s in range(200)]
+    assert np.std(z) < 1.3
+    assert np.max(np.abs(z)) < 4
+
+
+def test_a_drift_and_a_nan_are_seen():
+    series = series_of(0.5, 0)
+    drift = mixing.compare_tenths(series + np.linspace(0, 4, 1000))
+    assert abs(drift["z"]) > 4
+    series[700] = np.nan
+    broken = mixing.compare_tenths(series)
+    assert math.isnan(broken["z"])

@@ -1,5 +1,7 @@
 """What public functions of the machine take, refuse in one line, and never misread."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from jax.experimental.sparse import BCOO
 from qbm_jax import partition, samplers
 from qbm_jax import problems as ising
 from qbm_jax.errors import InputError
-from qbm_jax.machine import boltzmann
+from qbm_jax.machine import boltzmann, instances
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.calibration import (
     energy_residual,
@@ -18,7 +20,10 @@ from qbm_jax.machine.calibration import (
     fit_beta,
     pseudo_likelihood_residual,
 )
-from qbm_jax.machine.enumeration import enumerate_spins
+from qbm_jax.machine.couplings import reduced
+from qbm_jax.machine.enumeration import enumerate_spins, log_weights
+from qbm_jax.machine.planted import random_planted
+from qbm_jax.machine.sign_couplings import sign_couplings
 
 J = np.array([[0, 1, -2], [1, 0, 3], [-2, 3, 0]])
 H = np.array([1, 0, -1])
@@ -229,3 +234,49 @@ def test_a_mixture_of_temperatures_shows_in_the_field_residual_where_means_are_b
     assert float(jnp.abs(field_residual(params, pure, fit_beta(params, pure))).max()) < 4
     assert float(energy_residual(params, mixed, beta)) < -6
     assert abs(float(energy_residual(params, pure, fit_beta(params, pure)))) < 4
+
+
+NOT_MACHINES = [None, 3, "x", [1, 2], Boltzmann(J=[[1], [1, 2]], h=[1, 2])]
+
+
+@pytest.mark.parametrize("given", NOT_MACHINES, ids=["none", "number", "text", "list", "ragged"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        log_weights, instances.energies, sign_couplings,
+        lambda params: reduced(params, "int8"),
+        lambda params: fit_beta(params, [[1, -1]]),
+        lambda params: energy_residual(params, [[1, -1]]),
+    ],
+    ids=["weights", "energies", "signs", "reduced", "beta", "residual"],
+)  # fmt: skip
+def test_what_is_no_machine_is_refused(call, given):
+    with pytest.raises(InputError, match=r"expected (a machine|real numbers in J and h)"):
+        call(given)
+
+
+def test_lists_are_a_machine_and_its_spins_to_all_that_measure_them():
+    listed, spins = Boltzmann(J=[[0, 1.0], [1, 0]], h=[0.5, 0]), [[1, -1], [1, 1], [-1, -1]]
+    arrays = Boltzmann(J=jnp.array(listed.J), h=jnp.array(listed.h))
+    for call in (fit_beta, pseudo_likelihood_residual, field_residual, energy_residual):
+        np.testing.assert_array_equal(call(listed, spins), call(arrays, jnp.array(spins, float)))
+    np.testing.assert_array_equal(log_weights(listed), log_weights(arrays))
+    with pytest.raises(InputError, match=r"expected spins \[draws, 2\], got shape \(2,\)"):
+        energy_residual(arrays, [1, -1])
+
+
+@pytest.mark.parametrize("number", [-1, 0, 1e3, "x", None, True, 10**12])
+def test_what_is_no_number_of_spins_is_refused(number):
+    for call in (enumerate_spins, partial(instances.dense, 0), partial(planted_of, 0)):
+        with pytest.raises(InputError, match="expected a number of spins from"):
+            call(number)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "x", None])
+def test_what_is_no_seed_of_a_machine_is_refused(seed):
+    with pytest.raises(InputError, match="expected a seed of at least 0"):
+        instances.frustrated(seed, 4)
+
+
+def planted_of(seed, num_spins):
+    return random_planted(seed, num_spins, (1.0,), 1.0)

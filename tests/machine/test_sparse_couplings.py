@@ -7,11 +7,10 @@ import pytest
 from jax.experimental.sparse import BCOO
 from laws import chi_square, first_draw, machine, probabilities
 
+from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann, couplings
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.samplers.gibbs import gibbs
-from qbm_jax.samplers.metropolis_cim import metropolis_cim
 from qbm_jax.samplers.numerics import spectrum
 
 
@@ -116,7 +115,9 @@ def test_entries_stored_twice_count_as_their_sum_in_check_as_in_fields():
 def test_metropolis_machine_with_sparse_couplings_has_the_boltzmann_law():
     dense, sparse = _pair(8, seed=3)
     assert 0 < sparse.J.nse < 30
-    spins, _, _ = first_draw(metropolis_cim(num_steps=100), jax.random.key(0), sparse, 20000)
+    spins, _, _ = first_draw(
+        samplers.build("metropolis_cim", num_steps=100), jax.random.key(0), sparse, 20000
+    )
     assert chi_square(probabilities(dense), spins) < 5
 
 
@@ -125,7 +126,7 @@ def test_many_spins_with_few_neighbours_take_memory_of_their_number():
     """20,000 spins dense would be 1.6 GB: compiled code's temporaries are far below."""
     params = _ring_of_neighbours(20000, 5, 0.1)
     boltzmann.check(params)
-    sampler = metropolis_cim(num_steps=5, burn_in=5)
+    sampler = samplers.build("metropolis_cim", num_steps=5, burn_in=5)
 
     def draw(key, params):
         return sampler.sample(key, params, sampler.init(key, params, 2))
@@ -140,6 +141,6 @@ def test_many_spins_with_few_neighbours_take_memory_of_their_number():
 
 def test_gibbs_asks_for_dense_couplings():
     _, sparse = _pair()
-    sampler = gibbs(num_steps=1)
+    sampler = samplers.build("gibbs", num_steps=1)
     with pytest.raises(InputError, match="todense"):
         sampler.sample(jax.random.key(0), sparse, sampler.init(jax.random.key(0), sparse, 2))

@@ -20,7 +20,8 @@ from qbm_jax.fitted.fit import train_options
 from qbm_jax.fitted.model import Settings
 from qbm_jax.model import vae
 from qbm_jax.runtime import options as kinds
-from qbm_jax.training import TrainOptions, memory
+from qbm_jax.runtime import room
+from qbm_jax.training import TrainOptions
 
 HUGE = pytest.param(10**400, id="huge")
 SIZES = {"num_genes": 3, "num_batches": 1}
@@ -64,7 +65,8 @@ OWNERS = {
     "model": (model, dict.fromkeys(SIZES, kinds.whole(1)) | kinds.field_kinds(vae.ModelOptions)),
     "training": (lambda **option: TrainOptions(**option), kinds.field_kinds(TrainOptions)),
     **{
-        name: (sampler(name), kinds.kinds_of(samplers.SAMPLERS[name])) for name in samplers.SAMPLERS
+        name: (sampler(name), kinds.field_kinds(entry.options))
+        for name, entry in samplers.SAMPLERS.items()
     },
 }
 FIELDS = [(owner, name) for owner, (_, fields) in OWNERS.items() for name in fields]
@@ -109,10 +111,10 @@ def test_counts_and_rates_of_a_training_below_their_range_are_refused(name):
 
 def test_every_parameter_of_every_sampler_has_a_kind_that_its_default_is_of():
     assert len(FIELDS) > 100
-    for name, factory in samplers.SAMPLERS.items():
-        for option, kind in kinds.kinds_of(factory).items():
-            default = samplers.inspect.signature(factory).parameters[option].default
-            assert kinds.check(option, default, kind) == default, (name, option)
+    for name, entry in samplers.SAMPLERS.items():
+        defaults = kinds.field_defaults(entry.options)
+        for option, kind in kinds.field_kinds(entry.options).items():
+            assert kinds.check(option, defaults[option], kind) == defaults[option], (name, option)
 
 
 NUMPY = [
@@ -191,7 +193,7 @@ def test_more_chains_than_memory_holds_are_refused():
     ],
 )
 def test_counts_whose_draws_no_memory_holds_are_refused_before_training(path, value, monkeypatch):
-    monkeypatch.setattr(memory, "total_bytes", lambda: 2**32)
+    monkeypatch.setattr(room, "total_bytes", lambda: 2**32)
     line = refused(lambda: check_options(config(**{path: value})), f"config.{path}")
     assert f"got {value}" in line and "GiB" in line and "config.model" not in line
 

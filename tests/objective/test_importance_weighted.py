@@ -199,5 +199,5 @@ def test_the_other_relaxations_have_a_bound(data, relaxation):
 
 def test_no_samples_and_no_cells_are_refused(bits, data):
     for cells, samples in ((ALL, 0), (ALL[:0], 1)):
-        with pytest.raises(InputError, match="at least 1 sample and 1 cell"):
+        with pytest.raises(InputError, match="at least 1"):
             importance_weighted_bound(KEY, *bits, data, cells, 0.0, num_samples=samples)

@@ -58,6 +58,14 @@ def _loss(name, model, params, cells, kl_weight):
     return objective.OBJECTIVES[name](model, params, KEY, cells, STATES[:3], kl_weight)
 
 
+_public_qbmvae = jax.jit(public_codes.qbmvae_public, static_argnums=0)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _gradient_of_decay(model, machine):
+    return jax.grad(lambda m: _decay(model, m))(machine)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _gradient(name, model, params, cells, kl_weight):
     return jax.grad(lambda p: _loss(name, model, p, cells, kl_weight)[0])(params)
@@ -83,9 +91,14 @@ def test_a_step_by_the_machine_is_the_step_by_its_bit_form(prior, params):
     def loss(form):
         return jnp.sum(public_codes.bit_energy(form, boltzmann.spins_to_bits(STATES[3:9])) ** 2)
 
-    gradient = jax.grad(lambda m: loss(public_codes.bit_form(model.prior.project, m)))(machine)
+    @jax.jit
+    @jax.grad
+    def slope(machine):
+        return loss(public_codes.bit_form(model.prior.project, machine))
+
+    gradient = slope(machine)
     moved = jax.tree.map(lambda x, g: x - 0.1 * g, machine, gradient)
-    of_linear, of_quadratic = jax.grad(loss)(form)
+    of_linear, of_quadratic = jax.jit(jax.grad(loss))(form)
     constrained = model.prior.project(Boltzmann(J=of_quadratic, h=of_linear)).J
     linear, quadratic = public_codes.bit_form(model.prior.project, moved)
     np.testing.assert_allclose(linear, form[0] - 0.1 * of_linear, rtol=1e-3, atol=1e-3)
@@ -120,7 +133,7 @@ def test_public_qbmvae_trains_its_machine_against_the_sign_of_log_z(model, param
     got = {name: _gradient(name, model, params, cells, 1.0)["prior"] for name in PUBLIC}
     wrong, right = -couplings(hard) - couplings(negatives), couplings(negatives) - couplings(soft)
     np.testing.assert_allclose(got["qbmvae_public"].J, wrong, atol=1e-5)
-    of_decay = jax.grad(lambda m: _decay(model, m))(params["prior"])
+    of_decay = _gradient_of_decay(model, params["prior"])
     # The mean-field moments differ from those of `couplings` on the diagonal only.
     np.testing.assert_allclose(got["kaiwu_qvae"].J - of_decay.J, right, atol=1e-5)
     # Where both phases lower energies, every coupling and every field grows.
@@ -146,7 +159,8 @@ def test_the_public_machine_runs_away_to_all_ones_and_ours_does_not(
 
         return jax.lax.scan(step, machine, keys)[0]
 
-    machine = train(model.prior.init(jax.random.key(0), N), jax.random.split(jax.random.key(3), 60))
+    start = model.prior.init(jax.random.key(0), N)
+    machine = train(start, jax.random.split(jax.random.key(3), 60))
     law = jax.nn.softmax(-boltzmann.energy(machine, STATES))
     ones = int(jnp.argmax(STATES.sum(axis=1)))
     assert (law[ones] > 0.99) == runs_away
@@ -159,7 +173,7 @@ def test_the_public_bound_improves_while_the_machine_runs_away(model, params, ce
     def printed(field):
         machine = Boltzmann(J=jnp.zeros((N, N)), h=jnp.full(N, field))
         ones = jnp.ones((3, N))  # what such a machine's sampler draws
-        value, _ = public_codes.qbmvae_public(model, {**params, "prior": machine}, KEY, cells, ones)
+        value, _ = _public_qbmvae(model, {**params, "prior": machine}, KEY, cells, ones)
         return float(value)
 
     values = [printed(field) for field in (1.0, 5.0, 25.0)]
@@ -173,7 +187,7 @@ def test_kaiwu_qvae_is_the_bound_with_a_weight_decay_that_outweighs_it(model, pa
     np.testing.assert_allclose(loss["kaiwu_qvae"] - loss["bound"], decay, rtol=1e-3)
     # The gradient by J at that KL weight is the decay's, to one part in a hundred.
     faulty = _gradient("kaiwu_qvae", model, params, cells, 1e-5)["prior"].J
-    of_decay = jax.grad(lambda m: _decay(model, m))(params["prior"])
+    of_decay = _gradient_of_decay(model, params["prior"])
     np.testing.assert_allclose(faulty, of_decay.J, rtol=1e-2, atol=1e-4)
 
 

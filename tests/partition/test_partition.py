@@ -304,16 +304,24 @@ def test_a_wide_bracket_is_a_warning_and_not_a_number(caplog, monkeypatch, brack
         ({"num_chains": 0}, "num_chains"),
         ({"num_chains": 1}, "at least 2 chains"),
         ({"target_spins": jnp.ones((1, 25))}, "at least 2 chains"),
-        ({"kernel": "cim"}, r"expected a kernel in \['auxiliary_cim', 'gibbs'"),
-        ({"method": "bar", "kernel": "cim"}, "expected a kernel in"),
+        ({"kernel": "cim"}, "unknown kernel 'cim'; choose from gibbs, auxiliary_cim"),
+        ({"method": "bar", "kernel": "cim"}, "unknown kernel 'cim'"),
         ({"method": "bar", "num_chains": 1}, "at least 2 chains"),
-        ({"method": "bar", "num_temperatures": 1}, "at least 2 temperatures"),
+        (
+            {"method": "bar", "num_temperatures": 1},
+            "num_temperatures must be",
+        ),
         ({"method": "bar", "num_steps": 0}, "num_steps"),
         ({"method": "exact", "num_visible": 25}, "num_visible below the 25 spins"),
         ({"method": "exact", "num_visible": 0}, "num_visible"),
         ({"max_bracket": 0.0}, "max_bracket"),
         ({"target_spins": jnp.ones((3, 4))}, r"\[chains, 25\], got \(3, 4\)"),
+        ({"target_spins": [[1.0], [1.0, 1.0]]}, "ragged"),
+        ({"target_spins": [["up"] * 25] * 2}, r"target_spins \[chains, 25\], got <U2"),
         ({"method": "exact"}, "at most 24 spins"),
+        ({"num_chains": 10**12}, r"fewer num_chains, got 1000000000000: .* 93,132 GiB"),
+        ({"method": "bar", "num_chains": 10**12}, "fewer num_chains, got .* GiB"),
+        ({"target_spins": [[1.0, 1.0], [1.0]]}, "spins -1 and .1 in target_spins, got ragged"),
     ],
 )
 def test_bad_arguments_are_one_line_errors(options, message):
@@ -321,3 +329,11 @@ def test_bad_arguments_are_one_line_errors(options, message):
     with pytest.raises(InputError, match=message) as error:
         partition.log_z(jax.random.key(0), params, **options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("method", ["ais", "bar"])
+@pytest.mark.parametrize("key", [0, 1.5, None, jnp.zeros(2), jnp.zeros(3, jnp.uint32)])
+def test_what_is_no_key_is_refused(method, key):
+    params = Boltzmann(J=jnp.zeros((25, 25)), h=jnp.zeros(25))
+    with pytest.raises(InputError, match="key must be one key of JAX"):
+        partition.log_z(key, params, method)

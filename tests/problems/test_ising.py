@@ -1,6 +1,7 @@
 """Instances of the Ising benchmark, cuts, and the statistics of success."""
 
 import contextlib
+import itertools
 import math
 
 import jax
@@ -9,7 +10,6 @@ import numpy as np
 import pytest
 from jax.experimental.sparse import BCOO
 
-from experiments.ising.instances import load as load_instance
 from qbm_jax import problems as ising
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import check, energy
@@ -241,7 +241,7 @@ def test_couplings_of_impossible_size_are_refused(num_spins):
 @pytest.mark.parametrize("name", ["sk-5-99999999999999999999", "sk-٥-٣", "sk-5-0\n", 5, None, ""])
 def test_names_of_no_instance_are_refused(name):
     with pytest.raises(InputError):
-        load_instance(name, None)
+        ising.load(name, None)
 
 
 @pytest.mark.parametrize("line", ["G1,1_0", "G1,٣", "G1,7,8", ",7", "G0,7", 'G1,"7', "G1,7.5"])
@@ -347,3 +347,64 @@ def test_intervals_of_the_time_to_solution_cover_the_true_one():
     found = [ising.to_solution(3.0, int(k), 200) for k in counts]
     covered = np.mean([estimate.low <= truth <= estimate.high for estimate in found])
     assert 0.93 < covered < 0.98  # standard error 0.004
+
+
+# Several instances: 50 calls of 4 replicas each, 2 s and 100 products a call.
+
+
+def median_of(*successes, cost=2.0, replicas=4, seed=0):
+    number = len(successes)
+    return ising.median_to_solution(
+        [cost] * number, successes, [200] * number, [replicas] * number,
+        np.random.default_rng(seed),
+    )  # fmt: skip
+
+
+def test_one_instance_keeps_its_wilson_interval():
+    assert median_of(20) == ising.to_solution(2.0, 20, 200, 4)
+    assert median_of(20, cost=100.0, replicas=1) == ising.to_solution(100.0, 20, 200)
+
+
+def test_the_spread_of_instances_widens_the_interval_about_their_median():
+    value, low, high = median_of(10, 20, 40)
+    assert value == ising.to_solution(2.0, 20, 200, 4).value
+    assert low < ising.to_solution(2.0, 40, 200, 4).value
+    assert high > ising.to_solution(2.0, 10, 200, 4).value
+    same = median_of(20, 20, 20)
+    assert low < same.low < same.value < same.high < high
+
+
+def test_without_successes_on_any_instance_there_is_a_lower_end_only():
+    value, low, high = median_of(0, 0)
+    assert value == high == math.inf
+    assert 2 < low < math.inf
+
+
+def test_the_expected_best_is_that_of_all_draws_with_replacement():
+    values = np.array([3.0, 1.0, 2.0, np.nan])
+    draws = itertools.product([1.0, 2.0, 3.0], repeat=3)
+    assert ising.expected_best(values, 3) == pytest.approx(np.mean([max(draw) for draw in draws]))
+    assert ising.expected_best(values, 0) == -math.inf
+    assert ising.expected_best(values * np.nan, 3) == -math.inf
+
+
+def made_run(values, seconds=1.0, budget=100, value=1.0):
+    """A run from objectives [calls, replicas], the best of which is 10."""
+    shares = np.array(values, float) / 10
+    return ising.Run(budget, float(budget), value, shares, seconds, 0.0)
+
+
+def test_a_level_is_reached_at_equality_and_never_by_a_diverged_replica():
+    run = made_run([[9.95, 9.9499, np.nan], [10.0, 1.0, np.inf * 0]])
+    assert (run.successes(0.995), run.call_successes(0.995)) == (2, 2)
+    assert (run.successes(1.0), run.call_successes(1.0)) == (1, 1)
+    assert run.shares.size - run.finite.size == 2
+    assert run.best == 1.0
+    assert made_run([[np.nan]]).best is None
+
+
+def test_whole_calls_must_fit_in_a_wall_time():
+    run = made_run([[5.0, 10.0]], seconds=1.0)
+    assert run.best_within(0.9) == -math.inf
+    assert run.best_within(1.9) == pytest.approx(0.5 / 4 + 3 / 4)  # best of two draws
+    assert run.best_within(99.0) == pytest.approx(1)

@@ -16,16 +16,18 @@ from command_line import ROOT, TINY_FIT, config, small_adata
 import qbm_jax
 from configs import benchmark as benchmark_config
 from experiments import epochs, integration, negative_phase
-from experiments.comparison import model_tasks, trainings
+from experiments.comparison import trainings
 from experiments.comparison.methods import Method
-from experiments.ising import cells as ising_cells
-from experiments.kit import keys as experiment_keys
+from experiments.comparison.tasks import scale_of
+from experiments.ising.runs import Calls
+from experiments.kit.cells import cells_key
 from experiments.kit.stop import StopRequest
 from experiments.sweep import job
 from qbm_jax import training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import evaluate as evaluating
 from qbm_jax.fitted import fit as fitting
+from qbm_jax.fitted.tasks import model as tasks_of_models
 from qbm_jax.runtime import keys
 from qbm_jax.training import TrainOptions
 
@@ -95,15 +97,14 @@ def test_names_numbers_and_their_count_all_tell_keys_apart():
 def test_no_two_uses_of_an_experiment_share_a_key_over_seeds_and_trainings():
     """Roots of four configs, every use, with and without a number, and what each is split into."""
     made = []
-    for seed, use in itertools.product((*SEEDS, 2**32 - 1), experiment_keys.USES):
-        made += [experiment_keys.key_of(seed, use, *i) for i in ((), *((n,) for n in SEEDS))]
+    for seed, use in itertools.product((*SEEDS, 2**32 - 1), keys.USES):
+        made += [keys.key_of(seed, use, *i) for i in ((), *((n,) for n in SEEDS))]
     for seed in SEEDS:
-        made += [experiment_keys.cells_key(seed, name) for name in ("toy", "pancreas")]
-        made += [keys.named(experiment_keys.key_of(seed, "piece"), f"piece {n}") for n in SEEDS]
-        plans = (experiment_keys.key_of(seed, f"{kind} runs") for kind in ("pilot", "judged"))
-        for key in plans:
-            plan = ising_cells.Plan((), 1, 2, key)
-            made += [*ising_cells._keys(plan, "sk-8-0"), *ising_cells._keys(plan, "sk-8-1")]
+        made += [cells_key(seed, name) for name in ("toy", "pancreas")]
+        made += [keys.named(keys.key_of(seed, "piece"), f"piece {n}") for n in SEEDS]
+        roots = (keys.key_of(seed, f"{kind} runs") for kind in ("pilot", "judged"))
+        for key in roots:
+            made += [each for name in ("sk-8-0", "sk-8-1") for each in Calls(1, 2, key).keys(name)]
     found = [child for key in made for child in first_children(key)]
     assert len(made) > 300 and len(set(found)) == len(found)
     assert not set(found) & {words(keys.root(seed)) for seed in SEEDS}
@@ -112,7 +113,7 @@ def test_no_two_uses_of_an_experiment_share_a_key_over_seeds_and_trainings():
 def test_seeds_of_other_generators_are_told_apart_by_config_and_training():
     """The sum of both seeds would give config 0, training 1 the numbers of config 1, training 0."""
     made = [
-        experiment_keys.seed_of(seed, use, number)
+        keys.seed_of(seed, use, number)
         for seed in SEEDS
         for use in ("folds", "harmony", "cell types", "generation scores")
         for number in SEEDS
@@ -122,11 +123,11 @@ def test_seeds_of_other_generators_are_told_apart_by_config_and_training():
 
 def test_a_use_without_a_name_is_an_error():
     with pytest.raises(ValueError, match="unknown use 'boundd'"):
-        experiment_keys.key_of(0, "boundd")
+        keys.key_of(0, "boundd")
 
 
 def test_cells_are_the_same_by_either_name_of_a_preset():
-    same = [experiment_keys.cells_key(3, name) for name in ("toy", "simulated:toy")]
+    same = [cells_key(3, name) for name in ("toy", "simulated:toy")]
     assert words(same[0]) == words(same[1])
 
 
@@ -200,7 +201,7 @@ def of_sweep(monkeypatch, seed, number):
     monkeypatch.setattr(job, "MetricsLog", lambda *_: MaybeLog())
     monkeypatch.setattr(job, "Checkpoints", lambda *_, **__: None)
     try:
-        return seen(job.train, None, [setting], "x", folder, stop, None)
+        return seen(job.train, job.Place(None, None, "x", folder, stop), [setting])
     finally:
         shutil.rmtree(folder)
 
@@ -226,15 +227,15 @@ def test_later_trainings_have_the_same_key_in_all_experiments(where, monkeypatch
 def test_bounds_and_generated_cells_of_the_benchmark_draw_with_keys_of_their_own(monkeypatch):
     """They were split from key(config.seed + seed), so seeds and configs shared their noise."""
     monkeypatch.setattr(training, "bound", raises_keys)
-    monkeypatch.setattr(model_tasks, "has_bits", lambda vae: True)
+    monkeypatch.setattr(tasks_of_models, "has_bits", lambda vae: True)
     monkeypatch.setattr(training, "build_evaluation", lambda vae: None)
     model = SimpleNamespace(vae=None, params=None)
     group = SimpleNamespace(models=[model], held_out=[None], num_train_cells=[1])
     found = [
-        seen(model_tasks.bound, group_config(seed, 1), study(), METHOD, group, None)[0]
+        seen(tasks_of_models.bound, scale_of(group_config(seed, 1)), study(), group, None)[0]
         for seed in SEEDS
     ]
-    assert found == [words(experiment_keys.key_of(seed, "bound", 0)) for seed in SEEDS]
+    assert found == [words(keys.key_of(seed, "bound", 0)) for seed in SEEDS]
 
 
 # Where `jax.random.key(` may stand outside of qbm_jax/keys.py, and why.
@@ -243,14 +244,12 @@ REASONS = {
     "qbm_jax/fitted/model.py": "a template for shapes",
     "qbm_jax/samplers/numerics/spectrum.py": "a fixed start of the power iteration",
     "qbm_jax/samplers/numerics/noise.py": "the size of a generator's keys, and its own seeding",
-    "qbm_jax/fitted/generation.py": "words of a message",
     "qbm_jax/training/memory.py": "shapes",
     "experiments/fidelity/long_run.py": "shapes",
-    "experiments/sweep/memory.py": "shapes",
     "experiments/kit/computer.py": "shapes",
     "experiments/kit/options.py": "shapes",
-    "experiments/ising/cells.py": "shapes",
-    "experiments/ising/instances.py": "the instance that its name's number stands for",
+    "experiments/ising/runs.py": "shapes",
+    "qbm_jax/problems/named.py": "the instance that its name's number stands for",
 }
 
 

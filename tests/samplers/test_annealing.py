@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 from laws import first_draw
 
+from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, energy, scale
 from qbm_jax.machine.distance import total_variation
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
-from qbm_jax.samplers.annealing import OPTIMISING, annealing, temperature
-from qbm_jax.samplers.gibbs import GibbsState, gibbs
+from qbm_jax.samplers.annealing import OPTIMISING, temperature
+from qbm_jax.samplers.gibbs import GibbsState
 
 NUM_CHAINS = 10000
 
-build = functools.cache(lambda **options: annealing(**options))
+build = functools.cache(functools.partial(samplers.build, "annealing"))
 
 
 def machine(seed, num_spins, strength=1.0, field=0.3):
@@ -66,7 +67,8 @@ def test_at_temperature_one_throughout_the_heat_bath_is_gibbs():
     params = machine(0, 12)
     sampler = build(num_steps=1, temperature_start=1.0, temperature_end=1.0, block_size=5)
     state = sampler.init(jax.random.key(0), params, 4)
-    expected, _ = gibbs(num_steps=1).step(jax.random.key(1), params, GibbsState(state.spins))
+    one_sweep = samplers.build("gibbs", num_steps=1)
+    expected, _ = one_sweep.step(jax.random.key(1), params, GibbsState(state.spins))
     stepped, _ = sampler.step(jax.random.key(1), params, state)
     np.testing.assert_array_equal(stepped.spins, expected.spins)
 
@@ -154,4 +156,4 @@ def test_reduced_couplings_of_one_magnitude_draw_what_float32_draws():
 )
 def test_options_out_of_range_are_errors_that_name_them(options, message):
     with pytest.raises(InputError, match=message):
-        annealing(**options)
+        samplers.build("annealing", **options)

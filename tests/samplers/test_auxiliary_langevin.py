@@ -17,7 +17,6 @@ from qbm_jax.machine.enumeration import log_weights
 from qbm_jax.samplers.auxiliary_cim import prepare_machine
 from qbm_jax.samplers.auxiliary_langevin import (
     LangevinState,
-    auxiliary_langevin,
     diffusion,
     drift,
     euler_maruyama,
@@ -28,7 +27,7 @@ from qbm_jax.samplers.auxiliary_langevin import (
 NUM_CHAINS = 20000
 SCHEMES = {"exponential": exponential_step, "euler_maruyama": euler_maruyama}
 each_scheme = pytest.mark.parametrize("scheme", sorted(SCHEMES))
-build = functools.cache(auxiliary_langevin)
+build = functools.cache(functools.partial(samplers.build, "auxiliary_langevin"))
 prepare = jax.jit(prepare_machine, static_argnums=(1, 2))
 
 
@@ -83,7 +82,7 @@ def test_law_tends_to_the_boltzmann_law_as_dt_falls(scheme):
 
     @jax.jit
     def draw(dt):
-        sampler = auxiliary_langevin(num_steps=500, dt=dt, scheme=scheme)
+        sampler = build(num_steps=500, dt=dt, scheme=scheme)
         state = sampler.init(jax.random.key(0), params, NUM_CHAINS)
         return sampler.sample(jax.random.key(1), params, state)[0]
 
@@ -182,10 +181,10 @@ def test_euler_steps_that_are_too_long_are_reported_with_the_step_and_a_usable_d
 )
 def test_options_out_of_range_are_errors_that_name_them(options, named):
     with pytest.raises(InputError, match=named):
-        auxiliary_langevin(**options)
+        build(**options)
 
 
 def test_a_shift_that_leaves_the_covariance_indefinite_is_an_error():
     params = Boltzmann(J=jnp.ones((4, 4)) - jnp.eye(4), h=jnp.zeros(4))  # lambda_min = -1
     with pytest.raises(InputError, match="shift"):
-        auxiliary_langevin(shift=0.9).init(jax.random.key(0), params, 2)
+        build(shift=0.9).init(jax.random.key(0), params, 2)

@@ -10,17 +10,16 @@ from jax.experimental.sparse import BCOO
 from laws import first_draw
 from marks import mostly_slow
 
+from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, energy, local_field, scale
 from qbm_jax.machine.distance import total_variation
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 from qbm_jax.machine.sign_couplings import sign_couplings
 from qbm_jax.problems import load_dense_small
-from qbm_jax.samplers.bifurcation import (
-    OPTIMISING,
-    VARIANTS,
+from qbm_jax.samplers.bifurcation import OPTIMISING, VARIANTS
+from qbm_jax.samplers.oscillators import (
     ballistic_fields,
-    bifurcation,
     discrete_fields,
     force,
     sign,
@@ -28,8 +27,8 @@ from qbm_jax.samplers.bifurcation import (
     walls,
 )
 
-build = functools.cache(lambda **options: bifurcation(**options))
-optimiser = functools.cache(lambda **options: bifurcation(**(OPTIMISING["discrete"] | options)))
+build = functools.cache(functools.partial(samplers.build, "bifurcation"))
+optimiser = functools.cache(lambda **options: build(**(OPTIMISING["discrete"] | options)))
 
 
 def machine(seed, num_spins, strength=1.0, field=0.3):
@@ -343,7 +342,7 @@ def test_a_machine_that_is_not_finite_reads_out_as_such_in_every_type():
 )
 def test_options_out_of_range_or_not_of_the_variant_are_errors(options, message):
     with pytest.raises(InputError, match=message):
-        bifurcation(**options)
+        build(**options)
 
 
 def test_sign_couplings_of_several_magnitudes_are_an_error():

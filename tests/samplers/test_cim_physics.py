@@ -15,8 +15,8 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, energy
 from qbm_jax.machine.couplings import reduced
 from qbm_jax.machine.enumeration import log_weights
-from qbm_jax.samplers.cim import gaussian_state, mean_field, truncated_wigner
-from qbm_jax.samplers.cim.anneal import MACHINES, OPTIMISING, cim
+from qbm_jax.samplers.cim.anneal import MACHINES, OPTIMISING
+from qbm_jax.samplers.cim.equations import gaussian_state, mean_field, truncated_wigner
 from qbm_jax.samplers.cim.feedback import Setting, feedback, rms_amplitude, tuned
 from qbm_jax.samplers.numerics.noise import white
 
@@ -335,7 +335,7 @@ def test_too_large_a_time_step_is_reported_with_one_that_works(variant):
 )
 def test_bad_options_are_errors_that_name_them(options):
     with pytest.raises(InputError, match=next(iter(options))):
-        cim(**options)
+        samplers.build("cim", **options)
 
 
 @pytest.mark.slow

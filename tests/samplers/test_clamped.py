@@ -13,7 +13,6 @@ from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.enumeration import enumerate_spins
-from qbm_jax.samplers.metropolis_cim import metropolis_cim
 from qbm_jax.samplers.wrappers.clamped import clamped
 
 NUM_CHAINS = 20000
@@ -74,7 +73,8 @@ def test_every_chain_may_have_values_of_its_own(name):
 
 def test_a_sampler_that_adapts_is_clamped_too():
     params = machine(3, 8)
-    sampler = clamped(metropolis_cim(num_steps=60, burn_in=60), INDICES, [1, -1, 1])
+    walks = samplers.build("metropolis_cim", num_steps=60, burn_in=60)
+    sampler = clamped(walks, INDICES, [1, -1, 1])
     spins, _, info = _draw(sampler, jax.random.key(1), params, NUM_CHAINS)
     assert chi_square(_conditional(params, [1, -1, 1]), spins[:, jnp.array(FREE)]) < 5
     assert 0.5 < float(info["acceptance"]) < 1

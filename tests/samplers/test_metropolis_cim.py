@@ -10,6 +10,7 @@ import pytest
 from laws import chi_square, exact_draws, first_draw, machine, probabilities
 from marks import mostly_slow
 
+from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, local_field
 from qbm_jax.machine.enumeration import enumerate_spins
@@ -19,12 +20,11 @@ from qbm_jax.samplers.metropolis_cim import (
     MetropolisState,
     flip_probabilities,
     log_acceptance,
-    metropolis_cim,
     metropolis_cim_kernel,
 )
 
 NUM_CHAINS = 20000
-build = functools.cache(metropolis_cim)
+build = functools.cache(functools.partial(samplers.build, "metropolis_cim"))
 KERNELS = {
     "gibbs": gibbs_kernel,
     "auxiliary_cim": auxiliary_cim_kernel,
@@ -154,7 +154,7 @@ def test_couplings_that_are_not_finite_give_nan_and_not_a_frozen_chain():
 )
 def test_options_out_of_range_are_errors_that_name_them(option, value):
     with pytest.raises(InputError, match=option):
-        metropolis_cim(**{option: value})
+        build(**{option: value})
 
 
 # ---- kernels at any inverse temperature

@@ -9,7 +9,7 @@ from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, energy
 from qbm_jax.machine.enumeration import log_weights
-from qbm_jax.samplers.noisy_analog import OPTIMISING, drive, noisy_analog
+from qbm_jax.samplers.noisy_analog import OPTIMISING, drive
 
 
 def plus_minus(seed, num_spins):
@@ -38,7 +38,7 @@ def test_a_quiet_spin_rests_where_the_saturation_meets_its_memory(nonlinearity, 
     params = Boltzmann(J=jnp.zeros((2, 2)), h=jnp.zeros(2))
     quiet = {"noise": 1e-6, "nonlinearity": nonlinearity, "calibration_gain": 0, "num_steps": 100}
     for memory, rest in ((1.5, fixed), (0.8, 0.0)):
-        _, state, _ = draw(noisy_analog(memory=memory, **quiet), params, 5)
+        _, state, _ = draw(samplers.build("noisy_analog", memory=memory, **quiet), params, 5)
         np.testing.assert_allclose(jnp.abs(state.machine.amplitudes), rest, atol=1e-3)
 
 
@@ -51,7 +51,7 @@ def test_without_memory_a_chain_is_two_sublattices_and_with_it_the_ferromagnet_h
     agreement = {}
     for memory in (0.0, 1.0):
         options = {"memory": memory, "coupling": 0.2, "noise": 0.1, "calibration_gain": 0}
-        spins, _, _ = draw(noisy_analog(**options), params, 500)
+        spins, _, _ = draw(samplers.build("noisy_analog", **options), params, 500)
         agreement[memory] = float((jnp.abs(spins.sum(axis=1)) == 8).mean())
     assert agreement[0.0] < 0.7 and agreement[1.0] > 0.99
 
@@ -88,4 +88,4 @@ def test_as_an_optimiser_it_finds_ground_states_at_any_scale():
 )
 def test_bad_options_are_errors_that_name_them(options):
     with pytest.raises(InputError, match=next(iter(options))):
-        noisy_analog(**options)
+        samplers.build("noisy_analog", **options)

@@ -10,7 +10,7 @@ import pytest
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, energy, local_field
-from qbm_jax.samplers.descended import descend
+from qbm_jax.samplers.wrappers.descended import descend
 
 N = 60
 

@@ -1,7 +1,6 @@
 """Every sampler answers the same questions."""
 
 import functools
-import inspect
 
 import jax
 import jax.numpy as jnp
@@ -12,26 +11,20 @@ from marks import mostly_slow
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, symmetrise
+from qbm_jax.runtime.options import field_kinds
 
 NUM_SPINS, NUM_CHAINS = 5, 3
-FAST = {  # options that make a draw short; the protocol does not depend on them
-    "exact": {},
-    "gibbs": {"num_steps": 2, "block_size": 2},
-    "auxiliary_cim": {"num_steps": 2},
-    "auxiliary_langevin": {"num_steps": 2},
-    "metropolis_cim": {"num_steps": 4, "burn_in": 4},
-    "tempering": {"num_steps": 2, "num_temperatures": 3, "burn_in": 4},
-    "cim": {"num_steps": 5},
-    "cac": {"num_steps": 5},
-    "cfc": {"num_steps": 5},
-    "noisy_analog": {"num_steps": 5},
-    "bifurcation": {"num_steps": 5},
-    "annealing": {"num_steps": 5},
-}
 EXACT = {"exact", "gibbs", "auxiliary_cim", "metropolis_cim", "tempering"}
-each_sampler = pytest.mark.parametrize("name", sorted(samplers.SAMPLERS))
+
+
+def grid():
+    """Every sampler of the registry."""
+    return sorted(samplers.SAMPLERS)
+
+
+each_sampler = pytest.mark.parametrize("name", grid())
 some_samplers = pytest.mark.parametrize(  # what all get from `from_kernel` is the same code
-    "name", mostly_slow(sorted(samplers.SAMPLERS), "gibbs")
+    "name", mostly_slow(grid(), "gibbs")
 )
 
 
@@ -41,10 +34,15 @@ def machine(seed, num_spins=NUM_SPINS):
     return Boltzmann(J=J, h=0.3 * jax.random.normal(key_h, (num_spins,)))
 
 
+def quick(name):
+    """The sampler with options that make a draw short; the protocol does not depend on them."""
+    return samplers.SAMPLERS[name](**samplers.SAMPLERS[name].quick)
+
+
 @functools.cache
 def compiled(name):
-    """(init, sample) of the fast sampler, compiled once for all tests of single precision."""
-    sampler = samplers.build(name, **FAST[name])
+    """(init, sample) of the quick sampler, compiled once for all tests of single precision."""
+    sampler = quick(name)
     return jax.jit(sampler.init, static_argnums=2), jax.jit(sampler.sample)
 
 
@@ -52,13 +50,9 @@ def _dtype(leaf):
     return leaf.dtype
 
 
-def test_every_sampler_is_in_the_grid():
-    assert set(FAST) == set(samplers.SAMPLERS)
-
-
 @some_samplers
 def test_draws_are_pure_typed_and_compiled_once_and_work_under_vmap(name):
-    sampler = samplers.build(name, **FAST[name])
+    sampler = quick(name)
     traces = []
 
     def draw(key, params):
@@ -90,7 +84,7 @@ def test_draws_are_pure_typed_and_compiled_once_and_work_under_vmap(name):
 
 @some_samplers
 def test_state_survives_a_scan_in_which_parameters_change(name):
-    sampler = samplers.build(name, **FAST[name])
+    sampler = quick(name)
 
     @jax.jit
     def train(key, params):
@@ -112,7 +106,7 @@ def test_step_advances_a_state_that_sample_accepts(name):
     init, sample = compiled(name)
     params = machine(0)
     state = init(jax.random.key(0), params, NUM_CHAINS)
-    step = jax.jit(samplers.build(name, **FAST[name]).step)
+    step = jax.jit(quick(name).step)
     stepped, info = step(jax.random.key(1), params, state)
     assert {"energy", "is_finite"} <= set(info)
     assert jax.tree.structure(stepped) == jax.tree.structure(state)
@@ -122,7 +116,7 @@ def test_step_advances_a_state_that_sample_accepts(name):
 
 @some_samplers
 def test_double_precision_parameters_give_single_precision_spins(name, float64):
-    sampler = samplers.build(name, **FAST[name])
+    sampler = quick(name)
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), machine(0))
     state = jax.jit(sampler.init, static_argnums=2)(jax.random.key(0), params, NUM_CHAINS)
     spins, new_state, _ = jax.jit(sampler.sample)(jax.random.key(1), params, state)
@@ -149,10 +143,10 @@ def test_samplers_are_marked_as_exact_in_law_or_as_heuristics():
 def test_unknown_names_and_options_are_errors_that_list_the_valid_ones():
     with pytest.raises(InputError, match=r"auxiliary_cim.*cim.*exact.*gibbs.*'glauber'"):
         samplers.build("glauber")
-    for name, factory in samplers.SAMPLERS.items():
+    for name, entry in samplers.SAMPLERS.items():
         with pytest.raises(InputError, match="num_step_") as error:
             samplers.build(name, num_step_=3)
-        for option in inspect.signature(factory).parameters:
+        for option in field_kinds(entry.options):
             assert option in str(error.value)
 
 
@@ -176,9 +170,7 @@ BAD_MACHINES = {
 @pytest.mark.parametrize("fault", BAD_MACHINES)
 def test_what_is_no_boltzmann_machine_starts_no_chains(name, fault):
     with pytest.raises(InputError, match=fault):
-        samplers.build(name, **FAST[name]).init(
-            jax.random.key(0), BAD_MACHINES[fault](machine(0)), NUM_CHAINS
-        )
+        quick(name).init(jax.random.key(0), BAD_MACHINES[fault](machine(0)), NUM_CHAINS)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +231,7 @@ def test_couplings_inside_a_side_of_a_restricted_machine_are_an_error():
 @pytest.mark.parametrize("name", ["gibbs", "auxiliary_cim", "cim"])
 def test_thousands_of_spins_in_a_few_chains_work(name):
     num_spins = 4096
-    sampler = samplers.build(name, **FAST[name])
+    sampler = quick(name)
     params = machine(0, num_spins)
     state = jax.jit(sampler.init, static_argnums=2)(jax.random.key(0), params, 2)
     spins, _, info = jax.jit(sampler.sample)(jax.random.key(1), params, state)

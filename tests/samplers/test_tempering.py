@@ -12,17 +12,18 @@ from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, energy, symmetrise
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
-from qbm_jax.samplers.tempering import (
+from qbm_jax.samplers.replicas import (
     DEFAULT_NUM_TEMPERATURES,
     KERNELS,
+    LadderOptions,
     advance_replicas,
     start_replicas,
     swap_probability,
-    tempering,
 )
 
 NUM_SPINS, NUM_CHAINS = 8, 10_000
-build = functools.cache(tempering)  # the same function objects: draws compile once a shape
+# The same function objects: draws compile once a shape.
+build = functools.cache(functools.partial(samplers.build, "tempering"))
 
 
 def machine(seed, num_spins, strength, field=0.3):
@@ -107,9 +108,8 @@ def test_replicas_that_always_swap_go_round_and_their_trips_are_counted():
     """Even and odd pairs in turn: up two rungs, a step at rest, down again; 6 steps for 3 rungs."""
     params = Boltzmann(J=jnp.zeros((2, 2)), h=jnp.zeros(2))
     moves = KERNELS["gibbs"]()
-    state = start_replicas(
-        jax.random.key(0), params, moves, num_chains=2, num_temperatures=3, burn_in=1
-    )
+    ladder = LadderOptions(num_temperatures=3, burn_in=1)
+    state = start_replicas(jax.random.key(0), params, moves, 2, ladder)
     advance = jax.jit(lambda key, state: advance_replicas(key, moves, params, params, state)[0])
     rungs, trips = [], []
     for step in range(17):
@@ -171,8 +171,11 @@ def test_ladder_starts_at_the_lowest_beta_asked_for():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kernel": "cim"}, r"kernel in \['auxiliary_cim', 'gibbs', 'metropolis_cim'\], got 'cim'"),
-        ({"num_temperatures": 1}, "at least 2 temperatures"),
+        (
+            {"kernel": "cim"},
+            "unknown kernel 'cim'; choose from gibbs, auxiliary_cim, metropolis_cim",
+        ),
+        ({"num_temperatures": 1}, "num_temperatures must be"),
         ({"num_temperatures": 2.0}, "num_temperatures"),
         ({"beta_min": 1.0}, "beta_min"),
         ({"target_swap_rate": 0.0}, "target_swap_rate"),
@@ -182,5 +185,5 @@ def test_ladder_starts_at_the_lowest_beta_asked_for():
 )
 def test_bad_options_are_one_line_errors(options, message):
     with pytest.raises(InputError, match=message) as error:
-        tempering(**options)
+        build(**options)
     assert "\n" not in str(error.value)

@@ -23,7 +23,7 @@ SIZES = {"minibatch_size": 16, "num_chains": 8, "num_latents": 8}
 def test_every_sampler_has_its_chains_divided_and_nothing_else(name):
     num_chains = num_spins = 8  # equal on purpose: shapes alone do not tell the axes
     model = vae.build(num_genes=3, num_batches=1, num_latents=num_spins, likelihood="poisson")
-    sampler = samplers.build(name, **training.NEGATIVE_PHASE.get(name, {}))
+    sampler = samplers.build(name, **samplers.negative_phase()[name])
     optimiser = training.build_optimiser(training.TrainOptions(), 10)
 
     def start(num_chains):

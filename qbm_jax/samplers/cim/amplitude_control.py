@@ -21,23 +21,29 @@ scale of J, it is noise^2 that is divided by the norm of the parameters sent, so
 can move the temperature. What is left after that has to be measured.
 """
 
-import functools
+import dataclasses
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
-from qbm_jax.errors import InputError
 from qbm_jax.machine import couplings
 from qbm_jax.machine.boltzmann import Boltzmann, energy
-from qbm_jax.samplers.base import Sampler, check_count, check_positive, from_kernel, is_concrete
+from qbm_jax.runtime.options import documented, field, finite, not_negative, positive, real
+from qbm_jax.samplers.base import Sampler, from_kernel
 from qbm_jax.samplers.cim.feedback import feedback, rms_amplitude
 from qbm_jax.samplers.conditioning import Conditioning, conditioning, damp
-from qbm_jax.samplers.numerics.noise import Law, check_law, white
+from qbm_jax.samplers.numerics.noise import white
 from qbm_jax.samplers.numerics.readout import signs
-from qbm_jax.samplers.wrappers.calibrated import calibrated
+from qbm_jax.samplers.options import (
+    Calibration,
+    Generator,
+    Products,
+    count,
+    noise_law,
+    number,
+)
 
 _START_AMPLITUDE = 0.01
 _LARGEST_RECEIVED = 16.0  # of the rms amplitude; a spin whose feedback is beyond is held anyway
@@ -118,171 +124,132 @@ def advance(
     return moved + jnp.sqrt(dt) * diffusion(amplitudes, noise) * white
 
 
+_OPTIMISING = {
+    "num_steps": 1000,
+    "pump_end": 1.0,
+    "target": 2.0,
+    "noise": 0.0,
+    "keep_best": 10,
+    "calibration_gain": 0.0,
+}
 # Whole sets of options with which `cac` and `cfc` look for ground states.
 OPTIMISING = {
-    "cac": {
-        "num_steps": 1000,
-        "dt": 0.2,
-        "pump_start": -0.5,
-        "pump_end": 1.0,
-        "coupling": 1.0,
-        "target": 2.0,
-        "rate": 0.3,
-        "noise": 0.0,
-        "keep_best": 10,
-        "calibration_gain": 0.0,
-    },
-    "cfc": {
-        "num_steps": 1000,
-        "dt": 0.3,
-        "pump_start": -1.0,
-        "pump_end": 1.0,
-        "coupling": 1.4,
-        "target": 2.0,
-        "rate": 0.2,
-        "noise": 0.0,
-        "keep_best": 10,
-        "calibration_gain": 0.0,
-    },
+    "cac": _OPTIMISING | {"dt": 0.2, "pump_start": -0.5, "coupling": 1.0, "rate": 0.3},
+    "cfc": _OPTIMISING | {"dt": 0.3, "pump_start": -1.0, "coupling": 1.4, "rate": 0.2},
 }
 
 
-def error_control(
-    controlled: Literal["amplitude", "feedback"],
-    num_steps: int = 400,
-    dt: jax.Array | float = 0.1,
-    pump_start: jax.Array | float = 0.0,
-    pump_end: jax.Array | float = 3.0,
-    coupling: jax.Array | float = 0.3,
-    target: jax.Array | float = 1.0,
-    rate: jax.Array | float = 0.02,
-    noise: jax.Array | float = 0.9,
-    largest_error: float = 8.0,
-    keep_best: int = 0,
-    calibration_gain: float = 0.3,
-    finishing_sweeps: int = 0,
-    couplings_dtype: couplings.Dtype = "float32",
-    noise_law: Law = "normal",
-    noise_generator: str | None = None,
-) -> Sampler:
+@documented
+@dataclasses.dataclass(frozen=True)
+class ControlOptions(Calibration, Products, Generator):
+    """Options of `cac` and `cfc`.
+
+    The defaults are for sampling: slow errors, close to the mean-field machine, because the faster
+    the errors the further the law from the Boltzmann law. `OPTIMISING` is what the machine is made
+    for. The typical field is sqrt(N) times the root mean square of J_ij (with h): with couplings
+    and fields divided by it, xi is right at any N and any scale. sigma^2 goes down as it goes up.
+    """
+
+    num_steps: int = count(400, "steps of a draw")
+    dt: float = number(0.1, positive(), "time step", unit="the amplitude's lifetime")
+    pump_start: float = number(0.0, finite(), "pump p at the start of the linear ramp")
+    pump_end: float = number(3.0, finite(), "pump at its end")
+    coupling: float = number(0.3, positive(), "xi", unit="1/typical field")
+    target: float = number(1.0, positive(), "alpha")
+    rate: float = number(0.02, positive(), "beta")
+    noise: float = number(0.9, not_negative(), "sigma at a typical field of 1 kT; 0: to optimise")
+    largest_error: float = field(8.0, real(1), "errors stay between 1 over this and this")
+    keep_best: int = count(0, "steps between looks for the best spins; 0: the last are read", 0)
+    noise_law: str = noise_law()
+
+
+def error_control(controlled: Literal["amplitude", "feedback"], options: ControlOptions) -> Sampler:
     """The machine with error correction, as `cac` (amplitudes) or `cfc` (feedback).
 
     An anneal a draw, from vacuum; only the calibrated input scale persists between draws. Info has
-    what `calibrated` reports. The numbers may be traced arrays. The defaults are for sampling: slow
-    errors, close to the mean-field machine, because the faster the errors the further the law from
-    the Boltzmann law. `OPTIMISING` is what the machine is made for.
+    what `calibrated` reports. The numbers may be traced arrays. With `keep_best` the energy of the
+    signs is computed every so many steps, at the cost of one more product in float32, and the best
+    of the draw is read: for optimising; nothing calibrates that.
 
     Args:
       controlled: whose square errors hold at the target.
-      num_steps: steps of a draw.
-      dt: time step, in units of the amplitude's lifetime.
-      pump_start: pump p at the start of the linear ramp.
-      pump_end: pump at its end.
-      coupling: xi, on couplings and fields that are divided by the typical field, sqrt(N) times the
-        root mean square of J_ij (with h), so that it is right at any N and any scale.
-      target: alpha.
-      rate: beta.
-      noise: sigma where the typical field is 1 kT; noise^2 goes down as that goes up. 0 for
-        optimising.
-      largest_error: errors stay between 1/largest_error and largest_error.
-      keep_best: 0 reads the last amplitudes. Otherwise the energy of the signs is computed every
-        keep_best steps, at the cost of one more product in float32, and the best of the draw is
-        read: for optimising; nothing calibrates that.
-      calibration_gain: see `calibrated`; 0 is the machine as it is.
-      finishing_sweeps: Gibbs sweeps from the machine's spins, in `sample` alone.
-      couplings_dtype: of the products, see `couplings.reduced`; energies are those of float32.
-      noise_law: see `noise.white`.
-      noise_generator: see `from_kernel`.
-
-    Raises:
-      InputError: an option out of its range.
+      options: of both.
     """
-    check_positive(dt=dt, coupling=coupling, target=target, rate=rate)
-    _check(pump_start, pump_end, noise, largest_error, keep_best)
-    check_law(noise_law)
-    couplings.check_dtype(couplings_dtype)
 
     def vacuum(key, shape):
         amplitudes = _START_AMPLITUDE * jax.random.normal(key, shape, jnp.float32)
         return ControlState(
             amplitudes=amplitudes,
             errors=jnp.ones(shape, jnp.float32),
-            best=signs(amplitudes) if keep_best else None,
-            best_energy=jnp.full(shape[:1], jnp.inf, jnp.float32) if keep_best else None,
+            best=signs(amplitudes) if options.keep_best else None,
+            best_energy=jnp.full(shape[:1], jnp.inf, jnp.float32) if options.keep_best else None,
             step=jnp.int32(0),
         )
 
     def kernel(key, setting, state):
-        x, errors = state.amplitudes, state.errors
-        ramp = jnp.minimum(state.step.astype(jnp.float32) / num_steps, 1)
-        pump = pump_start + (pump_end - pump_start) * ramp
-        received = control_feedback(setting.normalised, x, errors, coupling)
-        if setting.conditions is not None:
-            received = received / setting.conditions.unit[None, :]
-            bound = _LARGEST_RECEIVED * rms_amplitude(x)
-            received = jnp.clip(received, -bound, bound)
-        held = x if controlled == "amplitude" else received
-        growth = jnp.exp(dt * error_rate(held, target, rate))
-        moved = advance(white(key, x.shape, noise_law), x, received, pump, setting.noise, dt)
-        if setting.conditions is not None:
-            moved = x + damp(setting.conditions, moved - x, dt * coupling, errors, True)
-        errors = jnp.clip(errors * growth, 1 / largest_error, largest_error)
-        state = state.replace(
-            amplitudes=moved.astype(jnp.float32),
-            errors=errors.astype(jnp.float32),
-            step=state.step + 1,
-        )
-        if not keep_best:
+        state = _step(key, setting, state, controlled, options)
+        if not options.keep_best:
             return state
-        due = state.step % keep_best == 0
+        due = state.step % options.keep_best == 0
         return jax.lax.cond(due, lambda s: _compare(setting.params, s), lambda s: s, state)
 
-    machine = from_kernel(
+    return from_kernel(
         init=lambda key, params, num_chains: vacuum(key, (num_chains, params.num_spins)),
-        prepare=lambda params: _prepare(params, noise, couplings_dtype, not keep_best),
+        prepare=lambda params: _prepare(params, options),
         kernel=kernel,
         readout=_readout,
-        num_steps=num_steps,
+        num_steps=options.num_steps,
         targets_boltzmann=False,
         restart=lambda key, state: vacuum(key, state.amplitudes.shape),
         amplitudes=lambda state: state.amplitudes,
-        noise_generator=noise_generator,
     )
-    return calibrated(machine, calibration_gain, finishing_sweeps)
 
 
-cac = functools.partial(error_control, "amplitude")
-cfc = functools.partial(error_control, "feedback")
+def cac(options: ControlOptions) -> Sampler:
+    """Chaotic amplitude control: errors hold the square of each amplitude at its target."""
+    return error_control("amplitude", options)
 
 
-def _check(pump_start, pump_end, noise, largest_error, keep_best):
-    if is_concrete(pump_start, pump_end) and not np.all(np.isfinite([pump_start, pump_end])):
-        raise InputError(f"expected finite pump_start, pump_end, got {pump_start} and {pump_end}")
-    if is_concrete(noise) and not (np.all(np.isfinite(noise)) and np.all(np.asarray(noise) >= 0)):
-        raise InputError(f"expected noise to be finite and at least 0, got {noise}")
-    if not (np.isfinite(largest_error) and largest_error >= 1):
-        raise InputError(f"expected largest_error to be finite, at least 1, got {largest_error}")
-    if keep_best != 0:
-        check_count(keep_best=keep_best)
+def cfc(options: ControlOptions) -> Sampler:
+    """Chaotic feedback control: errors hold the square of what each amplitude receives."""
+    return error_control("feedback", options)
 
 
-def _prepare(
-    params: Boltzmann, noise, couplings_dtype: couplings.Dtype, calibrate: bool
-) -> Setting:
-    if not calibrate:
-        conditions = conditioning(params)
-        return Setting(
-            params, couplings.reduced(params, couplings_dtype), jnp.float32(noise), conditions
-        )
+def _step(
+    key: jax.Array, setting: Setting, state: ControlState, controlled: str, options: ControlOptions
+) -> ControlState:
+    """One step of amplitudes and errors at the pump of its time."""
+    x, errors, dt = state.amplitudes, state.errors, options.dt
+    ramp = jnp.minimum(state.step.astype(jnp.float32) / options.num_steps, 1)
+    pump = options.pump_start + (options.pump_end - options.pump_start) * ramp
+    received = control_feedback(setting.normalised, x, errors, options.coupling)
+    if setting.conditions is not None:
+        received = received / setting.conditions.unit[None, :]
+        bound = _LARGEST_RECEIVED * rms_amplitude(x)
+        received = jnp.clip(received, -bound, bound)
+    held = x if controlled == "amplitude" else received
+    growth = jnp.exp(dt * error_rate(held, options.target, options.rate))
+    moved = advance(white(key, x.shape, options.noise_law), x, received, pump, setting.noise, dt)
+    if setting.conditions is not None:
+        moved = x + damp(setting.conditions, moved - x, dt * options.coupling, errors, True)
+    errors = jnp.clip(errors * growth, 1 / options.largest_error, options.largest_error)
+    return state.replace(
+        amplitudes=moved.astype(jnp.float32),
+        errors=errors.astype(jnp.float32),
+        step=state.step + 1,
+    )
+
+
+def _prepare(params: Boltzmann, options: ControlOptions) -> Setting:
+    noise, couplings_dtype = options.noise, options.couplings_dtype
+    if options.keep_best:
+        reduced = couplings.reduced(params, couplings_dtype)
+        return Setting(params, reduced, jnp.float32(noise), conditioning(params))
     typical = couplings.root_mean_square(params.J) ** 2 * params.num_spins
     norm = jnp.maximum(jnp.sqrt(typical + jnp.mean(params.h**2)), _SMALLEST_NORM)
     normalised = Boltzmann(J=params.J * (1 / norm), h=params.h / norm)
-    return Setting(
-        conditions=None,
-        params=params,
-        normalised=couplings.reduced(normalised, couplings_dtype),
-        noise=noise / jnp.sqrt(norm),
-    )
+    reduced = couplings.reduced(normalised, couplings_dtype)
+    return Setting(params, reduced, noise / jnp.sqrt(norm), conditions=None)
 
 
 def _compare(params: Boltzmann, state: ControlState) -> ControlState:

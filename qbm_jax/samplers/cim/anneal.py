@@ -8,28 +8,31 @@ differ, the ramp freezes, and the machine's temperature has to be measured. Henc
 fit beta_eff = 1.
 """
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
-from qbm_jax.errors import InputError
-from qbm_jax.machine import couplings
-from qbm_jax.samplers.base import Sampler, check_positive, from_kernel, is_concrete
-from qbm_jax.samplers.cim import gaussian_state, mean_field, truncated_wigner
-from qbm_jax.samplers.cim.equations import VACUUM
-from qbm_jax.samplers.cim.feedback import check_normalised, tuned
-from qbm_jax.samplers.descended import finished
-from qbm_jax.samplers.numerics.noise import Law, check_law, white
+from qbm_jax.runtime.options import documented, field, finite, optional, positive, whole
+from qbm_jax.samplers.base import Sampler, from_kernel
+from qbm_jax.samplers.cim.equations import MACHINES
+from qbm_jax.samplers.cim.feedback import tuned
+from qbm_jax.samplers.numerics.noise import white
 from qbm_jax.samplers.numerics.readout import signs
-from qbm_jax.samplers.wrappers.gauge import through_gauge_spin
+from qbm_jax.samplers.options import (
+    Fields,
+    Generator,
+    Normalised,
+    Number,
+    Products,
+    chosen,
+    noise_law,
+    number,
+)
 
-Variant = Literal["mean_field", "truncated_wigner", "gaussian_state"]
 _START_AMPLITUDE = 0.01  # of the vacuum; forgotten while the pump is below threshold
-FIELDS = ("scaled", "gauge_spin")
 
 
 class CimState(struct.PyTreeNode):
@@ -47,188 +50,91 @@ class CimState(struct.PyTreeNode):
     step: jax.Array
 
 
-class _Machine(NamedTuple):
-    """One variant: functions of its file, noises a step, and the companion of the vacuum."""
+class Numbers(NamedTuple):
+    """What a machine is set to, as fields of `CimOptions`."""
 
-    advance: Callable[..., tuple[jax.Array, jax.Array | None]]
-    stable_dt: Callable[..., jax.Array]
-    num_noises: int
-    companion: float | None
+    num_steps: int
+    dt: Number
+    pump_start: Number
+    pump_end: Number
+    coupling: Number
+    noise: Number
+    measurement: Number = 1.0  # of Gaussian states alone
 
-
-MACHINES = {
-    "mean_field": _Machine(mean_field.advance, mean_field.stable_dt, 1, None),
-    "truncated_wigner": _Machine(truncated_wigner.advance, truncated_wigner.stable_dt, 2, 0.0),
-    "gaussian_state": _Machine(gaussian_state.advance, gaussian_state.stable_dt, 1, VACUUM),
-}
 
 # The numbers of each machine where `cim` is given none, for sampling.
 SAMPLING = {
-    "mean_field": {
-        "num_steps": 400,
-        "dt": 0.15,
-        "pump_start": 0.5,
-        "pump_end": 2.0,
-        "coupling": 0.18,
-        "noise": 0.6,
-        "measurement": 1.0,  # not used
-    },
-    "truncated_wigner": {
-        "num_steps": 400,
-        "dt": 0.15,
-        "pump_start": 0.5,
-        "pump_end": 2.0,
-        "coupling": 0.2,
-        "noise": 0.5,
-        "measurement": 1.0,  # not used
-    },
-    "gaussian_state": {
-        "num_steps": 500,
-        "dt": 0.08,
-        "pump_start": 0.5,
-        "pump_end": 3.5,
-        "coupling": 0.5,
-        "noise": 1.2,
-        "measurement": 1.5,
-    },
+    "mean_field": Numbers(400, 0.15, pump_start=0.5, pump_end=2.0, coupling=0.18, noise=0.6),
+    "truncated_wigner": Numbers(400, 0.15, pump_start=0.5, pump_end=2.0, coupling=0.2, noise=0.5),
+    "gaussian_state": Numbers(
+        500, 0.08, pump_start=0.5, pump_end=3.5, coupling=0.5, noise=1.2, measurement=1.5
+    ),
 }
 
+_OPTIMISING = {
+    "num_steps": 1000,
+    "dt": 0.1,
+    "pump_start": -3.0,
+    "pump_end": 1.0,
+    "coupling": 4.0,
+    "normalised": True,
+    "calibration_gain": 0.0,
+    "finishing_sweeps": 20,
+}
 # Whole sets of options with which each machine looks for ground states.
 OPTIMISING = {
-    "mean_field": {
-        "variant": "mean_field",
-        "num_steps": 1000,
-        "dt": 0.1,
-        "pump_start": -3.0,
-        "pump_end": 1.0,
-        "coupling": 4.0,
-        "noise": 0.4,
-        "normalised": True,
-        "calibration_gain": 0.0,
-        "finishing_sweeps": 20,
-    },
-    "truncated_wigner": {
-        "variant": "truncated_wigner",
-        "num_steps": 1000,
-        "dt": 0.1,
-        "pump_start": -3.0,
-        "pump_end": 1.0,
-        "coupling": 4.0,
-        "noise": 0.5,
-        "normalised": True,
-        "calibration_gain": 0.0,
-        "finishing_sweeps": 20,
-    },
-    "gaussian_state": {
+    "mean_field": _OPTIMISING | {"variant": "mean_field", "noise": 0.4},
+    "truncated_wigner": _OPTIMISING | {"variant": "truncated_wigner", "noise": 0.5},
+    "gaussian_state": _OPTIMISING
+    | {
         "variant": "gaussian_state",
         "num_steps": 2000,
-        "dt": 0.1,
-        "pump_start": -3.0,
         "pump_end": 1.5,
-        "coupling": 4.0,
         "noise": 0.3,
         "measurement": 0.5,
-        "normalised": True,
-        "calibration_gain": 0.0,
-        "finishing_sweeps": 20,
     },
 }
 
 
-def cim(
-    variant: Variant = "mean_field",
-    num_steps: int | None = None,
-    dt: jax.Array | float | None = None,
-    pump_start: jax.Array | float | None = None,
-    pump_end: jax.Array | float | None = None,
-    coupling: jax.Array | float | None = None,
-    noise: jax.Array | float | None = None,
-    measurement: jax.Array | float | None = None,
-    fields: Literal["scaled", "gauge_spin"] = "scaled",
-    normalised: bool = False,
-    calibration_gain: float = 0.3,
-    finishing_sweeps: int = 0,
-    couplings_dtype: couplings.Dtype = "float32",
-    noise_law: Law = "normal",
-    noise_generator: str | None = None,
-) -> Sampler:
+@documented
+@dataclasses.dataclass(frozen=True)
+class CimOptions(Fields, Normalised, Products, Generator):
+    """Options of `cim`. Where numbers are None they are those of `SAMPLING[variant]`.
+
+    The threshold of the pump is 1, of Gaussian states 1 + j; g is 1/A_s.
+    """
+
+    variant: str = chosen("mean_field", MACHINES, "which machine")
+    num_steps: int | None = field(None, optional(whole(1)), "Euler-Maruyama steps of a draw")
+    dt: float | None = number(None, positive(), "time step", unit="the amplitude's lifetime")
+    pump_start: float | None = number(None, finite(), "pump at the start of the linear ramp")
+    pump_end: float | None = number(None, finite(), "pump at its end")
+    coupling: float | None = number(None, positive(), "eps")
+    noise: float | None = number(None, positive(), "sigma of the mean field; g of the others")
+    measurement: float | None = number(None, positive(), "j, of Gaussian states alone")
+    noise_law: str = noise_law()
+
+    @property
+    def numbers(self) -> Numbers:
+        """Those given, and of the variant for sampling the others."""
+        given = {name: getattr(self, name) for name in Numbers._fields}
+        given = {name: value for name, value in given.items() if value is not None}
+        return SAMPLING[self.variant]._replace(**given)
+
+
+def cim(options: CimOptions) -> Sampler:
     """An anneal a draw, from vacuum; only the calibrated input scale persists between draws.
 
     Info has what `calibrated` reports. If dt is too large the amplitudes diverge: the draw is NaN,
     `is_finite` is False, `diverged_at` and `stable_dt` say when and what would be stable.
-    The machine's numbers may be traced arrays, so that one `vmap` scans a calibration grid. Where
-    they are None they are those of `SAMPLING[variant]`; `OPTIMISING[variant]` has whole sets of
-    options with which the machine looks for ground states.
-
-    Args:
-      variant: which machine.
-      num_steps: Euler-Maruyama steps of a draw.
-      dt: time step, in units of the amplitude's lifetime.
-      pump_start: pump at the start of the linear ramp; the threshold is 1 (1 + j for Gaussian
-        states).
-      pump_end: pump at its end.
-      coupling: eps.
-      noise: sigma of the mean field; g = 1/A_s of the others.
-      measurement: j, of Gaussian states alone.
-      fields: h as a field scaled by the rms amplitude, or as couplings to one more spin
-        (`gauge.through_gauge_spin`), for machines without fields.
-      normalised: fields in units of the typical field of each spin (`conditioning`), so that eps
-        and noise mean the same at any N, any scale of J and with a mean; for optimising. The
-        temperature is then lost: nothing is calibrated.
-      calibration_gain: see `calibrated`; 0 is the machine as it is, and a must if normalised.
-      finishing_sweeps: Gibbs sweeps from the machine's spins, in `sample` alone; rounds of a
-        descent at T = 0 if normalised.
-      couplings_dtype: of the products, see `couplings.reduced`; energies are those of float32.
-      noise_law: see `noise.white`.
-      noise_generator: see `from_kernel`.
-
-    Raises:
-      InputError: an option out of its range.
+    The machine's numbers may be traced arrays, so that one `vmap` scans a calibration grid.
+    `OPTIMISING[variant]` has whole sets of options with which the machine looks for ground states.
     """
-    if variant not in MACHINES:
-        raise InputError(f"expected variant in {list(MACHINES)}, got {variant!r}")
-    if fields not in FIELDS:
-        raise InputError(f"expected fields in {list(FIELDS)}, got {fields!r}")
-    check_law(noise_law)
-    couplings.check_dtype(couplings_dtype)
-    given = {
-        "num_steps": num_steps,
-        "dt": dt,
-        "pump_start": pump_start,
-        "pump_end": pump_end,
-        "coupling": coupling,
-        "noise": noise,
-        "measurement": measurement,
-    }
-    numbers = SAMPLING[variant] | {k: v for k, v in given.items() if v is not None}
-    check_normalised(normalised, calibration_gain)
-    check_positive(**{name: numbers[name] for name in ("dt", "coupling", "noise", "measurement")})
-    pumps = numbers["pump_start"], numbers["pump_end"]
-    if is_concrete(*pumps) and not np.all(np.isfinite(np.asarray(pumps))):
-        raise InputError(f"expected finite pump_start and pump_end, got {pumps[0]} and {pumps[1]}")
-    machine = _machine(
-        MACHINES[variant], numbers, normalised, couplings_dtype, noise_law, noise_generator
-    )
-    if fields == "gauge_spin":
-        machine = through_gauge_spin(machine)
-    return finished(machine, normalised, calibration_gain, finishing_sweeps)
-
-
-def _machine(
-    machine: _Machine,
-    numbers: dict[str, Any],
-    normalised: bool,
-    couplings_dtype: couplings.Dtype,
-    noise_law: Law,
-    noise_generator: str | None,
-) -> Sampler:
-    """The annealed machine, uncalibrated, with fields scaled by the rms amplitude."""
-    num_steps, dt = numbers["num_steps"], numbers["dt"]
-    pump_start, pump_end = numbers["pump_start"], numbers["pump_end"]
+    machine, numbers = MACHINES[options.variant], options.numbers
+    num_steps, dt, pump_start, pump_end, *levels = numbers
 
     def prepare(params):
-        levels = (numbers[name] for name in ("coupling", "noise", "measurement"))
-        return tuned(params, *levels, normalised, couplings_dtype)
+        return tuned(params, *levels, options.normalised, options.couplings_dtype)
 
     def vacuum(key, shape):
         amplitudes = _START_AMPLITUDE * jax.random.normal(key, shape, jnp.float32)
@@ -240,10 +146,13 @@ def _machine(
     def kernel(key, setting, state):
         ramp = jnp.minimum(state.step.astype(jnp.float32) / num_steps, 1)
         pump = pump_start + (pump_end - pump_start) * ramp
-        noise = white(key, (machine.num_noises, *state.amplitudes.shape), noise_law)
+        noise = white(key, (machine.num_noises, *state.amplitudes.shape), options.noise_law)
         moved = machine.advance(noise, setting, state.amplitudes, state.companion, pump, dt)
         amplitudes, companion = jax.tree.map(lambda array: array.astype(jnp.float32), moved)
         return CimState(amplitudes=amplitudes, companion=companion, step=state.step + 1)
+
+    def report(setting):
+        return {"stable_dt": machine.stable_dt(setting, jnp.maximum(pump_start, pump_end))}
 
     return from_kernel(
         init=lambda key, params, num_chains: vacuum(key, (num_chains, params.num_spins)),
@@ -254,6 +163,5 @@ def _machine(
         targets_boltzmann=False,
         restart=lambda key, state: vacuum(key, state.amplitudes.shape),
         amplitudes=lambda state: state.amplitudes,
-        stable_dt=lambda setting: machine.stable_dt(setting, jnp.maximum(pump_start, pump_end)),
-        noise_generator=noise_generator,
+        report=report,
     )

@@ -1,4 +1,4 @@
-"""The equations of the coherent Ising machine: drift and diffusion of its three variants.
+"""The coherent Ising machine in three variants: equations, drift, diffusion and one step of each.
 
 (1) The mean-field machine: one amplitude a spin, additive noise.
 
@@ -42,13 +42,37 @@ through the couplings. Mean and measurement are consistent: without feedback and
 variance of the mean plus V obeys the equation of an unmeasured oscillator with loss 1 + j.
 """
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.samplers.cim.feedback import Setting, received
+from qbm_jax.samplers.cim.feedback import Setting, conditioned, highest_gain, received
 
 VACUUM = 0.5  # variance of the quadrature (a + a*)/sqrt(2)
+
+
+class Machine(NamedTuple):
+    """One variant.
+
+    Attributes:
+      drift: rates of its variables.
+      diffusion: factors of its noises.
+      advance: (white noise [num_noises, chains, spins], setting, amplitudes, companion, pump, dt)
+        -> (amplitudes, companion), one step.
+      stable_dt: (setting, pump) -> a time step that is stable there.
+      num_noises: of a step and spin.
+      companion: of the vacuum, in every second variable; None where there is none.
+    """
+
+    drift: Callable[..., Any]
+    diffusion: Callable[..., Any]
+    advance: Callable[..., tuple[jax.Array, jax.Array | None]]
+    stable_dt: Callable[..., jax.Array]
+    num_noises: int
+    companion: float | None
 
 
 def mean_field_drift(
@@ -66,6 +90,45 @@ def mean_field_drift(
 def mean_field_diffusion(amplitudes: jax.Array, noise: jax.Array | float) -> jax.Array:
     """The noise sigma for all amplitudes [chains, spins]; additive: Ito and Stratonovich agree."""
     return jnp.full_like(amplitudes, noise)
+
+
+def mean_field_advance(
+    white: jax.Array,
+    setting: Setting,
+    amplitudes: jax.Array,
+    companion: None,
+    pump: jax.Array | float,
+    dt: jax.Array | float,
+) -> tuple[jax.Array, None]:
+    """One Euler-Maruyama step (weak order 1; strong order 1 too, as the noise is additive).
+
+    Args:
+      white: [1, chains, spins], of mean 0 and variance 1.
+      setting: coupling eps, noise sigma.
+      amplitudes: [chains, spins].
+      companion: None; other machines have a second array.
+      pump: p.
+      dt: time step, in units of the amplitude's lifetime.
+    """
+    rate = mean_field_drift(setting.params, amplitudes, pump, setting.coupling, setting.bound)
+    drifted = amplitudes + dt * conditioned(setting, rate, dt)
+    spread = jnp.sqrt(dt) * mean_field_diffusion(amplitudes, setting.noise)
+    return drifted + spread * white[0], companion
+
+
+def mean_field_stable_dt(setting: Setting, pump: jax.Array | float) -> jax.Array:
+    """Half the largest stable Euler step at the fixed point x^2 = g of dx = g x - x^3: 1/g."""
+    return 0.5 / jnp.maximum(highest_gain(setting, pump), 1)
+
+
+mean_field = Machine(
+    mean_field_drift,
+    mean_field_diffusion,
+    mean_field_advance,
+    mean_field_stable_dt,
+    num_noises=1,
+    companion=None,
+)
 
 
 def truncated_wigner_drift(
@@ -89,6 +152,40 @@ def truncated_wigner_diffusion(
     return noise * jnp.sqrt(amplitudes**2 + quadratures**2 + 0.5)
 
 
+def truncated_wigner_advance(
+    white: jax.Array,
+    setting: Setting,
+    amplitudes: jax.Array,
+    quadratures: jax.Array,
+    pump: jax.Array | float,
+    dt: jax.Array | float,
+) -> tuple[jax.Array, jax.Array]:
+    """One Euler-Maruyama step of c and s (weak order 1), with white noise [2, chains, spins]."""
+    rate, rate_quadrature = truncated_wigner_drift(
+        setting.params, amplitudes, quadratures, pump, setting.coupling, setting.bound
+    )
+    rate = conditioned(setting, rate, dt)
+    spread = jnp.sqrt(dt) * truncated_wigner_diffusion(amplitudes, quadratures, setting.noise)
+    moved = amplitudes + dt * rate + spread * white[0]
+    return moved, quadratures + dt * rate_quadrature + spread * white[1]
+
+
+def truncated_wigner_stable_dt(setting: Setting, pump: jax.Array | float) -> jax.Array:
+    """Half the largest stable Euler step: of c at rest as in the mean field, or of s there."""
+    gain = jnp.maximum(highest_gain(setting, pump), 1)
+    return jnp.minimum(0.5 / gain, 1 / (1 + jnp.abs(pump) + gain))
+
+
+truncated_wigner = Machine(
+    truncated_wigner_drift,
+    truncated_wigner_diffusion,
+    truncated_wigner_advance,
+    truncated_wigner_stable_dt,
+    num_noises=2,
+    companion=0.0,
+)
+
+
 def gaussian_state_drift(
     setting: Setting,
     amplitudes: jax.Array,
@@ -110,3 +207,49 @@ def gaussian_state_diffusion(setting: Setting, variances: jax.Array) -> tuple[ja
     """Factors of dB in x, g sqrt(j) (V - 1/2) [chains, spins], and in y dt, g/sqrt(4 j)."""
     root = jnp.sqrt(setting.measurement)
     return setting.noise * root * (variances - VACUUM), setting.noise / (2 * root)
+
+
+def gaussian_state_advance(
+    white: jax.Array,
+    setting: Setting,
+    amplitudes: jax.Array,
+    variances: jax.Array,
+    pump: jax.Array | float,
+    dt: jax.Array | float,
+) -> tuple[jax.Array, jax.Array]:
+    """One step of x and V (weak order 1), with white noise [1, chains, spins].
+
+    Euler-Maruyama for x. The loss of V, 2 (1 + j + 3 x^2) V, is stiff where noise drives x far out,
+    and is taken at the end of the step.
+    """
+    backaction, measurement_noise = gaussian_state_diffusion(setting, variances)
+    measured = amplitudes + measurement_noise * white[0] / jnp.sqrt(dt)
+    rate, rate_variance = gaussian_state_drift(setting, amplitudes, variances, pump, measured)
+    rate = conditioned(setting, rate, dt)
+    moved = amplitudes + dt * rate + jnp.sqrt(dt) * backaction * white[0]
+    stiff = 2 * (1 + setting.measurement + 3 * amplitudes**2)
+    return moved, variances + dt * rate_variance / (1 + dt * stiff)
+
+
+def gaussian_state_stable_dt(setting: Setting, pump: jax.Array | float) -> jax.Array:
+    """Half of that of the mean field, with the loss by measurement.
+
+    The noise of the measurement comes through the couplings and drives x beyond its rest.
+    """
+    return 0.25 / jnp.maximum(highest_gain(setting, pump - setting.measurement), 1)
+
+
+gaussian_state = Machine(
+    gaussian_state_drift,
+    gaussian_state_diffusion,
+    gaussian_state_advance,
+    gaussian_state_stable_dt,
+    num_noises=1,
+    companion=VACUUM,
+)
+
+MACHINES = {
+    "mean_field": mean_field,
+    "truncated_wigner": truncated_wigner,
+    "gaussian_state": gaussian_state,
+}

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from qbm_jax.errors import InputError
 from qbm_jax.machine import couplings
 from qbm_jax.machine.boltzmann import Boltzmann, local_field
 from qbm_jax.samplers.conditioning import Conditioning, conditioning, damp
@@ -86,7 +85,7 @@ def tuned(
     noise: jax.Array | float,
     measurement: jax.Array | float,
     normalise: bool,
-    couplings_dtype: couplings.Dtype,
+    couplings_dtype: str,
 ) -> Setting:
     """The machine's setting for one draw.
 
@@ -120,15 +119,6 @@ def tuned(
         drive=drive,
         measurement=jnp.asarray(measurement, jnp.float32),
     )
-
-
-def check_normalised(normalised: bool, calibration_gain: float) -> None:
-    """Raises InputError if normalised parameters, which have no temperature, are to have one."""
-    if normalised and calibration_gain != 0:
-        raise InputError(
-            "expected calibration_gain 0 with normalised parameters, which have no temperature, "
-            f"got {calibration_gain}"
-        )
 
 
 def highest_gain(setting: Setting, pump: jax.Array | float) -> jax.Array:

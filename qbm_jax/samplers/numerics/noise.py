@@ -13,8 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.random import define_prng_impl
 
-from qbm_jax.errors import InputError
-
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)  # of the key schedule
 # Giles (2010), "Approximating the erfinv function", single precision, highest power first; in
@@ -99,12 +97,6 @@ def with_generator(key: jax.Array, generator: str | None) -> jax.Array:
     return jax.random.wrap_key_data(jax.random.bits(key, size, jnp.uint32), impl=impl)
 
 
-def check_generator(generator: str | None) -> None:
-    """Raises InputError unless the generator is known or None."""
-    if generator is not None and generator not in GENERATORS:
-        raise InputError(f"expected noise_generator in {list(GENERATORS)}, got {generator!r}")
-
-
 def uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Uniform on the midpoints of 2^23 intervals of (0, 1), of this shape: never 0 or 1.
 
@@ -149,12 +141,6 @@ LAWS = {"normal": normal, "two_point": two_point}
 def white(key: jax.Array, shape: tuple[int, ...], law: Law) -> jax.Array:
     """Noise of an SDE step of this shape, mean 0 and variance 1, by the name of its law."""
     return LAWS[law](key, shape)
-
-
-def check_law(noise_law: str) -> None:
-    """Raises InputError unless the law is one that `white` knows."""
-    if noise_law not in LAWS:
-        raise InputError(f"expected noise_law in {list(LAWS)}, got {noise_law!r}")
 
 
 def _polynomial(coefficients: tuple[float, ...], x: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine import calibration
 from qbm_jax.machine.boltzmann import check, scale
 from qbm_jax.samplers.base import Sampler, check_count, draw_info, is_concrete
-from qbm_jax.samplers.gibbs import GibbsState, gibbs
+from qbm_jax.samplers.gibbs import GibbsOptions, GibbsState, gibbs
 
 _ROUNDS = 8
 _MAX_LOG_SCALE = 4.0  # input scales from 1/55 to 55
@@ -81,7 +81,7 @@ def calibrated(machine: Sampler, gain: float = 0.3, finishing_sweeps: int = 0) -
         key_draw, key_finish = jax.random.split(key)
         spins, state, info = draw(key_draw, params, state, gain)
         if finishing_sweeps:
-            finished, _, _ = gibbs(finishing_sweeps).sample(
+            finished, _, _ = gibbs(GibbsOptions(num_steps=finishing_sweeps)).sample(
                 key_finish, params, GibbsState(spins=spins.T)
             )
             spins = jnp.where(jnp.isfinite(spins), finished, jnp.nan)

@@ -10,12 +10,13 @@ from matplotlib.image import imread
 
 from configs import benchmark as configs
 from experiments import benchmark
-from experiments.comparison import embedding_tasks, model_tasks, scvi_tools, sets, tasks, trainings
+from experiments.comparison import scvi_tools, sets, tasks, trainings
 from experiments.comparison.methods import OURS, methods
 from experiments.comparison.summary import HEADLINE, baselines, summarise
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.tasks import embedding, model, study_set
 from qbm_jax.metrics.integration import IntegrationScores
 from qbm_jax.study.rows import write_table
 from qbm_jax.training import TrainOptions
@@ -102,15 +103,15 @@ def test_recall_is_of_the_types_of_one_abundance_and_generation_of_each_batch(fi
 def test_a_total_over_fewer_scores_is_missing(study):
     values = dict.fromkeys(("total", "batch_correction", "kbet", "ilisi"), 0.5)
     scored = IntegrationScores({"a": values, "b": values}, [], {"a": (), "b": ("sim_type_a",)})
-    whole, reason = embedding_tasks.comparable_scores(scored, "a", study.batch, study.labels)
+    whole, reason = embedding.comparable_scores(scored, "a", study.batch, study.labels)
     assert whole == values and not reason
-    partial, reason = embedding_tasks.comparable_scores(scored, "b", study.batch, study.labels)
+    partial, reason = embedding.comparable_scores(scored, "b", study.batch, study.labels)
     assert np.isnan([partial[name] for name in ("total", "batch_correction", "kbet")]).all()
     assert partial["ilisi"] == 0.5 and "kBET failed for sim_type_a" in reason
     none = IntegrationScores({"a": values | {"kbet": np.nan}}, [], {"a": ()})
-    assert "kBET" in embedding_tasks.comparable_scores(none, "a", study.batch, study.labels)[1]
+    assert "kBET" in embedding.comparable_scores(none, "a", study.batch, study.labels)[1]
     one = np.full_like(study.batch, "only")  # then no method has a kBET
-    assert not embedding_tasks.comparable_scores(none, "a", one, study.labels)[1]
+    assert not embedding.comparable_scores(none, "a", one, study.labels)[1]
 
 
 def test_the_rare_preset_has_types_of_every_abundance_in_every_fold():
@@ -136,10 +137,10 @@ def test_a_second_run_trains_only_what_is_missing(finished, monkeypatch):
 @pytest.mark.slow
 def test_a_held_out_cell_takes_no_part_in_training(study):
     method = next(m for m in methods(tiny()) if m.name == "gaussian_vae")
-    held_out = [trainings.fold_cells(study, seed, 0) for seed in range(2)]
+    held_out = [study_set.fold_cells(study, seed, 0) for seed in range(2)]
     counts = study.cells.counts.copy().toarray()
     counts[held_out[0]] = counts[held_out[0]][:, ::-1]
-    changed = dataclasses.replace(study, cells=model_tasks.with_counts(study.cells, counts))
+    changed = dataclasses.replace(study, cells=model.with_counts(study.cells, counts))
     groups = [
         trainings.train_group(tiny(), each, method, held_out, StopRequest())
         for each in (study, changed)
@@ -151,16 +152,16 @@ def test_a_held_out_cell_takes_no_part_in_training(study):
 
 
 def test_five_seeds_hold_out_every_cell_once(study):
-    folds = [trainings.fold_cells(study, seed, 0) for seed in range(5)]
+    folds = [study_set.fold_cells(study, seed, 0) for seed in range(5)]
     np.testing.assert_array_equal(np.sort(np.concatenate(folds)), np.arange(study.cells.num_cells))
-    assert not np.array_equal(folds[0], trainings.fold_cells(study, 5, 0))
+    assert not np.array_equal(folds[0], study_set.fold_cells(study, 5, 0))
 
 
 def test_a_donor_is_held_out_whole_and_the_left_out_type_too(study):
-    donors = trainings.donors_held_out(study, 5)[1]
+    donors = study_set.donors_held_out(study, 5)[1]
     assert len(set(study.donors[donors])) == 1
     assert (study.donors == study.donors[donors[0]]).sum() == len(donors)
-    cells = trainings.type_and_fold_cells(study, 0, 0)
+    cells = study_set.type_and_fold_cells(study, 0, 0)
     assert set(np.flatnonzero(study.labels == study.left_out_type)) <= set(cells)
 
 
@@ -264,6 +265,7 @@ BAD = {
     "bad column": ({"sets.simulated.donor_column": "person"}, "no column 'person'"),
     "one seed": ({"num_seeds": 1}, "num_seeds must be at least 2"),
     "no draws": ({"evaluation.posterior_draws": 0}, "posterior_draws must be at least 1"),
+    "much weighting": ({"evaluation.importance_samples": 2**31 - 1}, "GiB"),
 }
 
 

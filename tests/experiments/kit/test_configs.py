@@ -19,7 +19,7 @@ from experiments.kit.options import (
     model_options,
 )
 from experiments.kit.workdir import flatten
-from qbm_jax import samplers, training
+from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import fit
 from qbm_jax.model.presets import PRESETS
@@ -110,7 +110,7 @@ def test_a_divergence_speaks_the_librarys_words_and_on_the_command_line_the_conf
 def test_sampler_options_are_those_of_the_negative_phase():
     section = base.get_config().sampler.to_dict()
     del section["name"]
-    assert section == training.NEGATIVE_PHASE
+    assert section == samplers.negative_phase()
     assert section.keys() == samplers.SAMPLERS.keys()
     for name, options in section.items():
         samplers.build(name, **options)
@@ -198,7 +198,7 @@ def test_every_field_is_read_by_name():
     for field in flatten(base.get_config().to_dict()):
         section, _, name = field.rpartition(".")
         if section.startswith("sampler."):
-            assert name in inspect.signature(samplers.SAMPLERS[section[8:]]).parameters
+            assert name in kinds.field_kinds(samplers.SAMPLERS[section[8:]].options)
             continue
         read = rf"config\.{re.escape(field)}\b|\b{re.escape(section or 'config')}\.{name}\b"
         if section in PASSED_WHOLE:

@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from experiments.kit import runner
-from experiments.kit.runner import Work
+from experiments.kit.runner import Tables, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
 from qbm_jax.runtime import keys
@@ -111,3 +111,31 @@ def test_a_stop_keeps_what_was_measured_and_the_next_run_goes_on(tmp_path):
     calls = []
     runner.run(experiment(calls), CONFIG, tmp_path, StopRequest())
     assert calls == [3.0]
+
+
+def test_work_may_follow_from_what_was_measured_and_is_done_again_if_that_changes(tmp_path):
+    calls, factor = [], [1]
+
+    def then(plan, measured, stop):
+        del plan, stop
+        total = factor[0] * sum(piece["twice"] for piece in measured)
+        yield Work("total", {"of": "all"}, lambda key: add(total), {"given": [total]})
+
+    def add(total):
+        calls.append(total)
+        return {"twice": total}
+
+    def tables(plan, pieces):
+        del plan
+        return Tables(("of",), [(piece["of"],) for piece in pieces], [estimate([1.0])])
+
+    made = experiment([], then=then, tables=tables)
+    for _ in range(2):
+        runner.run(made, CONFIG, tmp_path, StopRequest())
+    assert calls == [8.0]
+    assert [row["of"] for row in read_table(tmp_path / "results.csv")] == [1.0, 3.0, "all"]
+    assert (tmp_path / "summary.csv").exists()
+    factor[0] = 2
+    runner.run(made, CONFIG, tmp_path, StopRequest())
+    assert calls == [8.0, 16.0]
+    assert "2 values, 3 pieces" in (tmp_path / "report.md").read_text()

@@ -46,6 +46,23 @@ except KeyboardInterrupt:
     raise SystemExit(128 + stop.signal)
 """
 
+COLLECTING = """
+import gc, os, signal, sys, time
+from experiments.kit.stop import StopRequest
+stop, dropped = StopRequest(), []
+def signalled(phase, info):  # as JAX has one: what is raised in it is dropped
+    if not dropped:
+        dropped.append(True)
+        signal.raise_signal(int(sys.argv[1]))
+        time.sleep(0)
+gc.callbacks.append(signalled)
+try:
+    gc.collect()
+    time.sleep(10)
+except KeyboardInterrupt:
+    raise SystemExit(128 + stop.signal)
+"""
+
 
 def free_port():
     with socket.socket() as free:
@@ -206,3 +223,12 @@ def test_a_run_whose_terminal_is_closed_saves_although_it_cannot_write_there(tmp
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     assert saved.read_text() == "saved"
     assert code == 128 + signal.SIGHUP
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_that_meets_a_callback_of_the_garbage_collector_is_not_lost(number):
+    done = subprocess.run(
+        [sys.executable, "-c", COLLECTING, str(int(number))], cwd=ROOT, capture_output=True,
+        text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (128 + number, "")

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import math
 import os
 import signal
@@ -13,9 +14,11 @@ import pytest
 from command_line import ROOT, config
 from full_disk import FullDisk
 
+from experiments.kit.launch import OneLine
 from experiments.kit.lock import LOCK, check_lock, lock_workdir, release_locks
 from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.pieces import Pieces
+from experiments.kit.sealed import read_sealed
 from experiments.kit.workdir import check_workdir, claim_workdir
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.json_file import finite, write_json
@@ -281,3 +284,25 @@ def test_on_a_full_disk_the_log_keeps_its_rows_and_gets_no_half_of_one(tmp_path)
     assert path.read_bytes() == before
     record(log, "a", 8)
     assert [row[2] for row in steps(path)] == [4, 8]
+
+
+DEEP = "[" * 100_000  # more than Python reads
+
+
+def test_json_that_is_nested_too_deeply_is_damage(tmp_path, caplog):
+    claim_workdir(tmp_path, config(), DATA)
+    (tmp_path / "piece.json").write_text(DEEP)
+    assert read_sealed(tmp_path / "piece.json", tmp_path) is None and "damaged" in caplog.text
+    (tmp_path / "metrics.jsonl").write_text(DEEP + "\n[]\n{}\n")
+    assert MetricsLog(tmp_path / "metrics.jsonl").rows("qbmvae", 0) == []
+    (tmp_path / "config.json").write_text(DEEP)
+    assert "is damaged" in refusal(check_workdir, tmp_path, config())
+
+
+def test_the_log_spells_out_what_a_terminal_would_obey():
+    record = logging.LogRecord("qbm_jax", 20, "", 0, "gene %s", ("\x1b[31m\u202e\r\nx\x07",), None)
+    assert OneLine("%(message)s").format(record) == r"gene \u001b[31m\u202e x\u0007"
+
+
+def test_an_input_error_is_one_line_without_what_a_terminal_would_obey():
+    assert str(InputError("batch \x1b[2J\n\u202eb")) == r"batch \u001b[2J \u202eb"

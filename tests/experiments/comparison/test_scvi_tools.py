@@ -20,12 +20,13 @@ from scipy.sparse import csr_matrix
 
 from experiments.comparison import scvi_tools
 from qbm_jax.data import locate, preprocess
-from qbm_jax.fitted.fit import fit_cells_seeds, train_options
+from qbm_jax.fitted.fit import fit_trainings, train_options
 from qbm_jax.fitted.model import device_counts
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.metrics.folds import stratified_folds
 from qbm_jax.model.presets import preset
 from qbm_jax.objective.cell_scores import score_cells
+from qbm_jax.training import Training
 
 pytestmark = [
     pytest.mark.peers,
@@ -93,15 +94,10 @@ def fit_ours(name, cells, held_out):
     chosen, epochs = preset(name), PEERS[name].epochs
     fields = {**chosen.training, **chosen.published_training, "num_epochs": epochs}
     fields |= {"kl_warmup_epochs": float(epochs), "validate_every": epochs}  # the last epoch
-    fitted = fit_cells_seeds(
-        [jax.random.key(seed) for seed in range(SEEDS)],
-        cells,
-        model_options={**chosen.model, **chosen.published},
-        sampler="gibbs",
-        sampler_options=None,
-        options=train_options(fields),
-        held_out=[held_out] * SEEDS,
-    )
+    model = {**chosen.model, **chosen.published}
+    one = Training.of(model, "gibbs", None, train_options(fields))
+    roots = [jax.random.key(seed) for seed in range(SEEDS)]
+    fitted = fit_trainings(roots, [one] * SEEDS, cells, held_out=[held_out] * SEEDS)
     unseen = device_counts(cells.select(held_out))
     values = [
         np.mean([

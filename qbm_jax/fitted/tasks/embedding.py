@@ -3,14 +3,10 @@
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from experiments.comparison.measured import Measured, Shared, rows_of, short_list
-from experiments.comparison.methods import Method
-from experiments.comparison.sets import StudySet
-from experiments.comparison.trainings import Group
-from experiments.kit.keys import seed_of
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.tasks.measured import Measured, Scale, Shared, rows_of, short_list
+from qbm_jax.fitted.tasks.study_set import Group, StudySet
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.metrics.classification import Classification, classify, closest_pairs
 from qbm_jax.metrics.clustering import clustering_scores
@@ -20,19 +16,18 @@ from qbm_jax.metrics.paga import paga_graph
 from qbm_jax.metrics.rare_types import recall_by_abundance, score_rare_types
 from qbm_jax.metrics.scgraph import score_scgraph
 from qbm_jax.metrics.trajectory import conservation, diffusion_pseudotime
+from qbm_jax.runtime.keys import seed_of
 
 RECALL = "recall@"  # with the abundance, in per cent
 
 
-def integration(
-    config: ConfigDict, study: StudySet, method: Method, group: Group, shared: Shared
-) -> Measured:
+def integration(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measured:
     """All scIB scores, scGraph, and Leiden at its default and best resolution."""
-    names = {f"{method.label}, seed {seed}": points for seed, points in enumerate(group.embeddings)}
-    pca = pca_embedding(study.cells.counts, seed=config.seed)
+    names = {f"{group.label}, seed {seed}": points for seed, points in enumerate(group.embeddings)}
+    pca = pca_embedding(study.cells.counts, seed=scale.seed)
     scored = score_embeddings(
         names, study.batch, study.labels, uncorrected=pca,
-        max_cells=config.evaluation.max_scored_cells, seed=config.seed,
+        max_cells=scale.max_scored_cells, seed=scale.seed,
     )  # fmt: skip
     notes = list(scored.notes)
     try:
@@ -78,27 +73,22 @@ def comparable_scores(
     return values, reason
 
 
-def classification(
-    config: ConfigDict, study: StudySet, method: Method, group: Group, shared: Shared
-) -> Measured:
+def classification(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measured:
     """Types of the held-out fold by trees on the other folds' cells."""
-    del config, study, method, group
+    del scale, study, group
     return _classified(shared.named, "fold")
 
 
-def donors(config: ConfigDict, study: StudySet, group: Group) -> Measured:
+def donors(scale: Scale, study: StudySet, group: Group) -> Measured:
     """Types of the held-out donor by trees on the other donors' cells."""
-    return _classified(name_held_out(config, study, group), "donor")
+    return _classified(name_held_out(scale, study, group), "donor")
 
 
-def rare(
-    config: ConfigDict, study: StudySet, method: Method, group: Group, shared: Shared
-) -> Measured:
+def rare(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measured:
     """F1 of unseen cells, best cluster's F1 and neighbours' purity of types under 3 %.
 
     Of simulated cells also the recall of unseen cells by the types' abundance.
     """
-    del method
     rows, notes = [], []
     for seed in range(len(group.embeddings)):
         named = shared.named[seed]
@@ -125,22 +115,20 @@ def _recalls(study: StudySet, tested: np.ndarray, predictions: np.ndarray) -> di
     return recalls
 
 
-def trajectory(
-    config: ConfigDict, study: StudySet, method: Method, group: Group, shared: Shared
-) -> Measured:
+def trajectory(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measured:
     """Diffusion pseudotime from the root type against the set's reference order."""
-    del method, shared
+    del shared
     rows, pictures, reference = [], {}, study.reference
     assert reference is not None, "the task is for sets with a reference order"
     for seed, points in enumerate(group.embeddings):
-        time = diffusion_pseudotime(points, study.labels, study.root, config.seed).values
+        time = diffusion_pseudotime(points, study.labels, study.root, scale.seed).values
         rows += rows_of("trajectory", seed, conservation(time, reference.values, reference.batch))
         if seed == 0:
             pictures["pseudotime"] = {
                 "pseudotime": short_list(time),
                 "reference": short_list(reference.values),
             }
-            pictures["paga"] = _paga(points, study.labels, reference.values, config.seed)
+            pictures["paga"] = _paga(points, study.labels, reference.values, scale.seed)
     return Measured(rows, list(reference.notes), pictures)
 
 
@@ -157,7 +145,7 @@ def _paga(points: np.ndarray, labels: np.ndarray, times: np.ndarray, seed: int) 
     }
 
 
-def name_held_out(config: ConfigDict, study: StudySet, group: Group) -> list[Classification]:
+def name_held_out(scale: Scale, study: StudySet, group: Group) -> list[Classification]:
     """Types of each seed's held-out cells, by trees on its other cells."""
     results, labels = [], study.labels
     for seed, points in enumerate(group.embeddings):
@@ -169,7 +157,7 @@ def name_held_out(config: ConfigDict, study: StudySet, group: Group) -> list[Cla
                 labels[~tested],
                 points[tested],
                 labels[tested],
-                seed_of(config.seed, "cell types", seed),
+                seed_of(scale.seed, "cell types", seed),
             )
         )
     return results

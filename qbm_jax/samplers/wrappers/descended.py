@@ -10,22 +10,8 @@ import jax.numpy as jnp
 
 from qbm_jax.machine.boltzmann import Boltzmann, local_field
 from qbm_jax.samplers.base import Sampler, check_count, draw_info
-from qbm_jax.samplers.wrappers.calibrated import calibrated
 
 _SHARE = 0.25  # of the spins in a round; where all move at once, neighbours swap for ever
-
-
-def finished(
-    machine: Sampler, normalised: bool, calibration_gain: float, finishing_sweeps: int
-) -> Sampler:
-    """The machine with its finishing sweeps: at T = 1 and calibrated, or at T = 0 if normalised.
-
-    Raises:
-      InputError: as `calibrated`.
-    """
-    if not normalised:
-        return calibrated(machine, calibration_gain, finishing_sweeps)
-    return descended(calibrated(machine, calibration_gain), finishing_sweeps)
 
 
 def descended(machine: Sampler, num_rounds: int) -> Sampler:

@@ -4,30 +4,25 @@ import dataclasses
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 from scipy import sparse
 
-from experiments.comparison.measured import Measured, Shared, rows_of, short_list
-from experiments.comparison.methods import Method
-from experiments.comparison.sets import StudySet
-from experiments.comparison.trainings import Group
-from experiments.kit.keys import key_of, seed_of
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.bounds import bound_of_cells
 from qbm_jax.fitted.model import FittedModel, device_counts
+from qbm_jax.fitted.tasks.measured import Measured, Scale, Shared, rows_of, short_list
+from qbm_jax.fitted.tasks.study_set import Group, StudySet
 from qbm_jax.metrics.energy import anomaly_auroc, energy_order, shuffle_genes
 from qbm_jax.metrics.generation import Generation, score_generation
 from qbm_jax.objective.cell_scores import score_cells
 from qbm_jax.objective.importance_weighted import has_bits, importance_weighted_bound
 from qbm_jax.runtime import keys
+from qbm_jax.runtime.keys import key_of, seed_of
 
 
-def energy(
-    config: ConfigDict, study: StudySet, method: Method, group: Group, shared: Shared
-) -> Measured:
+def energy(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measured:
     """Does the energy order cells, and does it (or the bound) find cells that do not belong?"""
-    del method, shared
+    del shared
     if not group.models:
         return Measured([], [], {})
     rows, pictures = [], {}
@@ -36,8 +31,8 @@ def energy(
         if model.vae.prior.binary and study.reference is not None:
             values |= energy_order(group.energies[seed], study.reference.values)
         usual = study.cells.select(group.held_out[seed])
-        shuffled = shuffle_genes(seed_of(config.seed, "corrupted cells", seed), usual.counts)
-        corrupted, key = with_counts(usual, shuffled), key_of(config.seed, "corrupted scores", seed)
+        shuffled = shuffle_genes(seed_of(scale.seed, "corrupted cells", seed), usual.counts)
+        corrupted, key = with_counts(usual, shuffled), key_of(scale.seed, "corrupted scores", seed)
         values |= _anomaly_scores(key, model, usual, corrupted, "corrupted")
         rows += rows_of("energy", seed, values)
         if seed == 0 and model.vae.prior.binary:
@@ -48,7 +43,7 @@ def energy(
     return Measured(rows, [], pictures)
 
 
-def left_out_type(config: ConfigDict, study: StudySet, group: Group) -> Measured:
+def left_out_type(scale: Scale, study: StudySet, group: Group) -> Measured:
     """AUROC of a type that training never saw against held-out cells of the other types."""
     rows = []
     for seed, model in enumerate(group.models):
@@ -56,38 +51,36 @@ def left_out_type(config: ConfigDict, study: StudySet, group: Group) -> Measured
         left_out = study.labels[held_out] == study.left_out_type
         usual = study.cells.select(held_out[~left_out])
         unusual = study.cells.select(held_out[left_out])
-        key = key_of(config.seed, "left-out type scores", seed)
+        key = key_of(scale.seed, "left-out type scores", seed)
         scores = _anomaly_scores(key, model, usual, unusual, "left_out_type")
         rows += rows_of("energy", seed, scores)
     return Measured(rows, [], {})
 
 
-def generation(
-    config: ConfigDict, study: StudySet, method: Method, group: Group, shared: Shared
-) -> Measured:
+def generation(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measured:
     """Cells drawn from the prior with the held-out cells' batches and library sizes."""
     del shared
     if not group.models:
         return Measured([], [], {})
     if not group.models[0].vae.likelihood.of_counts:
-        note = f"{method.name} models log-normalised values, so it generates no counts."
+        note = f"{group.label} models log-normalised values, so it generates no counts."
         return Measured([], [note], {})
     rows, notes, pictures = [], [], {}
     for seed, model in enumerate(group.models):
-        cells, batch = _generated_like(config, study, group.held_out[seed], seed)
+        cells, batch = _generated_like(scale, study, group.held_out[seed], seed)
         library = np.asarray(cells.counts.sum(axis=1)).ravel()
         try:
-            key = key_of(config.seed, "generation", seed)
+            key = key_of(scale.seed, "generation", seed)
             drawn = model.generate_like(key, cells.batch, library)
             result = score_generation(
                 sparse.csr_matrix(drawn),
                 cells.counts,
-                seed_of(config.seed, "generation scores", seed),
+                seed_of(scale.seed, "generation scores", seed),
                 batch,
                 batch,
             )
         except InputError as error:
-            notes.append(f"{method.label}, seed {seed}: no generation: {error}")
+            notes.append(f"{group.label}, seed {seed}: no generation: {error}")
             continue
         rows += rows_of("generation", seed, _generation_values(result))
         notes += result.notes
@@ -99,22 +92,22 @@ def generation(
     return Measured(rows, sorted(set(notes)), pictures)
 
 
-def real_cells(config: ConfigDict, study: StudySet, held_out: list[np.ndarray]) -> Measured:
+def real_cells(scale: Scale, study: StudySet, held_out: list[np.ndarray]) -> Measured:
     """The scores of `generation` for real cells: what a perfect generator would get.
 
     In the place of generated cells stand as many others of the same batches that are not held out.
     """
     rows, notes = [], []
     for seed, fold in enumerate(held_out):
-        cells, batch = _generated_like(config, study, fold, seed)
-        rng = np.random.default_rng(seed_of(config.seed, "real cells", seed))
+        cells, batch = _generated_like(scale, study, fold, seed)
+        rng = np.random.default_rng(seed_of(scale.seed, "real cells", seed))
         rest = rng.permutation(np.setdiff1d(np.arange(study.cells.num_cells), fold))
         chosen = [rest[study.batch[rest] == name][: (batch == name).sum()] for name in set(batch)]
         others = np.sort(np.concatenate(chosen))
         try:
             result = score_generation(
                 study.cells.counts[others], cells.counts,
-                seed_of(config.seed, "generation scores", seed), study.batch[others], batch,
+                seed_of(scale.seed, "generation scores", seed), study.batch[others], batch,
             )  # fmt: skip
         except InputError as error:
             notes.append(f"real cells, seed {seed}: no generation: {error}")
@@ -125,11 +118,11 @@ def real_cells(config: ConfigDict, study: StudySet, held_out: list[np.ndarray]) 
 
 
 def _generated_like(
-    config: ConfigDict, study: StudySet, held_out: np.ndarray, seed: int
+    scale: Scale, study: StudySet, held_out: np.ndarray, seed: int
 ) -> tuple[Cells, np.ndarray]:
     """The held-out cells that generated ones are compared with, and their batches by name."""
-    rng = np.random.default_rng(seed_of(config.seed, "generation cells", seed))
-    size = min(len(held_out), config.evaluation.max_generated)
+    rng = np.random.default_rng(seed_of(scale.seed, "generation cells", seed))
+    size = min(len(held_out), scale.max_generated)
     cells = study.cells.select(np.sort(rng.choice(held_out, size, replace=False)))
     return cells, np.asarray(cells.batch_names)[cells.batch]
 
@@ -143,35 +136,33 @@ def _generation_values(result: Generation) -> dict[str, float]:
     return values
 
 
-def bound(
-    config: ConfigDict, study: StudySet, method: Method, group: Group, shared: Shared
-) -> Measured:
+def bound(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measured:
     """Bounds on log p(x) of the held-out fold, in nats per cell, with log Z and its error."""
     del shared
     if not group.models:
         return Measured([], [], {})
     if not has_bits(group.models[0].vae):
-        note = f"{method.name}: the concrete distribution's relaxed bits have no bound."
+        note = f"{group.label}: the concrete distribution's relaxed bits have no bound."
         return Measured([], [note], {})
     rows, notes = [], []
     data = study.data
     for seed, model in enumerate(group.models):
         values = bound_of_cells(
-            key_of(config.seed, "bound", seed), model.vae, model.params, data,
-            group.held_out[seed], num_draws=config.evaluation.posterior_draws,
+            key_of(scale.seed, "bound", seed), model.vae, model.params, data,
+            group.held_out[seed], num_draws=scale.posterior_draws,
             num_train_cells=group.num_train_cells[seed],
-            num_temperatures=config.evaluation.log_z_temperatures,
+            num_temperatures=scale.log_z_temperatures,
         )  # fmt: skip
         if np.isfinite(values["log_z"]):
             weighted = importance_weighted_bound(
-                key_of(config.seed, "weighted bound", seed), model.vae, model.params, data,
+                key_of(scale.seed, "weighted bound", seed), model.vae, model.params, data,
                 group.held_out[seed], values["log_z"],
-                num_samples=config.evaluation.importance_samples,
+                num_samples=scale.importance_samples,
                 num_train_cells=group.num_train_cells[seed],
             )  # fmt: skip
             values["importance_weighted"] = weighted.mean
         else:
-            notes.append(f"{method.label}, seed {seed}: log Z unknown, so there is no bound.")
+            notes.append(f"{group.label}, seed {seed}: log Z unknown, so there is no bound.")
         rows += rows_of("bound", seed, values)
     return Measured(rows, notes, {})
 

@@ -1,6 +1,5 @@
-"""The benchmark's instances by name: generated, or read from the folder of shared files."""
+"""Instances by name: generated, or read from a folder of files, with what is to be maximised."""
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +8,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.kit.workdir import ROOT
-from qbm_jax import problems as ising
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.problems import instances, max_cut
 from qbm_jax.runtime.options import check
 from qbm_jax.runtime.options import seed as kind_of_seed
 
@@ -23,7 +21,7 @@ class Instance(NamedTuple):
     """A machine whose low energies are sought.
 
     Attributes:
-      name: as in the config.
+      name: see `load`.
       params: the machine, h = 0, integer couplings.
       total_weight: sum of the graph's weights for Max-Cut; None where energy is the objective.
       best_known: of the objective, to be maximised; None: take the best that is found.
@@ -48,28 +46,13 @@ class Instance(NamedTuple):
         return 0.5 * (self.total_weight - energies)
 
 
-def data_folder(configured: str) -> Path | None:
-    """The folder of Ising files: as configured, or $QBM_JAX_SHARED_DATA/ising, or the default.
-
-    Returns:
-      None where nothing was configured and none is found.
-
-    Raises:
-      InputError: the configured folder does not exist.
-    """
-    if configured:
-        if not Path(configured).is_dir():
-            raise InputError(f"config.data_dir: expected a folder, found none at {configured!r}")
-        return Path(configured)
-    shared = Path(os.environ.get("QBM_JAX_SHARED_DATA", ROOT.parent / "shared" / "data"))
-    return shared / "ising" if (shared / "ising").is_dir() else None
-
-
 def load(name: str, folder: Path | None) -> Instance | str:
     """The instance called `name`, or the reason why there is none: its file is absent.
 
-    Names: `sk-N-SEED` (couplings -1 and +1 from `jax.random.key(SEED)`), `K2000`, `G1` and other
-    files of the G-set, `mc_n100-3` and the like (a file of dense_small and the place in it).
+    Args:
+      name: `sk-N-SEED` (couplings -1 and +1 from `jax.random.key(SEED)`), `K2000`, `G1` and other
+        files of the G-set, `mc_n100-3` and the like (a file of dense_small and the place in it).
+      folder: with `k2000/`, `gset/` and `dense_small/`; None where there is no such folder.
 
     Raises:
       InputError: a name of no such form, or a damaged file.
@@ -91,7 +74,7 @@ class _AbsentError(Exception):
 
 def _find(folder: Path | None, *parts: str) -> Path:
     if folder is None:
-        raise _AbsentError("no folder of Ising files; set QBM_JAX_SHARED_DATA or config.data_dir")
+        raise _AbsentError("no folder of Ising files")
     path = folder.joinpath(*parts)
     if not path.is_file():
         raise _AbsentError(f"no file {'/'.join(parts)} in the folder of Ising files")
@@ -101,27 +84,27 @@ def _find(folder: Path | None, *parts: str) -> Path:
 def _sk(name: str, folder: Path | None, num_spins: str, seed: str) -> Instance:
     del folder
     number = check(f"the seed of {name}", int(seed), kind_of_seed())
-    params = ising.sk_couplings(jax.random.key(number), int(num_spins))
+    params = instances.sk_couplings(jax.random.key(number), int(num_spins))
     return Instance(name, params, None, None, BEST_FOUND)
 
 
 def _k2000(name: str, folder: Path | None) -> Instance:
-    params = ising.load_k2000(_find(folder, "k2000", "K2000.npz"))
-    total = float(ising.total_weight(params))
-    return Instance(name, params, total, ising.K2000_BEST_CUT, "best cut in the literature")
+    params = instances.load_k2000(_find(folder, "k2000", "K2000.npz"))
+    total = float(max_cut.total_weight(params))
+    return Instance(name, params, total, instances.K2000_BEST_CUT, "best cut in the literature")
 
 
 def _gset(name: str, folder: Path | None) -> Instance:
-    params = ising.read_gset(_find(folder, "gset", f"{name}.txt"))
-    best = ising.read_best_known(_find(folder, "gset", "best_known.csv"))
-    total = float(ising.total_weight(params))
+    params = max_cut.read_gset(_find(folder, "gset", f"{name}.txt"))
+    best = instances.read_best_known(_find(folder, "gset", "best_known.csv"))
+    total = float(max_cut.total_weight(params))
     if name not in best:
         return Instance(name, params, total, None, BEST_FOUND)
     return Instance(name, params, total, best[name], "gset/best_known.csv")
 
 
 def _dense_small(name: str, folder: Path | None, stem: str, place: str) -> Instance:
-    machines, ground = ising.load_dense_small(_find(folder, "dense_small", f"{stem}.npz"))
+    machines, ground = instances.load_dense_small(_find(folder, "dense_small", f"{stem}.npz"))
     if int(place) >= len(machines):
         raise InputError(f"instance {name!r}: dense_small/{stem}.npz has {len(machines)} instances")
     return Instance(

@@ -11,6 +11,26 @@ from qbm_jax.metrics.clustering import Clusters
 Row = tuple[str, str, int, float]  # task, metric, seed, value
 
 
+class Scale(NamedTuple):
+    """How much of each task.
+
+    Attributes:
+      seed: root of all randomness, of the run.
+      max_scored_cells: larger sets are scored on a stratified subsample.
+      posterior_draws: of each held-out cell, for the reported bounds.
+      importance_samples: of each held-out cell, for the importance-weighted bounds.
+      log_z_temperatures: of the AIS behind the reported bounds.
+      max_generated: cells drawn from the prior, at most.
+    """
+
+    seed: int
+    max_scored_cells: int
+    posterior_draws: int
+    importance_samples: int
+    log_z_temperatures: int
+    max_generated: int
+
+
 class Measured(NamedTuple):
     """Numbers of a group, remarks, and small arrays for the figures (of the first seed)."""
 
@@ -31,7 +51,7 @@ class Shared(NamedTuple):
     named: list[Classification]
 
 
-Task = Callable[..., Measured]  # of (config, study, method, group, what tasks share)
+Task = Callable[..., Measured]  # of (scale, study, group, what tasks share)
 
 
 def rows_of(task: str, seed: int, values: dict[str, float]) -> list[Row]:

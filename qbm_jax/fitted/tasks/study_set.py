@@ -1,0 +1,100 @@
+"""The labelled cells of one study, what its trainings hold out, and what they gave."""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from qbm_jax.data import Cells
+from qbm_jax.feed.minibatches import DeviceCounts
+from qbm_jax.fitted.model import FittedModel, device_counts
+from qbm_jax.metrics.folds import batch_folds, stratified_folds
+from qbm_jax.metrics.trajectory_reference import Reference
+from qbm_jax.runtime.keys import seed_of
+from qbm_jax.study.figures import SIMULATED
+
+NUM_FOLDS = 5
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StudySet:
+    """Preprocessed cells of one set; every cell has a type.
+
+    Attributes:
+      name: of the set.
+      cells: counts, genes, batches.
+      labels: type of every cell, names [cells].
+      batch: experimental batch of every cell, names [cells].
+      donors: what is left out as a whole, names [cells].
+      root: type where trajectories start; "" for none.
+      reference: order of the cells along the trajectory; None without a root.
+      left_out_type: type that one training leaves out, for the energy task; "" for none.
+      abundance: expected share of every rare type, where the simulator knows it; else empty.
+    """
+
+    name: str
+    cells: Cells
+    labels: np.ndarray
+    batch: np.ndarray
+    donors: np.ndarray
+    root: str
+    reference: Reference | None
+    left_out_type: str
+    abundance: dict[str, float]
+
+    @functools.cached_property
+    def data(self) -> DeviceCounts:
+        """The counts on the device, where all methods and tasks find them again."""
+        return device_counts(self.cells)
+
+    @property
+    def title(self) -> str:
+        """The name, which says so if the cells are simulated."""
+        return f"{self.name} ({SIMULATED})" if self.cells.simulated else self.name
+
+
+class Group(NamedTuple):
+    """All seeds of one method on one set, under one protocol.
+
+    Attributes:
+      label: the method's, unique in a comparison.
+      models: a fitted model per seed; none for methods without one of ours.
+      embeddings: float32 [cells, latents] per seed, of all cells, by the encoder alone.
+      energies: of every cell's mean spins [cells] per seed, E_q[E] where the posterior is
+        factorial; none for methods without a model.
+      held_out: indices of the cells that took no part in training, per seed (Harmony, which has
+        no encoder, sees them all the same).
+      num_train_cells: cells trained on, per seed; none for methods without a model.
+      seconds: of all trainings together.
+    """
+
+    label: str
+    models: list[FittedModel]
+    embeddings: list[np.ndarray]
+    energies: list[np.ndarray]
+    held_out: list[np.ndarray]
+    num_train_cells: list[int]
+    seconds: float
+
+
+def fold_cells(study: StudySet, seed: int, root_seed: int) -> np.ndarray:
+    """The fold that this seed holds out: fold s of 5; from the sixth seed on, of another split."""
+    split = seed_of(root_seed, "folds", seed // NUM_FOLDS)
+    folds = stratified_folds(study.labels, NUM_FOLDS, split, study.batch, strict=False)
+    return np.flatnonzero(folds == seed % NUM_FOLDS)
+
+
+def donors_held_out(study: StudySet, num_seeds: int) -> list[np.ndarray]:
+    """The cells of one donor (or technology) per seed; with fewer donors there are fewer seeds.
+
+    No donor is held out twice: a second training without it would be no independent test.
+    """
+    folds, names = batch_folds(study.donors)
+    return [np.flatnonzero(folds == donor) for donor in range(min(num_seeds, len(names)))]
+
+
+def type_and_fold_cells(study: StudySet, seed: int, root_seed: int) -> np.ndarray:
+    """The left-out type, and this seed's fold to compare it with."""
+    left_out = np.flatnonzero(study.labels == study.left_out_type)
+    return np.union1d(left_out, fold_cells(study, seed, root_seed))

@@ -1,0 +1,145 @@
+"""All samplers, one entry each, from which everything that is done with them is made."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from qbm_jax.samplers import annealing, bifurcation, noisy_analog, tempering
+from qbm_jax.samplers.auxiliary_cim import AuxiliaryCimOptions, auxiliary_cim
+from qbm_jax.samplers.auxiliary_langevin import LangevinOptions, auxiliary_langevin
+from qbm_jax.samplers.base import Sampler
+from qbm_jax.samplers.cim import amplitude_control, anneal
+from qbm_jax.samplers.exact import exact
+from qbm_jax.samplers.gibbs import GibbsOptions, gibbs
+from qbm_jax.samplers.metropolis_cim import MetropolisOptions, metropolis_cim
+from qbm_jax.samplers.options import SamplerOptions
+from qbm_jax.samplers.wrappers.composed import composed
+
+Options = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A sampler and everything that the rest has to know of it.
+
+    Attributes:
+      machine: options -> the bare sampler.
+      options: what it takes; what this dataclass inherits says how the machine is wrapped.
+      negative_phase: options for training. Where chains persist few steps a draw are enough;
+        machines that start anew take all the steps they need.
+      studied: options by label with which the fidelity study measures its law.
+      quick: options of a short draw, for tests.
+      ground_states: options by variant with which it looks for ground states, the first variant the
+        default, None where there is but one; empty if it only draws at its own temperature.
+    """
+
+    machine: Callable[[Any], Sampler]
+    options: type[SamplerOptions]
+    negative_phase: Options
+    studied: Mapping[str, Options]
+    quick: Options = dataclasses.field(default_factory=lambda: {"num_steps": 5})
+    ground_states: Mapping[str | None, Options] = dataclasses.field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a line."""
+        return (self.machine.__doc__ or "").partition("\n")[0]
+
+    def __call__(self, **options: Any) -> Sampler:
+        """The sampler with these options, wrapped as they ask for.
+
+        Raises:
+          InputError: an option out of its range, or at odds with another.
+        """
+        checked = self.options(**options)
+        return composed(self.machine(checked), checked)
+
+
+SAMPLERS: dict[str, Entry] = {
+    "exact": Entry(exact, SamplerOptions, {}, {"exact": {}}, quick={}),
+    "gibbs": Entry(
+        gibbs,
+        GibbsOptions,
+        negative_phase={"num_steps": 2},
+        quick={"num_steps": 2, "block_size": 2},
+        studied={"gibbs": {"num_steps": 100}},
+    ),
+    "auxiliary_cim": Entry(
+        auxiliary_cim,
+        AuxiliaryCimOptions,
+        negative_phase={"num_steps": 4},
+        studied={"auxiliary_cim": {"num_steps": 250}},
+    ),
+    "auxiliary_langevin": Entry(
+        auxiliary_langevin,
+        LangevinOptions,
+        negative_phase={"num_steps": 20},
+        studied={
+            "auxiliary_langevin": {"num_steps": 600, "dt": 0.5, "metropolis": True},
+            "langevin_unadjusted": {"num_steps": 300},
+        },
+    ),
+    "metropolis_cim": Entry(
+        metropolis_cim,
+        MetropolisOptions,
+        negative_phase={"num_steps": 10},
+        quick={"num_steps": 4, "burn_in": 4},
+        studied={"metropolis_cim": {"num_steps": 200, "burn_in": 100}},
+    ),
+    "tempering": Entry(
+        tempering.tempering,
+        tempering.TemperingOptions,
+        negative_phase={"num_steps": 2},
+        quick={"num_steps": 2, "num_temperatures": 3, "burn_in": 4},
+        # Small, since every batch of chains begins with its burn-in.
+        studied={"tempering": {"num_steps": 20, "num_temperatures": 6, "burn_in": 50}},
+        ground_states={None: tempering.OPTIMISING},
+    ),
+    "cim": Entry(
+        anneal.cim,
+        anneal.CimOptions,
+        negative_phase={"num_steps": 60},
+        studied={
+            "cim": {"num_steps": 400, "calibration_gain": 0.0},  # as it is
+            "cim_calibrated": {"num_steps": 400},
+            "cim_wigner": {"variant": "truncated_wigner", "num_steps": 400},
+            "cim_gaussian": {"variant": "gaussian_state", "num_steps": 400},
+        },
+        ground_states=anneal.OPTIMISING,
+    ),
+    "cac": Entry(
+        amplitude_control.cac,
+        amplitude_control.ControlOptions,
+        negative_phase={"num_steps": 60},
+        studied={"cac": {"num_steps": 400}},
+        ground_states={None: amplitude_control.OPTIMISING["cac"]},
+    ),
+    "cfc": Entry(
+        amplitude_control.cfc,
+        amplitude_control.ControlOptions,
+        negative_phase={"num_steps": 60},
+        studied={"cfc": {"num_steps": 400}},
+        ground_states={None: amplitude_control.OPTIMISING["cfc"]},
+    ),
+    "noisy_analog": Entry(
+        noisy_analog.noisy_analog,
+        noisy_analog.NoisyAnalogOptions,
+        negative_phase={"num_steps": 60},
+        studied={"noisy_analog": {"num_steps": 200}},
+        ground_states={None: noisy_analog.OPTIMISING},
+    ),
+    "bifurcation": Entry(
+        bifurcation.bifurcation,
+        bifurcation.BifurcationOptions,
+        negative_phase={"num_steps": 100},
+        studied={"bifurcation": {"num_steps": 300}},
+        ground_states=bifurcation.OPTIMISING,
+    ),
+    "annealing": Entry(
+        annealing.annealing,
+        annealing.AnnealingOptions,
+        negative_phase={"num_steps": 20},
+        studied={"annealing": {"num_steps": 100}},
+        ground_states={None: annealing.OPTIMISING},
+    ),
+}

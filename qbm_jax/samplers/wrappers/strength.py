@@ -1,0 +1,36 @@
+"""A machine scaled to a given typical field, so that a sampler optimises."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from qbm_jax.machine.boltzmann import check, scale
+from qbm_jax.machine.couplings import single_precision
+from qbm_jax.samplers.base import Sampler, State, draw_info, is_concrete
+from qbm_jax.samplers.conditioning import conditioning
+
+
+def at_strength(
+    machine: Sampler, strength: jax.Array | float, readout: Callable[[State], jax.Array]
+) -> Sampler:
+    """The sampler with parameters scaled to a typical field of `strength` kT: an optimiser."""
+
+    def sent(params):
+        params = single_precision(params)
+        return scale(params, strength / jnp.median(conditioning(params).unit))
+
+    def init(key, params, num_chains):
+        if is_concrete(*jax.tree.leaves(params)):
+            params = check(params)
+        return machine.init(key, sent(params), num_chains)
+
+    def step(key, params, state):
+        state, info = machine.step(key, sent(params), state)
+        return state, info | draw_info(params, readout(state))
+
+    def sample(key, params, state):
+        spins, state, info = machine.sample(key, sent(params), state)
+        return spins, state, info | draw_info(params, spins)
+
+    return Sampler(init, step, sample, targets_boltzmann=False)
