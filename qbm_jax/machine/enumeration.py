@@ -52,7 +52,7 @@ def spins_of_states(states: jax.Array, num_spins: int) -> jax.Array:
 
 
 def check_size(num_spins: int, least: int = 1, most: int = 2**17) -> None:
-    """Raises an InputError unless this is a number of spins, and one whose J takes at most 64 GiB."""
+    """Raises an InputError unless this is a number of spins whose J takes at most 64 GiB."""
     whole = isinstance(num_spins, int | np.integer) and not isinstance(num_spins, bool)
     if not whole or not least <= num_spins <= most:
         raise InputError(f"expected a number of spins from {least} to {most}, got {num_spins!r}")

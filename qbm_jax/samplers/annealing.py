@@ -136,7 +136,7 @@ def temperature(
     end: jax.Array | float,
     schedule: str,
 ) -> jax.Array:
-    """The temperature number `index` of a schedule, from `start` at 0 to `end` at the last."""
+    """Temperature number `index` of a schedule, a scalar: `start` at 0, `end` at the last."""
     share = jnp.asarray(index, jnp.float32) / max(num_temperatures - 1, 1)
     if num_temperatures == 1:
         share = jnp.ones_like(share)

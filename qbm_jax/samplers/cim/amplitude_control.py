@@ -98,7 +98,7 @@ def drift(amplitudes: jax.Array, received: jax.Array, pump: jax.Array | float) -
 def error_rate(
     controlled: jax.Array, target: jax.Array | float, rate: jax.Array | float
 ) -> jax.Array:
-    """The rate of log e, -beta (u^2 - alpha), u the amplitude (CAC) or the feedback (CFC)."""
+    """The rate of log e [chains, spins], -beta (u^2 - alpha); u: amplitude (CAC) or feedback."""
     return -rate * (controlled**2 - target)
 
 
