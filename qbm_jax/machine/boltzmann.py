@@ -255,7 +255,7 @@ def energy(params: Boltzmann, spins: jax.Array) -> jax.Array:
     spins = as_spins(params, spins)
     fields = local_field(params, spins)
     h = jnp.broadcast_to(params.h, spins.shape)
-    return -0.5 * jnp.sum(spins * (fields + h), axis=-1)
+    return -0.5 * jnp.sum(spins * (fields + h), axis=-1)  # fields = h + J s, so -1/2 s'(2h + J s)
 
 
 def scale(params: Boltzmann, beta: jax.Array | float) -> Boltzmann:

@@ -4,6 +4,7 @@
 
 All terms are per cell and in nats. A likelihood with random variables per gene adds their KL once
 for the whole data set: `likelihood.global_kl` over the number of cells, which is not in the terms.
+What is trained weights the KL, all but the reconstruction, by `weight_at`: see `weighted_loss`.
 """
 
 from typing import NamedTuple
@@ -92,6 +93,13 @@ def kl(values: Terms, log_z: jax.Array | float) -> jax.Array:
     return values.expected_energy - values.entropy + log_z + values.library_kl
 
 
+def weight_at(
+    step: jax.Array, kl_weight: jax.Array | float, warmup_steps: jax.Array | int
+) -> jax.Array:
+    """The KL's weight at a step, from 0 on: it grows linearly over the warm-up to `kl_weight`."""
+    return kl_weight * jnp.minimum((step + 1) / warmup_steps, 1.0)
+
+
 def weighted_loss(
     vae: VAE,
     params: Params,
@@ -107,7 +115,7 @@ def weighted_loss(
       params: its parameters.
       values: the terms of the cells.
       log_z: log Z of the prior, or what stands in its place.
-      kl_weight: weight of all KL terms (1 for the bound).
+      kl_weight: weight of all KL terms, see `weight_at` (1 for the bound).
       num_cells: number of training cells, which share the KL of the genes' random variables.
     """
     loss = jnp.mean(values.reconstruction + kl_weight * kl(values, log_z))

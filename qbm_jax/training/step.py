@@ -13,6 +13,7 @@ from qbm_jax import objective
 from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, stack_counts
 from qbm_jax.model.relaxations import GrowingSharpness, Sharpness
 from qbm_jax.model.vae import VAE, Params
+from qbm_jax.objective.bound import weight_at
 from qbm_jax.objective.free_bits import with_free_bits
 from qbm_jax.runtime import keys
 from qbm_jax.samplers.base import InitFn, SampleFn, Sampler, StepFn
@@ -158,7 +159,7 @@ def many_steps(
         warmup_steps = max(used.kl_warmup_epochs * steps_per_epoch, 1)
 
         def kl_schedule(step: jax.Array) -> jax.Array:
-            return used.kl_weight * jnp.minimum((step + 1) / warmup_steps, 1.0)
+            return weight_at(step, used.kl_weight, warmup_steps)
 
         sharpness_schedule = build_sharpness_schedule(used, num_steps)
         if numbers.sharpness is not None:
