@@ -94,7 +94,7 @@ def kl(values: Terms, log_z: jax.Array | float) -> jax.Array:
 
 
 def weight_at(
-    step: jax.Array, kl_weight: jax.Array | float, warmup_steps: jax.Array | int
+    step: jax.Array, kl_weight: jax.Array | float, warmup_steps: jax.Array | float
 ) -> jax.Array:
     """The KL's weight at a step, from 0 on: it grows linearly over the warm-up to `kl_weight`."""
     return kl_weight * jnp.minimum((step + 1) / warmup_steps, 1.0)
