@@ -25,7 +25,7 @@ class Terms(NamedTuple):
       reconstruction: -log p(x | zeta, batch), one draw of zeta from the posterior (and of the
         genes' random variables, and of a latent library size).
       entropy: H(q), exact; an unbiased estimate from the same draw for a posterior in two groups.
-      expected_energy: E_q[E], likewise.
+      expected_energy: E_q[E], exact or estimated as `entropy` is.
       library_kl: KL of a latent library size to its prior, exact; 0 where it is observed.
     """
 
@@ -74,7 +74,7 @@ def observe(
 ) -> tuple[jax.Array, jax.Array]:
     """-log p(x | zeta, batch) and the KL of latent library sizes, [cells] each. Consumes the key.
 
-    Draws what else is random in the likelihood: the genes' variables, the library sizes.
+    It also draws the likelihood's other random variables: those of the genes, the library sizes.
     """
     key_genes, key_library = jax.random.split(key)
     drawn = {**params, "genes": vae.likelihood.draw_gene_params(key_genes, params["genes"])}
@@ -114,7 +114,7 @@ def weighted_loss(
       vae: the model.
       params: its parameters.
       values: the terms of the cells.
-      log_z: of the prior, or what stands in its place.
+      log_z: log Z of the prior, or what stands in its place.
       kl_weight: weight of all KL terms, see `weight_at` (1 for the bound).
       num_cells: number of training cells, which share the KL of the genes' random variables.
     """

@@ -114,9 +114,10 @@ def train_step(
 def build_sharpness_schedule(
     options: TrainOptions, num_steps: int
 ) -> Callable[[jax.Array], Sharpness] | None:
-    """The function step -> sharpness, the model's own from half of the training on; None: always.
+    """The function step -> sharpness; None where the sharpness does not grow.
 
-    It starts where bits are soft and gradients pass easily, and grows geometrically.
+    The sharpness starts where bits are soft and gradients pass easily. It grows geometrically and
+    reaches the model's own at half of the training.
     """
     if not options.sharpness_start:
         return None
@@ -140,7 +141,7 @@ def many_steps(
 ) -> Dispatch:
     """The function (key, data, state, rows [steps, minibatch], ...) of `build_dispatch`.
 
-    With `sampler_of` the sampler is made of that and the numbers. On a mesh, state and rows must
+    With `sampler_of`, that spec and the numbers make the sampler. With a mesh, state and rows must
     lie on it (`sharding`).
     """
 
