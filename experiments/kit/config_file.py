@@ -4,6 +4,7 @@ import ast
 import difflib
 import importlib.util
 import inspect
+import itertools
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ from qbm_jax.errors import InputError, one_line
 from qbm_jax.runtime.options import check, choice, shown
 
 ROOT = Path(__file__).resolve().parents[2]
+MOST_SETTINGS = 100_000
 
 
 def fail(message: str) -> NoReturn:
@@ -66,7 +68,10 @@ def _as_config(name: str, made: Any) -> ConfigDict:
 def _listed(overrides: Any) -> list[Any]:
     if not isinstance(overrides, Iterable):
         raise InputError(f"sweep() must yield dicts such as {{'seed': 3}}, got {overrides!r}")
-    return list(overrides)
+    settings = list(itertools.islice(overrides, MOST_SETTINGS + 1))
+    if len(settings) > MOST_SETTINGS:
+        raise InputError(f"sweep() must end: it yields more than {MOST_SETTINGS} settings")
+    return settings
 
 
 def _call(value: str, function: str, then: Callable[[Any], Any]) -> Any:

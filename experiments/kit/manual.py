@@ -10,6 +10,9 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
+from qbm_jax.fitted.bounds import NUM_DRAWS, NUM_TEMPERATURES
+from qbm_jax.fitted.model_report import DIAGNOSTIC_DRAWS
+from qbm_jax.fitted.scoring import MAX_CELLS
 from qbm_jax.model.vae import ModelOptions
 from qbm_jax.runtime.options import (
     Kind,
@@ -111,15 +114,17 @@ class EvaluationFields:
     """How the trained models are measured."""
 
     log_z_temperatures: int = field(
-        1000, whole(1), "temperatures of the AIS behind the reported bounds"
+        NUM_TEMPERATURES, whole(1), "temperatures of the AIS behind the reported bounds"
     )
-    posterior_draws: int = field(8, whole(1), "per validation cell, for the reported bounds")
+    posterior_draws: int = field(
+        NUM_DRAWS, whole(1), "per validation cell, for the reported bounds"
+    )
     pca_components: int = field(50, whole(1), "of the uncorrected PCA baseline")
     max_scored_cells: int = field(
-        20000, whole(1), "larger sets are scored on a stratified subsample of so many"
+        MAX_CELLS, whole(1), "larger sets are scored on a stratified subsample of so many"
     )
     diagnostic_draws: int = field(
-        500, whole(1), "negative phases behind the autocorrelation figure"
+        DIAGNOSTIC_DRAWS, whole(1), "negative phases behind the autocorrelation figure"
     )
 
 

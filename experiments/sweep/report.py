@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from experiments.sweep.plan import Plan, describe_plan
 from experiments.sweep.results import REPLICATES, Results
 from experiments.sweep.settings import Sweep, describe
-from qbm_jax.study.document import Document, table
+from qbm_jax.study.document import Document, number, table
 from qbm_jax.study.escape import bullets, fence, figure_text, file_name, markdown
 from qbm_jax.study.estimates import Estimate
 from qbm_jax.study.figures import BETTER, panels, tidy
@@ -97,8 +97,8 @@ def _summary(results: Results) -> str:
 
 
 def _interval(found: Estimate) -> str:
-    half = "" if np.isnan(found.half_width) else f" ± {found.half_width:.3g}"
-    return "–" if np.isnan(found.mean) else f"{found.mean:.5g}{half}"
+    half = "" if np.isnan(found.half_width) else f" ± {number(found.half_width)}"
+    return f"{number(found.mean, 5)}{half}"
 
 
 def _levels_table(results: Results) -> str:
@@ -124,17 +124,17 @@ def _levels_table(results: Results) -> str:
 def _settings_table(results: Results) -> str:
     header = ["number", *results.sweep.paths, *results.shown]
     rows = []
-    for number in sorted(results.finished):
-        metrics = (results.metrics(number).get(metric) for metric in results.shown)
-        shown = ("–" if value is None else f"{value:.5g}" for value in metrics)
-        rows.append([str(number), *map(str, results.setting(number).values.values()), *shown])
+    for place in sorted(results.finished):
+        metrics, values = results.metrics(place), results.setting(place).values
+        shown = (number(metrics.get(metric), 5) for metric in results.shown)
+        rows.append([str(place), *map(str, values.values()), *shown])
     return table(header, rows)
 
 
 def _stopped(results: Results) -> Iterator[str]:
-    for number, found in sorted(results.stopped.items()):
+    for place, found in sorted(results.stopped.items()):
         bound = f"after epoch {found['epoch']}, validation ELBO {found['elbo']:.1f}"
-        yield f"{results.name(number)}: {bound}"
+        yield f"{results.name(place)}: {bound}"
 
 
 def _cost(results: Results) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,10 +160,20 @@ def simulator_preset(file: Group, path: Path) -> str | None:
     return text(read_elem(element)) if is_one else None
 
 
+def is_zarr(path: Path) -> bool:
+    """Whether this is a folder of zarr's."""
+    return any(os.path.exists(path / name) for name in ("zarr.json", ".zgroup"))
+
+
 def check_is_hdf5(path: Path) -> None:
     """Refuses what is no readable HDF5 file."""
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists raises for a name that is too long
         raise InputError(f"expected an h5ad file, {path} does not exist; check the path")
+    if is_zarr(path):
+        raise InputError(
+            f"expected an h5ad file to read into memory, {path} is a zarr folder; leave it on disk "
+            f"(on_disk), or write it as h5ad with anndata"
+        )
     if path.is_dir():
         raise InputError(f"expected an h5ad file, {path} is a directory; name a file in it")
     try:

@@ -16,6 +16,7 @@ from qbm_jax.objective.importance_weighted import has_bits, importance_weighted_
 from qbm_jax.runtime import keys
 
 NOT_TERMS = ("elbo", "log_z")  # what `training.bound` returns beside the terms
+NUM_DRAWS, NUM_TEMPERATURES = 8, 1000  # behind a bound, where nobody says otherwise
 
 
 class Bound(NamedTuple):

@@ -144,12 +144,10 @@ def compare(
         for name in methods
     }
     scores, notes = score_seeds(embeddings, cells, uncorrected=pca, max_cells=max_cells, seed=seed)
-    values: dict[str, dict[str, list[float]]] = {}
-    for name, rows in scores.items():
-        repeated = [rows[k % len(rows)] for k in range(num_seeds)]
-        values[name] = {metric: [row[metric] for row in repeated] for metric in rows[0]}
-        if name in found and has_bits(found[name][0].model.vae):
-            values[name][BOUND] = [one.bound[BOUND] for one in found[name]]
+    values = {name: _over_seeds(rows, num_seeds) for name, rows in scores.items()}
+    for name, trained in found.items():
+        if has_bits(trained[0].model.vae):
+            values[name][BOUND] = [one.bound[BOUND] for one in trained]
     models = {name: [one.model for one in seeds] for name, seeds in found.items()}
     return Comparison(values, models, (*cells.notes, *notes))
 
@@ -203,6 +201,12 @@ def _cells(
             "anndata.read_h5ad, or a part of them"
         )
     return cells
+
+
+def _over_seeds(rows: list[dict[str, float]], num_seeds: int) -> dict[str, list[float]]:
+    """Metrics of a method's embeddings, one for each seed; a single one stands for all seeds."""
+    repeated = [rows[number % len(rows)] for number in range(num_seeds)]
+    return {metric: [row[metric] for row in repeated] for metric in rows[0]}
 
 
 def _untrained(

@@ -87,9 +87,6 @@ def compose(
         "command", ...
     """
     own = mean_and_sd([result.bound for result in runs[main]])
-    labels = () if cells.labels is None else cells.label_names
-    codes = np.zeros(0, int) if cells.labels is None else cells.labels
-    batch_counts = np.bincount(cells.batch, minlength=len(cells.batch_names))
     return {
         "main": main,
         "embeddings": {name: mean_and_sd(rows) for name, rows in scores.items()},
@@ -117,19 +114,26 @@ def compose(
             name: float(np.median([r.cells_per_second for r in results]))
             for name, results in runs.items()
         },
-        "data": {
-            "source": cells.source,
-            "simulated": cells.simulated,
-            "num_cells": cells.num_cells,
-            "num_genes": cells.num_genes,
-            "batches": dict(zip(cells.batch_names, batch_counts.tolist(), strict=True)),
-            "labels": dict(
-                zip(labels, np.bincount(codes, minlength=len(labels)).tolist(), strict=True)
-            ),
-            "batch_column": cells.batch_column,
-            "label_column": cells.label_column,
-        },
+        "data": _described(cells),
         **facts,
+    }
+
+
+def _described(cells: Cells | StoredCells) -> dict[str, Any]:
+    """Where the cells are from, and how many of each batch and type there are."""
+    labels = () if cells.labels is None else cells.label_names
+    codes = np.zeros(0, int) if cells.labels is None else cells.labels
+    batch_counts = np.bincount(cells.batch, minlength=len(cells.batch_names)).tolist()
+    label_counts = np.bincount(codes, minlength=len(labels)).tolist()
+    return {
+        "source": cells.source,
+        "simulated": cells.simulated,
+        "num_cells": cells.num_cells,
+        "num_genes": cells.num_genes,
+        "batches": dict(zip(cells.batch_names, batch_counts, strict=True)),
+        "labels": dict(zip(labels, label_counts, strict=True)),
+        "batch_column": cells.batch_column,
+        "label_column": cells.label_column,
     }
 
 

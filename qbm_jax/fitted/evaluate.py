@@ -11,7 +11,7 @@ from qbm_jax.data import Cells
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.feed.cell_source import CellSource, as_source
 from qbm_jax.feed.minibatches import DeviceCounts
-from qbm_jax.fitted.bounds import bound_of_cells
+from qbm_jax.fitted.bounds import NUM_DRAWS, NUM_TEMPERATURES, bound_of_cells
 from qbm_jax.fitted.document import Evaluated
 from qbm_jax.fitted.fit import fit_trainings
 from qbm_jax.fitted.model import FittedModel
@@ -28,8 +28,8 @@ class Draws(NamedTuple):
         enumerate.
     """
 
-    posterior: int = 8
-    temperatures: int = 1000
+    posterior: int = NUM_DRAWS
+    temperatures: int = NUM_TEMPERATURES
 
 
 def train_and_evaluate(

@@ -16,7 +16,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.feed import minibatches
 from qbm_jax.feed.cell_source import Streamed
 from qbm_jax.fitted import bounds, generation, model_report, run_models, saved_model, scoring
-from qbm_jax.fitted.bounds import Bound
+from qbm_jax.fitted.bounds import NUM_DRAWS, NUM_TEMPERATURES, Bound
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model_cells import cells_of_model, device_counts, with_batches_of
@@ -109,8 +109,8 @@ class FittedModel:
         *,
         batch_column: str | None = None,
         layer: str | None = None,
-        num_draws: int = 8,
-        num_temperatures: int = 1000,
+        num_draws: int = NUM_DRAWS,
+        num_temperatures: int = NUM_TEMPERATURES,
         importance_weighted: int | None = None,
         seed: int = 0,
     ) -> Bound:
@@ -158,7 +158,7 @@ class FittedModel:
         return found._replace(per_cell=full_rows(found.per_cell, cells.rows, adata.n_obs))
 
     def log_z(
-        self, *, num_temperatures: int = 1000, num_chains: int = 128, seed: int = 0
+        self, *, num_temperatures: int = NUM_TEMPERATURES, num_chains: int = 128, seed: int = 0
     ) -> partition.LogZ:
         """Log Z of the prior, in nats, between a forward and a reverse estimate.
 
@@ -239,8 +239,8 @@ class FittedModel:
         label_column: str | None = None,
         batch_column: str | None = None,
         layer: str | None = None,
-        num_draws: int = 8,
-        num_temperatures: int = 1000,
+        num_draws: int = NUM_DRAWS,
+        num_temperatures: int = NUM_TEMPERATURES,
         max_cells: int = MAX_CELLS,
         seed: int = 0,
     ) -> Path:

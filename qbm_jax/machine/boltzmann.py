@@ -50,9 +50,9 @@ class Boltzmann(struct.PyTreeNode):
 
 
 def check(params: Boltzmann) -> Boltzmann:
-    """Returns `params` if they are a Boltzmann machine, for use where they come from outside.
+    """Returns `params` if they are a Boltzmann machine; call it where they come from outside.
 
-    J and h may be lists, numpy arrays or, J, a scipy sparse matrix; what returns has arrays.
+    J and h may be lists or numpy arrays, and J a scipy sparse matrix; the result has arrays.
 
     Raises:
       InputError: J is not square, symmetric, finite, up to 1e15 kT and zero on its diagonal, there
@@ -95,7 +95,7 @@ def as_arrays(params: Boltzmann) -> Boltzmann:
     they are.
 
     Raises:
-      InputError: no machine, or J or h without real numbers.
+      InputError: `params` is no machine, or J or h holds no real numbers.
     """
     if not isinstance(params, Boltzmann):
         raise InputError(f"expected a machine Boltzmann(J=..., h=...), got {type(params).__name__}")
@@ -120,11 +120,11 @@ _NUMBERS = "real numbers in J and h"
 def as_floats(values: Any, expected: str) -> jax.Array:
     """An array [...] of floats: itself if it is one; lists and whole numbers in single precision.
 
-    One of numpy's stays one, so that nothing moves to a device that need not; it stands in for one
-    of JAX's in all that follows, and is typed as such.
+    A numpy array stays one, so that nothing moves to a device without need. It serves as a JAX
+    array in all that follows, and is typed as one.
 
     Raises:
-      InputError: it holds no real numbers; `expected` says what of.
+      InputError: it holds no real numbers; `expected` says in the message what should be.
     """
     array: Any = values
     try:
@@ -193,7 +193,7 @@ def _check_sparse(J: BCOO, h: np.ndarray) -> None:
 
 
 def checked(params: Boltzmann) -> Boltzmann:
-    """As arrays, J checked where its values are at hand: not while traced, nor in reduced types."""
+    """The machine as arrays; checks J unless it is traced or in a reduced type."""
     params = as_arrays(params)
     J = params.J
     known = isinstance(J, BCOO | jax.Array | np.ndarray)
@@ -255,7 +255,7 @@ def energy(params: Boltzmann, spins: jax.Array) -> jax.Array:
     spins = as_spins(params, spins)
     fields = local_field(params, spins)
     h = jnp.broadcast_to(params.h, spins.shape)
-    return -0.5 * jnp.sum(spins * (fields + h), axis=-1)
+    return -0.5 * jnp.sum(spins * (fields + h), axis=-1)  # fields = h + J s, so -1/2 s'(2h + J s)
 
 
 def scale(params: Boltzmann, beta: jax.Array | float) -> Boltzmann:
@@ -282,8 +282,8 @@ def condition(params: Boltzmann, indices: jax.Array, values: jax.Array) -> Boltz
       values: of the clamped spins [..., clamped]; leading axes become those of the fields.
 
     Raises:
-      InputError: indices out of range or repeated, no or all spins clamped but one, values of
-        another number of spins, or J sparse or no couplings of a machine.
+      InputError: indices are out of range or repeated, no spin is clamped or fewer than two stay
+        free, values are of another number of spins, or J is sparse or no machine has it.
     """
     params = checked(params)
     clamped, free = split_spins(params.num_spins, indices)
@@ -318,10 +318,10 @@ def split_spins(num_spins: int, indices: jax.Array) -> tuple[np.ndarray, np.ndar
 def symmetrise(matrix: jax.Array) -> jax.Array:
     """Couplings [spins, spins] from any square matrix: its symmetric part with a zero diagonal.
 
-    A projection, so that gradients with respect to a free matrix respect the constraints on J.
+    It is a projection, so gradients with respect to a free matrix respect the constraints on J.
 
     Raises:
-      InputError: no square matrix of numbers.
+      InputError: the matrix is not square, or not of numbers.
     """
     expected = "a square matrix of numbers"
     dense = matrix.toarray() if hasattr(matrix, "toarray") else matrix
@@ -394,7 +394,7 @@ def with_gauge_spin(params: Boltzmann) -> Boltzmann:
     The last spin couples to spin i with h_i; undo it with `remove_gauge_spin`.
 
     Raises:
-      InputError: J is sparse or no couplings of a machine.
+      InputError: J is sparse, or not the couplings of a machine.
     """
     params = checked(params)
     top = jnp.concatenate([params.dense_J, params.h[:, None]], axis=1)

@@ -1,4 +1,4 @@
-"""Couplings in fewer bits: what one product with J costs is what a sampler's step costs.
+"""Couplings in fewer bits: a sampler's step costs what its product with J costs.
 
 `boltzmann.local_field` multiplies spins by whatever `params.J` is: a dense array, a sparse
 `jax.experimental.sparse.BCOO` with both triangles stored, or the `ReducedCouplings` made here.
@@ -20,8 +20,8 @@ _STEPS = 127  # of int8, on either side of zero
 class ReducedCouplings(struct.PyTreeNode):
     """Couplings J = scale * values; `spins @ J` multiplies in the reduced type.
 
-    bfloat16 products accumulate in float32. int8 ones accumulate exactly in int32; int8 spins go in
-    as they are, float amplitudes are rounded to 127 steps of the largest of their chain.
+    bfloat16 products accumulate in float32, and int8 products exactly in int32. int8 spins stay as
+    they are; float amplitudes are rounded to 127 steps of the largest of their chain.
 
     Attributes:
       values: [spins, spins], bfloat16 or int8.
@@ -83,7 +83,7 @@ def reduced(params: Boltzmann, couplings_dtype: str) -> Boltzmann:
     of at most max |J| / 254 in each coupling. bfloat16 keeps 8 significant bits.
 
     Raises:
-      InputError: an unknown type, or a sparse J with a type other than float32.
+      InputError: the type is unknown, or J is sparse and the type is not float32.
     """
     if couplings_dtype not in DTYPES:
         raise InputError(f"expected couplings_dtype in {list(DTYPES)}, got {couplings_dtype!r}")

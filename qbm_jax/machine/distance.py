@@ -1,4 +1,4 @@
-"""How far draws are from an enumerated law. Arrays in, numbers out."""
+"""How far draws are from an enumerated law: functions of arrays that return numbers."""
 
 import math
 from typing import NamedTuple
@@ -72,7 +72,7 @@ def total_variation(spins: ArrayLike, log_weights: ArrayLike) -> TotalVariation:
         constant: as from `enumeration.log_weights`.
 
     Raises:
-      InputError: shapes that do not belong together, or spins other than -1 and +1.
+      InputError: the shapes do not belong together, or a spin is neither -1 nor +1.
     """
     spins, log_weights = np.asarray(spins), np.asarray(log_weights, np.float64)
     if spins.ndim != 2 or log_weights.shape != (2 ** spins.shape[1],):
@@ -109,7 +109,7 @@ def variation_of_counts(counts: np.ndarray, log_p: np.ndarray) -> float:
 def kullback_leibler(counts: np.ndarray, log_p: np.ndarray) -> float:
     """KL divergence of the frequencies (plug-in) from the law, in nats; both arrays [states].
 
-    For exact draws it is not zero but about (states - 1) / (2 draws): compare with `exact_band`.
+    For exact draws it is about (states - 1) / (2 draws), not zero: compare it with `exact_band`.
     """
     seen = counts > 0
     frequencies = counts[seen] / counts.sum()
@@ -139,8 +139,8 @@ def log_frequency_line(
     """Regresses log frequency on energy, over states that occur often enough.
 
     One half of the draws chooses the states and weighs them by its counts (the variance of a log
-    count is one over the count); the other half gives the frequencies. Were they the same half,
-    rare states would be there only when counted too often, and the line would be too flat.
+    count is one over the count); the other half gives the frequencies. If one half did both, rare
+    states would appear only when counted too often, and the line would be too flat.
 
     Args:
       first: counts of all states [states] in one half of the draws.
@@ -148,7 +148,7 @@ def log_frequency_line(
       energies: of all states, in units of kT.
 
     Returns:
-      The line, of NaNs where fewer than ten states occur often enough, and which states are on it.
+      The line, and which states are on it; NaNs where fewer than ten states occur often enough.
     """
     chosen = np.flatnonzero(first >= FEWEST_COUNTS)
     x, weights = energies[chosen], first[chosen].astype(np.float64)

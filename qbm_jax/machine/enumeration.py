@@ -24,10 +24,10 @@ def enumerate_spins(num_spins: int) -> jax.Array:
 def log_weights(params: Boltzmann) -> jax.Array:
     """-E(s) of all states [2^N], in the order of `enumerate_spins`, in units of kT.
 
-    log Z is its logsumexp. Computed in chunks, so that memory is that of the result.
+    log Z is its logsumexp. It is computed in chunks, so that it takes only the result's memory.
 
     Raises:
-      InputError: no machine, or more than 24 spins.
+      InputError: `params` is no machine, or has more than 24 spins.
     """
     return _log_weights(as_arrays(params))
 
@@ -52,14 +52,14 @@ def spins_of_states(states: jax.Array, num_spins: int) -> jax.Array:
 
 
 def check_size(num_spins: int, least: int = 1, most: int = 2**17) -> None:
-    """Raises an InputError for what is no number of spins, or one whose J takes above 64 GiB."""
+    """Raises an InputError unless this is a number of spins whose J takes at most 64 GiB."""
     whole = isinstance(num_spins, int | np.integer) and not isinstance(num_spins, bool)
     if not whole or not least <= num_spins <= most:
         raise InputError(f"expected a number of spins from {least} to {most}, got {num_spins!r}")
 
 
 def check_enumerable(num_spins: int) -> None:
-    """Raises an InputError where there are too many spins to enumerate, or no number of them."""
+    """Raises an InputError if the number of spins is too large to enumerate, or is no number."""
     check_size(num_spins)
     if num_spins > MAX_SPINS:
         raise InputError(

@@ -39,7 +39,7 @@ def strong_field(seed: int, num_spins: int) -> Boltzmann:
 
 
 def trained(seed: int, num_spins: int) -> Boltzmann:
-    """A machine fitted to noisy copies of random patterns: a few wells, as learned ones have.
+    """A machine fitted to noisy copies of random patterns; it has a few wells, as learned ones do.
 
     The data's law is known, the mean over patterns of independent flips, and so are its moments;
     gradient ascent on the likelihood enumerates the machine's moments at each step, so nothing in
@@ -73,7 +73,7 @@ KINDS = {"dense": dense, "frustrated": frustrated, "strong_field": strong_field,
 
 
 def check_kind(kind: str) -> None:
-    """Raises InputError unless there is such a kind of machine."""
+    """Raises InputError unless `KINDS` has this kind of machine."""
     if kind not in KINDS:
         raise InputError(f"expected a kind of machine in {sorted(KINDS)}, got {kind!r}")
 

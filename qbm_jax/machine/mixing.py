@@ -1,4 +1,4 @@
-"""How well chains mix. Arrays in, numbers out."""
+"""How well chains mix: functions of arrays that return numbers."""
 
 import math
 from typing import Any
@@ -21,7 +21,7 @@ def integrated_autocorrelation_time(values: ArrayLike) -> float:
 
     Autocovariances are pooled over chains about the common mean, so that chains stuck in different
     places count as correlated. The sum stops at the first lag above 5 tau and 5 (Sokal 1997,
-    "Monte Carlo methods in statistical mechanics", section 3); trust it where there are over
+    "Monte Carlo methods in statistical mechanics", section 3); trust it if there are over
     50 tau steps.
 
     Args:
@@ -31,7 +31,7 @@ def integrated_autocorrelation_time(values: ArrayLike) -> float:
       tau in steps of `values`; 1 if independent; NaN if all values are equal.
 
     Raises:
-      InputError: not [chains, steps], fewer than 4 steps, or values that are not finite.
+      InputError: the values are not [chains, steps], not finite, or of fewer than 4 steps.
     """
     taus = 2 * np.cumsum(autocorrelation(values)) - 1
     if np.isnan(taus[0]):
@@ -44,7 +44,7 @@ def integrated_autocorrelation_time(values: ArrayLike) -> float:
 def autocorrelation(values: ArrayLike) -> np.ndarray:
     """Autocorrelation rho(t) at lags t = 0, 1, ... of [chains, steps] values, [steps].
 
-    Pooled over chains about the common mean; NaN if all values are equal.
+    It is pooled over chains about the common mean; NaN if all values are equal.
 
     Raises:
       InputError: as in `integrated_autocorrelation_time`.
@@ -59,7 +59,7 @@ def autocorrelation(values: ArrayLike) -> np.ndarray:
 
 
 def effective_sample_size(values: ArrayLike) -> float:
-    """Number of independent draws that [chains, steps] values are worth: their number over tau."""
+    """Number of independent draws that values [chains, steps] are worth: their number over tau."""
     return np.size(values) / integrated_autocorrelation_time(values)
 
 
@@ -126,9 +126,9 @@ def is_mixed(tau: float, r_hat: float, num_steps: int) -> bool:
 def compare_tenths(trace: np.ndarray, burn_in: float = 0.1) -> dict[str, float]:
     """Mean of the first tenth after burn-in and of the last, and their difference over its error.
 
-    The error of each tenth's mean is the larger of two: that by the means of ten batches, and that
-    which the autocorrelation time within the tenths implies. (The time of the whole trace would
-    grow with the very drift that is looked for.)
+    The error of each tenth's mean is the larger of two estimates: one from the means of ten
+    batches, one from the autocorrelation time within the tenths. (The time of the whole trace would
+    grow with the very drift that this function looks for.)
 
     Args:
       trace: [records].

@@ -67,10 +67,10 @@ def random_planted(
 ) -> Planted:
     """Directions of independent entries +-1/sqrt(N), and normal fields.
 
-    A direction alone orders at d = 1. Deterministic in the seed.
+    A single direction orders at d = 1. The result is a function of the arguments alone.
 
     Args:
-      seed: of the directions and the fields.
+      seed: seed of the directions and the fields.
       num_spins: N.
       strengths: d, one positive number a direction.
       field: standard deviation of the random part of h, in units of kT.
@@ -78,7 +78,7 @@ def random_planted(
         of an ordered direction, so that single-spin dynamics need not cross between them.
 
     Raises:
-      InputError: fewer than two spins, or strengths that are not positive.
+      InputError: there are fewer than two spins, or a strength is not positive.
     """
     check_size(num_spins, least=2)
     _check_strengths(np.asarray(strengths, np.float64))
@@ -92,7 +92,7 @@ def machine(planted: Planted) -> Boltzmann:
     """The machine, in float32: J = U diag(d) U' without its diagonal.
 
     Raises:
-      InputError: shapes that do not belong together, or strengths that are not positive.
+      InputError: the shapes do not belong together, or a strength is not positive.
     """
     directions, strengths, h = _checked(planted)
     J = (directions * strengths) @ directions.T
@@ -104,8 +104,8 @@ def moments(planted: Planted) -> PlantedMoments:
     """Log Z, means, pair moments and mean energy by quadrature over z.
 
     Raises:
-      InputError: as in `machine`, or so high a rank and so strong couplings that the grid would
-        have over four million nodes.
+      InputError: as in `machine`; or the rank is so high and the couplings are so strong that the
+        grid would have over four million nodes.
     """
     directions, strengths, h = _checked(planted)
     slopes = directions * np.sqrt(strengths)  # g = h + slopes z

@@ -41,8 +41,8 @@ def sign_couplings(params: Boltzmann) -> Boltzmann:
     """The machine with its dense couplings as `SignCouplings`; fields stay as they are.
 
     Raises:
-      InputError: J is sparse or, at concrete values, its couplings differ in magnitude. Where
-        values are traced, the scale is NaN instead, and so is every field.
+      InputError: J is sparse or, at concrete values, its couplings differ in magnitude. If they are
+        traced, the scale is NaN instead, and so is every field.
     """
     params = as_arrays(params)
     if isinstance(params.J, BCOO):

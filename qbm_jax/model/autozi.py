@@ -35,7 +35,7 @@ def init(num_genes: int) -> Params:
 
 
 def draw(key: jax.Array, gene_params: Params) -> Params:
-    """Replaces the gates' posteriors by one draw of them, as `gate_logits` [genes]; reparametrised.
+    """Replaces the gates' posteriors by one reparametrised draw, `gate_logits` [genes].
 
     A beta variable is X / (X + Y) with X and Y gamma variables, so its logit is log X - log Y,
     which stays finite where delta itself would round to 0 or 1.
@@ -48,7 +48,7 @@ def draw(key: jax.Array, gene_params: Params) -> Params:
 
 
 def gate_logits(gene_params: Params) -> jax.Array:
-    """Logits of delta [genes]: those drawn, or else those of the posterior means."""
+    """Logits of delta [genes]: the drawn ones, or else those of the posterior means."""
     if "gate_logits" in gene_params:
         return gene_params["gate_logits"]
     return gene_params["log_alpha"] - gene_params["log_beta"]  # of alpha / (alpha + beta)

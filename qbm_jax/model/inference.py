@@ -26,7 +26,7 @@ def _encode_rows(vae: VAE, params: Params, data: DeviceCounts, rows: jax.Array):
 def embed(
     vae: VAE, params: Params, data: DeviceCounts, width: int = 512
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embeds every cell; deterministic.
+    """Embeds every cell, without random numbers.
 
     Args:
       vae: the model.
@@ -48,7 +48,7 @@ def embed(
 def embed_blocks(
     vae: VAE, params: Params, source: Streamed, width: int = 512, block_size: int = 8192
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """As `embed`, of cells on disk, a block at a time: memory does not grow with their number.
+    """Embeds cells on disk block by block, as `embed` does: memory does not grow with their number.
 
     Args:
       vae: the model.
@@ -58,10 +58,10 @@ def embed_blocks(
       block_size: cells of a block, a multiple of `width`.
 
     Yields:
-      Which cells these are, their embedding [cells, N] and their energies [cells].
+      The slice of each block's cells, their embedding [cells, N] and their energies [cells].
 
     Raises:
-      InputError: the cells could not be read.
+      InputError: the cells cannot be read.
     """
     rows = jnp.arange(block_size).reshape(-1, width)
     for where, data in source.blocks(block_size):
@@ -84,8 +84,8 @@ def generate(
       key: consumed.
       vae: the model.
       params: its parameters.
-      sampler: draws from a Boltzmann prior; one fresh chain per cell, run for the sampler's own
-        number of steps. None for priors that are drawn from without one.
+      sampler: draws from a Boltzmann prior, with one fresh chain per cell that runs for the
+        sampler's own number of steps. None for priors that need no sampler.
       batch: experimental batch of each cell [cells].
       library_size: total counts of each cell [cells].
 
@@ -101,7 +101,7 @@ def generate(
 def draw_latent(
     key: jax.Array, vae: VAE, params: Params, sampler: Sampler | None, num_cells: int
 ) -> jax.Array:
-    """Draws what the decoder reads from the prior, [cells, N]. Arguments as `generate`.
+    """Draws from the prior what the decoder reads, [cells, N]; arguments as in `generate`.
 
     Raises:
       InputError: the prior needs a sampler, and there is none.

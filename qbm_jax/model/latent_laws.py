@@ -33,7 +33,7 @@ def draw_spins(key: jax.Array, logits: jax.Array) -> jax.Array:
 
 
 def mean_and_log_sd(posterior: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Of a diagonal normal posterior [cells, 2 latents], [cells, latents] each."""
+    """Mean and log s.d., each [cells, latents], of a normal posterior [cells, 2 latents]."""
     mean, log_sd = jnp.split(posterior, 2, axis=-1)
     return mean, log_sd
 

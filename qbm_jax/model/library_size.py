@@ -24,7 +24,7 @@ class LibraryPosterior(NamedTuple):
 
 
 def posterior(corrections: jax.Array, totals: jax.Array) -> LibraryPosterior:
-    """From the network's output [cells, 2] and the total counts [cells] (positive)."""
+    """The posterior from the network's output [cells, 2] and positive total counts [cells]."""
     log_totals = jnp.log(totals)
     return LibraryPosterior(log_totals + corrections[:, 0], corrections[:, 1] - 0.5 * log_totals)
 

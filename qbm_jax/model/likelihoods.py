@@ -41,11 +41,12 @@ class Likelihood(NamedTuple):
       log_prob: (counts, outputs, gene_params, library_size) -> [cells], in nats, summed over genes.
       sample: (key, outputs, gene_params, library_size) -> one draw [cells, genes].
       mean: (outputs, gene_params, library_size) -> expected value of `sample`, [cells, genes].
-      accepts_non_integer: whether `counts` may have fractions (expected counts); other likelihoods
-        are refused such data.
-      of_counts: whether `sample` draws counts, around a total that is the library size; otherwise
-        log-normalised values, of which there is no total.
-      dispersion: the gene parameter that may differ between experimental batches; None: none.
+      accepts_non_integer: whether `counts` may have fractions (expected counts); the other
+        likelihoods refuse such data.
+      of_counts: whether `sample` draws counts, whose expected total is the library size; otherwise
+        it draws log-normalised values, which have no total.
+      dispersion: the gene parameter that may differ between experimental batches; None where there
+        is none.
       draw_gene_params: (key, gene_params) -> gene_params with one draw of each gene's random
         variables, which the other functions read; without it they take posterior means.
       global_kl: gene_params -> KL of the genes' random variables, summed over genes, in nats.
@@ -77,8 +78,8 @@ def build(name: str, dispersion: str = "gene", num_batches: int = 1) -> Likeliho
       num_batches: number of experimental batches.
 
     Raises:
-      InputError: the name is not in `LIKELIHOODS`, the dispersion not in `DISPERSIONS`, or the
-        likelihood has none.
+      InputError: the name is not in `LIKELIHOODS`, the dispersion is not in `DISPERSIONS`, or the
+        likelihood has no dispersion.
     """
     name = check("likelihood", name, choice(LIKELIHOODS))
     likelihood = LIKELIHOODS[name]._replace(name=name)

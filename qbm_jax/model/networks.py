@@ -43,7 +43,7 @@ def batch_effect(
 ) -> nn.Dense:
     """One offset per batch and unit.
 
-    A product with one-hot rows: the gradient of a table look-up is a scatter, which is slow.
+    It is a product with one-hot rows, because the gradient of a table look-up is a slow scatter.
     """
     return nn.Dense(width, use_bias=False, kernel_init=start, name=name)
 
@@ -51,7 +51,7 @@ def batch_effect(
 class MLP(nn.Module):
     """Hidden layers of Dense, LayerNorm and ReLU; the experimental batch shifts each layer.
 
-    LayerNorm, not BatchNorm: no running statistics, and no mixing of experimental batches.
+    LayerNorm, unlike BatchNorm, has no running statistics and does not mix experimental batches.
 
     Attributes:
       widths: units per hidden layer.
@@ -104,7 +104,7 @@ class Encoder(nn.Module):
 class SecondGroup(nn.Module):
     """What the spins of the first group add to the logits of the second [cells, outputs].
 
-    Zero at the start, so that training starts at the factorial posterior.
+    It is zero at the start, so that training starts at the factorial posterior.
 
     Attributes:
       widths: units per hidden layer.
@@ -173,7 +173,7 @@ class Networks(NamedTuple):
     library: Encoder | None
 
     def init(self, key: jax.Array, num_genes: int, num_latents: int) -> dict[str, Any]:
-        """Parameters by name, for the networks that there are."""
+        """Draws the parameters of every network that the model has, by name."""
         key_encoder, key_decoder, key_library = jax.random.split(key, 3)
         counts, latents = jnp.zeros((1, num_genes)), jnp.zeros((1, num_latents))
         params = {

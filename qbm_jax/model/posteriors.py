@@ -64,7 +64,8 @@ class Groups(NamedTuple):
     """What the encoder gives for a posterior in two groups.
 
     Attributes:
-      logits: [cells, N], of the first group, and of the second before it knows the first.
+      logits: those of the first group, and those of the second before it knows the first,
+        [cells, N].
       shift: spins of the first group [cells, N1] -> what they add to the logits of the second.
     """
 
@@ -109,8 +110,8 @@ def two_groups(prior: Prior) -> Posterior:
     """Spins in two groups, the second conditioned on the bits of the first.
 
     The embedding holds the mean spins m1 of the first group, and those of the second given m1 in
-    the place of s1; its energy is E at these, so a mean-field value and not E_q[E]. Draws are not
-    averaged instead because that would take many, and an embedding should not depend on a key.
+    the place of s1. Its energy is E at these spins: a mean-field value, not E_q[E]. An average over
+    draws would take many of them, and an embedding should not depend on a key.
 
     Raises:
       InputError: the prior is not binary, or its relaxed bits do not tell the bit.
@@ -197,6 +198,6 @@ def build(name: str, prior: Prior) -> Posterior:
       prior: the prior.
 
     Raises:
-      InputError: an unknown name, or a prior or relaxation that cannot be in this family.
+      InputError: the name is unknown, or the family does not take this prior or its relaxation.
     """
     return FAMILIES[check("posterior", name, choice(FAMILIES))](prior)

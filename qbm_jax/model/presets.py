@@ -28,7 +28,7 @@ class Preset:
       training: fields of `TrainOptions` that define the method.
       published_training: further fields, at the values that its authors ship.
       sampler: (name, options) of the negative phase; None for the comparison's own.
-      faults: what is wrong on purpose, for the re-creations of public codes.
+      faults: what a re-creation of a public code gets wrong on purpose.
     """
 
     title: str
@@ -141,7 +141,7 @@ def preset(name: str) -> Preset:
     """The method of that name.
 
     Raises:
-      InputError: there is none.
+      InputError: no method has this name.
     """
     if name not in PRESETS:
         raise InputError(f"unknown method {name!r}; choose from {', '.join(PRESETS)}")
@@ -151,7 +151,7 @@ def preset(name: str) -> Preset:
 def matched(
     chosen: Preset, model: Mapping[str, Any], training: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What defines the method, with everything else as given.
+    """The method's defining arguments and fields, and all others as given.
 
     Args:
       chosen: the method.
@@ -166,7 +166,7 @@ def matched(
 
 
 def with_prior(prior: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `vae.build` with this prior, and without what only other priors can have."""
+    """Arguments of `vae.build` with this prior, without those that only other priors can have."""
     fitting, law = {**arguments, "prior": prior}, priors.build(prior)
     if not law.couplings:
         fitting["couplings_scale"] = 0.0

@@ -38,7 +38,7 @@ CERTAIN = 1e6  # logits of a posterior that leaves nothing to chance but r(zeta 
 
 
 class Prior(NamedTuple):
-    """A prior and its posterior family: all that others ask of it.
+    """A prior and its posterior family, with every function that other modules need of it.
 
     `posterior` is the encoder's output [cells, outputs]: an array [cells, latents] for each of its
     `outputs_per_latent`, side by side. The latents are spins, of which it holds the logits, or real
@@ -92,7 +92,7 @@ class Prior(NamedTuple):
 
     @property
     def model_name(self) -> str:
-        """Name of a model that has none of its own, which its results are kept under."""
+        """Name under which results are kept of a model that has no name of its own."""
         return "qbmvae" if self.couplings else f"{self.name}_vae"
 
     def draw_latents(self, key: jax.Array, posterior: jax.Array) -> jax.Array:
@@ -100,7 +100,7 @@ class Prior(NamedTuple):
         return draw_spins(key, posterior) if self.binary else self.draw(key, posterior)
 
     def read(self, key: jax.Array, latents: jax.Array) -> jax.Array:
-        """What the decoder reads of latents [cells, latents]: spins are smeared by r(zeta | b)."""
+        """What the decoder reads for latents [cells, latents]: spins are smeared by r(zeta | b)."""
         return self.draw(key, CERTAIN * latents) if self.binary else latents
 
 
@@ -142,8 +142,8 @@ def num_visible(num_latents: int) -> int:
 def rbm_prior(relax: Relax) -> Prior:
     """Restricted Boltzmann machine: the Boltzmann prior with couplings between two halves only.
 
-    The same energy and the same functions; `project` zeroes the two diagonal blocks of J, and of
-    its gradient.
+    Its energy and its functions are those of the Boltzmann prior, but `project` zeroes the two
+    diagonal blocks of J and of its gradient.
     """
 
     def project(params: Boltzmann) -> Boltzmann:
@@ -229,8 +229,8 @@ def build(name: str, relax: Relax = RELAX, couplings_scale: float = 0.0) -> Prio
         deviation couplings_scale / sqrt(N); 0 starts them at zero.
 
     Raises:
-      InputError: no prior has this name, or a scale that is negative or for a prior without
-        couplings.
+      InputError: no prior has this name, the scale is negative, or the prior has no couplings to
+        scale.
     """
     name = check("prior", name, choice(PRIORS))
     couplings_scale = check("couplings_scale", couplings_scale, not_negative())

@@ -6,8 +6,9 @@ With R0 and R1 the distribution functions of r(. | 0) and r(. | 1), every such d
 
     d zeta / dq = (R0 - R1) / ((1 - q) r0 + q r1),
 
-which the two relaxations without a simple inverse use directly. `sharpness` is always the larger
-the closer zeta is to a bit. Only the decoder reads zeta; the KL term needs no relaxation.
+which the two relaxations without a simple inverse use directly. In every relaxation, zeta is the
+closer to a bit the larger the `sharpness` is. Only the decoder reads zeta; the KL term needs no
+relaxation.
 """
 
 import dataclasses
@@ -30,8 +31,8 @@ class GrowingSharpness(NamedTuple):
     """A sharpness that grows geometrically towards the one that a relaxation was built with.
 
     Attributes:
-      start: where it begins, above 0.
-      progress: 0 there, 1 at the relaxation's own; may be traced.
+      start: the sharpness at progress 0, above 0.
+      progress: from 0 to 1, where the sharpness is the relaxation's own; may be traced.
     """
 
     start: float
@@ -41,7 +42,7 @@ class GrowingSharpness(NamedTuple):
         """The sharpness at this progress, a scalar.
 
         Raises:
-          InputError: it would have to fall.
+          InputError: the sharpness would have to fall.
         """
         if self.start > final:
             raise InputError(
@@ -89,7 +90,7 @@ class Relax:
     Attributes:
       name: of the relaxation, in `RELAXATIONS`.
       law: the relaxation.
-      sharpness: what it is drawn with, unless a call gives another.
+      sharpness: the sharpness of draws, unless a call gives another.
     """
 
     name: str
@@ -101,10 +102,10 @@ class Relax:
         return self.law.zeta(open_uniform(key, logits), logits, self.at(sharpness))
 
     def at(self, sharpness: Sharpness) -> jax.Array | float | None:
-        """The sharpness that is drawn with where this one is asked for; None: the own.
+        """The sharpness of a draw for which this one is asked; None asks for the relaxation's own.
 
         Raises:
-          InputError: it would change, and the relaxation is not traceable; or it would fall.
+          InputError: the sharpness would change although the relaxation is not traceable, or fall.
         """
         if sharpness is None:
             return self.sharpness
@@ -132,7 +133,7 @@ def build(name: str, sharpness: float | None = None) -> Relax:
         not use it.
 
     Raises:
-      InputError: unknown name, or sharpness not above 0 or too large.
+      InputError: the name is unknown, or the sharpness is not above 0 or too large.
     """
     law = RELAXATIONS[check("relaxation", name, choice(RELAXATIONS))]
     sharpness = check("sharpness", sharpness, optional(positive()))

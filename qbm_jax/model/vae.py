@@ -43,8 +43,8 @@ Params = dict[str, Any]  # see `VAE`
 class VAE(NamedTuple):
     """The model's functions; `params` holds "encoder", "decoder", "genes" and "prior".
 
-    With a latent library size it holds "library", that encoder's parameters, as well; with a
-    posterior in two groups "second_group", those of its network that reads the first group.
+    With a latent library size it also holds "library", the parameters of that encoder. With a
+    posterior in two groups it also holds "second_group", those of the network that reads the first.
 
     Attributes:
       prior: the prior.
@@ -77,7 +77,7 @@ class VAE(NamedTuple):
 @documented
 @dataclasses.dataclass(frozen=True)
 class ModelOptions:
-    """What a model is built from, but for the numbers of genes and batches; see `build`."""
+    """The options of a model; `build` takes these and the numbers of genes and batches."""
 
     prior: str = field(
         "boltzmann", choice(priors.PRIORS), "prior of the latents; bernoulli is J = 0"
@@ -140,7 +140,7 @@ class ModelOptions:
 
 
 class Sizes(NamedTuple):
-    """What the cells decide of a model.
+    """The sizes of a model that the cells decide.
 
     Attributes:
       num_genes: genes per cell.
@@ -155,7 +155,7 @@ def check_options(options: dict[str, Any]) -> dict[str, Any]:
     """The given options of a model, fields of `ModelOptions`, as plain values.
 
     Raises:
-      InputError: an unknown option, or a value that is not of its kind.
+      InputError: an option is unknown, or its value is not of its kind.
     """
     checked = from_dict(ModelOptions, "model", options)
     return {name: getattr(checked, name) for name in options}
@@ -170,7 +170,7 @@ def build(num_genes: int, num_batches: int, **options: Any) -> VAE:
       **options: fields of `ModelOptions`.
 
     Raises:
-      InputError: an unknown name, a number out of range, or options that do not go together.
+      InputError: a name is unknown, a number is out of range, or options do not go together.
     """
     return build_sized(num_genes, num_batches, ModelOptions(**options))
 
@@ -182,7 +182,7 @@ def _shown_signature() -> inspect.Signature:
 
 
 def build_sized(num_genes: int, num_batches: int, options: ModelOptions) -> VAE:
-    """As `build`, of options that are checked; equal ones are the same model.
+    """Builds a model of checked options; equal options give the same object.
 
     Raises:
       InputError: as `build`.
@@ -301,8 +301,8 @@ def _check_library(options: ModelOptions, num_batches: int, likelihood: Likeliho
 def gene_params(params: Params, batch: jax.Array) -> dict[str, jax.Array]:
     """The per-gene parameters that hold for cells of these batches [cells].
 
-    Arrays [batches, genes] become rows [cells, genes]; arrays [genes] stay. A product with one-hot
-    rows: the gradient of a table look-up is a scatter, which is slow.
+    Arrays [batches, genes] become rows [cells, genes]; arrays [genes] stay. It is a product with
+    one-hot rows, because the gradient of a table look-up is a slow scatter.
     """
 
     def rows(values: jax.Array) -> jax.Array:

@@ -4,6 +4,7 @@
 
 All terms are per cell and in nats. A likelihood with random variables per gene adds their KL once
 for the whole data set: `likelihood.global_kl` over the number of cells, which is not in the terms.
+What is trained weights the KL, all but the reconstruction, by `weight_at`: see `weighted_loss`.
 """
 
 from typing import NamedTuple
@@ -24,7 +25,7 @@ class Terms(NamedTuple):
       reconstruction: -log p(x | zeta, batch), one draw of zeta from the posterior (and of the
         genes' random variables, and of a latent library size).
       entropy: H(q), exact; an unbiased estimate from the same draw for a posterior in two groups.
-      expected_energy: E_q[E], likewise.
+      expected_energy: E_q[E], exact or estimated as `entropy` is.
       library_kl: KL of a latent library size to its prior, exact; 0 where it is observed.
     """
 
@@ -73,7 +74,7 @@ def observe(
 ) -> tuple[jax.Array, jax.Array]:
     """-log p(x | zeta, batch) and the KL of latent library sizes, [cells] each. Consumes the key.
 
-    Draws what else is random in the likelihood: the genes' variables, the library sizes.
+    It also draws the likelihood's other random variables: those of the genes, the library sizes.
     """
     key_genes, key_library = jax.random.split(key)
     drawn = {**params, "genes": vae.likelihood.draw_gene_params(key_genes, params["genes"])}
@@ -92,6 +93,13 @@ def kl(values: Terms, log_z: jax.Array | float) -> jax.Array:
     return values.expected_energy - values.entropy + log_z + values.library_kl
 
 
+def weight_at(
+    step: jax.Array, kl_weight: jax.Array | float, warmup_steps: jax.Array | float
+) -> jax.Array:
+    """The KL's weight at a step, from 0 on: it grows linearly over the warm-up to `kl_weight`."""
+    return kl_weight * jnp.minimum((step + 1) / warmup_steps, 1.0)
+
+
 def weighted_loss(
     vae: VAE,
     params: Params,
@@ -106,8 +114,8 @@ def weighted_loss(
       vae: the model.
       params: its parameters.
       values: the terms of the cells.
-      log_z: of the prior, or what stands in its place.
-      kl_weight: weight of all KL terms (1 for the bound).
+      log_z: log Z of the prior, or what stands in its place.
+      kl_weight: weight of all KL terms, see `weight_at` (1 for the bound).
       num_cells: number of training cells, which share the KL of the genes' random variables.
     """
     loss = jnp.mean(values.reconstruction + kl_weight * kl(values, log_z))

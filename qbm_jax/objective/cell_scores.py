@@ -12,13 +12,13 @@ from qbm_jax.model.vae import VAE, Params
 
 
 class CellScores(NamedTuple):
-    """Scores of cells [cells], in nats; the higher, the less the cell is like the training set.
+    """Scores of cells [cells], in nats: high ones are of cells unlike the training set.
 
     Attributes:
-      energy: of the cell's mean spins under the prior, as `inference.embed` gives it; E_q[E] where
-        the posterior is factorial.
+      energy: energy of the cell's mean spins under the prior, as `inference.embed` gives it; it is
+        E_q[E] where the posterior is factorial.
       reconstruction: -log p(x | latent, batch), one draw from the posterior.
-      negative_bound: minus the bound on log p(x | batch), less log Z, which is the same for all.
+      negative_bound: minus the bound on log p(x | batch), without log Z, which all cells share.
     """
 
     energy: np.ndarray

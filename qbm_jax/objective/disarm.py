@@ -21,17 +21,17 @@ from qbm_jax.objective.bound import Terms, observe
 def terms(
     vae: VAE, params: Params, key: jax.Array, cells: Minibatch, sharpness: None = None
 ) -> Terms:
-    """As `bound.terms`, at two antithetic draws of true bits; for priors with factorial bits.
+    """The terms of `bound.terms` at two antithetic draws of true bits, for factorial posteriors.
 
-    The reconstruction is the mean of the two draws'. What else is random in the likelihood is the
-    same in both. The KL terms are exact. Consumes the key.
+    The reconstruction is the mean over both draws, which share all other random variables of the
+    likelihood. The KL terms are exact. Consumes the key.
 
     Args:
       vae: the model; its relaxation is not used.
       params: its parameters.
       key: for the draws.
       cells: counts and experimental batches.
-      sharpness: true bits have none.
+      sharpness: not used, as true bits have none.
     """
     del sharpness
     key_latent, key_observation = jax.random.split(key)

@@ -33,7 +33,7 @@ class GatedGroups(NamedTuple):
 
 
 def with_free_bits(vae: VAE, free_bits: float) -> VAE:
-    """The same model, whose KL terms stop the gradient of latents below `free_bits` nats."""
+    """The same model, but its KL terms send no gradient to latents below `free_bits` nats."""
     posterior = vae.posterior
 
     def gate(outputs: jax.Array) -> jax.Array:

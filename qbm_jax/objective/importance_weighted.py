@@ -60,15 +60,15 @@ def importance_weighted_bound(
       params: its parameters.
       data: all counts.
       cells: indices of the cells [cells].
-      log_z: of the prior, see `training.estimate_log_z`; its error enters each value in full.
+      log_z: log Z of the prior (`training.estimate_log_z`); its error enters each value in full.
       num_samples: K.
       num_train_cells: number of training cells, which share the KL of variables that belong to
         genes; None for all cells of `data`.
       width: cells evaluated at a time.
 
     Raises:
-      InputError: fewer than one sample, no cells, or a relaxation without r(zeta | b) (gumbel),
-        whose weights would not average to p(x).
+      InputError: there are no samples or no cells, or the relaxation (gumbel) has no r(zeta | b),
+        so that weights would not average to p(x).
     """
     check_steps(num_samples=num_samples)
     if len(cells) < 1:
@@ -90,7 +90,7 @@ def importance_weighted_bound(
 
 
 def has_bits(vae: VAE) -> bool:
-    """Whether what the decoder reads are the latents, or bits smeared by some r(zeta | b)."""
+    """Whether the decoder reads the latents themselves, or bits smeared by some r(zeta | b)."""
     return vae.prior.relax is None or vae.prior.relax.law.smears
 
 

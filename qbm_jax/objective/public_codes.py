@@ -1,10 +1,11 @@
 """Losses of two public codes, re-created with their faults, to measure what each correction buys.
 
-Not for use: `objective.surrogate_loss` is. Both codes write the machine in bits b in {0, 1},
-E(b) = -a'b - b'Wb/2, and learn a and W. The zero of that energy, E(0) = 0, and those coordinates
-matter where log Z is mistaken, so `bit_form` keeps both. Other parts are left to the config: the KL
-weight, the relaxation and its sharpness, the likelihood ("squared_error", of log-normalised values)
-and the annealer that draws the negatives. Optimiser, networks and epochs are this library's.
+These losses are not for use; `objective.surrogate_loss` is. Both codes write the machine in bits b
+in {0, 1}, E(b) = -a'b - b'Wb/2, and learn a and W. The zero of that energy, E(0) = 0, and those
+coordinates matter where log Z is mistaken, so `bit_form` keeps both. The config chooses the other
+parts: the KL weight, the relaxation and its sharpness, the likelihood ("squared_error", of
+log-normalised values) and the annealer that draws the negatives. Optimiser, networks and epochs are
+this library's.
 """
 
 import functools
@@ -31,9 +32,8 @@ BitForm = tuple[jax.Array, jax.Array]  # a [spins], W [spins, spins]
 def bit_form(project: Callable[[Boltzmann], Boltzmann], params: Boltzmann) -> BitForm:
     """The fields a and couplings W of the machine in bits.
 
-    Its gradient is not that by J and h: it is the gradient by a and W, translated to J and h, so
-    that plain descent moves as a learner of a and W does. Adam, which scales every entry of J and h
-    by itself, undoes part of that.
+    The gradient is taken by a and W and then translated to J and h, so that plain descent moves as
+    a learner of a and W does. Adam scales every entry of J and h by itself and undoes part of that.
     """
     return boltzmann.to_bit_form(project(params))[:2]
 
@@ -74,10 +74,11 @@ def qbmvae_public(
       * The energy is that of a hard threshold, so the machine sends no gradient to the encoder.
       * log Z is replaced by PLUS the mean energy of the negatives. Both phases then lower the
         energies of all states seen, and the machine runs away to the state of all ones.
-    Not re-created: a sign of its sampler that differs from its energy's, and the updates of all
-    units at once (the negatives come from the config's sampler).
+    Two faults are not re-created: the sign of its sampler differs from that of its energy, and it
+    updates all units at once. The negatives come from the config's sampler instead.
 
-    Arguments and result as `objective.surrogate_loss`; `expected_energy` is that of bits, at z.
+    Arguments and result are those of `objective.surrogate_loss`, with negatives [chains, spins];
+    `expected_energy` is that of bits, at z.
     """
     machine = bit_form(vae.prior.project, params["prior"])
     key_latent, key_observation = jax.random.split(key)

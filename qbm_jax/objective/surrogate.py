@@ -1,4 +1,4 @@
-"""What is differentiated: the surrogate of the bound, and the losses of the public codes.
+"""The losses that training differentiates: the bound's surrogate, and those of public codes.
 
 For the Boltzmann prior log Z has no closed form, but its gradient is -E_p[grad E], so the loss that
 is differentiated replaces log Z by minus the mean energy of negatives drawn from the prior with
@@ -83,7 +83,7 @@ class Objective:
 
     Attributes:
       loss: the loss.
-      of_the_bound: whether its KL is the bound's, part by part, so that free bits hold in it.
+      of_the_bound: whether its KL is the bound's, part by part, so that free bits apply to it.
       factorial: whether it needs independent latents in the posterior.
       true_bits: whether it needs spins that the decoder reads as they are.
       machine: whether it needs a Boltzmann machine as the prior.
@@ -103,7 +103,7 @@ class Objective:
         """Checks that a model has what the objective, known as `name`, needs.
 
         Raises:
-          InputError: it has not.
+          InputError: the model lacks it.
         """
         prior = vae.prior
         if self.factorial and not vae.posterior.factorial:

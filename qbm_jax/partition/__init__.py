@@ -53,13 +53,13 @@ def log_z(
       method: a name in `METHODS`. "exact": at most 24 spins, or a restricted machine with at most
         24 spins on one side. "ais": annealing from a product law, for machines that mix at all
         temperatures or nearly so. "bar": tempering, for those that do not.
-      max_bracket: with a wider bracket, in nats, there is a warning in the log and no value: value
-        and standard error are NaN; forward and reverse estimate are kept.
+      max_bracket: the widest bracket, in nats, that is trusted. Beyond it the log has a warning,
+        value and standard error are NaN, and the forward and reverse estimates are kept.
       **options: of the method's function.
 
     Raises:
-      InputError: unknown method or option, invalid machine, too many spins for "exact", a count
-        below 1, or target spins of the wrong shape.
+      InputError: the method or an option is unknown, the machine is invalid or has too many spins
+        for "exact", a count is below 1, or the target spins have the wrong shape.
     """
     if method not in tuple(METHODS):
         raise InputError(f"unknown log Z method {method!r}; choose from {', '.join(METHODS)}")

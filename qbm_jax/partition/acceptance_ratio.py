@@ -18,8 +18,8 @@ def acceptance_ratio(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Log (Z_1 / Z_0) from log weights of both laws, and the influences of all draws.
 
-    The root L of sum_forward sigmoid(x - L) = sum_reverse sigmoid(L - x), for equal numbers of
-    draws: the estimate of least variance (Bennett, J. Comput. Phys. 22, 1976; maximum likelihood
+    It is the root L of sum_forward sigmoid(x - L) = sum_reverse sigmoid(L - x), for equal numbers
+    of draws: the estimate of least variance (Bennett, J. Comput. Phys. 22, 1976; maximum likelihood
     by Shirts et al., PRL 91, 140601, 2003).
 
     Args:
@@ -27,7 +27,7 @@ def acceptance_ratio(
       reverse: x of draws of the second law, the same shape.
 
     Returns:
-      L and the influences on it of forward and of reverse draws, in their shape.
+      L, and the influence of each forward and of each reverse draw on L, in the shape of the draws.
     """
 
     def halve(_, interval):
@@ -52,7 +52,7 @@ def log_mean_exp(values: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def variance(influences: jax.Array, sizes: jax.Array | None = None) -> jax.Array:
-    """Of an estimate, from the influences [n] of n independent chains, paths or families of paths.
+    """Variance of an estimate from influences [n] of n independent chains, paths or families.
 
     Args:
       influences: summed over each.

@@ -56,18 +56,18 @@ def annealed_importance_sampling(
       params: the machine, J dense.
       kernel: a name in `samplers.KERNELS`. auxiliary_cim factorises J at every temperature.
       num_temperatures: equal steps of beta from the product law to the target.
-      num_chains: forward paths, and as many reverse paths, at least 2; not used with
-        `target_spins`.
+      num_chains: number of forward paths, and of reverse paths, at least 2; `target_spins` brings
+        its own number.
       num_equilibration: kernel steps at the target before the annealing. Their second half fits the
         product law to half the mean spins; with `target_spins` they also precede the reverse paths.
-      target_spins: [chains, spins] in {-1, +1}, independent draws from the target such as the
-        persistent chains of training, where the reverse paths start. None draws them by as many
-        more forward paths, resampled by their weights: steps at the target alone would not balance
-        separate modes.
+      target_spins: [chains, spins] in {-1, +1}, independent draws from the target, such as the
+        persistent chains of training, at which the reverse paths start. None: as many more forward
+        paths give these draws, resampled by their weights, because steps at the target alone would
+        not balance separate modes.
 
     Raises:
-      InputError: an unknown kernel, a count out of range, or `target_spins` of another number of
-        spins.
+      InputError: the kernel is unknown, a count is out of range, or `target_spins` has another
+        number of spins.
     """
     check("kernel", kernel, choice(KERNELS))
     check_key(key)

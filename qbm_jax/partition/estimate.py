@@ -10,8 +10,8 @@ class LogZ(NamedTuple):
 
     Attributes:
       value: the estimate to use.
-      standard_error: of `value`, from the spread between independent paths or chains. It cannot see
-        a region that none of them visits; a bracket much wider than this error is the sign of one.
+      standard_error: error of `value`, from the spread between independent paths or chains. It does
+        not show a region that none of them visits; a bracket much wider than this error does.
       forward: estimate from draws at the higher temperatures, too low in expectation.
       forward_standard_error: its standard error (delta method).
       reverse: estimate from draws at the lower temperatures, too high in expectation.

@@ -42,8 +42,8 @@ def tempered_acceptance_ratio(
 ) -> LogZ:
     """Log Z by parallel tempering from beta = 0 and acceptance ratios between neighbours.
 
-    The bracket sees neighbours that do not overlap. That replicas have not mixed is seen by the
-    standard error alone, as far as chains then differ.
+    The bracket shows neighbours that do not overlap. Only the standard error shows replicas that
+    have not mixed, and only as far as chains then differ.
 
     Args:
       key: for all draws.
@@ -53,11 +53,11 @@ def tempered_acceptance_ratio(
         parameters to choose.
       num_chains: independent sets of replicas, at least 2; the standard error is as good as that of
         a variance from so many draws.
-      num_steps: steps whose energies are used.
-      burn_in: steps before, in which temperatures are placed.
+      num_steps: steps whose energies the estimate uses.
+      burn_in: steps before these, in which the temperatures are placed.
 
     Raises:
-      InputError: an unknown kernel or a count out of range.
+      InputError: the kernel is unknown, or a count is out of range.
     """
     check_key(key)
     ladder = LadderOptions(kernel=kernel, num_temperatures=num_temperatures, burn_in=burn_in)

@@ -53,7 +53,7 @@ class Run(NamedTuple):
         return int(self.reached(level).any(axis=1).sum())
 
     def reached(self, level: float) -> np.ndarray:
-        """Which replicas reach a level, a fraction of the best; one that diverged does not."""
+        """Which of [calls, replicas] reach a level, a share of the best; diverged ones do not."""
         return self.shares >= level - ROUNDING
 
     def solution(self, level: float) -> tuple[Estimate, Estimate]:

@@ -24,23 +24,16 @@ from qbm_jax.samplers.options import Generator, Products, chosen, count, number
 RULES = ("heat_bath", "metropolis")
 SCHEDULES = ("geometric", "linear")
 OPTIMISING = {
-    "rule": "metropolis",
-    "num_steps": 1000,
-    "temperature_start": 1.0,
-    "temperature_end": 0.1,
-    "schedule": "linear",
-    "normalised": True,
-}
+    "rule": "metropolis", "num_steps": 1000, "temperature_start": 1.0, "temperature_end": 0.1,
+    "schedule": "linear", "normalised": True,
+}  # fmt: skip
 
 # A public plug-in's schedule for training: to next to T = 0. What it does between two temperatures
 # is not published; ten sweeps are taken.
 PLUGIN = {
-    "rule": "metropolis",
-    "num_steps": 200,
-    "num_temperatures": 20,
-    "temperature_start": 1000.0,
+    "rule": "metropolis", "num_steps": 200, "num_temperatures": 20, "temperature_start": 1000.0,
     "temperature_end": 0.001,
-}
+}  # fmt: skip
 
 
 class AnnealingState(struct.PyTreeNode):
@@ -136,7 +129,7 @@ def temperature(
     end: jax.Array | float,
     schedule: str,
 ) -> jax.Array:
-    """The temperature number `index` of a schedule, from `start` at 0 to `end` at the last."""
+    """The temperature of a schedule, a scalar: `start` at index 0, `end` at the last."""
     share = jnp.asarray(index, jnp.float32) / max(num_temperatures - 1, 1)
     if num_temperatures == 1:
         share = jnp.ones_like(share)

@@ -4,7 +4,7 @@ Numbers in brackets are those of the equations in `oscillators`.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,24 +29,14 @@ from qbm_jax.samplers.oscillators import (
 )
 
 VARIANTS = ("ballistic", "discrete", "langevin")
-_DISCRETE = {
-    "variant": "discrete",
-    "num_steps": 2000,
-    "normalised": True,
-    "keep_best": True,
-    "calibration_gain": 0.0,
-}
-# Whole sets of options with which each variant looks for ground states.
-OPTIMISING = {
+_NORMALISED: dict[str, Any] = {"normalised": True, "calibration_gain": 0.0}
+_DISCRETE = _NORMALISED | {"variant": "discrete", "num_steps": 2000, "keep_best": True}
+# Whole sets of options with which each variant looks for ground states. With this coupling several
+# modes of the ballistic machine grow from the start: chains end in different places.
+OPTIMISING: dict[str, dict[str, Any]] = {
     "discrete": _DISCRETE | {"dt": 1.25},
-    "ballistic": {
-        "variant": "ballistic",
-        "num_steps": 500,
-        "dt": 0.5,
-        "coupling": 1.0,  # several modes grow from the start: chains end in different places
-        "normalised": True,
-        "calibration_gain": 0.0,
-    },
+    "ballistic": _NORMALISED
+    | {"variant": "ballistic", "num_steps": 500, "dt": 0.5, "coupling": 1.0},
     "langevin": _DISCRETE | {"variant": "langevin", "coupling": 3.0},
 }
 _START = 0.1  # positions and momenta start uniform in -0.1 to 0.1 (Goto et al. 2021)
@@ -229,6 +219,7 @@ def _step(
     pump, pumps = _pump(state, options.num_steps, options.control)
     forces = force(x, fields, pump, prepared.coupling)
     forces = _damped(prepared, x, forces, coupling * dt**2)
+    assert state.momenta is not None, "of all that move"
     x, y = symplectic_euler(x, state.momenta, forces, dt)
     x, y = walls(x, y)
     return state.replace(positions=x, momenta=y, pumps=pumps, step=state.step + 1)

@@ -116,7 +116,7 @@ def sweep(params: Boltzmann, spins: jax.Array, noise: jax.Array, block_size: int
 def bipartite_sweep(
     params: Boltzmann, spins: jax.Array, noise: jax.Array, num_visible: int
 ) -> jax.Array:
-    """One sweep of a restricted machine: the first `num_visible` spins at once, then the rest."""
+    """One sweep of spins [spins, chains]: the first `num_visible` at once, then the rest."""
     for first, size in ((0, num_visible), (num_visible, params.num_spins - num_visible)):
         side = slice(first, first + size)
         fields = _fields(couplings.rows(params.dense_J, first, size), params.h[side], spins)

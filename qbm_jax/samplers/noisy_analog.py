@@ -23,16 +23,7 @@ from qbm_jax.samplers.base import Sampler, from_kernel
 from qbm_jax.samplers.cim.feedback import Setting, conditioned, received, tuned
 from qbm_jax.samplers.numerics.noise import white
 from qbm_jax.samplers.numerics.readout import signs
-from qbm_jax.samplers.options import (
-    Fields,
-    Generator,
-    Normalised,
-    Products,
-    chosen,
-    count,
-    noise_law,
-    number,
-)
+from qbm_jax.samplers.options import Amplitudes, chosen, count, number
 
 NONLINEARITIES = {"clip": lambda x: jnp.clip(x, -1, 1), "tanh": jnp.tanh}
 
@@ -62,20 +53,14 @@ def diffusion(amplitudes: jax.Array, noise: jax.Array | float) -> jax.Array:
 
 # Options with which `noisy_analog` looks for ground states.
 OPTIMISING = {
-    "num_steps": 1000,
-    "memory": 0.9,
-    "coupling": 0.8,
-    "noise": 0.9,
-    "noise_end": 0.0,
-    "normalised": True,
-    "calibration_gain": 0.0,
-    "finishing_sweeps": 20,
-}
+    "num_steps": 1000, "memory": 0.9, "coupling": 0.8, "noise": 0.9, "noise_end": 0.0,
+    "normalised": True, "calibration_gain": 0.0, "finishing_sweeps": 20,
+}  # fmt: skip
 
 
 @documented
 @dataclasses.dataclass(frozen=True)
-class NoisyAnalogOptions(Fields, Normalised, Products, Generator):
+class NoisyAnalogOptions(Amplitudes):
     """Options of `noisy_analog`."""
 
     num_steps: int = count(400, "iterations of a draw")
@@ -86,7 +71,6 @@ class NoisyAnalogOptions(Fields, Normalised, Products, Generator):
         None, not_negative(), "sigma at the end of a linear ramp, to optimise; None: constant"
     )
     nonlinearity: str = chosen("clip", NONLINEARITIES, "F")
-    noise_law: str = noise_law()
 
 
 def noisy_analog(options: NoisyAnalogOptions) -> Sampler:

@@ -28,11 +28,11 @@ from qbm_jax.samplers.numerics.noise import GENERATORS, LAWS
 Number = jax.Array | float
 
 
-def number(default: float | None, kind: Kind, meaning: str, **says: str) -> Any:
+def number(default: float | None, kind: Kind, meaning: str, unit: str = "") -> Any:
     """A field for a number that may be a traced array, so that one program takes any of them."""
     kind = traceable(kind)
     kind = optional(kind) if default is None else kind
-    return field(default, kind, meaning, traceable=True, **says)
+    return field(default, kind, meaning, unit=unit, traceable=True)
 
 
 def count(default: int, meaning: str, least: int = 1) -> Any:
@@ -40,9 +40,9 @@ def count(default: int, meaning: str, least: int = 1) -> Any:
     return field(default, whole(least), meaning)
 
 
-def chosen(default: str, names: Collection[str], meaning: str, **says: str) -> Any:
+def chosen(default: str, names: Collection[str], meaning: str) -> Any:
     """A field for one of some names."""
-    return field(default, choice(names), meaning, **says)
+    return field(default, choice(names), meaning)
 
 
 def generator() -> Any:
@@ -124,14 +124,12 @@ class Normalised(Calibration):
             )
 
 
-FIELDS = ("scaled", "gauge_spin")
+FIELDS = ("scaled", "gauge_spin")  # h scaled by the rms amplitude, or as couplings to a spin more
 
 
 @dataclasses.dataclass(frozen=True)
-class Fields(SamplerOptions):
-    """Of machines that may have no fields, which `through_gauge_spin` then wraps.
-
-    Fields are scaled by the rms amplitude, or become couplings to one more spin.
-    """
+class Amplitudes(Normalised, Products, Generator):
+    """Of machines whose spins are signs of amplitudes, and which may have no fields."""
 
     fields: str = chosen("scaled", FIELDS, "how h reaches the machine")
+    noise_law: str = noise_law()

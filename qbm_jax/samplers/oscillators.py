@@ -71,20 +71,20 @@ def force(
     pump: jax.Array | float,
     coupling: jax.Array | float,
 ) -> jax.Array:
-    """dy/dt of equation (1)."""
+    """dy/dt of equation (1) at positions and fields [chains, spins]."""
     return coupling * fields - pump * positions
 
 
 def symplectic_euler(
     positions: jax.Array, momenta: jax.Array, force: jax.Array, dt: jax.Array | float
 ) -> tuple[jax.Array, jax.Array]:
-    """Equation (2), without walls: (positions, momenta) after a step."""
+    """Equation (2), without walls: (positions, momenta) [chains, spins] after a step."""
     momenta = momenta + dt * force
     return positions + dt * momenta, momenta
 
 
 def walls(positions: jax.Array, momenta: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Equation (3): oscillators beyond |x| = 1 stand still on the wall."""
+    """Equation (3): of [chains, spins] oscillators those beyond |x| = 1 stand still on the wall."""
     return jnp.clip(positions, -1, 1), jnp.where(jnp.abs(positions) > 1, 0, momenta)
 
 
@@ -101,6 +101,6 @@ def langevin_step(
 
 
 def sign(positions: jax.Array) -> jax.Array:
-    """+1 where x >= 0, -1 where x < 0, NaN where it is neither."""
+    """+1 where x [chains, spins] >= 0, -1 where x < 0, NaN where it is neither."""
     spins = jnp.where(positions >= 0, 1, -1).astype(positions.dtype)
     return jnp.where(jnp.isnan(positions), jnp.nan, spins)

@@ -5,15 +5,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qbm_jax.samplers import annealing, bifurcation, noisy_analog, tempering
-from qbm_jax.samplers.auxiliary_cim import AuxiliaryCimOptions, auxiliary_cim
-from qbm_jax.samplers.auxiliary_langevin import LangevinOptions, auxiliary_langevin
+from qbm_jax.samplers.auxiliary_cim import AuxiliaryCimOptions, AuxiliaryState, auxiliary_cim
+from qbm_jax.samplers.auxiliary_langevin import LangevinOptions, LangevinState, auxiliary_langevin
 from qbm_jax.samplers.base import Sampler
-from qbm_jax.samplers.cim import amplitude_control, anneal
-from qbm_jax.samplers.exact import exact
-from qbm_jax.samplers.gibbs import GibbsOptions, gibbs
-from qbm_jax.samplers.metropolis_cim import MetropolisOptions, metropolis_cim
+from qbm_jax.samplers.cim import amplitude_control as control
+from qbm_jax.samplers.cim import anneal
+from qbm_jax.samplers.exact import ExactState, exact
+from qbm_jax.samplers.gibbs import GibbsOptions, GibbsState, gibbs
+from qbm_jax.samplers.metropolis_cim import MetropolisOptions, MetropolisState, metropolis_cim
 from qbm_jax.samplers.options import SamplerOptions
+from qbm_jax.samplers.replicas import TemperingState
 from qbm_jax.samplers.wrappers.composed import composed
+from qbm_jax.samplers.wrappers.guarded import guarded
 
 Options = Mapping[str, Any]
 
@@ -24,6 +27,7 @@ class Entry:
 
     Attributes:
       machine: options -> the bare sampler.
+      state: of its chains.
       options: what it takes; what this dataclass inherits says how the machine is wrapped.
       negative_phase: options for training. Where chains persist few steps a draw are enough;
         machines that start anew take all the steps they need.
@@ -34,11 +38,12 @@ class Entry:
     """
 
     machine: Callable[[Any], Sampler]
+    state: type
     options: type[SamplerOptions]
     negative_phase: Options
     studied: Mapping[str, Options]
     quick: Options = dataclasses.field(default_factory=lambda: {"num_steps": 5})
-    ground_states: Mapping[str | None, Options] = dataclasses.field(default_factory=dict)
+    ground_states: Mapping[Any, Options] = dataclasses.field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -52,27 +57,24 @@ class Entry:
           InputError: an option out of its range, or at odds with another.
         """
         checked = self.options(**options)
-        return composed(self.machine(checked), checked)
+        return guarded(composed(self.machine(checked), checked), self.state)
 
 
 SAMPLERS: dict[str, Entry] = {
-    "exact": Entry(exact, SamplerOptions, {}, {"exact": {}}, quick={}),
+    "exact": Entry(exact, ExactState, SamplerOptions, {}, {"exact": {}}, quick={}),
     "gibbs": Entry(
-        gibbs,
-        GibbsOptions,
+        gibbs, GibbsState, GibbsOptions,
         negative_phase={"num_steps": 2},
-        quick={"num_steps": 2, "block_size": 2},
         studied={"gibbs": {"num_steps": 100}},
+        quick={"num_steps": 2, "block_size": 2},
     ),
     "auxiliary_cim": Entry(
-        auxiliary_cim,
-        AuxiliaryCimOptions,
+        auxiliary_cim, AuxiliaryState, AuxiliaryCimOptions,
         negative_phase={"num_steps": 4},
         studied={"auxiliary_cim": {"num_steps": 250}},
     ),
     "auxiliary_langevin": Entry(
-        auxiliary_langevin,
-        LangevinOptions,
+        auxiliary_langevin, LangevinState, LangevinOptions,
         negative_phase={"num_steps": 20},
         studied={
             "auxiliary_langevin": {"num_steps": 600, "dt": 0.5, "metropolis": True},
@@ -80,24 +82,21 @@ SAMPLERS: dict[str, Entry] = {
         },
     ),
     "metropolis_cim": Entry(
-        metropolis_cim,
-        MetropolisOptions,
+        metropolis_cim, MetropolisState, MetropolisOptions,
         negative_phase={"num_steps": 10},
-        quick={"num_steps": 4, "burn_in": 4},
         studied={"metropolis_cim": {"num_steps": 200, "burn_in": 100}},
+        quick={"num_steps": 4, "burn_in": 4},
     ),
     "tempering": Entry(
-        tempering.tempering,
-        tempering.TemperingOptions,
+        tempering.tempering, TemperingState, tempering.TemperingOptions,
         negative_phase={"num_steps": 2},
-        quick={"num_steps": 2, "num_temperatures": 3, "burn_in": 4},
         # Small, since every batch of chains begins with its burn-in.
         studied={"tempering": {"num_steps": 20, "num_temperatures": 6, "burn_in": 50}},
+        quick={"num_steps": 2, "num_temperatures": 3, "burn_in": 4},
         ground_states={None: tempering.OPTIMISING},
     ),
     "cim": Entry(
-        anneal.cim,
-        anneal.CimOptions,
+        anneal.cim, anneal.CimState, anneal.CimOptions,
         negative_phase={"num_steps": 60},
         studied={
             "cim": {"num_steps": 400, "calibration_gain": 0.0},  # as it is
@@ -108,38 +107,33 @@ SAMPLERS: dict[str, Entry] = {
         ground_states=anneal.OPTIMISING,
     ),
     "cac": Entry(
-        amplitude_control.cac,
-        amplitude_control.ControlOptions,
+        control.cac, control.ControlState, control.ControlOptions,
         negative_phase={"num_steps": 60},
         studied={"cac": {"num_steps": 400}},
-        ground_states={None: amplitude_control.OPTIMISING["cac"]},
+        ground_states={None: control.OPTIMISING["cac"]},
     ),
     "cfc": Entry(
-        amplitude_control.cfc,
-        amplitude_control.ControlOptions,
+        control.cfc, control.ControlState, control.ControlOptions,
         negative_phase={"num_steps": 60},
         studied={"cfc": {"num_steps": 400}},
-        ground_states={None: amplitude_control.OPTIMISING["cfc"]},
+        ground_states={None: control.OPTIMISING["cfc"]},
     ),
     "noisy_analog": Entry(
-        noisy_analog.noisy_analog,
-        noisy_analog.NoisyAnalogOptions,
+        noisy_analog.noisy_analog, noisy_analog.AnalogState, noisy_analog.NoisyAnalogOptions,
         negative_phase={"num_steps": 60},
         studied={"noisy_analog": {"num_steps": 200}},
         ground_states={None: noisy_analog.OPTIMISING},
     ),
     "bifurcation": Entry(
-        bifurcation.bifurcation,
-        bifurcation.BifurcationOptions,
+        bifurcation.bifurcation, bifurcation.BifurcationState, bifurcation.BifurcationOptions,
         negative_phase={"num_steps": 100},
         studied={"bifurcation": {"num_steps": 300}},
         ground_states=bifurcation.OPTIMISING,
     ),
     "annealing": Entry(
-        annealing.annealing,
-        annealing.AnnealingOptions,
+        annealing.annealing, annealing.AnnealingState, annealing.AnnealingOptions,
         negative_phase={"num_steps": 20},
         studied={"annealing": {"num_steps": 100}},
         ground_states={None: annealing.OPTIMISING},
     ),
-}
+}  # fmt: skip

@@ -22,12 +22,8 @@ from qbm_jax.samplers.wrappers.strength import at_strength
 
 # Options with which `tempering` looks for ground states.
 OPTIMISING = {
-    "num_steps": 500,
-    "num_temperatures": 10,
-    "beta_min": 0.1,
-    "burn_in": 50,
-    "strength": 10.0,
-}
+    "num_steps": 500, "num_temperatures": 10, "beta_min": 0.1, "burn_in": 50, "strength": 10.0,
+}  # fmt: skip
 
 
 @documented

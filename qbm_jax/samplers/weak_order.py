@@ -52,7 +52,7 @@ def cim_scheme(variant: str) -> Scheme:
     def advance(white, setting, state, dt):
         return machine.advance(white, setting, *state, numbers.pump_end, dt)
 
-    return Scheme(prepare, start, advance, machine.num_noises, numbers.dt, order=1)
+    return Scheme(prepare, start, advance, machine.num_noises, float(numbers.dt), order=1)
 
 
 def langevin_scheme(step: Callable[..., jax.Array]) -> Scheme:

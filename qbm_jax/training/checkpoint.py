@@ -100,7 +100,7 @@ class Checkpoints:
             raise InputError(f"cannot open checkpoints in {self.folder}: {error}") from error
 
     def newest_step(self) -> int:
-        """The newest step there is, sound or not; -1 if there is none."""
+        """The newest step on disk, whether sound or damaged; -1 if there is none."""
         return max(self._manager.all_steps(), default=-1)
 
     def save(self, step: int, tree: Tree) -> None:
@@ -135,7 +135,7 @@ class Checkpoints:
             )
 
     def _write(self, step: int, items: ocp.args.Composite) -> str | None:
-        """Writes a state; what went wrong in one line, or None. The error itself is let go."""
+        """Writes a state; returns one line on what went wrong, or None. It raises no error."""
         try:
             # A damaged state of a later step would otherwise forbid to save an earlier one.
             while self._damaged:
@@ -185,10 +185,10 @@ class Checkpoints:
         return template
 
     def _other_identity(self, facts: dict[str, Any]) -> str | None:
-        """One line on how the identity of a state differs from the one wanted, or None.
+        """One line on how the identity of a state differs from the wanted one, or None.
 
         Raises:
-          ValueError: what the state says of itself is damaged.
+          ValueError: the description that the state carries is damaged.
         """
         found = facts.get("identity")
         if found is not None and seal(found) != facts["identity_seal"]:
@@ -205,9 +205,9 @@ class Checkpoints:
 
 
 def _as_fresh(fresh: Any, restored: jax.Array) -> jax.Array:
-    """A restored array that lies as a fresh one does, so that what uses both compiles once.
+    """Puts a restored array where a fresh one lies, so that programs need not compile again.
 
-    On a mesh orbax has put it in its place; elsewhere a fresh one is not bound to a device.
+    On a mesh orbax has put it there already; elsewhere a fresh array is bound to no device.
     """
     on_mesh = isinstance(fresh, jax.Array) and len(fresh.sharding.device_set) > 1
     return restored if on_mesh else jnp.array(np.asarray(restored))
@@ -221,9 +221,9 @@ def remove_unfinished_states(folder: Path) -> None:
 
 @functools.cache
 def _silence_late_writes() -> None:
-    """From now on drops what is said of writes that end after their save has failed.
+    """Keeps quiet, from now on, about writes that end after their save has failed.
 
-    Their loop is closed by then, and nobody asks for their errors. Everything else is told.
+    Their event loop is closed by then, and nobody asks for their errors. Every other error is told.
     """
 
     def is_told(record: logging.LogRecord) -> bool:
@@ -246,9 +246,9 @@ def _but_closed_loops(tell: Callable[[Any], None]) -> Callable[[Any], None]:
 
 @contextlib.contextmanager
 def _held_back() -> Iterator[list[logging.LogRecord]]:
-    """Holds back what the storage libraries log within the block; what is left of it is told.
+    """Holds back what the storage libraries log within the block, and logs at its end what remains.
 
-    Of one failed save every one of their threads logs a trace.
+    When one save fails, each of their threads logs a trace.
     """
     held: list[logging.LogRecord] = []
 

@@ -53,12 +53,12 @@ def start(
       num_processes: how many there are.
       process_id: number of this one, 0 to num_processes - 1.
       timeout_seconds: how long to wait for the coordinator, and it for the others. A signal ends
-        the waiting, but for "auto", where JAX itself waits.
-      heartbeat_seconds: a process that was silent for so long is taken for lost.
+        the waiting, except with "auto", where JAX itself waits.
+      heartbeat_seconds: a process that is silent for so long counts as lost.
 
     Raises:
-      InputError: an address or a number that cannot be used, no cluster found, devices in use
-        already, or a process that does not come in time.
+      InputError: an address or a number cannot be used, JAX finds no cluster, devices are in use
+        already, or a process does not come in time.
     """
     arguments: dict[str, Any]
     if coordinator == DETECT:
@@ -108,8 +108,8 @@ def detected_address(timeout_seconds: int) -> str | None:
     """Where the coordinator that JAX detects on a cluster is to listen.
 
     That is the address of JAX_COORDINATOR_BIND_ADDRESS, or the name under which the cluster tells
-    the others of it. Where they cannot be reached there, as that name is none of this host's own or
-    means this computer alone, the coordinator listens on all interfaces, and the log says so.
+    the others of it. That name may not be this host's own, or may mean this computer alone; the
+    others then cannot reach it, so the coordinator listens on all interfaces, and the log says so.
 
     Args:
       timeout_seconds: how long a cluster may take to answer.
@@ -159,7 +159,7 @@ def _await_coordinator(coordinator: str, timeout_seconds: int) -> None:
     """Waits until something listens there: JAX would end the process with a stack trace.
 
     Raises:
-      InputError: nothing does, in time.
+      InputError: nothing listens there in time.
     """
     address = rendezvous.split_address(coordinator)
     deadline = time.monotonic() + timeout_seconds
@@ -177,18 +177,18 @@ def _await_coordinator(coordinator: str, timeout_seconds: int) -> None:
 
 
 def is_primary() -> bool:
-    """Whether this process writes metrics, scores and reports; always, where there is only one."""
+    """Whether this process writes metrics, scores and reports; a single process always does."""
     return jax.process_index() == 0
 
 
 def wait_for_primary(what: str) -> None:
-    """Returns when all processes have come here, what process 0 alone writes being written."""
+    """Waits until all processes have come here; process 0 has then written its files."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
 
 
 def check_agreement(what: str, facts: str) -> None:
-    """Checks that all processes were started for the same; every one of them must call it.
+    """Checks that all processes were started with the same facts; every process must call it.
 
     Args:
       what: the facts in words, for the message.
@@ -210,7 +210,7 @@ def check_agreement(what: str, facts: str) -> None:
 
 
 def any_process(ask: Callable[[], bool]) -> Callable[[], bool]:
-    """The same question with one answer for all processes: yes, if one of them says so."""
+    """Makes one answer for all processes from a question: yes if any process says yes."""
     if jax.process_count() == 1:
         return ask
     return lambda: bool(np.any(multihost_utils.process_allgather(np.array(ask()))))
@@ -218,14 +218,14 @@ def any_process(ask: Callable[[], bool]) -> Callable[[], bool]:
 
 @contextlib.contextmanager
 def ends_with_the_others(*agreed: type[Exception]) -> Iterator[None]:
-    """Of several processes none outlives another by mistake; with one alone it does nothing.
+    """Ends this process when another one is lost; a process alone is left as it is.
 
-    A process that lost another one ends with one line and exit code 75; what was saved is intact.
-    One that fails itself ends at once, too, so that the others learn of it: an orderly end would
-    wait for them, and they for it.
+    It then ends with one line and exit code 75, and saved states are intact. A process that fails
+    itself ends at once as well, so that the others learn of it: an orderly end would wait for
+    them, and they would wait for it.
 
     Args:
-      *agreed: errors that all processes have together, such as `TrainingStopped`; they go on.
+      *agreed: errors that all processes raise together, such as `TrainingStopped`; these pass.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The bound on given cells, with log Z, and the first value in it that is not finite."""
+"""The bound on given cells, with log Z, and the search for the first value that is not finite."""
 
 import functools
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def build_evaluation(
 
 
 def estimate_log_z(key: jax.Array, vae: VAE, params: Params, **options: Any) -> partition.LogZ:
-    """Log Z of the trained prior: closed form, enumeration for few spins, AIS otherwise."""
+    """Log Z of the trained prior: in closed form, by enumeration for few spins, or else by AIS."""
     if vae.prior.log_z is not None:
         value, zero = vae.prior.log_z(params["prior"]), jnp.zeros(())
         return partition.LogZ(value, zero, value, zero, value, zero)

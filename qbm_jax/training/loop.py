@@ -62,9 +62,9 @@ def train_seeds(
       should_stop: asked after every dispatch.
       on_validation: called after every validation with the epoch and each seed's parameters.
       method: "threads" or "vmap"; see `together`. None: the faster one on this device.
-      records: per key, what model and sampler were built of: those of equal `spec.shape` may be
-        rows of one `vmap` although their models and samplers differ in numbers; None: no key has
-        one.
+      records: per key, the record that model and sampler were built from. Trainings of equal
+        `spec.shape` may be rows of one `vmap` although their models and samplers differ in numbers.
+        None: no key has a record.
       mesh: devices that share the training (`sharding.build_mesh`), of all processes that make this
         call; None: the default device. Checkpoints of one mesh can be resumed on another.
 
@@ -72,9 +72,8 @@ def train_seeds(
       One result per key.
 
     Raises:
-      InputError: no keys, held-out cells that cannot be used, options that the model cannot be
-        trained with or that cannot be trained together, or cells that could not be read (the
-        states are saved).
+      InputError: there are no keys; the held-out cells cannot be used; the options do not suit the
+        model or one another; or cells could not be read (the states are saved).
       TrainingStopped: `should_stop` said so; the states are saved.
       TrainingDiverged: a value was NaN or infinite, in the seed named; the last good states of all
         are saved.
@@ -108,10 +107,12 @@ def train_seeds(
 
 
 def per_key(given: Any, num_keys: int) -> Sequence[Any]:
-    """What is given for each of the keys, a model being a tuple too; else the same for all.
+    """Repeats what is the same for all keys; what is given per key is returned as it is.
+
+    A model counts as one thing, although it is a tuple.
 
     Raises:
-      InputError: there are not as many as keys.
+      InputError: the numbers of things and of keys differ.
     """
     if type(given) not in (list, tuple):
         return [given] * num_keys

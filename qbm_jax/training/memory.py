@@ -1,4 +1,4 @@
-"""The memory that a training takes at least, and the memory that there is."""
+"""The memory that a training takes at least, and the memory that the computer has."""
 
 import functools
 import math
@@ -31,7 +31,8 @@ def check_model(options: TrainOptions, vae: VAE) -> None:
     """Checks that a model can be trained with these options, on this computer.
 
     Raises:
-      InputError: it has not what they need (`options.check_applicable`), or is too large.
+      InputError: the model lacks what the options need (`options.check_applicable`), or is too
+        large.
     """
     check_memory(options, vae)
     check_applicable(options, vae)
@@ -40,11 +41,11 @@ def check_model(options: TrainOptions, vae: VAE) -> None:
 def check_memory(options: TrainOptions, vae: VAE) -> None:
     """Refuses a model that no arrangement of this computer's devices can train.
 
-    Counted are the copies of the parameters and of the chains' spins alone, on all devices
-    together: what passes may still be too large, what is refused is.
+    It counts only the copies of the parameters and of the chains' spins, on all devices together.
+    So a model that passes may still be too large, but one that is refused certainly is.
 
     Raises:
-      InputError: it needs more than there is; the message says how much.
+      InputError: it needs more memory than there is; the message says how much.
     """
     needed = COPIES_OF_PARAMS * params_bytes(vae)
     if vae.prior.log_z is None:
@@ -60,7 +61,7 @@ def check_memory(options: TrainOptions, vae: VAE) -> None:
 
 
 def check_draws(num_chains: int, **counts: int) -> None:
-    """Refuses counts of draws of which every chain's energy is kept, where no memory holds them.
+    """Refuses counts of draws whose energies, kept for every chain, fit into no memory.
 
     Args:
       num_chains: chains of each draw.
@@ -105,7 +106,7 @@ def free_bytes() -> int:
 
 @functools.lru_cache(maxsize=32)
 def params_bytes(vae: VAE) -> int:
-    """Bytes of the parameters; nothing is computed but shapes."""
+    """Bytes of the parameters, computed from shapes alone."""
     return tree_bytes(jax.eval_shape(vae.init, jax.random.key(0)))
 
 

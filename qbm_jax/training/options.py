@@ -122,14 +122,14 @@ def option_numbers(options: TrainOptions) -> dict[str, jax.Array]:
 
 
 def without_numbers(options: TrainOptions) -> TrainOptions:
-    """The options with every number at its default: what a compiled program depends on."""
+    """The options with every number at its default; a compiled program depends on these alone."""
     defaults = field_defaults(TrainOptions)
     names = traceable_fields(TrainOptions)
     return dataclasses.replace(options, **{name: defaults[name] for name in names})
 
 
 def with_numbers(options: TrainOptions, numbers: Mapping[str, jax.Array]) -> TrainOptions:
-    """The options with these numbers in their place, which may be traced and are not checked."""
+    """The options with these numbers, which may be traced and are not checked."""
     changed = copy.copy(options)
     for name, value in numbers.items():
         object.__setattr__(changed, name, value)
@@ -137,10 +137,10 @@ def with_numbers(options: TrainOptions, numbers: Mapping[str, jax.Array]) -> Tra
 
 
 def check_applicable(options: TrainOptions, vae: VAE) -> None:
-    """Checks that a model has what the options need: the objective's part, a sharpness that grows.
+    """Checks that a model has what the objective needs, and a relaxation if the sharpness grows.
 
     Raises:
-      InputError: it has not.
+      InputError: the model lacks it.
     """
     OBJECTIVES[options.objective].check(options.objective, vae)
     prior = vae.prior

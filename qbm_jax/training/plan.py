@@ -40,7 +40,7 @@ def plan_epochs(
       held_out: indices [held-out cells] of cells that are in neither part; None for none.
 
     Raises:
-      InputError: `held_out` has other indices than those of cells, or leaves fewer than two.
+      InputError: `held_out` has indices that no cell has, or leaves fewer than two cells.
     """
     available = remaining_cells(num_cells, held_out)
     order = available[np.asarray(jax.random.permutation(key, available.size))]
@@ -83,10 +83,10 @@ def remaining_cells(num_cells: int, held_out: np.ndarray | None) -> np.ndarray:
 
 
 def align(plans: list[Plan]) -> list[Plan]:
-    """The same plans with the minibatch and the steps of that with the fewest training cells.
+    """The same plans with the minibatch and the steps of the plan with the fewest training cells.
 
-    An epoch of a larger set leaves out the cells that do not fill these steps, other ones each
-    time.
+    An epoch of a larger set leaves out the cells that do not fit into these steps, and each epoch
+    leaves out others.
     """
     smallest = min(plans, key=lambda plan: plan.train_cells.size)
     return [

@@ -29,8 +29,8 @@ def split_address(address: str) -> tuple[str, int]:
 def is_own(address: str) -> bool:
     """Whether a process of this computer can listen at host:port, and others reach it there.
 
-    A host's own name may mean the loopback interface, where nobody else comes; "localhost" and the
-    addresses of that interface say themselves that nobody else is to come.
+    A host's own name may mean the loopback interface, which no other computer reaches; "localhost"
+    and the addresses of that interface say openly that no other computer is to come.
     """
     host = split_address(address)[0]
     try:
@@ -52,7 +52,7 @@ def gather(address: str, num_processes: int, timeout_seconds: float) -> None:
       timeout_seconds: how long to wait.
 
     Raises:
-      InputError: this process cannot listen there, or not all came in time.
+      InputError: this process cannot listen there, or a process did not come in time.
     """
     deadline = time.monotonic() + timeout_seconds
     present: dict[int, socket.socket] = {}
@@ -85,7 +85,7 @@ def _listen(address: str) -> socket.socket:
     """A socket that listens at this address alone.
 
     Raises:
-      InputError: the address is no host's, not of this one, or taken.
+      InputError: no host has the address, another host has it, or it is taken.
     """
     host, port = split_address(address)
     try:
@@ -104,7 +104,7 @@ def _hear(
     present: dict[int, socket.socket],
     selector: selectors.BaseSelector,
 ) -> None:
-    """Takes a process for present when it says hello, for absent when it hangs up."""
+    """Counts a process as present when it says hello, and as absent when it hangs up."""
     try:
         words = connection.recv(_HELLO_SIZE)
     except OSError:

@@ -1,4 +1,4 @@
-"""The seeds of one training: their states, and reports, validation and checkpoints of them."""
+"""The seeds of one training: their states, their progress, validation and checkpoints."""
 
 import time
 from collections import deque
@@ -37,8 +37,8 @@ class TrainingDiverged(InputError):
     """A quantity became NaN or infinite; the last good state is kept.
 
     Attributes:
-      seed: which of the keys of `train_seeds` it was.
-      fault: what was not finite, and at which step.
+      seed: position of its key among those of `train_seeds`.
+      fault: the quantity that was not finite, and the step.
     """
 
     def __init__(self, message: str, seed: int = 0, fault: str = ""):
@@ -58,7 +58,7 @@ class Progress(NamedTuple):
       cells_per_second: so far, all seeds together.
       split: "start" (once, after a restore), "train" or "validation".
       metrics: means by name.
-      seed: which of the keys of `train_seeds` this is.
+      seed: position of its key among those of `train_seeds`.
     """
 
     step: int
@@ -92,7 +92,7 @@ class Trained(NamedTuple):
 
 
 class Seed(NamedTuple):
-    """One training: what it is of, its plan, and its keys."""
+    """One training: its model, sampler and options, its plan, and its keys."""
 
     built: Built
     plan: Plan
@@ -110,8 +110,8 @@ def plan_seeds(
     `held_out` has, per key, indices [held-out cells] or None.
 
     Raises:
-      InputError: no keys, not one set of held-out cells per key, or one that cannot be used;
-        trainings whose options differ in more than numbers.
+      InputError: there are no keys; the sets of held-out cells are not one per key, or cannot be
+        used; or the trainings' options differ in more than numbers.
     """
     held_out = [None] * len(keys) if held_out is None else held_out
     if len(keys) < 1 or len(held_out) != len(keys):
@@ -134,7 +134,7 @@ def plan_seeds(
 
 
 class Run:
-    """The seeds of one call, their states, and what is done between dispatches."""
+    """The seeds of one call, their states, and the work between dispatches."""
 
     def __init__(
         self,
@@ -220,7 +220,7 @@ class Run:
         """Measures the bounds, keeps the best parameters, and saves.
 
         Raises:
-          TrainingDiverged: a term of the bound was not finite, or energies of the machine are not.
+          TrainingDiverged: a term of the bound or the energies of the machine are not finite.
         """
         # It came about within the last dispatch, before its end.
         end = self.plan.steps_per_dispatch
@@ -257,15 +257,15 @@ class Run:
         )  # fmt: skip
 
     def save(self, states: list[TrainState]) -> None:
-        """Writes a checkpoint, if there are any."""
+        """Writes a checkpoint, if the run keeps any."""
         if self.checkpoints is not None:
             tree = tuple(states) if len(states) > 1 else states[0]
             self.checkpoints.save(int(states[0].step), tree)
 
     def saved_on_error(self, parts: Iterator[Sequence[Part]]) -> Iterator[Sequence[Part]]:
-        """The same parts; if one cannot be read, the states are saved before the error goes on.
+        """Yields the same parts; if one cannot be read, saves the states before the error goes on.
 
-        Of several processes one alone cannot save: they go on from the last validation.
+        One of several processes cannot save alone: they resume from the last validation.
         """
         try:
             yield from parts
@@ -275,7 +275,7 @@ class Run:
             raise
 
     def stop_if(self, faults: list[tuple[int, str] | None]) -> None:
-        """Saves the last good states and raises, if any seed has a fault (step, name)."""
+        """Saves the last good states and raises an error if any seed has a fault (step, name)."""
         found = [(fault, seed) for seed, fault in enumerate(faults) if fault is not None]
         if not found:
             return

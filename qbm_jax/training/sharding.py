@@ -39,7 +39,7 @@ def build_mesh(num_data: int | None = None, num_spins: int = 1) -> Mesh:
       num_spins: devices over which the rows of J are divided.
 
     Raises:
-      InputError: they are not whole numbers, or do not use up all devices.
+      InputError: the numbers are not whole, or their product is not the number of devices.
     """
     devices = jax.devices()
     if not _is_count(num_spins) or not (not num_data or _is_count(num_data)):
@@ -61,10 +61,10 @@ def _is_count(value: Any) -> bool:
 
 
 def check_mesh(mesh: Mesh, *, minibatch_size: int, num_chains: int, num_latents: int) -> None:
-    """Checks that what is divided leaves equal shares.
+    """Checks that cells, chains and spins can be divided into equal shares.
 
     Raises:
-      InputError: it does not; the message names the number to change.
+      InputError: they cannot; the message names the number to change.
     """
     for name, count, axis in (
         ("cells of a minibatch", minibatch_size, DATA),
@@ -104,7 +104,7 @@ def state_shardings(mesh: Mesh, sampler: Sampler | None, state: "TrainState") ->
 
 
 def place_state(state: "TrainState", mesh: Mesh, sampler: Sampler | None) -> "TrainState":
-    """The state on the mesh; what is there already stays."""
+    """Puts the state on the mesh; arrays that lie there already stay."""
     return jax.tree.map(_put, state, state_shardings(mesh, sampler, state))
 
 
@@ -119,9 +119,9 @@ def place_rows(rows: jax.Array | np.ndarray, mesh: Mesh) -> jax.Array:
 
 
 def place_chunks(data: DeviceCounts, *chunks: np.ndarray) -> tuple[jax.Array | np.ndarray, ...]:
-    """Arrays [chunks, cells] divided as minibatches are, if `data` lies on a mesh; else as given.
+    """Divides arrays [chunks, cells] as minibatches, if `data` lies on a mesh; else as given.
 
-    They stay whole where their cells leave no equal shares.
+    Arrays whose cells leave no equal shares stay whole.
     """
     mesh = getattr(data.indptr.sharding, "mesh", None)
     if mesh is None or chunks[0].shape[1] % mesh.shape[DATA]:
@@ -132,8 +132,8 @@ def place_chunks(data: DeviceCounts, *chunks: np.ndarray) -> tuple[jax.Array | n
 def _divided(mesh: Mesh, *axes: str | None) -> NamedSharding:
     """The leading axes of an array divided over axes of the mesh, the others whole.
 
-    Written as compiled programs report it, without what divides nothing: places that are only
-    equivalent would be compiled for twice.
+    It is written as compiled programs report it, without axes that divide nothing: XLA would
+    compile twice for two places that are merely equivalent.
     """
     names = [name if name and mesh.shape[name] > 1 else None for name in axes]
     while names and names[-1] is None:
@@ -142,7 +142,7 @@ def _divided(mesh: Mesh, *axes: str | None) -> NamedSharding:
 
 
 def _put(leaf: jax.Array | np.ndarray, where: NamedSharding) -> jax.Array:
-    """An array that every process has whole, or that is on the mesh, where it belongs."""
+    """Puts an array where it belongs; every process has it whole, or it is on the mesh already."""
     if isinstance(leaf, jax.Array) and leaf.sharding == where:
         return leaf
     if where.is_fully_addressable:
@@ -188,7 +188,7 @@ class OnMesh:
                 yield self._place(data), place_rows(rows, self._mesh)
 
     def _place(self, data: DeviceCounts) -> DeviceCounts:
-        """Counts that come again and again are placed once, and are the same object."""
+        """Places counts that come again and again only once, as the same object."""
         if self._last is None or self._last[0] is not data:
             self._last = data, place_data(data, self._mesh)
         return self._last[1]
@@ -197,7 +197,7 @@ class OnMesh:
 def keep_places(
     state: "TrainState", metrics: Tree, mesh: Mesh | None, sampler: Sampler | None
 ) -> tuple["TrainState", Tree]:
-    """What a dispatch returns: its state where the next one expects it, metrics everywhere."""
+    """Leaves the state of a dispatch where the next one expects it, and metrics on every device."""
     if mesh is None:
         return state, metrics
     everywhere = jax.tree.map(lambda _: _divided(mesh), metrics)

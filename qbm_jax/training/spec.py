@@ -1,4 +1,4 @@
-"""The record of a training: what it is of, how it samples, how it is trained.
+"""The record of a training: its model, its sampler and its options.
 
 It is a value: equal records are equal, hash alike, and go through JSON. What follows from it is
 derived here and nowhere else: the numbers that its compiled program takes as arguments, the shape
@@ -70,7 +70,7 @@ def _sampler_of(spec: SamplerSpec) -> Sampler:
 
 
 def sampler_spec(name: str, options: Mapping[str, Any] | None) -> SamplerSpec:
-    """A sampler with these options; None: those that suit a negative phase.
+    """A sampler's spec with these options; None stands for those that suit a negative phase.
 
     Raises:
       InputError: as `SamplerSpec`.
@@ -82,7 +82,7 @@ def sampler_spec(name: str, options: Mapping[str, Any] | None) -> SamplerSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """One training, but for its cells and its key.
+    """One training, without its cells and its key.
 
     Attributes:
       model: what is trained; a `library_prior` of None is computed from the cells where the
@@ -118,7 +118,7 @@ class Training:
         return cls(from_dict(ModelOptions, "model", model), spec, options)
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` makes an equal record of: dicts, lists, numbers and text alone."""
+        """The record as dicts, lists, numbers and text; `from_json` makes an equal one of it."""
         sampler = self.sampler and {
             "name": self.sampler.name,
             "options": dict(self.sampler.options),
@@ -131,10 +131,10 @@ class Training:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Training":
-        """The record that `to_json` gave these fields for.
+        """The record whose `to_json` gave these fields.
 
         Raises:
-          InputError: parts other than those of a record, or options that cannot be.
+          InputError: the parts are not those of a record, or an option cannot have its value.
         """
         parts = check_mapping("a training", fields)
         if parts.keys() != {"model", "sampler", "options"}:
@@ -149,10 +149,10 @@ class Training:
         )
 
     def build(self, num_genes: int, num_batches: int) -> "Built":
-        """Its model and sampler for cells of so many genes and batches.
+        """Builds its model and sampler for cells of so many genes and batches.
 
         Raises:
-          InputError: options that do not go together, or no sampler where the prior needs one.
+          InputError: options do not go together, or the prior needs a sampler and there is none.
         """
         model = vae.build_sized(num_genes, num_batches, self.model)
         if model.prior.log_z is not None:
@@ -163,7 +163,7 @@ class Training:
 
 
 class Numbers(NamedTuple):
-    """What a compiled training takes as arguments: float32 scalars.
+    """The float32 scalars that a compiled training takes as arguments.
 
     Attributes:
       options: fields of `TrainOptions` by name.
@@ -177,14 +177,14 @@ class Numbers(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """A training without its numbers: what is compiled, and what rows of one `vmap` have equal.
+    """A training without its numbers: what is compiled, and what rows of one `vmap` share.
 
     Attributes:
-      model: with the sharpness at None where it is a number.
-      has_sharpness: whether it is.
-      sampler: with the options that are no numbers.
-      sampler_numbers: names of those that are.
-      options: with every number at its default.
+      model: its options, with the sharpness at None where it is a number.
+      has_sharpness: whether the sharpness is a number.
+      sampler: its spec, with only the options that are no numbers.
+      sampler_numbers: names of the options that are numbers.
+      options: those of the training, with every number at its default.
     """
 
     model: ModelOptions
@@ -195,7 +195,7 @@ class Shape(NamedTuple):
 
 
 def numbers(training: Training) -> Numbers:
-    """What its compiled program takes as arguments."""
+    """The numbers that its compiled program takes as arguments."""
     sharpness = training.model.sharpness if _has_sharpness(training) else None
     given = training.sampler.numbers if training.sampler else {}
     return Numbers(
@@ -206,7 +206,7 @@ def numbers(training: Training) -> Numbers:
 
 
 def shape(training: Training) -> Shape:
-    """What is compiled: trainings of equal shape differ in numbers alone."""
+    """The shape of its compiled program: trainings of equal shape differ in numbers alone."""
     model, spec, given, has_sharpness = (
         training.model,
         training.sampler,
@@ -224,7 +224,7 @@ def shape(training: Training) -> Shape:
 
 
 def _has_sharpness(training: Training) -> bool:
-    """Whether the sharpness is a number: some laws need it to be compiled, as does its growth."""
+    """Whether the sharpness is a number; some laws, and its growth, need it at compilation."""
     model = training.model
     given = model.sharpness is not None and model.relaxation in relaxations.those_that("traceable")
     return given and not training.options.sharpness_start
@@ -260,7 +260,7 @@ class Built(NamedTuple):
       vae: the model.
       sampler: draws the negative phase; None where log Z has a closed form.
       options: how to train.
-      record: what model and sampler were built of; None where somebody made them.
+      record: the record that both were built from; None where somebody made them by hand.
     """
 
     vae: VAE
@@ -282,7 +282,7 @@ class Built(NamedTuple):
 
     @property
     def row_of(self) -> Any:
-        """Trainings in which this is equal may be rows of one `vmap`."""
+        """What trainings must have equal to be rows of one `vmap`."""
         if self.record is None:
             return self.program
         found = shape(self.record)

@@ -13,6 +13,7 @@ from qbm_jax import objective
 from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, stack_counts
 from qbm_jax.model.relaxations import GrowingSharpness, Sharpness
 from qbm_jax.model.vae import VAE, Params
+from qbm_jax.objective.bound import weight_at
 from qbm_jax.objective.free_bits import with_free_bits
 from qbm_jax.runtime import keys
 from qbm_jax.samplers.base import InitFn, SampleFn, Sampler, StepFn
@@ -113,9 +114,10 @@ def train_step(
 def build_sharpness_schedule(
     options: TrainOptions, num_steps: int
 ) -> Callable[[jax.Array], Sharpness] | None:
-    """The function step -> sharpness, the model's own from half of the training on; None: always.
+    """The function step -> sharpness; None where the sharpness does not grow.
 
-    It starts where bits are soft and gradients pass easily, and grows geometrically.
+    The sharpness starts where bits are soft and gradients pass easily. It grows geometrically and
+    reaches the model's own at half of the training.
     """
     if not options.sharpness_start:
         return None
@@ -139,7 +141,7 @@ def many_steps(
 ) -> Dispatch:
     """The function (key, data, state, rows [steps, minibatch], ...) of `build_dispatch`.
 
-    With `sampler_of` the sampler is made of that and the numbers. On a mesh, state and rows must
+    With `sampler_of`, that spec and the numbers make the sampler. With a mesh, state and rows must
     lie on it (`sharding`).
     """
 
@@ -157,7 +159,7 @@ def many_steps(
         warmup_steps = max(used.kl_warmup_epochs * steps_per_epoch, 1)
 
         def kl_schedule(step: jax.Array) -> jax.Array:
-            return used.kl_weight * jnp.minimum((step + 1) / warmup_steps, 1.0)
+            return weight_at(step, used.kl_weight, warmup_steps)
 
         sharpness_schedule = build_sharpness_schedule(used, num_steps)
         if numbers.sharpness is not None:

@@ -24,7 +24,7 @@ METHODS = ("threads", "vmap")
 
 
 class Step(NamedTuple):
-    """What a dispatch needs of one training; see `step.build_dispatch`."""
+    """What a dispatch takes of one training; see `step.build_dispatch`."""
 
     key: jax.Array
     part: Part
@@ -51,7 +51,7 @@ class SeedThreads:
         self._pool.shutdown()
 
     def map(self, function: Callable, programs: Sequence[Any], *arguments: Sequence[Any]) -> list:
-        """`function` of each seed's arguments, in the order of the seeds.
+        """Calls `function` on each seed's arguments; the results are in the order of the seeds.
 
         The first call with each of `programs` (what the call compiles, one entry per seed) ends
         before the next one begins, so that two threads do not compile the same one.
@@ -81,9 +81,9 @@ def build_steps_of_seeds(
     """The function that takes a dispatch of every training.
 
     Args:
-      trainings: built, in the order of their steps.
+      trainings: the built trainings, in the order of their steps.
       steps_per_epoch: optimiser steps in an epoch.
-      threads: where trainings run.
+      threads: the threads in which trainings run.
       method: a name in `METHODS`; None: "threads" on a CPU, "vmap" elsewhere.
       mesh: the devices that share every training; None: the default one.
 
@@ -133,7 +133,7 @@ def build_steps_of_seeds(
 def vmapped_dispatch(
     built: Built, steps_per_epoch: int, shared_data: bool, mesh: Mesh | None
 ) -> Callable:
-    """The program of all trainings that are rows with this one."""
+    """The program of all trainings that are rows of one `vmap` with this one."""
     vae, sampler, options = built.program
     sampler_of = None
     if built.record is not None and built.numbers.sampler:

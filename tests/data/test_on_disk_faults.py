@@ -13,7 +13,7 @@ import pytest
 import scipy.sparse as sp
 import zarr
 
-from qbm_jax.data import open_cells, simulate
+from qbm_jax.data import open_cells, read, simulate
 from qbm_jax.errors import InputError
 
 QUIET = {"batch_column": "batch", "progress": False}
@@ -202,3 +202,18 @@ def test_two_threads_read_as_one_does(tmp_path, adata):
     for cells, block in zip(wanted, together, strict=True):
         alone = reader.read(cells)
         assert all(np.array_equal(a, b) for a, b in zip(block, alone, strict=True))
+
+
+def test_a_zarr_folder_read_into_memory_is_told_from_other_folders(tmp_path, adata):
+    adata.write_zarr(tmp_path / "a.zarr")
+    with pytest.raises(InputError, match=r"a.zarr is a zarr folder; leave it on disk"):
+        read(tmp_path / "a.zarr")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(InputError, match="b is a directory"):
+        read(tmp_path / "b")
+
+
+def test_a_name_too_long_for_a_file_is_no_file(tmp_path):
+    refused(tmp_path / ("x" * 300), "does not exist")
+    with pytest.raises(InputError, match="does not exist"):
+        read(tmp_path / ("x" * 300))

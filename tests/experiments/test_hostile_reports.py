@@ -187,6 +187,7 @@ def test_slurm_takes_the_workdir_as_it_is_called(tmp_path):
     text = slurm.write_script(workdir, ["run.py", "--sweep", "--sweep_slurm"], 2).read_text("utf-8")
     (line,) = [line for line in text.splitlines() if line.startswith("#SBATCH --output=")]
     value = re.sub(r"\\(.)", r"\1", line.removeprefix("#SBATCH --output="))
+    assert "%" not in value.removesuffix("slurm-%A_%a.out").replace("%%", "")
     *folder, name = value.replace("%%", "%").split("/")
     assert ("/".join(folder), name) == (str(workdir), "slurm-%A_%a.out")
     assert not re.search(r"(?<!\\)[\s#'\"$]", line.removeprefix("#SBATCH --output="))

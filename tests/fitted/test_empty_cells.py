@@ -51,6 +51,17 @@ def test_cells_without_counts_in_the_genes_of_the_model_are_empty(model):
     assert np.flatnonzero(np.isnan(found).all(1)).tolist() == [5]
 
 
+def test_cells_are_empty_by_the_layer_that_is_read(model):
+    adata = small_adata(60)
+    adata.layers["counts"] = with_empty([5]).X
+    with launched(), pytest.warns(UserWarning, match="1 of 60 cells"):
+        found = model.embed(adata, layer="counts")
+    assert np.flatnonzero(np.isnan(found).all(1)).tolist() == [5]
+    adata.X, adata.layers["counts"] = adata.layers["counts"], adata.X
+    with launched():
+        assert np.isfinite(model.embed(adata, layer="counts")).all()
+
+
 def test_empty_rows_of_cells_in_memory_are_nan(model):
     cells = from_anndata(small_adata(60))
     counts = cells.counts.toarray()

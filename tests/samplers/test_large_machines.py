@@ -9,7 +9,7 @@ from command_line import ROOT
 
 from qbm_jax import samplers
 
-PROGRAM = """
+PROGRAM = r"""
 import re, sys
 import jax, numpy as np
 from qbm_jax import samplers

@@ -55,6 +55,7 @@ def coins(options):
 def toy(monkeypatch):
     entry = samplers.Entry(
         coins,
+        GibbsState,
         CoinOptions,
         negative_phase={"num_steps": 2},
         quick={"num_steps": 1},

@@ -157,6 +157,25 @@ def test_fewer_than_one_chain_is_an_error(name, num_chains):
         samplers.build(name).init(jax.random.key(0), machine(0), num_chains)
 
 
+@each_sampler
+def test_what_is_no_key_no_count_and_no_state_of_its_own_is_one_line(name):
+    sampler, params, key = quick(name), machine(0), jax.random.key(0)
+    for bad in (0, "key", jax.random.split(key)):
+        with pytest.raises(InputError, match=r"^key must be one key"):
+            sampler.init(bad, params, NUM_CHAINS)
+    with pytest.raises(InputError, match=r"^expected fewer num_chains.* GiB"):
+        sampler.init(key, params, 10**12)
+    for call in (sampler.step, sampler.sample):
+        with pytest.raises(InputError, match=r"^state must be of this sampler's init, \w+State"):
+            call(key, params, params)
+
+
+def test_the_state_of_another_sampler_is_refused_though_it_has_the_same_fields():
+    state = quick("auxiliary_cim").init(jax.random.key(0), machine(0), NUM_SPINS)
+    with pytest.raises(InputError, match="GibbsState, got AuxiliaryState"):
+        quick("gibbs").sample(jax.random.key(1), machine(0), state)
+
+
 BAD_MACHINES = {
     "symmetric": lambda p: p.replace(J=p.J.at[0, 1].add(1)),
     "diagonal": lambda p: p.replace(J=p.J.at[2, 2].set(1)),

@@ -1,6 +1,7 @@
 """One file of counts, h5ad or zarr: its tables, and any rows of its matrix without the rest."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from qbm_jax.data.h5ad import (
     check_tables,
     choose_elements,
     damage_named,
+    is_zarr,
     simulator_preset,
 )
 from qbm_jax.data.tables import read_table
@@ -155,11 +157,11 @@ class CsrFile:
 
 
 def _open(path: Path) -> h5py.File | zarr.Group:
-    if not path.is_dir():
+    if not os.path.isdir(path):
         check_is_hdf5(path)
         with damage_named(path):
             return h5py.File(path, "r")
-    if not any((path / name).exists() for name in ("zarr.json", ".zgroup")):
+    if not is_zarr(path):
         raise InputError(f"expected an h5ad file or a zarr folder, {path} is a plain directory")
     with damage_named(path):
         return zarr.open_group(str(path), mode="r")

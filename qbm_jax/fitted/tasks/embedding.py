@@ -57,8 +57,8 @@ def comparable_scores(
 ) -> tuple[dict[str, float], str]:
     """Scores of one embedding, and why some are missing that others' means hold ("": none).
 
-    Where kBET fails, of one type or of all, the means of the scores that are left would be of
-    others than in the other rows: NaN instead.
+    Where kBET fails for one type or for all, the means would be of other scores than in the other
+    rows, so they are NaN. Batches and labels are [cells].
     """
     values = dict(scored.values[name])
     types, sizes = np.unique(labels, return_counts=True)

@@ -70,5 +70,5 @@ def merged(results: list[Measured]) -> Measured:
 
 
 def short_list(values: np.ndarray) -> list[float]:
-    """An array for JSON, in as many digits as a figure needs."""
+    """An array [values] for JSON, in as many digits as a figure needs."""
     return [round(float(value), 4) for value in values]

@@ -95,7 +95,8 @@ def generation(scale: Scale, study: StudySet, group: Group, shared: Shared) -> M
 def real_cells(scale: Scale, study: StudySet, held_out: list[np.ndarray]) -> Measured:
     """The scores of `generation` for real cells: what a perfect generator would get.
 
-    In the place of generated cells stand as many others of the same batches that are not held out.
+    As many other cells of the same batches, not among the `held_out` [held-out cells] of a seed,
+    stand in the place of generated ones.
     """
     rows, notes = [], []
     for seed, fold in enumerate(held_out):

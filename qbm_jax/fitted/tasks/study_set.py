@@ -79,14 +79,14 @@ class Group(NamedTuple):
 
 
 def fold_cells(study: StudySet, seed: int, root_seed: int) -> np.ndarray:
-    """The fold that this seed holds out: fold s of 5; from the sixth seed on, of another split."""
+    """The cells [fold] that this seed holds out: fold s of 5, of another split after five seeds."""
     split = seed_of(root_seed, "folds", seed // NUM_FOLDS)
     folds = stratified_folds(study.labels, NUM_FOLDS, split, study.batch, strict=False)
     return np.flatnonzero(folds == seed % NUM_FOLDS)
 
 
 def donors_held_out(study: StudySet, num_seeds: int) -> list[np.ndarray]:
-    """The cells of one donor (or technology) per seed; with fewer donors there are fewer seeds.
+    """The cells [of the donor] of one donor or technology per seed; fewer donors give fewer seeds.
 
     No donor is held out twice: a second training without it would be no independent test.
     """
@@ -95,6 +95,6 @@ def donors_held_out(study: StudySet, num_seeds: int) -> list[np.ndarray]:
 
 
 def type_and_fold_cells(study: StudySet, seed: int, root_seed: int) -> np.ndarray:
-    """The left-out type, and this seed's fold to compare it with."""
+    """The cells [held-out cells] of the left-out type, and of this seed's fold to compare with."""
     left_out = np.flatnonzero(study.labels == study.left_out_type)
     return np.union1d(left_out, fold_cells(study, seed, root_seed))

@@ -22,7 +22,7 @@ can move the temperature. What is left after that has to be measured.
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -98,7 +98,7 @@ def drift(amplitudes: jax.Array, received: jax.Array, pump: jax.Array | float) -
 def error_rate(
     controlled: jax.Array, target: jax.Array | float, rate: jax.Array | float
 ) -> jax.Array:
-    """The rate of log e, -beta (u^2 - alpha), u the amplitude (CAC) or the feedback (CFC)."""
+    """The rate of log e, -beta (u^2 - alpha), u [chains, spins] amplitudes or feedback (CFC)."""
     return -rate * (controlled**2 - target)
 
 
@@ -124,14 +124,10 @@ def advance(
     return moved + jnp.sqrt(dt) * diffusion(amplitudes, noise) * white
 
 
-_OPTIMISING = {
-    "num_steps": 1000,
-    "pump_end": 1.0,
-    "target": 2.0,
-    "noise": 0.0,
-    "keep_best": 10,
+_OPTIMISING: dict[str, Any] = {
+    "num_steps": 1000, "pump_end": 1.0, "target": 2.0, "noise": 0.0, "keep_best": 10,
     "calibration_gain": 0.0,
-}
+}  # fmt: skip
 # Whole sets of options with which `cac` and `cfc` look for ground states.
 OPTIMISING = {
     "cac": _OPTIMISING | {"dt": 0.2, "pump_start": -0.5, "coupling": 1.0, "rate": 0.3},

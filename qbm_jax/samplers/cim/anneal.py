@@ -9,7 +9,7 @@ fit beta_eff = 1.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,16 +21,7 @@ from qbm_jax.samplers.cim.equations import MACHINES
 from qbm_jax.samplers.cim.feedback import tuned
 from qbm_jax.samplers.numerics.noise import white
 from qbm_jax.samplers.numerics.readout import signs
-from qbm_jax.samplers.options import (
-    Fields,
-    Generator,
-    Normalised,
-    Number,
-    Products,
-    chosen,
-    noise_law,
-    number,
-)
+from qbm_jax.samplers.options import Amplitudes, Number, chosen, number
 
 _START_AMPLITUDE = 0.01  # of the vacuum; forgotten while the pump is below threshold
 
@@ -71,34 +62,22 @@ SAMPLING = {
     ),
 }
 
-_OPTIMISING = {
-    "num_steps": 1000,
-    "dt": 0.1,
-    "pump_start": -3.0,
-    "pump_end": 1.0,
-    "coupling": 4.0,
-    "normalised": True,
-    "calibration_gain": 0.0,
-    "finishing_sweeps": 20,
-}
+_OPTIMISING: dict[str, Any] = {
+    "num_steps": 1000, "dt": 0.1, "pump_start": -3.0, "pump_end": 1.0, "coupling": 4.0,
+    "normalised": True, "calibration_gain": 0.0, "finishing_sweeps": 20,
+}  # fmt: skip
+_GAUSSIAN = {"num_steps": 2000, "pump_end": 1.5, "noise": 0.3, "measurement": 0.5}
 # Whole sets of options with which each machine looks for ground states.
-OPTIMISING = {
+OPTIMISING: dict[str, dict[str, Any]] = {
     "mean_field": _OPTIMISING | {"variant": "mean_field", "noise": 0.4},
     "truncated_wigner": _OPTIMISING | {"variant": "truncated_wigner", "noise": 0.5},
-    "gaussian_state": _OPTIMISING
-    | {
-        "variant": "gaussian_state",
-        "num_steps": 2000,
-        "pump_end": 1.5,
-        "noise": 0.3,
-        "measurement": 0.5,
-    },
+    "gaussian_state": _OPTIMISING | {"variant": "gaussian_state"} | _GAUSSIAN,
 }
 
 
 @documented
 @dataclasses.dataclass(frozen=True)
-class CimOptions(Fields, Normalised, Products, Generator):
+class CimOptions(Amplitudes):
     """Options of `cim`. Where numbers are None they are those of `SAMPLING[variant]`.
 
     The threshold of the pump is 1, of Gaussian states 1 + j; g is 1/A_s.
@@ -112,7 +91,6 @@ class CimOptions(Fields, Normalised, Products, Generator):
     coupling: float | None = number(None, positive(), "eps")
     noise: float | None = number(None, positive(), "sigma of the mean field; g of the others")
     measurement: float | None = number(None, positive(), "j, of Gaussian states alone")
-    noise_law: str = noise_law()
 
     @property
     def numbers(self) -> Numbers:

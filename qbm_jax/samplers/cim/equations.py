@@ -117,7 +117,7 @@ def mean_field_advance(
 
 
 def mean_field_stable_dt(setting: Setting, pump: jax.Array | float) -> jax.Array:
-    """Half the largest stable Euler step at the fixed point x^2 = g of dx = g x - x^3: 1/g."""
+    """Half the largest stable Euler step, a scalar, at the rest x^2 = g of dx = g x - x^3: 1/g."""
     return 0.5 / jnp.maximum(highest_gain(setting, pump), 1)
 
 
@@ -171,7 +171,7 @@ def truncated_wigner_advance(
 
 
 def truncated_wigner_stable_dt(setting: Setting, pump: jax.Array | float) -> jax.Array:
-    """Half the largest stable Euler step: of c at rest as in the mean field, or of s there."""
+    """Half the largest stable Euler step, a scalar: of c as in the mean field, or of s there."""
     gain = jnp.maximum(highest_gain(setting, pump), 1)
     return jnp.minimum(0.5 / gain, 1 / (1 + jnp.abs(pump) + gain))
 
@@ -232,7 +232,7 @@ def gaussian_state_advance(
 
 
 def gaussian_state_stable_dt(setting: Setting, pump: jax.Array | float) -> jax.Array:
-    """Half of that of the mean field, with the loss by measurement.
+    """Half of that of the mean field, a scalar, with the loss by measurement.
 
     The noise of the measurement comes through the couplings and drives x beyond its rest.
     """

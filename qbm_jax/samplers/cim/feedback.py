@@ -122,5 +122,5 @@ def tuned(
 
 
 def highest_gain(setting: Setting, pump: jax.Array | float) -> jax.Array:
-    """Rate at which the fastest mode grows from vacuum, and the square of its amplitude at rest."""
+    """Rate of the fastest mode from vacuum, and the square of its amplitude at rest: a scalar."""
     return jnp.maximum(pump - 1, 0) + setting.drive

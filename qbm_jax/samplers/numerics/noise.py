@@ -6,8 +6,6 @@ SC'11, "Parallel random numbers: as easy as 1, 2, 3", table 2), and uses both wo
 thresholds avoid `log1p`, which XLA does not vectorise well.
 """
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,7 +85,7 @@ GENERATORS = {"threefry2x32": "threefry2x32", "rbg": "rbg", "threefry13": THREEF
 
 
 def with_generator(key: jax.Array, generator: str | None) -> jax.Array:
-    """A key of the named generator, made from `key`; `key` itself for None."""
+    """A key of the named generator, a scalar made from `key`; `key` itself for None."""
     if generator is None:
         return key
     impl = GENERATORS[generator]
@@ -134,11 +132,10 @@ def two_point(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return signs.reshape(-1)[:size].reshape(shape)
 
 
-Law = Literal["normal", "two_point"]
 LAWS = {"normal": normal, "two_point": two_point}
 
 
-def white(key: jax.Array, shape: tuple[int, ...], law: Law) -> jax.Array:
+def white(key: jax.Array, shape: tuple[int, ...], law: str) -> jax.Array:
     """Noise of an SDE step of this shape, mean 0 and variance 1, by the name of its law."""
     return LAWS[law](key, shape)
 

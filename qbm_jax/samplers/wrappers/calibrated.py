@@ -13,8 +13,8 @@ from flax import struct
 
 from qbm_jax.errors import InputError
 from qbm_jax.machine import calibration
-from qbm_jax.machine.boltzmann import check, scale
-from qbm_jax.samplers.base import Sampler, check_count, draw_info, is_concrete
+from qbm_jax.machine.boltzmann import scale
+from qbm_jax.samplers.base import Sampler, check_count, draw_info
 from qbm_jax.samplers.gibbs import GibbsOptions, GibbsState, gibbs
 
 _ROUNDS = 8
@@ -60,8 +60,6 @@ def calibrated(machine: Sampler, gain: float = 0.3, finishing_sweeps: int = 0) -
         return spins, CalibratedState(inner, moved.astype(jnp.float32)), info
 
     def init(key, params, num_chains):
-        if is_concrete(*jax.tree.leaves(params)):
-            params = check(params)
         key_init, key_rounds = jax.random.split(key)
         state = CalibratedState(machine.init(key_init, params, num_chains), jnp.float32(0))
         if gain == 0:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from qbm_jax.machine.boltzmann import check, scale
+from qbm_jax.machine.boltzmann import scale
 from qbm_jax.machine.couplings import single_precision
-from qbm_jax.samplers.base import Sampler, State, draw_info, is_concrete
+from qbm_jax.samplers.base import Sampler, State, draw_info
 from qbm_jax.samplers.conditioning import conditioning
 
 
@@ -21,8 +21,6 @@ def at_strength(
         return scale(params, strength / jnp.median(conditioning(params).unit))
 
     def init(key, params, num_chains):
-        if is_concrete(*jax.tree.leaves(params)):
-            params = check(params)
         return machine.init(key, sent(params), num_chains)
 
     def step(key, params, state):

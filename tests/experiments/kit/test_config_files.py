@@ -85,3 +85,10 @@ def test_a_config_without_the_fields_of_its_experiment_is_refused(fault, tmp_pat
         spoil(made)
     line = refused(capsys, made, tmp_path / "run")
     assert all(word in line for word in words), line
+
+
+def test_a_sweep_without_end_is_refused(tmp_path, capsys):
+    source = "import itertools\ndef sweep():\n    return ({'seed': i} for i in itertools.count())\n"
+    (tmp_path / "mine.py").write_text(f"from configs.toy import get_config\n{source}")
+    line = refused_arguments(capsys, f"--config={tmp_path / 'mine.py'}", "--sweep")
+    assert "sweep() must end" in line
