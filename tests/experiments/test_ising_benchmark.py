@@ -220,9 +220,7 @@ def test_a_workdir_of_other_instances_is_refused(finished, folder, tmp_path):
     assert "different data" in refusal(run, changed, workdir)
 
 
-def test_a_damaged_piece_or_one_of_other_settings_is_made_again_and_said(
-    finished, folder, tmp_path, monkeypatch, caplog
-):
+def test_a_damaged_piece_is_made_again_and_said(finished, folder, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("qbm_jax"), "propagate", True)
     workdir = tmp_path / "run"
     shutil.copytree(finished, workdir)
@@ -233,18 +231,6 @@ def test_a_damaged_piece_or_one_of_other_settings_is_made_again_and_said(
     run(tiny(folder), workdir)
     assert all(f"{name} is damaged" in caplog.text for name in names)
     assert energies_of(workdir) == energies_of(finished)
-    other = tuned_of(workdir, folder)
-    other["graphs", "machine"] = other["graphs", "machine"]._replace(values={4: 0.25})
-    monkeypatch.setattr(ising_benchmark, "tune_all", lambda *_: other)
-    monkeypatch.setattr(ising_results, "tune_all", lambda *_: other)
-    run(tiny(folder), workdir)
-    assert "belongs to something else" in caplog.text
-    assert piece_of(workdir, "judged-graphs", "G2", "machine")["runs"][0]["value"] == 0.25
-
-
-def tuned_of(workdir, folder):
-    pieces = [json.loads(path.read_text()) for path in (workdir / "results").iterdir()]
-    return ising_results.tune_all(ising_benchmark.check(tiny(folder)), pieces)
 
 
 def test_missing_files_are_skipped_and_the_report_and_log_say_so(tmp_path, monkeypatch, caplog):
