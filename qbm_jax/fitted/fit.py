@@ -233,7 +233,8 @@ def fit_cells(
       sampler: as in `training.Training.of`.
       sampler_options: likewise.
       options: how to train.
-      held_out: indices of cells that take no part in training or in the choice of the epoch.
+      held_out: indices [held out] of cells that take no part in training or in the choice of the
+        epoch.
       **arguments: of `fit_trainings`.
 
     Raises:
