@@ -76,7 +76,9 @@ def _call(value: str, function: str, then: Callable[[Any], Any]) -> Any:
     module, arguments = _module(name), [variant] if variant else []
     called = getattr(module, function, None)
     if not callable(called):
-        having = [p for p in config_files() if f"\ndef {function}(" in p.read_text("utf-8")]
+        having = [
+            p for p in config_files() if f"\ndef {function}(" in p.read_text(encoding="utf-8")
+        ]
         known = ", ".join(f"configs/{path.name}" for path in having)
         fail(f"config file {name!r} has no {function}(); {known} shows how it is")
     try:
