@@ -321,7 +321,7 @@ def test_a_wide_bracket_is_a_warning_and_not_a_number(caplog, monkeypatch, brack
         ({"method": "exact"}, "at most 24 spins"),
         ({"num_chains": 10**12}, r"fewer num_chains, got 1000000000000: .* 93,132 GiB"),
         ({"method": "bar", "num_chains": 10**12}, "fewer num_chains, got .* GiB"),
-        ({"target_spins": [[1.0, 1.0], [1.0]]}, "spins -1 and .1 in target_spins, got ragged"),
+        ({"target_spins": [[1.0, 1.0], [1.0]]}, r"target_spins .*got ragged"),
     ],
 )
 def test_bad_arguments_are_one_line_errors(options, message):
