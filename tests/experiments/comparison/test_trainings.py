@@ -1,0 +1,48 @@
+"""What a comparison's trainings are given: held-out cells, seeds, and steps for all sizes."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from experiments.comparison import trainings
+from experiments.kit.keys import seed_of
+from experiments.kit.stop import StopRequest
+from qbm_jax.model.vae import ModelOptions
+from qbm_jax.training import Training, TrainOptions, sampler_spec
+
+CONFIG = SimpleNamespace(seed=5, num_steps=10)
+HELD_OUT = [np.array([0, 1]), np.arange(40, 80)]
+STUDY = SimpleNamespace(
+    name="set", batch="batches", data=None, cells=SimpleNamespace(counts=None, num_cells=100)
+)
+
+
+def test_methods_without_training_have_a_seed_each_or_never_see_the_held_out_cells(monkeypatch):
+    asked = []
+    monkeypatch.setattr(trainings, "pca_embedding", lambda _, **given: asked.append(given) or "pca")
+    monkeypatch.setattr(trainings, "harmony_embedding", lambda *given: given)
+    found = trainings.untrained_group(CONFIG, STUDY, SimpleNamespace(name="harmony"), HELD_OUT)
+    seeds = [seed_of(5, "harmony", seed) for seed in range(2)]
+    assert found.embeddings == [("pca", "batches", seed) for seed in seeds]
+    asked.clear()
+    trainings.untrained_group(CONFIG, STUDY, SimpleNamespace(name="pca"), HELD_OUT)
+    for given, cells in zip(asked, HELD_OUT, strict=True):
+        assert given["seed"] == 5
+        np.testing.assert_array_equal(given["fit_on"], np.setdiff1d(np.arange(100), cells))
+
+
+def test_trainings_get_their_held_out_cells_and_the_epochs_of_the_smallest_set(monkeypatch):
+    asked = []
+
+    def train_and_evaluate(given, cells, seeds, **options):
+        asked.append((given, seeds, options))
+        return []
+
+    monkeypatch.setattr(trainings, "train_and_evaluate", train_and_evaluate)
+    options = TrainOptions(num_epochs=400, minibatch_size=9, validation_fraction=0.1)
+    one = Training(ModelOptions(), sampler_spec("gibbs", None), options)
+    method = SimpleNamespace(training=one, label="x")
+    trainings.train_group(CONFIG, STUDY, method, HELD_OUT, StopRequest())
+    ((given, seeds, options),) = asked
+    assert options["held_out"] is HELD_OUT and seeds == [(5, 0), (5, 1)]
+    assert [each.options.num_epochs for each in given] == [2, 2]  # of 54 cells, six steps each
