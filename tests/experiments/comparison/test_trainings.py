@@ -3,9 +3,9 @@
 from types import SimpleNamespace
 
 import numpy as np
+from experiments.kit.keys import seed_of
 
 from experiments.comparison import trainings
-from experiments.kit.keys import seed_of
 from experiments.kit.stop import StopRequest
 from qbm_jax.model.vae import ModelOptions
 from qbm_jax.training import Training, TrainOptions, sampler_spec
