@@ -17,6 +17,7 @@ from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
 from qbm_jax.problems import Instance
 from qbm_jax.runtime.keys import key_of
+from qbm_jax.runtime.room import check_room
 from qbm_jax.samplers.base import check_count
 from qbm_jax.study.document import Document
 
@@ -39,6 +40,8 @@ def check(config: ConfigDict) -> Plan:
                 f"config.families.{family.name}: no sampler of config.samplers takes its instances"
                 f" and run lengths; add one or leave the family out"
             )
+        most = max(instance.params.num_spins for instance in family.pilots + family.held_out)
+        check_room("their spins", 4 * most, replicas=config.replicas)
     return Plan(config, families, table, notes)
 
 

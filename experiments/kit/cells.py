@@ -29,8 +29,17 @@ LOGGER = logging.getLogger("qbm_jax")
 
 
 def load_cells(config: ConfigDict) -> Cells | StoredCells:
-    """Finds, reads and preprocesses the cells; says what was dropped or substituted."""
+    """Finds, reads and preprocesses the cells; says what was dropped or substituted.
+
+    Raises:
+      InputError: data or config that cannot be used, or one gene, which has no components to score.
+    """
     cells = load_stored_cells(config) if config.data.on_disk else load_into_memory(config)
+    if cells.num_genes < 2:
+        raise InputError(
+            f"expected at least 2 genes, got {cells.num_genes}; raise config.data.num_genes or "
+            f"lower config.data.min_cells_per_gene"
+        )
     LOGGER.info(
         "to be modelled: %d cells x %d genes, %d batches, %d types",
         cells.num_cells, cells.num_genes, len(cells.batch_names), len(cells.label_names),

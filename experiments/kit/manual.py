@@ -95,7 +95,7 @@ class DataFields:
         True, flag(), "no file and no network: simulate (said everywhere) or fail"
     )
     num_cells: int = field(0, whole(0), "simulated cells; 0: the preset's own number")
-    num_genes: int = field(2000, whole(1), "highly variable genes kept (seurat_v3, per batch)")
+    num_genes: int = field(2000, whole(2), "highly variable genes kept (seurat_v3, per batch)")
     min_cells_per_gene: int = field(3, whole(0), "genes seen in fewer cells are dropped")
 
 

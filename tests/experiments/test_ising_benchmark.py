@@ -354,3 +354,10 @@ def test_a_budget_below_the_cost_of_the_start_is_no_run_length():
     row = configs.sampler("gibbs", "strength", (1.0,), products_per_step=10, products_before=50)
     entry = entries(ConfigDict({"samplers": {"late": row}}))[0]
     assert entry.lengths((30, 55, 60, 100)) == (60, 100)
+
+
+def test_replicas_that_no_memory_holds_are_refused_with_what_they_need(folder, tmp_path):
+    config = tiny(folder)
+    config.replicas = 10**12
+    assert "GiB" in refusal(run, config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -11,6 +11,7 @@ from command_line import QUICK, config, small_adata
 from command_line import run_with_few_figures as run
 from faults import flip
 
+from experiments import integration
 from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.run_files import is_finished
 from qbm_jax import report
@@ -33,10 +34,18 @@ def made(tmp_path_factory):
     return config(**FIELDS, **{"data.path": str(path)})
 
 
+ASKED = []  # trainings that the finished run was asked for faults of
+
+
 @pytest.fixture(scope="module")
 def finished(made, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "finished"
-    run(made, workdir)
+    faults_of = integration.training_faults
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            integration, "training_faults", lambda *of: ASKED.extend(of[1]) or faults_of(*of)
+        )
+        run(made, workdir)
     return workdir
 
 
@@ -52,6 +61,11 @@ def edit(path):
 
 def flip_middle(path):
     flip(path, path.stat().st_size // 2, 0)
+
+
+def test_a_run_looks_for_faults_of_all_its_trainings(made, finished):
+    scores = json.loads((finished / "scores.json").read_text())
+    assert {f"X_{name}" for name in ASKED} == scores["embeddings"].keys() - {"X_pca"} != set()
 
 
 DAMAGE = {

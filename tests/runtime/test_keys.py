@@ -236,6 +236,16 @@ def test_bounds_and_generated_cells_of_the_benchmark_draw_with_keys_of_their_own
         for seed in SEEDS
     ]
     assert found == [words(keys.key_of(seed, "bound", 0)) for seed in SEEDS]
+    likelihood = SimpleNamespace(of_counts=True)
+    model = SimpleNamespace(vae=SimpleNamespace(likelihood=likelihood), generate_like=raises_keys)
+    cells = SimpleNamespace(counts=np.ones((1, 1)), batch=None)
+    monkeypatch.setattr(tasks_of_models, "_generated_like", lambda *_: (cells, None))
+    group = SimpleNamespace(models=[model], held_out=[None])
+    found = [
+        seen(tasks_of_models.generation, scale_of(group_config(seed, 1)), study(), group, None)[0]
+        for seed in SEEDS
+    ]
+    assert found == [words(keys.key_of(seed, "generation", 0)) for seed in SEEDS]
 
 
 # Where `jax.random.key(` may stand outside of qbm_jax/keys.py, and why.

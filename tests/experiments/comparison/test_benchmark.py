@@ -161,8 +161,10 @@ def test_a_donor_is_held_out_whole_and_the_left_out_type_too(study):
     donors = study_set.donors_held_out(study, 5)[1]
     assert len(set(study.donors[donors])) == 1
     assert (study.donors == study.donors[donors[0]]).sum() == len(donors)
-    cells = study_set.type_and_fold_cells(study, 0, 0)
-    assert set(np.flatnonzero(study.labels == study.left_out_type)) <= set(cells)
+    left_out = np.flatnonzero(study.labels == study.left_out_type)
+    for seed in (0, 3):
+        cells = study_set.type_and_fold_cells(study, seed, 7)
+        assert set(cells) == {*left_out, *study_set.fold_cells(study, seed, 7)}
 
 
 def test_the_baseline_is_the_best_other_method_and_seeds_are_paired():

@@ -3,11 +3,11 @@
 from types import SimpleNamespace
 
 import numpy as np
-from experiments.kit.keys import seed_of
 
 from experiments.comparison import trainings
 from experiments.kit.stop import StopRequest
 from qbm_jax.model.vae import ModelOptions
+from qbm_jax.runtime.keys import seed_of
 from qbm_jax.training import Training, TrainOptions, sampler_spec
 
 CONFIG = SimpleNamespace(seed=5, num_steps=10)
@@ -21,11 +21,13 @@ def test_methods_without_training_have_a_seed_each_or_never_see_the_held_out_cel
     asked = []
     monkeypatch.setattr(trainings, "pca_embedding", lambda _, **given: asked.append(given) or "pca")
     monkeypatch.setattr(trainings, "harmony_embedding", lambda *given: given)
-    found = trainings.untrained_group(CONFIG, STUDY, SimpleNamespace(name="harmony"), HELD_OUT)
+    found = trainings.untrained_group(
+        CONFIG, STUDY, SimpleNamespace(name="harmony", label="h"), HELD_OUT
+    )
     seeds = [seed_of(5, "harmony", seed) for seed in range(2)]
     assert found.embeddings == [("pca", "batches", seed) for seed in seeds]
     asked.clear()
-    trainings.untrained_group(CONFIG, STUDY, SimpleNamespace(name="pca"), HELD_OUT)
+    trainings.untrained_group(CONFIG, STUDY, SimpleNamespace(name="pca", label="p"), HELD_OUT)
     for given, cells in zip(asked, HELD_OUT, strict=True):
         assert given["seed"] == 5
         np.testing.assert_array_equal(given["fit_on"], np.setdiff1d(np.arange(100), cells))

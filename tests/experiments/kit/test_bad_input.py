@@ -134,7 +134,7 @@ VALUES = {
     "evaluation.posterior_draws": (0, ["evaluation.posterior_draws"]),
     "num_seeds": (0, ["num_seeds", "at least 1"]),
     "seed": (-1, ["seed"]),
-    "data.num_genes": (0, ["data.num_genes", "at least 1"]),
+    "data.num_genes": (1, ["data.num_genes", "at least 2"]),
     "data.num_cells": (-5, ["data.num_cells"]),
 }
 
