@@ -38,7 +38,7 @@ def check(config: ConfigDict) -> Plan:
       InputError: a method without epochs, a number that has to be larger, or a set that cannot be
         used.
     """
-    check_least(config, dict.fromkeys(("every", "num_seeds", "num_genes"), 1))
+    check_least(config, {"every": 1, "num_seeds": 1, "num_genes": 2})
     names, settings = listed(config.methods), listed(config.settings)
     if without := [name for name in names if name in (*UNTRAINED, *PEERS)]:
         raise InputError(f"config.methods: {', '.join(without)} has no epochs here; leave it out")

@@ -121,6 +121,16 @@ def test_the_verdict_is_ours_minus_the_reference_with_both_errors():
     assert (gain, error) == pytest.approx((4.0, math.hypot(math.sqrt(7 / 3), 0.5)))
 
 
+def test_seeds_without_a_bound_take_no_part_in_the_verdict():
+    """Means over different seeds are no pair: the other seeds here differ by 9 and more."""
+    ours = {"prior": "boltzmann", "elbo": 6.0, "per_seed": [3.0, 5.0, 10.0]}
+    other = {"prior": "bernoulli", "elbo": 1.5, "per_seed": [1.0, 2.0, None]}
+    assert verdict._gain(ours, other)[0] == pytest.approx(2.5)
+    assert verdict._gain(ours, other | {"per_seed": [None, None, 1.0]})[0] == 9.0
+    never = (ours | {"per_seed": [7.0, None, None]}, other | {"per_seed": [None, 2.0, 1.0]})
+    assert "cannot be compared" in verdict.verdict(dict(zip("ab", never, strict=True)))
+
+
 def test_the_band_of_scores_through_training_is_one_sample_deviation():
     rows = [(5, "total", seed, value) for seed, value in enumerate([0.1, 0.2, 0.6])]
     figure = epochs.draw([{"method": "qbmvae", "rows": rows}], "title")

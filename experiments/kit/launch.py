@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -85,7 +86,10 @@ USAGE = """usage: python run.py --config=FILE[:VARIANT] [--workdir=DIR] [--confi
 
 def leave(text: str) -> NoReturn:
     """Ends the program with a text and exit code 0."""
-    print(text)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # whoever reads has seen enough, as `head`; nothing more is flushed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise SystemExit(0)
 
 

@@ -117,9 +117,10 @@ def build_phase(config: ConfigDict, name: str, options: training.TrainOptions) -
             f"got {num_chains}"
         )
     sampler = training.sampler_spec(fields.sampler, fields.options.to_dict()).build()
-    if fields.from_data:
-        return Phase(training.contrastive_divergence(sampler), num_chains)
-    return Phase(with_noise_stream(sampler, fields.noise_stream), num_chains)
+    sampler = with_noise_stream(sampler, fields.noise_stream)
+    return Phase(
+        training.contrastive_divergence(sampler) if fields.from_data else sampler, num_chains
+    )
 
 
 def with_noise_stream(sampler: Sampler, stream: int) -> Sampler:

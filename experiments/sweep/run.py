@@ -53,7 +53,7 @@ class Request(NamedTuple):
 
 
 class SweepIncomplete(Exception):
-    """Settings failed, or a mere report found some to come; what is finished is reported."""
+    """Some settings failed, or are still to be trained; the report holds the finished ones."""
 
 
 def run(config: ConfigDict, workdir: Path, stop: StopRequest, request: Request) -> None:
@@ -65,7 +65,7 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest, request: Request) 
       InputError: settings, data or options that cannot be used, a job that the plan has not, or a
         checkpoint that could not be saved.
       TrainingStopped: a stop was asked for; the same call again goes on.
-      SweepIncomplete: settings failed, or are to come where only a report was asked for.
+      SweepIncomplete: settings failed, or only a report was asked for and some are not trained yet.
     """
     sweep = build_sweep(config, request.overrides)
     if request.ray is not None:

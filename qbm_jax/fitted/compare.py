@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qbm_jax import training
 from qbm_jax.data import Cells, check_likelihood
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.evaluate import Draws, train_and_evaluate
-from qbm_jax.fitted.fit import train_options
+from qbm_jax.fitted.fit import of_cells, train_options
 from qbm_jax.fitted.inputs import cells_to_fit
 from qbm_jax.fitted.model import FittedModel, device_counts
 from qbm_jax.fitted.scoring import BASELINES, MAX_CELLS, baseline, metrics_room, score_seeds
@@ -125,15 +126,14 @@ def compare(
         if name in PRESETS
     }
     cells = _cells(adata, batch_column, label_column, layer, num_genes, progress)
-    for plan in plans.values():
-        check_likelihood(cells, plan.model.likelihood)
+    with_bits = {name: _check(plan, cells) for name, plan in plans.items()}
     pca = metrics_room().pca_embedding(cells.counts, seed=seed)
     data = device_counts(cells)
     seeds = [(seed, number) for number in range(num_seeds)]
     found = {
         name: train_and_evaluate(
-            [plan] * num_seeds, cells, seeds, data=data, bounds=Draws(),
-            title=name if progress else None,
+            [plan] * num_seeds, cells, seeds, data=data,
+            bounds=Draws() if with_bits[name] else None, title=name if progress else None,
         )
         for name, plan in plans.items()
     }  # fmt: skip
@@ -146,7 +146,7 @@ def compare(
     scores, notes = score_seeds(embeddings, cells, uncorrected=pca, max_cells=max_cells, seed=seed)
     values = {name: _over_seeds(rows, num_seeds) for name, rows in scores.items()}
     for name, trained in found.items():
-        if has_bits(trained[0].model.vae):
+        if with_bits[name]:
             values[name][BOUND] = [one.bound[BOUND] for one in trained]
     models = {name: [one.model for one in seeds] for name, seeds in found.items()}
     return Comparison(values, models, (*cells.notes, *notes))
@@ -182,6 +182,14 @@ def _plan(
     return Training.of(model, sampler, sampler_options, train_options(trained))
 
 
+def _check(plan: Training, cells: Cells) -> bool:
+    """Refuses what cannot be trained on these cells; whether its latents have a bound."""
+    check_likelihood(cells, plan.model.likelihood)
+    model = of_cells(plan, cells).build(cells.num_genes, len(cells.batch_names)).vae
+    training.check_model(plan.options, model)
+    return has_bits(model)
+
+
 def _cells(
     adata: Any,
     batch_column: str | None,
@@ -214,5 +222,8 @@ def _untrained(
 ) -> list[np.ndarray]:
     """The embeddings of a method without training: one, or one a seed where seeds differ."""
     if name == "harmony":
-        return [baseline(name, pca, cells, seed + number) for number in range(num_seeds)]
+        return [
+            baseline(name, pca, cells, keys.seed_of(seed, name, number))
+            for number in range(num_seeds)
+        ]
     return [pca if name == "pca" else np.asarray(obsm[name])[cells.rows]]

@@ -19,7 +19,7 @@ def verdict(bounds: dict[str, Bound]) -> str:
     """
     priors = {bound.get("prior"): bound for bound in bounds.values()}
     ours, reference = priors.get("boltzmann"), priors.get("bernoulli")
-    if not ours or not reference or None in (ours.get("elbo"), reference.get("elbo")):
+    if not ours or not reference or not _comparable(ours, reference):
         return (
             "The Boltzmann and the Bernoulli prior cannot be compared: one has no bound here."
             + _best_of_the_run(bounds, ours)
@@ -45,6 +45,8 @@ def _against(bounds: dict[str, Bound], ours: Bound, reference: Bound) -> str:
     name, best = _best(bounds)
     if best is None or best is ours or best is reference:
         return ""
+    if not _comparable(best, ours):
+        return ""
     gain, error, _ = _gain(best, ours)
     if not _is_clear(gain, error) or best["elbo"] <= reference["elbo"]:
         return ""
@@ -68,17 +70,33 @@ def _best(bounds: dict[str, Bound]) -> tuple[str, Bound | None]:
     return name, known.get(name)
 
 
+def _both(ours: Bound, other: Bound) -> list[tuple[float, float]]:
+    """The bounds of the seeds that both have; empty where their seeds are not the same."""
+    first, second = ours.get("per_seed") or [], other.get("per_seed") or []
+    if len(first) != len(second):
+        return []
+    return [pair for pair in zip(first, second, strict=True) if None not in pair]
+
+
+def _comparable(ours: Bound, other: Bound) -> bool:
+    """Whether both have bounds, of some seed that is the same: means of others are no pair."""
+    if None in (ours.get("elbo"), other.get("elbo")):
+        return False
+    lacking = any(None in (bound.get("per_seed") or []) for bound in (ours, other))
+    return not lacking or bool(_both(ours, other))
+
+
 def _gain(ours: Bound, other: Bound) -> tuple[float, float | None, str]:
     """Difference of the bounds, its standard error if it is known, and how that was had."""
     first, second = (b.get("log_z_standard_error") or 0.0 for b in (ours, other))
     log_z_error = np.hypot(first, second)
-    pairs = ours.get("per_seed") or [], other.get("per_seed") or []
-    if len(pairs[0]) == len(pairs[1]) >= 2 and None not in (*pairs[0], *pairs[1]):
-        found = paired_difference(*pairs)
+    pairs = _both(ours, other)
+    if len(pairs) >= 2:
+        found = paired_difference([pair[0] for pair in pairs], [pair[1] for pair in pairs])
         error = np.hypot(found.standard_error, log_z_error)
         basis = f"standard error over {found.num_seeds} paired seeds, with log Z's"
         return found.mean, float(error), basis
-    gain = ours["elbo"] - other["elbo"]
+    gain = pairs[0][0] - pairs[0][1] if pairs else ours["elbo"] - other["elbo"]
     if log_z_error:
         return gain, float(log_z_error), "one seed; the error is log Z's alone"
     return gain, None, "one seed, no error known"

@@ -21,7 +21,12 @@ __all__ = [
 
 
 def traceable(name: str) -> tuple[str, ...]:
-    """Options of a sampler that may be traced arrays, so that one program takes any of them."""
+    """Options of a sampler that may be traced arrays, so that one program takes any of them.
+
+    Raises:
+      InputError: no sampler has this name.
+    """
+    check_options(name, {})
     return traceable_fields(SAMPLERS[name].options)
 
 
@@ -82,5 +87,7 @@ def optimising(name: str, **variant: str) -> dict[str, Any]:
     chosen = next(iter(variant.values()), next(iter(variants)))
     if chosen not in tuple(variants):
         valid = [known for known in variants if known is not None]
+        if not valid:
+            raise InputError(f"sampler {name} has no variants to choose from, got {chosen!r}")
         raise InputError(f"expected a variant of sampler {name} in {valid}, got {chosen!r}")
     return dict(variants[chosen])

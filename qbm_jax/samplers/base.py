@@ -211,10 +211,3 @@ def check_steps(**counts: int) -> None:
                 f"expected {name} of at most {MOST_STEPS}, got {value}, whose keys alone need "
                 f"{value * 8 / 2**30:.1f} GiB; use fewer, or make several draws in a row"
             )
-
-
-def check_positive(**values: Any) -> None:
-    """Raises InputError unless every named number is finite and above 0; skips traced values."""
-    for name, value in values.items():
-        if is_concrete(value) and not (np.isfinite(value).all() and (np.asarray(value) > 0).all()):
-            raise InputError(f"expected {name} to be finite and above 0, got {value}")

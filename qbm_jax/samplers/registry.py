@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from qbm_jax.errors import InputError
 from qbm_jax.samplers import annealing, bifurcation, noisy_analog, tempering
 from qbm_jax.samplers.auxiliary_cim import AuxiliaryCimOptions, AuxiliaryState, auxiliary_cim
 from qbm_jax.samplers.auxiliary_langevin import LangevinOptions, LangevinState, auxiliary_langevin
@@ -26,7 +27,7 @@ class Entry:
     """A sampler and everything that the rest has to know of it.
 
     Attributes:
-      machine: options -> the bare sampler.
+      factory: options -> the bare sampler.
       state: of its chains.
       options: what it takes; what this dataclass inherits says how the machine is wrapped.
       negative_phase: options for training. Where chains persist few steps a draw are enough;
@@ -37,7 +38,7 @@ class Entry:
         default, None where there is but one; empty if it only draws at its own temperature.
     """
 
-    machine: Callable[[Any], Sampler]
+    factory: Callable[[Any], Sampler]
     state: type
     options: type[SamplerOptions]
     negative_phase: Options
@@ -48,7 +49,7 @@ class Entry:
     @property
     def summary(self) -> str:
         """What it is, in a line."""
-        return (self.machine.__doc__ or "").partition("\n")[0]
+        return (self.factory.__doc__ or "").partition("\n")[0]
 
     def __call__(self, **options: Any) -> Sampler:
         """The sampler with these options, wrapped as they ask for.
@@ -56,8 +57,11 @@ class Entry:
         Raises:
           InputError: an option out of its range, or at odds with another.
         """
+        names = [field.name for field in dataclasses.fields(self.options)]
+        if unknown := sorted(set(options) - set(names)):
+            raise InputError(f"expected options in {names}, got {unknown}")
         checked = self.options(**options)
-        return guarded(composed(self.machine(checked), checked), self.state)
+        return guarded(composed(self.factory(checked), checked), self.state)
 
 
 SAMPLERS: dict[str, Entry] = {

@@ -75,9 +75,18 @@ def sampler_spec(name: str, options: Mapping[str, Any] | None) -> SamplerSpec:
     Raises:
       InputError: as `SamplerSpec`.
     """
+    samplers.check_options(name, {})
     if options is None:
-        options = samplers.negative_phase().get(name, {})
+        options = samplers.negative_phase()[name]
     return SamplerSpec(name, tuple(check_mapping("sampler_options", options).items()))
+
+
+def _sampler_from(fields: Any) -> SamplerSpec:
+    """The spec that a record's JSON gives."""
+    given = check_mapping("sampler", fields)
+    if given.keys() != {"name", "options"}:
+        raise InputError(f"sampler must have name and options, got {sorted(given)}")
+    return sampler_spec(given["name"], check_mapping("sampler_options", given["options"]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,10 +150,9 @@ class Training:
             raise InputError(
                 f"a training must have model, sampler and options, got {sorted(parts)}"
             )
-        given = parts["sampler"]
         return cls(
             from_dict(ModelOptions, "model", parts["model"]),
-            given and sampler_spec(given["name"], given["options"]),
+            None if parts["sampler"] is None else _sampler_from(parts["sampler"]),
             from_dict(TrainOptions, "training", parts["options"]),
         )
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from command_line import config
 from matplotlib.image import imread
+from ml_collections import ConfigDict
 
 from experiments import negative_phase
 from experiments.kit import runner
@@ -20,6 +21,7 @@ from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine import moments
 from qbm_jax.machine.boltzmann import Boltzmann, symmetrise
+from qbm_jax.training import TrainOptions
 
 TINY = {
     "data.num_cells": 120,
@@ -138,3 +140,15 @@ def test_every_phase_of_the_full_config_can_be_built():
     options = check_options(made)
     for name in made.phases:
         assert build_phase(made, name, options).num_chains >= 2
+
+
+def test_chains_from_data_take_the_noise_of_their_stream():
+    made = tiny()
+    made.phases.other = ConfigDict(made.phases.cd_1.to_dict() | {"noise_stream": 3})
+    params, key = machine_of(4), jax.random.key(1)
+    drawn = []
+    for name in ("cd_1", "other"):
+        sampler = build_phase(made, name, TrainOptions(minibatch_size=16, num_chains=16)).sampler
+        state = sampler.init(jax.random.key(0), params, 16)
+        drawn.append(sampler.sample(key, params, state)[0])
+    assert not np.array_equal(*drawn)

@@ -118,12 +118,13 @@ def test_the_bounds_are_of_eight_draws_and_a_slow_annealing_and_genes_are_shared
 def test_harmony_has_a_seed_of_its_own_for_each_repetition(monkeypatch):
     def harmony(pca, batches, seed):
         assert batches.tolist() == ["b2", "b1"] * 30
-        return np.full_like(pca, seed)
+        return np.full_like(pca, seed % 1000)
 
     monkeypatch.setattr("qbm_jax.metrics.harmony_embedding", harmony)
     monkeypatch.setattr("qbm_jax.metrics.score_embeddings", lambda e, *_, **__: mean_of_first(e))
     found = compare(small_adata(60), ("harmony",), **OPTIONS)
-    assert found.values == {"harmony": {"total": [3.0, 4.0]}}
+    seeds = [keys.seed_of(3, "harmony", number) % 1000 for number in range(2)]
+    assert found.values == {"harmony": {"total": seeds}} and seeds[0] != seeds[1]
 
 
 def test_another_embedding_goes_without_the_cells_that_have_no_count(monkeypatch):
@@ -192,6 +193,10 @@ def test_what_cannot_be_compared_is_refused_before_training(monkeypatch, tmp_pat
     assert "each once" in refusal(compare, adata, (), **OPTIONS)
     assert "num_seeds" in refusal(compare, adata, **OPTIONS | {"num_seeds": 0})
     assert "banana" in refusal(compare, adata, **OPTIONS, banana=3)
+    last = ("qbmvae", "gaussian_vae")  # which has no relaxation that could grow
+    grows = OPTIONS | {"training_options": {"sharpness_start": 1.0}, "relaxation": "gumbel"}
+    assert "sharpness_start" in refusal(compare, adata, last, **grows)
+    assert "sampler name" in refusal(compare, adata, **OPTIONS | {"sampler": ["gibbs"]})
     adata.write_h5ad(tmp_path / "a.h5ad")
     assert "cells on disk" in refusal(compare, tmp_path / "a.h5ad", **OPTIONS)
     adata.X = adata.X * 0.5

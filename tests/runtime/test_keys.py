@@ -248,7 +248,7 @@ def test_bounds_and_generated_cells_of_the_benchmark_draw_with_keys_of_their_own
     assert found == [words(keys.key_of(seed, "generation", 0)) for seed in SEEDS]
 
 
-# Where `jax.random.key(` may stand outside of qbm_jax/keys.py, and why.
+# Where `jax.random.key(` may stand outside of qbm_jax/runtime/keys.py, and why.
 REASONS = {
     "qbm_jax/training/sharding.py": "shapes",
     "qbm_jax/fitted/model.py": "a template for shapes",

@@ -107,7 +107,7 @@ def test_the_manual_explains_it(toy):
 
 def test_every_factory_takes_its_options_as_one_value():
     for name, entry in samplers.SAMPLERS.items():
-        assert len(inspect.signature(entry.machine).parameters) == 1, name
+        assert len(inspect.signature(entry.factory).parameters) == 1, name
 
 
 def test_no_function_of_a_sampler_is_long_or_has_more_than_eight_parameters():
@@ -119,3 +119,12 @@ def test_no_function_of_a_sampler_is_long_or_has_more_than_eight_parameters():
                 assert parameters <= 8 or node.name == "from_kernel", (path.name, node.name)
                 length = node.end_lineno - node.body[0].lineno
                 assert length <= 75, (path.name, node.name, length)
+
+
+def test_mistakes_in_names_and_options_are_one_line():
+    with pytest.raises(InputError, match="expected a sampler name"):
+        samplers.traceable("zz")
+    with pytest.raises(InputError, match="has no variants"):
+        samplers.optimising("cac", variant="x")
+    with pytest.raises(InputError, match=r"expected options in .*num_steps.*got \['foo'\]"):
+        samplers.SAMPLERS["gibbs"](foo=1)

@@ -82,6 +82,9 @@ def test_numbers_of_numpy_and_the_order_of_options_make_no_other_record():
         (ONE.to_json() | {"options": {"epochs": 3}}, r"unknown training options \['epochs'\]"),
         (ONE.to_json() | {"model": {"num_latents": 0}}, "num_latents must be"),
         (ONE.to_json() | {"sampler": {"name": "sim", "options": {}}}, "sampler name"),
+        (ONE.to_json() | {"sampler": {}}, "sampler must have name and options"),
+        (ONE.to_json() | {"sampler": {"name": "gibbs"}}, "sampler must have name and options"),
+        (ONE.to_json() | {"sampler": 3}, "sampler must be a dict"),
         ("text", "a dict"),
     ],
 )

@@ -49,7 +49,13 @@ def measure(scale: Scale, study: StudySet, group: Group, names: list[str]) -> Me
       study: the cells that the group was trained on, with what the tasks need (see `missing`).
       group: all seeds of one method.
       names: of tasks.
+
+    Raises:
+      InputError: the set lacks what a task needs.
     """
+    for name in names:
+        if why := missing(name, study):
+            raise InputError(f"{study.name}: task {name} cannot run: {why}")
     clusters, named = [], []
     if {"integration", "rare"} & set(names):
         clusters = [leiden_clusters(points) for points in group.embeddings]
