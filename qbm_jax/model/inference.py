@@ -36,8 +36,8 @@ def embed(
 
     Returns:
       The embedding, float32 [cells, N] (posterior mean spins in [-1, 1], or means), and
-      the expected energy E_q[E] of each cell [cells], in nats; for a posterior in two groups it is
-      the energy of the mean spins in the embedding (`posteriors.two_groups`).
+      the expected energy E_q[E] of each cell [cells], in nats; for a posterior in two groups, and
+      where E_q[E] has no closed form, it is the energy of the embedding (`posteriors`).
     """
     rows, _ = pad_rows(np.arange(data.num_cells), width)
     embedding, energy = jax.device_get(_encode_rows(vae, params, data, rows))

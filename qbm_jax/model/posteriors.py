@@ -1,6 +1,7 @@
 """Posterior families q(z | x): one draw with its share of the bound, from what the encoder gives.
 
-* `factorial`: independent latents. Entropy and expected energy are exact, whatever is drawn.
+* `factorial`: independent latents. Entropy and expected energy are exact, whatever is drawn; where
+  the prior has no closed form of the energy, a draw estimates it, unbiased.
 * `two_groups`: spins in two groups, q(s | x) = q1(s1 | x) q2(s2 | x, s1), each factorial, so that
   spins may depend on each other given the cell. The first group is the first side of a restricted
   machine (`priors.num_visible`). Entropy and energy are estimates from one draw of s1, unbiased:
@@ -23,7 +24,8 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
 from qbm_jax.model import priors, relaxations
 from qbm_jax.model.latent_laws import bernoulli_entropy, mean_spins
-from qbm_jax.model.priors import Prior, num_visible
+from qbm_jax.model.prior import Prior
+from qbm_jax.model.priors import num_visible
 from qbm_jax.model.relaxations import Relax, Sharpness
 from qbm_jax.runtime.options import check, choice
 
@@ -82,28 +84,31 @@ class Groups(NamedTuple):
 
 
 def factorial(prior: Prior) -> Posterior:
-    """Independent latents, with the prior's own draw, entropy and expected energy."""
+    """Independent latents, with the prior's own draw, entropy and expected energy.
+
+    Where the expected energy has no closed form, it is estimated by the energy of what the decoder
+    reads. The embedding then has the energy at itself: a mean-field value, not E_q[E].
+    """
 
     def draw(key: jax.Array, params: Any, encoded: jax.Array, sharpness: Sharpness = None) -> Drawn:
-        return Drawn(
-            zeta=prior.draw(key, encoded, sharpness),
-            entropy=prior.entropy(encoded),
-            expected_energy=prior.expected_energy(params, encoded),
-        )
+        zeta = prior.draw(key, encoded, sharpness)
+        if prior.expected_energy is None:
+            energy = prior.energy(params, zeta)
+        else:
+            energy = prior.expected_energy(params, encoded)
+        return Drawn(zeta=zeta, entropy=prior.entropy(encoded), expected_energy=energy)
+
+    def embed(params: Any, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
+        embedding = prior.embed(encoded)
+        if prior.expected_energy is None:
+            return embedding, prior.energy(params, embedding)
+        return embedding, prior.expected_energy(params, encoded)
 
     def draw_latents(key: jax.Array, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
         latents = prior.draw_latents(key, encoded)
         return latents, prior.log_q(encoded, latents)
 
-    return Posterior(
-        factorial=True,
-        draw=draw,
-        embed=lambda params, encoded: (
-            prior.embed(encoded),
-            prior.expected_energy(params, encoded),
-        ),
-        draw_latents=draw_latents,
-    )
+    return Posterior(factorial=True, draw=draw, embed=embed, draw_latents=draw_latents)
 
 
 def two_groups(prior: Prior) -> Posterior:

@@ -85,6 +85,11 @@ PRESETS: dict[str, Preset] = {
         published=_SCVI_NETWORKS,
         published_training={},
     ),
+    "mog_vae": Preset(
+        title="Gaussian mixture prior",
+        model={"prior": "gaussian_mixture", "decoder": "mlp", "likelihood": "nb"},
+        published={},
+    ),
     "bernoulli_vae": Preset(
         title="Bernoulli prior (J = 0), ours",
         model={"prior": "bernoulli", "decoder": "mlp", "likelihood": "nb"},

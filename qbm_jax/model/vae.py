@@ -17,7 +17,7 @@ from qbm_jax.model.library_size import BatchPriors, LibraryPosterior
 from qbm_jax.model.likelihoods import Likelihood
 from qbm_jax.model.networks import STARTS, Decoder, Encoder, Networks, SecondGroup
 from qbm_jax.model.posteriors import Groups, Posterior
-from qbm_jax.model.priors import Prior
+from qbm_jax.model.prior import Prior
 from qbm_jax.runtime.options import (
     check_all,
     check_fields,
@@ -111,6 +111,7 @@ class ModelOptions:
         not_negative(),
         "J starts normal with s.d. couplings_scale / sqrt(N), 0: at zero; priors boltzmann and rbm",
     )
+    num_components: int = field(20, whole(1), "normal laws of prior gaussian_mixture")
     start: str = field("lecun", choice(STARTS), "law that the networks' weights start with")
     dispersion: str = field(
         "gene",
@@ -201,6 +202,8 @@ def _build(sizes: Sizes, options: ModelOptions) -> VAE:
     _check_library(options, sizes.num_batches, observation)
     relax = relaxations.build(options.relaxation, options.sharpness)
     latents = priors.build(options.prior, relax, options.couplings_scale)
+    sizes_of_prior = {name: getattr(options, name) for name in latents.init_options}
+    latents = latents._replace(init=functools.partial(latents.init, **sizes_of_prior))
     family = posteriors.build(options.posterior, latents)
     networks = _networks(sizes, options, latents, family, observation)
 

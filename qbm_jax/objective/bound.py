@@ -25,7 +25,8 @@ class Terms(NamedTuple):
       reconstruction: -log p(x | zeta, batch), one draw of zeta from the posterior (and of the
         genes' random variables, and of a latent library size).
       entropy: H(q), exact; an unbiased estimate from the same draw for a posterior in two groups.
-      expected_energy: E_q[E], exact or estimated as `entropy` is.
+      expected_energy: E_q[E], exact or estimated as `entropy` is; a draw estimates it as well where
+        the prior has no closed form of it.
       library_kl: KL of a latent library size to its prior, exact; 0 where it is observed.
     """
 

@@ -15,8 +15,8 @@ class CellScores(NamedTuple):
     """Scores of cells [cells], in nats: high ones are of cells unlike the training set.
 
     Attributes:
-      energy: energy of the cell's mean spins under the prior, as `inference.embed` gives it; it is
-        E_q[E] where the posterior is factorial.
+      energy: energy of the cell's embedding under the prior, as `inference.embed` gives it; it is
+        E_q[E] where that has a closed form.
       reconstruction: -log p(x | latent, batch), one draw from the posterior.
       negative_bound: minus the bound on log p(x | batch), without log Z, which all cells share.
     """
