@@ -16,7 +16,9 @@ from qbm_jax.training import Training, TrainOptions
 UNTRAINED = ("pca", "harmony")  # embeddings without a model
 PEERS = (scvi_tools.NAME,)  # other software at its own defaults, if it is installed
 SETTINGS = ("matched", "default")
-OURS = ("qbmvae", "bernoulli_vae", "gaussian_vae", "mog_vae")  # one configuration: matched only
+OURS = (  # one configuration: matched only
+    "qbmvae", "bernoulli_vae", "gaussian_vae", "mog_vae", "made_vae",
+)  # fmt: skip
 
 
 class Method(NamedTuple):

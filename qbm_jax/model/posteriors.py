@@ -13,6 +13,7 @@
   of group 1, the bracket holds the couplings between the groups and the inside of group 2.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -86,14 +87,15 @@ class Groups(NamedTuple):
 def factorial(prior: Prior) -> Posterior:
     """Independent latents, with the prior's own draw, entropy and expected energy.
 
-    Where the expected energy has no closed form, it is estimated by the energy of what the decoder
-    reads. The embedding then has the energy at itself: a mean-field value, not E_q[E].
+    Where the expected energy has no closed form, the energy of a draw estimates it: of the numbers
+    that the decoder reads, or of true spins. The embedding then has the energy at itself: a
+    mean-field value, not E_q[E].
     """
 
     def draw(key: jax.Array, params: Any, encoded: jax.Array, sharpness: Sharpness = None) -> Drawn:
         zeta = prior.draw(key, encoded, sharpness)
         if prior.expected_energy is None:
-            energy = prior.energy(params, zeta)
+            energy = _estimated_energy(key, prior, params, encoded, zeta)
         else:
             energy = prior.expected_energy(params, encoded)
         return Drawn(zeta=zeta, entropy=prior.entropy(encoded), expected_energy=energy)
@@ -111,6 +113,41 @@ def factorial(prior: Prior) -> Posterior:
     return Posterior(factorial=True, draw=draw, embed=embed, draw_latents=draw_latents)
 
 
+def _estimated_energy(
+    key: jax.Array, prior: Prior, params: Any, encoded: jax.Array, zeta: jax.Array
+) -> jax.Array:
+    """An unbiased estimate of E_q[E], [cells]; zeta is relaxed, so true spins are drawn anew."""
+    if not prior.binary:
+        return prior.energy(params, zeta)
+    spins = prior.draw_latents(jax.random.fold_in(key, 1), encoded)
+    return energy_of_draw(prior.energy, params, encoded, spins)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def energy_of_draw(
+    energy: Callable[[Any, jax.Array], jax.Array], params: Any, logits: jax.Array, spins: jax.Array
+) -> jax.Array:
+    """E of spins drawn by these logits, [cells]; its gradient is that of E_q[E] on average.
+
+    By each logit it is q (1 - q) times the difference that flipping its spin makes, all others as
+    drawn: local expectation gradients, Titsias and Lazaro-Gredilla 2015. It takes as many energies
+    as there are spins, and no relaxation.
+    """
+    del logits
+    return energy(params, spins)
+
+
+@energy_of_draw.defjvp
+def _energy_of_draw_jvp(energy, primals, tangents):
+    params, logits, spins = primals
+    value, change = jax.jvp(lambda p: energy(p, spins), (params,), (tangents[0],))
+    flips = 1 - 2 * jnp.eye(spins.shape[-1], dtype=spins.dtype)
+    flipped = jax.vmap(lambda flip: energy(params, spins * flip[None]), out_axes=-1)(flips)
+    up_minus_down = spins * (value[:, None] - flipped)
+    slope = jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits) * up_minus_down
+    return value, change + jnp.sum(slope * tangents[1], axis=-1)
+
+
 def two_groups(prior: Prior) -> Posterior:
     """Spins in two groups, the second conditioned on the bits of the first.
 
@@ -119,7 +156,8 @@ def two_groups(prior: Prior) -> Posterior:
     draws would take many of them, and an embedding should not depend on a key.
 
     Raises:
-      InputError: the prior is not binary, or its relaxed bits do not tell the bit.
+      InputError: the prior is not binary, its energy is not linear in each spin, or its relaxed
+        bits do not tell the bit.
     """
     relax = _telling(prior)
 
@@ -155,9 +193,9 @@ def two_groups(prior: Prior) -> Posterior:
 
 def _telling(prior: Prior) -> Relax:
     """The prior's relaxation, where it tells the bit."""
-    if prior.relax is None:
-        binary = priors.those_that(lambda each: each.binary)
-        raise InputError(f"posterior two_groups needs a binary prior; use {', '.join(binary)}")
+    if prior.relax is None or not prior.multilinear:
+        usable = ", ".join(priors.those_that(lambda each: each.multilinear))
+        raise InputError(f"posterior two_groups needs a multilinear binary prior; use {usable}")
     if not prior.relax.law.tells_bit:
         raise InputError(
             f"posterior two_groups needs a relaxation that tells the bit, got {prior.relax.name}; "

@@ -32,6 +32,7 @@ from qbm_jax.model.latent_laws import (
     normal_log_q,
     spins_log_q,
 )
+from qbm_jax.model.made import made_prior
 from qbm_jax.model.prior import Prior
 from qbm_jax.model.relaxations import Relax, Sharpness
 from qbm_jax.runtime.options import check, choice, not_negative
@@ -143,6 +144,7 @@ PRIORS: dict[str, Callable[[Relax], Prior]] = {
     "gaussian": gaussian_prior,
     "rbm": rbm_prior,
     "gaussian_mixture": gaussian_mixture_prior,
+    "made": lambda relax: made_prior(relax, bernoulli_prior),
 }
 
 
