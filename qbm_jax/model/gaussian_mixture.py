@@ -1,9 +1,14 @@
-"""A mixture of normal laws as the prior of real latents, with learned weights, means and s.d.
+"""Mixtures of normal laws as priors of real latents, with learned weights, means and s.d.
 
 The normal components are diagonal, as the posterior is, which is that of the Gaussian prior. The
 mixture's expected energy has no closed form. The draw that the decoder reads estimates it, without
 bias, and its reparametrised gradient reaches the encoder.
+
+In a VampPrior (Tomczak and Welling 2018, 1705.07120) the components are posteriors: those of cells
+that are learned. It is joint: a component is the posterior of all latents given one such cell.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +24,8 @@ from qbm_jax.model.prior import Prior
 from qbm_jax.model.relaxations import Relax
 
 Mixture = dict[str, jax.Array]
+LOG_SD_OF_GENES = 2.0  # of a pseudo-cell's shares at the start, about as far apart as in a cell
+PSEUDO_LIBRARY = 1e4  # total count of a pseudo-cell; the encoder divides by it
 
 
 def gaussian_mixture_prior(relax: Relax) -> Prior:
@@ -46,6 +53,36 @@ def gaussian_mixture_prior(relax: Relax) -> Prior:
         sample=sample,
         init_options=("num_components",),
     )
+
+
+def vamp_prior(relax: Relax) -> Prior:
+    """Mixture of the posteriors of learned pseudo-cells; in all else `gaussian_mixture_prior`.
+
+    A pseudo-cell is a share of each gene, so that the encoder reads it as it reads a cell. The
+    weights are learned as well. The paper has equal ones.
+    """
+    return gaussian_mixture_prior(relax)._replace(
+        title="VampPrior",
+        init=init_pseudo_cells,
+        init_options=("num_components", "num_genes"),
+        of_encoder=of_encoder,
+    )
+
+
+def init_pseudo_cells(
+    key: jax.Array, num_latents: int, num_components: int, num_genes: int
+) -> Mixture:
+    """Equal weights, and pseudo-cells [components, genes] of log-normal expression."""
+    del num_latents
+    log_shares = LOG_SD_OF_GENES * jax.random.normal(key, (num_components, num_genes))
+    return {"logits": jnp.zeros(num_components), "log_shares": log_shares}
+
+
+def of_encoder(params: Mixture, encode: Callable[[jax.Array], jax.Array]) -> Mixture:
+    """The mixture of the pseudo-cells' posteriors, means and log s.d. [components, latents]."""
+    counts = PSEUDO_LIBRARY * jax.nn.softmax(params["log_shares"], axis=-1)
+    means, log_sd = mean_and_log_sd(encode(counts))
+    return {"logits": params["logits"], "means": means, "log_sd": log_sd}
 
 
 def init(key: jax.Array, num_latents: int, num_components: int) -> Mixture:

@@ -90,6 +90,11 @@ PRESETS: dict[str, Preset] = {
         model={"prior": "gaussian_mixture", "decoder": "mlp", "likelihood": "nb"},
         published={},
     ),
+    "vamp_vae": Preset(
+        title="VampPrior",
+        model={"prior": "vamp", "decoder": "mlp", "likelihood": "nb"},
+        published={},
+    ),
     "made_vae": Preset(
         title="Autoregressive prior",
         model={"prior": "made", "decoder": "mlp", "likelihood": "nb"},

@@ -40,7 +40,9 @@ class Prior(NamedTuple):
       embed: posterior -> the deterministic embedding [cells, latents].
       sample: (key, params, shape) -> latents of the prior's law, of this shape [cells, latents];
         None where it needs a sampler.
-      init_options: fields of `ModelOptions` that `init` takes beside the number of latents.
+      init_options: fields of `ModelOptions` and `Sizes` that `init` takes beside `num_latents`.
+      of_encoder: (parameters, counts [cells, genes] -> posterior) -> the parameters that all other
+        functions take, where they come from the encoder; None where the own ones are these.
       name: in `PRIORS`; `build` gives it.
     """
 
@@ -60,6 +62,7 @@ class Prior(NamedTuple):
     embed: Callable[[jax.Array], jax.Array]
     sample: Callable[[jax.Array, Any, tuple[int, int]], jax.Array] | None
     init_options: tuple[str, ...] = ()
+    of_encoder: Callable[[Any, Callable[[jax.Array], Any]], Any] | None = None
     name: str = ""
 
     @property

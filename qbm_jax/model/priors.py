@@ -18,7 +18,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.model import relaxations
-from qbm_jax.model.gaussian_mixture import gaussian_mixture_prior
+from qbm_jax.model.gaussian_mixture import gaussian_mixture_prior, vamp_prior
 from qbm_jax.model.latent_laws import (
     LOG_TWO_PI,
     bernoulli_entropy,
@@ -144,6 +144,7 @@ PRIORS: dict[str, Callable[[Relax], Prior]] = {
     "gaussian": gaussian_prior,
     "rbm": rbm_prior,
     "gaussian_mixture": gaussian_mixture_prior,
+    "vamp": vamp_prior,
     "made": lambda relax: made_prior(relax, bernoulli_prior),
 }
 

@@ -111,7 +111,7 @@ class ModelOptions:
         not_negative(),
         "J starts normal with s.d. couplings_scale / sqrt(N), 0: at zero; priors boltzmann and rbm",
     )
-    num_components: int = field(20, whole(1), "normal laws of prior gaussian_mixture")
+    num_components: int = field(20, whole(1), "normal laws of priors gaussian_mixture, vamp")
     made_width: int = field(64, whole(1), "hidden units of prior made")
     start: str = field("lecun", choice(STARTS), "law that the networks' weights start with")
     dispersion: str = field(
@@ -203,8 +203,9 @@ def _build(sizes: Sizes, options: ModelOptions) -> VAE:
     _check_library(options, sizes.num_batches, observation)
     relax = relaxations.build(options.relaxation, options.sharpness)
     latents = priors.build(options.prior, relax, options.couplings_scale)
-    sizes_of_prior = {name: getattr(options, name) for name in latents.init_options}
-    latents = latents._replace(init=functools.partial(latents.init, **sizes_of_prior))
+    known = {**dataclasses.asdict(options), **sizes._asdict()}
+    given = {name: known[name] for name in latents.init_options}
+    latents = latents._replace(init=functools.partial(latents.init, **given))
     family = posteriors.build(options.posterior, latents)
     networks = _networks(sizes, options, latents, family, observation)
 
@@ -300,6 +301,13 @@ def _check_library(options: ModelOptions, num_batches: int, likelihood: Likeliho
             f"library latent needs library_prior, (mean, sd) of the log library of each of "
             f"{num_batches} batches, got {got}"
         )
+
+
+def prior_params(vae: VAE, params: Params) -> Any:
+    """The parameters that the prior's functions take; the encoder gives them where it must."""
+    if vae.prior.of_encoder is None:
+        return params["prior"]
+    return vae.prior.of_encoder(params["prior"], functools.partial(vae.encode, params))
 
 
 def gene_params(params: Params, batch: jax.Array) -> dict[str, jax.Array]:

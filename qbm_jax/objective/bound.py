@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from qbm_jax.feed.minibatches import Minibatch
 from qbm_jax.model import library_size
 from qbm_jax.model.relaxations import Sharpness
-from qbm_jax.model.vae import VAE, Params, log_likelihood
+from qbm_jax.model.vae import VAE, Params, log_likelihood, prior_params
 
 
 class Terms(NamedTuple):
@@ -58,7 +58,7 @@ def terms(
 
     # One draw, reparametrised (or relaxed) so that gradients pass, and KL - log Z = E_q[E] - H(q),
     # which needs no relaxation: so the prior shapes the encoder.
-    drawn = vae.posterior.draw(key_latent, params["prior"], encoded, sharpness)
+    drawn = vae.posterior.draw(key_latent, prior_params(vae, params), encoded, sharpness)
 
     # E_q[-log p(x | zeta, c)]
     reconstruction, library_kl = observe(vae, params, key_observation, drawn.zeta, cells)

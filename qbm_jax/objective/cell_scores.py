@@ -8,7 +8,7 @@ import numpy as np
 
 from qbm_jax import objective
 from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, pad_rows
-from qbm_jax.model.vae import VAE, Params
+from qbm_jax.model.vae import VAE, Params, prior_params
 
 
 class CellScores(NamedTuple):
@@ -29,7 +29,8 @@ class CellScores(NamedTuple):
 @functools.partial(jax.jit, static_argnums=1)
 def _terms_and_energy(key: jax.Array, vae: VAE, params: Params, cells: Minibatch):
     values = objective.terms(vae, params, key, cells)
-    return values, vae.posterior.embed(params["prior"], vae.encode(params, cells.counts))[1]
+    encoded = vae.encode(params, cells.counts)
+    return values, vae.posterior.embed(prior_params(vae, params), encoded)[1]
 
 
 def score_cells(

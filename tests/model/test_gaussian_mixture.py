@@ -1,4 +1,4 @@
-"""The mixture prior: its density and draws, the KL's gradients, and a model that is trained."""
+"""The mixture priors: their density and draws, the KL's gradients, and a model that is trained."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from qbm_jax import objective, training
 from qbm_jax.data import from_anndata
 from qbm_jax.feed.minibatches import gather
 from qbm_jax.fitted.model import device_counts
-from qbm_jax.model import gaussian_mixture, inference, posteriors, priors
+from qbm_jax.model import gaussian_mixture, inference, posteriors, priors, vae
 
 KEY = jax.random.key(0)
 N = 2
@@ -102,23 +102,29 @@ def _correlation():
     return covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
 
 
-@pytest.fixture(scope="module")
-def fitted():
+@pytest.fixture(scope="module", params=["gaussian_mixture", "vamp"])
+def fitted(request):
     """(model, the cells it was fitted on)."""
     adata = small_adata(60, 20)
-    options = TINY_FIT | {"prior": "gaussian_mixture", "num_latents": N, "num_genes": None}
+    options = TINY_FIT | {"prior": request.param, "num_latents": N, "num_genes": None}
     with launched():
         model = qbm_jax.fit(adata, progress=False, num_components=3, **options)
     return model, adata
 
 
+def _mixture(model):
+    """The trained law, float64."""
+    return jax.tree.map(np.float64, vae.prior_params(model.vae, model.params))
+
+
 def test_it_trains_embeds_generates_and_is_loaded(fitted, tmp_path):
     model, adata = fitted
-    embedding = adata.obsm["X_gaussian_mixture_vae"]
+    name = model.vae.prior.model_name
+    embedding = adata.obsm[f"X_{name}"]
     assert embedding.shape == (60, N) and np.ptp(embedding, axis=0).min() > 0
-    params = jax.tree.map(np.asarray, model.params["prior"])
+    params = _mixture(model)
     assert params["means"].shape == (3, N) and np.abs(params["logits"]).max() > 0
-    energy = adata.obs["gaussian_mixture_vae_energy"]
+    energy = adata.obs[f"{name}_energy"]
     np.testing.assert_allclose(energy, -_log_density(params, embedding), rtol=1e-4, atol=1e-4)
     assert model.generate(KEY, 5).shape == (5, 20)
     model.save(tmp_path)
@@ -133,7 +139,7 @@ def test_its_kl_in_the_bound_is_the_integral_on_average(fitted):
     assert log_z == 0
     terms = jax.vmap(lambda key: objective.terms(model, params, key, shown))
     drawn = jax.jit(terms)(jax.random.split(KEY, 4000))
-    mixture = jax.tree.map(np.asarray, params["prior"])
+    mixture = _mixture(fitted[0])
     posteriors_of_cells = np.float64(model.encode(params, shown.counts))
     want = [_integral(mixture, posterior) for posterior in posteriors_of_cells]
     _assert_mean(objective.kl(drawn, log_z), np.array(want))
@@ -142,7 +148,28 @@ def test_its_kl_in_the_bound_is_the_integral_on_average(fitted):
 def test_its_latents_are_drawn_from_its_own_law(fitted):
     model, params = fitted[0].vae, fitted[0].params
     latents = np.asarray(inference.draw_latent(KEY, model, params, None, 4000))
-    entropy = -np.mean(_log_density(jax.tree.map(np.asarray, params["prior"]), latents))
+    entropy = -np.mean(_log_density(_mixture(fitted[0]), latents))
     z, volume = _grid(12, 401)
-    log_p = _log_density(jax.tree.map(np.asarray, params["prior"]), z)
+    log_p = _log_density(_mixture(fitted[0]), z)
     assert entropy == pytest.approx(-np.exp(log_p + volume) @ log_p, abs=0.1)
+
+
+def test_components_of_a_vamp_prior_are_posteriors_of_pseudo_cells_that_learn(float64):
+    model = vae.build(
+        num_genes=5, num_batches=1, prior="vamp", num_components=3, num_latents=N,
+        encoder_widths=(4,), decoder_widths=(4,),
+    )  # fmt: skip
+    params = jax.tree.map(lambda leaf: leaf.astype(float), jax.jit(model.init)(KEY))
+    pseudo = 1e4 * jax.nn.softmax(params["prior"]["log_shares"])
+    law = vae.prior_params(model, params)
+    np.testing.assert_allclose(gaussian_mixture.laws(law), model.encode(params, pseudo))
+
+    @jax.jit
+    def energy(log_shares):
+        changed = {**params, "prior": params["prior"] | {"log_shares": log_shares}}
+        return gaussian_mixture.energy(vae.prior_params(model, changed), jnp.ones((1, N)))[0]
+
+    start = params["prior"]["log_shares"]
+    gradient = jax.grad(energy)(start)
+    np.testing.assert_allclose(gradient, _difference(energy, start), rtol=1e-4, atol=1e-7)
+    assert np.abs(gradient).min() > 0

@@ -87,11 +87,19 @@ def law(request, float64):
     """The prior of that name, some parameters, and a posterior of one cell [1, outputs]."""
     prior = priors.build(request.param, relaxations.build("straight_through"))
     sizes = {name: 3 for name in prior.init_options}
-    prior = prior._replace(init=functools.partial(prior.init, **sizes))
+    prior = prior._replace(init=functools.partial(_law_at_the_start, prior, sizes))
     start = prior.init(KEY, N)
     noise = np.random.default_rng(3)
     params = prior.project(jax.tree.map(lambda leaf: leaf + noise.normal(size=leaf.shape), start))
     return prior, params, jnp.asarray([[0.4, -0.7, -0.3, 0.2]])[:, : N * prior.outputs_per_latent]
+
+
+def _law_at_the_start(prior, sizes, key, num_latents):
+    """Parameters of the law, those of an encoder too, which here reads the share of one gene."""
+    params = prior.init(key, num_latents, **sizes)
+    if prior.of_encoder is None:
+        return params
+    return prior.of_encoder(params, lambda counts: jnp.tile(1e-4 * counts[:, :1], 2 * num_latents))
 
 
 EVERY_PRIOR = pytest.mark.parametrize("law", (*ALONE, "laplace"), indirect=True)
