@@ -39,7 +39,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.tasks = "auto"  # what the data allow; or comma-separated names, all of which must run
     config.num_genes = 1000  # highly variable genes kept (seurat_v3, per batch)
     config.num_steps = 800  # a training ends after about so many optimiser steps on any set
-    config.gaussian_latents = 10  # latents of gaussian_vae, matched in all else
+    config.gaussian_latents = 10  # of gaussian_vae, mog_vae and vamp_vae, matched in all else
 
     config.model = ConfigDict(manual.model.to_dict())
     for field in ("prior", "likelihood", "decoder"):  # they are what a method is

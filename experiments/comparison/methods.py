@@ -16,7 +16,9 @@ from qbm_jax.training import Training, TrainOptions
 UNTRAINED = ("pca", "harmony")  # embeddings without a model
 PEERS = (scvi_tools.NAME,)  # other software at its own defaults, if it is installed
 SETTINGS = ("matched", "default")
-OURS = ("qbmvae", "bernoulli_vae", "gaussian_vae")  # one configuration: matched only
+OURS = (  # one configuration: matched only
+    "qbmvae", "bernoulli_vae", "gaussian_vae", "mog_vae", "vamp_vae", "made_vae",
+)  # fmt: skip
 
 
 class Method(NamedTuple):
@@ -93,7 +95,7 @@ def _trained(config: ConfigDict, name: str, setting: str) -> Method:
             f"{name} at its defaults trains {training['num_epochs']} epochs, but here no longer "
             f"than {config.num_steps} steps, the KL warm-up shortened in proportion."
         )
-    elif name == "gaussian_vae":
+    elif name in ("gaussian_vae", "mog_vae", "vamp_vae"):
         model["num_latents"] = config.gaussian_latents
     model["encoder_widths"] = tuple(model["encoder_widths"])
     model["decoder_widths"] = tuple(model["decoder_widths"])

@@ -44,7 +44,7 @@ SAME_LIKELIHOOD = tuple(n for n, own in _BUT_FOR_PRIORS.items() if own == _BUT_F
 NAMED = (("bernoulli_vae", "matched"), ("gaussian_vae", "matched"))
 OWN = tuple(name for name, law in LAWS.items() if law.couplings)  # no baselines
 # Gaussian priors, of all of whom the best is a rival of its own.
-GAUSSIAN = (*(name for name, law in LAWS.items() if not law.binary), *PEERS)
+GAUSSIAN = (*(name for name, law in LAWS.items() if law.name == "gaussian"), *PEERS)
 REAL_CELLS = ("real_cells", "reference")  # in the place of generated ones: no method
 BEST, PAIR, BEST_GAUSSIAN = "best", "named", "gaussian"
 

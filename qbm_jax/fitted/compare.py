@@ -13,6 +13,7 @@ from qbm_jax.fitted.fit import of_cells, train_options
 from qbm_jax.fitted.inputs import cells_to_fit
 from qbm_jax.fitted.model import FittedModel, device_counts
 from qbm_jax.fitted.scoring import BASELINES, MAX_CELLS, baseline, metrics_room, score_seeds
+from qbm_jax.model import priors
 from qbm_jax.model.presets import PRESETS, matched
 from qbm_jax.objective.importance_weighted import has_bits
 from qbm_jax.runtime import keys
@@ -99,7 +100,8 @@ def compare(
       num_genes: highly variable genes to model; None for all genes.
       num_seeds: trainings of each method; they run together.
       seed: root of all randomness; training k has the key of an experiment's training k.
-      gaussian_latents: latents of methods with a Gaussian prior; None: as many as the others have.
+      gaussian_latents: latents of methods with a prior of real numbers (Gaussian, or a mixture);
+        None: as many as the others have.
       training_options: as in `fit`, for all methods.
       sampler: of the negative phase, for methods that bring none.
       sampler_options: its options, likewise.
@@ -175,7 +177,7 @@ def _plan(
     """How a method is trained; wrong options are refused before anything is."""
     chosen = PRESETS[name]
     model, trained = matched(chosen, model_options, training_options)
-    if model["prior"] == "gaussian" and gaussian_latents is not None:
+    if gaussian_latents is not None and not priors.build(model["prior"]).binary:
         model["num_latents"] = gaussian_latents
     if chosen.sampler is not None:
         sampler, sampler_options = chosen.sampler[0], dict(chosen.sampler[1])

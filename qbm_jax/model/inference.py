@@ -10,7 +10,7 @@ import numpy as np
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import Streamed
 from qbm_jax.feed.minibatches import DeviceCounts, gather, pad_rows
-from qbm_jax.model.vae import VAE, Params, gene_params
+from qbm_jax.model.vae import VAE, Params, gene_params, prior_params
 from qbm_jax.samplers.base import Sampler
 
 
@@ -18,7 +18,7 @@ from qbm_jax.samplers.base import Sampler
 def _encode_rows(vae: VAE, params: Params, data: DeviceCounts, rows: jax.Array):
     def body(_, rows_):
         encoded = vae.encode(params, gather(data, rows_).counts)
-        return None, vae.posterior.embed(params["prior"], encoded)
+        return None, vae.posterior.embed(prior_params(vae, params), encoded)
 
     return jax.lax.scan(body, None, rows)[1]
 
@@ -36,8 +36,8 @@ def embed(
 
     Returns:
       The embedding, float32 [cells, N] (posterior mean spins in [-1, 1], or means), and
-      the expected energy E_q[E] of each cell [cells], in nats; for a posterior in two groups it is
-      the energy of the mean spins in the embedding (`posteriors.two_groups`).
+      the expected energy E_q[E] of each cell [cells], in nats; for a posterior in two groups, and
+      where E_q[E] has no closed form, it is the energy of the embedding (`posteriors`).
     """
     rows, _ = pad_rows(np.arange(data.num_cells), width)
     embedding, energy = jax.device_get(_encode_rows(vae, params, data, rows))
@@ -110,7 +110,7 @@ def draw_latent(
     # Nothing more is drawn where latents are read as they are.
     keys = jax.random.split(key, 3) if prior.binary else (key, key, key)
     if prior.sample is not None:
-        latents = prior.sample(keys[1], params["prior"], (num_cells, vae.num_latents))
+        latents = prior.sample(keys[1], prior_params(vae, params), (num_cells, vae.num_latents))
     elif sampler is not None:
         chains = sampler.init(keys[0], params["prior"], num_cells)
         latents, _, _ = sampler.sample(keys[1], params["prior"], chains)

@@ -44,6 +44,18 @@ def normal_entropy(posterior: jax.Array) -> jax.Array:
     return jnp.sum(log_sd + 0.5 * (1 + LOG_TWO_PI), axis=-1)
 
 
+def normal_cross_entropy(posterior: jax.Array) -> jax.Array:
+    """Minus the log density of the standard normal law, averaged over the posterior, [cells]."""
+    mean, log_sd = mean_and_log_sd(posterior)
+    return 0.5 * jnp.sum(mean**2 + jnp.exp(2 * log_sd) + LOG_TWO_PI, axis=-1)
+
+
+def normal_information(posterior: jax.Array) -> jax.Array:
+    """KL of each latent's normal law to the standard normal one, [cells, latents]."""
+    each = jnp.stack(mean_and_log_sd(posterior), axis=-1)  # one latent's posterior a row
+    return normal_cross_entropy(each) - normal_entropy(each)
+
+
 def normal_log_q(posterior: jax.Array, latents: jax.Array) -> jax.Array:
     """Log density of latents [cells, latents] under the diagonal normal posterior, [cells]."""
     mean, log_sd = mean_and_log_sd(posterior)

@@ -1,6 +1,7 @@
 """Posterior families q(z | x): one draw with its share of the bound, from what the encoder gives.
 
-* `factorial`: independent latents. Entropy and expected energy are exact, whatever is drawn.
+* `factorial`: independent latents. Entropy and expected energy are exact, whatever is drawn; where
+  the prior has no closed form of the energy, a draw estimates it, unbiased.
 * `two_groups`: spins in two groups, q(s | x) = q1(s1 | x) q2(s2 | x, s1), each factorial, so that
   spins may depend on each other given the cell. The first group is the first side of a restricted
   machine (`priors.num_visible`). Entropy and energy are estimates from one draw of s1, unbiased:
@@ -12,6 +13,7 @@
   of group 1, the bracket holds the couplings between the groups and the inside of group 2.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,7 +25,8 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
 from qbm_jax.model import priors, relaxations
 from qbm_jax.model.latent_laws import bernoulli_entropy, mean_spins
-from qbm_jax.model.priors import Prior, num_visible
+from qbm_jax.model.prior import Prior
+from qbm_jax.model.priors import num_visible
 from qbm_jax.model.relaxations import Relax, Sharpness
 from qbm_jax.runtime.options import check, choice
 
@@ -82,28 +85,67 @@ class Groups(NamedTuple):
 
 
 def factorial(prior: Prior) -> Posterior:
-    """Independent latents, with the prior's own draw, entropy and expected energy."""
+    """Independent latents, with the prior's own draw, entropy and expected energy.
+
+    Where the expected energy has no closed form, the energy of a draw estimates it: of the numbers
+    that the decoder reads, or of true spins. The embedding then has the energy at itself: a
+    mean-field value, not E_q[E].
+    """
 
     def draw(key: jax.Array, params: Any, encoded: jax.Array, sharpness: Sharpness = None) -> Drawn:
-        return Drawn(
-            zeta=prior.draw(key, encoded, sharpness),
-            entropy=prior.entropy(encoded),
-            expected_energy=prior.expected_energy(params, encoded),
-        )
+        zeta = prior.draw(key, encoded, sharpness)
+        if prior.expected_energy is None:
+            energy = _estimated_energy(key, prior, params, encoded, zeta)
+        else:
+            energy = prior.expected_energy(params, encoded)
+        return Drawn(zeta=zeta, entropy=prior.entropy(encoded), expected_energy=energy)
+
+    def embed(params: Any, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
+        embedding = prior.embed(encoded)
+        if prior.expected_energy is None:
+            return embedding, prior.energy(params, embedding)
+        return embedding, prior.expected_energy(params, encoded)
 
     def draw_latents(key: jax.Array, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
         latents = prior.draw_latents(key, encoded)
         return latents, prior.log_q(encoded, latents)
 
-    return Posterior(
-        factorial=True,
-        draw=draw,
-        embed=lambda params, encoded: (
-            prior.embed(encoded),
-            prior.expected_energy(params, encoded),
-        ),
-        draw_latents=draw_latents,
-    )
+    return Posterior(factorial=True, draw=draw, embed=embed, draw_latents=draw_latents)
+
+
+def _estimated_energy(
+    key: jax.Array, prior: Prior, params: Any, encoded: jax.Array, zeta: jax.Array
+) -> jax.Array:
+    """An unbiased estimate of E_q[E], [cells]; zeta is relaxed, so true spins are drawn anew."""
+    if not prior.binary:
+        return prior.energy(params, zeta)
+    spins = prior.draw_latents(jax.random.fold_in(key, 1), encoded)
+    return energy_of_draw(prior.energy, params, encoded, spins)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def energy_of_draw(
+    energy: Callable[[Any, jax.Array], jax.Array], params: Any, logits: jax.Array, spins: jax.Array
+) -> jax.Array:
+    """E of spins drawn by these logits, [cells]; its gradient is that of E_q[E] on average.
+
+    By each logit it is q (1 - q) times the difference that flipping its spin makes, all others as
+    drawn: local expectation gradients, Titsias and Lazaro-Gredilla 2015. It takes as many energies
+    as there are spins, and no relaxation.
+    """
+    del logits
+    return energy(params, spins)
+
+
+@energy_of_draw.defjvp
+def _energy_of_draw_jvp(energy, primals, tangents):
+    params, logits, spins = primals
+    value, change = jax.jvp(lambda p: energy(p, spins), (params,), (tangents[0],))
+    flips = 1 - 2 * jnp.eye(spins.shape[-1], dtype=spins.dtype)
+    flipped = jax.vmap(lambda flip: energy(params, spins * flip[None]), out_axes=-1)(flips)
+    up_minus_down = spins * (value[:, None] - flipped)
+    slope = jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits) * up_minus_down
+    return value, change + jnp.sum(slope * tangents[1], axis=-1)
 
 
 def two_groups(prior: Prior) -> Posterior:
@@ -114,7 +156,8 @@ def two_groups(prior: Prior) -> Posterior:
     draws would take many of them, and an embedding should not depend on a key.
 
     Raises:
-      InputError: the prior is not binary, or its relaxed bits do not tell the bit.
+      InputError: the prior is not binary, its energy is not linear in each spin, or its relaxed
+        bits do not tell the bit.
     """
     relax = _telling(prior)
 
@@ -150,9 +193,9 @@ def two_groups(prior: Prior) -> Posterior:
 
 def _telling(prior: Prior) -> Relax:
     """The prior's relaxation, where it tells the bit."""
-    if prior.relax is None:
-        binary = priors.those_that(lambda each: each.binary)
-        raise InputError(f"posterior two_groups needs a binary prior; use {', '.join(binary)}")
+    if prior.relax is None or not prior.multilinear:
+        usable = ", ".join(priors.those_that(lambda each: each.multilinear))
+        raise InputError(f"posterior two_groups needs a multilinear binary prior; use {usable}")
     if not prior.relax.law.tells_bit:
         raise InputError(
             f"posterior two_groups needs a relaxation that tells the bit, got {prior.relax.name}; "

@@ -85,6 +85,21 @@ PRESETS: dict[str, Preset] = {
         published=_SCVI_NETWORKS,
         published_training={},
     ),
+    "mog_vae": Preset(
+        title="Gaussian mixture prior",
+        model={"prior": "gaussian_mixture", "decoder": "mlp", "likelihood": "nb"},
+        published={},
+    ),
+    "vamp_vae": Preset(
+        title="VampPrior",
+        model={"prior": "vamp", "decoder": "mlp", "likelihood": "nb"},
+        published={},
+    ),
+    "made_vae": Preset(
+        title="Autoregressive prior",
+        model={"prior": "made", "decoder": "mlp", "likelihood": "nb"},
+        published={},
+    ),
     "bernoulli_vae": Preset(
         title="Bernoulli prior (J = 0), ours",
         model={"prior": "bernoulli", "decoder": "mlp", "likelihood": "nb"},
@@ -170,6 +185,6 @@ def with_prior(prior: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     fitting, law = {**arguments, "prior": prior}, priors.build(prior)
     if not law.couplings:
         fitting["couplings_scale"] = 0.0
-    if not law.binary:
+    if not law.multilinear:
         fitting["posterior"] = "factorial"
     return fitting

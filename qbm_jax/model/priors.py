@@ -10,7 +10,6 @@ expected energy is exact because J has a zero diagonal.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.model import relaxations
+from qbm_jax.model.gaussian_mixture import gaussian_mixture_prior, vamp_prior
 from qbm_jax.model.latent_laws import (
     LOG_TWO_PI,
     bernoulli_entropy,
@@ -26,82 +26,18 @@ from qbm_jax.model.latent_laws import (
     draw_spins,
     mean_and_log_sd,
     mean_spins,
+    normal_cross_entropy,
     normal_entropy,
+    normal_information,
     normal_log_q,
     spins_log_q,
 )
+from qbm_jax.model.made import made_prior
+from qbm_jax.model.prior import Prior
 from qbm_jax.model.relaxations import Relax, Sharpness
 from qbm_jax.runtime.options import check, choice, not_negative
 
 RELAX = relaxations.build("spike_exponential")
-CERTAIN = 1e6  # logits of a posterior that leaves nothing to chance but r(zeta | b)
-
-
-class Prior(NamedTuple):
-    """A prior and its posterior family, with every function that other modules need of it.
-
-    `posterior` is the encoder's output [cells, outputs]: an array [cells, latents] for each of its
-    `outputs_per_latent`, side by side. The latents are spins, of which it holds the logits, or real
-    numbers. Every result is per cell, in nats.
-
-    Attributes:
-      title: its printed name.
-      relax: how spins are relaxed on their way to the decoder; None where latents are numbers.
-      couplings: whether the prior is a Boltzmann machine with couplings J.
-      outputs_per_latent: how many numbers the encoder gives per latent.
-      init: (key, num_latents) -> parameters.
-      project: params -> params that obey their constraints (J symmetric, zero diagonal); it changes
-        no value that training reaches, but makes the gradient obey them too.
-      entropy: posterior -> H(q) [cells].
-      energy: (params, latents [cells, latents]) -> E [cells]; at the mean spins of spins that are
-        independent it is their expected energy.
-      expected_energy: (params, posterior) -> E_q[E] [cells].
-      log_z: params -> log Z where it has a closed form; None where it needs samples.
-      log_q: (posterior, latents [cells, latents]) -> log q(latents) [cells].
-      information: posterior -> what each cell tells of each latent [cells, latents]: the KL to the
-        latent's law in the prior, of spins to fair ones.
-      draw: (key, posterior, sharpness=None) -> what the decoder reads [cells, latents]; a sharpness
-        overrides the relaxation's own.
-      embed: posterior -> the deterministic embedding [cells, latents].
-      sample: (key, params, shape) -> latents of the prior's law, of this shape [cells, latents];
-        None where it needs a sampler.
-      name: in `PRIORS`; `build` gives it.
-    """
-
-    title: str
-    relax: Relax | None
-    couplings: bool
-    outputs_per_latent: int
-    init: Callable[[jax.Array, int], Any]
-    project: Callable[[Any], Any]
-    entropy: Callable[[jax.Array], jax.Array]
-    energy: Callable[[Any, jax.Array], jax.Array]
-    expected_energy: Callable[[Any, jax.Array], jax.Array]
-    log_z: Callable[[Any], jax.Array] | None
-    log_q: Callable[[jax.Array, jax.Array], jax.Array]
-    information: Callable[[jax.Array], jax.Array]
-    draw: Callable[..., jax.Array]
-    embed: Callable[[jax.Array], jax.Array]
-    sample: Callable[[jax.Array, Any, tuple[int, int]], jax.Array] | None
-    name: str = ""
-
-    @property
-    def binary(self) -> bool:
-        """Whether the latents are spins."""
-        return self.relax is not None
-
-    @property
-    def model_name(self) -> str:
-        """Name under which results are kept of a model that has no name of its own."""
-        return "qbmvae" if self.couplings else f"{self.name}_vae"
-
-    def draw_latents(self, key: jax.Array, posterior: jax.Array) -> jax.Array:
-        """Latents from the posterior [cells, latents]; spins are not relaxed. Consumes the key."""
-        return draw_spins(key, posterior) if self.binary else self.draw(key, posterior)
-
-    def read(self, key: jax.Array, latents: jax.Array) -> jax.Array:
-        """What the decoder reads for latents [cells, latents]: spins are smeared by r(zeta | b)."""
-        return self.draw(key, CERTAIN * latents) if self.binary else latents
 
 
 def boltzmann_prior(relax: Relax) -> Prior:
@@ -183,15 +119,6 @@ def gaussian_prior(relax: Relax) -> Prior:
         del params
         return 0.5 * jnp.sum(jnp.square(latents) + LOG_TWO_PI, axis=-1)
 
-    def expected_energy(params: dict[str, jax.Array], posterior: jax.Array) -> jax.Array:
-        del params
-        mean, log_sd = mean_and_log_sd(posterior)
-        return 0.5 * jnp.sum(mean**2 + jnp.exp(2 * log_sd) + LOG_TWO_PI, axis=-1)
-
-    def information(posterior: jax.Array) -> jax.Array:
-        each = jnp.stack(mean_and_log_sd(posterior), axis=-1)  # one latent's posterior a row
-        return expected_energy({}, each) - normal_entropy(each)
-
     return Prior(
         title="Gaussian",
         relax=None,
@@ -201,10 +128,10 @@ def gaussian_prior(relax: Relax) -> Prior:
         project=lambda params: params,
         entropy=normal_entropy,
         energy=energy,
-        expected_energy=expected_energy,
+        expected_energy=lambda params, posterior: normal_cross_entropy(posterior),
         log_z=lambda params: jnp.zeros(()),
         log_q=normal_log_q,
-        information=information,
+        information=normal_information,
         draw=draw_normal,
         embed=lambda posterior: mean_and_log_sd(posterior)[0],
         sample=lambda key, params, shape: jax.random.normal(key, shape),
@@ -216,6 +143,9 @@ PRIORS: dict[str, Callable[[Relax], Prior]] = {
     "bernoulli": bernoulli_prior,
     "gaussian": gaussian_prior,
     "rbm": rbm_prior,
+    "gaussian_mixture": gaussian_mixture_prior,
+    "vamp": vamp_prior,
+    "made": lambda relax: made_prior(relax, bernoulli_prior),
 }
 
 

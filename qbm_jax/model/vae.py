@@ -17,7 +17,7 @@ from qbm_jax.model.library_size import BatchPriors, LibraryPosterior
 from qbm_jax.model.likelihoods import Likelihood
 from qbm_jax.model.networks import STARTS, Decoder, Encoder, Networks, SecondGroup
 from qbm_jax.model.posteriors import Groups, Posterior
-from qbm_jax.model.priors import Prior
+from qbm_jax.model.prior import Prior
 from qbm_jax.runtime.options import (
     check_all,
     check_fields,
@@ -111,6 +111,8 @@ class ModelOptions:
         not_negative(),
         "J starts normal with s.d. couplings_scale / sqrt(N), 0: at zero; priors boltzmann and rbm",
     )
+    num_components: int = field(20, whole(1), "normal laws of priors gaussian_mixture, vamp")
+    made_width: int = field(64, whole(1), "hidden units of prior made")
     start: str = field("lecun", choice(STARTS), "law that the networks' weights start with")
     dispersion: str = field(
         "gene",
@@ -201,6 +203,9 @@ def _build(sizes: Sizes, options: ModelOptions) -> VAE:
     _check_library(options, sizes.num_batches, observation)
     relax = relaxations.build(options.relaxation, options.sharpness)
     latents = priors.build(options.prior, relax, options.couplings_scale)
+    known = {**dataclasses.asdict(options), **sizes._asdict()}
+    given = {name: known[name] for name in latents.init_options}
+    latents = latents._replace(init=functools.partial(latents.init, **given))
     family = posteriors.build(options.posterior, latents)
     networks = _networks(sizes, options, latents, family, observation)
 
@@ -296,6 +301,13 @@ def _check_library(options: ModelOptions, num_batches: int, likelihood: Likeliho
             f"library latent needs library_prior, (mean, sd) of the log library of each of "
             f"{num_batches} batches, got {got}"
         )
+
+
+def prior_params(vae: VAE, params: Params) -> Any:
+    """The parameters that the prior's functions take; the encoder gives them where it must."""
+    if vae.prior.of_encoder is None:
+        return params["prior"]
+    return vae.prior.of_encoder(params["prior"], functools.partial(vae.encode, params))
 
 
 def gene_params(params: Params, batch: jax.Array) -> dict[str, jax.Array]:

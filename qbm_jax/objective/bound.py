@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from qbm_jax.feed.minibatches import Minibatch
 from qbm_jax.model import library_size
 from qbm_jax.model.relaxations import Sharpness
-from qbm_jax.model.vae import VAE, Params, log_likelihood
+from qbm_jax.model.vae import VAE, Params, log_likelihood, prior_params
 
 
 class Terms(NamedTuple):
@@ -25,7 +25,8 @@ class Terms(NamedTuple):
       reconstruction: -log p(x | zeta, batch), one draw of zeta from the posterior (and of the
         genes' random variables, and of a latent library size).
       entropy: H(q), exact; an unbiased estimate from the same draw for a posterior in two groups.
-      expected_energy: E_q[E], exact or estimated as `entropy` is.
+      expected_energy: E_q[E], exact or estimated as `entropy` is; a draw estimates it as well where
+        the prior has no closed form of it.
       library_kl: KL of a latent library size to its prior, exact; 0 where it is observed.
     """
 
@@ -57,7 +58,7 @@ def terms(
 
     # One draw, reparametrised (or relaxed) so that gradients pass, and KL - log Z = E_q[E] - H(q),
     # which needs no relaxation: so the prior shapes the encoder.
-    drawn = vae.posterior.draw(key_latent, params["prior"], encoded, sharpness)
+    drawn = vae.posterior.draw(key_latent, prior_params(vae, params), encoded, sharpness)
 
     # E_q[-log p(x | zeta, c)]
     reconstruction, library_kl = observe(vae, params, key_observation, drawn.zeta, cells)

@@ -8,15 +8,15 @@ import numpy as np
 
 from qbm_jax import objective
 from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, pad_rows
-from qbm_jax.model.vae import VAE, Params
+from qbm_jax.model.vae import VAE, Params, prior_params
 
 
 class CellScores(NamedTuple):
     """Scores of cells [cells], in nats: high ones are of cells unlike the training set.
 
     Attributes:
-      energy: energy of the cell's mean spins under the prior, as `inference.embed` gives it; it is
-        E_q[E] where the posterior is factorial.
+      energy: energy of the cell's embedding under the prior, as `inference.embed` gives it; it is
+        E_q[E] where that has a closed form.
       reconstruction: -log p(x | latent, batch), one draw from the posterior.
       negative_bound: minus the bound on log p(x | batch), without log Z, which all cells share.
     """
@@ -29,7 +29,8 @@ class CellScores(NamedTuple):
 @functools.partial(jax.jit, static_argnums=1)
 def _terms_and_energy(key: jax.Array, vae: VAE, params: Params, cells: Minibatch):
     values = objective.terms(vae, params, key, cells)
-    return values, vae.posterior.embed(params["prior"], vae.encode(params, cells.counts))[1]
+    encoded = vae.encode(params, cells.counts)
+    return values, vae.posterior.embed(prior_params(vae, params), encoded)[1]
 
 
 def score_cells(

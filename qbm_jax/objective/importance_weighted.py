@@ -27,7 +27,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, pad_rows
 from qbm_jax.model import library_size
 from qbm_jax.model.posteriors import Groups
-from qbm_jax.model.vae import VAE, Params, log_likelihood
+from qbm_jax.model.vae import VAE, Params, log_likelihood, prior_params
 from qbm_jax.samplers.base import check_steps
 
 
@@ -152,4 +152,5 @@ def _latents(key, vae, params, encoded):
     # Nothing is drawn where latents are read as they are.
     key_draw, key_read = jax.random.split(key) if prior.binary else (key, key)
     latents, log_q = vae.posterior.draw_latents(key_draw, encoded)
-    return prior.read(key_read, latents), -prior.energy(params["prior"], latents) - log_q
+    energy = prior.energy(prior_params(vae, params), latents)
+    return prior.read(key_read, latents), -energy - log_q

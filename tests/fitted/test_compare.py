@@ -160,8 +160,9 @@ def test_rows_have_means_spreads_and_paired_differences_to_the_first():
 
 
 def test_a_method_keeps_what_defines_it_and_takes_the_rest(monkeypatch):
-    """Its own training options and sampler too; Gaussian priors have latents of their own."""
-    trained, chosen = [], ("qbmvae", "gaussian_vae", "scvi", "kaiwu_qvae")
+    """Its own training options and sampler too; priors of numbers have latents of their own."""
+    trained = []
+    chosen = ("qbmvae", "gaussian_vae", "scvi", "kaiwu_qvae", "mog_vae", "vamp_vae", "made_vae")
 
     def fit_trainings(roots, records, cells, **options):
         trained.append((roots, records[0]))
@@ -170,10 +171,11 @@ def test_a_method_keeps_what_defines_it_and_takes_the_rest(monkeypatch):
     monkeypatch.setattr(evaluating, "fit_trainings", fit_trainings)
     for name in chosen:
         assert refusal(compare, small_adata(), name, **OPTIONS) == "enough"
-    model, gaussian, scvi, public = (record for _, record in trained)
-    assert [record.model.num_latents for _, record in trained] == [8, 10, 10, 8]
+    model, gaussian, scvi, public, *_ = (record for _, record in trained)
+    assert [record.model.num_latents for _, record in trained] == [8, 10, 10, 8, 10, 10, 8]
     priors = [record.model.prior for _, record in trained]
-    assert priors == ["boltzmann", "gaussian", "gaussian", "rbm"]
+    assert priors[:4] == ["boltzmann", "gaussian", "gaussian", "rbm"]
+    assert priors[4:] == ["gaussian_mixture", "vamp", "made"]
     assert scvi.model.likelihood == "zinb"
     assert gaussian.model.encoder_widths == (16,)
     assert model.options == training.TrainOptions(**TINY_FIT["training_options"])

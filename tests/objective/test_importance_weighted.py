@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
+from scipy.special import logsumexp
+from scipy.stats import norm
 
 from qbm_jax import training
 from qbm_jax.errors import InputError
@@ -126,11 +128,18 @@ def test_smeared_bits_give_the_sum_over_bits_and_the_integral_over_zeta(data):
     np.testing.assert_allclose(got.values, want, atol=0.05)
 
 
-def test_gaussian_latents_give_the_integral_over_z(data):
-    model, params = _model("gaussian", 2)
+@pytest.mark.parametrize("prior", ["gaussian", "gaussian_mixture", "vamp"])
+def test_latents_that_are_numbers_give_the_integral_over_z(prior, data):
+    model, params = _model(prior, 2)
+    law = {"means": np.zeros((1, 2)), "log_sd": np.zeros((1, 2))}
+    if prior == "gaussian_mixture":  # near the posteriors
+        params["prior"]["means"] = 0.25 * params["prior"]["means"]
+    if prior != "gaussian":
+        law = jax.tree.map(np.asarray, vae.prior_params(model, params))  # of equal weights
     z = np.linspace(-6, 6, 121)
     grid = np.stack(np.meshgrid(z, z), -1).reshape(-1, 2).astype(np.float32)
-    log_p = -0.5 * np.square(grid).sum(1) - np.log(2 * np.pi) + 2 * np.log(z[1] - z[0])
+    each = norm.logpdf(grid[:, None], law["means"], np.exp(law["log_sd"])).sum(-1)
+    log_p = logsumexp(each, axis=1) - np.log(len(law["means"])) + 2 * np.log(z[1] - z[0])
     values = _log_p_given(model, params, gather(data, ALL), jnp.asarray(grid))
     want = jax.nn.logsumexp(log_p[:, None] + values, axis=0)
     got = importance_weighted_bound(KEY, model, params, data, ALL, 0.0, num_samples=40000)

@@ -30,7 +30,8 @@ OF_MODEL = {
     "prior": "rbm", "num_latents": 6, "likelihood": "zinb", "decoder": "linear",
     "encoder_widths": (8, 8), "decoder_widths": (8,), "relaxation": "spike_exponential",
     "sharpness": None, "posterior": "two_groups", "couplings_scale": 0.5, "start": "pytorch",
-    "dispersion": "gene_batch", "library": "latent", "library_prior": ((1.0, 2.0),),
+    "num_components": 3, "made_width": 3, "dispersion": "gene_batch", "library": "latent",
+    "library_prior": ((1.0, 2.0),),
 }  # fmt: skip
 
 
