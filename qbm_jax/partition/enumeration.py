@@ -50,7 +50,8 @@ def _side_weights(params: Boltzmann, num_visible: int) -> jax.Array:
         J, h_small, h_large = J.T, h_large, h_small
     split = min(h_small.size, _CHUNK_SPINS)
     # Spins [0, split) of the side run within a chunk, the others from chunk to chunk.
-    later = enumerate_spins(h_small.size - split)
+    rest = h_small.size - split
+    later = enumerate_spins(rest) if rest else jnp.zeros((1, 0), J.dtype)  # one state of none
     within = enumerate_spins(split)
     fields, weights = within @ J[:split] + h_large[None, :], within @ h_small[:split]
 

@@ -220,7 +220,6 @@ def _restricted(num_visible, num_hidden):
     return params.replace(J=jnp.where(side[:, None] != side[None, :], params.J, 0))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("num_visible", [4, 7])
 def test_a_restricted_machine_is_summed_over_its_smaller_side(num_visible):
     params = _restricted(num_visible, 11 - num_visible)

@@ -82,7 +82,7 @@ def test_law_tends_to_the_boltzmann_law_as_dt_falls(scheme):
 
     @jax.jit
     def draw(dt):
-        sampler = build(num_steps=500, dt=dt, scheme=scheme)
+        sampler = samplers.build("auxiliary_langevin", num_steps=500, dt=dt, scheme=scheme)
         state = sampler.init(jax.random.key(0), params, NUM_CHAINS)
         return sampler.sample(jax.random.key(1), params, state)[0]
 
