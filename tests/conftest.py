@@ -1,5 +1,6 @@
 """Fixtures shared by all tests; strict broadcasting is on for the whole suite."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -46,6 +47,17 @@ def float64():
     """Runs one test in double precision."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_log():
+    """Leaves the logs as a file of tests found them: a command that it calls sets level and form."""
+    loggers = [logging.getLogger(name) for name in (None, "qbm_jax", "absl")]
+    found = [(logger, logger.level, logger.propagate, logger.handlers[:]) for logger in loggers]
+    yield
+    for logger, level, propagate, handlers in found:
+        logger.setLevel(level)
+        logger.propagate, logger.handlers[:] = propagate, handlers
 
 
 @pytest.fixture(autouse=True, scope="module")

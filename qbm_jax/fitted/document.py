@@ -100,7 +100,7 @@ def compose(
             name: {
                 "prior": results[0].model.settings.model["prior"],
                 "num_latents": results[0].model.vae.num_latents,
-                "num_seeds": sum(np.isfinite(result.bound["elbo"]) for result in results),
+                "num_seeds": int(np.isfinite([one.bound["elbo"] for one in results]).sum()),
                 **mean_and_sd([result.bound for result in results]),
                 "per_seed": [result.bound["elbo"] for result in results],
             }

@@ -31,6 +31,7 @@ from qbm_jax.training import TrainOptions
 
 def test_every_energy_of_a_model_with_a_usual_name_is_a_reserved_column():
     energies = {"qbm_energy", "bernoulli_vae_energy", "gaussian_vae_energy", "model_energy"}
+    energies |= {f"{prior}_vae_energy" for prior in ("gaussian_mixture", "vamp", "made")}
     assert reserved("obs") == {"_index", *energies}
 
 
