@@ -51,8 +51,8 @@ def float64():
 
 @pytest.fixture(autouse=True, scope="module")
 def own_log():
-    """Leaves the logs as a file of tests found them: a command that it calls sets level and form."""
-    loggers = [logging.getLogger(name) for name in (None, "qbm_jax", "absl")]
+    """Leaves the logs as a file of tests found them: commands that it calls set level and form."""
+    loggers = [logging.getLogger(name) for name in ("qbm_jax", "absl")]
     found = [(logger, logger.level, logger.propagate, logger.handlers[:]) for logger in loggers]
     yield
     for logger, level, propagate, handlers in found:
