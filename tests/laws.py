@@ -21,6 +21,11 @@ def machine(seed, num_spins, strength=1.0, field=0.3):
     return Boltzmann(J=J, h=field * jax.random.normal(key_h, (num_spins,)))
 
 
+def machine_of(num_spins, seed=3):
+    """Couplings of s.d. 0.35 and fields of s.d. 0.3, at any number of spins."""
+    return machine(seed, num_spins, strength=0.35 * num_spins**0.5)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def first_draw(sampler, key, params, num_chains):
     """One draw of each of many fresh chains."""

@@ -10,6 +10,7 @@ from qbm_jax import samplers
 from qbm_jax import training as qbm_training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import train_options
+from qbm_jax.model import priors
 from qbm_jax.model.presets import PRESETS, matched, preset
 from qbm_jax.training import Training, TrainOptions
 
@@ -95,7 +96,7 @@ def _trained(config: ConfigDict, name: str, setting: str) -> Method:
             f"{name} at its defaults trains {training['num_epochs']} epochs, but here no longer "
             f"than {config.num_steps} steps, the KL warm-up shortened in proportion."
         )
-    elif name in ("gaussian_vae", "mog_vae", "vamp_vae"):
+    elif name in OURS and not priors.build(chosen.model["prior"]).binary:
         model["num_latents"] = config.gaussian_latents
     model["encoder_widths"] = tuple(model["encoder_widths"])
     model["decoder_widths"] = tuple(model["decoder_widths"])

@@ -10,7 +10,8 @@ from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import of_cells
 from qbm_jax.fitted.model_cells import counts_bytes
-from qbm_jax.training.memory import MEBIBYTE, free_bytes, training_bytes
+from qbm_jax.runtime.hardware import MEBIBYTE
+from qbm_jax.training.memory import free_bytes, training_bytes
 from qbm_jax.training.spec import Shape, shape
 
 FILE = "results/plan.json"

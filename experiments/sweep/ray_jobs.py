@@ -23,8 +23,8 @@ from experiments.sweep.settings import Sweep, build_sweep
 from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
+from qbm_jax.runtime.hardware import MEBIBYTE
 from qbm_jax.runtime.identity import plain
-from qbm_jax.training.memory import MEBIBYTE
 
 LOGGER = logging.getLogger("qbm_jax")
 

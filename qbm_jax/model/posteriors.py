@@ -28,6 +28,7 @@ from qbm_jax.model.latent_laws import bernoulli_entropy, mean_spins
 from qbm_jax.model.prior import Prior
 from qbm_jax.model.priors import num_visible
 from qbm_jax.model.relaxations import Relax, Sharpness
+from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import check, choice
 
 
@@ -119,7 +120,7 @@ def _estimated_energy(
     """An unbiased estimate of E_q[E], [cells]; zeta is relaxed, so true spins are drawn anew."""
     if not prior.binary:
         return prior.energy(params, zeta)
-    spins = prior.draw_latents(jax.random.fold_in(key, 1), encoded)
+    spins = prior.draw_latents(keys.named(key, "true spins"), encoded)
     return energy_of_draw(prior.energy, params, encoded, spins)
 
 

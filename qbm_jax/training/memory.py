@@ -20,7 +20,6 @@ from qbm_jax.training.spec import Training
 COPIES_OF_PARAMS = 9
 COPIES_OF_CHAINS = 2
 BYTES = 4  # of a float32
-MEBIBYTE = 2**20
 # Arrays [cells, genes] that a step needs at once. XLA's own count for 5 models (200 and 2000 genes,
 # 16 to 512 latents, nb and zinb, minibatches of 128 and 1024) was 7 to 12.
 GENE_ARRAYS = 12

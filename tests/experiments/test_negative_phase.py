@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from command_line import config
+from laws import machine_of
 from matplotlib.image import imread
 from ml_collections import ConfigDict
 
@@ -20,7 +21,6 @@ from experiments.negatives.results import Found
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine import moments
-from qbm_jax.machine.boltzmann import Boltzmann, symmetrise
 from qbm_jax.training import TrainOptions
 
 TINY = {
@@ -42,14 +42,6 @@ TINY = {
 
 def tiny(**fields):
     return config("configs/negative_phase.py:smoke", **(TINY | fields))
-
-
-def machine_of(num_spins, seed=3):
-    key_J, key_h = jax.random.split(jax.random.key(seed))
-    return Boltzmann(
-        J=symmetrise(0.5 * jax.random.normal(key_J, (num_spins, num_spins))),
-        h=0.3 * jax.random.normal(key_h, (num_spins,)),
-    )
 
 
 @pytest.mark.slow

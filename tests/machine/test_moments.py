@@ -3,18 +3,11 @@
 import jax
 import numpy as np
 import pytest
+from laws import machine_of
 
 from qbm_jax import samplers
 from qbm_jax.machine import moments
-from qbm_jax.machine.boltzmann import Boltzmann, symmetrise
-
-
-def machine_of(num_spins, seed=3):
-    key_J, key_h = jax.random.split(jax.random.key(seed))
-    return Boltzmann(
-        J=symmetrise(0.5 * jax.random.normal(key_J, (num_spins, num_spins))),
-        h=0.3 * jax.random.normal(key_h, (num_spins,)),
-    )
+from qbm_jax.machine.boltzmann import Boltzmann
 
 
 @pytest.mark.slow
