@@ -44,8 +44,9 @@ def check(config: ConfigDict) -> Plan:
         raise InputError(f"config.methods: {', '.join(without)} has no epochs here; leave it out")
     if settings != ["matched"]:
         raise InputError(f"config.settings must be matched alone here, got {', '.join(settings)}")
+    along_the_way = {"validate_every": config.every, "patience": None}
     validated = [
-        method._replace(options=dataclasses.replace(method.trained[1], validate_every=config.every))
+        method._replace(options=dataclasses.replace(method.trained[1], **along_the_way))
         for method in methods(config)
     ]
     return comparison_plan.load(config, validated, with_tasks=False)

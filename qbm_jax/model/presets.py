@@ -49,7 +49,9 @@ _SCVI_TRAINING = {
     "minibatch_size": 128,
     "learning_rate": 1e-3,
     "final_learning_rate": 1.0,
+    "kl_weight": 1.0,
     "kl_warmup_epochs": 400.0,
+    "patience": None,
 }
 _BINARY = {"prior": "boltzmann", "decoder": "mlp"}
 _PUBLIC = {"posterior": "factorial", "couplings_scale": 0.0}
@@ -124,6 +126,7 @@ PRESETS: dict[str, Preset] = {
             "couplings_rate": 100.0,
             "couplings_delay": 0.0,
             "kl_warmup_epochs": 0.0,
+            "patience": None,
         },
         sampler=("annealing", _QUICK_PLUGIN),
         faults=(
