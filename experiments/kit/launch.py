@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import jax
 from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
@@ -38,8 +37,8 @@ from experiments.kit.workdir import check_workdir, flatten
 from experiments.sweep import arguments as sweep_arguments
 from experiments.sweep import run as sweep_run
 from qbm_jax.errors import InputError, one_line
+from qbm_jax.runtime.compiled import keep_compiled
 from qbm_jax.runtime.keys import check_seed
-from qbm_jax.runtime.user_cache import user_cache
 from qbm_jax.training import TrainingDiverged, TrainingStopped
 from qbm_jax.training.distributed import ends_with_the_others, is_primary
 
@@ -159,7 +158,7 @@ def run(
       processes: the others that train with this one.
     """
     configure_logging()
-    enable_compilation_cache()
+    keep_compiled()
     stop = StopRequest()
     try:
         check_config(config, EXPERIMENTS)
@@ -232,10 +231,3 @@ def configure_logging() -> None:
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
-
-
-def enable_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache directory, unless JAX was told of another."""
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(user_cache() / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

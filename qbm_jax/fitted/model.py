@@ -25,6 +25,7 @@ from qbm_jax.fitted.scoring import MAX_CELLS, Scores
 from qbm_jax.fitted.settings import Settings, as_tuples, build_model, build_sampler, check_settings
 from qbm_jax.model import inference, likelihoods, vae
 from qbm_jax.runtime import keys
+from qbm_jax.runtime.compiled import keep_compiled
 from qbm_jax.runtime.options import LARGEST_WHOLE, check, optional, whole
 from qbm_jax.runtime.user_cache import expand_home
 from qbm_jax.training.checkpoint import first_difference
@@ -72,6 +73,7 @@ class FittedModel:
 
     def __init__(self, settings: Settings, params: vae.Params, history: History | None = None):
         """Wraps trained parameters; `fit` and `load` call this."""
+        keep_compiled()
         self.settings = settings
         self.params = params
         self.history = history
