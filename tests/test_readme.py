@@ -8,7 +8,7 @@ import pytest
 from command_line import ROOT, TINY_FIT, launched, small_adata
 
 import qbm_jax
-from experiments.kit import launch
+from experiments.kit import launch, usage
 
 PAGES = {path: path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))}
 NOTEBOOK = PAGES[ROOT / "README.md"].split("In a notebook")[1].split("\n## ")[0]
@@ -61,7 +61,7 @@ def test_commands_parse(command, monkeypatch):
     arguments = shlex.split(command)[1:]
     if arguments[1:] in ([], ["--help"]):
         with pytest.raises(SystemExit) as exit_:
-            launch.check_arguments(arguments)
+            usage.answer(arguments)
         assert exit_.value.code == 0
     else:
         launch.check_arguments(arguments)

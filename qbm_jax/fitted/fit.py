@@ -342,6 +342,7 @@ def describe(one: Training, cells: Cells | StoredCells) -> Settings:
         sampler=sampler.name,
         sampler_options=dict(sampler.options),
         median_library=tuple(float(np.median(totals)) for totals in totals_by_batch(cells)),
+        batch_column=cells.batch_column,
     )
 
 

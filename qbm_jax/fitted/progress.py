@@ -47,7 +47,7 @@ class ProgressBar:
             bar_format="{desc}: {percentage:3.0f}%|{bar}| epoch {n:.0f}/{total} "
             "[{elapsed}<{remaining}]{postfix}",
         )
-        self._validation = ""
+        self._validation, self._has_steps = "", False
 
     def __enter__(self) -> Self:
         """Returns the bar."""
@@ -74,6 +74,10 @@ class ProgressBar:
                     self._name, progress.epoch, progress.num_epochs,
                     progress.cells_per_second, self._validation,
                 )  # fmt: skip
+        elif not self._has_steps:  # these were compiled: what is left is told from the next on
+            self._has_steps = True
+            self._bar.reset()
+            self._bar.initial = self._bar.n = self._bar.last_print_n = progress.epoch
         else:
             self._bar.update(progress.epoch - self._bar.n)
             self._bar.set_postfix_str(

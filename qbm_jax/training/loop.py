@@ -14,6 +14,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import CellSource, as_source
 from qbm_jax.feed.minibatches import DeviceCounts
 from qbm_jax.model.vae import VAE, Params
+from qbm_jax.runtime.compiled import keep_compiled
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.distributed import any_process
@@ -82,6 +83,7 @@ def train_seeds(
         are saved.
     """
     start_time = time.perf_counter()
+    keep_compiled()
     given = (per_key(value, len(keys)) for value in (vae, sampler, options, records))
     trainings = [Built(*chosen) for chosen in zip(*given, strict=True)]
     for built in trainings:

@@ -1,5 +1,6 @@
 """The seeds of one training: their states, their progress, validation and checkpoints."""
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from qbm_jax.training.spec import Built, Keys
 from qbm_jax.training.state import TrainState, build_optimiser, init_state, keep_best
 from qbm_jax.training.together import SeedThreads, Step, build_steps_of_seeds
 
+LOGGER = logging.getLogger("qbm_jax")
 RATES = 1000  # dispatches whose speed is remembered
 
 
@@ -205,6 +207,9 @@ class Run:
         Raises:
           TrainingDiverged: a metric was not finite.
         """
+        is_first, num_steps = not self.rates, self.plan.steps_per_dispatch
+        if is_first:
+            LOGGER.info("the first %d steps begin; compiling them may take a while", num_steps)
         # The dispatch donates the states.
         self.last_good = jax.tree.map(jnp.copy, self.states)
         stepped = self.steps([
@@ -213,7 +218,10 @@ class Run:
         ])  # fmt: skip
         self.states, traces = (list(values) for values in zip(*stepped, strict=True))
         num_cells = sum(rows.size for _, rows in parts)
-        self.rates.append(num_cells / (time.perf_counter() - self.clock))
+        seconds = time.perf_counter() - self.clock
+        self.rates.append(num_cells / seconds)
+        if is_first:
+            LOGGER.info("the first %d steps took %.1f s, compiling included", num_steps, seconds)
         self.stop_if([first_fault(trace) for trace in traces])
         self.emit("train", [{k: float(np.mean(v)) for k, v in trace.items()} for trace in traces])
         self.clock = time.perf_counter()  # from here on, waiting for cells counts as well

@@ -129,7 +129,7 @@ def test_equal_runs_share_one_compilation_of_the_step(run, model, sampler):
     )
 
 
-def test_tracing_happens_once_per_shape(model, sampler, data):
+def test_tracing_happens_once_per_shape(model, sampler, data, caplog):
     traces = []
 
     def encode(params, counts):
@@ -137,7 +137,10 @@ def test_tracing_happens_once_per_shape(model, sampler, data):
         return model.encode(params, counts)
 
     options = dataclasses.replace(OPTIONS, num_epochs=2, couplings_rate=0.2)
-    training.train(KEY, model._replace(encode=encode), sampler, data, options)
+    with caplog.at_level("INFO", "qbm_jax"):
+        training.train(KEY, model._replace(encode=encode), sampler, data, options)
+    begin, done = caplog.messages  # for both epochs
+    assert "compiling" in begin and "compiling" in done
     # The body of a scan is traced twice at most; four dispatches and two validations trace no more.
     assert set(traces) == {(8, GENES), (256, GENES)}
     assert max(traces.count(shape) for shape in set(traces)) <= 2

@@ -10,7 +10,6 @@ from command_line import ROOT, config
 
 from configs import base
 from experiments.kit import launch, manual
-from experiments.kit.config_file import config_files
 from experiments.kit.options import (
     LIBRARY,
     check_options,
@@ -18,6 +17,7 @@ from experiments.kit.options import (
     main_name,
     model_options,
 )
+from experiments.kit.usage import config_files
 from experiments.kit.workdir import flatten
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
