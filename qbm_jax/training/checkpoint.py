@@ -99,10 +99,6 @@ class Checkpoints:
         except OSError as error:
             raise InputError(f"cannot open checkpoints in {self.folder}: {error}") from error
 
-    def newest_step(self) -> int:
-        """The newest step on disk, whether sound or damaged; -1 if there is none."""
-        return max(self._manager.all_steps(), default=-1)
-
     def save(self, step: int, tree: Tree) -> None:
         """Writes a state, atomically; a step that is already there is left as it is.
 

@@ -89,6 +89,5 @@ def test_peak_memory_does_not_fall_and_sees_what_was_used():
     used = np.ones(int(before) * 2**17)  # as much again
     after = hardware.peak_memory()["peak_resident_mib"]
     assert after > 1.5 * before
-    assert hardware.resident_memory() > 0.9 * used.nbytes / 2**20
     del used
     assert hardware.peak_memory()["peak_resident_mib"] >= after

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from refusals import refusal
 
 from configs import benchmark as configs
 from experiments import benchmark
@@ -15,7 +16,6 @@ from experiments.comparison.methods import OURS, methods
 from experiments.comparison.summary import HEADLINE, baselines, summarise
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
-from qbm_jax.errors import InputError
 from qbm_jax.fitted.tasks import embedding, model, study_set
 from qbm_jax.metrics.integration import IntegrationScores
 from qbm_jax.study.rows import write_table
@@ -245,13 +245,6 @@ def test_trainings_end_after_as_many_steps_on_every_set_and_no_later_than_their_
         assert fitted.kl_warmup_epochs == pytest.approx(0.15 * fitted.num_epochs)
         assert 4 * fitted.validate_every == pytest.approx(fitted.num_epochs, abs=2)
     assert trainings.within_steps(options, 2000, 10**6) == options
-
-
-def refusal(function, *arguments):
-    with pytest.raises(InputError) as error:
-        function(*arguments)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 BAD = {
