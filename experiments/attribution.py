@@ -17,18 +17,19 @@ from experiments.comparison.methods import Method
 from experiments.comparison.plan import Plan, check_counts
 from experiments.comparison.summary import COLUMNS, HEADLINE
 from experiments.comparison.titles import metric_title
-from experiments.kit.options import check_model, with_prior
+from experiments.kit.options import check_training
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
-from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import train_options
 from qbm_jax.fitted.tasks import study_set
 from qbm_jax.fitted.tasks.study_set import StudySet
+from qbm_jax.model.presets import with_prior
 from qbm_jax.study.document import Document, table, with_interval
 from qbm_jax.study.escape import code, file_name, markdown
 from qbm_jax.study.estimates import by_seed, estimate, paired_difference
 from qbm_jax.study.figures import draw_differences, panels, tidy
+from qbm_jax.training import Training
 
 __all__ = ["COLUMNS", "check", "document", "pieces", "rows", "summary"]
 
@@ -63,7 +64,6 @@ def variants(config: ConfigDict) -> list[Method]:
     if config.reference not in config.variants:
         known = ", ".join(config.variants)
         raise InputError(f"config.reference {config.reference!r} is no variant; there are {known}")
-    samplers.build(config.sampler.name, **config.sampler.options.to_dict())
     return [_variant(config, name, change) for name, change in config.variants.items()]
 
 
@@ -74,12 +74,11 @@ def _variant(config: ConfigDict, name: str, change: ConfigDict) -> Method:
             raise InputError(f"variant {name}: unknown model field {field!r}; there are {[*base]}")
     prior = change.model.get("prior", base["prior"])
     model = with_prior(prior, base | change.model.to_dict())
-    for field in ("encoder_widths", "decoder_widths"):
-        model[field] = tuple(model[field])
     options = train_options(config.training.to_dict() | change.training.to_dict())
-    training.check_model(options, check_model(model))
     sampler = config.sampler
-    return Method(name, change.axis, model, options, sampler.name, sampler.options.to_dict(), ())
+    training = Training.of(model, sampler.name, sampler.options.to_dict(), options)
+    check_training(training)
+    return Method(name, change.axis, training)
 
 
 def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
@@ -104,7 +103,7 @@ def measure(
 
 def rows(plan: Plan, piece: Piece) -> Iterator[Row]:
     """A row a task, metric and seed, but for bounds of another likelihood: of another quantity."""
-    likelihoods = {variant.name: variant.trained[0]["likelihood"] for variant in plan.methods}
+    likelihoods = {variant.name: variant.training.model.likelihood for variant in plan.methods}
     same = likelihoods[piece["method"]] == likelihoods[plan.config.reference]
     for row in piece["rows"]:
         if row[0] != "bound" or same:

@@ -85,7 +85,7 @@ def measure(
     }[protocol]
     if method.name in PEERS:
         group = trainings.peer_group(config, study, held_out(), stop)
-    elif method.model is None:
+    elif method.record is None:
         group = trainings.untrained_group(config, study, method, held_out())
     else:
         group = trainings.train_group(config, study, method, held_out(), stop)

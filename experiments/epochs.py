@@ -44,10 +44,11 @@ def check(config: ConfigDict) -> Plan:
         raise InputError(f"config.methods: {', '.join(without)} has no epochs here; leave it out")
     if settings != ["matched"]:
         raise InputError(f"config.settings must be matched alone here, got {', '.join(settings)}")
-    validated = [
-        method._replace(options=dataclasses.replace(method.trained[1], validate_every=config.every))
-        for method in methods(config)
-    ]
+    validated = []
+    for method in methods(config):
+        options = dataclasses.replace(method.training.options, validate_every=config.every)
+        record = dataclasses.replace(method.training, options=options)
+        validated.append(method._replace(record=record))
     return comparison_plan.load(config, validated, with_tasks=False)
 
 

@@ -26,7 +26,7 @@ from qbm_jax.data.write import reserved
 from qbm_jax.fitted.document import Evaluated as Run
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.report import run_outputs
-from qbm_jax.training import TrainOptions
+from qbm_jax.training import Training, TrainOptions
 
 
 def test_every_energy_of_a_model_with_a_usual_name_is_a_reserved_column():
@@ -151,7 +151,7 @@ def test_a_seed_of_epochs_that_collapsed_is_named_in_log_and_report(tmp_path, mo
     study = StudySet("set", cells, *[None] * 3, "", None, "", {})
     made = ConfigDict({"seed": 0, "num_seeds": 2, "every": 1})
     made.evaluation = ConfigDict({"max_scored_cells": 9})
-    method = Method("qbmvae", "matched", {}, TrainOptions(), "gibbs", {}, ())
+    method = Method("qbmvae", "matched", Training.of({}, "gibbs", {}, TrainOptions()))
     piece = epochs.measure(made, study, method, StopRequest(), None)
     (note,) = piece["notes"]
     assert note.startswith("Training fault of qbmvae-matched at seed 1: Collapsed")

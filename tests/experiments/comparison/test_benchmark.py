@@ -227,11 +227,12 @@ def test_bounds_are_compared_only_between_priors_of_one_likelihood():
 def test_matched_methods_share_latents_epochs_and_optimiser_and_defaults_do_not():
     config = configs.get_config()
     rows = {(m.name, m.setting): m for m in methods(config)}
-    matched, default = rows["scvi", "matched"], rows["scvi", "default"]
-    assert matched.model["num_latents"] == rows["qbmvae", "matched"].model["num_latents"]
-    assert matched.options == rows["qbmvae", "matched"].options
-    assert default.model["num_latents"] == 10 and default.options.learning_rate == 1e-3
-    assert any("trains 400 epochs" in note for note in default.notes)
+    matched, default = rows["scvi", "matched"].training, rows["scvi", "default"].training
+    ours = rows["qbmvae", "matched"].training
+    assert matched.model.num_latents == ours.model.num_latents
+    assert matched.options == ours.options
+    assert default.model.num_latents == 10 and default.options.learning_rate == 1e-3
+    assert any("trains 400 epochs" in note for note in rows["scvi", "default"].notes)
     for name in config.methods[2:]:
         assert (name, "matched") in rows
         assert ((name, "default") in rows) == (name not in OURS)
@@ -280,7 +281,7 @@ def test_a_peer_that_is_not_installed_is_refused_and_one_that_is_has_a_row(monke
     assert not (tmp_path / "run").exists()
     monkeypatch.setattr(scvi_tools, "is_installed", lambda: True)
     row = methods(config)[1]
-    assert (row.label, row.model) == ("scvi_tools-default", None)
+    assert (row.label, row.record) == ("scvi_tools-default", None)
     assert any("up to 400 epochs" in note for note in row.notes)
     assert "scvi_tools" in baselines("integration", "total")
     assert "scvi_tools" not in configs.get_config().methods  # for users without it
