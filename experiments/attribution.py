@@ -14,7 +14,7 @@ from experiments.comparison import plan as comparison_plan
 from experiments.comparison import tasks as comparison_tasks
 from experiments.comparison import trainings
 from experiments.comparison.methods import Method
-from experiments.comparison.plan import Plan, check_counts
+from experiments.comparison.plan import ComparisonPlan, check_counts
 from experiments.comparison.summary import COLUMNS, HEADLINE
 from experiments.comparison.titles import metric_title
 from experiments.kit.options import check_training
@@ -48,7 +48,7 @@ class Effect(NamedTuple):
     high: float
 
 
-def check(config: ConfigDict) -> Plan:
+def check(config: ConfigDict) -> ComparisonPlan:
     """The variants, once every one is known to be buildable, and the sets.
 
     Raises:
@@ -81,7 +81,7 @@ def _variant(config: ConfigDict, name: str, change: ConfigDict) -> Method:
     return Method(name, change.axis, training)
 
 
-def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
+def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
     """A piece a set and variant: all its seeds."""
     for study in plan.studies:
         for variant in plan.methods:
@@ -90,7 +90,7 @@ def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
 
 
 def measure(
-    plan: Plan, study: StudySet, variant: Method, stop: StopRequest, key: jax.Array
+    plan: ComparisonPlan, study: StudySet, variant: Method, stop: StopRequest, key: jax.Array
 ) -> Piece:
     """All seeds of a variant on one set; they have keys of their own, to be paired."""
     del key
@@ -101,7 +101,7 @@ def measure(
     return {"rows": measured.rows, "notes": measured.notes, "training_seconds": group.seconds}
 
 
-def rows(plan: Plan, piece: Piece) -> Iterator[Row]:
+def rows(plan: ComparisonPlan, piece: Piece) -> Iterator[Row]:
     """A row a task, metric and seed, but for bounds of another likelihood: of another quantity."""
     likelihoods = {variant.name: variant.training.model.likelihood for variant in plan.methods}
     same = likelihoods[piece["method"]] == likelihoods[plan.config.reference]
@@ -110,7 +110,7 @@ def rows(plan: Plan, piece: Piece) -> Iterator[Row]:
             yield (piece["dataset"], piece["method"], piece["setting"], *row)
 
 
-def summary(plan: Plan, rows: Iterable[Row]) -> list[Effect]:
+def summary(plan: ComparisonPlan, rows: Iterable[Row]) -> list[Effect]:
     """Every headline metric of every variant, held against the reference of the same set."""
     return summarise(rows, plan.config.reference)
 
@@ -133,7 +133,7 @@ def summarise(rows: Iterable[Row], reference: str) -> list[Effect]:
     return effects
 
 
-def document(plan: Plan, results: Results) -> Document:
+def document(plan: ComparisonPlan, results: Results) -> Document:
     """A table and a figure a set."""
     config, reference = plan.config, plan.config.reference
     title = "Attribution: which ingredient moves which metric?"

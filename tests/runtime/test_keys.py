@@ -185,7 +185,7 @@ def of_epochs(monkeypatch, seed, number):
 def of_negative_phase(monkeypatch, seed, number):
     monkeypatch.setattr(negative_phase, "train", raises_keys)
     cells = SimpleNamespace(num_genes=5, batch_names=("b",))
-    plan = negative_phase.Plan(config(seed=seed), TrainOptions(), [], cells, None)
+    plan = negative_phase.PhasePlan(config(seed=seed), TrainOptions(), [], cells, None)
     phases = {"x": SimpleNamespace(sampler=None)}
     size = SimpleNamespace(phases=phases, model=lambda *_: None)
     return seen(negative_phase.measure, plan, size, "x", number, None)

@@ -179,14 +179,14 @@ def test_the_baseline_is_the_best_other_method_and_seeds_are_paired():
          "seed": seed, "value": value}
         for (m, s), both in values.items() for seed, value in enumerate(both)
     ]  # fmt: skip
-    cells = {(c.against, c.baseline): c for c in summarise(rows) if c.method == "qbmvae"}
-    assert set(cells) == {
+    standings = {(c.against, c.baseline): c for c in summarise(rows) if c.method == "qbmvae"}
+    assert set(standings) == {
         ("best", "bernoulli_vae (matched)"),
         ("gaussian", "vae (matched)"),
         ("named", "bernoulli_vae (matched)"),
     }
-    assert cells["gaussian", "vae (matched)"].difference == pytest.approx(0.15)
-    ours = cells["best", "bernoulli_vae (matched)"]
+    assert standings["gaussian", "vae (matched)"].difference == pytest.approx(0.15)
+    ours = standings["best", "bernoulli_vae (matched)"]
     assert ours.difference == pytest.approx(-0.35) and ours.mean == pytest.approx(0.55)
     assert ours.low < -0.5 and ours.high > -0.2
 
@@ -198,7 +198,7 @@ def test_harmony_is_no_baseline_for_cells_that_it_has_seen():
         for (m, s), value in {("harmony", "default"): 1.0, ("pca", "default"): 0.5,
                               ("qbmvae", "matched"): 0.6}.items() for seed in (0, 1)
     ]  # fmt: skip
-    ours = next(cell for cell in summarise(rows) if cell.method == "qbmvae")
+    ours = next(standing for standing in summarise(rows) if standing.method == "qbmvae")
     assert ours.baseline == "pca (default)"
 
 
@@ -208,7 +208,7 @@ def test_of_a_metric_that_is_best_low_the_lowest_is_the_baseline():
          "metric": "two_sample_excess", "seed": seed, "value": value}
         for m, value in {"scvi": 0.9, "ldvae": 0.7, "qbmvae": 0.8}.items() for seed in (0, 1)
     ]  # fmt: skip
-    ours = next(cell for cell in summarise(rows) if cell.method == "qbmvae")
+    ours = next(standing for standing in summarise(rows) if standing.method == "qbmvae")
     assert ours.baseline == "ldvae (matched)" and ours.difference == pytest.approx(0.1)
 
 
@@ -219,9 +219,9 @@ def test_bounds_are_compared_only_between_priors_of_one_likelihood():
         for m, value in {"scvi": -1.0, "bernoulli_vae": -9.0, "qbmvae": -5.0}.items()
         for seed in (0, 1)
     ]  # fmt: skip
-    cells = {cell.method: cell for cell in summarise(rows)}
-    assert cells["qbmvae"].baseline == "bernoulli_vae (matched)"
-    assert cells["scvi"].baseline == ""
+    standings = {standing.method: standing for standing in summarise(rows)}
+    assert standings["qbmvae"].baseline == "bernoulli_vae (matched)"
+    assert standings["scvi"].baseline == ""
 
 
 def test_matched_methods_share_latents_epochs_and_optimiser_and_defaults_do_not():
