@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from qbm_jax.errors import InputError
 from qbm_jax.model import priors
 from qbm_jax.samplers.annealing import PLUGIN
 
@@ -153,34 +152,6 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
 }  # fmt: skip
-
-
-def preset(name: str) -> Preset:
-    """The method of that name.
-
-    Raises:
-      InputError: no method has this name.
-    """
-    if name not in PRESETS:
-        raise InputError(f"unknown method {name!r}; choose from {', '.join(PRESETS)}")
-    return PRESETS[name]
-
-
-def matched(
-    chosen: Preset, model: Mapping[str, Any], training: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The method's defining arguments and fields, and all others as given.
-
-    Args:
-      chosen: the method.
-      model: arguments of `vae.build` that all methods of a comparison share.
-      training: fields of `TrainOptions` that they share.
-
-    Returns:
-      The method's arguments and fields.
-    """
-    arguments = {**with_prior(chosen.model["prior"], model), **chosen.model}
-    return arguments, {**training, **chosen.training}
 
 
 def with_prior(prior: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

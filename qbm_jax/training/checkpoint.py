@@ -104,10 +104,6 @@ class Checkpoints:
         folder = self.folder.with_name(f"{self.folder.name}-again-{attempt}")
         return Checkpoints(folder, self._keep, self._before_save)
 
-    def newest_step(self) -> int:
-        """The newest step on disk, whether sound or damaged; -1 if there is none."""
-        return max(self._manager.all_steps(), default=-1)
-
     def save(self, step: int, tree: Tree) -> None:
         """Writes a state, atomically; a step that is already there is left as it is.
 

@@ -21,7 +21,7 @@ from qbm_jax.training import spec
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.evaluation import ANY_BRACKET, CHECKED, bound, build_evaluation, first_fault
 from qbm_jax.training.options import TrainOptions, length_of, without_numbers
-from qbm_jax.training.plan import Plan, align, plan_epochs
+from qbm_jax.training.plan import EpochPlan, align, plan_epochs
 from qbm_jax.training.sharding import check_mesh, local_copy, place_state
 from qbm_jax.training.spec import Built, Keys
 from qbm_jax.training.state import TrainState, build_optimiser, init_state, keep_best
@@ -99,7 +99,7 @@ class Seed(NamedTuple):
     """One training: its model, sampler and options, its plan, and its keys."""
 
     built: Built
-    plan: Plan
+    plan: EpochPlan
     keys: Keys
 
 

@@ -20,7 +20,7 @@ from experiments.sweep import arguments, job, report, run, slurm
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import (
     Job,
-    Plan,
+    SweepPlan,
     describe_plan,
     group_settings,
     make_plan,
@@ -48,7 +48,7 @@ def cells():
 def one_job(sweep):
     """A plan that trains everything together."""
     numbers = [setting.number for setting in sweep.settings]
-    return Plan([Job(numbers, sweep.paths, 1.0)], 1.0, 100.0, FACTS)
+    return SweepPlan([Job(numbers, sweep.paths, 1.0)], 1.0, 100.0, FACTS)
 
 
 REFUSED = {
