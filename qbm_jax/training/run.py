@@ -74,7 +74,7 @@ class Trained(NamedTuple):
     """The result of one seed.
 
     Attributes:
-      params: the parameters with the best validation bound.
+      params: the parameters with the best validation bound, or the last (`report_epoch`).
       state: the final state.
       train_cells: indices of the cells trained on.
       validation_cells: indices of the cells that chose the epoch.
@@ -236,7 +236,9 @@ class Run:
         faults = [first_fault({f"validation {n}": found[n] for n in CHECKED}) for found in metrics]
         self.stop_if([fault and (end, fault[1]) for fault in faults])
         self.states = [
-            self.placed(seed, keep_best(state, found["elbo"], epoch))
+            self.placed(
+                seed, keep_best(state, found["elbo"], epoch, seed.built.options.report_epoch)
+            )
             for seed, state, found in zip(self.seeds, self.states, metrics, strict=True)
         ]
         self.emit("validation", metrics)
