@@ -111,7 +111,9 @@ class ModelOptions:
         not_negative(),
         "J starts normal with s.d. couplings_scale / sqrt(N), 0: at zero; priors boltzmann and rbm",
     )
-    num_components: int = field(20, whole(1), "normal laws of priors gaussian_mixture, vamp")
+    num_components: int = field(
+        20, whole(1), "normal laws of priors gaussian_mixture, vamp and vamp_factorised"
+    )
     made_width: int = field(64, whole(1), "hidden units of prior made")
     start: str = field("pytorch", choice(STARTS), "law that the networks' weights start with")
     dispersion: str = field(

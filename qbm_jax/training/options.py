@@ -141,6 +141,22 @@ class TrainOptions:
         unit="cells",
     )
     max_validation_cells: int = field(10000, whole(1), "validation cells of larger sets, at most")
+    report_epoch: str = field(
+        "best",
+        choice(("best", "last")),
+        "whether the parameters reported are those with the best validation bound, or the last",
+    )
+    adam_epsilon: float = field(
+        1e-8,
+        positive(),
+        "what Adam adds to the root of the mean square of a gradient; scVI takes 0.01",
+        source="arXiv 1412.6980",
+    )
+    weight_decay: float = field(
+        0.0,
+        not_negative(),
+        "this times the parameters is added to their gradient before Adam; scVI takes 1e-6",
+    )
 
     def __post_init__(self):
         """Checks every field by its kind, and keeps plain Python values.

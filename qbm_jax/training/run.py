@@ -76,7 +76,7 @@ class Trained(NamedTuple):
     """The result of one seed.
 
     Attributes:
-      params: the parameters with the best validation bound.
+      params: the parameters with the best validation bound, or the last (`report_epoch`).
       state: the final state.
       train_cells: indices of the cells trained on.
       validation_cells: indices of the cells that chose the epoch.
@@ -247,7 +247,11 @@ class Run:
         self.stop_if([fault and (end, fault[1]) for fault in faults])
         patient = self.patient(epoch - 1)
         self.states = [
-            self.placed(seed, keep_best(state, found["elbo"], epoch)) if goes_on else state
+            self.placed(
+                seed, keep_best(state, found["elbo"], epoch, seed.built.options.report_epoch)
+            )
+            if goes_on
+            else state
             for seed, state, found, goes_on in zip(
                 self.seeds, self.states, metrics, patient, strict=True
             )
