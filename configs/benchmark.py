@@ -3,7 +3,10 @@
 python run.py --config=configs/benchmark.py --workdir=runs/benchmark
 python run.py --config=configs/benchmark.py:smoke --workdir=runs/benchmark-smoke
 
-Sets that are not in `config.folder` are left out, and the report says which.
+Sets that are not in `config.folder` are left out, and the report says which. On your own files:
+
+python run.py --config=configs/benchmark.py --workdir=runs/mine --config.data.path=a.h5ad,b.h5ad
+  --config.data.batch_column=batch --config.data.label_column=cell_type
 """
 
 from ml_collections import ConfigDict
@@ -29,6 +32,11 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.num_seeds = 5  # trainings of every method; seed s holds out fold s and donor s
     config.folder = "../shared/data"  # where the h5ad files of `sets` are
     config.datasets = ("simulated", "pancreas_baron_segerstolpe")
+    config.data = study()  # files of your own, in the place of `datasets`; each is a set
+    for field in ("file", "simulated", "num_cells"):
+        del config.data[field]
+    config.data.path = ""  # an h5ad file, or several with commas between
+    config.data.batch_column = config.data.label_column = ""  # "": no batches; types are needed
     config.methods = (
         *("pca", "harmony", "vae", "scvi", "ldvae", "autozi", "gaussian_vae"),
         *("bernoulli_vae", "qbmvae", "qbmvae_public", "kaiwu_qvae"),
@@ -90,6 +98,8 @@ def study(file: str = "", simulated: str = "", num_cells: int = 0) -> ConfigDict
     entry.num_cells = num_cells  # simulated cells; 0 is the preset's own number
     entry.batch_column = "batch"
     entry.label_column = "cell_type"
+    entry.layer = ""  # with raw counts; "" is X
+    entry.use_raw = False  # takes counts and genes from adata.raw
     entry.donor_column = ""  # what leave-one-out leaves out; "" is the batch
     entry.root = ""  # type where trajectories start; "" for no trajectory
     entry.stage_column = ""  # known stages; stage_ranks gives their order

@@ -49,7 +49,7 @@ def check(config: ConfigDict) -> Plan:
 def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
     """A piece a set, method and protocol; at the end what real cells would score."""
     for study in plan.studies:
-        for method in plan.methods:
+        for method in plan.methods_on(study):
             names = {"dataset": study.name, "method": method.name, "setting": method.setting}
             for protocol in protocols(plan, study, method):
                 yield Work(protocol, names, partial(measure, plan, study, method, protocol, stop))
