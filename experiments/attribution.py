@@ -84,19 +84,28 @@ def _variant(config: ConfigDict, name: str, change: ConfigDict) -> Method:
 
 def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
     """A piece a set and variant: all its seeds."""
+    config = plan.config
     for study in plan.studies:
+        held_out = [study_set.fold_cells(study, s, config.seed) for s in range(config.num_seeds)]
         for variant in plan.methods:
             names = {"dataset": study.name, "method": variant.name, "setting": variant.setting}
-            yield Work("attribution", names, partial(measure, plan, study, variant, stop))
+            compute = partial(measure, plan, study, variant, held_out, stop)
+            options = trainings.options_on(config, study, variant, held_out)
+            steps = trainings.steps_of(options, study, held_out)
+            yield Work("attribution", names, compute, None, len(held_out), steps)
 
 
 def measure(
-    plan: Plan, study: StudySet, variant: Method, stop: StopRequest, key: jax.Array
+    plan: Plan,
+    study: StudySet,
+    variant: Method,
+    held_out: list[np.ndarray],
+    stop: StopRequest,
+    key: jax.Array,
 ) -> Piece:
     """All seeds of a variant on one set; they have keys of their own, to be paired."""
     del key
     config = plan.config
-    held_out = [study_set.fold_cells(study, s, config.seed) for s in range(config.num_seeds)]
     group = trainings.train_group(config, study, variant, held_out, stop)
     measured = comparison_tasks.measure(config, study, group, plan.tasks[study.name])
     return {"rows": measured.rows, "notes": measured.notes, "training_seconds": group.seconds}

@@ -1,6 +1,6 @@
 """The benchmark: every method, task and data set, matched and at defaults, paired over seeds."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import jax
@@ -52,7 +52,11 @@ def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
         for method in plan.methods_on(study):
             names = {"dataset": study.name, "method": method.name, "setting": method.setting}
             for protocol in protocols(plan, study, method):
-                yield Work(protocol, names, partial(measure, plan, study, method, protocol, stop))
+                held_out = held_out_by(plan.config, study, protocol)
+                options = trainings.options_on(plan.config, study, method, held_out)
+                steps = trainings.steps_of(options, study, held_out)
+                compute = partial(measure, plan, study, method, protocol, held_out, stop)
+                yield Work(protocol, names, compute, None, len(held_out) if steps else 0, steps)
     for study in plan.studies:
         if "generation" in plan.tasks[study.name]:
             names = {"dataset": study.name, "method": REAL_CELLS[0], "setting": REAL_CELLS[1]}
@@ -70,25 +74,33 @@ def protocols(plan: Plan, study: StudySet, method: Method) -> Iterator[str]:
         yield "left_out_type"
 
 
+def held_out_by(config: ConfigDict, study: StudySet, protocol: str) -> list[np.ndarray]:
+    """The cells [held-out cells] that each seed holds out."""
+    seeds = range(config.num_seeds)
+    if protocol == "donors":
+        return study_set.donors_held_out(study, config.num_seeds)
+    cells = {"folds": study_set.fold_cells, "left_out_type": study_set.type_and_fold_cells}
+    return [cells[protocol](study, seed, config.seed) for seed in seeds]
+
+
 def measure(
-    plan: Plan, study: StudySet, method: Method, protocol: str, stop: StopRequest, key: jax.Array
+    plan: Plan,
+    study: StudySet,
+    method: Method,
+    protocol: str,
+    held_out: list[np.ndarray],
+    stop: StopRequest,
+    key: jax.Array,
 ) -> Piece:
     """One protocol of one method on one set; seeds have the same keys, so methods are paired."""
     del key
-    config, seeds = plan.config, range(plan.config.num_seeds)
-    held_out: Callable[[], list[np.ndarray]] = {
-        "folds": lambda: [study_set.fold_cells(study, s, config.seed) for s in seeds],
-        "donors": lambda: study_set.donors_held_out(study, config.num_seeds),
-        "left_out_type": lambda: [
-            study_set.type_and_fold_cells(study, s, config.seed) for s in seeds
-        ],
-    }[protocol]
+    config = plan.config
     if method.name in PEERS:
-        group = trainings.peer_group(config, study, held_out(), stop)
+        group = trainings.peer_group(config, study, held_out, stop)
     elif method.model is None:
-        group = trainings.untrained_group(config, study, method, held_out())
+        group = trainings.untrained_group(config, study, method, held_out)
     else:
-        group = trainings.train_group(config, study, method, held_out(), stop)
+        group = trainings.train_group(config, study, method, held_out, stop)
     if protocol == "folds":
         asked = plan.tasks[study.name]
         measured = comparison_tasks.measure(config, study, group, asked)
@@ -101,7 +113,7 @@ def measure(
 def measure_ceiling(config: ConfigDict, study: StudySet, key: jax.Array) -> Piece:
     """What cells of the study itself would score as generated ones."""
     del key
-    held_out = [study_set.fold_cells(study, s, config.seed) for s in range(config.num_seeds)]
+    held_out = held_out_by(config, study, "folds")
     return written(model.real_cells(comparison_tasks.scale_of(config), study, held_out), 0.0)
 
 
