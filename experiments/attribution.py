@@ -15,7 +15,7 @@ from experiments.comparison import tasks as comparison_tasks
 from experiments.comparison import trainings
 from experiments.comparison.methods import Method
 from experiments.comparison.plan import Plan, check_counts
-from experiments.comparison.summary import COLUMNS, HEADLINE
+from experiments.comparison.summary import COLUMNS, HEADLINE, share_of
 from experiments.comparison.titles import metric_title
 from experiments.kit.options import check_model, with_prior
 from experiments.kit.runner import Piece, Results, Row, Work
@@ -136,7 +136,7 @@ def summarise(rows: Iterable[Row], reference: str) -> list[Effect]:
     effects = []
     for (dataset, task, metric, name), ours in values.items():
         theirs = {} if name == reference else values.get((dataset, task, metric, reference), {})
-        gap = paired_difference(*by_seed(ours, theirs))
+        gap = paired_difference(*by_seed(ours, theirs), share=share_of(task, metric))
         mean = estimate(ours.values()).mean
         found = (mean, gap.mean, gap.low, gap.high)
         effects.append(Effect(dataset, name, axes[name], task, metric, *found))
@@ -150,10 +150,12 @@ def document(plan: Plan, results: Results) -> Document:
     report = Document(results.workdir, title, plan.simulated)
     report.add(
         f"Differences to {code(reference)} ({config.num_seeds} seeds, each without its fold"
-        " of the cells), mean and 95 % interval, paired over seeds. Bounds are in nats per cell, of"
-        " the unseen fold; of gumbel's relaxed bits and of another likelihood there is none to"
-        " compare. The table names every field that a variant changes: relaxations that do not"
-        " tell the bit, and disarm, need a factorial posterior, so their like is `factorial`."
+        " of the cells), mean and 95 % interval, paired over seeds: of unseen cells the corrected"
+        " resampled t, of all cells Student's t over trainings on these cells. Bounds are"
+        " in nats per cell, of the unseen fold; of gumbel's relaxed bits and of another"
+        " likelihood there is none to compare. The table names every field that a variant changes:"
+        " relaxations that do not tell the bit, and disarm, need a factorial posterior, so their"
+        " like is `factorial`."
     )
     for study in plan.studies:
         here = [effect for effect in results.summary if effect.dataset == study.name]

@@ -130,8 +130,19 @@ def rows(plan: Plan, piece: Piece) -> Iterator[Row]:
 
 def summary(plan: Plan, rows: Iterable[Row]) -> list[Cell]:
     """Means and paired differences."""
-    del plan
-    return summarise(dict(zip(COLUMNS, row, strict=True)) for row in rows if row[-1] is not None)
+    used = {
+        (study.name, protocol): held_out_by(plan.config, study, protocol)
+        for study in plan.studies
+        for method in plan.methods_on(study)
+        for protocol in protocols(plan, study, method)
+    }
+    sizes = {study.name: study.cells.num_cells for study in plan.studies}
+    shares = {
+        key: float(np.mean([len(cells) / (sizes[key[0]] - len(cells)) for cells in held_out]))
+        for key, held_out in used.items()
+    }
+    known = (dict(zip(COLUMNS, row, strict=True)) for row in rows if row[-1] is not None)
+    return summarise(known, shares)
 
 
 def document(plan: Plan, results: Results) -> Document:

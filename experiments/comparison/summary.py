@@ -1,15 +1,25 @@
 """From rows to means and paired differences: to the best baseline, and to named priors."""
 
+import functools
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.comparison.methods import PEERS, UNTRAINED
+from qbm_jax.fitted.tasks.measured import of_unseen_cells
+from qbm_jax.fitted.tasks.study_set import FOLD_SHARE
 from qbm_jax.model import priors
 from qbm_jax.model.presets import PRESETS
-from qbm_jax.study.estimates import bootstrap_interval, by_seed, differences, estimate
+from qbm_jax.study.estimates import (
+    CORRECTED,
+    OVER_TRAININGS,
+    bootstrap_interval,
+    by_seed,
+    differences,
+    estimate,
+)
 
 COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
 # Metrics of the tables, with the sign that makes larger better; `results.csv` has all of them.
@@ -50,13 +60,14 @@ BEST, PAIR, BEST_GAUSSIAN = "best", "named", "gaussian"
 
 Who = tuple[str, str]  # method, setting
 Group = dict[Who, dict[int, float]]  # values by method and seed
+Shares = Mapping[tuple[str, str], float]  # by set and protocol
 
 
 class Cell(NamedTuple):
     """One method on one metric: mean over seeds, and a paired difference to a baseline.
 
     `against` is "best" (of the methods without a Boltzmann prior, on that set), "gaussian" (the
-    best of those with a Gaussian prior) or "named".
+    best of those with a Gaussian prior) or "named". `interval` says what `low` and `high` are.
     """
 
     dataset: str
@@ -74,6 +85,7 @@ class Cell(NamedTuple):
     high: float
     bootstrap_low: float
     bootstrap_high: float
+    interval: str
 
     @property
     def who(self) -> Who:
@@ -88,32 +100,34 @@ def comparable(cell: Cell) -> bool:
     return cell.task != "bound" or cell.method in SAME_LIKELIHOOD
 
 
-def summarise(rows: Iterable[dict[str, Any]]) -> list[Cell]:
+def summarise(rows: Iterable[dict[str, Any]], shares: Shares | None = None) -> list[Cell]:
     """Every metric of every method; headline metrics with the difference to the best baseline.
 
     "Best" is by the mean over seeds on that set, so the comparison is against the hardest of them;
     its selection makes the intervals slightly too kind to the baseline. QBM-VAE is held against
     `NAMED` as well, whether they are the best or not.
+
+    Args:
+      rows: of `results.csv`, by the names of its columns.
+      shares: cells held out over cells trained on, by set and protocol; None: those of five folds.
     """
+    shares = shares or {}
     values: dict[tuple, Group] = defaultdict(dict)
     for row in rows:
         group = values[row["dataset"], row["task"], row["metric"]]
         by_seed = group.setdefault((row["method"], row["setting"]), {})
         by_seed[int(row["seed"])] = float(row["value"])
     cells = []
-    for (dataset, task, metric), group in values.items():
-        for who in group:
-            rival = _best_baseline(group, task, metric, who)
-            cells.append(_cell((dataset, task, metric), group, who, BEST, rival))
+    for what, group in values.items():
+        dataset, task, metric = what
+        share = share_of(task, metric, shares.get((dataset, protocol_of(metric)), FOLD_SHARE))
+        cell = functools.partial(_cell, what, group, share)
+        cells += [cell(who, BEST, _best_baseline(group, task, metric, who)) for who in group]
         if (task, metric) in HEADLINE and MAIN in group:
             rival = _best_baseline(group, task, metric, MAIN, GAUSSIAN)
             if rival is not None:
-                cells.append(_cell((dataset, task, metric), group, MAIN, BEST_GAUSSIAN, rival))
-            cells += [
-                _cell((dataset, task, metric), group, MAIN, PAIR, rival)
-                for rival in NAMED
-                if rival in group
-            ]
+                cells.append(cell(MAIN, BEST_GAUSSIAN, rival))
+            cells += [cell(MAIN, PAIR, rival) for rival in NAMED if rival in group]
     return cells
 
 
@@ -145,16 +159,33 @@ def _best_baseline(
     return max(means, key=means.__getitem__, default=None)
 
 
+def protocol_of(metric: str) -> str:
+    """What the trainings behind a metric hold out: folds, donors, or a type and a fold."""
+    if metric.startswith("donor_"):
+        return "donors"
+    return "left_out_type" if "left_out_type" in metric else "folds"
+
+
+def share_of(task: str, metric: str, share: float = FOLD_SHARE) -> float:
+    """The share of `study.estimates.estimate` for a metric: 0 where it is of all cells."""
+    return share if of_unseen_cells(task, metric) else 0.0
+
+
 def _cell(
-    what: tuple[str, str, str], group: Group, who: Who, against: str, rival: Who | None
+    what: tuple[str, str, str],
+    group: Group,
+    share: float,
+    who: Who,
+    against: str,
+    rival: Who | None,
 ) -> Cell:
-    dataset, task, metric = what
     found, gap = estimate(group[who].values()), (float("nan"),) * 5
     if rival is not None:
         apart = differences(*by_seed(group[who], group[rival]))
-        mean, interval = estimate(apart), bootstrap_interval(apart)
+        mean, interval = estimate(apart, share=share), bootstrap_interval(apart)
         gap = (mean.mean, mean.low, mean.high, *interval)
     name = "" if rival is None else f"{rival[0]} ({rival[1]})"
     return Cell(
-        dataset, *who, task, metric, found.num_seeds, found.mean, found.sd, against, name, *gap
-    )
+        what[0], *who, *what[1:], found.num_seeds, found.mean, found.sd, against, name, *gap,
+        CORRECTED if share else OVER_TRAININGS,
+    )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.fitted.tasks.measured import Measured, Scale, Shared, rows_of, short_list
+from qbm_jax.fitted.tasks.measured import RECALL, Measured, Scale, Shared, rows_of, short_list
 from qbm_jax.fitted.tasks.study_set import Group, StudySet
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.metrics.classification import Classification, classify, closest_pairs
@@ -17,8 +17,6 @@ from qbm_jax.metrics.rare_types import recall_by_abundance, score_rare_types
 from qbm_jax.metrics.scgraph import score_scgraph
 from qbm_jax.metrics.trajectory import conservation, diffusion_pseudotime
 from qbm_jax.runtime.keys import seed_of
-
-RECALL = "recall@"  # with the abundance, in per cent
 
 
 def integration(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measured:

@@ -15,6 +15,7 @@ from qbm_jax.runtime.keys import seed_of
 from qbm_jax.study.figures import SIMULATED
 
 NUM_FOLDS = 5
+FOLD_SHARE = 1 / (NUM_FOLDS - 1)  # cells held out over cells trained on
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

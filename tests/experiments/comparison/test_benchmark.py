@@ -191,6 +191,27 @@ def test_the_baseline_is_the_best_other_method_and_seeds_are_paired():
     assert ours.low < -0.5 and ours.high > -0.2
 
 
+def test_intervals_of_unseen_cells_are_corrected_and_those_of_all_cells_say_what_they_are():
+    rows = [
+        {"dataset": "d", "method": m, "setting": "matched", "task": task, "metric": metric,
+         "seed": seed, "value": value}
+        for task, metric in (("integration", "total"), ("classification", "donor_f1_macro"),
+                             ("rare", "rare_f1"), ("rare", "rare_isolated_f1"))
+        for m, both in {"vae": (0.1, 0.4), "qbmvae": (0.5, 0.6)}.items()
+        for seed, value in enumerate(both)
+    ]  # fmt: skip
+    found = {
+        c.metric: c for c in summarise(rows, {("d", "donors"): 1.0}) if c.against == "gaussian"
+    }
+    plain = found["total"].high - found["total"].low
+    for metric, factor in (("rare_f1", 0.75), ("donor_f1_macro", 1.5)):
+        assert found[metric].interval == "corrected resampled t"
+        wide = found[metric].high - found[metric].low
+        assert wide == pytest.approx(plain * np.sqrt(factor / 0.5))
+    for metric in ("total", "rare_isolated_f1"):
+        assert found[metric].interval == "Student t over trainings"
+
+
 def test_harmony_is_no_baseline_for_cells_that_it_has_seen():
     rows = [
         {"dataset": "d", "method": m, "setting": s, "task": "classification",
