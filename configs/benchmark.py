@@ -69,7 +69,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.evaluation.max_scored_cells = 5000  # larger sets are scored on a stratified subsample
     config.evaluation.max_generated = 500  # cells drawn from the prior, at most
     # trained without a type as well, for the energy task
-    config.evaluation.left_out_methods = ("qbmvae", "gaussian_vae", "scvi")
+    config.evaluation.left_out_methods = ("pca", "qbmvae", "bernoulli_vae", "gaussian_vae", "scvi")
 
     config.sets = ConfigDict()
     config.sets.simulated = study(simulated="simulated:pancreas", num_cells=1500)
@@ -133,5 +133,5 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.evaluation.importance_samples = 2
     config.evaluation.max_generated = 100
     # trained without a type as well, for the energy task
-    config.evaluation.left_out_methods = ("qbmvae",)
+    config.evaluation.left_out_methods = ("pca", "qbmvae")
     return config

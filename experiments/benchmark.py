@@ -37,8 +37,8 @@ def check(config: ConfigDict) -> Plan:
     check_counts(config)
     check_least(config, {"gaussian_latents": 2})
     for name in listed(config.evaluation.left_out_methods):
-        if name not in PRESETS:
-            known = ", ".join(PRESETS)
+        if name not in ("pca", *PRESETS):  # Harmony has seen all cells
+            known = ", ".join(["pca", *PRESETS])
             raise InputError(
                 f"unknown method {name!r} in config.evaluation.left_out_methods; "
                 f"choose from {known}"
@@ -69,7 +69,8 @@ def protocols(plan: Plan, study: StudySet, method: Method) -> Iterator[str]:
     yield "folds"
     if "classification" in asked and (matched or method.name in (*UNTRAINED, *PEERS)):
         yield "donors"
-    chosen = method.name in listed(plan.config.evaluation.left_out_methods) and matched
+    chosen = method.name in listed(plan.config.evaluation.left_out_methods)
+    chosen = chosen and (matched or method.name in UNTRAINED)
     if chosen and "energy" in asked and study.left_out_type:
         yield "left_out_type"
 

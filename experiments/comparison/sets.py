@@ -108,7 +108,7 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
         )
     else:
         cells = locate(key, name=options.simulated, num_cells=options.num_cells)
-    cells = preprocess(cells, num_genes=config.num_genes)
+    whole, cells = cells, preprocess(cells, num_genes=config.num_genes)
     if cells.labels is None:
         raise InputError(f"{name}: the tasks need cell types; give {where}.label_column")
     if not cells.labelled.all():
@@ -130,7 +130,7 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
     return StudySet(
         name, cells, labels, batch, donors, options.root,
         _reference(name, cells, labels, batch, options), options.left_out_type,
-        _abundance(options, labels),
+        _abundance(options, labels), whole.counts[np.searchsorted(whole.rows, cells.rows)],
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from qbm_jax.data import Cells
 from qbm_jax.feed.minibatches import DeviceCounts
@@ -32,6 +33,8 @@ class StudySet:
       reference: order of the cells along the trajectory; None without a root.
       left_out_type: type that one training leaves out, for the energy task; "" for none.
       abundance: expected share of every rare type, where the simulator knows it; else empty.
+      all_counts: raw counts [cells, all genes], of which scores choose genes of their own; None:
+        there are no other genes.
     """
 
     name: str
@@ -43,6 +46,12 @@ class StudySet:
     reference: Reference | None
     left_out_type: str
     abundance: dict[str, float]
+    all_counts: sparse.csr_matrix | None = None
+
+    @property
+    def counts_of_all_genes(self) -> sparse.csr_matrix:
+        """Raw counts [cells, all genes], those that are not modelled too."""
+        return self.cells.counts if self.all_counts is None else self.all_counts
 
     @functools.cached_property
     def data(self) -> DeviceCounts:

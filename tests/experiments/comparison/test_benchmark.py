@@ -65,9 +65,10 @@ def test_a_run_writes_tables_report_and_figures(finished):
         assert seeds == {"0", "1"}, key
     summary = rows_of(finished / "summary.csv")
     compared = [row for row in summary if row["method"] == "qbmvae" and row["low"]]
-    # PCA and the Gaussian prior have no energy, and neither was trained without a type.
+    # PCA and the Gaussian prior have no energy; without a type PCA alone was fitted as well.
     alone = {key for key in HEADLINE if key[1].endswith("energy") or "left_out" in key[1]}
-    alone.add(("energy", "energy_spearman"))
+    alone |= {("energy", "energy_spearman"), ("energy", "energy_order")}
+    alone.remove(("energy", "auroc_left_out_type_distance"))
     assert {(row["task"], row["metric"]) for row in compared} == set(HEADLINE) - alone
     for row in compared:
         assert float(row["low"]) <= float(row["difference"]) <= float(row["high"])
@@ -149,6 +150,25 @@ def test_a_held_out_cell_takes_no_part_in_training(study):
     first, second = (group.embeddings[0][others] for group in groups)
     np.testing.assert_array_equal(first, second)
     assert not np.array_equal(*(group.embeddings[1][others] for group in groups))
+
+
+def test_an_unseen_type_is_found_by_the_distance_to_trained_cells_also_without_a_model(study):
+    held_out = study_set.type_and_fold_cells(study, 0, 0)
+    far = np.random.default_rng(0).normal(size=(study.cells.num_cells, 3))
+    far[study.labels == study.left_out_type] += 20
+    group = study_set.Group("pca", [], [far], [], [held_out], [], 0.0)
+    measured = model.left_out_type(tasks.scale_of(tiny()), study, group)
+    assert measured.rows == [("energy", "auroc_left_out_type_distance", 0, 1.0)]
+
+
+def test_scores_that_choose_genes_of_their_own_get_all_of_them(study):
+    few = sets.load(tiny(num_genes=30), "simulated", tiny().sets.simulated)
+    assert few.cells.num_genes == 30 and few.counts_of_all_genes.shape[1] > 150
+    assert few.counts_of_all_genes.shape[0] == few.cells.num_cells
+    where = [study.cells.genes.index(gene) for gene in few.cells.genes]
+    rows = np.searchsorted(study.cells.rows, few.cells.rows)
+    difference = few.cells.counts - study.cells.counts[rows][:, where]
+    assert not difference.nnz
 
 
 def test_five_seeds_hold_out_every_cell_once(study):
