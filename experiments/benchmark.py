@@ -143,7 +143,7 @@ def summary(plan: Plan, rows: Iterable[Row]) -> list[Cell]:
         for key, held_out in used.items()
     }
     known = (dict(zip(COLUMNS, row, strict=True)) for row in rows if row[-1] is not None)
-    return summarise(known, shares)
+    return summarise(known, shares, [study.name for study in plan.studies if study.tuned_on])
 
 
 def document(plan: Plan, results: Results) -> Document:

@@ -55,6 +55,7 @@ def write(plan: Plan, results: Results) -> Document:
 
     report.add(
         _verdict(plan, cells),
+        judges(plan.studies),
         targets(cells, names),
         "## QBM-VAE against the best method without a Boltzmann prior",
         difference_table(cells, names),
@@ -71,7 +72,7 @@ def write(plan: Plan, results: Results) -> Document:
         *_named(cells, names),
     )
     for study in plan.studies:
-        report.add(f"## {markdown(study.name)}", _described(study))
+        report.add(f"## {markdown(study.title)}", _described(study))
         report.add(*score_tables.of_set(cells, study), _confused(results.pieces, study.name))
     report.add("## Figures")
     for name in list(FIGURES)[1:]:
@@ -117,6 +118,20 @@ def _named(cells: list[Cell], names: list[str]) -> list[str]:
             difference_table(cells, names, PAIR, f"{method} ("),
         ]
     return parts
+
+
+def judges(studies: list[StudySet]) -> str:
+    """Which sets can judge, and what is against the others."""
+    marked = {
+        "Settings were chosen on": [study.name for study in studies if study.tuned_on],
+        "Cells are drawn from the Boltzmann prior's own law, by a planted machine, in": [
+            study.name for study in studies if study.of_the_prior
+        ],
+    }
+    kept = [study.name for study in studies if not study.tuned_on]
+    told = [f"{text} {', '.join(names)}." for text, names in marked.items() if names]
+    told.append(f"Kept aside, so that they judge: {', '.join(kept) or 'none'}.")
+    return markdown(" ".join(told))
 
 
 def _verdict(plan: Plan, cells: list[Cell]) -> str:

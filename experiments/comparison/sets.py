@@ -131,6 +131,7 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
         name, cells, labels, batch, donors, options.root,
         _reference(name, cells, labels, batch, options), options.left_out_type,
         _abundance(options, labels), whole.counts[np.searchsorted(whole.rows, cells.rows)],
+        options.tuned_on, _of_the_prior(options),
     )  # fmt: skip
 
 
@@ -146,6 +147,13 @@ def fingerprint(config: ConfigDict, study: StudySet) -> dict[str, Any]:
 def identity(config: ConfigDict, studies: list[StudySet]) -> dict[str, Any]:
     """What tells all these sets from others, by the name of the set."""
     return {study.name: fingerprint(config, study) for study in studies}
+
+
+def _of_the_prior(options: ConfigDict) -> bool:
+    """Whether a planted Boltzmann machine draws the cells."""
+    if options.file:
+        return False
+    return bool(PRESETS[options.simulated.removeprefix(SIMULATED_PREFIX)].couplings)
 
 
 def _abundance(options: ConfigDict, labels: np.ndarray) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,7 +74,8 @@ class Cell(NamedTuple):
     """One method on one metric: mean over seeds, and a paired difference to a baseline.
 
     `against` is "best" (of the methods without a Boltzmann prior, on that set), "gaussian" (the
-    best of those with a Gaussian prior) or "named". `interval` says what `low` and `high` are.
+    best of those with a Gaussian prior) or "named". `interval` says what `low` and `high` are,
+    `tuned_on` whether settings were chosen on this set.
     """
 
     dataset: str
@@ -93,6 +94,7 @@ class Cell(NamedTuple):
     bootstrap_low: float
     bootstrap_high: float
     interval: str
+    tuned_on: bool
 
     @property
     def who(self) -> Who:
@@ -107,7 +109,9 @@ def comparable(cell: Cell) -> bool:
     return cell.task != "bound" or cell.method in SAME_LIKELIHOOD
 
 
-def summarise(rows: Iterable[dict[str, Any]], shares: Shares | None = None) -> list[Cell]:
+def summarise(
+    rows: Iterable[dict[str, Any]], shares: Shares | None = None, tuned_on: Collection[str] = ()
+) -> list[Cell]:
     """Every metric of every method; headline metrics with the difference to the best baseline.
 
     "Best" is by the mean over seeds on that set, so the comparison is against the hardest of them;
@@ -117,6 +121,7 @@ def summarise(rows: Iterable[dict[str, Any]], shares: Shares | None = None) -> l
     Args:
       rows: of `results.csv`, by the names of its columns.
       shares: cells held out over cells trained on, by set and protocol; None: those of five folds.
+      tuned_on: names of the sets that settings were chosen on.
     """
     shares = shares or {}
     values: dict[tuple, Group] = defaultdict(dict)
@@ -128,7 +133,7 @@ def summarise(rows: Iterable[dict[str, Any]], shares: Shares | None = None) -> l
     for what, group in values.items():
         dataset, task, metric = what
         share = share_of(task, metric, shares.get((dataset, protocol_of(metric)), FOLD_SHARE))
-        cell = functools.partial(_cell, what, group, share)
+        cell = functools.partial(_cell, what, group, share, dataset in tuned_on)
         cells += [cell(who, BEST, _best_baseline(group, task, metric, who)) for who in group]
         if HEADLINE.get((task, metric)) and MAIN in group:
             rival = _best_baseline(group, task, metric, MAIN, GAUSSIAN)
@@ -182,6 +187,7 @@ def _cell(
     what: tuple[str, str, str],
     group: Group,
     share: float,
+    tuned_on: bool,
     who: Who,
     against: str,
     rival: Who | None,
@@ -194,5 +200,5 @@ def _cell(
     name = "" if rival is None else f"{rival[0]} ({rival[1]})"
     return Cell(
         what[0], *who, *what[1:], found.num_seeds, found.mean, found.sd, against, name, *gap,
-        CORRECTED if share else OVER_TRAININGS,
+        CORRECTED if share else OVER_TRAININGS, tuned_on,
     )  # fmt: skip

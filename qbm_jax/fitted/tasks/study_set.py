@@ -15,6 +15,7 @@ from qbm_jax.metrics.trajectory_reference import Reference
 from qbm_jax.runtime.keys import seed_of
 from qbm_jax.study.figures import SIMULATED
 
+OF_THE_PRIOR, TUNED_ON = "drawn from the prior's own law", "tuned on"
 NUM_FOLDS = 5
 FOLD_SHARE = 1 / (NUM_FOLDS - 1)  # cells held out over cells trained on
 
@@ -35,6 +36,8 @@ class StudySet:
       abundance: expected share of every rare type, where the simulator knows it; else empty.
       all_counts: raw counts [cells, all genes], of which scores choose genes of their own; None:
         there are no other genes.
+      tuned_on: settings that are compared were chosen on these cells.
+      of_the_prior: cells are simulated by a planted Boltzmann machine.
     """
 
     name: str
@@ -47,6 +50,8 @@ class StudySet:
     left_out_type: str
     abundance: dict[str, float]
     all_counts: sparse.csr_matrix | None = None
+    tuned_on: bool = False
+    of_the_prior: bool = False
 
     @property
     def counts_of_all_genes(self) -> sparse.csr_matrix:
@@ -60,8 +65,11 @@ class StudySet:
 
     @property
     def title(self) -> str:
-        """The name, which says so if the cells are simulated."""
-        return f"{self.name} ({SIMULATED})" if self.cells.simulated else self.name
+        """The name, and what about the cells keeps them from judging."""
+        marks = [SIMULATED] if self.cells.simulated else []
+        marks += [OF_THE_PRIOR] if self.of_the_prior else []
+        marks += [TUNED_ON] if self.tuned_on else []
+        return f"{self.name} ({', '.join(marks)})" if marks else self.name
 
 
 class Group(NamedTuple):

@@ -10,7 +10,7 @@ from matplotlib.image import imread
 
 from configs import benchmark as configs
 from experiments import benchmark
-from experiments.comparison import scvi_tools, sets, tasks, trainings
+from experiments.comparison import report, scvi_tools, sets, tasks, trainings
 from experiments.comparison.methods import OURS, methods
 from experiments.comparison.summary import HEADLINE, baselines, summarise
 from experiments.kit import runner
@@ -230,6 +230,22 @@ def test_intervals_of_unseen_cells_are_corrected_and_those_of_all_cells_say_what
         assert wide == pytest.approx(plain * np.sqrt(factor / 0.5))
     for metric in ("total", "rare_isolated_f1"):
         assert found[metric].interval == "Student t over trainings"
+
+
+def test_sets_that_settings_were_chosen_on_are_marked_and_the_others_judge(study):
+    config = configs.get_config()
+    tuned = {name for name, options in config.sets.items() if options.tuned_on}
+    kept = {"pancreas_baron_segerstolpe", "pbmc_kang_ctrl_8donors", "trajectory_paul15"}
+    assert set(config.sets) - tuned == kept and kept < set(config.datasets)
+    assert study.title == "simulated (SIMULATED CELLS, drawn from the prior's own law, tuned on)"
+    aside = dataclasses.replace(study, name="mine", tuned_on=False, of_the_prior=False)
+    told = report.judges([study, aside])
+    assert "chosen on simulated." in told and "machine, in simulated." in told
+    assert told.endswith("judge: mine.")
+    row = {"dataset": "simulated", "method": "pca", "setting": "default", "task": "integration",
+           "metric": "total", "seed": 0, "value": 0.5}  # fmt: skip
+    cells = summarise([row, row | {"dataset": "mine"}], tuned_on=["simulated"])
+    assert {cell.dataset: cell.tuned_on for cell in cells} == {"simulated": True, "mine": False}
 
 
 def test_harmony_is_no_baseline_for_cells_that_it_has_seen():
