@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import jax
+import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
@@ -12,6 +13,7 @@ from experiments.comparison import plan as comparison_plan
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
 from experiments.comparison.plan import ComparisonPlan
 from experiments.comparison.titles import title_of
+from experiments.comparison.trainings import steps_of
 from experiments.kit.faults import by_seed, collapsed
 from experiments.kit.options import check_least
 from experiments.kit.runner import Piece, Results, Row, Work
@@ -58,7 +60,10 @@ def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
     for study in plan.studies:
         for method in plan.methods:
             names = {"dataset": study.name, "method": method.name}
-            yield Work("epochs", names, partial(measure, plan.config, study, method, stop))
+            compute = partial(measure, plan.config, study, method, stop)
+            seeds = [np.array([], int)] * plan.config.num_seeds  # none holds out cells
+            steps = steps_of(method.training.options, study, seeds)
+            yield Work("epochs", names, compute, None, len(seeds), steps)
 
 
 def measure(

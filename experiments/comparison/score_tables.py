@@ -19,7 +19,9 @@ FIRST = (
     ("integration", "bio_conservation"),
     ("integration", "batch_correction"),
     ("integration", "scgraph_correlation"),
+    ("integration", "knn_within_batches"),
     ("classification", "fold_f1_macro"),
+    ("classification", "fold_knn_f1_macro"),
     ("classification", "donor_f1_macro"),
     ("rare", "rare_f1"),
     ("trajectory", "conservation"),
@@ -100,7 +102,7 @@ def _column(found: dict[Who, Standing], sign: int) -> dict[Who, str]:
     for who, standing in found.items():
         digits = 1 if standing.task == "bound" else 3
         text = with_spread(standing.mean, standing.sd, digits)
-        competes = who != REAL_CELLS and sign * means[who] == best
+        competes = sign and who != REAL_CELLS and sign * means[who] == best
         texts[who] = bold(text) if competes else text
     return texts
 
