@@ -125,7 +125,7 @@ def judges(studies: list[StudySet]) -> str:
     marked = {
         "Settings were chosen on": [study.name for study in studies if study.tuned_on],
         "Cells are drawn from the Boltzmann prior's own law, by a planted machine, in": [
-            study.name for study in studies if study.of_the_prior
+            study.name for study in studies if study.planted is not None
         ],
     }
     kept = [study.name for study in studies if not study.tuned_on]

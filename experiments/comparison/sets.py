@@ -14,6 +14,7 @@ from qbm_jax.data import Cells, locate, preprocess
 from qbm_jax.data.fingerprint import fingerprint as cells_fingerprint
 from qbm_jax.data.read import MIN_CELLS
 from qbm_jax.data.simulate_presets import PRESETS, base_name, find_preset
+from qbm_jax.data.simulate_states import Planted, planted
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.metrics.checks import check_labels
@@ -91,7 +92,7 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
     Raises:
       InputError: the file, a column, the root type, a stage or the left-out type is not there.
     """
-    key = cells_key(config.seed, options.simulated)
+    key, truth = cells_key(config.seed, options.simulated), None
     where = "config.data" if config.data.path else f"config.sets.{name}"
     if options.file:
         cells = locate(
@@ -109,6 +110,7 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
         )
     else:
         cells = locate(key, name=options.simulated, num_cells=options.num_cells)
+        truth = planted(key, options.simulated, cells.num_cells, cells.num_genes)
     whole, cells = cells, preprocess(cells, num_genes=config.num_genes)
     if cells.labels is None:
         raise InputError(f"{name}: the tasks need cell types; give {where}.label_column")
@@ -132,7 +134,8 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
         name, cells, labels, batch, donors, options.root,
         _reference(name, cells, labels, batch, options), options.left_out_type,
         _abundance(options, labels), whole.counts[np.searchsorted(whole.rows, cells.rows)],
-        options.tuned_on, _of_the_prior(options),
+        options.tuned_on,
+        None if truth is None else Planted(truth.bits[cells.rows], truth.couplings),
     )  # fmt: skip
 
 
@@ -148,13 +151,6 @@ def fingerprint(config: ConfigDict, study: StudySet) -> dict[str, Any]:
 def identity(config: ConfigDict, studies: list[StudySet]) -> dict[str, Any]:
     """What tells all these sets from others, by the name of the set."""
     return {study.name: fingerprint(config, study) for study in studies}
-
-
-def _of_the_prior(options: ConfigDict) -> bool:
-    """Whether a planted Boltzmann machine draws the cells."""
-    if options.file:
-        return False
-    return bool(find_preset(options.simulated).couplings)
 
 
 def _abundance(options: ConfigDict, labels: np.ndarray) -> dict[str, float]:

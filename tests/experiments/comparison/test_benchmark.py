@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from experiments.comparison.methods import OURS, methods
 from experiments.comparison.summary import HEADLINE, baselines, summarise
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
+from qbm_jax.fitted import tasks as fitted_tasks
 from qbm_jax.fitted.tasks import embedding, model, study_set
 from qbm_jax.metrics.integration import IntegrationScores
 from qbm_jax.study.rows import write_table
@@ -171,6 +173,29 @@ def test_scores_that_choose_genes_of_their_own_get_all_of_them(study):
     assert not difference.nnz
 
 
+def machine(couplings, has_any=True):
+    """What the couplings' task reads of a fitted model."""
+    prior = SimpleNamespace(couplings=has_any)
+    return SimpleNamespace(
+        vae=SimpleNamespace(prior=prior), params={"prior": SimpleNamespace(dense_J=couplings)}
+    )
+
+
+def test_a_model_with_the_planted_machine_recovers_it_and_one_without_couplings_has_no_row(study):
+    bits, planted = study.planted
+    means = np.hstack([0.1 * np.ones((len(bits), 1)), 1 - 2.0 * bits])  # a dead spin comes first
+    learnt = np.pad(planted, (1, 0))
+    group = study_set.Group("ours", [machine(learnt)], [means], [], [], [], 0.0)
+    measured = fitted_tasks.measure(tasks.scale_of(tiny()), study, group, ["couplings"])
+    values = {metric: value for _, metric, _, value in measured.rows}
+    assert values["recovery"] == pytest.approx(1) and values["recovery_p"] < 0.1
+    without = group._replace(models=[machine(learnt, has_any=False)])
+    assert not fitted_tasks.measure(tasks.scale_of(tiny()), study, without, ["couplings"]).rows
+    uncoupled = dataclasses.replace(study, planted=study.planted._replace(couplings=0 * planted))
+    for other in (uncoupled, dataclasses.replace(study, planted=None)):
+        assert "no couplings are planted" in refusal(tasks.wanted, tiny(tasks="couplings"), other)
+
+
 def test_five_seeds_hold_out_every_cell_once(study):
     folds = [study_set.fold_cells(study, seed, 0) for seed in range(5)]
     np.testing.assert_array_equal(np.sort(np.concatenate(folds)), np.arange(study.cells.num_cells))
@@ -238,7 +263,7 @@ def test_sets_that_settings_were_chosen_on_are_marked_and_the_others_judge(study
     kept = {"pancreas_baron_segerstolpe", "pbmc_kang_ctrl_8donors", "trajectory_paul15"}
     assert set(config.sets) - tuned == kept and kept < set(config.datasets)
     assert study.title == "simulated (SIMULATED CELLS, drawn from the prior's own law, tuned on)"
-    aside = dataclasses.replace(study, name="mine", tuned_on=False, of_the_prior=False)
+    aside = dataclasses.replace(study, name="mine", tuned_on=False, planted=None)
     told = report.judges([study, aside])
     assert "chosen on simulated." in told and "machine, in simulated." in told
     assert told.endswith("judge: mine.")
