@@ -186,12 +186,11 @@ def couplings(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Me
     rows, notes = [], []
     assert study.planted is not None, "the task is for sets with planted couplings"
     for seed, model in enumerate(group.models):
-        if not model.vae.prior.couplings:
+        if model.couplings is None:
             break
-        learnt = np.asarray(model.params["prior"].dense_J)
         try:
             found = coupling_recovery(
-                group.embeddings[seed], learnt, *study.planted,
+                group.embeddings[seed], model.couplings, *study.planted,
                 seed_of(scale.seed, "relabelled programmes", seed),
             )  # fmt: skip
         except InputError as error:
