@@ -41,6 +41,7 @@ USES = (
     "relabelled programmes",  # training: permutations behind a p value
     "harmony",  # the embedding's number
     "scvi-tools",  # training
+    "sampler alarm",  # none
     "true moments",  # training
     "phase errors",  # training
     "repair",  # training
