@@ -13,7 +13,7 @@ from qbm_jax.samplers.base import check_steps
 FEWEST_GENERATED = 20  # cells of a batch that generation can be scored on
 
 
-class Plan(NamedTuple):
+class ComparisonPlan(NamedTuple):
     """A comparison of methods on sets.
 
     Attributes:
@@ -41,7 +41,7 @@ class Plan(NamedTuple):
         return [study.name for study in self.studies if study.cells.simulated]
 
 
-def load(config: ConfigDict, methods: list[Method], with_tasks: bool = True) -> Plan:
+def load(config: ConfigDict, methods: list[Method], with_tasks: bool = True) -> ComparisonPlan:
     """The plan, with every set read; without tasks where the experiment has its own.
 
     Raises:
@@ -52,7 +52,7 @@ def load(config: ConfigDict, methods: list[Method], with_tasks: bool = True) -> 
     for study in studies if with_tasks else ():
         wanted[study.name], left_out = tasks.wanted(config, study)
         notes += left_out
-    return Plan(config, studies, methods, wanted, notes)
+    return ComparisonPlan(config, studies, methods, wanted, notes)
 
 
 def check_counts(config: ConfigDict) -> None:
@@ -60,7 +60,7 @@ def check_counts(config: ConfigDict) -> None:
     least = {
         "num_seeds": 2,
         "num_genes": 2,
-        "num_steps": 1,
+        "num_steps": 0,
         "evaluation.max_generated": FEWEST_GENERATED,
     }
     least |= {

@@ -52,8 +52,8 @@ Who = tuple[str, str]  # method, setting
 Group = dict[Who, dict[int, float]]  # values by method and seed
 
 
-class Cell(NamedTuple):
-    """One method on one metric: mean over seeds, and a paired difference to a baseline.
+class Standing(NamedTuple):
+    """Where a method stands in a metric: mean over seeds, and paired difference to a baseline.
 
     `against` is "best" (of the methods without a Boltzmann prior, on that set), "gaussian" (the
     best of those with a Gaussian prior) or "named".
@@ -81,40 +81,39 @@ class Cell(NamedTuple):
         return self.method, self.setting
 
 
-def comparable(cell: Cell) -> bool:
-    """Whether a cell belongs into a table beside other methods' numbers of its metric."""
-    if (cell.task, cell.metric) not in HEADLINE or cell.against != BEST:
+def comparable(standing: Standing) -> bool:
+    """Whether it belongs into a table beside other methods' numbers of its metric."""
+    if (standing.task, standing.metric) not in HEADLINE or standing.against != BEST:
         return False
-    return cell.task != "bound" or cell.method in SAME_LIKELIHOOD
+    return standing.task != "bound" or standing.method in SAME_LIKELIHOOD
 
 
-def summarise(rows: Iterable[dict[str, Any]]) -> list[Cell]:
+def summarise(rows: Iterable[dict[str, Any]]) -> list[Standing]:
     """Every metric of every method; headline metrics with the difference to the best baseline.
 
     "Best" is by the mean over seeds on that set, so the comparison is against the hardest of them;
     its selection makes the intervals slightly too kind to the baseline. QBM-VAE is held against
     `NAMED` as well, whether they are the best or not.
     """
-    values: dict[tuple, Group] = defaultdict(dict)
+    values: dict[tuple[str, str, str], Group] = defaultdict(dict)
     for row in rows:
         group = values[row["dataset"], row["task"], row["metric"]]
         by_seed = group.setdefault((row["method"], row["setting"]), {})
         by_seed[int(row["seed"])] = float(row["value"])
-    cells = []
-    for (dataset, task, metric), group in values.items():
+    standings = []
+    for what, group in values.items():
+        task, metric = what[1:]
         for who in group:
             rival = _best_baseline(group, task, metric, who)
-            cells.append(_cell((dataset, task, metric), group, who, BEST, rival))
+            standings.append(_standing(what, group, who, BEST, rival))
         if (task, metric) in HEADLINE and MAIN in group:
             rival = _best_baseline(group, task, metric, MAIN, GAUSSIAN)
             if rival is not None:
-                cells.append(_cell((dataset, task, metric), group, MAIN, BEST_GAUSSIAN, rival))
-            cells += [
-                _cell((dataset, task, metric), group, MAIN, PAIR, rival)
-                for rival in NAMED
-                if rival in group
+                standings.append(_standing(what, group, MAIN, BEST_GAUSSIAN, rival))
+            standings += [
+                _standing(what, group, MAIN, PAIR, rival) for rival in NAMED if rival in group
             ]
-    return cells
+    return standings
 
 
 def baselines(task: str, metric: str) -> tuple[str, ...]:
@@ -145,9 +144,9 @@ def _best_baseline(
     return max(means, key=means.__getitem__, default=None)
 
 
-def _cell(
+def _standing(
     what: tuple[str, str, str], group: Group, who: Who, against: str, rival: Who | None
-) -> Cell:
+) -> Standing:
     dataset, task, metric = what
     found, gap = estimate(group[who].values()), (float("nan"),) * 5
     if rival is not None:
@@ -155,6 +154,6 @@ def _cell(
         mean, interval = estimate(apart), bootstrap_interval(apart)
         gap = (mean.mean, mean.low, mean.high, *interval)
     name = "" if rival is None else f"{rival[0]} ({rival[1]})"
-    return Cell(
+    return Standing(
         dataset, *who, task, metric, found.num_seeds, found.mean, found.sd, against, name, *gap
     )

@@ -23,7 +23,7 @@ USAGE = """usage: python run.py --config=FILE[:VARIANT] [--workdir=DIR] [--confi
              --config.model.num_latents=256 --config.sampler.name=cim --config.seed=1
              =None where a field may have no value, e.g. --config.model.sharpness=None
   --sweep    trains every setting of the config's sweep(); results.csv and report.md are of all
-  --sweep_ray[=ADDRESS]  the same as tasks of a Ray cluster; without an address, of this machine
+  --sweep_ray[=ADDRESS]  the same as tasks of a Ray cluster; without an address, of this computer
   --sweep_halving  with Ray: stops settings early whose bound falls behind
   --sweep_slurm  writes a Slurm script for it; --sweep_job=N runs one job of the plan alone
   --sweep_report  writes the table and report of what is finished, and trains nothing

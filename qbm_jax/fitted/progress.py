@@ -36,13 +36,12 @@ def told_both(
 class ProgressBar:
     """Shows one training; use as a context and pass `update` to `training.train`."""
 
-    def __init__(self, name: str, num_epochs: int, enabled: bool = True):
+    def __init__(self, name: str, enabled: bool = True):
         """Opens the bar; `enabled=False` shows nothing."""
         self._name = name
         # Without a terminal lines of a log read better, where somebody listens (no notebook does).
         self._logs = enabled and not sys.stderr.isatty() and LOGGER.isEnabledFor(logging.INFO)
         self._bar = tqdm(
-            total=num_epochs,
             desc=name,
             disable=not enabled or self._logs,
             bar_format="{desc}: {percentage:3.0f}%|{bar}| epoch {n:.0f}/{total} "
@@ -61,6 +60,7 @@ class ProgressBar:
     def update(self, progress: Progress) -> None:
         """Shows a start, a dispatch or a validation."""
         values = progress.metrics
+        self._bar.total = progress.num_epochs
         if progress.split == "start":
             self._bar.update(progress.epoch - self._bar.n)
         elif progress.split == "validation":

@@ -32,7 +32,8 @@ N, GENES, CELLS = 5, 12, 60
 KEY = jax.random.key(0)
 OPTIONS = TrainOptions(
     num_epochs=4, minibatch_size=8, validate_every=1, num_chains=16, max_steps_per_dispatch=3,
-    kl_warmup_epochs=1.0, learning_rate=0.02, couplings_delay=0.0,
+    kl_warmup_epochs=1.0, learning_rate=0.02, couplings_delay=0.0, couplings_rate=0.05,
+    kl_weight=1.0,
 )  # fmt: skip
 STEPS = 24  # 54 cells in training: 6 minibatches an epoch, in 2 dispatches of 3 steps
 
@@ -60,7 +61,7 @@ def _build(prior="boltzmann", num_latents=N, relaxation="straight_through", shar
     return vae.build(
         num_genes=GENES, num_batches=2, prior=prior, num_latents=num_latents,
         relaxation=relaxation, sharpness=sharpness, likelihood="poisson",
-        encoder_widths=(8,), decoder_widths=(8,),
+        encoder_widths=(8,), decoder_widths=(8,), start="lecun",
     )  # fmt: skip
 
 

@@ -217,7 +217,7 @@ def test_a_name_that_another_embedding_has_is_refused(name):
 
 def test_an_option_that_a_baseline_cannot_have_names_the_baseline():
     made = base.get_config()
-    made.training.sharpness_start = 1.0
+    made.training.sharpness_start, made.model.relaxation = 1.0, "gumbel"
     with pytest.raises(InputError, match="gaussian_vae to False"):
         check_options(made)
     for name in ("gaussian_vae", "gaussian_vae_wide"):
