@@ -365,7 +365,7 @@ class FittedModel:
         """
         data = device_counts(cells) if isinstance(cells, Cells) else cells
         embedding, energy = inference.embed(self.vae, self.params, data)
-        counted = np.diff(jax.device_get(data.indptr)) > 0
+        counted = np.diff(jax.device_get(data.indptr)[: data.num_cells + 1]) > 0
         warn_of_empty_cells(int(counted.sum()), counted.size, stacklevel=3)
         embedding[~counted], energy[~counted] = np.nan, np.nan
         return embedding, energy
