@@ -15,7 +15,15 @@ from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.errors import InputError
 from qbm_jax.feed import minibatches
 from qbm_jax.feed.cell_source import Streamed
-from qbm_jax.fitted import bounds, generation, model_report, run_models, saved_model, scoring
+from qbm_jax.fitted import (
+    bounds,
+    expression,
+    generation,
+    model_report,
+    run_models,
+    saved_model,
+    scoring,
+)
 from qbm_jax.fitted import denoise as denoising
 from qbm_jax.fitted.bounds import NUM_DRAWS, NUM_TEMPERATURES, Bound
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
@@ -106,6 +114,7 @@ class FittedModel:
 
     denoise = denoising.denoise
     reconstruct = denoising.reconstruct
+    differential_expression = expression.differential_expression
 
     def bound(
         self,
