@@ -24,7 +24,10 @@ class Model(Protocol):
     settings: Settings
     params: Params
     vae: VAE
-    history: History | None
+    measured: History | None
+
+    def __init__(self, settings: Settings, params: Params, history: History | None = None):
+        """Of the same kind, with other parameters."""
 
     def encode_cells(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
         """Embedding [cells, N] and energy [cells]."""
@@ -40,6 +43,7 @@ class Model(Protocol):
 
 
 AnyModel = TypeVar("AnyModel", bound=Model, covariant=True)
+OneModel = TypeVar("OneModel", bound=Model)
 
 
 class Evaluated(NamedTuple, Generic[AnyModel]):

@@ -40,6 +40,7 @@ def train_seeds(
     method: str | None = None,
     records: Sequence[Training | None] | None = None,
     mesh: Mesh | None = None,
+    start: Sequence[Params] | None = None,
 ) -> list[Trained]:
     """Trains several seeds or settings together; each gets what `train` gives for its key.
 
@@ -67,6 +68,7 @@ def train_seeds(
         None: no key has a record.
       mesh: devices that share the training (`sharding.build_mesh`), of all processes that make this
         call; None: the default device. Checkpoints of one mesh can be resumed on another.
+      start: per key, the parameters to go on from, without checkpoints; None: fresh ones.
 
     Returns:
       One result per key.
@@ -92,6 +94,8 @@ def train_seeds(
     with SeedThreads(len(seeds) if mesh is None else 1) as threads, ExitStack() as streams:
         run = Run(seeds, source, checkpoints, on_progress, threads, method, mesh)
         run.emit("start", [{} for _ in seeds])
+        if start is not None:
+            run.start_at(start)
         orders = [dispatches(s.keys.order, s.plan, run.step, run.num_epochs) for s in seeds]
         every = [streams.enter_context(closing(source.stream(order))) for order in orders]
         for parts in run.saved_on_error(zip(*every, strict=True)):
