@@ -29,6 +29,10 @@ class Model(Protocol):
     def __init__(self, settings: Settings, params: Params, history: History | None = None):
         """Of the same kind, with other parameters."""
 
+    @property
+    def J(self) -> np.ndarray | None:
+        """J of the prior [spins, spins], None where it has none."""
+
     def encode_cells(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
         """Embedding [cells, N] and energy [cells]."""
 
@@ -58,6 +62,7 @@ class Evaluated(NamedTuple, Generic[AnyModel]):
       seconds: its share of their wall time.
       num_train_cells: cells that it was trained on; 0 where it was trained elsewhere.
       best_epoch: the epoch that its parameters are of; 0 likewise.
+      again: why it was trained again with another key; "" where it was not.
     """
 
     model: AnyModel
@@ -68,6 +73,7 @@ class Evaluated(NamedTuple, Generic[AnyModel]):
     seconds: float
     num_train_cells: int = 0
     best_epoch: int = 0
+    again: str = ""
 
 
 def compose(

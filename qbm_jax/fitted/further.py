@@ -53,7 +53,7 @@ def continue_training(
     check_progress(on_progress)
     fields = {
         "num_epochs": check("num_epochs", num_epochs, whole(1)),
-        "kl_warmup_epochs": 0.0,
+        "kl_warmup": 0.0,
         "couplings_delay": 0.0,
         **(training_options or {}),
     }
@@ -63,7 +63,7 @@ def continue_training(
     built = Training.of(settings.model, settings.sampler, settings.sampler_options, options).build(
         len(settings.genes), len(settings.batch_names)
     )
-    with ProgressBar(model.vae.prior.model_name, num_epochs, enabled=progress) as bar:
+    with ProgressBar(model.vae.prior.model_name, enabled=progress) as bar:
         recorder = Recorder(told_both(bar.update, on_progress))
         (trained,) = training.train_seeds(
             [keys.of_training(seed)], built.vae, built.sampler, InMemory(device_counts(cells)),

@@ -37,6 +37,7 @@ from qbm_jax.fitted.scoring import MAX_CELLS, Scores
 from qbm_jax.fitted.settings import Settings, as_tuples, build_model, build_sampler, check_settings
 from qbm_jax.model import inference, likelihoods, vae
 from qbm_jax.runtime import keys
+from qbm_jax.runtime.compiled import keep_compiled
 from qbm_jax.runtime.options import LARGEST_WHOLE, check, optional, whole
 from qbm_jax.runtime.user_cache import expand_home
 from qbm_jax.training.checkpoint import first_difference
@@ -84,6 +85,7 @@ class FittedModel:
 
     def __init__(self, settings: Settings, params: vae.Params, history: History | None = None):
         """Wraps trained parameters; `fit` and `load` call this."""
+        keep_compiled()
         self.settings = settings
         self.params = params
         self.measured = history
@@ -113,6 +115,11 @@ class FittedModel:
     plot_history = describe.plot_history
     continue_training = further.continue_training
     posterior = posterior.posterior
+
+    @property
+    def J(self) -> np.ndarray | None:
+        """J of the prior [spins, spins], in units of kT; None where the prior has no couplings."""
+        return np.asarray(self.params["prior"].dense_J) if self.vae.prior.couplings else None
 
     def embed(self, adata: Any, layer: str | None = None) -> np.ndarray:
         """Posterior mean spins of the cells of `adata`, float32 [cells, N], by genes' names.

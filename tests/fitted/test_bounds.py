@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from refusals import refusal
 
 from qbm_jax import objective, partition, training
 from qbm_jax.errors import InputError
@@ -28,13 +29,6 @@ def counts(toy):
 @pytest.fixture(scope="module")
 def found(toy):
     return toy.model.bound(toy.adata, batch_column="batch", num_draws=2, seed=3)
-
-
-def refusal(function, *arguments, **options):
-    with pytest.raises(InputError) as error:
-        function(*arguments, **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def with_prior(toy, prior, params, num_latents=N):
