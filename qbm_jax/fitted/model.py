@@ -26,8 +26,10 @@ from qbm_jax.fitted import (
     run_models,
     saved_model,
     scoring,
+    spins,
 )
 from qbm_jax.fitted import denoise as denoising
+from qbm_jax.fitted import programmes as meaning
 from qbm_jax.fitted.bounds import NUM_DRAWS, NUM_TEMPERATURES, Bound
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.fitted.history import History
@@ -146,6 +148,12 @@ class FittedModel:
     denoise = denoising.denoise
     reconstruct = denoising.reconstruct
     differential_expression = expression.differential_expression
+    programmes = meaning.programmes
+    enrichment = meaning.enrichment
+    couplings = spins.couplings
+    plot_couplings = spins.plot_couplings
+    mean_spins = spins.mean_spins
+    plot_mean_spins = spins.plot_mean_spins
 
     def bound(
         self,
