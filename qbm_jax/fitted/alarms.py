@@ -53,8 +53,8 @@ def of_model(model: Model, embedding: np.ndarray, cells: Cells) -> list[str]:
     """
     rung = [
         sampler_off_the_law(model),
-        None if model.history is None else gradient_spikes(model.history),
-        None if model.coupling_matrix is None else runaway_couplings(model.coupling_matrix),
+        None if model.measured is None else gradient_spikes(model.measured),
+        None if model.J is None else runaway_couplings(model.J),
     ]
     return [*(alarm for alarm in rung if alarm), *of_embedding(embedding, cells)]
 
@@ -121,7 +121,7 @@ def sampler_off_the_law(model: Model) -> str | None:
 
     Samplers whose law is the machine's are not asked.
     """
-    if model.coupling_matrix is None:
+    if model.J is None:
         return None
     settings = model.settings
     sampler = SamplerSpec(settings.sampler, tuple(settings.sampler_options.items()))

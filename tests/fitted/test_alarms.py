@@ -112,7 +112,7 @@ def cells_of(batch, labels=None):
     )
 
 
-QUIET = SimpleNamespace(history=None, coupling_matrix=None)
+QUIET = SimpleNamespace(measured=None, J=None)
 MIXED = np.tile(["one", "two", "three"], 200)[np.tile([True, True, False], 200)]
 POINTS = np.random.default_rng(2).normal(size=(400, 6))
 
@@ -183,7 +183,7 @@ def test_couplings_that_lose_and_a_log_z_that_is_unknown():
 
 def test_all_alarms_of_a_model_are_told_and_a_collapse_explains_the_others():
     model = SimpleNamespace(
-        history=history([1.0] * 9 + [99.0]), coupling_matrix=np.full((2, 2), 9.0),
+        measured=history([1.0] * 9 + [99.0]), J=np.full((2, 2), 9.0),
         settings=SimpleNamespace(sampler="gibbs", sampler_options={}),
     )  # fmt: skip
     labels = np.where(np.arange(400) < 11, "rare", "common")
@@ -219,7 +219,7 @@ def test_the_report_of_a_collapsed_run_says_so(tmp_path):
 def test_a_heuristic_whose_energies_are_not_those_of_the_law_rings(sampler, options, rings):
     couplings = 0.3 * (np.ones((12, 12)) - np.eye(12))
     model = SimpleNamespace(
-        coupling_matrix=couplings,
+        J=couplings,
         settings=SimpleNamespace(sampler=sampler, sampler_options=options),
         params={"prior": Boltzmann(J=jnp.asarray(couplings, jnp.float32), h=jnp.zeros(12))},
     )

@@ -175,7 +175,7 @@ def test_scores_that_choose_genes_of_their_own_get_all_of_them(study):
 
 def machine(couplings):
     """What the couplings' task reads of a fitted model."""
-    return SimpleNamespace(coupling_matrix=couplings)
+    return SimpleNamespace(J=couplings)
 
 
 def test_a_model_with_the_planted_machine_recovers_it_and_one_without_couplings_has_no_row(study):
