@@ -37,21 +37,14 @@ def get_config(arg: str = "full") -> ConfigDict:
     # setting, the config's, whichever of the two is asked for.
     config.settings = ("matched", "default")
     config.tasks = "auto"  # what the data allow; or comma-separated names, all of which must run
-    config.num_genes = 1000  # highly variable genes kept (seurat_v3, per batch)
-    config.num_steps = 800  # a training ends after about so many optimiser steps on any set
+    config.num_genes = manual.data.num_genes  # highly variable genes kept (seurat_v3, per batch)
+    config.num_steps = 0  # no training takes more optimiser steps than so many; 0: its own length
     config.gaussian_latents = 10  # of gaussian_vae, mog_vae and vamp_vae, matched in all else
 
-    config.model = ConfigDict(manual.model.to_dict())
+    config.model = manual.model
     for field in ("prior", "likelihood", "decoder"):  # they are what a method is
         del config.model[field]
-    config.model.relaxation = "straight_through"  # of the binary priors, as is the posterior
-    config.model.posterior = "two_groups"
-    config.model.start = "pytorch"
-    config.model.encoder_widths = config.model.decoder_widths = (256,)
-    config.training = ConfigDict(manual.training.to_dict())
-    config.training.num_epochs = 400  # at most: see num_steps, which shortens what follows as well
-    config.training.validate_every = 100  # epochs, of 400
-    config.training.kl_warmup_epochs = 60.0  # of 400
+    config.training = manual.training
     config.sampler = ConfigDict({"name": "gibbs", "options": {"num_steps": 2}})
 
     config.evaluation = ConfigDict()
@@ -70,6 +63,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.sets.simulated_rare.tasks = "rare"
     config.sets.pancreas_baron_segerstolpe = study("pancreas_baron_segerstolpe.h5ad")
     config.sets.pancreas_panc8_small = study("pancreas_panc8_small.h5ad")
+    config.sets.pancreas_human_mouse_328 = study("pancreas_human_mouse_328.h5ad")
     config.sets.pbmc_kang_ctrl_8donors = study("pbmc_kang_ctrl_8donors.h5ad")
     config.sets.pbmc_kang_ctrl_stim = study("pbmc_kang_ctrl_stim.h5ad")
     config.sets.trajectory_paul15 = study("trajectory_paul15.h5ad")

@@ -44,9 +44,10 @@ def check(config: ConfigDict) -> ComparisonPlan:
         raise InputError(f"config.methods: {', '.join(without)} has no epochs here; leave it out")
     if settings != ["matched"]:
         raise InputError(f"config.settings must be matched alone here, got {', '.join(settings)}")
+    along_the_way = {"validate_every": config.every, "patience": None}
     validated = []
     for method in methods(config):
-        options = dataclasses.replace(method.training.options, validate_every=config.every)
+        options = dataclasses.replace(method.training.options, **along_the_way)
         record = dataclasses.replace(method.training, options=options)
         validated.append(method._replace(record=record))
     return comparison_plan.load(config, validated, with_tasks=False)

@@ -30,6 +30,7 @@ from qbm_jax.machine.moments import Moments
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.keys import key_of
+from qbm_jax.runtime.options import LARGEST_WHOLE
 from qbm_jax.study.document import Document
 
 COLUMNS = ("size", "num_latents", "phase", "seed", "metric", "value")
@@ -113,7 +114,7 @@ def train(key: jax.Array, built: VAE, phase: Phase, plan: PhasePlan) -> training
       TrainingDiverged: a metric was not finite.
     """
     options = dataclasses.replace(
-        plan.options, num_chains=phase.num_chains, validate_every=plan.options.num_epochs
+        plan.options, num_chains=phase.num_chains, validate_every=LARGEST_WHOLE
     )
     return training.train(key, built, phase.sampler, plan.data, options)
 

@@ -60,7 +60,7 @@ def check_counts(config: ConfigDict) -> None:
     least = {
         "num_seeds": 2,
         "num_genes": 2,
-        "num_steps": 1,
+        "num_steps": 0,
         "evaluation.max_generated": FEWEST_GENERATED,
     }
     least |= {

@@ -30,18 +30,24 @@ def epochs_of(num_steps: int, num_cells: int, validation: float, minibatch_size:
 
 
 def within_steps(options: TrainOptions, num_cells: int, num_steps: int) -> TrainOptions:
-    """The options with no more epochs than so many steps on so many cells take.
+    """The options with no more epochs than so many steps on so many cells take; 0: as they are.
 
     The KL warm-up and the epochs between validations shrink in proportion.
     """
+    if not num_steps:
+        return options
+    if options.num_epochs is None:
+        return dataclasses.replace(options, num_steps=min(options.num_steps, num_steps))
     most = epochs_of(num_steps, num_cells, options.validation_fraction, options.minibatch_size)
     epochs = min(options.num_epochs, most)
-    share = epochs / options.num_epochs
+    share, warmup, every = (
+        epochs / options.num_epochs, options.kl_warmup_epochs, options.validate_every
+    )  # fmt: skip
     return dataclasses.replace(
         options,
         num_epochs=epochs,
-        kl_warmup_epochs=share * options.kl_warmup_epochs,
-        validate_every=max(1, round(share * options.validate_every)),
+        kl_warmup_epochs=None if warmup is None else share * warmup,
+        validate_every=None if every is None else max(1, round(share * every)),
     )
 
 
@@ -75,6 +81,7 @@ def train_group(
         held_out=held_out,
         num_train_cells=[one.num_train_cells for one in found],
         seconds=sum(one.seconds for one in found),
+        again=[one.again for one in found],
     )
 
 

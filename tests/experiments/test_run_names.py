@@ -31,7 +31,7 @@ from qbm_jax.training import Training, TrainOptions
 
 def test_every_energy_of_a_model_with_a_usual_name_is_a_reserved_column():
     energies = {"qbm_energy", "bernoulli_vae_energy", "gaussian_vae_energy", "model_energy"}
-    energies |= {f"{prior}_vae_energy" for prior in ("gaussian_mixture", "vamp", "made")}
+    energies |= {f"{name}_energy" for name in ("mog_vae", "vamp_vae", "sysvi", "made_vae")}
     assert reserved("obs") == {"_index", *energies}
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +68,7 @@ class Group(NamedTuple):
         no encoder, sees them all the same).
       num_train_cells: cells trained on, per seed; none for methods without a model.
       seconds: of all trainings together.
+      again: per seed, why it was trained again with another key; "" where it was not.
     """
 
     label: str
@@ -76,6 +78,7 @@ class Group(NamedTuple):
     held_out: list[np.ndarray]
     num_train_cells: list[int]
     seconds: float
+    again: Sequence[str] = ()
 
 
 def fold_cells(study: StudySet, seed: int, root_seed: int) -> np.ndarray:
