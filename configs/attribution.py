@@ -4,7 +4,8 @@ python run.py --config=configs/attribution.py --workdir=runs/attribution
 python run.py --config=configs/attribution.py:smoke --workdir=runs/attribution-smoke
 
 Every variant is the benchmark's QBM-VAE but for the fields that it names, on the same cells, seeds
-and folds; the report shows the paired differences to the unchanged model.
+and folds; the report shows the paired differences to the unchanged model. `config.data` names files
+of your own, as for configs/benchmark.py.
 """
 
 from ml_collections import ConfigDict

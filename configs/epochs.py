@@ -3,7 +3,8 @@
 python run.py --config=configs/epochs.py --workdir=runs/epochs
 python run.py --config=configs/epochs.py:smoke --workdir=runs/epochs-smoke
 
-After the figure of arXiv 2508.11190 that follows the scores through training.
+After the figure of arXiv 2508.11190 that follows the scores through training. `config.data` names
+files of your own, as for configs/benchmark.py.
 """
 
 from ml_collections import ConfigDict

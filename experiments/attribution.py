@@ -15,7 +15,7 @@ from experiments.comparison import tasks as comparison_tasks
 from experiments.comparison import trainings
 from experiments.comparison.methods import Method
 from experiments.comparison.plan import ComparisonPlan, check_counts
-from experiments.comparison.summary import COLUMNS, HEADLINE
+from experiments.comparison.summary import COLUMNS, HEADLINE, share_of
 from experiments.comparison.titles import metric_title
 from experiments.kit.options import check_training
 from experiments.kit.runner import Piece, Results, Row, Work
@@ -83,19 +83,28 @@ def _variant(config: ConfigDict, name: str, change: ConfigDict) -> Method:
 
 def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
     """A piece a set and variant: all its seeds."""
+    config = plan.config
     for study in plan.studies:
+        held_out = [study_set.fold_cells(study, s, config.seed) for s in range(config.num_seeds)]
         for variant in plan.methods:
             names = {"dataset": study.name, "method": variant.name, "setting": variant.setting}
-            yield Work("attribution", names, partial(measure, plan, study, variant, stop))
+            compute = partial(measure, plan, study, variant, held_out, stop)
+            options = trainings.options_on(config, study, variant, held_out)
+            steps = trainings.steps_of(options, study, held_out)
+            yield Work("attribution", names, compute, None, len(held_out), steps)
 
 
 def measure(
-    plan: ComparisonPlan, study: StudySet, variant: Method, stop: StopRequest, key: jax.Array
+    plan: ComparisonPlan,
+    study: StudySet,
+    variant: Method,
+    held_out: list[np.ndarray],
+    stop: StopRequest,
+    key: jax.Array,
 ) -> Piece:
     """All seeds of a variant on one set; they have keys of their own, to be paired."""
     del key
     config = plan.config
-    held_out = [study_set.fold_cells(study, s, config.seed) for s in range(config.num_seeds)]
     group = trainings.train_group(config, study, variant, held_out, stop)
     measured = comparison_tasks.measure(config, study, group, plan.tasks[study.name])
     return {"rows": measured.rows, "notes": measured.notes, "training_seconds": group.seconds}
@@ -126,7 +135,7 @@ def summarise(rows: Iterable[Row], reference: str) -> list[Effect]:
     effects = []
     for (dataset, task, metric, name), ours in values.items():
         theirs = {} if name == reference else values.get((dataset, task, metric, reference), {})
-        gap = paired_difference(*by_seed(ours, theirs))
+        gap = paired_difference(*by_seed(ours, theirs), share=share_of(task, metric))
         mean = estimate(ours.values()).mean
         found = (mean, gap.mean, gap.low, gap.high)
         effects.append(Effect(dataset, name, axes[name], task, metric, *found))
@@ -140,10 +149,12 @@ def document(plan: ComparisonPlan, results: Results) -> Document:
     report = Document(results.workdir, title, plan.simulated)
     report.add(
         f"Differences to {code(reference)} ({config.num_seeds} seeds, each without its fold"
-        " of the cells), mean and 95 % interval, paired over seeds. Bounds are in nats per cell, of"
-        " the unseen fold; of gumbel's relaxed bits and of another likelihood there is none to"
-        " compare. The table names every field that a variant changes: relaxations that do not"
-        " tell the bit, and disarm, need a factorial posterior, so their like is `factorial`."
+        " of the cells), mean and 95 % interval, paired over seeds: of unseen cells the corrected"
+        " resampled t, of all cells Student's t over trainings on these cells. Bounds are"
+        " in nats per cell, of the unseen fold; of gumbel's relaxed bits and of another"
+        " likelihood there is none to compare. The table names every field that a variant changes:"
+        " relaxations that do not tell the bit, and disarm, need a factorial posterior, so their"
+        " like is `factorial`."
     )
     for study in plan.studies:
         here = [effect for effect in results.summary if effect.dataset == study.name]

@@ -55,11 +55,12 @@ def write(plan: ComparisonPlan, results: Results) -> Document:
 
     report.add(
         _verdict(plan, standings),
+        judges(plan.studies),
         targets(standings, names),
         "## QBM-VAE against the best method without a Boltzmann prior",
         difference_table(standings, names),
         "Difference of means over seeds, QBM-VAE minus the best other method on that set and metric"
-        " (95 % interval, paired over seeds, Student's t). **Bold**: the interval does not contain"
+        " (95 % interval, paired over seeds). **Bold**: the interval does not contain"
         " 0. Bounds are in nats per cell and are compared between priors on the same networks and"
         " likelihood.",
     )
@@ -71,7 +72,7 @@ def write(plan: ComparisonPlan, results: Results) -> Document:
         *_named(standings, names),
     )
     for study in plan.studies:
-        report.add(f"## {markdown(study.name)}", _described(study))
+        report.add(f"## {markdown(study.title)}", _described(study))
         report.add(*score_tables.of_set(standings, study), _confused(results.pieces, study.name))
     report.add("## Figures")
     for name in list(FIGURES)[1:]:
@@ -117,6 +118,20 @@ def _named(standings: list[Standing], names: list[str]) -> list[str]:
             difference_table(standings, names, PAIR, f"{method} ("),
         ]
     return parts
+
+
+def judges(studies: list[StudySet]) -> str:
+    """Which sets can judge, and what is against the others."""
+    marked = {
+        "Settings were chosen on": [study.name for study in studies if study.tuned_on],
+        "Cells are drawn from the Boltzmann prior's own law, by a planted machine, in": [
+            study.name for study in studies if study.planted is not None
+        ],
+    }
+    kept = [study.name for study in studies if not study.tuned_on]
+    told = [f"{text} {', '.join(names)}." for text, names in marked.items() if names]
+    told.append(f"Kept aside, so that they judge: {', '.join(kept) or 'none'}.")
+    return markdown(" ".join(told))
 
 
 def _verdict(plan: ComparisonPlan, standings: list[Standing]) -> str:
@@ -231,8 +246,13 @@ def _protocol(config: ConfigDict) -> str:
         " optimiser; _default_: the authors' latents and optimiser (of Kaiwu's plug-in the latents"
         " alone). Epochs are chosen by the held-out bound at KL weight 1, for the re-created public"
         " codes too (at its defaults QBM-VAE's public code keeps its last epoch). A cell's energy"
-        " is that of its mean spins. Genes are chosen on all cells of a set. Intervals are over"
-        " trainings and folds of one set, not over studies, and are not corrected for their number."
+        " is that of its mean spins. Genes are chosen on all cells of a set. Intervals are of"
+        " one set, not over studies, and are not corrected for their number. Of scores of unseen"
+        " cells they are the corrected resampled t (Nadeau and Bengio 2003), since trainings share"
+        " cells: the variance of a mean of n seeds is theirs times 1/n + held-out/trained cells."
+        " Scores of all cells have no such formula: theirs is Student's t over trainings on these"
+        " cells, which tells nothing of other cells. `summary.csv` names the kind of each; its"
+        " bootstrap intervals take seeds as independent."
         " Every metric and seed is in `results.csv`, every mean and difference of a headline"
         " metric in `summary.csv`, the config in `config.json`."
     )

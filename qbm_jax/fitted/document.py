@@ -26,6 +26,10 @@ class Model(Protocol):
     vae: VAE
     history: History | None
 
+    @property
+    def coupling_matrix(self) -> np.ndarray | None:
+        """J of the prior [spins, spins], None where it has none."""
+
     def encode_cells(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
         """Embedding [cells, N] and energy [cells]."""
 

@@ -84,6 +84,11 @@ class FittedModel:
         """Lets `pickle` and `copy.deepcopy` build the model's functions anew."""
         return FittedModel, (self.settings, self.params, self.history)
 
+    @property
+    def coupling_matrix(self) -> np.ndarray | None:
+        """J of the prior [spins, spins], in units of kT; None where the prior has no couplings."""
+        return np.asarray(self.params["prior"].dense_J) if self.vae.prior.couplings else None
+
     def embed(self, adata: Any, layer: str | None = None) -> np.ndarray:
         """Posterior mean spins of the cells of `adata`, float32 [cells, N], by genes' names.
 
