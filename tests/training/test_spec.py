@@ -32,7 +32,8 @@ OF_MODEL = {
     "encoder_widths": (8, 8), "decoder_widths": (8,), "relaxation": "spike_exponential",
     "sharpness": None, "posterior": "two_groups", "couplings_scale": 0.5, "start": "pytorch",
     "num_components": 3, "made_width": 3, "dispersion": "gene_batch", "library": "latent",
-    "library_prior": ((1.0, 2.0),),
+    "library_prior": ((1.0, 2.0),), "encoder_input": "log_counts", "normalisation": "batch",
+    "dropout": 0.1, "decoder_dropout": 0.1, "gene_shift": False, "dispersion_start": "normal",
 }  # fmt: skip
 
 
