@@ -1,6 +1,6 @@
 """The benchmark: every method, task and data set, matched and at defaults, paired over seeds."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import jax
@@ -12,8 +12,8 @@ from experiments.comparison import report as comparison_report
 from experiments.comparison import tasks as comparison_tasks
 from experiments.comparison import trainings
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
-from experiments.comparison.plan import Plan, check_counts
-from experiments.comparison.summary import COLUMNS, REAL_CELLS, Cell, summarise
+from experiments.comparison.plan import ComparisonPlan, check_counts
+from experiments.comparison.summary import COLUMNS, REAL_CELLS, Standing, summarise
 from experiments.kit.options import check_least
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
@@ -27,7 +27,7 @@ from qbm_jax.study.document import Document
 __all__ = ["COLUMNS", "check", "document", "pieces", "rows", "summary"]
 
 
-def check(config: ConfigDict) -> Plan:
+def check(config: ConfigDict) -> ComparisonPlan:
     """The methods and the sets.
 
     Raises:
@@ -37,8 +37,8 @@ def check(config: ConfigDict) -> Plan:
     check_counts(config)
     check_least(config, {"gaussian_latents": 2})
     for name in listed(config.evaluation.left_out_methods):
-        if name not in PRESETS:
-            known = ", ".join(PRESETS)
+        if name not in ("pca", *PRESETS):  # Harmony has seen all cells
+            known = ", ".join(["pca", *PRESETS])
             raise InputError(
                 f"unknown method {name!r} in config.evaluation.left_out_methods; "
                 f"choose from {known}"
@@ -46,49 +46,62 @@ def check(config: ConfigDict) -> Plan:
     return comparison_plan.load(config, methods(config))
 
 
-def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
+def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
     """A piece a set, method and protocol; at the end what real cells would score."""
     for study in plan.studies:
-        for method in plan.methods:
+        for method in plan.methods_on(study):
             names = {"dataset": study.name, "method": method.name, "setting": method.setting}
             for protocol in protocols(plan, study, method):
-                yield Work(protocol, names, partial(measure, plan, study, method, protocol, stop))
+                held_out = held_out_by(plan.config, study, protocol)
+                options = trainings.options_on(plan.config, study, method, held_out)
+                steps = trainings.steps_of(options, study, held_out)
+                compute = partial(measure, plan, study, method, protocol, held_out, stop)
+                yield Work(protocol, names, compute, None, len(held_out) if steps else 0, steps)
     for study in plan.studies:
         if "generation" in plan.tasks[study.name]:
             names = {"dataset": study.name, "method": REAL_CELLS[0], "setting": REAL_CELLS[1]}
             yield Work("ceiling", names, partial(measure_ceiling, plan.config, study))
 
 
-def protocols(plan: Plan, study: StudySet, method: Method) -> Iterator[str]:
+def protocols(plan: ComparisonPlan, study: StudySet, method: Method) -> Iterator[str]:
     """What a method leaves out in training: a fold, and for some tasks donors or a type."""
     asked, matched = plan.tasks[study.name], method.setting == "matched"
     yield "folds"
     if "classification" in asked and (matched or method.name in (*UNTRAINED, *PEERS)):
         yield "donors"
-    chosen = method.name in listed(plan.config.evaluation.left_out_methods) and matched
+    chosen = method.name in listed(plan.config.evaluation.left_out_methods)
+    chosen = chosen and (matched or method.name in UNTRAINED)
     if chosen and "energy" in asked and study.left_out_type:
         yield "left_out_type"
 
 
+def held_out_by(config: ConfigDict, study: StudySet, protocol: str) -> list[np.ndarray]:
+    """The cells [held-out cells] that each seed holds out."""
+    seeds = range(config.num_seeds)
+    if protocol == "donors":
+        return study_set.donors_held_out(study, config.num_seeds)
+    cells = {"folds": study_set.fold_cells, "left_out_type": study_set.type_and_fold_cells}
+    return [cells[protocol](study, seed, config.seed) for seed in seeds]
+
+
 def measure(
-    plan: Plan, study: StudySet, method: Method, protocol: str, stop: StopRequest, key: jax.Array
+    plan: ComparisonPlan,
+    study: StudySet,
+    method: Method,
+    protocol: str,
+    held_out: list[np.ndarray],
+    stop: StopRequest,
+    key: jax.Array,
 ) -> Piece:
     """One protocol of one method on one set; seeds have the same keys, so methods are paired."""
     del key
-    config, seeds = plan.config, range(plan.config.num_seeds)
-    held_out: Callable[[], list[np.ndarray]] = {
-        "folds": lambda: [study_set.fold_cells(study, s, config.seed) for s in seeds],
-        "donors": lambda: study_set.donors_held_out(study, config.num_seeds),
-        "left_out_type": lambda: [
-            study_set.type_and_fold_cells(study, s, config.seed) for s in seeds
-        ],
-    }[protocol]
+    config = plan.config
     if method.name in PEERS:
-        group = trainings.peer_group(config, study, held_out(), stop)
-    elif method.model is None:
-        group = trainings.untrained_group(config, study, method, held_out())
+        group = trainings.peer_group(config, study, held_out, stop)
+    elif method.record is None:
+        group = trainings.untrained_group(config, study, method, held_out)
     else:
-        group = trainings.train_group(config, study, method, held_out(), stop)
+        group = trainings.train_group(config, study, method, held_out, stop)
     if protocol == "folds":
         asked = plan.tasks[study.name]
         measured = comparison_tasks.measure(config, study, group, asked)
@@ -101,7 +114,7 @@ def measure(
 def measure_ceiling(config: ConfigDict, study: StudySet, key: jax.Array) -> Piece:
     """What cells of the study itself would score as generated ones."""
     del key
-    held_out = [study_set.fold_cells(study, s, config.seed) for s in range(config.num_seeds)]
+    held_out = held_out_by(config, study, "folds")
     return written(model.real_cells(comparison_tasks.scale_of(config), study, held_out), 0.0)
 
 
@@ -110,18 +123,29 @@ def written(measured: Measured, seconds: float) -> Piece:
     return measured._asdict() | {"training_seconds": seconds}
 
 
-def rows(plan: Plan, piece: Piece) -> Iterator[Row]:
+def rows(plan: ComparisonPlan, piece: Piece) -> Iterator[Row]:
     """A row a task, metric and seed."""
     del plan
     return ((piece["dataset"], piece["method"], piece["setting"], *row) for row in piece["rows"])
 
 
-def summary(plan: Plan, rows: Iterable[Row]) -> list[Cell]:
+def summary(plan: ComparisonPlan, rows: Iterable[Row]) -> list[Standing]:
     """Means and paired differences."""
-    del plan
-    return summarise(dict(zip(COLUMNS, row, strict=True)) for row in rows if row[-1] is not None)
+    used = {
+        (study.name, protocol): held_out_by(plan.config, study, protocol)
+        for study in plan.studies
+        for method in plan.methods_on(study)
+        for protocol in protocols(plan, study, method)
+    }
+    sizes = {study.name: study.cells.num_cells for study in plan.studies}
+    shares = {
+        key: float(np.mean([len(cells) / (sizes[key[0]] - len(cells)) for cells in held_out]))
+        for key, held_out in used.items()
+    }
+    known = (dict(zip(COLUMNS, row, strict=True)) for row in rows if row[-1] is not None)
+    return summarise(known, shares, [study.name for study in plan.studies if study.tuned_on])
 
 
-def document(plan: Plan, results: Results) -> Document:
+def document(plan: ComparisonPlan, results: Results) -> Document:
     """Verdicts first, then tables and figures."""
     return comparison_report.write(plan, results)

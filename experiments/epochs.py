@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from functools import partial
 
 import jax
+import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from experiments.comparison import plan as comparison_plan
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
-from experiments.comparison.plan import Plan
+from experiments.comparison.plan import ComparisonPlan
 from experiments.comparison.titles import title_of
+from experiments.comparison.trainings import steps_of
 from experiments.kit.faults import by_seed, collapsed
 from experiments.kit.options import check_least
 from experiments.kit.runner import Piece, Results, Row, Work
@@ -31,7 +33,7 @@ SHOWN = ("total", "bio_conservation", "batch_correction")
 COLUMNS = ("dataset", "method", "epoch", "metric", "seed", "value")
 
 
-def check(config: ConfigDict) -> Plan:
+def check(config: ConfigDict) -> ComparisonPlan:
     """The methods, each validated every `config.every` epochs, and the sets.
 
     Raises:
@@ -44,19 +46,24 @@ def check(config: ConfigDict) -> Plan:
         raise InputError(f"config.methods: {', '.join(without)} has no epochs here; leave it out")
     if settings != ["matched"]:
         raise InputError(f"config.settings must be matched alone here, got {', '.join(settings)}")
-    validated = [
-        method._replace(options=dataclasses.replace(method.trained[1], validate_every=config.every))
-        for method in methods(config)
-    ]
+    along_the_way = {"validate_every": config.every, "patience": None}
+    validated = []
+    for method in methods(config):
+        options = dataclasses.replace(method.training.options, **along_the_way)
+        record = dataclasses.replace(method.training, options=options)
+        validated.append(method._replace(record=record))
     return comparison_plan.load(config, validated, with_tasks=False)
 
 
-def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
+def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
     """A piece a set and method: all its seeds."""
     for study in plan.studies:
         for method in plan.methods:
             names = {"dataset": study.name, "method": method.name}
-            yield Work("epochs", names, partial(measure, plan.config, study, method, stop))
+            compute = partial(measure, plan.config, study, method, stop)
+            seeds = [np.array([], int)] * plan.config.num_seeds  # none holds out cells
+            steps = steps_of(method.training.options, study, seeds)
+            yield Work("epochs", names, compute, None, len(seeds), steps)
 
 
 def measure(
@@ -95,13 +102,13 @@ def measure(
     }
 
 
-def rows(plan: Plan, piece: Piece) -> Iterator[Row]:
+def rows(plan: ComparisonPlan, piece: Piece) -> Iterator[Row]:
     """A row an epoch, metric and seed."""
     del plan
     return ((piece["dataset"], piece["method"], *row) for row in piece["rows"])
 
 
-def document(plan: Plan, results: Results) -> Document:
+def document(plan: ComparisonPlan, results: Results) -> Document:
     """A figure and a table a set."""
     report, notes = Document(results.workdir, "Scores through training"), list(plan.notes)
     for study in plan.studies:

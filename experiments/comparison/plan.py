@@ -7,13 +7,14 @@ from ml_collections import ConfigDict
 from experiments.comparison import sets, tasks
 from experiments.comparison.methods import Method
 from experiments.kit.options import check_least
+from qbm_jax.data import check_likelihood
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.samplers.base import check_steps
 
 FEWEST_GENERATED = 20  # cells of a batch that generation can be scored on
 
 
-class Plan(NamedTuple):
+class ComparisonPlan(NamedTuple):
     """A comparison of methods on sets.
 
     Attributes:
@@ -35,24 +36,37 @@ class Plan(NamedTuple):
         """What tells the sets from others."""
         return sets.identity(self.config, self.studies)
 
+    def methods_on(self, study: StudySet) -> list[Method]:
+        """The methods that can embed a set: Harmony needs two batches."""
+        one = len(set(study.batch)) == 1
+        return [method for method in self.methods if not (one and method.name == "harmony")]
+
     @property
     def simulated(self) -> list[str]:
         """Names of the sets whose cells are simulated."""
         return [study.name for study in self.studies if study.cells.simulated]
 
 
-def load(config: ConfigDict, methods: list[Method], with_tasks: bool = True) -> Plan:
+def load(config: ConfigDict, methods: list[Method], with_tasks: bool = True) -> ComparisonPlan:
     """The plan, with every set read; without tasks where the experiment has its own.
 
     Raises:
       InputError: a set or a task that is unknown or cannot be used.
     """
+    config = sets.with_own_files(config)
     studies, notes = sets.load_all(config)
+    for study in studies:
+        for method in methods:
+            if method.record is not None:
+                check_likelihood(study.cells, method.record.model.likelihood)
     wanted = {}
     for study in studies if with_tasks else ():
         wanted[study.name], left_out = tasks.wanted(config, study)
         notes += left_out
-    return Plan(config, studies, methods, wanted, notes)
+    plan = ComparisonPlan(config, studies, methods, wanted, notes)
+    lacking = [study.name for study in studies if len(plan.methods_on(study)) < len(methods)]
+    notes += [f"{name}: harmony is left out: one batch only." for name in lacking]
+    return plan
 
 
 def check_counts(config: ConfigDict) -> None:
@@ -60,7 +74,7 @@ def check_counts(config: ConfigDict) -> None:
     least = {
         "num_seeds": 2,
         "num_genes": 2,
-        "num_steps": 1,
+        "num_steps": 0,
         "evaluation.max_generated": FEWEST_GENERATED,
     }
     least |= {

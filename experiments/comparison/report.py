@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from experiments.comparison import score_tables
 from experiments.comparison.figures import FIGURES
 from experiments.comparison.methods import listed
-from experiments.comparison.plan import Plan
+from experiments.comparison.plan import ComparisonPlan
 from experiments.comparison.summary import (
     BEST,
     BEST_GAUSSIAN,
@@ -16,7 +16,7 @@ from experiments.comparison.summary import (
     MAIN,
     NAMED,
     PAIR,
-    Cell,
+    Standing,
     comparable,
 )
 from experiments.comparison.task_figures import pictures_of
@@ -42,54 +42,55 @@ TARGETS = (
 BOUND = ("bound", "importance_weighted")
 
 
-def write(plan: Plan, results: Results) -> Document:
+def write(plan: ComparisonPlan, results: Results) -> Document:
     """The figures and the report; computes nothing new."""
-    cells, names = results.summary, [study.name for study in plan.studies]
+    standings, names = results.summary, [study.name for study in plan.studies]
     titles = {study.name: figure_text(study.title) for study in plan.studies}
     title = "Benchmark: does the Boltzmann prior help?"
     report = Document(results.workdir, title, plan.simulated)
 
     def show(name: str) -> None:
         draw, caption = FIGURES[name]
-        report.figure(f"{name}.png", partial(draw, results.pieces, cells, titles), caption)
+        report.figure(f"{name}.png", partial(draw, results.pieces, standings, titles), caption)
 
     report.add(
-        _verdict(plan, cells),
-        targets(cells, names),
+        _verdict(plan, standings),
+        judges(plan.studies),
+        targets(standings, names),
         "## QBM-VAE against the best method without a Boltzmann prior",
-        difference_table(cells, names),
+        difference_table(standings, names),
         "Difference of means over seeds, QBM-VAE minus the best other method on that set and metric"
-        " (95 % interval, paired over seeds, Student's t). **Bold**: the interval does not contain"
+        " (95 % interval, paired over seeds). **Bold**: the interval does not contain"
         " 0. Bounds are in nats per cell and are compared between priors on the same networks and"
         " likelihood.",
     )
     show("differences")
     report.add(
         "## QBM-VAE against the best model with a Gaussian prior",
-        difference_table(cells, names, BEST_GAUSSIAN),
+        difference_table(standings, names, BEST_GAUSSIAN),
         "## QBM-VAE against the other priors on the same networks and likelihood",
-        *_named(cells, names),
+        *_named(standings, names),
     )
     for study in plan.studies:
-        report.add(f"## {markdown(study.name)}", _described(study))
-        report.add(*score_tables.of_set(cells, study), _confused(results.pieces, study.name))
+        report.add(f"## {markdown(study.title)}", _described(study))
+        report.add(*score_tables.of_set(standings, study), _confused(results.pieces, study.name))
     report.add("## Figures")
     for name in list(FIGURES)[1:]:
         show(name)
     report.add("## How the numbers were made", _protocol(plan.config))
     told = (f"{p['dataset']}: {note}" for p in results.pieces for note in p["notes"])
     report.notes([*plan.notes, *(note for m in plan.methods for note in m.notes), *told])
-    report.add("## All headline metrics", *score_tables.in_full(cells, names))
+    report.add("## All headline metrics", *score_tables.in_full(standings, names))
     return report
 
 
 def difference_table(
-    cells: list[Cell], names: list[str], against: str = BEST, baseline: str = ""
+    standings: list[Standing], names: list[str], against: str = BEST, baseline: str = ""
 ) -> str:
     """Headline metrics (rows) by set (columns): QBM-VAE minus the best, or a named, baseline."""
     chosen = {
         (c.dataset, c.task, c.metric): c
-        for c in cells
+        for c in standings
         if c.who == MAIN and c.against == against and baseline in c.baseline
     }
     rows = []
@@ -100,28 +101,42 @@ def difference_table(
     return table(["metric", *names], rows)
 
 
-def _difference(cell: Cell | None, against: str) -> str:
-    if cell is None or not np.isfinite(cell.difference):
+def _difference(standing: Standing | None, against: str) -> str:
+    if standing is None or not np.isfinite(standing.difference):
         return "–"
-    digits = 1 if cell.task == "bound" else 3
-    text = with_interval(cell.difference, cell.low, cell.high, digits)
-    return Markdown(f"{text} {markdown(cell.baseline)}") if against != PAIR else text
+    digits = 1 if standing.task == "bound" else 3
+    text = with_interval(standing.difference, standing.low, standing.high, digits)
+    return Markdown(f"{text} {markdown(standing.baseline)}") if against != PAIR else text
 
 
-def _named(cells: list[Cell], names: list[str]) -> list[str]:
+def _named(standings: list[Standing], names: list[str]) -> list[str]:
     parts = []
     for method, setting in NAMED:
         title = title_of(method, setting)
         parts += [
             f"QBM-VAE minus {title}:",
-            difference_table(cells, names, PAIR, f"{method} ("),
+            difference_table(standings, names, PAIR, f"{method} ("),
         ]
     return parts
 
 
-def _verdict(plan: Plan, cells: list[Cell]) -> str:
+def judges(studies: list[StudySet]) -> str:
+    """Which sets can judge, and what is against the others."""
+    marked = {
+        "Settings were chosen on": [study.name for study in studies if study.tuned_on],
+        "Cells are drawn from the Boltzmann prior's own law, by a planted machine, in": [
+            study.name for study in studies if study.of_the_prior
+        ],
+    }
+    kept = [study.name for study in studies if not study.tuned_on]
+    told = [f"{text} {', '.join(names)}." for text, names in marked.items() if names]
+    told.append(f"Kept aside, so that they judge: {', '.join(kept) or 'none'}.")
+    return markdown(" ".join(told))
+
+
+def _verdict(plan: ComparisonPlan, standings: list[Standing]) -> str:
     """One paragraph: how often better, worse or level."""
-    ours = [c for c in cells if c.who == MAIN and comparable(c) and np.isfinite(c.low)]
+    ours = [c for c in standings if c.who == MAIN and comparable(c) and np.isfinite(c.low)]
     signed = [(HEADLINE[c.task, c.metric], c) for c in ours]
     better = [c for sign, c in signed if min(sign * c.low, sign * c.high) > 0]
     worse = [c for sign, c in signed if max(sign * c.low, sign * c.high) < 0]
@@ -138,19 +153,19 @@ def _verdict(plan: Plan, cells: list[Cell]) -> str:
     return text
 
 
-def targets(cells: list[Cell], names: list[str]) -> str:
+def targets(standings: list[Standing], names: list[str]) -> str:
     """Metric by metric: on how many sets QBM-VAE reaches the best Gaussian prior, and J = 0."""
     lines = [
-        _reached(cells, names, key, BEST_GAUSSIAN, "the best Gaussian-prior model")
+        _reached(standings, names, key, BEST_GAUSSIAN, "the best Gaussian-prior model")
         for key in TARGETS
     ]
     for rival, title in (("bernoulli_vae (", "J = 0"), ("gaussian_vae (", "the Gaussian prior")):
-        lines.append(_reached(cells, names, BOUND, PAIR, title, rival))
+        lines.append(_reached(standings, names, BOUND, PAIR, title, rival))
     return bullets(line for line in lines if line)
 
 
 def _reached(
-    cells: list[Cell],
+    standings: list[Standing],
     names: list[str],
     key: tuple[str, str],
     against: str,
@@ -160,7 +175,7 @@ def _reached(
     """One sentence on one metric; "" where it was not measured."""
     found = [
         c
-        for c in cells
+        for c in standings
         if (c.task, c.metric) == key and c.who == MAIN and c.dataset in names
         and c.against == against and baseline in c.baseline and np.isfinite(c.difference)
     ]  # fmt: skip
@@ -177,11 +192,11 @@ def _reached(
     return text + "."
 
 
-def _listed(cells: list[Cell]) -> str:
+def _listed(standings: list[Standing]) -> str:
     """Metrics by set."""
     by_set: dict[str, list[str]] = {}
-    for cell in cells:
-        by_set.setdefault(cell.dataset, []).append(metric_title(cell.task, cell.metric))
+    for standing in standings:
+        by_set.setdefault(standing.dataset, []).append(metric_title(standing.task, standing.metric))
     return "; ".join(f"on {name}: {', '.join(titles)}" for name, titles in by_set.items())
 
 
@@ -231,8 +246,13 @@ def _protocol(config: ConfigDict) -> str:
         " optimiser; _default_: the authors' latents and optimiser (of Kaiwu's plug-in the latents"
         " alone). Epochs are chosen by the held-out bound at KL weight 1, for the re-created public"
         " codes too (at its defaults QBM-VAE's public code keeps its last epoch). A cell's energy"
-        " is that of its mean spins. Genes are chosen on all cells of a set. Intervals are over"
-        " trainings and folds of one set, not over studies, and are not corrected for their number."
+        " is that of its mean spins. Genes are chosen on all cells of a set. Intervals are of"
+        " one set, not over studies, and are not corrected for their number. Of scores of unseen"
+        " cells they are the corrected resampled t (Nadeau and Bengio 2003), since trainings share"
+        " cells: the variance of a mean of n seeds is theirs times 1/n + held-out/trained cells."
+        " Scores of all cells have no such formula: theirs is Student's t over trainings on these"
+        " cells, which tells nothing of other cells. `summary.csv` names the kind of each; its"
+        " bootstrap intervals take seeds as independent."
         " Every metric and seed is in `results.csv`, every mean and difference of a headline"
         " metric in `summary.csv`, the config in `config.json`."
     )

@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from experiments.comparison.methods import listed
-from experiments.kit.faults import by_seed, collapsed
+from experiments.kit.faults import by_seed, collapsed, done_again
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import tasks
 from qbm_jax.fitted.tasks import TASKS, missing
@@ -44,4 +44,5 @@ def measure(config: ConfigDict, study: StudySet, group: Group, names: list[str])
     """All wanted tasks of a group, and whether an embedding collapsed."""
     measured = tasks.measure(scale_of(config), study, group, names)
     faults = collapsed(by_seed(group.label, group.embeddings)) if group.models else []
-    return merged([measured, Measured([], faults, {})])
+    retried = done_again(by_seed(group.label, group.again))
+    return merged([measured, Measured([], retried + faults, {})])

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -12,6 +13,7 @@ from qbm_jax.fitted.document import Evaluated
 from qbm_jax.model import priors
 from qbm_jax.report.verdict import NEGLIGIBLE
 
+Value = TypeVar("Value")
 LOGGER = logging.getLogger("qbm_jax")
 
 
@@ -31,13 +33,22 @@ def collapsed(embeddings: Mapping[str, np.ndarray]) -> list[str]:
     return faults
 
 
-def by_seed(name: str, embeddings: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
-    """The embeddings of one model's seeds, in their order, by names of their trainings."""
-    return {f"{name} at seed {seed}": values for seed, values in enumerate(embeddings)}
+def done_again(reasons: Mapping[str, str]) -> list[str]:
+    """A sentence for each training that was done again, by its name; the log has it already."""
+    return [
+        f"{name} was trained again with another key: {reason}."
+        for name, reason in reasons.items()
+        if reason
+    ]
+
+
+def by_seed(name: str, values: Iterable[Value]) -> dict[str, Value]:
+    """What belongs to one model's seeds, in their order, by names of their trainings."""
+    return {f"{name} at seed {seed}": value for seed, value in enumerate(values)}
 
 
 def training_faults(config: ConfigDict, runs: Mapping[str, Sequence[Evaluated]]) -> list[str]:
-    """Seeds that collapsed (`collapse`), or whose couplings did not earn their keep; all logged.
+    """Seeds that were done again, that collapsed, or whose couplings did not pay; all logged.
 
     J = 0 is nested in the Boltzmann prior, so a worse bound than the Bernoulli prior's by more than
     the error of log Z is a fault of training, not of the model.
@@ -45,7 +56,12 @@ def training_faults(config: ConfigDict, runs: Mapping[str, Sequence[Evaluated]])
     trainings = [
         by_seed(name, (result.embedding for result in results)) for name, results in runs.items()
     ]
-    faults = collapsed(dict(pair for training in trainings for pair in training.items()))
+    again = [
+        sentence
+        for name, results in runs.items()
+        for sentence in done_again(by_seed(name, (result.again for result in results)))
+    ]
+    faults = again + collapsed(dict(pair for training in trainings for pair in training.items()))
     already_logged = len(faults)
     ours = runs[main_name(config)] if priors.build(config.model.prior).couplings else []
     nested = [each.bound["elbo"] for each in runs.get("bernoulli_vae", ())]

@@ -54,6 +54,7 @@ class Evaluated(NamedTuple, Generic[AnyModel]):
       seconds: its share of their wall time.
       num_train_cells: cells that it was trained on; 0 where it was trained elsewhere.
       best_epoch: the epoch that its parameters are of; 0 likewise.
+      again: why it was trained again with another key; "" where it was not.
     """
 
     model: AnyModel
@@ -64,6 +65,7 @@ class Evaluated(NamedTuple, Generic[AnyModel]):
     seconds: float
     num_train_cells: int = 0
     best_epoch: int = 0
+    again: str = ""
 
 
 def compose(

@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from qbm_jax.errors import InputError
 from qbm_jax.model import priors
 from qbm_jax.samplers.annealing import PLUGIN
 
@@ -50,7 +49,9 @@ _SCVI_TRAINING = {
     "minibatch_size": 128,
     "learning_rate": 1e-3,
     "final_learning_rate": 1.0,
+    "kl_weight": 1.0,
     "kl_warmup_epochs": 400.0,
+    "patience": None,
 }
 _BINARY = {"prior": "boltzmann", "decoder": "mlp"}
 _PUBLIC = {"posterior": "factorial", "couplings_scale": 0.0}
@@ -134,6 +135,7 @@ PRESETS: dict[str, Preset] = {
             "couplings_rate": 100.0,
             "couplings_delay": 0.0,
             "kl_warmup_epochs": 0.0,
+            "patience": None,
         },
         sampler=("annealing", _QUICK_PLUGIN),
         faults=(
@@ -160,34 +162,6 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
 }  # fmt: skip
-
-
-def preset(name: str) -> Preset:
-    """The method of that name.
-
-    Raises:
-      InputError: no method has this name.
-    """
-    if name not in PRESETS:
-        raise InputError(f"unknown method {name!r}; choose from {', '.join(PRESETS)}")
-    return PRESETS[name]
-
-
-def matched(
-    chosen: Preset, model: Mapping[str, Any], training: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The method's defining arguments and fields, and all others as given.
-
-    Args:
-      chosen: the method.
-      model: arguments of `vae.build` that all methods of a comparison share.
-      training: fields of `TrainOptions` that they share.
-
-    Returns:
-      The method's arguments and fields.
-    """
-    arguments = {**with_prior(chosen.model["prior"], model), **chosen.model}
-    return arguments, {**training, **chosen.training}
 
 
 def with_prior(prior: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,19 +14,19 @@ from configs import benchmark as benchmark_config
 from experiments import epochs
 from experiments.comparison import tasks
 from experiments.comparison.methods import Method
-from experiments.comparison.plan import Plan as ComparisonPlan
+from experiments.comparison.plan import ComparisonPlan
 from experiments.kit.faults import by_seed, collapsed
 from experiments.kit.runner import Results
 from experiments.kit.stop import StopRequest
 from experiments.sweep import job
 from experiments.sweep import report as sweep_report
 from experiments.sweep.outcomes import Outcomes
-from experiments.sweep.plan import Job, Plan
+from experiments.sweep.plan import Job, SweepPlan
 from qbm_jax.data.write import reserved
 from qbm_jax.fitted.document import Evaluated as Run
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.report import run_outputs
-from qbm_jax.training import TrainOptions
+from qbm_jax.training import Training, TrainOptions
 
 
 def test_every_energy_of_a_model_with_a_usual_name_is_a_reserved_column():
@@ -124,7 +124,8 @@ def test_a_setting_of_a_sweep_that_collapsed_is_named_in_log_and_report(
     for setting, values in zip(sweep.settings, measured_, strict=True):
         outcomes.finish(setting.number, measured(setting) | {"notes": values["notes"]})
     facts = {"source": "x", "simulated": True, "num_cells": 3, "num_genes": 2, "notes": []}
-    sweep_report.write(tmp_path, sweep, Plan([Job([0, 1], sweep.paths, 1.0)], 1.0, 100.0, facts))
+    plan = SweepPlan([Job([0, 1], sweep.paths, 1.0)], 1.0, 100.0, facts)
+    sweep_report.write(tmp_path, sweep, plan)
     assert "Training fault of setting 1: Collapsed" in (tmp_path / "report.md").read_text()
 
 
@@ -151,7 +152,7 @@ def test_a_seed_of_epochs_that_collapsed_is_named_in_log_and_report(tmp_path, mo
     study = StudySet("set", cells, *[None] * 3, "", None, "", {})
     made = ConfigDict({"seed": 0, "num_seeds": 2, "every": 1})
     made.evaluation = ConfigDict({"max_scored_cells": 9})
-    method = Method("qbmvae", "matched", {}, TrainOptions(), "gibbs", {}, ())
+    method = Method("qbmvae", "matched", Training.of({}, "gibbs", {}, TrainOptions()))
     piece = epochs.measure(made, study, method, StopRequest(), None)
     (note,) = piece["notes"]
     assert note.startswith("Training fault of qbmvae-matched at seed 1: Collapsed")

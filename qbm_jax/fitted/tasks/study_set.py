@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from qbm_jax.data import Cells
 from qbm_jax.feed.minibatches import DeviceCounts
@@ -14,7 +16,9 @@ from qbm_jax.metrics.trajectory_reference import Reference
 from qbm_jax.runtime.keys import seed_of
 from qbm_jax.study.figures import SIMULATED
 
+OF_THE_PRIOR, TUNED_ON = "drawn from the prior's own law", "tuned on"
 NUM_FOLDS = 5
+FOLD_SHARE = 1 / (NUM_FOLDS - 1)  # cells held out over cells trained on
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,6 +35,10 @@ class StudySet:
       reference: order of the cells along the trajectory; None without a root.
       left_out_type: type that one training leaves out, for the energy task; "" for none.
       abundance: expected share of every rare type, where the simulator knows it; else empty.
+      all_counts: raw counts [cells, all genes], of which scores choose genes of their own; None:
+        there are no other genes.
+      tuned_on: settings that are compared were chosen on these cells.
+      of_the_prior: cells are simulated by a planted Boltzmann machine.
     """
 
     name: str
@@ -42,6 +50,14 @@ class StudySet:
     reference: Reference | None
     left_out_type: str
     abundance: dict[str, float]
+    all_counts: sparse.csr_matrix | None = None
+    tuned_on: bool = False
+    of_the_prior: bool = False
+
+    @property
+    def counts_of_all_genes(self) -> sparse.csr_matrix:
+        """Raw counts [cells, all genes], those that are not modelled too."""
+        return self.cells.counts if self.all_counts is None else self.all_counts
 
     @functools.cached_property
     def data(self) -> DeviceCounts:
@@ -50,8 +66,11 @@ class StudySet:
 
     @property
     def title(self) -> str:
-        """The name, which says so if the cells are simulated."""
-        return f"{self.name} ({SIMULATED})" if self.cells.simulated else self.name
+        """The name, and what about the cells keeps them from judging."""
+        marks = [SIMULATED] if self.cells.simulated else []
+        marks += [OF_THE_PRIOR] if self.of_the_prior else []
+        marks += [TUNED_ON] if self.tuned_on else []
+        return f"{self.name} ({', '.join(marks)})" if marks else self.name
 
 
 class Group(NamedTuple):
@@ -67,6 +86,7 @@ class Group(NamedTuple):
         no encoder, sees them all the same).
       num_train_cells: cells trained on, per seed; none for methods without a model.
       seconds: of all trainings together.
+      again: per seed, why it was trained again with another key; "" where it was not.
     """
 
     label: str
@@ -76,6 +96,7 @@ class Group(NamedTuple):
     held_out: list[np.ndarray]
     num_train_cells: list[int]
     seconds: float
+    again: Sequence[str] = ()
 
 
 def fold_cells(study: StudySet, seed: int, root_seed: int) -> np.ndarray:

@@ -7,15 +7,15 @@ import re
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from refusals import refusal
 
 from configs import benchmark as configs
 from experiments import benchmark
-from experiments.comparison import scvi_tools, sets, tasks, trainings
+from experiments.comparison import report, scvi_tools, sets, tasks, trainings
 from experiments.comparison.methods import OURS, methods
 from experiments.comparison.summary import HEADLINE, baselines, summarise
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
-from qbm_jax.errors import InputError
 from qbm_jax.fitted.tasks import embedding, model, study_set
 from qbm_jax.metrics.integration import IntegrationScores
 from qbm_jax.study.rows import write_table
@@ -65,9 +65,10 @@ def test_a_run_writes_tables_report_and_figures(finished):
         assert seeds == {"0", "1"}, key
     summary = rows_of(finished / "summary.csv")
     compared = [row for row in summary if row["method"] == "qbmvae" and row["low"]]
-    # PCA and the Gaussian prior have no energy, and neither was trained without a type.
+    # PCA and the Gaussian prior have no energy; without a type PCA alone was fitted as well.
     alone = {key for key in HEADLINE if key[1].endswith("energy") or "left_out" in key[1]}
-    alone.add(("energy", "energy_spearman"))
+    alone |= {("energy", "energy_spearman"), ("energy", "energy_order")}
+    alone.remove(("energy", "auroc_left_out_type_distance"))
     assert {(row["task"], row["metric"]) for row in compared} == set(HEADLINE) - alone
     for row in compared:
         assert float(row["low"]) <= float(row["difference"]) <= float(row["high"])
@@ -151,6 +152,25 @@ def test_a_held_out_cell_takes_no_part_in_training(study):
     assert not np.array_equal(*(group.embeddings[1][others] for group in groups))
 
 
+def test_an_unseen_type_is_found_by_the_distance_to_trained_cells_also_without_a_model(study):
+    held_out = study_set.type_and_fold_cells(study, 0, 0)
+    far = np.random.default_rng(0).normal(size=(study.cells.num_cells, 3))
+    far[study.labels == study.left_out_type] += 20
+    group = study_set.Group("pca", [], [far], [], [held_out], [], 0.0)
+    measured = model.left_out_type(tasks.scale_of(tiny()), study, group)
+    assert measured.rows == [("energy", "auroc_left_out_type_distance", 0, 1.0)]
+
+
+def test_scores_that_choose_genes_of_their_own_get_all_of_them(study):
+    few = sets.load(tiny(num_genes=30), "simulated", tiny().sets.simulated)
+    assert few.cells.num_genes == 30 and few.counts_of_all_genes.shape[1] > 150
+    assert few.counts_of_all_genes.shape[0] == few.cells.num_cells
+    where = [study.cells.genes.index(gene) for gene in few.cells.genes]
+    rows = np.searchsorted(study.cells.rows, few.cells.rows)
+    difference = few.cells.counts - study.cells.counts[rows][:, where]
+    assert not difference.nnz
+
+
 def test_five_seeds_hold_out_every_cell_once(study):
     folds = [study_set.fold_cells(study, seed, 0) for seed in range(5)]
     np.testing.assert_array_equal(np.sort(np.concatenate(folds)), np.arange(study.cells.num_cells))
@@ -179,16 +199,53 @@ def test_the_baseline_is_the_best_other_method_and_seeds_are_paired():
          "seed": seed, "value": value}
         for (m, s), both in values.items() for seed, value in enumerate(both)
     ]  # fmt: skip
-    cells = {(c.against, c.baseline): c for c in summarise(rows) if c.method == "qbmvae"}
-    assert set(cells) == {
+    standings = {(c.against, c.baseline): c for c in summarise(rows) if c.method == "qbmvae"}
+    assert set(standings) == {
         ("best", "bernoulli_vae (matched)"),
         ("gaussian", "vae (matched)"),
         ("named", "bernoulli_vae (matched)"),
     }
-    assert cells["gaussian", "vae (matched)"].difference == pytest.approx(0.15)
-    ours = cells["best", "bernoulli_vae (matched)"]
+    assert standings["gaussian", "vae (matched)"].difference == pytest.approx(0.15)
+    ours = standings["best", "bernoulli_vae (matched)"]
     assert ours.difference == pytest.approx(-0.35) and ours.mean == pytest.approx(0.55)
     assert ours.low < -0.5 and ours.high > -0.2
+
+
+def test_intervals_of_unseen_cells_are_corrected_and_those_of_all_cells_say_what_they_are():
+    rows = [
+        {"dataset": "d", "method": m, "setting": "matched", "task": task, "metric": metric,
+         "seed": seed, "value": value}
+        for task, metric in (("integration", "total"), ("classification", "donor_f1_macro"),
+                             ("rare", "rare_f1"), ("rare", "rare_isolated_f1"))
+        for m, both in {"vae": (0.1, 0.4), "qbmvae": (0.5, 0.6)}.items()
+        for seed, value in enumerate(both)
+    ]  # fmt: skip
+    found = {
+        c.metric: c for c in summarise(rows, {("d", "donors"): 1.0}) if c.against == "gaussian"
+    }
+    plain = found["total"].high - found["total"].low
+    for metric, factor in (("rare_f1", 0.75), ("donor_f1_macro", 1.5)):
+        assert found[metric].interval == "corrected resampled t"
+        wide = found[metric].high - found[metric].low
+        assert wide == pytest.approx(plain * np.sqrt(factor / 0.5))
+    for metric in ("total", "rare_isolated_f1"):
+        assert found[metric].interval == "Student t over trainings"
+
+
+def test_sets_that_settings_were_chosen_on_are_marked_and_the_others_judge(study):
+    config = configs.get_config()
+    tuned = {name for name, options in config.sets.items() if options.tuned_on}
+    kept = {"pancreas_baron_segerstolpe", "pbmc_kang_ctrl_8donors", "trajectory_paul15"}
+    assert set(config.sets) - tuned == kept and kept < set(config.datasets)
+    assert study.title == "simulated (SIMULATED CELLS, drawn from the prior's own law, tuned on)"
+    aside = dataclasses.replace(study, name="mine", tuned_on=False, of_the_prior=False)
+    told = report.judges([study, aside])
+    assert "chosen on simulated." in told and "machine, in simulated." in told
+    assert told.endswith("judge: mine.")
+    row = {"dataset": "simulated", "method": "pca", "setting": "default", "task": "integration",
+           "metric": "total", "seed": 0, "value": 0.5}  # fmt: skip
+    cells = summarise([row, row | {"dataset": "mine"}], tuned_on=["simulated"])
+    assert {cell.dataset: cell.tuned_on for cell in cells} == {"simulated": True, "mine": False}
 
 
 def test_harmony_is_no_baseline_for_cells_that_it_has_seen():
@@ -198,7 +255,7 @@ def test_harmony_is_no_baseline_for_cells_that_it_has_seen():
         for (m, s), value in {("harmony", "default"): 1.0, ("pca", "default"): 0.5,
                               ("qbmvae", "matched"): 0.6}.items() for seed in (0, 1)
     ]  # fmt: skip
-    ours = next(cell for cell in summarise(rows) if cell.method == "qbmvae")
+    ours = next(standing for standing in summarise(rows) if standing.method == "qbmvae")
     assert ours.baseline == "pca (default)"
 
 
@@ -208,7 +265,7 @@ def test_of_a_metric_that_is_best_low_the_lowest_is_the_baseline():
          "metric": "two_sample_excess", "seed": seed, "value": value}
         for m, value in {"scvi": 0.9, "ldvae": 0.7, "qbmvae": 0.8}.items() for seed in (0, 1)
     ]  # fmt: skip
-    ours = next(cell for cell in summarise(rows) if cell.method == "qbmvae")
+    ours = next(standing for standing in summarise(rows) if standing.method == "qbmvae")
     assert ours.baseline == "ldvae (matched)" and ours.difference == pytest.approx(0.1)
 
 
@@ -219,19 +276,20 @@ def test_bounds_are_compared_only_between_priors_of_one_likelihood():
         for m, value in {"scvi": -1.0, "bernoulli_vae": -9.0, "qbmvae": -5.0}.items()
         for seed in (0, 1)
     ]  # fmt: skip
-    cells = {cell.method: cell for cell in summarise(rows)}
-    assert cells["qbmvae"].baseline == "bernoulli_vae (matched)"
-    assert cells["scvi"].baseline == ""
+    standings = {standing.method: standing for standing in summarise(rows)}
+    assert standings["qbmvae"].baseline == "bernoulli_vae (matched)"
+    assert standings["scvi"].baseline == ""
 
 
 def test_matched_methods_share_latents_epochs_and_optimiser_and_defaults_do_not():
     config = configs.get_config()
     rows = {(m.name, m.setting): m for m in methods(config)}
-    matched, default = rows["scvi", "matched"], rows["scvi", "default"]
-    assert matched.model["num_latents"] == rows["qbmvae", "matched"].model["num_latents"]
-    assert matched.options == rows["qbmvae", "matched"].options
-    assert default.model["num_latents"] == 10 and default.options.learning_rate == 1e-3
-    assert any("trains 400 epochs" in note for note in default.notes)
+    matched, default = rows["scvi", "matched"].training, rows["scvi", "default"].training
+    ours = rows["qbmvae", "matched"].training
+    assert matched.model.num_latents == ours.model.num_latents
+    assert matched.options == ours.options
+    assert default.model.num_latents == 10 and default.options.learning_rate == 1e-3
+    assert any("trains 400 epochs" in note for note in rows["scvi", "default"].notes)
     for name in config.methods[2:]:
         assert (name, "matched") in rows
         assert ((name, "default") in rows) == (name not in OURS)
@@ -245,13 +303,6 @@ def test_trainings_end_after_as_many_steps_on_every_set_and_no_later_than_their_
         assert fitted.kl_warmup_epochs == pytest.approx(0.15 * fitted.num_epochs)
         assert 4 * fitted.validate_every == pytest.approx(fitted.num_epochs, abs=2)
     assert trainings.within_steps(options, 2000, 10**6) == options
-
-
-def refusal(function, *arguments):
-    with pytest.raises(InputError) as error:
-        function(*arguments)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 BAD = {
@@ -287,7 +338,7 @@ def test_a_peer_that_is_not_installed_is_refused_and_one_that_is_has_a_row(monke
     assert not (tmp_path / "run").exists()
     monkeypatch.setattr(scvi_tools, "is_installed", lambda: True)
     row = methods(config)[1]
-    assert (row.label, row.model) == ("scvi_tools-default", None)
+    assert (row.label, row.record) == ("scvi_tools-default", None)
     assert any("up to 400 epochs" in note for note in row.notes)
     assert "scvi_tools" in baselines("integration", "total")
     assert "scvi_tools" not in configs.get_config().methods  # for users without it
