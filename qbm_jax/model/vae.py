@@ -14,6 +14,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import Minibatch
 from qbm_jax.model import library_size, likelihoods, posteriors, priors, relaxations
 from qbm_jax.model.batch_norm import BatchNorm, batch_norm_scale
+from qbm_jax.model.latent_laws import from_log_variance
 from qbm_jax.model.library_size import BatchPriors, LibraryPosterior
 from qbm_jax.model.likelihoods import Likelihood
 from qbm_jax.model.networks import (
@@ -141,6 +142,12 @@ class ModelOptions:
         choice(ENCODER_INPUTS),
         "log(1 + counts / total * 1e4), or log(1 + counts) as scVI reads them",
     )
+    encoder_output: str = field(
+        "log_sd",
+        choice(("log_sd", "log_variance")),
+        "what encoders give of a real latent beside its mean; log_variance is scVI's, who adds "
+        "1e-4 to each variance, and whose library sizes do not start at the total counts",
+    )
     normalisation: str = field(
         "layer",
         choice(NORMALISATIONS),
@@ -256,6 +263,10 @@ def _build(sizes: Sizes, options: ModelOptions) -> VAE:
     latents = latents._replace(init=functools.partial(latents.init, **given))
     family = posteriors.build(options.posterior, latents)
     networks = _networks(sizes, options, latents, family, observation)
+    if options.encoder_output == "log_variance" and latents.binary:
+        raise InputError(
+            f"encoder_output must be log_sd with prior {latents.name}, which is of bits"
+        )
     if options.dispersion_start == "normal" and observation.dispersion is None:
         raise InputError(
             f"dispersion_start must be zero with likelihood {observation.name}, which has none"
@@ -267,12 +278,12 @@ def _build(sizes: Sizes, options: ModelOptions) -> VAE:
         likelihood=observation,
         num_latents=options.num_latents,
         init=functools.partial(_init, networks, latents, observation, sizes.num_genes, options),
-        encode=functools.partial(_encode, networks, ENCODER_INPUTS[options.encoder_input]),
+        encode=functools.partial(_encode, networks, options),
         decode=functools.partial(_decode, networks.decoder),
         loadings=functools.partial(_loadings, networks.decoder),
         encode_library=None
         if networks.library is None
-        else functools.partial(_encode_library, networks.library),
+        else functools.partial(_encode_library, networks.library, options),
         library_prior=options.library_prior,
         trains_apart=options.normalisation == "batch"
         or options.dropout + options.decoder_dropout > 0,
@@ -338,12 +349,12 @@ def _run(network: Any, name: str, params: Params, *inputs: jax.Array) -> Any:
 
 
 def _encode(
-    networks: Networks,
-    read: Callable[[jax.Array], jax.Array],
-    params: Params,
-    counts: jax.Array,
+    networks: Networks, options: ModelOptions, params: Params, counts: jax.Array
 ) -> jax.Array | Groups:
-    outputs, features = _run(networks.encoder, "encoder", params, read(counts))
+    read = ENCODER_INPUTS[options.encoder_input](counts)
+    outputs, features = _run(networks.encoder, "encoder", params, read)
+    if options.encoder_output == "log_variance":
+        outputs = from_log_variance(outputs)
     if networks.second_group is None:
         return outputs
     return Groups(outputs, Partial(networks.second_group.apply, params["second_group"], features))
@@ -353,9 +364,13 @@ def _decode(network: Decoder, params: Params, *inputs: jax.Array) -> Any:
     return _run(network, "decoder", params, *inputs)
 
 
-def _encode_library(network: Encoder, params: Params, counts: jax.Array) -> LibraryPosterior:
-    corrections, _ = _run(network, "library", params, jnp.log1p(counts))
-    return library_size.posterior(corrections, jnp.maximum(counts.sum(axis=-1), 1))
+def _encode_library(
+    network: Encoder, options: ModelOptions, params: Params, counts: jax.Array
+) -> LibraryPosterior:
+    outputs, _ = _run(network, "library", params, jnp.log1p(counts))
+    if options.encoder_output == "log_variance":
+        return library_size.free_posterior(from_log_variance(outputs))
+    return library_size.posterior(outputs, jnp.maximum(counts.sum(axis=-1), 1))
 
 
 def _loadings(network: Decoder, params: Params) -> jax.Array:

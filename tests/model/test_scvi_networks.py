@@ -152,3 +152,19 @@ def test_dispersions_may_start_normal_and_the_batch_may_shift_hidden_units_alone
         build(dispersion_start="normal", likelihood="poisson")
     assert "shift" in start["zero"]["decoder"]["params"]
     assert "shift" not in jax.jit(build(gene_shift=False).init)(KEY)["decoder"]["params"]
+
+
+def test_encoders_may_give_log_variances_with_a_floor_and_library_sizes_by_themselves():
+    options = {"library": "latent", "library_prior": ((2.0, 1.0), (2.0, 1.0))}
+    plain, other = (build(encoder_output=name, **options) for name in ("log_sd", "log_variance"))
+    params = jax.jit(plain.init)(KEY)
+    given, found = (np.float64(model.encode(params, COUNTS)) for model in (plain, other))
+    np.testing.assert_array_equal(found[:, :N], given[:, :N])
+    np.testing.assert_allclose(np.exp(2 * found[:, N:]), np.exp(given[:, N:]) + 1e-4, rtol=1e-5)
+    given, found = (model.encode_library(params, COUNTS) for model in (plain, other))
+    totals = np.log(np.float64(COUNTS).sum(axis=1))
+    np.testing.assert_allclose(found.mean, given.mean - totals, atol=1e-5)
+    log_variance = np.float64(given.log_sd) + 0.5 * totals
+    np.testing.assert_allclose(np.exp(2 * found.log_sd), np.exp(log_variance) + 1e-4, rtol=1e-4)
+    with pytest.raises(InputError, match="encoder_output must be log_sd with prior boltzmann"):
+        build(encoder_output="log_variance", prior="boltzmann")
