@@ -20,6 +20,7 @@ from experiments.kit.stop import StopRequest
 from qbm_jax.fitted import tasks as fitted_tasks
 from qbm_jax.fitted.tasks import embedding, model, study_set
 from qbm_jax.metrics.integration import IntegrationScores
+from qbm_jax.model.presets import PRESETS
 from qbm_jax.study.rows import write_table
 from qbm_jax.training import TrainOptions
 
@@ -311,7 +312,11 @@ def test_matched_methods_share_latents_epochs_and_optimiser_and_defaults_do_not(
     assert matched.model.num_latents == ours.model.num_latents
     assert matched.options == ours.options
     assert default.model.num_latents == 10 and default.options.learning_rate == 1e-3
-    assert any("trains 400 epochs" in note for note in rows["scvi", "default"].notes)
+    assert default.model.normalisation == "batch" and default.options.report_epoch == "last"
+    said = "\n".join(rows["scvi", "default"].notes)
+    assert "scvi at its defaults trains up to 400 epochs." in said
+    assert all(each in said for each in PRESETS["scvi"].deviations) and "step" in said
+    assert not rows["scvi", "matched"].notes
     for name in config.methods[2:]:
         assert (name, "matched") in rows
         assert ((name, "default") in rows) == (name not in OURS)
