@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.comparison import score_tables
+from experiments.comparison import score_tables, wins
 from experiments.comparison.figures import FIGURES
 from experiments.comparison.methods import listed
 from experiments.comparison.plan import Plan
@@ -22,6 +22,7 @@ from experiments.comparison.summary import (
 from experiments.comparison.task_figures import pictures_of
 from experiments.comparison.titles import metric_title, title_of
 from experiments.kit.runner import Piece, Results
+from experiments.kit.workdir import provenance
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.study.document import Document, table, with_interval
 from qbm_jax.study.escape import Markdown, bullets, figure_text, markdown
@@ -48,12 +49,16 @@ def write(plan: Plan, results: Results) -> Document:
     titles = {study.name: figure_text(study.title) for study in plan.studies}
     title = "Benchmark: does the Boltzmann prior help?"
     report = Document(results.workdir, title, plan.simulated)
+    found = wins.wins_of(cells)
+    wins.write(results.workdir, found)
 
     def show(name: str) -> None:
         draw, caption = FIGURES[name]
         report.figure(f"{name}.png", partial(draw, results.pieces, cells, titles), caption)
 
     report.add(
+        wins.wins_table(found),
+        f"Made by {provenance(results.workdir)}.",
         _verdict(plan, cells),
         judges(plan.studies),
         targets(cells, names),
@@ -68,7 +73,7 @@ def write(plan: Plan, results: Results) -> Document:
     report.add(
         "## QBM-VAE against the best model with a Gaussian prior",
         difference_table(cells, names, BEST_GAUSSIAN),
-        "## QBM-VAE against the other priors on the same networks and likelihood",
+        "## QBM-VAE against other priors on the same networks and likelihood, and Harmony",
         *_named(cells, names),
     )
     for study in plan.studies:

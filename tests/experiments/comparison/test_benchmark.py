@@ -63,6 +63,7 @@ def test_a_run_writes_tables_report_and_figures(finished):
             if (row["task"], row["metric"]) == key and row["method"] == "qbmvae"
         }  # fmt: skip
         assert seeds == {"0", "1"}, key
+    assert {row["outcome"] for row in rows_of(finished / "wins.csv")} <= {"win", "tie", "loss"}
     summary = rows_of(finished / "summary.csv")
     compared = [row for row in summary if row["method"] == "qbmvae" and row["low"]]
     # PCA and the Gaussian prior have no energy; without a type PCA alone was fitted as well.
@@ -73,7 +74,8 @@ def test_a_run_writes_tables_report_and_figures(finished):
     for row in compared:
         assert float(row["low"]) <= float(row["difference"]) <= float(row["high"])
     report = (finished / "report.md").read_text()
-    assert "at or above the best Gaussian-prior model on" in report
+    assert report.split("\n\n")[2].startswith("| metric | simulated (tuned on) | the best Gaussian")
+    assert "commit" in report and "at or above the best Gaussian-prior model on" in report
     assert "Recall of unseen cells of rare types" in report and "| 1 % (" in report
     assert report.count("| other real cells |") == 2  # generated cells in all and by batch
     for name in ("recall", "paga", "trajectory"):
