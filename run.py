@@ -5,15 +5,7 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-try:
-    from experiments.kit import launch
-    from experiments.kit.processes import Processes
-    from experiments.sweep.arguments import is_sweep, spelt_out
-    from experiments.sweep.run import Request
-except ModuleNotFoundError as error:
-    text = f"error: the package {error.name} is not installed; pip install -r requirements.txt"
-    print(text, file=sys.stderr)
-    raise SystemExit(2) from None
+from experiments.kit import usage
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment, e.g. configs/toy.py")
 WORKDIR = flags.DEFINE_string("workdir", None, "Output folder; default runs/<config name>")
@@ -30,7 +22,15 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this one, from 
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Parses the flags once they are known to be good."""
+    """Answers what asks for no experiment; parses the flags once they are known to be good."""
+    usage.answer(argv)
+    try:  # seconds, which the help does not wait for
+        from experiments.kit import launch
+        from experiments.sweep.arguments import spelt_out
+    except ModuleNotFoundError as error:
+        text = f"error: the package {error.name} is not installed; pip install -r requirements.txt"
+        print(text, file=sys.stderr)
+        raise SystemExit(2) from None
     config = launch.check_arguments(argv)
     try:
         kept, unset = launch.take_out_none(argv, config)
@@ -44,6 +44,11 @@ def parse(argv: list[str]) -> list[str]:
 def main(argv: list[str]) -> None:
     """Hands the config to its experiment, or to the sweep."""
     del argv
+    from experiments.kit import launch
+    from experiments.kit.processes import Processes
+    from experiments.sweep.arguments import is_sweep
+    from experiments.sweep.run import Request
+
     sweep = None
     if is_sweep(sys.argv[1:]):
         sweep = Request(

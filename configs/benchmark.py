@@ -49,21 +49,14 @@ def get_config(arg: str = "full") -> ConfigDict:
     # setting, the config's, whichever of the two is asked for.
     config.settings = ("matched", "default")
     config.tasks = "auto"  # what the data allow; or comma-separated names, all of which must run
-    config.num_genes = 1000  # highly variable genes kept (seurat_v3, per batch)
-    config.num_steps = 800  # a training ends after about so many optimiser steps on any set
+    config.num_genes = manual.data.num_genes  # highly variable genes kept (seurat_v3, per batch)
+    config.num_steps = 0  # no training takes more optimiser steps than so many; 0: its own length
     config.gaussian_latents = 10  # of gaussian_vae, mog_vae and vamp_vae, matched in all else
 
-    config.model = ConfigDict(manual.model.to_dict())
+    config.model = manual.model
     for field in ("prior", "likelihood", "decoder"):  # they are what a method is
         del config.model[field]
-    config.model.relaxation = "straight_through"  # of the binary priors, as is the posterior
-    config.model.posterior = "two_groups"
-    config.model.start = "pytorch"
-    config.model.encoder_widths = config.model.decoder_widths = (256,)
-    config.training = ConfigDict(manual.training.to_dict())
-    config.training.num_epochs = 400  # at most: see num_steps, which shortens what follows as well
-    config.training.validate_every = 100  # epochs, of 400
-    config.training.kl_warmup_epochs = 60.0  # of 400
+    config.training = manual.training
     config.sampler = ConfigDict({"name": "gibbs", "options": {"num_steps": 2}})
 
     config.evaluation = ConfigDict()
@@ -80,6 +73,12 @@ def get_config(arg: str = "full") -> ConfigDict:
     # recall by abundance; with 8000 cells the rarest types, 0.1 %, have some in each of five folds
     config.sets.simulated_rare = study(simulated="simulated:rare", num_cells=8000)
     config.sets.simulated_rare.tasks = "rare"
+    # `simulated` is drawn from the Boltzmann prior's own law; these two, and J = 0, are not
+    config.sets.simulated_tree = study(simulated="simulated:tree", num_cells=1500)
+    config.sets.simulated_copula = study(simulated="simulated:copula", num_cells=1500)
+    config.sets.simulated_uncoupled = study(
+        simulated="simulated:pancreas:couplings=0", num_cells=1500
+    )
     config.sets.pancreas_baron_segerstolpe = study("pancreas_baron_segerstolpe.h5ad")
     config.sets.pancreas_panc8_small = study("pancreas_panc8_small.h5ad", tuned_on=True)
     config.sets.pancreas_human_mouse_328 = study("pancreas_human_mouse_328.h5ad", tuned_on=True)
@@ -89,6 +88,11 @@ def get_config(arg: str = "full") -> ConfigDict:
     simulated, paul = config.sets.simulated, config.sets.trajectory_paul15
     simulated.root, simulated.time_column = "sim_progenitor", "pseudotime"
     simulated.left_out_type = "sim_gamma"
+    for name in ("simulated_copula", "simulated_uncoupled"):
+        for field in ("root", "time_column", "left_out_type"):
+            config.sets[name][field] = simulated[field]
+    tree = config.sets.simulated_tree
+    tree.root, tree.time_column, tree.left_out_type = "sim_a1x", "pseudotime", "sim_b1z"
     paul.root, paul.stage_column, paul.stage_ranks = "MEP", "stage", ConfigDict(PAUL_STAGES)
     paul.left_out_type = "Megakaryocyte"
     config.sets.pancreas_baron_segerstolpe.left_out_type = "delta"
@@ -101,7 +105,7 @@ def study(
     """A data set: an h5ad file of `folder`, or a preset of the simulator."""
     entry = ConfigDict()
     entry.file = file  # in `folder`; "" for simulated cells
-    entry.simulated = simulated  # simulated:pancreas, simulated:toy, ...
+    entry.simulated = simulated  # simulated:pancreas, simulated:pancreas:couplings=0, ...
     entry.num_cells = num_cells  # simulated cells; 0 is the preset's own number
     entry.batch_column = "batch"
     entry.label_column = "cell_type"

@@ -25,7 +25,6 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.settings = ("matched",)
     config.every = 1 if arg == "smoke" else 5  # epochs between two scores
     config.training.num_epochs = 3 if arg == "smoke" else 60
-    config.training.kl_warmup_epochs = 10.0
     if arg == "full":
         config.num_seeds = 3
     for name in ("log_z_temperatures", "posterior_draws", "importance_samples", "max_generated"):

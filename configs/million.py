@@ -27,7 +27,5 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.data.on_disk = True
     config.training.block_size = 64
     config.training.num_epochs = 1
-    config.training.validate_every = 1
-    config.training.kl_warmup_epochs = 0.1
     config.evaluation.max_scored_cells = 10_000
     return config

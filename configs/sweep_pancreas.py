@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from configs import base
 
 SEEDS = 8
-KL_WEIGHTS = (0.1, 0.3, 1.0, 3.0)
+KL_WEIGHTS = (0.3, 1.0, 3.0, 10.0)
 
 
 def get_config(arg: str = "full") -> ConfigDict:
@@ -33,6 +33,6 @@ def sweep(arg: str = "full") -> Iterator[dict[str, Any]]:
     smoke = "smoke" in arg.split(",")
     for seed in range(2 if smoke else SEEDS):
         for weight in KL_WEIGHTS[1:3] if smoke else KL_WEIGHTS:
-            for num_latents in (8, 16) if smoke else (128,):
+            for num_latents in (8, 16) if smoke else (None,):
                 size = {"model.num_latents": num_latents} if smoke else {}
                 yield {"seed": seed, "training.kl_weight": weight, **size}

@@ -9,11 +9,8 @@ from configs import base
 
 
 def get_config(arg: str = "full") -> ConfigDict:
-    """600 simulated cells, 32 spins, one seed."""
+    """600 simulated cells, one seed."""
     config = base.get_config()
     config.data.name = "toy"
     config.num_seeds = 1
-    config.model.num_latents = 32
-    config.model.encoder_widths = config.model.decoder_widths = (64,)
-    config.training.num_epochs = 60
     return base.variant(config, arg)

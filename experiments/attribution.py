@@ -14,21 +14,22 @@ from experiments.comparison import plan as comparison_plan
 from experiments.comparison import tasks as comparison_tasks
 from experiments.comparison import trainings
 from experiments.comparison.methods import Method
-from experiments.comparison.plan import Plan, check_counts
+from experiments.comparison.plan import ComparisonPlan, check_counts
 from experiments.comparison.summary import COLUMNS, HEADLINE, share_of
 from experiments.comparison.titles import metric_title
-from experiments.kit.options import check_model, with_prior
+from experiments.kit.options import check_training
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
-from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import train_options
 from qbm_jax.fitted.tasks import study_set
 from qbm_jax.fitted.tasks.study_set import StudySet
+from qbm_jax.model.presets import with_prior
 from qbm_jax.study.document import Document, table, with_interval
 from qbm_jax.study.escape import code, file_name, markdown
 from qbm_jax.study.estimates import by_seed, estimate, paired_difference
 from qbm_jax.study.figures import draw_differences, panels, tidy
+from qbm_jax.training import Training
 
 __all__ = ["COLUMNS", "check", "document", "pieces", "rows", "summary"]
 
@@ -47,7 +48,7 @@ class Effect(NamedTuple):
     high: float
 
 
-def check(config: ConfigDict) -> Plan:
+def check(config: ConfigDict) -> ComparisonPlan:
     """The variants, once every one is known to be buildable, and the sets.
 
     Raises:
@@ -63,7 +64,6 @@ def variants(config: ConfigDict) -> list[Method]:
     if config.reference not in config.variants:
         known = ", ".join(config.variants)
         raise InputError(f"config.reference {config.reference!r} is no variant; there are {known}")
-    samplers.build(config.sampler.name, **config.sampler.options.to_dict())
     return [_variant(config, name, change) for name, change in config.variants.items()]
 
 
@@ -74,15 +74,14 @@ def _variant(config: ConfigDict, name: str, change: ConfigDict) -> Method:
             raise InputError(f"variant {name}: unknown model field {field!r}; there are {[*base]}")
     prior = change.model.get("prior", base["prior"])
     model = with_prior(prior, base | change.model.to_dict())
-    for field in ("encoder_widths", "decoder_widths"):
-        model[field] = tuple(model[field])
     options = train_options(config.training.to_dict() | change.training.to_dict())
-    training.check_model(options, check_model(model))
     sampler = config.sampler
-    return Method(name, change.axis, model, options, sampler.name, sampler.options.to_dict(), ())
+    training = Training.of(model, sampler.name, sampler.options.to_dict(), options)
+    check_training(training)
+    return Method(name, change.axis, training)
 
 
-def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
+def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
     """A piece a set and variant: all its seeds."""
     config = plan.config
     for study in plan.studies:
@@ -96,7 +95,7 @@ def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
 
 
 def measure(
-    plan: Plan,
+    plan: ComparisonPlan,
     study: StudySet,
     variant: Method,
     held_out: list[np.ndarray],
@@ -111,16 +110,16 @@ def measure(
     return {"rows": measured.rows, "notes": measured.notes, "training_seconds": group.seconds}
 
 
-def rows(plan: Plan, piece: Piece) -> Iterator[Row]:
+def rows(plan: ComparisonPlan, piece: Piece) -> Iterator[Row]:
     """A row a task, metric and seed, but for bounds of another likelihood: of another quantity."""
-    likelihoods = {variant.name: variant.trained[0]["likelihood"] for variant in plan.methods}
+    likelihoods = {variant.name: variant.training.model.likelihood for variant in plan.methods}
     same = likelihoods[piece["method"]] == likelihoods[plan.config.reference]
     for row in piece["rows"]:
         if row[0] != "bound" or same:
             yield (piece["dataset"], piece["method"], piece["setting"], *row)
 
 
-def summary(plan: Plan, rows: Iterable[Row]) -> list[Effect]:
+def summary(plan: ComparisonPlan, rows: Iterable[Row]) -> list[Effect]:
     """Every headline metric of every variant, held against the reference of the same set."""
     return summarise(rows, plan.config.reference)
 
@@ -143,7 +142,7 @@ def summarise(rows: Iterable[Row], reference: str) -> list[Effect]:
     return effects
 
 
-def document(plan: Plan, results: Results) -> Document:
+def document(plan: ComparisonPlan, results: Results) -> Document:
     """A table and a figure a set."""
     config, reference = plan.config, plan.config.reference
     title = "Attribution: which ingredient moves which metric?"

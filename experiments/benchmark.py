@@ -12,8 +12,8 @@ from experiments.comparison import report as comparison_report
 from experiments.comparison import tasks as comparison_tasks
 from experiments.comparison import trainings
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
-from experiments.comparison.plan import Plan, check_counts
-from experiments.comparison.summary import COLUMNS, REAL_CELLS, Cell, summarise
+from experiments.comparison.plan import ComparisonPlan, check_counts
+from experiments.comparison.summary import COLUMNS, REAL_CELLS, Standing, summarise
 from experiments.kit.options import check_least
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
@@ -27,7 +27,7 @@ from qbm_jax.study.document import Document
 __all__ = ["COLUMNS", "check", "document", "pieces", "rows", "summary"]
 
 
-def check(config: ConfigDict) -> Plan:
+def check(config: ConfigDict) -> ComparisonPlan:
     """The methods and the sets.
 
     Raises:
@@ -46,7 +46,7 @@ def check(config: ConfigDict) -> Plan:
     return comparison_plan.load(config, methods(config))
 
 
-def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
+def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
     """A piece a set, method and protocol; at the end what real cells would score."""
     for study in plan.studies:
         for method in plan.methods_on(study):
@@ -63,7 +63,7 @@ def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
             yield Work("ceiling", names, partial(measure_ceiling, plan.config, study))
 
 
-def protocols(plan: Plan, study: StudySet, method: Method) -> Iterator[str]:
+def protocols(plan: ComparisonPlan, study: StudySet, method: Method) -> Iterator[str]:
     """What a method leaves out in training: a fold, and for some tasks donors or a type."""
     asked, matched = plan.tasks[study.name], method.setting == "matched"
     yield "folds"
@@ -85,7 +85,7 @@ def held_out_by(config: ConfigDict, study: StudySet, protocol: str) -> list[np.n
 
 
 def measure(
-    plan: Plan,
+    plan: ComparisonPlan,
     study: StudySet,
     method: Method,
     protocol: str,
@@ -98,7 +98,7 @@ def measure(
     config = plan.config
     if method.name in PEERS:
         group = trainings.peer_group(config, study, held_out, stop)
-    elif method.model is None:
+    elif method.record is None:
         group = trainings.untrained_group(config, study, method, held_out)
     else:
         group = trainings.train_group(config, study, method, held_out, stop)
@@ -123,13 +123,13 @@ def written(measured: Measured, seconds: float) -> Piece:
     return measured._asdict() | {"training_seconds": seconds}
 
 
-def rows(plan: Plan, piece: Piece) -> Iterator[Row]:
+def rows(plan: ComparisonPlan, piece: Piece) -> Iterator[Row]:
     """A row a task, metric and seed."""
     del plan
     return ((piece["dataset"], piece["method"], piece["setting"], *row) for row in piece["rows"])
 
 
-def summary(plan: Plan, rows: Iterable[Row]) -> list[Cell]:
+def summary(plan: ComparisonPlan, rows: Iterable[Row]) -> list[Standing]:
     """Means and paired differences."""
     used = {
         (study.name, protocol): held_out_by(plan.config, study, protocol)
@@ -146,6 +146,6 @@ def summary(plan: Plan, rows: Iterable[Row]) -> list[Cell]:
     return summarise(known, shares, [study.name for study in plan.studies if study.tuned_on])
 
 
-def document(plan: Plan, results: Results) -> Document:
+def document(plan: ComparisonPlan, results: Results) -> Document:
     """Verdicts first, then tables and figures."""
     return comparison_report.write(plan, results)

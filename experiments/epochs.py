@@ -11,14 +11,15 @@ from ml_collections import ConfigDict
 
 from experiments.comparison import plan as comparison_plan
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
-from experiments.comparison.plan import Plan
+from experiments.comparison.plan import ComparisonPlan
 from experiments.comparison.titles import title_of
 from experiments.comparison.trainings import steps_of
-from experiments.kit.faults import by_seed, collapsed
+from experiments.kit.faults import alarmed, by_seed
 from experiments.kit.options import check_least
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
+from qbm_jax.fitted import alarms
 from qbm_jax.fitted.evaluate import train_and_evaluate
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.metrics import pca_embedding, score_embeddings
@@ -33,7 +34,7 @@ SHOWN = ("total", "bio_conservation", "batch_correction")
 COLUMNS = ("dataset", "method", "epoch", "metric", "seed", "value")
 
 
-def check(config: ConfigDict) -> Plan:
+def check(config: ConfigDict) -> ComparisonPlan:
     """The methods, each validated every `config.every` epochs, and the sets.
 
     Raises:
@@ -46,14 +47,16 @@ def check(config: ConfigDict) -> Plan:
         raise InputError(f"config.methods: {', '.join(without)} has no epochs here; leave it out")
     if settings != ["matched"]:
         raise InputError(f"config.settings must be matched alone here, got {', '.join(settings)}")
-    validated = [
-        method._replace(options=dataclasses.replace(method.trained[1], validate_every=config.every))
-        for method in methods(config)
-    ]
+    along_the_way = {"validate_every": config.every, "patience": None}
+    validated = []
+    for method in methods(config):
+        options = dataclasses.replace(method.training.options, **along_the_way)
+        record = dataclasses.replace(method.training, options=options)
+        validated.append(method._replace(record=record))
     return comparison_plan.load(config, validated, with_tasks=False)
 
 
-def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
+def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
     """A piece a set and method: all its seeds."""
     for study in plan.studies:
         for method in plan.methods:
@@ -88,7 +91,10 @@ def measure(
         uncorrected=pca_embedding(study.cells.counts, seed=config.seed),
         max_cells=config.evaluation.max_scored_cells, seed=config.seed,
     )  # fmt: skip
-    ended = [embeddings[f"{max(snapshots)}/{seed}"] for seed in range(config.num_seeds)]
+    ended = [
+        alarms.of_embedding(embeddings[f"{max(snapshots)}/{seed}"], study.cells)
+        for seed in range(config.num_seeds)
+    ]
     scored = [
         (*map(int, name.split("/")), metric, value)
         for name, values in scores.values.items()
@@ -96,17 +102,17 @@ def measure(
     ]
     return {
         "rows": [(epoch, metric, seed, value) for epoch, seed, metric, value in scored],
-        "notes": [*scores.notes, *collapsed(by_seed(method.label, ended))],
+        "notes": [*scores.notes, *alarmed(by_seed(method.label, ended))],
     }
 
 
-def rows(plan: Plan, piece: Piece) -> Iterator[Row]:
+def rows(plan: ComparisonPlan, piece: Piece) -> Iterator[Row]:
     """A row an epoch, metric and seed."""
     del plan
     return ((piece["dataset"], piece["method"], *row) for row in piece["rows"])
 
 
-def document(plan: Plan, results: Results) -> Document:
+def document(plan: ComparisonPlan, results: Results) -> Document:
     """A figure and a table a set."""
     report, notes = Document(results.workdir, "Scores through training"), list(plan.notes)
     for study in plan.studies:

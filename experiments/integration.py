@@ -19,9 +19,9 @@ from experiments.kit.options import check_options, draws_of, main_name, model_op
 from experiments.kit.processes import mesh_of
 from experiments.kit.profiling import Profile
 from experiments.kit.run_files import (
+    computer_facts,
     damaged_log,
     is_finished,
-    machine,
     reported,
     summarise,
     write_cells,
@@ -116,7 +116,7 @@ def run(
         max_cells=config.evaluation.max_scored_cells,
     )  # fmt: skip
     seconds = {"training": trained - start, "scoring": time.perf_counter() - trained}
-    notes = [*shown.notes, *training_faults(config, runs), *remarks]
+    notes = [*shown.notes, *training_faults(config, runs, shown), *remarks]
     if setup.log.resumed:
         notes.append("This run was resumed: seconds and cells per second are of the last call.")
     if log_fault:
@@ -127,7 +127,7 @@ def run(
     own = runs[main_name(config)]
     files = write_cells(workdir, config, setup.cells, shown, own[0], first)
     num_devices = 1 if setup.mesh is None else setup.mesh.size
-    summary["machine"] = machine(config, own, setup.cells.num_genes, num_devices)
+    summary["machine"] = computer_facts(config, own, setup.cells.num_genes, num_devices)
     summary["files"] = files
     summary[CHECKSUMS] = {name: digest_file(workdir / name) for name in (LOG_FILE, *files)}
     write_sealed(workdir / SCORES_FILE, summary, workdir)

@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 
 from experiments.ising import report as ising_report
 from experiments.ising.families import check_families, load_families
-from experiments.ising.results import Plan, columns, judge, rows_of, solutions_of, tune_all
+from experiments.ising.results import IsingPlan, columns, judge, rows_of, solutions_of, tune_all
 from experiments.ising.runs import Calls, measure
-from experiments.ising.samplers import Entry, entries
+from experiments.ising.samplers import Solver, entries
 from experiments.kit.runner import Piece, Results, Tables, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
@@ -24,7 +24,7 @@ from qbm_jax.study.document import Document
 LOGGER = logging.getLogger("qbm_jax")
 
 
-def check(config: ConfigDict) -> Plan:
+def check(config: ConfigDict) -> IsingPlan:
     """The table of samplers and the instances that are there.
 
     Raises:
@@ -42,10 +42,10 @@ def check(config: ConfigDict) -> Plan:
             )
         most = max(instance.params.num_spins for instance in family.pilots + family.held_out)
         check_room("their spins", 4 * most, replicas=config.replicas)
-    return Plan(config, families, table, notes)
+    return IsingPlan(config, families, table, notes)
 
 
-def check_config(config: ConfigDict) -> list[Entry]:
+def check_config(config: ConfigDict) -> list[Solver]:
     """The table of samplers, once every number and name is known to be usable.
 
     Raises:
@@ -66,7 +66,7 @@ def check_config(config: ConfigDict) -> list[Entry]:
     return entries(config)
 
 
-def pieces(plan: Plan, stop: StopRequest) -> Iterable[Work]:
+def pieces(plan: IsingPlan, stop: StopRequest) -> Iterable[Work]:
     """All settings on all pilots, and the long runs that find references.
 
     A piece takes seconds, so a signal interrupts at once.
@@ -87,7 +87,7 @@ def pieces(plan: Plan, stop: StopRequest) -> Iterable[Work]:
     return found.values()
 
 
-def then(plan: Plan, measured: list[Piece], stop: StopRequest) -> Iterator[Work]:
+def then(plan: IsingPlan, measured: list[Piece], stop: StopRequest) -> Iterator[Work]:
     """The tuned settings on all held-out instances, with other keys than the pilots'."""
     del stop
     config, tuned = plan.config, tune_all(plan, measured)
@@ -100,7 +100,7 @@ def then(plan: Plan, measured: list[Piece], stop: StopRequest) -> Iterator[Work]
                 yield work_on(family.judged_section, instance, entry, settings, calls)
 
 
-def references(plan: Plan, instance: Instance) -> Iterator[Work]:
+def references(plan: IsingPlan, instance: Instance) -> Iterator[Work]:
     """The long run for an instance without a best known value; nobody's time includes it.
 
     Where the reference sampler does not take the instance, the best of the others has to do.
@@ -114,7 +114,11 @@ def references(plan: Plan, instance: Instance) -> Iterator[Work]:
 
 
 def work_on(
-    section: str, instance: Instance, entry: Entry, settings: list[tuple[int, float]], calls: Calls
+    section: str,
+    instance: Instance,
+    entry: Solver,
+    settings: list[tuple[int, float]],
+    calls: Calls,
 ) -> Work:
     """A piece: a sampler on an instance; with other settings it is another."""
     names = {"instance": instance.name, "sampler": entry.label}
@@ -122,7 +126,7 @@ def work_on(
     return Work(section, names, compute, {"settings": [list(setting) for setting in settings]})
 
 
-def tables(plan: Plan, pieces: list[Piece]) -> Tables:
+def tables(plan: IsingPlan, pieces: list[Piece]) -> Tables:
     """A row a judged run; time to solution by family, sampler and level."""
     rng, judged = np.random.default_rng(plan.config.seed), judge(plan, pieces)
     rows = [row for one in judged for row in rows_of(one, plan.config)]
@@ -130,6 +134,6 @@ def tables(plan: Plan, pieces: list[Piece]) -> Tables:
     return Tables(columns(plan.config), rows, solutions)
 
 
-def document(plan: Plan, results: Results) -> Document:
+def document(plan: IsingPlan, results: Results) -> Document:
     """Winners first, then tables and figures."""
     return ising_report.write(plan, judge(plan, results.pieces), results)

@@ -30,12 +30,13 @@ from qbm_jax.machine.moments import Moments
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.keys import key_of
+from qbm_jax.runtime.options import LARGEST_WHOLE
 from qbm_jax.study.document import Document
 
 COLUMNS = ("size", "num_latents", "phase", "seed", "metric", "value")
 
 
-class Plan(NamedTuple):
+class PhasePlan(NamedTuple):
     """What is trained: the same for all trainings but for what draws their negatives."""
 
     config: ConfigDict
@@ -50,7 +51,7 @@ class Plan(NamedTuple):
         return fingerprint(self.cells)
 
 
-def check(config: ConfigDict) -> Plan:
+def check(config: ConfigDict) -> PhasePlan:
     """The sizes and their phases, and the cells.
 
     Raises:
@@ -64,10 +65,10 @@ def check(config: ConfigDict) -> Plan:
         )
     cells = load_cells(config)
     assert isinstance(cells, Cells), "they are in memory"
-    return Plan(config, options, sizes, cells, device_counts(cells))
+    return PhasePlan(config, options, sizes, cells, device_counts(cells))
 
 
-def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
+def pieces(plan: PhasePlan, stop: StopRequest) -> Iterator[Work]:
     """A piece a training; it takes seconds, so a signal interrupts at once."""
     del stop
     for size in plan.sizes:
@@ -77,7 +78,7 @@ def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
                 yield Work(size.name, names, partial(measure, plan, size, phase, seed))
 
 
-def measure(plan: Plan, size: Size, name: str, seed: int, key: jax.Array) -> Piece:
+def measure(plan: PhasePlan, size: Size, name: str, seed: int, key: jax.Array) -> Piece:
     """Trains one phase at one seed; its bound, terms and measured errors by name.
 
     The keys depend on the seed alone, so that all phases share split, start and order, and the
@@ -106,19 +107,19 @@ def measure(plan: Plan, size: Size, name: str, seed: int, key: jax.Array) -> Pie
     return {"metrics": {"fault": "", **metrics}}
 
 
-def train(key: jax.Array, built: VAE, phase: Phase, plan: Plan) -> training.Trained:
+def train(key: jax.Array, built: VAE, phase: Phase, plan: PhasePlan) -> training.Trained:
     """Trains to the last step. Phases with one key share split, start and order.
 
     Raises:
       TrainingDiverged: a metric was not finite.
     """
     options = dataclasses.replace(
-        plan.options, num_chains=phase.num_chains, validate_every=plan.options.num_epochs
+        plan.options, num_chains=phase.num_chains, validate_every=LARGEST_WHOLE
     )
     return training.train(key, built, phase.sampler, plan.data, options)
 
 
-def true_moments(plan: Plan, size: Size, built: VAE, params: Params, seed: int) -> Moments:
+def true_moments(plan: PhasePlan, size: Size, built: VAE, params: Params, seed: int) -> Moments:
     """Moments of the trained machine: enumerated, or of fresh chains of the reference.
 
     The first half of the chains' draws is burn-in.
@@ -134,7 +135,12 @@ def true_moments(plan: Plan, size: Size, built: VAE, params: Params, seed: int) 
 
 
 def next_spins(
-    plan: Plan, size: Size, phase: Phase, built: VAE, trained: training.Trained, seed: int
+    plan: PhasePlan,
+    size: Size,
+    phase: Phase,
+    built: VAE,
+    trained: training.Trained,
+    seed: int,
 ) -> np.ndarray:
     """The phase's next draws [draws, chains, N] on the machine that it has trained."""
     key_rows, key_draws = jax.random.split(key_of(plan.config.seed, "phase errors", seed))
@@ -149,7 +155,7 @@ def next_spins(
 
 
 def repair_curve(
-    plan: Plan, size: Size, machine: Boltzmann, truth: Moments, seed: int
+    plan: PhasePlan, size: Size, machine: Boltzmann, truth: Moments, seed: int
 ) -> dict[str, float]:
     """Errors after finishing sweeps from a heuristic's draws, all on the reference's machine.
 
@@ -168,13 +174,13 @@ def repair_curve(
     return metrics
 
 
-def rows(plan: Plan, piece: Piece) -> Iterator[Row]:
+def rows(plan: PhasePlan, piece: Piece) -> Iterator[Row]:
     """A row a metric."""
     (size,) = (size for size in plan.sizes if size.name == piece["section"])
     of = (size.name, size.num_latents, piece["phase"], piece["seed"])
     return ((*of, *metric) for metric in piece["metrics"].items())
 
 
-def document(plan: Plan, results: Results) -> Document:
+def document(plan: PhasePlan, results: Results) -> Document:
     """The verdict first, then figures and tables."""
     return report.write(plan.config, plan.cells, plan.sizes, results)

@@ -36,14 +36,14 @@ SECTIONS = (
 )
 
 
-class Plan(NamedTuple):
+class FidelityPlan(NamedTuple):
     """What is measured, and on which computer."""
 
     config: ConfigDict
     identity: dict[str, Any]
 
 
-def check(config: ConfigDict) -> Plan:
+def check(config: ConfigDict) -> FidelityPlan:
     """The plan, once all that the config names is known to be usable.
 
     Raises:
@@ -63,7 +63,7 @@ def check(config: ConfigDict) -> Plan:
     fidelity_step_size.check(config)
     fidelity_log_z.check(config)
     fidelity_long_run.check(config)
-    return Plan(config, {"device": jax.devices()[0].device_kind})
+    return FidelityPlan(config, {"device": jax.devices()[0].device_kind})
 
 
 def check_counts(config: ConfigDict) -> None:
@@ -93,13 +93,13 @@ def check_counts(config: ConfigDict) -> None:
         )
 
 
-def pieces(plan: Plan, stop: StopRequest) -> Iterator[Work]:
+def pieces(plan: FidelityPlan, stop: StopRequest) -> Iterator[Work]:
     """The measurements of all sections; they are short: a signal interrupts at once."""
     del stop
     return (work for section in SECTIONS for work in section.pieces(plan.config))
 
 
-def rows(plan: Plan, piece: Piece) -> Iterator[Row]:
+def rows(plan: FidelityPlan, piece: Piece) -> Iterator[Row]:
     """All numbers in tidy form."""
     del plan
     model = piece.get("model", piece.get("b", ""))
@@ -107,6 +107,6 @@ def rows(plan: Plan, piece: Piece) -> Iterator[Row]:
     return ((piece["section"], model, sampler, *number) for number in numbers(piece))
 
 
-def document(plan: Plan, results: Results) -> Document:
+def document(plan: FidelityPlan, results: Results) -> Document:
     """The verdict first, then figures and tables."""
     return fidelity_report.write(plan.config, results)

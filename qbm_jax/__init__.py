@@ -5,7 +5,12 @@ partition function, objective, training) does not, so they are imported only whe
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qbm_jax.fitted.compare import compare
+    from qbm_jax.fitted.fit import fit
+    from qbm_jax.fitted.model import FittedModel
 
 FROM_FITTED = {"FittedModel": "model", "compare": "compare", "fit": "fit"}  # and its module
 ROOMS = (

@@ -64,6 +64,11 @@ def options(num_epochs, **changed):
     )  # fmt: skip
 
 
+def newest_step(folder):
+    """The newest step that a folder of checkpoints has."""
+    return max(int(entry.name) for entry in Path(folder).iterdir() if entry.name.isdigit())
+
+
 def live(workdir):
     """The whole training, or what is left of it, with a log, pieces and checkpoints."""
     logging.basicConfig(filename=workdir / "log.txt", level=logging.INFO, force=True)

@@ -45,7 +45,7 @@ def _core_files():
     return [
         p
         for p in _files("qbm_jax")
-        if p.relative_to(package).parts[0].removesuffix(".py") not in OUTER
+        if p.relative_to(package).parts[0].removesuffix(".py") not in OUTER | {"__init__"}
     ]
 
 

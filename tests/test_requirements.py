@@ -105,6 +105,25 @@ def test_the_physics_loads_no_optional_package():
     assert not outside & set(done.stdout.split())
 
 
+SLOW = {"scanpy", "scib_metrics", "scipy.stats", "sklearn", "matplotlib", "xgboost", "numba"}
+CELLS_AND_JAX = {"anndata", "pandas", "h5py", "jax", "flax", "orbax"}
+FITTED = "import qbm_jax; qbm_jax.fit, qbm_jax.compare, qbm_jax.FittedModel"
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [("import qbm_jax", SLOW | CELLS_AND_JAX), ("import run", SLOW | CELLS_AND_JAX),
+     (FITTED, SLOW)],
+)  # fmt: skip
+def test_what_is_not_used_is_not_loaded(code, absent):
+    """Seconds of imports are waited for by those alone who use what is imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], cwd=ROOT,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert not absent & set(done.stdout.split())
+
+
 def without(blocked, code):
     """Standard output and error of code that finds these packages absent, as if not installed."""
     start = f"import sys\nsys.modules.update(dict.fromkeys({sorted(blocked)!r}))\n"
@@ -127,14 +146,14 @@ def test_the_experiments_need_neither_harmony_nor_trees_before_they_are_asked_fo
 
 
 def test_a_notebook_without_the_packages_for_cells_names_their_extra():
-    done = without({"scanpy"}, "import qbm_jax\nqbm_jax.fit")
+    done = without({"anndata"}, "import qbm_jax\nqbm_jax.fit")
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("ImportError: qbm_jax.fit needs scanpy")
+    assert last.startswith("ImportError: qbm_jax.fit needs anndata")
     assert 'pip install ".[cells]"' in last
 
 
 def test_the_command_line_without_a_package_is_one_line():
-    done = without({"scib_metrics"}, "import run")
+    done = without({"scib_metrics"}, "import run\nrun.parse(['run.py', '--config=configs/toy.py'])")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: the package scib_metrics") and "requirements.txt" in line

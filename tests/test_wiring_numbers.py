@@ -84,8 +84,8 @@ def _rows(method, values):
 
 def test_a_comparison_tells_sample_deviations_and_ours_minus_theirs():
     rows = _rows("qbmvae", [1.0, 2.0, 6.0]) + _rows("gaussian_vae", [0.0, 1.0, 2.0])
-    cells = {cell.method: cell for cell in summary.summarise(rows) if cell.against == "best"}
-    ours = cells["qbmvae"]
+    standings = {one.method: one for one in summary.summarise(rows) if one.against == "best"}
+    ours = standings["qbmvae"]
     assert (ours.mean, ours.sd) == (3.0, pytest.approx(math.sqrt(7)))
     assert ours.baseline == "gaussian_vae (matched)"
     # Differences 1, 1, 4: variance 3; of unseen folds, so that of their mean is 3 (1/3 + 1/4).

@@ -1,5 +1,6 @@
 """What connects objective, optimiser and validation to a training's numbers, on twenty cells."""
 
+import dataclasses
 import itertools
 import math
 from types import SimpleNamespace
@@ -89,6 +90,10 @@ def options():
 @pytest.fixture(scope="module")
 def trained(model, data, options):
     """A training by the probe, its reports, what the bound was asked for, and what it was told."""
+    return train_by_probe(model, data, options)
+
+
+def train_by_probe(model, data, options):
     reports, asked = [], []
     elbos = iter([1.0, 3.0, 2.0, -1.0])
 
@@ -175,6 +180,13 @@ def test_the_best_epoch_is_the_one_with_the_highest_validation_bound(trained):
         jax.tree.map(np.testing.assert_array_equal, trained.result.params, state.params)
 
 
+def test_the_last_epoch_is_reported_if_asked_for(trained, model, data, options):
+    last = train_by_probe(model, data, dataclasses.replace(options, report_epoch="last")).result
+    assert float(last.state.best_elbo) == -1.0 and int(last.state.best_epoch) == 4
+    jax.tree.map(np.testing.assert_array_equal, last.params, last.state.params)
+    jax.tree.map(np.testing.assert_array_equal, last.params, trained.result.state.params)
+
+
 def test_every_validation_has_one_key_of_its_own_and_the_training_cells_share(trained):
     wanted = jax.random.key_data(jax.random.split(KEY, 5)[4])
     for key, _, cells, given in trained.asked:
@@ -215,10 +227,11 @@ def test_an_epoch_takes_every_cell_once_and_each_epoch_in_another_order(options)
     np.testing.assert_array_equal(np.concatenate(np.asarray(last)), epochs[2])
 
 
-def test_the_optimiser_is_adam_with_clip_cosine_and_late_slow_couplings_by_hand():
+@pytest.mark.parametrize(("epsilon", "decay"), [(1e-8, 0.0), (0.01, 0.4)])
+def test_the_optimiser_is_adam_with_clip_cosine_and_late_slow_couplings_by_hand(epsilon, decay):
     options = TrainOptions(
         learning_rate=0.1, final_learning_rate=0.2, couplings_rate=0.25, couplings_delay=0.5,
-        gradient_clip=5.0, couplings_decay=0.3,
+        gradient_clip=5.0, couplings_decay=0.3, adam_epsilon=epsilon, weight_decay=decay,
     )  # fmt: skip
     rng, num_steps = np.random.default_rng(1), 8
     params = {"w": np.array([1.0, -2.0, 0.5]), "J": np.array([[0.0, 0.7], [0.7, 0.0]])}
@@ -236,11 +249,11 @@ def test_the_optimiser_is_adam_with_clip_cosine_and_late_slow_couplings_by_hand(
         norm = math.sqrt(sum((value**2).sum() for value in gradient.values()))
         rate = 0.1 * (0.8 * 0.5 * (1 + math.cos(math.pi * step / num_steps)) + 0.2)
         for name, value in gradient.items():
-            value = value * min(1, 5.0 / norm)
+            value = value * min(1, 5.0 / norm) + decay * params[name]
             first[name] = 0.9 * first[name] + 0.1 * value
             second[name] = 0.999 * second[name] + 0.001 * value**2
             mean = first[name] / (1 - 0.9 ** (step + 1))
-            moved = mean / (np.sqrt(second[name] / (1 - 0.999 ** (step + 1))) + 1e-8)
+            moved = mean / (np.sqrt(second[name] / (1 - 0.999 ** (step + 1))) + epsilon)
             if name == "J":
                 moved = (moved + 0.3 * params["J"]) * (0.0 if step < 4 else 0.25)
             params[name] = params[name] - rate * moved

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.comparison.summary import HEADLINE, MAIN, REAL_CELLS, Cell, comparable
+from experiments.comparison.summary import HEADLINE, MAIN, REAL_CELLS, Standing, comparable
 from experiments.comparison.task_figures import (
     Pieces,
     confusion,
@@ -41,25 +41,25 @@ ENERGY = "Energy of each cell's mean spins under the trained machine by type, fi
 GENERATION = "Mean count of every gene, log1p: cells drawn from the model against held-out cells."
 
 
-def differences(pieces: Pieces, cells: list[Cell], names: dict[str, str]) -> Figure:
+def differences(pieces: Pieces, standings: list[Standing], names: dict[str, str]) -> Figure:
     """A panel a set: intervals of QBM-VAE's difference to the best baseline; right is better."""
     del pieces
     order, chosen = list(HEADLINE), {}
     for name in names:
         found = [
-            c for c in cells
+            c for c in standings
             if c.dataset == name and c.who == MAIN and np.isfinite(c.low) and comparable(c)
         ]  # fmt: skip
         if found:
             chosen[name] = sorted(found, key=lambda c: order.index((c.task, c.metric)))
 
-    def draw(panel: Axes, name: str, found: list[Cell]) -> None:
+    def draw(panel: Axes, name: str, found: list[Standing]) -> None:
         ends = []
-        for row, cell in enumerate(reversed(found)):
-            sign = HEADLINE[cell.task, cell.metric] / (100 if cell.task == "bound" else 1)
-            ends.append(tuple(np.sort([sign * v for v in (cell.low, cell.difference, cell.high)])))
+        for row, one in enumerate(reversed(found)):
+            sign = HEADLINE[one.task, one.metric] / (100 if one.task == "bound" else 1)
+            ends.append(tuple(np.sort([sign * v for v in (one.low, one.difference, one.high)])))
             panel.annotate(
-                cell.baseline, (1.01, row), xycoords=("axes fraction", "data"), fontsize=6,
+                one.baseline, (1.01, row), xycoords=("axes fraction", "data"), fontsize=6,
                 va="center", color="#555555",
             )  # fmt: skip
         draw_differences(panel, ends[::-1], [metric_title(c.task, c.metric) for c in found])
@@ -68,16 +68,16 @@ def differences(pieces: Pieces, cells: list[Cell], names: dict[str, str]) -> Fig
     return each(chosen, 6.2, 5.4, draw)
 
 
-def scores(pieces: Pieces, cells: list[Cell], names: dict[str, str]) -> Figure:
+def scores(pieces: Pieces, standings: list[Standing], names: dict[str, str]) -> Figure:
     """A panel a set: headline metrics by methods."""
     del pieces
     shown = {
-        name: [c for c in cells if c.dataset == name and comparable(c) and np.isfinite(c.mean)
+        name: [c for c in standings if c.dataset == name and comparable(c) and np.isfinite(c.mean)
                and c.who != REAL_CELLS]
         for name in names
     }  # fmt: skip
 
-    def draw(panel: Axes, name: str, here: list[Cell]) -> None:
+    def draw(panel: Axes, name: str, here: list[Standing]) -> None:
         rows = [key for key in HEADLINE if any((c.task, c.metric) == key for c in here)]
         columns = list(dict.fromkeys(c.who for c in here))
         values = np.full((len(rows), len(columns)), np.nan)
@@ -98,7 +98,7 @@ def _number(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
 
 
-Draw = Callable[[Pieces, list[Cell], dict[str, str]], Figure]
+Draw = Callable[[Pieces, list[Standing], dict[str, str]], Figure]
 FIGURES: dict[str, tuple[Draw, str]] = {
     "differences": (differences, DIFFERENCES),
     "scores": (scores, SCORES),

@@ -1,18 +1,15 @@
 """What is trained for a method under a setting."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
 from experiments.comparison import scvi_tools
-from experiments.kit.options import check_model
-from qbm_jax import samplers
-from qbm_jax import training as qbm_training
+from experiments.kit.options import check_training
 from qbm_jax.errors import InputError
-from qbm_jax.fitted.fit import train_options
-from qbm_jax.model import priors
-from qbm_jax.model.presets import PRESETS, matched, preset
-from qbm_jax.training import Training, TrainOptions
+from qbm_jax.fitted.compare import training_of_method
+from qbm_jax.model.presets import PRESETS
+from qbm_jax.training import Training
 
 UNTRAINED = ("pca", "harmony")  # embeddings without a model
 PEERS = (scvi_tools.NAME,)  # other software at its own defaults, if it is installed
@@ -23,15 +20,12 @@ OURS = (  # one configuration: matched only
 
 
 class Method(NamedTuple):
-    """One row of the comparison; `model` is None for the methods without a model of ours."""
+    """One row of the comparison; `record` is None for the methods without a model of ours."""
 
     name: str
     setting: str
-    model: dict[str, Any] | None
-    options: TrainOptions | None
-    sampler: str
-    sampler_options: dict[str, Any]
-    notes: tuple[str, ...]
+    record: Training | None
+    notes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -41,14 +35,8 @@ class Method(NamedTuple):
     @property
     def training(self) -> Training:
         """The record of a method with a model of ours."""
-        model, options = self.trained
-        return Training.of(model, self.sampler, self.sampler_options, options)
-
-    @property
-    def trained(self) -> tuple[dict[str, Any], TrainOptions]:
-        """Model and options of a method with a model of ours."""
-        assert self.model is not None and self.options is not None, f"{self.name} has no model"
-        return self.model, self.options
+        assert self.record is not None, f"{self.name} has no model"
+        return self.record
 
 
 def listed(value: str | tuple[str, ...]) -> list[str]:
@@ -70,12 +58,11 @@ def methods(config: ConfigDict) -> list[Method]:
     rows = []
     for name in listed(config.methods):
         if name in UNTRAINED:
-            rows.append(Method(name, "default", None, None, "", {}, ()))
+            rows.append(Method(name, "default", None))
             continue
         if name in PEERS:
             scvi_tools.check_installed()
-            notes = scvi_tools.notes(config.num_steps)
-            rows.append(Method(name, "default", None, None, "", {}, notes))
+            rows.append(Method(name, "default", None, scvi_tools.notes(config.num_steps)))
             continue
         if name not in PRESETS:
             known = ", ".join([*UNTRAINED, *PRESETS, *PEERS])
@@ -86,24 +73,17 @@ def methods(config: ConfigDict) -> list[Method]:
 
 
 def _trained(config: ConfigDict, name: str, setting: str) -> Method:
-    chosen = preset(name)
-    model, training = matched(chosen, config.model.to_dict(), config.training.to_dict())
-    notes = []
-    if setting == "default":
-        model |= chosen.published
-        training |= chosen.published_training
+    chosen, published, notes = PRESETS[name], setting == "default", []
+    training = training_of_method(
+        chosen, config.model.to_dict(), config.training.to_dict(),
+        config.sampler.name, config.sampler.options.to_dict(),
+        gaussian_latents=config.gaussian_latents if name in OURS else None, published=published,
+    )  # fmt: skip
+    check_training(training)
+    if published:
         notes.append(
-            f"{name} at its defaults trains {training['num_epochs']} epochs, but here no longer "
-            f"than {config.num_steps} steps, the KL warm-up shortened in proportion."
+            f"{name} at its defaults trains {training.options.num_epochs} epochs, but here no "
+            f"longer than {config.num_steps} steps, the KL warm-up shortened in proportion."
         )
-    elif name in OURS and not priors.build(chosen.model["prior"]).binary:
-        model["num_latents"] = config.gaussian_latents
-    model["encoder_widths"] = tuple(model["encoder_widths"])
-    model["decoder_widths"] = tuple(model["decoder_widths"])
-    sampler, arguments = chosen.sampler or (config.sampler.name, config.sampler.options.to_dict())
-    checked, options = check_model(model), train_options(training)
-    qbm_training.check_model(options, checked)
-    if checked.prior.log_z is None:
-        samplers.build(sampler, **arguments)
     notes += [f"{chosen.title}, fault re-created on purpose: {fault}." for fault in chosen.faults]
-    return Method(name, setting, model, options, sampler, dict(arguments), tuple(notes))
+    return Method(name, setting, training, tuple(notes))

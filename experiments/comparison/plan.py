@@ -14,7 +14,7 @@ from qbm_jax.samplers.base import check_steps
 FEWEST_GENERATED = 20  # cells of a batch that generation can be scored on
 
 
-class Plan(NamedTuple):
+class ComparisonPlan(NamedTuple):
     """A comparison of methods on sets.
 
     Attributes:
@@ -47,7 +47,7 @@ class Plan(NamedTuple):
         return [study.name for study in self.studies if study.cells.simulated]
 
 
-def load(config: ConfigDict, methods: list[Method], with_tasks: bool = True) -> Plan:
+def load(config: ConfigDict, methods: list[Method], with_tasks: bool = True) -> ComparisonPlan:
     """The plan, with every set read; without tasks where the experiment has its own.
 
     Raises:
@@ -57,13 +57,13 @@ def load(config: ConfigDict, methods: list[Method], with_tasks: bool = True) -> 
     studies, notes = sets.load_all(config)
     for study in studies:
         for method in methods:
-            if method.model is not None:
-                check_likelihood(study.cells, method.model["likelihood"])
+            if method.record is not None:
+                check_likelihood(study.cells, method.record.model.likelihood)
     wanted = {}
     for study in studies if with_tasks else ():
         wanted[study.name], left_out = tasks.wanted(config, study)
         notes += left_out
-    plan = Plan(config, studies, methods, wanted, notes)
+    plan = ComparisonPlan(config, studies, methods, wanted, notes)
     lacking = [study.name for study in studies if len(plan.methods_on(study)) < len(methods)]
     notes += [f"{name}: harmony is left out: one batch only." for name in lacking]
     return plan
@@ -74,7 +74,7 @@ def check_counts(config: ConfigDict) -> None:
     least = {
         "num_seeds": 2,
         "num_genes": 2,
-        "num_steps": 1,
+        "num_steps": 0,
         "evaluation.max_generated": FEWEST_GENERATED,
     }
     least |= {

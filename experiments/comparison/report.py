@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from experiments.comparison import score_tables, wins
 from experiments.comparison.figures import FIGURES
 from experiments.comparison.methods import listed
-from experiments.comparison.plan import Plan
+from experiments.comparison.plan import ComparisonPlan
 from experiments.comparison.summary import (
     BEST,
     BEST_GAUSSIAN,
@@ -16,7 +16,7 @@ from experiments.comparison.summary import (
     MAIN,
     NAMED,
     PAIR,
-    Cell,
+    Standing,
     comparable,
 )
 from experiments.comparison.task_figures import pictures_of
@@ -43,27 +43,27 @@ TARGETS = (
 BOUND = ("bound", "importance_weighted")
 
 
-def write(plan: Plan, results: Results) -> Document:
+def write(plan: ComparisonPlan, results: Results) -> Document:
     """The figures and the report; computes nothing new."""
-    cells, names = results.summary, [study.name for study in plan.studies]
+    standings, names = results.summary, [study.name for study in plan.studies]
     titles = {study.name: figure_text(study.title) for study in plan.studies}
     title = "Benchmark: does the Boltzmann prior help?"
     report = Document(results.workdir, title, plan.simulated)
-    found = wins.wins_of(cells)
+    found = wins.wins_of(standings)
     wins.write(results.workdir, found)
 
     def show(name: str) -> None:
         draw, caption = FIGURES[name]
-        report.figure(f"{name}.png", partial(draw, results.pieces, cells, titles), caption)
+        report.figure(f"{name}.png", partial(draw, results.pieces, standings, titles), caption)
 
     report.add(
         wins.wins_table(found),
         f"Made by {provenance(results.workdir)}.",
-        _verdict(plan, cells),
+        _verdict(plan, standings),
         judges(plan.studies),
-        targets(cells, names),
+        targets(standings, names),
         "## QBM-VAE against the best method without a Boltzmann prior",
-        difference_table(cells, names),
+        difference_table(standings, names),
         "Difference of means over seeds, QBM-VAE minus the best other method on that set and metric"
         " (95 % interval, paired over seeds). **Bold**: the interval does not contain"
         " 0. Bounds are in nats per cell and are compared between priors on the same networks and"
@@ -72,30 +72,30 @@ def write(plan: Plan, results: Results) -> Document:
     show("differences")
     report.add(
         "## QBM-VAE against the best model with a Gaussian prior",
-        difference_table(cells, names, BEST_GAUSSIAN),
+        difference_table(standings, names, BEST_GAUSSIAN),
         "## QBM-VAE against other priors on the same networks and likelihood, and Harmony",
-        *_named(cells, names),
+        *_named(standings, names),
     )
     for study in plan.studies:
         report.add(f"## {markdown(study.title)}", _described(study))
-        report.add(*score_tables.of_set(cells, study), _confused(results.pieces, study.name))
+        report.add(*score_tables.of_set(standings, study), _confused(results.pieces, study.name))
     report.add("## Figures")
     for name in list(FIGURES)[1:]:
         show(name)
     report.add("## How the numbers were made", _protocol(plan.config))
     told = (f"{p['dataset']}: {note}" for p in results.pieces for note in p["notes"])
     report.notes([*plan.notes, *(note for m in plan.methods for note in m.notes), *told])
-    report.add("## All headline metrics", *score_tables.in_full(cells, names))
+    report.add("## All headline metrics", *score_tables.in_full(standings, names))
     return report
 
 
 def difference_table(
-    cells: list[Cell], names: list[str], against: str = BEST, baseline: str = ""
+    standings: list[Standing], names: list[str], against: str = BEST, baseline: str = ""
 ) -> str:
     """Headline metrics (rows) by set (columns): QBM-VAE minus the best, or a named, baseline."""
     chosen = {
         (c.dataset, c.task, c.metric): c
-        for c in cells
+        for c in standings
         if c.who == MAIN and c.against == against and baseline in c.baseline
     }
     rows = []
@@ -106,21 +106,21 @@ def difference_table(
     return table(["metric", *names], rows)
 
 
-def _difference(cell: Cell | None, against: str) -> str:
-    if cell is None or not np.isfinite(cell.difference):
+def _difference(standing: Standing | None, against: str) -> str:
+    if standing is None or not np.isfinite(standing.difference):
         return "–"
-    digits = 1 if cell.task == "bound" else 3
-    text = with_interval(cell.difference, cell.low, cell.high, digits)
-    return Markdown(f"{text} {markdown(cell.baseline)}") if against != PAIR else text
+    digits = 1 if standing.task == "bound" else 3
+    text = with_interval(standing.difference, standing.low, standing.high, digits)
+    return Markdown(f"{text} {markdown(standing.baseline)}") if against != PAIR else text
 
 
-def _named(cells: list[Cell], names: list[str]) -> list[str]:
+def _named(standings: list[Standing], names: list[str]) -> list[str]:
     parts = []
     for method, setting in NAMED:
         title = title_of(method, setting)
         parts += [
             f"QBM-VAE minus {title}:",
-            difference_table(cells, names, PAIR, f"{method} ("),
+            difference_table(standings, names, PAIR, f"{method} ("),
         ]
     return parts
 
@@ -130,7 +130,7 @@ def judges(studies: list[StudySet]) -> str:
     marked = {
         "Settings were chosen on": [study.name for study in studies if study.tuned_on],
         "Cells are drawn from the Boltzmann prior's own law, by a planted machine, in": [
-            study.name for study in studies if study.of_the_prior
+            study.name for study in studies if study.planted is not None
         ],
     }
     kept = [study.name for study in studies if not study.tuned_on]
@@ -139,9 +139,9 @@ def judges(studies: list[StudySet]) -> str:
     return markdown(" ".join(told))
 
 
-def _verdict(plan: Plan, cells: list[Cell]) -> str:
+def _verdict(plan: ComparisonPlan, standings: list[Standing]) -> str:
     """One paragraph: how often better, worse or level."""
-    ours = [c for c in cells if c.who == MAIN and comparable(c) and np.isfinite(c.low)]
+    ours = [c for c in standings if c.who == MAIN and comparable(c) and np.isfinite(c.low)]
     signed = [(HEADLINE[c.task, c.metric], c) for c in ours]
     better = [c for sign, c in signed if min(sign * c.low, sign * c.high) > 0]
     worse = [c for sign, c in signed if max(sign * c.low, sign * c.high) < 0]
@@ -158,19 +158,19 @@ def _verdict(plan: Plan, cells: list[Cell]) -> str:
     return text
 
 
-def targets(cells: list[Cell], names: list[str]) -> str:
+def targets(standings: list[Standing], names: list[str]) -> str:
     """Metric by metric: on how many sets QBM-VAE reaches the best Gaussian prior, and J = 0."""
     lines = [
-        _reached(cells, names, key, BEST_GAUSSIAN, "the best Gaussian-prior model")
+        _reached(standings, names, key, BEST_GAUSSIAN, "the best Gaussian-prior model")
         for key in TARGETS
     ]
     for rival, title in (("bernoulli_vae (", "J = 0"), ("gaussian_vae (", "the Gaussian prior")):
-        lines.append(_reached(cells, names, BOUND, PAIR, title, rival))
+        lines.append(_reached(standings, names, BOUND, PAIR, title, rival))
     return bullets(line for line in lines if line)
 
 
 def _reached(
-    cells: list[Cell],
+    standings: list[Standing],
     names: list[str],
     key: tuple[str, str],
     against: str,
@@ -180,7 +180,7 @@ def _reached(
     """One sentence on one metric; "" where it was not measured."""
     found = [
         c
-        for c in cells
+        for c in standings
         if (c.task, c.metric) == key and c.who == MAIN and c.dataset in names
         and c.against == against and baseline in c.baseline and np.isfinite(c.difference)
     ]  # fmt: skip
@@ -197,11 +197,11 @@ def _reached(
     return text + "."
 
 
-def _listed(cells: list[Cell]) -> str:
+def _listed(standings: list[Standing]) -> str:
     """Metrics by set."""
     by_set: dict[str, list[str]] = {}
-    for cell in cells:
-        by_set.setdefault(cell.dataset, []).append(metric_title(cell.task, cell.metric))
+    for standing in standings:
+        by_set.setdefault(standing.dataset, []).append(metric_title(standing.task, standing.metric))
     return "; ".join(f"on {name}: {', '.join(titles)}" for name, titles in by_set.items())
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from experiments.comparison.methods import UNTRAINED
-from experiments.comparison.summary import BEST, HEADLINE, REAL_CELLS, Cell, comparable
+from experiments.comparison.summary import BEST, HEADLINE, REAL_CELLS, Standing, comparable
 from experiments.comparison.task_figures import recalls_of
 from experiments.comparison.titles import metric_title, title_of
 from qbm_jax.fitted.tasks.study_set import StudySet
@@ -38,36 +38,58 @@ TASK_TITLES = {
 }
 
 
-def of_set(cells: list[Cell], study: StudySet) -> list[str]:
+def of_set(standings: list[Standing], study: StudySet) -> list[str]:
     """The headline table of one set, recall by abundance, and generated cells by batch."""
-    parts = [score_table(cells, study.name, FIRST)]
-    if recalls := recalls_of(cells, study.name):
+    parts = [score_table(standings, study.name, FIRST)]
+    if recalls := recalls_of(standings, study.name):
         parts += ["Recall of unseen cells of rare types, by their expected share of all cells:"]
         parts += [_recall_table(recalls, study)]
-    if by_batch := _generation_by_batch(cells, study.name):
+    if by_batch := _generation_by_batch(standings, study.name):
         parts += [
             "Generated cells batch by batch: gene-gene correlation (1 is best) / two-sample AUROC"
             " (0.5 is best), means over seeds:",
             _batch_table(by_batch),
         ]
+    if recovered := _recovery_table(standings, study.name):
+        parts += [
+            "Learnt against planted couplings: correlation over pairs of programmes, each matched"
+            " with one learnt spin (`metrics/recovery.py`), p values by relabelling, and the mean"
+            " correlation of matched spins with planted bits.",
+            recovered,
+        ]
     return parts
 
 
-def in_full(cells: list[Cell], names: list[str]) -> list[str]:
+def _recovery_table(standings: list[Standing], name: str) -> str:
+    """Methods with couplings on a set with planted ones; "" elsewhere."""
+    found: dict[Who, dict[str, str]] = {}
+    for standing in standings:
+        if (standing.dataset, standing.task) == (name, "couplings"):
+            found.setdefault(standing.who, {})[standing.metric] = with_spread(
+                standing.mean, standing.sd, 3
+            )
+    metrics = ("recovery", "recovery_p", "matched_spins")
+    rows = [
+        [title_of(*who), *(texts.get(key, "–") for key in metrics)] for who, texts in found.items()
+    ]
+    return table(["method", "recovery", "p", "matched spins"], rows) if rows else ""
+
+
+def in_full(standings: list[Standing], names: list[str]) -> list[str]:
     """Every headline metric, a table a set and task."""
     parts = []
     for name in names:
         for task, title in TASK_TITLES.items():
-            text = score_table(cells, name, tuple(key for key in HEADLINE if key[0] == task))
+            text = score_table(standings, name, tuple(key for key in HEADLINE if key[0] == task))
             if text:
                 parts += [f"### {markdown(name)}: {title}", text]
     return parts
 
 
-def score_table(cells: list[Cell], name: str, metrics: tuple[tuple[str, str], ...]) -> str:
+def score_table(standings: list[Standing], name: str, metrics: tuple[tuple[str, str], ...]) -> str:
     """Methods (rows) by metrics (columns) on one set, mean ± s.d.; "" without any value."""
     here = [
-        c for c in cells
+        c for c in standings
         if c.dataset == name and comparable(c) and (c.task, c.metric) in metrics
         and np.isfinite(c.mean)
     ]  # fmt: skip
@@ -94,20 +116,20 @@ def in_order(methods: Mapping[Who, object]) -> list[Who]:
     return sorted(methods, key=place)
 
 
-def _column(found: dict[Who, Cell], sign: int) -> dict[Who, str]:
+def _column(found: dict[Who, Standing], sign: int) -> dict[Who, str]:
     """Mean and deviation of each method; bold: the best as printed. Real cells do not compete."""
     means = {who: round(c.mean, 1 if c.task == "bound" else 3) for who, c in found.items()}
     best = max((sign * mean for who, mean in means.items() if who != REAL_CELLS), default=None)
     texts = {}
-    for who, cell in found.items():
-        digits = 1 if cell.task == "bound" else 3
-        text = with_spread(cell.mean, cell.sd, digits)
+    for who, standing in found.items():
+        digits = 1 if standing.task == "bound" else 3
+        text = with_spread(standing.mean, standing.sd, digits)
         competes = sign and who != REAL_CELLS and sign * means[who] == best
         texts[who] = bold(text) if competes else text
     return texts
 
 
-def _recall_table(recalls: dict[Who, dict[float, Cell]], study: StudySet) -> str:
+def _recall_table(recalls: dict[Who, dict[float, Standing]], study: StudySet) -> str:
     shares = sorted({share for by_share in recalls.values() for share in by_share})
     sizes = {share: 0 for share in shares}
     for name, abundance in study.abundance.items():
@@ -124,13 +146,15 @@ def _recall_table(recalls: dict[Who, dict[float, Cell]], study: StudySet) -> str
     return table(["method", *(f"{share:g} % ({sizes[share]} cells)" for share in shares)], rows)
 
 
-def _generation_by_batch(cells: list[Cell], name: str) -> dict[Who, dict[str, dict[str, float]]]:
+def _generation_by_batch(
+    standings: list[Standing], name: str
+) -> dict[Who, dict[str, dict[str, float]]]:
     """Means over seeds by method, batch and metric."""
     found: dict[Who, dict[str, dict[str, float]]] = {}
-    for cell in cells:
-        metric, colon, batch = cell.metric.partition(":")
-        if (cell.dataset, cell.task, cell.against) == (name, "generation", BEST) and colon:
-            found.setdefault(cell.who, {}).setdefault(batch, {})[metric] = cell.mean
+    for one in standings:
+        metric, colon, batch = one.metric.partition(":")
+        if (one.dataset, one.task, one.against) == (name, "generation", BEST) and colon:
+            found.setdefault(one.who, {}).setdefault(batch, {})[metric] = one.mean
     return found
 
 

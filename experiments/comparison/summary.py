@@ -70,8 +70,8 @@ Group = dict[Who, dict[int, float]]  # values by method and seed
 Shares = Mapping[tuple[str, str], float]  # by set and protocol
 
 
-class Cell(NamedTuple):
-    """One method on one metric: mean over seeds, and a paired difference to a baseline.
+class Standing(NamedTuple):
+    """Where a method stands in a metric: mean over seeds, and paired difference to a baseline.
 
     `against` is "best" (of the methods without a Boltzmann prior, on that set), "gaussian" (the
     best of those with a Gaussian prior) or "named". `interval` says what `low` and `high` are,
@@ -102,16 +102,16 @@ class Cell(NamedTuple):
         return self.method, self.setting
 
 
-def comparable(cell: Cell) -> bool:
-    """Whether a cell belongs into a table beside other methods' numbers of its metric."""
-    if (cell.task, cell.metric) not in HEADLINE or cell.against != BEST:
+def comparable(standing: Standing) -> bool:
+    """Whether it belongs into a table beside other methods' numbers of its metric."""
+    if (standing.task, standing.metric) not in HEADLINE or standing.against != BEST:
         return False
-    return cell.task != "bound" or cell.method in SAME_LIKELIHOOD
+    return standing.task != "bound" or standing.method in SAME_LIKELIHOOD
 
 
 def summarise(
     rows: Iterable[dict[str, Any]], shares: Shares | None = None, tuned_on: Collection[str] = ()
-) -> list[Cell]:
+) -> list[Standing]:
     """Every metric of every method; headline metrics with the difference to the best baseline.
 
     "Best" is by the mean over seeds on that set, so the comparison is against the hardest of them;
@@ -129,20 +129,22 @@ def summarise(
         group = values[row["dataset"], row["task"], row["metric"]]
         by_seed = group.setdefault((row["method"], row["setting"]), {})
         by_seed[int(row["seed"])] = float(row["value"])
-    cells = []
+    standings = []
     for what, group in values.items():
         dataset, task, metric = what
         share = share_of(task, metric, shares.get((dataset, protocol_of(metric)), FOLD_SHARE))
-        cell = functools.partial(_cell, what, group, share, dataset in tuned_on)
-        cells += [cell(who, BEST, _best_baseline(group, task, metric, who)) for who in group]
+        standing = functools.partial(_standing, what, group, share, dataset in tuned_on)
+        standings += [
+            standing(who, BEST, _best_baseline(group, task, metric, who)) for who in group
+        ]
         if HEADLINE.get((task, metric)) and MAIN in group:
             rival = _best_baseline(group, task, metric, MAIN, GAUSSIAN)
             if rival is not None:
-                cells.append(cell(MAIN, BEST_GAUSSIAN, rival))
+                standings.append(standing(MAIN, BEST_GAUSSIAN, rival))
             named = [rival for rival in NAMED if rival in group]
             allowed = baselines(task, metric)
-            cells += [cell(MAIN, PAIR, rival) for rival in named if rival[0] in allowed]
-    return cells
+            standings += [standing(MAIN, PAIR, rival) for rival in named if rival[0] in allowed]
+    return standings
 
 
 def baselines(task: str, metric: str) -> tuple[str, ...]:
@@ -185,7 +187,7 @@ def share_of(task: str, metric: str, share: float = FOLD_SHARE) -> float:
     return share if of_unseen_cells(task, metric) else 0.0
 
 
-def _cell(
+def _standing(
     what: tuple[str, str, str],
     group: Group,
     share: float,
@@ -193,14 +195,14 @@ def _cell(
     who: Who,
     against: str,
     rival: Who | None,
-) -> Cell:
+) -> Standing:
     found, gap = estimate(group[who].values()), (float("nan"),) * 5
     if rival is not None:
         apart = differences(*by_seed(group[who], group[rival]))
         mean, interval = estimate(apart, share=share), bootstrap_interval(apart)
         gap = (mean.mean, mean.low, mean.high, *interval)
     name = "" if rival is None else f"{rival[0]} ({rival[1]})"
-    return Cell(
+    return Standing(
         what[0], *who, *what[1:], found.num_seeds, found.mean, found.sd, against, name, *gap,
         CORRECTED if share else OVER_TRAININGS, tuned_on,
     )  # fmt: skip

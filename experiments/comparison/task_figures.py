@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.comparison.methods import UNTRAINED
-from experiments.comparison.summary import BEST, GAUSSIAN, MAIN, Cell, comparable
+from experiments.comparison.summary import BEST, GAUSSIAN, MAIN, Standing, Who, comparable
 from experiments.comparison.titles import title_of
 from qbm_jax.fitted.tasks.measured import RECALL
 from qbm_jax.study.escape import figure_text
@@ -29,9 +29,9 @@ def pictures_of(pieces: Pieces, key: str, names: dict[str, str], who=MAIN) -> di
     }
 
 
-def confusion(pieces: Pieces, cells: list[Cell], names: dict[str, str]) -> Figure:
+def confusion(pieces: Pieces, standings: list[Standing], names: dict[str, str]) -> Figure:
     """Confusion of types by QBM-VAE, shares of the true type."""
-    del cells
+    del standings
 
     def draw(panel: Axes, name: str, picture: Picture) -> None:
         counts = np.array(picture["confusion"])
@@ -44,9 +44,9 @@ def confusion(pieces: Pieces, cells: list[Cell], names: dict[str, str]) -> Figur
     return each(pictures_of(pieces, "fold_confusion", names), 4.6, 4.2, draw)
 
 
-def trajectory(pieces: Pieces, cells: list[Cell], names: dict[str, str]) -> Figure:
+def trajectory(pieces: Pieces, standings: list[Standing], names: dict[str, str]) -> Figure:
     """Pseudotime against reference."""
-    del cells
+    del standings
 
     def draw(panel: Axes, name: str, picture: Picture) -> None:
         reference, time = (np.array(picture[key], float) for key in ("reference", "pseudotime"))
@@ -57,12 +57,12 @@ def trajectory(pieces: Pieces, cells: list[Cell], names: dict[str, str]) -> Figu
     return each(pictures_of(pieces, "pseudotime", names), 4.2, 3.6, draw)
 
 
-def paga(pieces: Pieces, cells: list[Cell], names: dict[str, str]) -> Figure:
+def paga(pieces: Pieces, standings: list[Standing], names: dict[str, str]) -> Figure:
     """Two panels a set: the types' graph for QBM-VAE and for the best Gaussian prior."""
     pictures = {
         f"{names[name]}: {title_of(*who)}": picture
         for name in names
-        for who in (MAIN, _best_trajectory(cells, name))
+        for who in (MAIN, _best_trajectory(standings, name))
         if who is not None
         for picture in pictures_of(pieces, "paga", {name: ""}, who).values()
     }
@@ -75,10 +75,10 @@ def paga(pieces: Pieces, cells: list[Cell], names: dict[str, str]) -> Figure:
     return each(pictures, 5.0, 4.4, draw)
 
 
-def _best_trajectory(cells: list[Cell], name: str) -> tuple[str, str] | None:
+def _best_trajectory(standings: list[Standing], name: str) -> tuple[str, str] | None:
     """The Gaussian-prior model that conserves the trajectory of this set best."""
     found = [
-        c for c in cells
+        c for c in standings
         if c.dataset == name and c.metric == "conservation" and c.method in GAUSSIAN
         and comparable(c) and np.isfinite(c.mean)
     ]  # fmt: skip
@@ -107,12 +107,12 @@ def _draw_graph(panel: Axes, picture: dict[str, Any]) -> None:
     panel.margins(0.18)
 
 
-def recalls(pieces: Pieces, cells: list[Cell], names: dict[str, str]) -> Figure:
+def recalls(pieces: Pieces, standings: list[Standing], names: dict[str, str]) -> Figure:
     """Recall of rare types by abundance, a line a method."""
     del pieces
-    shown = {name: recalls_of(cells, name) for name in names}
+    shown = {name: recalls_of(standings, name) for name in names}
 
-    def draw(panel: Axes, name: str, found: dict[tuple[str, str], dict[float, Cell]]) -> None:
+    def draw(panel: Axes, name: str, found: dict[tuple[str, str], dict[float, Standing]]) -> None:
         others = {method for method, _ in found} - {MAIN[0]}
         colours = colours_of(["", *others])  # the first colour is QBM-VAE's
         for number, (who, by_share) in enumerate(found.items()):
@@ -138,19 +138,19 @@ def recalls(pieces: Pieces, cells: list[Cell], names: dict[str, str]) -> Figure:
     return each({name: found for name, found in shown.items() if found}, 7.4, 4.4, draw)
 
 
-def recalls_of(cells: list[Cell], name: str) -> dict[tuple[str, str], dict[float, Cell]]:
+def recalls_of(standings: list[Standing], name: str) -> dict[Who, dict[float, Standing]]:
     """Recall on one set by method and abundance in per cent, rarest first."""
-    found: dict[tuple[str, str], dict[float, Cell]] = {}
-    for cell in cells:
-        if cell.dataset == name and cell.against == BEST and cell.metric.startswith(RECALL):
-            share = float(cell.metric.removeprefix(RECALL).removesuffix("%"))
-            found.setdefault(cell.who, {})[share] = cell
+    found: dict[Who, dict[float, Standing]] = {}
+    for one in standings:
+        if one.dataset == name and one.against == BEST and one.metric.startswith(RECALL):
+            share = float(one.metric.removeprefix(RECALL).removesuffix("%"))
+            found.setdefault(one.who, {})[share] = one
     return {who: dict(sorted(by_share.items())) for who, by_share in found.items()}
 
 
-def energies(pieces: Pieces, cells: list[Cell], names: dict[str, str]) -> Figure:
+def energies(pieces: Pieces, standings: list[Standing], names: dict[str, str]) -> Figure:
     """Energy by type."""
-    del cells
+    del standings
 
     def draw(panel: Axes, name: str, picture: Picture) -> None:
         labels, values = np.array(picture["labels"]), np.array(picture["energy"], float)
@@ -160,9 +160,9 @@ def energies(pieces: Pieces, cells: list[Cell], names: dict[str, str]) -> Figure
     return each(pictures_of(pieces, "energy", names), 4.8, 3.8, draw)
 
 
-def generation(pieces: Pieces, cells: list[Cell], names: dict[str, str]) -> Figure:
+def generation(pieces: Pieces, standings: list[Standing], names: dict[str, str]) -> Figure:
     """Mean counts of generated and of held-out cells."""
-    del cells
+    del standings
 
     def draw(panel: Axes, name: str, picture: Picture) -> None:
         ours, theirs = picture["generated"], picture["held_out"]

@@ -20,6 +20,7 @@ from qbm_jax.fitted.tasks.study_set import Group, StudySet
 from qbm_jax.metrics.baselines import harmony_embedding, pca_embedding
 from qbm_jax.runtime.keys import seed_of
 from qbm_jax.training import TrainOptions
+from qbm_jax.training.options import length_of
 from qbm_jax.training.plan import plan_epochs
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -32,18 +33,24 @@ def epochs_of(num_steps: int, num_cells: int, validation: float, minibatch_size:
 
 
 def within_steps(options: TrainOptions, num_cells: int, num_steps: int) -> TrainOptions:
-    """The options with no more epochs than so many steps on so many cells take.
+    """The options with no more epochs than so many steps on so many cells take; 0: as they are.
 
     The KL warm-up and the epochs between validations shrink in proportion.
     """
+    if not num_steps:
+        return options
+    if options.num_epochs is None:
+        return dataclasses.replace(options, num_steps=min(options.num_steps, num_steps))
     most = epochs_of(num_steps, num_cells, options.validation_fraction, options.minibatch_size)
     epochs = min(options.num_epochs, most)
-    share = epochs / options.num_epochs
+    share, warmup, every = (
+        epochs / options.num_epochs, options.kl_warmup_epochs, options.validate_every
+    )  # fmt: skip
     return dataclasses.replace(
         options,
         num_epochs=epochs,
-        kl_warmup_epochs=share * options.kl_warmup_epochs,
-        validate_every=max(1, round(share * options.validate_every)),
+        kl_warmup_epochs=None if warmup is None else share * warmup,
+        validate_every=None if every is None else max(1, round(share * every)),
     )
 
 
@@ -56,7 +63,7 @@ def options_on(
             num_epochs=scvi_tools.EPOCHS, minibatch_size=scvi_tools.MINIBATCH,
             validation_fraction=scvi_tools.VALIDATION,
         )  # fmt: skip
-    elif method.model is None:
+    elif method.record is None:
         return None
     else:
         options = method.training.options
@@ -70,7 +77,8 @@ def steps_of(options: TrainOptions | None, study: StudySet, held_out: list[np.nd
         return 0
     fewest = max(held_out, key=len)
     plan = plan_epochs(study.cells.num_cells, options, jax.random.key(0), fewest)
-    return len(held_out) * options.num_epochs * plan.steps_per_epoch
+    num_epochs = length_of(options, plan.steps_per_epoch).num_epochs
+    return len(held_out) * num_epochs * plan.steps_per_epoch
 
 
 def train_group(
@@ -102,6 +110,7 @@ def train_group(
         held_out=held_out,
         num_train_cells=[one.num_train_cells for one in found],
         seconds=sum(one.seconds for one in found),
+        again=[one.again for one in found],
     )
 
 

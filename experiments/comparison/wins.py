@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.comparison.summary import BEST_GAUSSIAN, HEADLINE, MAIN, PAIR, Cell
+from experiments.comparison.summary import BEST_GAUSSIAN, HEADLINE, MAIN, PAIR, Standing
 from experiments.comparison.titles import metric_title
 from experiments.kit.workdir import provenance
 from qbm_jax.errors import InputError, one_line
@@ -53,14 +53,14 @@ class Win(NamedTuple):
     outcome: str
 
 
-def wins_of(cells: Sequence[Cell]) -> list[Win]:
+def wins_of(standings: Sequence[Standing]) -> list[Win]:
     """All that the summary of a benchmark tells."""
     return [
         Win(
             c.dataset, c.tuned_on, c.task, c.metric, rival, c.baseline, c.num_seeds, c.difference,
             c.low, c.high, c.interval, outcome(HEADLINE[c.task, c.metric], c.low, c.high),
         )
-        for c in cells
+        for c in standings
         for rival, (against, baseline) in RIVALS.items()
         if c.who == MAIN and c.against == against and c.baseline.startswith(baseline)
         and np.isfinite(c.low)

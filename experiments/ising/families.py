@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.ising.samplers import Entry
+from experiments.ising.samplers import Solver
 from experiments.kit.workdir import ROOT
 from qbm_jax.errors import InputError
 from qbm_jax.problems import Instance, load
@@ -44,7 +44,7 @@ class Family(NamedTuple):
         """Section of the pieces on the held-out instances."""
         return f"judged-{self.name}"
 
-    def suitable(self, table: list[Entry]) -> list[Entry]:
+    def suitable(self, table: list[Solver]) -> list[Solver]:
         """Samplers that can run all instances of the family, and one of its run lengths."""
         instances = self.pilots + self.held_out
         return [e for e in table if e.lengths(self.products) and all(map(e.takes, instances))]

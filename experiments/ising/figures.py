@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.ising.results import Judged, Plan, Solution
+from experiments.ising.results import IsingPlan, Judged, Solution
 from qbm_jax.problems import wilson_interval
 from qbm_jax.study.escape import figure_text
 from qbm_jax.study.figures import MARKERS, colours_of, panels, shared_legend, tidy
@@ -22,7 +22,7 @@ TIME_CAPTION = (
 )
 
 
-def draw_time_to_solution(plan: Plan, solutions: list[Solution]) -> Figure:
+def draw_time_to_solution(plan: IsingPlan, solutions: list[Solution]) -> Figure:
     """A panel a family, a row a sampler, a colour a level."""
     levels, labels = plan.config.levels, [entry.label for entry in plan.table]
     height, title = 1.2 + 0.3 * len(labels), "Time to solution at 99 % confidence"
@@ -58,7 +58,7 @@ def _draw_solution(
         axes.plot(end, row, ">", color=colour, ms=4)
 
 
-def draw_success(plan: Plan, judged: list[Judged]) -> Figure:
+def draw_success(plan: IsingPlan, judged: list[Judged]) -> Figure:
     """A panel a level, a line a sampler, over the instances of a family together."""
     levels = plan.config.levels
     figure, axes = _panels(judged, len(levels), "Success by run length")
@@ -83,7 +83,7 @@ def draw_success(plan: Plan, judged: list[Judged]) -> Figure:
     return figure
 
 
-def draw_gap(plan: Plan, judged: list[Judged]) -> Figure:
+def draw_gap(plan: IsingPlan, judged: list[Judged]) -> Figure:
     """Gap to the best known value against products and against wall time."""
     figure, axes = _panels(judged, 2, "Gap to the best known value")
     gaps = []
@@ -110,7 +110,7 @@ def draw_gap(plan: Plan, judged: list[Judged]) -> Figure:
     return figure
 
 
-FAMILY_FIGURES: dict[str, tuple[Callable[[Plan, list[Judged]], Figure], str]] = {
+FAMILY_FIGURES: dict[str, tuple[Callable[[IsingPlan, list[Judged]], Figure], str]] = {
     "success": (
         draw_success,
         "part of the replicas that reach each level against run length, N x N products a replica."
@@ -130,7 +130,7 @@ def _panels(judged: list[Judged], number: int, title: str) -> tuple[Figure, list
     return panels(number, 3.6, 3.8, named, columns=number, sharey=True)
 
 
-def _looks(plan: Plan, judged: list[Judged]) -> list[dict[str, Any]]:
+def _looks(plan: IsingPlan, judged: list[Judged]) -> list[dict[str, Any]]:
     """One colour and marker a sampler in all figures."""
     labels = [entry.label for entry in plan.table]
     colours = colours_of(labels)

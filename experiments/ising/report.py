@@ -7,7 +7,7 @@ from functools import partial
 
 from experiments.ising.families import Family
 from experiments.ising.figures import FAMILY_FIGURES, TIME_CAPTION, draw_time_to_solution
-from experiments.ising.results import Judged, Plan, Solution, best_found, best_value
+from experiments.ising.results import IsingPlan, Judged, Solution, best_found, best_value
 from experiments.ising.runs import LOAD
 from experiments.kit.runner import Piece, Results
 from experiments.kit.workdir import commit
@@ -17,7 +17,7 @@ from qbm_jax.study.document import Document, table
 from qbm_jax.study.escape import bold, bullets, code, file_name, markdown
 
 
-def write(plan: Plan, judged: list[Judged], results: Results) -> Document:
+def write(plan: IsingPlan, judged: list[Judged], results: Results) -> Document:
     """The figures and the report; computes nothing new."""
     solutions, levels = results.summary, plan.config.levels
     report = Document(results.workdir, "Ising benchmark: samplers as optimisers")
@@ -59,7 +59,7 @@ def _protocol(levels: tuple[float, ...]) -> str:
     )
 
 
-def _winners(plan: Plan, solutions: list[Solution]) -> str:
+def _winners(plan: IsingPlan, solutions: list[Solution]) -> str:
     """A row a family: the sampler with the least time to each level."""
     rows = []
     for family in plan.families:
@@ -72,7 +72,7 @@ def _winners(plan: Plan, solutions: list[Solution]) -> str:
     return table(["family", *(f"{_percent(level)}, s" for level in plan.config.levels)], rows)
 
 
-def _instances(plan: Plan, pieces: list[Piece]) -> str:
+def _instances(plan: IsingPlan, pieces: list[Piece]) -> str:
     header = ["instance", "family", "N", "objective", "best known", "source", "best in this run"]
     rows, beaten = [], []
     for family in plan.families:
@@ -90,7 +90,7 @@ def _instances(plan: Plan, pieces: list[Piece]) -> str:
     return "\n\n".join([table(header, rows), *map(markdown, (told, " ".join(tuned), *beaten))])
 
 
-def _family(plan: Plan, family: Family, judged: list[Judged], results: Results) -> list[str]:
+def _family(plan: IsingPlan, family: Family, judged: list[Judged], results: Results) -> list[str]:
     solutions = [s for s in results.summary if s.family == family.name]
     parts = [
         f"## {markdown(family.title)}",
@@ -112,14 +112,14 @@ def _family(plan: Plan, family: Family, judged: list[Judged], results: Results) 
     return parts
 
 
-def _solutions(plan: Plan, texts: dict[Solution, str]) -> str:
+def _solutions(plan: IsingPlan, texts: dict[Solution, str]) -> str:
     rows: dict[str, list[str]] = {}
     for solution, text in texts.items():
         rows.setdefault(solution.sampler, [solution.sampler]).append(text)
     return table(["sampler", *map(_percent, plan.config.levels)], list(rows.values()))
 
 
-def _longest(plan: Plan, instance: Instance, judged: list[Judged]) -> str:
+def _longest(plan: IsingPlan, instance: Instance, judged: list[Judged]) -> str:
     levels = plan.config.levels
     header = ["sampler", "setting", "products", "s a call", "best", "median",
               *(f"≥ {_percent(level)}" for level in levels), "calls"]  # fmt: skip
@@ -141,7 +141,7 @@ def _successes(run: Run, level: float) -> str:
     return f"{successes}/{trials} [{low:.2f}, {high:.2f}]"
 
 
-def _within(plan: Plan, instance: Instance, judged: list[Judged]) -> str:
+def _within(plan: IsingPlan, instance: Instance, judged: list[Judged]) -> str:
     rows = []
     for one in judged:
         runs = {run.budget: run for run in one.runs[instance.name]}
@@ -152,7 +152,7 @@ def _within(plan: Plan, instance: Instance, judged: list[Judged]) -> str:
     return table(["sampler", *header], rows)
 
 
-def _samplers(plan: Plan, judged: list[Judged]) -> str:
+def _samplers(plan: IsingPlan, judged: list[Judged]) -> str:
     rows = []
     for entry in plan.table:
         runs = [run for one in judged if one.entry == entry for r in one.runs.values() for run in r]
@@ -165,7 +165,7 @@ def _samplers(plan: Plan, judged: list[Judged]) -> str:
     return table(header, rows)
 
 
-def _methods(plan: Plan, pieces: list[Piece]) -> str:
+def _methods(plan: IsingPlan, pieces: list[Piece]) -> str:
     def told(name: str) -> str:
         values = [piece["computer"][name] for piece in pieces]
         return ", ".join(map(str, dict.fromkeys(values))) if name != LOAD else str(max(values))

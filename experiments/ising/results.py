@@ -7,18 +7,18 @@ from ml_collections import ConfigDict
 
 from experiments.ising.families import Family, fingerprint
 from experiments.ising.runs import energies_of, runs_of
-from experiments.ising.samplers import Entry
+from experiments.ising.samplers import Solver
 from experiments.ising.tuning import Tuned, tune
 from experiments.kit.runner import Piece, Row
 from qbm_jax.problems import Instance, Run, median_to_solution
 
 
-class Plan(NamedTuple):
+class IsingPlan(NamedTuple):
     """What is run: families in order of size, the table of samplers, notes on what is absent."""
 
     config: ConfigDict
     families: list[Family]
-    table: list[Entry]
+    table: list[Solver]
     notes: list[str]
 
     @property
@@ -31,7 +31,7 @@ class Judged(NamedTuple):
     """A sampler on a family, as tuned on its pilots: runs by held-out instance."""
 
     family: Family
-    entry: Entry
+    entry: Solver
     tuned: Tuned
     runs: dict[str, list[Run]]
 
@@ -78,7 +78,7 @@ def best_value(instance: Instance, pieces: list[Piece]) -> float:
     return best_found(instance, pieces)[0] if known is None else known
 
 
-def tune_all(plan: Plan, pieces: list[Piece]) -> dict[tuple[str, str], Tuned]:
+def tune_all(plan: IsingPlan, pieces: list[Piece]) -> dict[tuple[str, str], Tuned]:
     """What the pilots decide, by family and sampler; judged pieces have no say in it."""
     pieces = [piece for piece in pieces if not piece["section"].startswith("judged-")]
     tuned = {}
@@ -90,7 +90,7 @@ def tune_all(plan: Plan, pieces: list[Piece]) -> dict[tuple[str, str], Tuned]:
     return tuned
 
 
-def judge(plan: Plan, pieces: list[Piece]) -> list[Judged]:
+def judge(plan: IsingPlan, pieces: list[Piece]) -> list[Judged]:
     """Every sampler on every family."""
     tuned, judged = tune_all(plan, pieces), []
     for family in plan.families:
@@ -101,7 +101,7 @@ def judge(plan: Plan, pieces: list[Piece]) -> list[Judged]:
 
 
 def _runs(
-    pieces: list[Piece], section: str, instances: list[Instance], table: list[Entry]
+    pieces: list[Piece], section: str, instances: list[Instance], table: list[Solver]
 ) -> dict[str, dict[str, list[Run]]]:
     """Runs of a section by sampler and instance, held against the best values of all pieces."""
     there = {(p["instance"], p["sampler"]): p for p in pieces if p["section"] == section}

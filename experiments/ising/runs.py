@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.ising.samplers import STRENGTH, Entry
+from experiments.ising.samplers import STRENGTH, Solver
 from experiments.kit.runner import Piece
 from qbm_jax.machine.boltzmann import Boltzmann, energy, scale
 from qbm_jax.machine.couplings import root_mean_square
@@ -56,7 +56,7 @@ class Calls(NamedTuple):
 
 
 def measure(
-    entry: Entry,
+    entry: Solver,
     instance: Instance,
     settings: list[tuple[int, float]],
     calls: Calls,
@@ -81,7 +81,7 @@ def measure(
 _COMPILED: dict[Any, tuple[Any, float]] = {}
 
 
-def _compiled(entry: Entry, budget: int, replicas: int, params: Boltzmann) -> tuple[Any, float]:
+def _compiled(entry: Solver, budget: int, replicas: int, params: Boltzmann) -> tuple[Any, float]:
     """The compiled (key, params, value) -> energies [replicas], and the seconds compiling took.
 
     The value is an argument and instances of one shape share a program.
@@ -97,7 +97,12 @@ def _compiled(entry: Entry, budget: int, replicas: int, params: Boltzmann) -> tu
 
 
 def _solve(
-    entry: Entry, num_steps: int, replicas: int, key: jax.Array, params: Boltzmann, value: jax.Array
+    entry: Solver,
+    num_steps: int,
+    replicas: int,
+    key: jax.Array,
+    params: Boltzmann,
+    value: jax.Array,
 ) -> jax.Array:
     """Energies [replicas] of one draw per replica from a fresh start; NaN where it diverged."""
     sent = params

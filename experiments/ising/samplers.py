@@ -15,7 +15,7 @@ COUPLINGS = ("any", "dense", "signs")  # sparse too; dense alone; dense and all 
 STRENGTH = "strength"  # the tuned setting that is no option: rms coupling times sqrt(N), in kT
 
 
-class Entry(NamedTuple):
+class Solver(NamedTuple):
     """A row of the table of samplers.
 
     Attributes:
@@ -68,7 +68,7 @@ class Entry(NamedTuple):
         return samplers.build(self.sampler, **options)
 
 
-def entries(config: ConfigDict) -> list[Entry]:
+def entries(config: ConfigDict) -> list[Solver]:
     """The table of samplers, each known to build.
 
     Raises:
@@ -77,7 +77,7 @@ def entries(config: ConfigDict) -> list[Entry]:
     return [_entry(label, row) for label, row in config.samplers.items()]
 
 
-def _entry(label: str, row: ConfigDict) -> Entry:
+def _entry(label: str, row: ConfigDict) -> Solver:
     where = f"config.samplers.{label}"
     if not row.grid:
         raise InputError(f"{where}.grid: expected values of {row.tuned}, got none")
@@ -86,7 +86,7 @@ def _entry(label: str, row: ConfigDict) -> Entry:
     if row.couplings not in COUPLINGS:
         raise InputError(f"{where}.couplings: expected one of {COUPLINGS}, got {row.couplings!r}")
     options = tuple(sorted(row.options.to_dict().items()))
-    entry = Entry(label, **row.to_dict() | {"options": options, "grid": tuple(row.grid)})
+    entry = Solver(label, **row.to_dict() | {"options": options, "grid": tuple(row.grid)})
     try:
         for value in entry.grid:
             entry.build(1, value)

@@ -1,4 +1,4 @@
-"""What the report says of the machine: devices, precision, memory, and share of matrix products."""
+"""What the report says of the computer: devices, precision, memory, share of matrix products."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from qbm_jax.samplers.base import Sampler
 from qbm_jax.training import TrainOptions
 
 
-def describe_machine(
+def describe_computer(
     vae: VAE,
     sampler: Sampler | None,
     options: TrainOptions,
@@ -25,7 +25,7 @@ def describe_machine(
     """Facts of this process so far, and what part of a training's time is matrix products.
 
     The share is an estimate: the operations in the products of a step, by the rate at which this
-    machine computes products of these shapes alone, by the time of a step.
+    computer computes products of these shapes alone, by the time of a step.
 
     Args:
       vae: the model trained.

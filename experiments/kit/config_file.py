@@ -1,6 +1,5 @@
 """Config files: Python of the user's, run and checked before anything else happens."""
 
-import ast
 import difflib
 import importlib.util
 import inspect
@@ -16,10 +15,10 @@ from typing import Any, NoReturn
 from ml_collections import ConfigDict
 
 from experiments.kit.manual import base_config
+from experiments.kit.usage import ROOT, config_files
 from qbm_jax.errors import InputError, one_line
 from qbm_jax.runtime.options import check, choice, shown
 
-ROOT = Path(__file__).resolve().parents[2]
 MOST_SETTINGS = 100_000
 
 
@@ -27,23 +26,6 @@ def fail(message: str) -> NoReturn:
     """Ends the program with one line for the user and exit code 2."""
     print(f"error: {one_line(message)}", file=sys.stderr)
     raise SystemExit(2)
-
-
-def config_files() -> list[Path]:
-    """The experiments' files; `base.py` is the manual that they share."""
-    files = (ROOT / "configs").glob("*.py")
-    return sorted(path for path in files if path.stem not in ("base", "__init__"))
-
-
-def list_configs() -> str:
-    """The configs there are, each with the first line of its docstring."""
-    lines = ["Experiments (python run.py --config=FILE):", ""]
-    for path in config_files():
-        summary = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split(
-            "\n"
-        )[0]
-        lines.append(f"  configs/{path.name:<20} {summary}")
-    return "\n".join([*lines, "", "python run.py --help explains the options."])
 
 
 def load_config(value: str) -> ConfigDict:

@@ -1,16 +1,12 @@
 """Between the command line and an experiment: checks, workdir, log, signals, exit codes."""
 
-import io
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
-import jax
 from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
@@ -28,13 +24,11 @@ from experiments.kit import runner
 from experiments.kit.config_file import (
     check_config,
     fail,
-    list_configs,
     load_config,
     load_overrides,
 )
 from experiments.kit.disk import remedy
 from experiments.kit.lock import WorkdirLost, check_held
-from experiments.kit.manual import help_text
 from experiments.kit.options import LIBRARY, config_words, takes_none
 from experiments.kit.processes import ALONE, Processes
 from experiments.kit.profiling import Profile
@@ -43,8 +37,8 @@ from experiments.kit.workdir import check_workdir, flatten
 from experiments.sweep import arguments as sweep_arguments
 from experiments.sweep import run as sweep_run
 from qbm_jax.errors import InputError, one_line
+from qbm_jax.runtime.compiled import keep_compiled
 from qbm_jax.runtime.keys import check_seed
-from qbm_jax.runtime.user_cache import user_cache
 from qbm_jax.training import TrainingDiverged, TrainingStopped
 from qbm_jax.training.distributed import ends_with_the_others, is_primary
 
@@ -60,50 +54,10 @@ EXPERIMENTS: dict[str, Callable[[ConfigDict, Path, StopRequest], None]] = {
 
 LOGGER = logging.getLogger("qbm_jax")
 
-USAGE = """usage: python run.py --config=FILE[:VARIANT] [--workdir=DIR] [--config.FIELD=VALUE ...]
-
-  --config   an experiment in configs/; without it, the experiments there are are listed
-  --workdir  where everything is written (default runs/<config name>); the same command
-             again resumes it
-  :VARIANT   :smoke is every part in seconds; what else a config has, stands in its first lines
-  --coordinator=HOST:PORT --num_processes=N --process_id=I
-             one training in N processes, with config.devices (--coordinator=auto: as Slurm, GKE,
-             TPU pods or MPI tell)
-  --config.FIELD=VALUE  overrides a field, e.g. --config.data.path=cells.h5ad
-             --config.data.batch_column=batch --config.data.label_column=cell_type
-             --config.model.num_latents=256 --config.sampler.name=cim --config.seed=1
-             =None where a field may have no value, e.g. --config.model.sharpness=None
-  --sweep    trains every setting of the config's sweep(); results.csv and report.md are of all
-  --sweep_ray[=ADDRESS]  the same as tasks of a Ray cluster; without an address, of this machine
-  --sweep_halving  with Ray: stops settings early whose bound falls behind
-  --sweep_slurm  writes a Slurm script for it; --sweep_job=N runs one job of the plan alone
-  --sweep_report  writes the table and report of what is finished, and trains nothing
-  --profile=N  writes a JAX trace of N training steps to workdir/profile
-
---helpfull explains every field; those of one experiment alone, its config's file does.
-"""
-
-
-def leave(text: str) -> NoReturn:
-    """Ends the program with a text and exit code 0."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # whoever reads has seen enough, as `head`; nothing more is flushed
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise SystemExit(0)
-
 
 def check_arguments(argv: list[str]) -> ConfigDict:
-    """The config that is named, once the arguments are known to be good.
-
-    Answers --help and a missing --config; ends with one line if an argument is wrong.
-    """
-    print_anything()
+    """The config that is named; ends with one line if an argument is wrong."""
     arguments = argv[1:]
-    if "--helpfull" in arguments:
-        leave(USAGE + help_text())
-    if any(argument in ("-h", "--help", "--helpshort") for argument in arguments):
-        leave(USAGE)
     for argument in arguments:
         if not argument.startswith("--"):
             fail(f"unexpected argument {argument!r}; options are written --name=value")
@@ -112,8 +66,6 @@ def check_arguments(argv: list[str]) -> ConfigDict:
         if option not in known and not option.startswith("--config."):
             names = ", ".join((*known, "--config.FIELD", "--help"))
             fail(f"unknown option {option}; there are {names}")
-    if not arguments:
-        leave(list_configs())
     config_argument = config_value(arguments)
     config = load_config(config_argument)
     try:
@@ -206,7 +158,7 @@ def run(
       processes: the others that train with this one.
     """
     configure_logging()
-    enable_compilation_cache()
+    keep_compiled()
     stop = StopRequest()
     try:
         check_config(config, EXPERIMENTS)
@@ -263,13 +215,6 @@ def run_profiled(config: ConfigDict, workdir: Path, stop: StopRequest, num_steps
     integration.run(config, workdir, stop, profile=Profile(num_steps, workdir))
 
 
-def print_anything() -> None:
-    """Lets what a terminal has no characters for be printed as escapes, in place of an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 class OneLine(logging.Formatter):
     """Every message in one line, with names in it spelt out that a terminal would obey."""
 
@@ -286,10 +231,3 @@ def configure_logging() -> None:
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
-
-
-def enable_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache directory, unless JAX was told of another."""
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(user_cache() / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

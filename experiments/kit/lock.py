@@ -36,7 +36,7 @@ def lock_workdir(workdir: Path, shared: bool = False) -> bool:
       Whether the folder was locked now and nobody else is at work in it.
 
     Raises:
-      InputError: another process has it; the message names its number and machine.
+      InputError: another process has it; the message names its number and computer.
       OSError: the folder cannot be written.
     """
     path = workdir.resolve() / LOCK

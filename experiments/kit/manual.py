@@ -11,6 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict, config_dict
 
 from qbm_jax.fitted.bounds import NUM_DRAWS, NUM_TEMPERATURES
+from qbm_jax.fitted.fit import NUM_GENES
 from qbm_jax.fitted.model_report import DIAGNOSTIC_DRAWS
 from qbm_jax.fitted.scoring import MAX_CELLS
 from qbm_jax.model.vae import ModelOptions
@@ -58,7 +59,10 @@ class DataFields:
     """The cells."""
 
     name: str = field(
-        "pancreas", text(), "pancreas, lung, immune: public sets; simulated:pancreas, toy"
+        "pancreas",
+        text(),
+        "pancreas, lung, immune: public sets; simulated:pancreas, toy, atlas, rare (planted "
+        "couplings; :couplings=0 after the name scales them), tree, copula (none)",
     )
     path: str = field(
         "", text(), "an h5ad file; overrides name; on disk: several, with commas between"
@@ -95,7 +99,7 @@ class DataFields:
         True, flag(), "no file and no network: simulate (said everywhere) or fail"
     )
     num_cells: int = field(0, whole(0), "simulated cells; 0: the preset's own number")
-    num_genes: int = field(2000, whole(2), "highly variable genes kept (seurat_v3, per batch)")
+    num_genes: int = field(NUM_GENES, whole(2), "highly variable genes kept (seurat_v3, per batch)")
     min_cells_per_gene: int = field(3, whole(0), "genes seen in fewer cells are dropped")
 
 

@@ -1,6 +1,7 @@
 """From a config to the library's plain arguments, checked before any cell is read."""
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -98,7 +99,7 @@ def check_options(config: ConfigDict) -> TrainOptions:
     for name, arguments in model_options(config).items():
         try:
             with in_config_words(LIBRARY):
-                models[name] = check_model(arguments)
+                models[name] = check_model(from_dict(vae.ModelOptions, "model", arguments))
                 training.check_model(options, models[name])
         except InputError as error:
             if name == main:
@@ -169,14 +170,27 @@ def config_words(message: str, sections: Mapping[str, Collection[str]]) -> str:
     return told if count or len(sections) > 1 else f"config.{next(iter(sections))}: {message}"
 
 
-def check_model(arguments: dict[str, Any]) -> vae.VAE:
-    """A model of these arguments, for one gene and one batch.
+def check_training(one: Training) -> None:
+    """Checks that a training can be built and that its parts go together.
 
     Raises:
-      InputError: an unknown choice, or a number out of range.
+      InputError: an option is out of range, or at odds with another.
     """
-    prior = {"library_prior": ((1.0, 1.0),)} if arguments.get("library") == "latent" else {}
-    return vae.build(num_genes=1, num_batches=1, **arguments, **prior)
+    model = check_model(one.model)
+    training.check_model(one.options, model)
+    if model.prior.log_z is None and one.sampler is not None:
+        one.sampler.build()
+
+
+def check_model(options: vae.ModelOptions) -> vae.VAE:
+    """A model of these options, for one gene and one batch.
+
+    Raises:
+      InputError: options that do not go together.
+    """
+    if options.library == "latent":
+        options = dataclasses.replace(options, library_prior=((1.0, 1.0),))
+    return vae.build_sized(1, 1, options)
 
 
 def check_sampler(sampler: samplers.Sampler, model: vae.VAE, num_chains: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.kit.computer import describe_machine
+from experiments.kit.computer import describe_computer
 from experiments.kit.options import main_name, training_of
 from experiments.kit.sealed import read_sealed
 from experiments.kit.workdir import command, commit, flatten, plain_config
@@ -125,11 +125,11 @@ def write_cells(
     return files | {file: shown.num_cells}
 
 
-def machine(
+def computer_facts(
     config: ConfigDict, results: Sequence[Evaluated], num_genes: int, num_devices: int
 ) -> dict[str, Any]:
-    """What it was computed on, see `computer.describe_machine`, by the run's own model."""
+    """What it was computed on, see `computer.describe_computer`, by the run's own model."""
     model, options = results[0].model, training_of(config).options
     sampler = build_sampler(model.vae, config.sampler.name, model.settings.sampler_options)
     speed = float(np.median([result.cells_per_second for result in results]))
-    return describe_machine(model.vae, sampler, options, num_genes, speed, num_devices)
+    return describe_computer(model.vae, sampler, options, num_genes, speed, num_devices)

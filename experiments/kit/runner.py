@@ -83,7 +83,7 @@ class Results(NamedTuple):
     summary: list[Any]
 
 
-class Plan(Protocol):
+class ExperimentPlan(Protocol):
     """What `check` returns: whatever the experiment needs, and what tells its data from others."""
 
     @property
@@ -94,7 +94,7 @@ class Plan(Protocol):
 class Experiment(Protocol):
     """A module with the four functions; COLUMNS and rows are as above."""
 
-    def check(self, config: ConfigDict) -> Plan:
+    def check(self, config: ConfigDict) -> ExperimentPlan:
         """The plan; raises InputError for what cannot be used."""
 
     # Each takes the plan that its own `check` returns.

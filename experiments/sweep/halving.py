@@ -19,6 +19,7 @@ from experiments.sweep.job import Place, is_full_disk, measure
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.ray_jobs import RETRIES, NeverStop, at_work, connected, resources
 from experiments.sweep.settings import Sweep
+from qbm_jax.runtime.options import LARGEST_WHOLE
 from qbm_jax.training import Progress
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -36,7 +37,7 @@ class HalvingBySeed(FIFOScheduler):
       stopped: epoch and bound of every setting that it stopped, by number.
     """
 
-    def __init__(self, seeds: list[int], first: int, num_epochs: int):
+    def __init__(self, seeds: list[int], first: int):
         """The first rung is after `first` epochs, each other one after three times as many."""
         super().__init__()
         self.stopped: dict[int, tuple[int, float]] = {}
@@ -44,7 +45,7 @@ class HalvingBySeed(FIFOScheduler):
             seed: ASHAScheduler(
                 time_attr=TIME, metric=METRIC, mode="max", grace_period=first,
                 reduction_factor=REDUCTION,
-                max_t=num_epochs + 1,  # at max_t a trial would be stopped before it is scored
+                max_t=LARGEST_WHOLE,  # at max_t a trial would be stopped before it is scored
             )
             for seed in seeds
         }  # fmt: skip
@@ -95,8 +96,7 @@ def run_settings(sweep: Sweep, workdir: Path, address: str) -> None:
     choices = [{"setting": s.number, "seed": s.config.seed} for s in settings]
     scheduler = HalvingBySeed(
         sorted({choice["seed"] for choice in choices}),
-        first=min(setting.config.training.validate_every for setting in settings),
-        num_epochs=max(setting.config.training.num_epochs for setting in settings),
+        first=min(setting.config.training.validate_every or 1 for setting in settings),
     )
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # this log has its own lines
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # else Ctrl-C would look like an end

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.kit.disk import remedy
-from experiments.kit.faults import collapsed
+from experiments.kit.faults import alarmed, done_again
 from experiments.kit.lock import WorkdirLost, check_held, lock_workdir
 from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.options import draws_of, training_of
@@ -24,6 +24,7 @@ from experiments.sweep.plan import Job
 from experiments.sweep.settings import Sweep, SweepSetting, describe
 from qbm_jax import training
 from qbm_jax.data import Cells
+from qbm_jax.fitted.alarms import of_model
 from qbm_jax.fitted.document import Evaluated
 from qbm_jax.fitted.evaluate import train_and_evaluate
 from qbm_jax.fitted.model import FittedModel, device_counts
@@ -159,7 +160,13 @@ def measure(place: Place, settings: list[SweepSetting]) -> list[dict[str, Any]]:
             "cells_per_second": each.cells_per_second,
             "trained_together": len(settings),
             "seconds": seconds,
-            "notes": [*notes, *collapsed({f"setting {setting.number}": each.embedding})],
+            "notes": [
+                *notes,
+                *done_again({f"setting {setting.number}": each.again}),
+                *alarmed(
+                    {f"setting {setting.number}": of_model(each.model, each.embedding, cells)}
+                ),
+            ],
         }
         for setting, each, values in zip(settings, found, scores["setting"], strict=True)
     ]
@@ -174,7 +181,7 @@ def train(place: Place, settings: list[SweepSetting]) -> list[Evaluated[FittedMo
     events = EventFiles(place.folder) if settings[0].config.tensorboard else None
     log = MetricsLog(place.folder / f"metrics-{_digest(settings)}.jsonl", events)
     with log, contextlib.ExitStack() as shown:
-        bars = _bars(place.title, settings, trainings[0].options.num_epochs)
+        bars = _bars(place.title, settings)
         for bar in bars:
             shown.enter_context(bar)
 
@@ -199,11 +206,11 @@ def train(place: Place, settings: list[SweepSetting]) -> list[Evaluated[FittedMo
         )
 
 
-def _bars(title: str, settings: list[SweepSetting], num_epochs: int) -> list[ProgressBar]:
+def _bars(title: str, settings: list[SweepSetting]) -> list[ProgressBar]:
     """On a terminal one bar, since all settings are as far as the first; else lines of them all."""
     if sys.stderr.isatty():
-        return [ProgressBar(title, num_epochs, enabled=each is settings[0]) for each in settings]
-    return [ProgressBar(f"{title}, setting {each.number}", num_epochs) for each in settings]
+        return [ProgressBar(title, enabled=each is settings[0]) for each in settings]
+    return [ProgressBar(f"{title}, setting {each.number}") for each in settings]
 
 
 def _digest(settings: list[SweepSetting]) -> str:

@@ -34,7 +34,7 @@ class Job(NamedTuple):
     mebibytes: float
 
 
-class Plan(NamedTuple):
+class SweepPlan(NamedTuple):
     """All jobs, and what they were planned for.
 
     Attributes:
@@ -52,7 +52,7 @@ class Plan(NamedTuple):
 
 def make_plan(
     sweep: Sweep, cells: Cells, free: int | None = None, most: int = MOST_SETTINGS
-) -> Plan:
+) -> SweepPlan:
     """Groups the settings and splits what would not fit, or is more than `most`, evenly.
 
     Args:
@@ -76,7 +76,7 @@ def make_plan(
         name: getattr(cells, name) for name in ("source", "simulated", "num_cells", "num_genes")
     }
     notes = {"notes": list(cells.notes)}
-    return Plan(jobs, counts_bytes(cells) / MEBIBYTE, free / MEBIBYTE, facts | notes)
+    return SweepPlan(jobs, counts_bytes(cells) / MEBIBYTE, free / MEBIBYTE, facts | notes)
 
 
 def group_settings(settings: list[SweepSetting]) -> list[list[SweepSetting]]:
@@ -87,7 +87,7 @@ def group_settings(settings: list[SweepSetting]) -> list[list[SweepSetting]]:
     return list(groups.values())
 
 
-def describe_plan(sweep: Sweep, plan: Plan) -> str:
+def describe_plan(sweep: Sweep, plan: SweepPlan) -> str:
     """The plan in words, a line a job."""
     facts = plan.facts
     lines = [
@@ -106,14 +106,14 @@ def describe_plan(sweep: Sweep, plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def write_plan(workdir: Path, plan: Plan) -> None:
+def write_plan(workdir: Path, plan: SweepPlan) -> None:
     """Keeps the plan: workers on machines with other memory follow the same one."""
     path = workdir / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     write_sealed(path, plan._asdict() | {"jobs": [job._asdict() for job in plan.jobs]}, workdir)
 
 
-def read_plan(workdir: Path) -> Plan | None:
+def read_plan(workdir: Path) -> SweepPlan | None:
     """The plan that was written, or None.
 
     Raises:
@@ -125,7 +125,7 @@ def read_plan(workdir: Path) -> Plan | None:
     fields = read_sealed(path, workdir)
     if fields is None:  # it is not made again by itself: other workers may follow it
         raise InputError(f"{path} is damaged; remove it and run the same command again")
-    return Plan(**fields | {"jobs": [Job(**job) for job in fields["jobs"]]})
+    return SweepPlan(**fields | {"jobs": [Job(**job) for job in fields["jobs"]]})
 
 
 def _differing(settings: list[SweepSetting]) -> list[str]:

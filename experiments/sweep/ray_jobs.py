@@ -18,7 +18,7 @@ from experiments.kit.workdir import ROOT, check_same, read_claim
 from experiments.sweep.arguments import LOCAL
 from experiments.sweep.job import is_full_disk, run_job
 from experiments.sweep.outcomes import Outcomes
-from experiments.sweep.plan import Plan
+from experiments.sweep.plan import SweepPlan
 from experiments.sweep.settings import Sweep, build_sweep
 from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
@@ -45,7 +45,7 @@ def check_installed() -> None:
 
 
 def run_jobs(
-    sweep: Sweep, plan: Plan, workdir: Path, address: str, after: Callable[[], None]
+    sweep: Sweep, plan: SweepPlan, workdir: Path, address: str, after: Callable[[], None]
 ) -> None:
     """Runs every job that is not finished on the cluster and waits for all of them.
 
@@ -94,7 +94,7 @@ def run_jobs(
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[None]:
-    """A connection to the cluster, or to one of this machine that ends with the context.
+    """A connection to the cluster, or to one of this computer that ends with the context.
 
     Raises:
       InputError: no cluster can be reached.
@@ -128,8 +128,8 @@ def connected(address: str) -> Iterator[None]:
 def resources(num_jobs: int, mebibytes: float = 0.0) -> dict[str, Any]:
     """What each of so many tasks asks for: a share of the cores, and an accelerator if any.
 
-    Its memory is asked for where it trains in the host's, but no more than a machine has: Ray would
-    wait for ever.
+    Its memory is asked for where it trains in the host's, but no more than a computer has: Ray
+    would wait for ever.
     """
     import ray
 
@@ -143,7 +143,12 @@ def resources(num_jobs: int, mebibytes: float = 0.0) -> dict[str, Any]:
 
 
 def _work(
-    config: ConfigDict, overrides: list[dict], plan: Plan, number: int, workdir: str, folder: str
+    config: ConfigDict,
+    overrides: list[dict],
+    plan: SweepPlan,
+    number: int,
+    workdir: str,
+    folder: str,
 ) -> None:
     """A task: the job, by the function that runs it without Ray."""
     with at_work(config, overrides, Path(workdir), folder) as (sweep, cells):

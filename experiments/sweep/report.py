@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.sweep.plan import Plan, describe_plan
+from experiments.sweep.plan import SweepPlan, describe_plan
 from experiments.sweep.results import REPLICATES, Results
 from experiments.sweep.settings import Sweep, describe
 from qbm_jax.study.document import Document, number, table
@@ -21,14 +21,14 @@ PANEL = (4.2, 3.2)  # inches
 LONGEST = 24  # characters of a value below an axis
 
 
-def write(workdir: Path, sweep: Sweep, plan: Plan) -> None:
+def write(workdir: Path, sweep: Sweep, plan: SweepPlan) -> None:
     """Writes `results.csv`, `figures/` and `report.md` from the outcomes there are."""
     results = Results(sweep, workdir)
     write_table(workdir / "results.csv", results.columns, results.rows())
     document(workdir, results, plan).write()
 
 
-def document(workdir: Path, results: Results, plan: Plan) -> Document:
+def document(workdir: Path, results: Results, plan: SweepPlan) -> Document:
     """Figures, best setting, tables, failures, plan and cost."""
     simulated = plan.facts["simulated"]
     report = Document(workdir, f"Sweep: {plan.facts['source']}", simulated)

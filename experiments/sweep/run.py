@@ -18,7 +18,7 @@ from experiments.sweep.job import run_job
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import (
     MOST_SETTINGS,
-    Plan,
+    SweepPlan,
     describe_plan,
     make_plan,
     read_plan,
@@ -37,7 +37,7 @@ class Request(NamedTuple):
 
     Attributes:
       overrides: what the config's `sweep` yields.
-      ray: address of a Ray cluster, "local" for one of this machine, None for none.
+      ray: address of a Ray cluster, "local" for one of this computer, None for none.
       slurm: whether to write a Slurm script and leave the jobs to it.
       job: the one job to run, or None for all and the report.
       halving: whether Ray Tune stops settings early that fall behind.
@@ -106,7 +106,7 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest, request: Request) 
     raise_failures(sweep, plan, workdir, request)
 
 
-def prepared(sweep: Sweep, workdir: Path) -> Plan | None:
+def prepared(sweep: Sweep, workdir: Path) -> SweepPlan | None:
     """The plan of an earlier call of the same sweep, without a look at the cells.
 
     Raises:
@@ -121,21 +121,21 @@ def prepared(sweep: Sweep, workdir: Path) -> Plan | None:
     return read_plan(workdir)
 
 
-def claim(sweep: Sweep, cells: Cells, plan: Plan, workdir: Path) -> None:
+def claim(sweep: Sweep, cells: Cells, plan: SweepPlan, workdir: Path) -> None:
     """Makes the workdir this sweep's, shared by its jobs, with this plan."""
     claim_workdir(workdir, sweep.config, fingerprint(cells) | sweep.identity(), shared=True)
     if read_plan(workdir) is None:
         write_plan(workdir, plan)
 
 
-def check_job(job: int | None, plan: Plan) -> None:
+def check_job(job: int | None, plan: SweepPlan) -> None:
     """Raises an InputError if the plan has no such job."""
     if job is not None and job >= len(plan.jobs):
         raise InputError(f"--sweep_job must be between 0 and {len(plan.jobs) - 1}, got {job}")
 
 
 def run_jobs(
-    sweep: Sweep, cells: Cells, plan: Plan, workdir: Path, stop: StopRequest, request: Request
+    sweep: Sweep, cells: Cells, plan: SweepPlan, workdir: Path, stop: StopRequest, request: Request
 ) -> None:
     """Runs the job that is asked for, or all of them, here or on a Ray cluster."""
     if request.halving:
@@ -154,7 +154,7 @@ def run_jobs(
             report.write(workdir, sweep, plan)
 
 
-def raise_failures(sweep: Sweep, plan: Plan, workdir: Path, request: Request) -> None:
+def raise_failures(sweep: Sweep, plan: SweepPlan, workdir: Path, request: Request) -> None:
     """Raises SweepIncomplete if settings (of the job, or of all) failed, or a report lacks some."""
     everything, outcomes = range(len(sweep.settings)), Outcomes(workdir)
     numbers = everything if request.job is None else plan.jobs[request.job].settings

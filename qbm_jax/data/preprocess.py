@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import anndata
 import numpy as np
-import scanpy as sc
 
 from qbm_jax.data.cells import Cells
 from qbm_jax.data.names import some
 from qbm_jax.data.read import gene_positions
 from qbm_jax.errors import InputError
+from qbm_jax.runtime.optional import needed
 
 MIN_BATCH = 50
 """Smaller batches give no stable trend of variance on mean and do not vote on genes."""
@@ -129,12 +129,13 @@ def _num_varying(cells: Cells) -> int:
 
 def _seurat_v3(cells: Cells, num_genes: int, per_batch: bool, span: float) -> np.ndarray | None:
     """Mask [genes] from scanpy, or None where its loess fit is singular."""
+    scanpy = needed("scanpy")  # seconds, which only those wait for who choose genes
     adata = anndata.AnnData(cells.counts)
     adata.obs["batch"] = np.asarray(cells.batch_names)[cells.batch]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on non-integer counts and categories, checked before
-            table = sc.pp.highly_variable_genes(
+            table = scanpy.pp.highly_variable_genes(
                 adata,
                 n_top_genes=num_genes,
                 flavor="seurat_v3",

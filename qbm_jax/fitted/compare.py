@@ -8,13 +8,14 @@ import numpy as np
 from qbm_jax import training
 from qbm_jax.data import Cells, check_likelihood
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.document import Evaluated
 from qbm_jax.fitted.evaluate import Draws, train_and_evaluate
 from qbm_jax.fitted.fit import of_cells, train_options
 from qbm_jax.fitted.inputs import cells_to_fit
 from qbm_jax.fitted.model import FittedModel, device_counts
 from qbm_jax.fitted.scoring import BASELINES, MAX_CELLS, baseline, metrics_room, score_seeds
 from qbm_jax.model import priors
-from qbm_jax.model.presets import PRESETS, matched
+from qbm_jax.model.presets import PRESETS, Preset, with_prior
 from qbm_jax.objective.importance_weighted import has_bits
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import check, whole
@@ -121,25 +122,19 @@ def compare(
     max_cells = check("max_cells", max_cells, whole(10))
     obsm = getattr(adata, "obsm", {})
     methods = _known(methods, obsm)
-    plans = {
-        name: _plan(
-            name, model_options, gaussian_latents, training_options or {}, sampler, sampler_options
+    trainings = {
+        name: training_of_method(
+            PRESETS[name], model_options, training_options or {}, sampler, sampler_options,
+            gaussian_latents=gaussian_latents,
         )
         for name in methods
         if name in PRESETS
-    }
-    cells = _cells(adata, batch_column, label_column, layer, num_genes, progress)
-    with_bits = {name: _check(plan, cells) for name, plan in plans.items()}
-    pca = metrics_room().pca_embedding(cells.counts, seed=seed)
-    data = device_counts(cells)
-    seeds = [(seed, number) for number in range(num_seeds)]
-    found = {
-        name: train_and_evaluate(
-            [plan] * num_seeds, cells, seeds, data=data,
-            bounds=Draws() if with_bits[name] else None, title=name if progress else None,
-        )
-        for name, plan in plans.items()
     }  # fmt: skip
+    cells = _cells(adata, batch_column, label_column, layer, num_genes, progress)
+    with_bits = {name: _check(one, cells) for name, one in trainings.items()}
+    pca = metrics_room().pca_embedding(cells.counts, seed=seed)
+    seeds = [(seed, number) for number in range(num_seeds)]
+    found = _train(trainings, with_bits, cells, seeds, progress)
     embeddings = {
         name: [one.embedding for one in found[name]]
         if name in found
@@ -167,30 +162,66 @@ def _known(methods: Iterable[str], obsm: Mapping[str, Any]) -> list[str]:
     return given
 
 
-def _plan(
-    name: str,
-    model_options: dict[str, Any],
-    gaussian_latents: int | None,
-    training_options: dict[str, Any],
+def training_of_method(
+    method: Preset,
+    model_options: Mapping[str, Any],
+    training_options: Mapping[str, Any],
     sampler: str,
-    sampler_options: dict[str, Any] | None,
+    sampler_options: Mapping[str, Any] | None,
+    *,
+    gaussian_latents: int | None = None,
+    published: bool = False,
 ) -> Training:
-    """How a method is trained; wrong options are refused before anything is."""
-    chosen = PRESETS[name]
-    model, trained = matched(chosen, model_options, training_options)
+    """How a method is trained: what defines it, and for the rest what all methods share.
+
+    Args:
+      method: what is trained.
+      model_options: fields of `ModelOptions` that all methods of a comparison share.
+      training_options: fields of `TrainOptions` that they share.
+      sampler: of the negative phase, for methods that bring none.
+      sampler_options: its options; None: those that suit a negative phase.
+      gaussian_latents: latents where the prior is of real numbers; None: as many as the others.
+      published: whether the rest is as its authors ship it, in place of what is shared.
+
+    Raises:
+      InputError: an unknown option, or a value that is not of its kind.
+    """
+    model = {**with_prior(method.model["prior"], model_options), **method.model}
+    options = {**training_options, **method.training}
     if gaussian_latents is not None and not priors.build(model["prior"]).binary:
         model["num_latents"] = gaussian_latents
-    if chosen.sampler is not None:
-        sampler, sampler_options = chosen.sampler[0], dict(chosen.sampler[1])
-    return Training.of(model, sampler, sampler_options, train_options(trained))
+    if published:
+        model |= method.published
+        options |= method.published_training
+    if method.sampler is not None:
+        sampler, sampler_options = method.sampler
+    return Training.of(model, sampler, sampler_options, train_options(options))
 
 
-def _check(plan: Training, cells: Cells) -> bool:
+def _check(one: Training, cells: Cells) -> bool:
     """Refuses what cannot be trained on these cells; whether its latents have a bound."""
-    check_likelihood(cells, plan.model.likelihood)
-    model = of_cells(plan, cells).build(cells.num_genes, len(cells.batch_names)).vae
-    training.check_model(plan.options, model)
+    check_likelihood(cells, one.model.likelihood)
+    model = of_cells(one, cells).build(cells.num_genes, len(cells.batch_names)).vae
+    training.check_model(one.options, model)
     return has_bits(model)
+
+
+def _train(
+    trainings: Mapping[str, Training],
+    with_bits: Mapping[str, bool],
+    cells: Cells,
+    seeds: list[tuple[int, int]],
+    progress: bool,
+) -> dict[str, list[Evaluated[FittedModel]]]:
+    """What is trained of every method: its seeds together."""
+    data = device_counts(cells)
+    return {
+        name: train_and_evaluate(
+            [one] * len(seeds), cells, seeds, data=data,
+            bounds=Draws() if with_bits[name] else None, title=name if progress else None,
+        )
+        for name, one in trainings.items()
+    }  # fmt: skip
 
 
 def _cells(

@@ -26,6 +26,10 @@ class Model(Protocol):
     vae: VAE
     history: History | None
 
+    @property
+    def couplings(self) -> np.ndarray | None:
+        """J of the prior [spins, spins], None where it has none."""
+
     def encode_cells(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
         """Embedding [cells, N] and energy [cells]."""
 
@@ -54,6 +58,7 @@ class Evaluated(NamedTuple, Generic[AnyModel]):
       seconds: its share of their wall time.
       num_train_cells: cells that it was trained on; 0 where it was trained elsewhere.
       best_epoch: the epoch that its parameters are of; 0 likewise.
+      again: why it was trained again with another key; "" where it was not.
     """
 
     model: AnyModel
@@ -64,6 +69,7 @@ class Evaluated(NamedTuple, Generic[AnyModel]):
     seconds: float
     num_train_cells: int = 0
     best_epoch: int = 0
+    again: str = ""
 
 
 def compose(

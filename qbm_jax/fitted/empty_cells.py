@@ -17,6 +17,6 @@ def warn_of_empty_cells(num_counted: int, num_cells: int, stacklevel: int = 4) -
     if num_counted < num_cells:
         warnings.warn(
             f"{num_cells - num_counted} of {num_cells} cells have no count in the model's genes: "
-            "their embedding, energy and bound are NaN",
+            "their results are NaN",
             stacklevel=stacklevel,
         )

@@ -66,7 +66,7 @@ def train_and_evaluate(
       InputError: as `fit_trainings`.
       TrainingStopped: `should_stop` said so; the states are saved.
     """
-    bar = ProgressBar(title or "", trainings[0].options.num_epochs, enabled=title is not None)
+    bar = ProgressBar(title or "", enabled=title is not None)
     with while_training or contextlib.nullcontext(), bar:
         fitted = fit_trainings(
             [keys.of_training(*seed) for seed in seeds], trainings, cells, data=data,
@@ -81,7 +81,7 @@ def train_and_evaluate(
             Evaluated(
                 model, embedding, energy, bound, trained.cells_per_second,
                 seconds=trained.seconds / len(seeds), num_train_cells=int(trained.train_cells.size),
-                best_epoch=int(trained.state.best_epoch),
+                best_epoch=int(trained.state.best_epoch), again=trained.again,
             )
         )  # fmt: skip
     return found

@@ -19,13 +19,14 @@ from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.data.write import GATES, LOADINGS, embedding_key, energy_key
 from qbm_jax.errors import InputError
 from qbm_jax.feed import minibatches
-from qbm_jax.feed.cell_source import CellSource, InMemory, Streamed
-from qbm_jax.fitted.collapse import collapse_fault
+from qbm_jax.feed.cell_source import CellSource, InMemory, Streamed, as_source
+from qbm_jax.fitted import alarms
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.fitted.history import Recorder
 from qbm_jax.fitted.inputs import cells_to_fit, held_out_cells, mesh_sizes, some_in_memory
 from qbm_jax.fitted.model import FittedModel, Settings, device_counts
 from qbm_jax.fitted.progress import ProgressBar, check_progress, told_both
+from qbm_jax.fitted.retries import with_retries
 from qbm_jax.model import priors, vae
 from qbm_jax.model.vae import ModelOptions
 from qbm_jax.runtime import keys
@@ -37,6 +38,7 @@ from qbm_jax.training import Training
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.sharding import build_mesh
 
+NUM_GENES = 1000  # highly variable genes that are modelled unless told otherwise
 LEAST_LIBRARY_SD = 0.01  # of a log library: that of a batch of equal totals, or one cell, is 0
 UNUSED = training.sampler_spec("gibbs", None)  # stands where a prior needs none
 LOGGER = logging.getLogger("qbm_jax")
@@ -47,8 +49,8 @@ def fit(
     *,
     batch_column: str | None = None,
     layer: str | None = None,
-    num_genes: int | None = 2000,
-    num_latents: int = 128,
+    num_genes: int | None = NUM_GENES,
+    num_latents: int = ModelOptions.num_latents,
     sampler: str = "gibbs",
     sampler_options: dict[str, Any] | None = None,
     training_options: dict[str, Any] | None = None,
@@ -126,7 +128,7 @@ def fit(
     for note in cells.notes:
         LOGGER.info("%s", note)
     data = device_counts(cells) if isinstance(cells, Cells) else None
-    with ProgressBar("qbmvae", options.num_epochs, enabled=progress) as bar:
+    with ProgressBar("qbmvae", enabled=progress) as bar:
         model, _ = fit_cells(
             key,
             cells,
@@ -142,11 +144,12 @@ def fit(
         )
     if isinstance(adata, anndata.AnnData):
         warn_of_empty_cells(cells.num_cells, adata.n_obs)
-    embedding, energy = model.encode_cells(some_in_memory(cells) if data is None else data)
+    shown = some_in_memory(cells)
+    embedding, energy = model.encode_cells(shown if data is None else data)
     if isinstance(adata, anndata.AnnData):
         _write_results(adata, model, name, cells, embedding, energy)
-    if fault := collapse_fault(embedding):
-        warnings.warn(fault, stacklevel=2)
+    for alarm in alarms.of_model(model, embedding, shown):
+        warnings.warn(alarm, stacklevel=2)
     return model
 
 
@@ -283,15 +286,31 @@ def fit_trainings(
     built = [each.build(len(cells.genes), len(cells.batch_names)) for each in trainings]
     for each in trainings:
         check_likelihood(cells, each.model.likelihood)
-    if checkpoints is not None:
-        checkpoints.identity = identity(keys, trainings, cells, held_out)
-    models, drawn_by, options, records = (list(part) for part in zip(*built, strict=True))
     recorder = Recorder(on_progress)
-    with contextlib.nullcontext(data) if data is not None else open_source(cells) as source:
-        trained = training.train_seeds(
-            keys, models, drawn_by, source, options, records=records, checkpoints=checkpoints,
-            held_out=held_out, on_progress=recorder.update, **train_arguments,
+    left_out = [None] * len(keys) if held_out is None else held_out
+
+    def train(
+        numbers: list[int], roots: list[jax.Array], attempt: int, tell: Callable[..., None]
+    ) -> list[training.Trained]:
+        chosen, without = [trainings[i] for i in numbers], [left_out[i] for i in numbers]
+        models, drawn_by, options, records = zip(*(built[i] for i in numbers), strict=True)
+        place = checkpoints.again(attempt) if checkpoints and attempt else checkpoints
+        if place is not None:
+            place.identity = identity(roots, chosen, cells, without)
+        return training.train_seeds(
+            roots, models, drawn_by, source, options, records=records, checkpoints=place,
+            held_out=without, on_progress=tell, **train_arguments,
         )  # fmt: skip
+
+    def collapsed(number: int, result: training.Trained) -> str | None:
+        shown, rows = as_source(source).select(result.validation_cells)
+        model = FittedModel(describe(trainings[number], cells), result.params)
+        return alarms.collapse_fault(model.encode_cells(shown)[0][rows])
+
+    with contextlib.nullcontext(data) if data is not None else open_source(cells) as source:
+        trained = with_retries(
+            train, keys, collapsed, trainings[0].options.num_retries, recorder.update
+        )
     return [
         (
             FittedModel(describe(each, cells), result.params, recorder.history(number, result)),
@@ -324,6 +343,7 @@ def describe(one: Training, cells: Cells | StoredCells) -> Settings:
         sampler=sampler.name,
         sampler_options=dict(sampler.options),
         median_library=tuple(float(np.median(totals)) for totals in totals_by_batch(cells)),
+        batch_column=cells.batch_column,
     )
 
 

@@ -105,7 +105,9 @@ class Recorder:
         self._rows: dict[int, list[dict[str, Any]]] = {}
 
     def update(self, progress: Progress) -> None:
-        """Keeps a row and tells it on; a start has none."""
+        """Keeps a row and tells it on; at a start those of an earlier attempt go."""
+        if progress.split == "start":
+            self._rows.pop(progress.seed, None)
         if progress.split in SPLITS:
             row = row_of(progress, time.perf_counter() - self._start)
             self._rows.setdefault(progress.seed, []).append(row)

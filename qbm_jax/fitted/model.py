@@ -16,15 +16,17 @@ from qbm_jax.errors import InputError
 from qbm_jax.feed import minibatches
 from qbm_jax.feed.cell_source import Streamed
 from qbm_jax.fitted import bounds, generation, model_report, run_models, saved_model, scoring
+from qbm_jax.fitted import denoise as denoising
 from qbm_jax.fitted.bounds import NUM_DRAWS, NUM_TEMPERATURES, Bound
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.fitted.history import History
-from qbm_jax.fitted.model_cells import cells_of_model, device_counts, with_batches_of
+from qbm_jax.fitted.model_cells import cells_in_batches, cells_of_model, device_counts
 from qbm_jax.fitted.saved_model import SETTINGS_FILE
 from qbm_jax.fitted.scoring import MAX_CELLS, Scores
 from qbm_jax.fitted.settings import Settings, as_tuples, build_model, build_sampler, check_settings
 from qbm_jax.model import inference, likelihoods, vae
 from qbm_jax.runtime import keys
+from qbm_jax.runtime.compiled import keep_compiled
 from qbm_jax.runtime.options import LARGEST_WHOLE, check, optional, whole
 from qbm_jax.runtime.user_cache import expand_home
 from qbm_jax.training.checkpoint import first_difference
@@ -72,6 +74,7 @@ class FittedModel:
 
     def __init__(self, settings: Settings, params: vae.Params, history: History | None = None):
         """Wraps trained parameters; `fit` and `load` call this."""
+        keep_compiled()
         self.settings = settings
         self.params = params
         self.history = history
@@ -80,6 +83,11 @@ class FittedModel:
     def __reduce__(self) -> tuple:
         """Lets `pickle` and `copy.deepcopy` build the model's functions anew."""
         return FittedModel, (self.settings, self.params, self.history)
+
+    @property
+    def couplings(self) -> np.ndarray | None:
+        """J of the prior [spins, spins], in units of kT; None where the prior has no couplings."""
+        return np.asarray(self.params["prior"].dense_J) if self.vae.prior.couplings else None
 
     def embed(self, adata: Any, layer: str | None = None) -> np.ndarray:
         """Posterior mean spins of the cells of `adata`, float32 [cells, N], by genes' names.
@@ -103,6 +111,9 @@ class FittedModel:
         """
         return self._encode(adata, layer)[1]
 
+    denoise = denoising.denoise
+    reconstruct = denoising.reconstruct
+
     def bound(
         self,
         adata: Any,
@@ -123,7 +134,7 @@ class FittedModel:
         Args:
           adata: cells with the model's genes.
           batch_column: column of `obs` with the experimental batch, names that the model knows;
-            not needed where it knows one.
+            None: that of the training.
           layer: layer with the raw counts; None: `X`.
           num_draws: posterior draws of each cell.
           num_temperatures: as in `log_z`.
@@ -145,12 +156,12 @@ class FittedModel:
         num_draws = check("num_draws", num_draws, whole(1))
         num_temperatures = check("num_temperatures", num_temperatures, whole(1))
         importance_weighted = check("importance_weighted", importance_weighted, optional(whole(1)))
-        cells = cells_of_model(self.settings, adata, layer=layer, batch_column=batch_column)
+        cells = cells_in_batches(self.settings, adata, layer=layer, batch_column=batch_column)
         if not cells.num_cells:
             raise InputError("expected cells with a count in the model's genes, got none")
         warn_of_empty_cells(cells.num_cells, adata.n_obs, stacklevel=3)
         found = bounds.bound(
-            seed, self.vae, self.params, device_counts(with_batches_of(self.settings, cells)),
+            seed, self.vae, self.params, device_counts(cells),
             num_draws=num_draws, num_temperatures=num_temperatures,
             num_train_cells=None if self.history is None else self.history.num_train_cells,
             importance_weighted=importance_weighted,

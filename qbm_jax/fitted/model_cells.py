@@ -40,6 +40,27 @@ def cells_of_model(
     return cells
 
 
+def cells_in_batches(
+    settings: Settings, adata: Any, *, layer: str | None = None, batch_column: str | None = None
+) -> Cells:
+    """As `cells_of_model`, with the model's codes of their batches.
+
+    Where no column is named, it is the one of the cells trained on, if these cells have it.
+
+    Raises:
+      InputError: as `cells_of_model` and `with_batches_of`.
+    """
+    known = settings.batch_column
+    if (
+        batch_column is None
+        and len(settings.batch_names) > 1
+        and known in getattr(adata, "obs", ())
+    ):
+        batch_column = known
+    cells = cells_of_model(settings, adata, layer=layer, batch_column=batch_column)
+    return with_batches_of(settings, cells)
+
+
 def with_batches_of(settings: Settings, cells: Cells) -> Cells:
     """The same cells with the model's codes of their batches; the decoder reads them.
 

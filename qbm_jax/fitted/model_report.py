@@ -9,7 +9,7 @@ import numpy as np
 from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
-from qbm_jax.fitted import bounds, document, scoring
+from qbm_jax.fitted import alarms, bounds, document, scoring
 from qbm_jax.fitted.embedding_files import write_shown
 from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model_cells import device_counts, with_batches_of
@@ -47,6 +47,7 @@ def write_report(
     scores = scoring.score_cells(
         embeddings, cells, uncorrected=embeddings["X_pca"], max_cells=max_cells, seed=seed
     )
+    told = alarms.of_model(model, found.embedding, cells)
     content = document.compose(
         name, cells, {name: [found]}, {each: [scores.values[each]] for each in embeddings},
         sampler=document.sampler_diagnostics(
@@ -54,7 +55,7 @@ def write_report(
             num_draws=DIAGNOSTIC_DRAWS, num_chains=TrainOptions().num_chains,
         ),
         settings=_settings(model), seeds=[0], versions=versions(), seconds={},
-        notes=[*cells.notes, *scores.notes], bounds_of="the cells of this report",
+        notes=[*cells.notes, *told, *scores.notes], bounds_of="the cells of this report",
     )  # fmt: skip
     _write_claim(folder, model, cells)
     model.save(model_folder(folder, name, 0))

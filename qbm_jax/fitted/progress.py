@@ -36,19 +36,18 @@ def told_both(
 class ProgressBar:
     """Shows one training; use as a context and pass `update` to `training.train`."""
 
-    def __init__(self, name: str, num_epochs: int, enabled: bool = True):
+    def __init__(self, name: str, enabled: bool = True):
         """Opens the bar; `enabled=False` shows nothing."""
         self._name = name
         # Without a terminal lines of a log read better, where somebody listens (no notebook does).
         self._logs = enabled and not sys.stderr.isatty() and LOGGER.isEnabledFor(logging.INFO)
         self._bar = tqdm(
-            total=num_epochs,
             desc=name,
             disable=not enabled or self._logs,
             bar_format="{desc}: {percentage:3.0f}%|{bar}| epoch {n:.0f}/{total} "
             "[{elapsed}<{remaining}]{postfix}",
         )
-        self._validation = ""
+        self._validation, self._has_steps = "", False
 
     def __enter__(self) -> Self:
         """Returns the bar."""
@@ -61,6 +60,7 @@ class ProgressBar:
     def update(self, progress: Progress) -> None:
         """Shows a start, a dispatch or a validation."""
         values = progress.metrics
+        self._bar.total = progress.num_epochs
         if progress.split == "start":
             self._bar.update(progress.epoch - self._bar.n)
         elif progress.split == "validation":
@@ -74,6 +74,10 @@ class ProgressBar:
                     self._name, progress.epoch, progress.num_epochs,
                     progress.cells_per_second, self._validation,
                 )  # fmt: skip
+        elif not self._has_steps:  # these were compiled: what is left is told from the next on
+            self._has_steps = True
+            self._bar.reset()
+            self._bar.initial = self._bar.n = self._bar.last_print_n = progress.epoch
         else:
             self._bar.update(progress.epoch - self._bar.n)
             self._bar.set_postfix_str(

@@ -7,6 +7,7 @@ from typing import Any
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.model import vae
+from qbm_jax.runtime.options import check, optional, text
 from qbm_jax.training.spec import SamplerSpec
 
 
@@ -21,6 +22,7 @@ class Settings:
       sampler: name of the sampler of the negative phase.
       sampler_options: its options.
       median_library: median total count of each batch, the default of `generate`.
+      batch_column: column of `obs` that told the batches of the cells trained on; None: none did.
     """
 
     genes: tuple[str, ...]
@@ -29,6 +31,7 @@ class Settings:
     sampler: str
     sampler_options: dict[str, Any]
     median_library: tuple[float, ...]
+    batch_column: str | None = None
 
     def __post_init__(self):
         """Keeps plain options, which are equal to themselves after JSON.
@@ -36,6 +39,7 @@ class Settings:
         Raises:
           InputError: an option that is unknown or not of its kind, or an unknown sampler.
         """
+        check("batch_column", self.batch_column, optional(text()))
         object.__setattr__(self, "model", vae.check_options(self.model))
         options = samplers.check_options(self.sampler, self.sampler_options)
         object.__setattr__(self, "sampler_options", options)

@@ -58,11 +58,6 @@ def autocorrelation(values: ArrayLike) -> np.ndarray:
     return covariance / covariance[0] if covariance[0] else np.full(num_steps, math.nan)
 
 
-def effective_sample_size(values: ArrayLike) -> float:
-    """Number of independent draws that values [chains, steps] are worth: their number over tau."""
-    return np.size(values) / integrated_autocorrelation_time(values)
-
-
 def split_r_hat(values: ArrayLike) -> float:
     """Potential scale reduction of chains cut in halves; near 1 when they agree.
 

@@ -97,42 +97,6 @@ def classify(
     return score_predictions(tested, predictions, trained, np.setdiff1d(tested, trained))
 
 
-def cross_validate(
-    embedding: np.ndarray,
-    labels: np.ndarray | None,
-    folds: np.ndarray,
-    seed: int = 0,
-    num_threads: int = 1,
-) -> Classification:
-    """Names every cell by trees trained on the other folds; scores all cells together.
-
-    The embedding is the same for all folds, so this measures the embedding of known cells; for
-    cells that the model has not seen either, call `classify` with embeddings by its encoder.
-
-    Args:
-      embedding: [cells, dims].
-      labels: type of every cell [cells].
-      folds: fold of every cell [cells], see `folds`.
-      seed: of the trees.
-      num_threads: of the trees.
-
-    Raises:
-      InputError: as `predict_types`, or folds of another number than cells.
-    """
-    names = check_labels(labels, "classification")
-    embedding = check_points(embedding, len(names))
-    if len(folds) != len(names):
-        raise InputError(f"expected one fold per cell, got {len(folds)} for {len(names)} cells")
-    predictions, unseen = np.empty_like(names), set()
-    for fold in np.unique(folds):
-        held_out = folds == fold
-        predictions[held_out] = predict_types(
-            embedding[~held_out], names[~held_out], embedding[held_out], seed, num_threads
-        )
-        unseen |= set(names[held_out]) - set(names[~held_out])
-    return score_predictions(names, predictions, names, unseen)
-
-
 def score_predictions(
     truth: np.ndarray,
     predictions: np.ndarray,

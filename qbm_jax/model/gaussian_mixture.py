@@ -5,7 +5,9 @@ mixture's expected energy has no closed form. The draw that the decoder reads es
 bias, and its reparametrised gradient reaches the encoder.
 
 In a VampPrior (Tomczak and Welling 2018, 1705.07120) the components are posteriors: those of cells
-that are learned. It is joint: a component is the posterior of all latents given one such cell.
+that are learned. It is joint: a component is the posterior of all latents given one such cell. That
+of sysVI (Hrovatin et al. 2023, 10.1101/2023.11.03.565463) is factorised: each latent has a mixture
+of its own, with the same weights, and draws its component independently of the others.
 """
 
 from collections.abc import Callable
@@ -52,6 +54,7 @@ def gaussian_mixture_prior(relax: Relax) -> Prior:
         embed=lambda posterior: mean_and_log_sd(posterior)[0],
         sample=sample,
         init_options=("num_components",),
+        model_name="mog_vae",
     )
 
 
@@ -66,6 +69,17 @@ def vamp_prior(relax: Relax) -> Prior:
         init=init_pseudo_cells,
         init_options=("num_components", "num_genes"),
         of_encoder=of_encoder,
+        model_name="vamp_vae",
+    )
+
+
+def factorised_vamp_prior(relax: Relax) -> Prior:
+    """The VampPrior of sysVI: p(z) = prod_i sum_k w_k N(z_i; mean_ki, sd_ki^2), so Z = 1."""
+    return vamp_prior(relax)._replace(
+        title="factorised VampPrior",
+        energy=factorised_energy,
+        sample=sample_factorised,
+        model_name="sysvi",
     )
 
 
@@ -113,3 +127,24 @@ def sample(key: jax.Array, params: Mixture, shape: tuple[int, int]) -> jax.Array
     key_component, key_latents = jax.random.split(key)
     chosen = jax.random.categorical(key_component, params["logits"], shape=shape[:1])
     return draw_normal(key_latents, laws(params)[chosen])
+
+
+def factorised_energy(params: Mixture, latents: jax.Array) -> jax.Array:
+    """The energy of latents [cells, latents] that have a mixture each, [cells]."""
+    of_each = jax.vmap(lambda one, values: energy(one, values[:, None]), (_BY_LATENT, 1))
+    return jnp.sum(of_each(_by_latent(params), latents), axis=0)
+
+
+def sample_factorised(key: jax.Array, params: Mixture, shape: tuple[int, int]) -> jax.Array:
+    """As `sample`, with a component for each cell and latent."""
+    of_each = jax.vmap(lambda key, one: sample(key, one, (shape[0], 1))[:, 0], (0, _BY_LATENT), 1)
+    return of_each(jax.random.split(key, shape[1]), _by_latent(params))
+
+
+_BY_LATENT = {"logits": None, "means": 0, "log_sd": 0}
+
+
+def _by_latent(params: Mixture) -> Mixture:
+    """Means and log s.d. [latents, components, 1]: a mixture of one latent each."""
+    by_latent = {name: params[name].T[..., None] for name in ("means", "log_sd")}
+    return {"logits": params["logits"], **by_latent}

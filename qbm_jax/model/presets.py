@@ -1,7 +1,8 @@
 """Published methods as points of one grid: prior, decoder, likelihood, latents, optimisation.
 
-Sources of the defaults: scVI (Lopez et al. 2018), LDVAE (Svensson et al. 2020) and AUTOZI (Clivio
-et al. 2019) as scvi-tools 1.4 ships them; QBM-VAE from arXiv 2508.11190. What is called `matched`
+Sources of the defaults: scVI (Lopez et al. 2018), LDVAE (Svensson et al. 2020), AUTOZI (Clivio et
+al. 2019) and sysVI (Hrovatin et al. 2023) as scvi-tools 1.4 ships them; QBM-VAE from arXiv
+2508.11190. What is called `matched`
 in a comparison keeps what defines a method, its prior, decoder and likelihood, and takes latents,
 widths, epochs and optimiser from the config, so that only the method differs.
 """
@@ -10,7 +11,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from qbm_jax.errors import InputError
 from qbm_jax.model import priors
 from qbm_jax.samplers.annealing import PLUGIN
 
@@ -49,7 +49,9 @@ _SCVI_TRAINING = {
     "minibatch_size": 128,
     "learning_rate": 1e-3,
     "final_learning_rate": 1.0,
+    "kl_weight": 1.0,
     "kl_warmup_epochs": 400.0,
+    "patience": None,
 }
 _BINARY = {"prior": "boltzmann", "decoder": "mlp"}
 _PUBLIC = {"posterior": "factorial", "couplings_scale": 0.0}
@@ -95,6 +97,15 @@ PRESETS: dict[str, Preset] = {
         model={"prior": "vamp", "decoder": "mlp", "likelihood": "nb"},
         published={},
     ),
+    "sysvi": Preset(
+        title="sysVI",
+        model={"prior": "vamp_factorised", "decoder": "mlp", "likelihood": "normal"},
+        published=_SCVI_NETWORKS | {
+            "num_latents": 15, "num_components": 5, "encoder_widths": (256, 256),
+            "decoder_widths": (256, 256),
+        },
+        published_training=_SCVI_TRAINING | {"kl_warmup_epochs": 0.0},
+    ),
     "made_vae": Preset(
         title="Autoregressive prior",
         model={"prior": "made", "decoder": "mlp", "likelihood": "nb"},
@@ -124,6 +135,7 @@ PRESETS: dict[str, Preset] = {
             "couplings_rate": 100.0,
             "couplings_delay": 0.0,
             "kl_warmup_epochs": 0.0,
+            "patience": None,
         },
         sampler=("annealing", _QUICK_PLUGIN),
         faults=(
@@ -150,34 +162,6 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
 }  # fmt: skip
-
-
-def preset(name: str) -> Preset:
-    """The method of that name.
-
-    Raises:
-      InputError: no method has this name.
-    """
-    if name not in PRESETS:
-        raise InputError(f"unknown method {name!r}; choose from {', '.join(PRESETS)}")
-    return PRESETS[name]
-
-
-def matched(
-    chosen: Preset, model: Mapping[str, Any], training: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The method's defining arguments and fields, and all others as given.
-
-    Args:
-      chosen: the method.
-      model: arguments of `vae.build` that all methods of a comparison share.
-      training: fields of `TrainOptions` that they share.
-
-    Returns:
-      The method's arguments and fields.
-    """
-    arguments = {**with_prior(chosen.model["prior"], model), **chosen.model}
-    return arguments, {**training, **chosen.training}
 
 
 def with_prior(prior: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

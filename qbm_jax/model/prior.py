@@ -44,6 +44,8 @@ class Prior(NamedTuple):
       of_encoder: (parameters, counts [cells, genes] -> posterior) -> the parameters that all other
         functions take, where they come from the encoder; None where the own ones are these.
       name: in `PRIORS`; `build` gives it.
+      model_name: name under which results are kept of a model that has no name of its own; `build`
+        gives it where there is none.
     """
 
     title: str
@@ -64,6 +66,7 @@ class Prior(NamedTuple):
     init_options: tuple[str, ...] = ()
     of_encoder: Callable[[Any, Callable[[jax.Array], Any]], Any] | None = None
     name: str = ""
+    model_name: str = ""
 
     @property
     def binary(self) -> bool:
@@ -74,11 +77,6 @@ class Prior(NamedTuple):
     def multilinear(self) -> bool:
         """Whether the latents are spins in each of which the energy is linear."""
         return self.binary and self.expected_energy is not None
-
-    @property
-    def model_name(self) -> str:
-        """Name under which results are kept of a model that has no name of its own."""
-        return "qbmvae" if self.couplings else f"{self.name}_vae"
 
     def draw_latents(self, key: jax.Array, posterior: jax.Array) -> jax.Array:
         """Latents from the posterior [cells, latents]; spins are not relaxed. Consumes the key."""

@@ -18,7 +18,11 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.model import relaxations
-from qbm_jax.model.gaussian_mixture import gaussian_mixture_prior, vamp_prior
+from qbm_jax.model.gaussian_mixture import (
+    factorised_vamp_prior,
+    gaussian_mixture_prior,
+    vamp_prior,
+)
 from qbm_jax.model.latent_laws import (
     LOG_TWO_PI,
     bernoulli_entropy,
@@ -145,6 +149,7 @@ PRIORS: dict[str, Callable[[Relax], Prior]] = {
     "rbm": rbm_prior,
     "gaussian_mixture": gaussian_mixture_prior,
     "vamp": vamp_prior,
+    "vamp_factorised": factorised_vamp_prior,
     "made": lambda relax: made_prior(relax, bernoulli_prior),
 }
 
@@ -164,7 +169,9 @@ def build(name: str, relax: Relax = RELAX, couplings_scale: float = 0.0) -> Prio
     """
     name = check("prior", name, choice(PRIORS))
     couplings_scale = check("couplings_scale", couplings_scale, not_negative())
-    prior = PRIORS[name](relax)._replace(name=name)
+    prior = PRIORS[name](relax)
+    called = prior.model_name or ("qbmvae" if prior.couplings else f"{name}_vae")
+    prior = prior._replace(name=name, model_name=called)
     if couplings_scale == 0:
         return prior
     if not prior.couplings:

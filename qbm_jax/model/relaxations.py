@@ -22,8 +22,6 @@ from qbm_jax.errors import InputError
 from qbm_jax.model import relaxation_laws as laws
 from qbm_jax.runtime.options import check, choice, optional, positive
 
-# Sharpness of the spike-and-exponential law in the QBM-VAE paper (arXiv 2508.11190): nearly uniform
-PAPER_SPIKE_SHARPNESS = 0.5
 SHARPEST_SPIKE = 88.0  # beyond, exp overflows float32
 
 

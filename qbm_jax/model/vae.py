@@ -82,17 +82,17 @@ class ModelOptions:
     prior: str = field(
         "boltzmann", choice(priors.PRIORS), "prior of the latents; bernoulli is J = 0"
     )
-    num_latents: int = field(128, whole(2), "latents N, the spins of the Boltzmann machine")
+    num_latents: int = field(32, whole(2), "latents N, the spins of the Boltzmann machine")
     likelihood: str = field(
         "nb", choice(likelihoods.LIKELIHOODS), "law of a count given the decoder's outputs"
     )
     decoder: str = field("mlp", choice(DECODERS), "a network, or one linear layer with loadings")
     encoder_widths: tuple[int, ...] = field((128,), widths(), "units per hidden layer")
     decoder_widths: tuple[int, ...] = field(
-        (128,), widths(), "units per hidden layer; a linear decoder has none"
+        (256,), widths(), "units per hidden layer; a linear decoder has none"
     )
     relaxation: str = field(
-        "spike_exponential",
+        "straight_through",
         choice(relaxations.RELAXATIONS),
         "how bits of binary priors are relaxed, so that gradients pass",
         source="arXiv 1609.02200, 1802.04920, 1805.07445, 1805.07349",
@@ -111,9 +111,11 @@ class ModelOptions:
         not_negative(),
         "J starts normal with s.d. couplings_scale / sqrt(N), 0: at zero; priors boltzmann and rbm",
     )
-    num_components: int = field(20, whole(1), "normal laws of priors gaussian_mixture, vamp")
+    num_components: int = field(
+        20, whole(1), "normal laws of priors gaussian_mixture, vamp and vamp_factorised"
+    )
     made_width: int = field(64, whole(1), "hidden units of prior made")
-    start: str = field("lecun", choice(STARTS), "law that the networks' weights start with")
+    start: str = field("pytorch", choice(STARTS), "law that the networks' weights start with")
     dispersion: str = field(
         "gene",
         choice(likelihoods.DISPERSIONS),

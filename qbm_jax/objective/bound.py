@@ -95,10 +95,20 @@ def kl(values: Terms, log_z: jax.Array | float) -> jax.Array:
 
 
 def weight_at(
-    step: jax.Array, kl_weight: jax.Array | float, warmup_steps: jax.Array | float
+    step: jax.Array,
+    kl_weight: jax.Array | float,
+    warmup_steps: jax.Array | float,
+    num_steps: jax.Array | int = 1,
+    final: jax.Array | float = 1.0,
 ) -> jax.Array:
-    """The KL's weight at a step, from 0 on: it grows linearly over the warm-up to `kl_weight`."""
-    return kl_weight * jnp.minimum((step + 1) / warmup_steps, 1.0)
+    """The KL's weight at a step, from 0 on.
+
+    It grows linearly over the warm-up to `kl_weight`. From the middle of the training's
+    `num_steps` on it goes linearly to `final` times that, which it has at the last step.
+    """
+    second_half = jnp.clip(2 * (step + 1) / num_steps - 1, 0.0, 1.0)
+    change = 1.0 + (final - 1.0) * second_half
+    return kl_weight * jnp.minimum((step + 1) / warmup_steps, 1.0) * change
 
 
 def weighted_loss(

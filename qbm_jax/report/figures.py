@@ -11,7 +11,7 @@ from qbm_jax.report.run_outputs import RunOutputs
 from qbm_jax.study.figures import NotDrawn, marked, save
 
 
-class Entry(NamedTuple):
+class ReportFigure(NamedTuple):
     """How a figure is drawn, and what the reader is told about it."""
 
     draw: Callable[[RunOutputs], Figure]
@@ -19,34 +19,34 @@ class Entry(NamedTuple):
 
 
 FIGURES = {
-    "scores": Entry(
+    "scores": ReportFigure(
         score_figure.draw,
         "Integration scores (scib-metrics; higher is better). Points: seeds. Bars: their mean and"
         " standard deviation.",
     ),
-    "umap": Entry(
+    "umap": ReportFigure(
         cell_figures.draw_umaps,
         "UMAP of each embedding, coloured by cell type, by batch and, where the model has spins, by"
         " the energy that it gives to the cell. Good integration: colours apart in the first"
         " column, mixed in the second.",
     ),
-    "training": Entry(
+    "training": ReportFigure(
         model_figures.draw_training,
         "Training. Solid: validation cells. Dashed: training cells. One thin line per seed."
         " Lower is better.",
     ),
-    "energy": Entry(
+    "energy": ReportFigure(
         cell_figures.draw_energy,
         "Energy of the cells under the Boltzmann prior, ordered by median. Low energy: a state"
         " that the prior finds common. Box: quartiles; whiskers: 5th and 95th percentile.",
     ),
-    "couplings": Entry(
+    "couplings": ReportFigure(
         model_figures.draw_couplings,
         "Learned couplings J. Left: heat map with similar spins next to each other. Right: its"
         " eigenvalues beside the semicircle law of independent couplings of the same variance;"
         " eigenvalues outside it are learned structure.",
     ),
-    "sampler": Entry(
+    "sampler": ReportFigure(
         model_figures.draw_sampler,
         "Sampler of the negative phase: energy of the chains, its autocorrelation, the inverse"
         " temperature fitted to the samples (1 is right), and the estimates that bracket log Z"

@@ -38,6 +38,7 @@ def compose(outputs: RunOutputs, drawn: Mapping[str, Drawn]) -> str:
         " –: not defined for these cells (see the notes).",
         "## The bound",
         *_bounds(outputs.scores),
+        *_weight(outputs.config),
         "## Figures",
         *_figures(drawn),
         "## How the numbers were made",
@@ -131,6 +132,25 @@ def _bounds(scores: dict) -> list[str]:
         " −ELBO = reconstruction + KL, lower is better;"
         " log Z ± standard error; −ELBO ± standard deviation over seeds.",
         verdict(bounds),
+    ]
+
+
+def _weight(config: dict) -> list[str]:
+    """What was trained, where it was not the bound itself."""
+    training = config.get("training") or {}
+    weight, final = training.get("kl_weight", 1), training.get("final_kl_weight", 1)
+    if (
+        not all(isinstance(number, int | float) for number in (weight, final))
+        or weight * final == 1
+    ):
+        return []
+    change = (
+        "" if final == 1 else f", which the second half of the training led to {weight * final:g}"
+    )
+    return [
+        f"These bounds are at KL weight 1. What was trained weighed the KL by {weight:g}{change}:"
+        " a stronger prior mixes batches better, and its bound is lower than that of a model"
+        " trained at weight 1."
     ]
 
 

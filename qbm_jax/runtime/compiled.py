@@ -1,12 +1,26 @@
-"""Compiled programs let go before a long-lived process has too many of them."""
+"""Compiled programs: kept for later processes, and let go before one has too many of them."""
 
 import gc
 from pathlib import Path
 
 import jax
 
+from qbm_jax.runtime.user_cache import user_cache
+
 MAPS = Path("/proc/self/maps")
 LIMIT = Path("/proc/sys/vm/max_map_count")
+
+
+def keep_compiled() -> None:
+    """Keeps what is compiled from now on in the user's cache folder, where later processes find it.
+
+    A folder that JAX was told of is kept, and `JAX_ENABLE_COMPILATION_CACHE=false` in the
+    environment switches it off. Results do not change.
+    """
+    settings = jax.config.values
+    if settings["jax_enable_compilation_cache"] and settings["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", str(user_cache() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def release_compiled(share: float = 0.5) -> bool:

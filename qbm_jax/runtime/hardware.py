@@ -57,12 +57,6 @@ def peak_memory() -> dict[str, float | None]:
     }
 
 
-def resident_memory() -> float:
-    """Resident memory of this process now, in MiB (Linux)."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / MEBIBYTE
-
-
 def measure_rate(products: Products) -> float:
     """Operations per second of the costliest of these products, each timed alone on this device.
 

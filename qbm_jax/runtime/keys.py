@@ -18,10 +18,12 @@ from qbm_jax.runtime.options import check, shown
 
 # Uses of a run's root that library and experiments share, each with the number of the training.
 TRAINING, BOUND, WEIGHTED_BOUND = "training", "bound", "weighted bound"
+AGAIN = "training again"
 
 # What is drawn, and what the indices behind the name count.
 USES = (
     TRAINING,  # the training's number; the same key for all models and experiments
+    AGAIN,  # attempt: the root of a training that is done again, from its first root
     "cells",  # none: one more name, that of the simulator's preset, follows
     "piece",  # none: the name of the piece follows
     BOUND,  # training: posterior draws and annealing for the bound
@@ -36,6 +38,7 @@ USES = (
     "corrupted scores",  # training: posterior draws for both sets of cells
     "left-out type scores",  # training: likewise
     "cell types",  # training: trees that name held-out cells
+    "relabelled programmes",  # training: permutations behind a p value
     "harmony",  # the embedding's number
     "scvi-tools",  # training
     "true moments",  # training

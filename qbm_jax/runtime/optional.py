@@ -9,6 +9,7 @@ from qbm_jax.errors import InputError
 EXTRAS = {
     "harmonypy": "scores",
     "igraph": "scores",
+    "scanpy": "cells",
     "xgboost": "classification",
 }
 

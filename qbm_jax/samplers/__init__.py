@@ -11,12 +11,20 @@ from qbm_jax.runtime.options import (
     traceable_fields,
 )
 from qbm_jax.samplers.base import Sampler, check_draw
-from qbm_jax.samplers.registry import SAMPLERS, Entry
+from qbm_jax.samplers.registry import SAMPLERS, SamplerEntry
 from qbm_jax.samplers.replicas import KERNELS
 
 __all__ = [
-    "KERNELS", "SAMPLERS", "Entry", "Sampler", "build", "check_draw", "check_options",
-    "negative_phase", "optimising", "traceable",
+    "KERNELS",
+    "SAMPLERS",
+    "Sampler",
+    "SamplerEntry",
+    "build",
+    "check_draw",
+    "check_options",
+    "negative_phase",
+    "optimising",
+    "traceable",
 ]  # fmt: skip
 
 
@@ -31,7 +39,7 @@ def traceable(name: str) -> tuple[str, ...]:
 
 
 def build(name: str, **options: Any) -> Sampler:
-    """The sampler called `name` with its options, which `Entry.options` documents.
+    """The sampler called `name` with its options, which `SamplerEntry.options` documents.
 
     Raises:
       InputError: an unknown name or option (the message lists the valid ones), or an option out of

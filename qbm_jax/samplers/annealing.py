@@ -43,7 +43,7 @@ class AnnealingState(struct.PyTreeNode):
     step: jax.Array
 
 
-class Prepared(struct.PyTreeNode):
+class AnnealedMachine(struct.PyTreeNode):
     """The machine of one draw, in the type of its products, and the unit of temperature."""
 
     params: Boltzmann
@@ -91,7 +91,7 @@ def annealing(options: AnnealingOptions) -> Sampler:
 
     def prepare(params):
         unit = conditioning(params).unit[:, None] if options.normalised else jnp.float32(1)
-        return Prepared(couplings.reduced(params, options.couplings_dtype), unit)
+        return AnnealedMachine(couplings.reduced(params, options.couplings_dtype), unit)
 
     def kernel(key, prepared, state):
         T = _temperature_of(state.step, options)

@@ -67,7 +67,7 @@ class AmplitudeNoise(struct.PyTreeNode):
     upper: jax.Array
 
 
-class Prepared(struct.PyTreeNode):
+class NoisyMachine(struct.PyTreeNode):
     """One draw's constants: the machine, D and the noise."""
 
     params: Boltzmann
@@ -140,7 +140,7 @@ def auxiliary_cim_kernel() -> Kernel:
     return Kernel(prepare=lambda params: prepare_machine(params, None, "auto"), update=update)
 
 
-def _kernel(key: jax.Array, prepared: Prepared, state: AuxiliaryState) -> AuxiliaryState:
+def _kernel(key: jax.Array, prepared: NoisyMachine, state: AuxiliaryState) -> AuxiliaryState:
     key_amplitudes, key_readout = jax.random.split(key)
     params, spins = prepared.params, state.spins
     fields = local_field(params, spins) + prepared.shift * spins  # A s + h
@@ -148,7 +148,7 @@ def _kernel(key: jax.Array, prepared: Prepared, state: AuxiliaryState) -> Auxili
     return AuxiliaryState(spins=spins_from_fields(key_readout, fields))
 
 
-def correlate(prepared: Prepared, white: jax.Array) -> jax.Array:
+def correlate(prepared: NoisyMachine, white: jax.Array) -> jax.Array:
     """White noise [chains, spins] times A^(1/2): draws from Normal(0, A)."""
     noise = prepared.noise
     if noise.factor.ndim == 2:
@@ -174,7 +174,7 @@ def _times_triangle(white: jax.Array, upper: jax.Array) -> jax.Array:
     return jnp.concatenate(products, axis=1)
 
 
-def prepare_machine(params: Boltzmann, shift: float | None, square_root: str) -> Prepared:
+def prepare_machine(params: Boltzmann, shift: float | None, square_root: str) -> NoisyMachine:
     """D and what makes noise of covariance A; options as in `auxiliary_cim`."""
     lower, upper = spectrum.eigenvalue_bounds(params.J)
     margin = _MARGIN * jnp.maximum(upper - lower, _SMALLEST_WIDTH)
@@ -192,10 +192,10 @@ def prepare_machine(params: Boltzmann, shift: float | None, square_root: str) ->
     lower, upper = lower + shift_, upper + margin + shift_
     # As an upper triangle: an untransposed bfloat16 product is twice as fast on a CPU.
     root = factor.T if use_cholesky else spectrum.chebyshev_square_root(lower, upper, _DEGREE)
-    return Prepared(params, shift_, AmplitudeNoise(root, lower, upper))
+    return NoisyMachine(params, shift_, AmplitudeNoise(root, lower, upper))
 
 
-def prepare_products(params: Boltzmann, options: AuxiliaryOptions) -> Prepared:
+def prepare_products(params: Boltzmann, options: AuxiliaryOptions) -> NoisyMachine:
     """The same constants with both products in the type of the options."""
     prepared = prepare_machine(params, options.shift, options.square_root)
     if options.couplings_dtype == "float32":

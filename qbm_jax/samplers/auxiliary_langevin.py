@@ -22,7 +22,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.runtime.options import documented, field, flag, positive
 from qbm_jax.samplers.auxiliary_cim import (
     AuxiliaryOptions,
-    Prepared,
+    NoisyMachine,
     check_shift,
     correlate,
     prepare_products,
@@ -43,31 +43,31 @@ class LangevinState(struct.PyTreeNode):
     acceptance: jax.Array
 
 
-def feedback(prepared: Prepared, amplitudes: jax.Array) -> jax.Array:
+def feedback(prepared: NoisyMachine, amplitudes: jax.Array) -> jax.Array:
     """A tanh(y + h) for amplitudes y [chains, spins]."""
     mean_spins = _mean_spins(prepared, amplitudes)
     return mean_spins @ prepared.params.J + prepared.shift * mean_spins
 
 
-def drift(prepared: Prepared, amplitudes: jax.Array) -> jax.Array:
+def drift(prepared: NoisyMachine, amplitudes: jax.Array) -> jax.Array:
     """-y + A tanh(y + h) for amplitudes y [chains, spins], a rate per unit time."""
     return feedback(prepared, amplitudes) - amplitudes
 
 
-def diffusion(prepared: Prepared, white: jax.Array) -> jax.Array:
+def diffusion(prepared: NoisyMachine, white: jax.Array) -> jax.Array:
     """(2A)^(1/2) times white noise [chains, spins]; additive: Ito and Stratonovich agree."""
     return jnp.sqrt(2.0) * correlate(prepared, white)
 
 
 def euler_maruyama(
-    prepared: Prepared, amplitudes: jax.Array, white: jax.Array, dt: jax.Array | float
+    prepared: NoisyMachine, amplitudes: jax.Array, white: jax.Array, dt: jax.Array | float
 ) -> jax.Array:
     """Adds dt drift + dt^(1/2) diffusion to y [chains, spins]; weak order 1, stable for dt < 2."""
     return amplitudes + dt * drift(prepared, amplitudes) + jnp.sqrt(dt) * diffusion(prepared, white)
 
 
 def exponential_step(
-    prepared: Prepared, amplitudes: jax.Array, white: jax.Array, dt: jax.Array | float
+    prepared: NoisyMachine, amplitudes: jax.Array, white: jax.Array, dt: jax.Array | float
 ) -> jax.Array:
     """The step that is exact where the feedback is constant; weak order 1, stable for any dt.
 
@@ -79,7 +79,7 @@ def exponential_step(
 
 
 def log_acceptance(
-    prepared: Prepared, amplitudes: jax.Array, proposed: jax.Array, dt: jax.Array | float
+    prepared: NoisyMachine, amplitudes: jax.Array, proposed: jax.Array, dt: jax.Array | float
 ) -> jax.Array:
     """Log Metropolis-Hastings ratio [chains] of an exponential step.
 

@@ -66,7 +66,7 @@ class BifurcationState(struct.PyTreeNode):
     step: jax.Array
 
 
-class Prepared(struct.PyTreeNode):
+class CoupledMachine(struct.PyTreeNode):
     """The machine of one draw, in the type of its products, c0 and, normalised, scales.
 
     Attributes:
@@ -170,14 +170,14 @@ def bifurcation(options: BifurcationOptions) -> Sampler:
     )
 
 
-def _prepare(params: Boltzmann, options: BifurcationOptions, coupling: Number) -> Prepared:
+def _prepare(params: Boltzmann, options: BifurcationOptions, coupling: Number) -> CoupledMachine:
     conditions = conditioning(params) if options.normalised else None
     strength = coupling if conditions is None else coupling / conditions.unit[None, :]
     if options.couplings_dtype == "sign":
         params = sign_couplings(params)
     else:
         params = couplings.reduced(params, options.couplings_dtype)
-    return Prepared(params, jnp.asarray(strength, jnp.float32), conditions)
+    return CoupledMachine(params, jnp.asarray(strength, jnp.float32), conditions)
 
 
 def _start(key: jax.Array, shape: tuple[int, int], options: BifurcationOptions) -> BifurcationState:
@@ -197,7 +197,7 @@ def _start(key: jax.Array, shape: tuple[int, int], options: BifurcationOptions) 
 
 def _step(
     key: jax.Array,
-    prepared: Prepared,
+    prepared: CoupledMachine,
     state: BifurcationState,
     options: BifurcationOptions,
     numbers: Numbers,

@@ -56,7 +56,7 @@ class MetropolisState(struct.PyTreeNode):
     log_spread: jax.Array
 
 
-class Prepared(struct.PyTreeNode):
+class WalkedMachine(struct.PyTreeNode):
     """One draw's constants: the machine, perhaps in fewer bits, and N times its mean square field.
 
     Attributes:
@@ -196,7 +196,7 @@ def _corrected(walks: Sampler, options: MetropolisOptions) -> Sampler:
     return walks._replace(step=step, sample=sample)
 
 
-def _start_walk(prepared: Prepared, state: MetropolisState, step_size: float | None) -> Walk:
+def _start_walk(prepared: WalkedMachine, state: MetropolisState, step_size: float | None) -> Walk:
     if step_size is None:
         cost = flip_cost(prepared, jnp.float32(1), state.log_spread)
     else:
@@ -221,7 +221,7 @@ def metropolis_cim_kernel() -> Kernel:
     return Kernel(prepare=lambda params: _prepare(params, "float32"), update=update)
 
 
-def flip_cost(prepared: Prepared, beta: jax.Array, log_spread: jax.Array) -> jax.Array:
+def flip_cost(prepared: WalkedMachine, beta: jax.Array, log_spread: jax.Array) -> jax.Array:
     """The rule c = log(1 + spread N (beta v)^2) / 3, same shape as `beta`; 0 at beta = 0."""
     return jnp.log1p(jnp.exp(log_spread) * beta**2 * prepared.square_field) / 3
 
@@ -278,18 +278,18 @@ def _test(key, log_ratio):
     return uniform(key, chance.shape) < chance, chance
 
 
-def _step(key: jax.Array, prepared: Prepared, walk: Walk) -> Walk:
+def _step(key: jax.Array, prepared: WalkedMachine, walk: Walk) -> Walk:
     spins, fields, chance = propose_and_test(
         key, walk.spins, walk.fields, walk.flip_cost, lambda s: local_field(prepared.params, s)
     )
     return walk.replace(spins=spins, fields=fields, acceptance=walk.acceptance + jnp.mean(chance))
 
 
-def _prepare(params: Boltzmann, couplings_dtype: str) -> Prepared:
+def _prepare(params: Boltzmann, couplings_dtype: str) -> WalkedMachine:
     num_spins = params.num_spins
     mean_square = couplings.root_mean_square(params.J) ** 2
     square_field = num_spins * (num_spins - 1) * mean_square + jnp.sum(params.h**2)
-    return Prepared(couplings.reduced(params, couplings_dtype), square_field)
+    return WalkedMachine(couplings.reduced(params, couplings_dtype), square_field)
 
 
 def _burn_in(key, prepared, walk, log_spread, num_steps, target):

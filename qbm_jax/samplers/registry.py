@@ -23,7 +23,7 @@ Options = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class SamplerEntry:
     """A sampler and everything that the rest has to know of it.
 
     Attributes:
@@ -64,20 +64,20 @@ class Entry:
         return guarded(composed(self.factory(checked), checked), self.state)
 
 
-SAMPLERS: dict[str, Entry] = {
-    "exact": Entry(exact, ExactState, SamplerOptions, {}, {"exact": {}}, quick={}),
-    "gibbs": Entry(
+SAMPLERS: dict[str, SamplerEntry] = {
+    "exact": SamplerEntry(exact, ExactState, SamplerOptions, {}, {"exact": {}}, quick={}),
+    "gibbs": SamplerEntry(
         gibbs, GibbsState, GibbsOptions,
         negative_phase={"num_steps": 2},
         studied={"gibbs": {"num_steps": 100}},
         quick={"num_steps": 2, "block_size": 2},
     ),
-    "auxiliary_cim": Entry(
+    "auxiliary_cim": SamplerEntry(
         auxiliary_cim, AuxiliaryState, AuxiliaryCimOptions,
         negative_phase={"num_steps": 4},
         studied={"auxiliary_cim": {"num_steps": 250}},
     ),
-    "auxiliary_langevin": Entry(
+    "auxiliary_langevin": SamplerEntry(
         auxiliary_langevin, LangevinState, LangevinOptions,
         negative_phase={"num_steps": 20},
         studied={
@@ -85,13 +85,13 @@ SAMPLERS: dict[str, Entry] = {
             "langevin_unadjusted": {"num_steps": 300},
         },
     ),
-    "metropolis_cim": Entry(
+    "metropolis_cim": SamplerEntry(
         metropolis_cim, MetropolisState, MetropolisOptions,
         negative_phase={"num_steps": 10},
         studied={"metropolis_cim": {"num_steps": 200, "burn_in": 100}},
         quick={"num_steps": 4, "burn_in": 4},
     ),
-    "tempering": Entry(
+    "tempering": SamplerEntry(
         tempering.tempering, TemperingState, tempering.TemperingOptions,
         negative_phase={"num_steps": 2},
         # Small, since every batch of chains begins with its burn-in.
@@ -99,7 +99,7 @@ SAMPLERS: dict[str, Entry] = {
         quick={"num_steps": 2, "num_temperatures": 3, "burn_in": 4},
         ground_states={None: tempering.OPTIMISING},
     ),
-    "cim": Entry(
+    "cim": SamplerEntry(
         anneal.cim, anneal.CimState, anneal.CimOptions,
         negative_phase={"num_steps": 60},
         studied={
@@ -110,31 +110,31 @@ SAMPLERS: dict[str, Entry] = {
         },
         ground_states=anneal.OPTIMISING,
     ),
-    "cac": Entry(
+    "cac": SamplerEntry(
         control.cac, control.ControlState, control.ControlOptions,
         negative_phase={"num_steps": 60},
         studied={"cac": {"num_steps": 400}},
         ground_states={None: control.OPTIMISING["cac"]},
     ),
-    "cfc": Entry(
+    "cfc": SamplerEntry(
         control.cfc, control.ControlState, control.ControlOptions,
         negative_phase={"num_steps": 60},
         studied={"cfc": {"num_steps": 400}},
         ground_states={None: control.OPTIMISING["cfc"]},
     ),
-    "noisy_analog": Entry(
+    "noisy_analog": SamplerEntry(
         noisy_analog.noisy_analog, noisy_analog.AnalogState, noisy_analog.NoisyAnalogOptions,
         negative_phase={"num_steps": 60},
         studied={"noisy_analog": {"num_steps": 200}},
         ground_states={None: noisy_analog.OPTIMISING},
     ),
-    "bifurcation": Entry(
+    "bifurcation": SamplerEntry(
         bifurcation.bifurcation, bifurcation.BifurcationState, bifurcation.BifurcationOptions,
         negative_phase={"num_steps": 100},
         studied={"bifurcation": {"num_steps": 300}},
         ground_states=bifurcation.OPTIMISING,
     ),
-    "annealing": Entry(
+    "annealing": SamplerEntry(
         annealing.annealing, annealing.AnnealingState, annealing.AnnealingOptions,
         negative_phase={"num_steps": 20},
         studied={"annealing": {"num_steps": 100}},

@@ -32,13 +32,14 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from qbm_jax.errors import InputError
 
 OVER_TRAININGS, CORRECTED = "Student t over trainings", "corrected resampled t"
 LEVEL = 0.95  # of all intervals, unless another is asked for
 NUM_RESAMPLES = 10_000
+NEGLIGIBLE = 0.1  # nats per cell; smaller differences of bounds are called none
 
 
 class Estimate(NamedTuple):
@@ -101,7 +102,7 @@ def estimate(values: Iterable[float | None], level: float = LEVEL, share: float 
         return Estimate(mean, math.nan, math.nan, math.nan, number)
     sd = float(known.std(ddof=1))
     error = sd * math.sqrt(1 / number + share)
-    student = float(stats.t.ppf((1 + level) / 2, number - 1))
+    student = float(scipy.stats.t.ppf((1 + level) / 2, number - 1))
     return Estimate(mean, sd, error, student * error, number)
 
 
@@ -194,4 +195,4 @@ def rank_correlation(first: Iterable[float | None], second: Iterable[float | Non
     """Spearman's rank correlation of the finite pairs; NaN for fewer than three."""
     pairs = np.array([*zip(first, second, strict=True)], float).reshape(-1, 2)
     pairs = pairs[np.isfinite(pairs).all(axis=1)]
-    return float(stats.spearmanr(*pairs.T).statistic) if len(pairs) >= 3 else math.nan
+    return float(scipy.stats.spearmanr(*pairs.T).statistic) if len(pairs) >= 3 else math.nan

@@ -87,7 +87,7 @@ class Checkpoints:
         Raises:
           InputError: the folder cannot be made.
         """
-        self.folder = Path(folder).absolute()
+        self.folder, self._keep = Path(folder).absolute(), keep
         self.identity: dict[str, Any] | None = None
         self._before_save = before_save
         self._damaged: set[int] = set()  # steps found unreadable; the next save removes them
@@ -99,9 +99,10 @@ class Checkpoints:
         except OSError as error:
             raise InputError(f"cannot open checkpoints in {self.folder}: {error}") from error
 
-    def newest_step(self) -> int:
-        """The newest step on disk, whether sound or damaged; -1 if there is none."""
-        return max(self._manager.all_steps(), default=-1)
+    def again(self, attempt: int) -> "Checkpoints":
+        """Those of the same training with another key, in a folder beside this one."""
+        folder = self.folder.with_name(f"{self.folder.name}-again-{attempt}")
+        return Checkpoints(folder, self._keep, self._before_save)
 
     def save(self, step: int, tree: Tree) -> None:
         """Writes a state, atomically; a step that is already there is left as it is.

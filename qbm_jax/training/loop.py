@@ -1,5 +1,6 @@
 """The loop around the steps: the same one for one seed and for several."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -13,6 +14,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import CellSource, as_source
 from qbm_jax.feed.minibatches import DeviceCounts
 from qbm_jax.model.vae import VAE, Params
+from qbm_jax.runtime.compiled import keep_compiled
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.distributed import any_process
@@ -23,6 +25,8 @@ from qbm_jax.training.run import Progress, Run, Trained, TrainingStopped, plan_s
 from qbm_jax.training.sharding import OnMesh
 from qbm_jax.training.spec import Built, Training
 from qbm_jax.training.together import SeedThreads
+
+LOGGER = logging.getLogger("qbm_jax")
 
 
 def train_seeds(
@@ -79,6 +83,7 @@ def train_seeds(
         are saved.
     """
     start_time = time.perf_counter()
+    keep_compiled()
     given = (per_key(value, len(keys)) for value in (vae, sampler, options, records))
     trainings = [Built(*chosen) for chosen in zip(*given, strict=True)]
     for built in trainings:
@@ -87,19 +92,27 @@ def train_seeds(
     if mesh is not None:
         source, should_stop = OnMesh(source, mesh), any_process(should_stop)
     seeds = plan_seeds(keys, source.num_cells, trainings, held_out)
-    validate_every = seeds[0].built.options.validate_every  # the same for all
     # On a mesh one at a time: two programs that wait for each other's devices wait for ever.
     with SeedThreads(len(seeds) if mesh is None else 1) as threads, ExitStack() as streams:
         run = Run(seeds, source, checkpoints, on_progress, threads, method, mesh)
         run.emit("start", [{} for _ in seeds])
-        orders = [dispatches(s.keys.order, s.plan, run.step, run.num_epochs) for s in seeds]
+        num_epochs, _, validate_every = run.length
+        if not any(run.patient(run.step // run.plan.steps_per_epoch)):
+            num_epochs = 0  # it has ended in an earlier call
+        orders = [dispatches(s.keys.order, s.plan, run.step, num_epochs) for s in seeds]
         every = [streams.enter_context(closing(source.stream(order))) for order in orders]
         for parts in run.saved_on_error(zip(*every, strict=True)):
             run.advance(parts)
             epoch, within = divmod(run.step, run.plan.steps_per_epoch)
-            if within == 0 and (epoch % validate_every == 0 or epoch == run.num_epochs):
+            if within == 0 and (epoch % validate_every == 0 or epoch == num_epochs):
                 run.validate(epoch)
                 on_validation(epoch, [run.params(state) for state in run.states])
+                if epoch < num_epochs and not any(run.patient(epoch)):
+                    LOGGER.info(
+                        "training ends after epoch %d of %d: the last validations brought no "
+                        "better bound", epoch, num_epochs,
+                    )  # fmt: skip
+                    break
             if should_stop():
                 run.save(run.states)
                 raise TrainingStopped(f"stopped after step {run.step}")

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +20,13 @@ from qbm_jax.runtime.options import (
     field_defaults,
     fraction,
     not_negative,
+    optional,
     positive,
     traceable_fields,
     whole,
 )
+
+VALIDATIONS = 10  # of a training that does not say how often it validates
 
 
 @documented
@@ -37,7 +41,14 @@ class TrainOptions:
         "straight_through; others: losses of public codes, with their faults",
         source="DisARM: arXiv 2006.10680",
     )
-    num_epochs: int = field(150, whole(1), "times that the training takes every cell")
+    num_steps: int = field(
+        800,
+        whole(1),
+        "optimiser steps of a training without num_epochs, rounded to whole epochs, at least one",
+    )
+    num_epochs: int | None = field(
+        None, optional(whole(1)), "times that the training takes every cell; None: see num_steps"
+    )
     minibatch_size: int = field(128, whole(1), "cells per step")
     learning_rate: float = field(
         4e-3, positive(), "rate of Adam for networks and fields h", traceable=True
@@ -50,7 +61,7 @@ class TrainOptions:
         traceable=True,
     )
     couplings_rate: float = field(
-        0.05,
+        0.2,
         not_negative(),
         "rate of the couplings J; 0 leaves them as they start",
         unit="learning_rate",
@@ -61,16 +72,45 @@ class TrainOptions:
         1000.0, positive(), "largest global norm of a gradient", unit="nats", traceable=True
     )
     kl_weight: float = field(
-        1.0, not_negative(), "weight of the KL; 1 is the bound", traceable=True
+        3.0,
+        not_negative(),
+        "weight of the KL in what is trained; 1 is the bound itself, which is what is reported at "
+        "any weight",
+        traceable=True,
     )
-    kl_warmup_epochs: float = field(
-        10.0, not_negative(), "the weight of the KL grows linearly over these", unit="epochs"
+    final_kl_weight: float = field(
+        1.0,
+        not_negative(),
+        "where a linear change of the KL weight ends, which begins in the middle of the training",
+        unit="kl_weight",
+        traceable=True,
+    )
+    kl_warmup: float = field(
+        0.15, fraction(), "part of the training over which the weight of the KL grows linearly"
+    )
+    kl_warmup_epochs: float | None = field(
+        None, optional(not_negative()), "the same in epochs; None: see kl_warmup", unit="epochs"
     )
     validation_fraction: float = field(
         0.1, fraction(open_ends=True), "part of the cells that choose the epoch reported"
     )
-    validate_every: int = field(
-        15, whole(1), "between validations, which also write checkpoints", unit="epochs"
+    validate_every: int | None = field(
+        None,
+        optional(whole(1)),
+        "between validations, which also write checkpoints; None: a tenth of the training",
+        unit="epochs",
+    )
+    patience: int | None = field(
+        5,
+        optional(whole(1)),
+        "validations in a row without a better bound after which a training ends; None: it does "
+        "not end early",
+    )
+    num_retries: int = field(
+        1,
+        whole(0),
+        "times that `fit` and the experiments train again, with another key, what diverged or "
+        "collapsed",
     )
     validation_temperatures: int = field(
         200, whole(1), "temperatures of the AIS that gives log Z at validation"
@@ -101,6 +141,22 @@ class TrainOptions:
         unit="cells",
     )
     max_validation_cells: int = field(10000, whole(1), "validation cells of larger sets, at most")
+    report_epoch: str = field(
+        "best",
+        choice(("best", "last")),
+        "whether the parameters reported are those with the best validation bound, or the last",
+    )
+    adam_epsilon: float = field(
+        1e-8,
+        positive(),
+        "what Adam adds to the root of the mean square of a gradient; scVI takes 0.01",
+        source="arXiv 1412.6980",
+    )
+    weight_decay: float = field(
+        0.0,
+        not_negative(),
+        "this times the parameters is added to their gradient before Adam; scVI takes 1e-6",
+    )
 
     def __post_init__(self):
         """Checks every field by its kind, and keeps plain Python values.
@@ -113,6 +169,31 @@ class TrainOptions:
             raise InputError(
                 f"free_bits must be 0 with objective {self.objective}, got {self.free_bits}"
             )
+
+
+class Length(NamedTuple):
+    """How long a training is.
+
+    Attributes:
+      num_epochs: of the whole training.
+      warmup_epochs: over which the weight of the KL grows.
+      validate_every: epochs between validations.
+    """
+
+    num_epochs: int
+    warmup_epochs: float
+    validate_every: int
+
+
+def length_of(options: TrainOptions, steps_per_epoch: int) -> Length:
+    """The length of a training whose epochs have so many steps."""
+    num_epochs = options.num_epochs or max(1, round(options.num_steps / steps_per_epoch))
+    warmup = options.kl_warmup_epochs
+    return Length(
+        num_epochs,
+        options.kl_warmup * num_epochs if warmup is None else warmup,
+        options.validate_every or max(1, round(num_epochs / VALIDATIONS)),
+    )
 
 
 def option_numbers(options: TrainOptions) -> dict[str, jax.Array]:

@@ -12,7 +12,7 @@ from qbm_jax.feed.minibatches import block_order, dispatch_plan, epoch_order
 from qbm_jax.training.options import TrainOptions
 
 
-class Plan(NamedTuple):
+class EpochPlan(NamedTuple):
     """Which cells are trained on, and how an epoch is cut into steps."""
 
     train_cells: np.ndarray
@@ -30,7 +30,7 @@ class Plan(NamedTuple):
 
 def plan_epochs(
     num_cells: int, options: TrainOptions, key: jax.Array, held_out: np.ndarray | None = None
-) -> Plan:
+) -> EpochPlan:
     """Splits cells into training and validation by the key, and an epoch into dispatches.
 
     Args:
@@ -52,7 +52,7 @@ def plan_epochs(
         train_cells.size, minibatch_size, options.max_steps_per_dispatch
     )
     validation_cells = np.sort(order[:num_validation])
-    return Plan(
+    return EpochPlan(
         train_cells, validation_cells, minibatch_size, dispatches, steps, options.block_size
     )
 
@@ -82,7 +82,7 @@ def remaining_cells(num_cells: int, held_out: np.ndarray | None) -> np.ndarray:
     return available
 
 
-def align(plans: list[Plan]) -> list[Plan]:
+def align(plans: list[EpochPlan]) -> list[EpochPlan]:
     """The same plans with the minibatch and the steps of the plan with the fewest training cells.
 
     An epoch of a larger set leaves out the cells that do not fit into these steps, and each epoch
@@ -95,7 +95,9 @@ def align(plans: list[Plan]) -> list[Plan]:
     ]
 
 
-def dispatches(key: jax.Array, plan: Plan, first_step: int, num_epochs: int) -> Iterator[jax.Array]:
+def dispatches(
+    key: jax.Array, plan: EpochPlan, first_step: int, num_epochs: int
+) -> Iterator[jax.Array]:
     """Rows [steps, minibatch] of every dispatch from `first_step` on, a function of the key."""
     first_dispatch = first_step // plan.steps_per_dispatch
     per_dispatch = plan.steps_per_dispatch * plan.minibatch_size

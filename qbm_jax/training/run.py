@@ -1,5 +1,6 @@
 """The seeds of one training: their states, their progress, validation and checkpoints."""
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,13 +20,14 @@ from qbm_jax.runtime.options import traceable_fields
 from qbm_jax.training import spec
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.evaluation import ANY_BRACKET, CHECKED, bound, build_evaluation, first_fault
-from qbm_jax.training.options import TrainOptions, without_numbers
-from qbm_jax.training.plan import Plan, align, plan_epochs
+from qbm_jax.training.options import TrainOptions, length_of, without_numbers
+from qbm_jax.training.plan import EpochPlan, align, plan_epochs
 from qbm_jax.training.sharding import check_mesh, local_copy, place_state
 from qbm_jax.training.spec import Built, Keys
 from qbm_jax.training.state import TrainState, build_optimiser, init_state, keep_best
 from qbm_jax.training.together import SeedThreads, Step, build_steps_of_seeds
 
+LOGGER = logging.getLogger("qbm_jax")
 RATES = 1000  # dispatches whose speed is remembered
 
 
@@ -74,13 +76,14 @@ class Trained(NamedTuple):
     """The result of one seed.
 
     Attributes:
-      params: the parameters with the best validation bound.
+      params: the parameters with the best validation bound, or the last (`report_epoch`).
       state: the final state.
       train_cells: indices of the cells trained on.
       validation_cells: indices of the cells that chose the epoch.
       cells_per_second: median over (the last thousand) dispatches, all seeds of the call together,
         waiting for their cells included; compilation and validation are not in it.
       seconds: wall time of the call, all seeds and everything included.
+      again: why it was trained again with another key; "" where it was not.
     """
 
     params: Params
@@ -89,13 +92,14 @@ class Trained(NamedTuple):
     validation_cells: np.ndarray
     cells_per_second: float
     seconds: float
+    again: str = ""
 
 
 class Seed(NamedTuple):
     """One training: its model, sampler and options, its plan, and its keys."""
 
     built: Built
-    plan: Plan
+    plan: EpochPlan
     keys: Keys
 
 
@@ -150,7 +154,7 @@ class Run:
         self.seeds, self.source, self.mesh = seeds, source, mesh
         self.checkpoints, self.on_progress, self.threads = checkpoints, on_progress, threads
         self.plan = seeds[0].plan  # its steps are those of all
-        self.num_epochs = seeds[0].built.options.num_epochs  # likewise
+        self.length = length_of(seeds[0].built.options, self.plan.steps_per_epoch)  # likewise
         self.validation = [source.select(seed.plan.validation_cells) for seed in seeds]
         self.rates: deque[float] = deque(maxlen=RATES)
         self.steps = build_steps_of_seeds(
@@ -176,7 +180,7 @@ class Run:
                 num_chains=options.num_chains if sampled else 0,
                 num_latents=vae.num_latents if sampled else 0,
             )
-        optimiser = build_optimiser(options, options.num_epochs * self.plan.steps_per_epoch)
+        optimiser = build_optimiser(options, self.length.num_epochs * self.plan.steps_per_epoch)
         state = init_state(seed.keys.start, vae, sampler, optimiser, options.num_chains)
         return self.placed(seed, state)
 
@@ -203,6 +207,9 @@ class Run:
         Raises:
           TrainingDiverged: a metric was not finite.
         """
+        is_first, num_steps = not self.rates, self.plan.steps_per_dispatch
+        if is_first:
+            LOGGER.info("the first %d steps begin; compiling them may take a while", num_steps)
         # The dispatch donates the states.
         self.last_good = jax.tree.map(jnp.copy, self.states)
         stepped = self.steps([
@@ -211,7 +218,10 @@ class Run:
         ])  # fmt: skip
         self.states, traces = (list(values) for values in zip(*stepped, strict=True))
         num_cells = sum(rows.size for _, rows in parts)
-        self.rates.append(num_cells / (time.perf_counter() - self.clock))
+        seconds = time.perf_counter() - self.clock
+        self.rates.append(num_cells / seconds)
+        if is_first:
+            LOGGER.info("the first %d steps took %.1f s, compiling included", num_steps, seconds)
         self.stop_if([first_fault(trace) for trace in traces])
         self.emit("train", [{k: float(np.mean(v)) for k, v in trace.items()} for trace in traces])
         self.clock = time.perf_counter()  # from here on, waiting for cells counts as well
@@ -235,13 +245,34 @@ class Run:
         )
         faults = [first_fault({f"validation {n}": found[n] for n in CHECKED}) for found in metrics]
         self.stop_if([fault and (end, fault[1]) for fault in faults])
+        patient = self.patient(epoch - 1)
         self.states = [
-            self.placed(seed, keep_best(state, found["elbo"], epoch))
-            for seed, state, found in zip(self.seeds, self.states, metrics, strict=True)
+            self.placed(
+                seed, keep_best(state, found["elbo"], epoch, seed.built.options.report_epoch)
+            )
+            if goes_on
+            else state
+            for seed, state, found, goes_on in zip(
+                self.seeds, self.states, metrics, patient, strict=True
+            )
         ]
         self.emit("validation", metrics)
         self.save(self.states)
         self.clock = time.perf_counter()
+
+    def patient(self, epoch: int) -> list[bool]:
+        """Which seeds may still become better, by the validations up to this epoch.
+
+        The others keep what they have, though they train on beside those: each seed gets what it
+        gets alone.
+        """
+        patiences = [seed.built.options.patience for seed in self.seeds]
+        every = self.length.validate_every
+        validated = epoch // every * every
+        return [
+            patience is None or validated - int(state.best_epoch) < patience * every
+            for patience, state in zip(patiences, self.states, strict=True)
+        ]
 
     def validation_bound(
         self, seed: Seed, state: TrainState, cells: tuple[DeviceCounts, np.ndarray]
@@ -295,7 +326,8 @@ class Run:
         rate = float(np.median(self.rates)) if self.rates else float("nan")
         epoch = self.step / self.plan.steps_per_epoch
         for seed, values in enumerate(metrics):
-            self.on_progress(Progress(self.step, epoch, self.num_epochs, rate, split, values, seed))
+            num_epochs = self.length.num_epochs
+            self.on_progress(Progress(self.step, epoch, num_epochs, rate, split, values, seed))
 
     def results(self, seconds: float) -> list[Trained]:
         """The result of every seed, after the last step."""

@@ -20,7 +20,8 @@ class TrainState(struct.PyTreeNode):
       params: "encoder", "decoder", "genes", "prior".
       opt_state: the optimiser's state.
       chains: the sampler's state; empty where the prior needs no samples.
-      best_params: a copy, by value, of the parameters with the best validation bound so far.
+      best_params: a copy, by value, of the parameters with the best validation bound so far; of
+        those last validated where `report_epoch` is last, and so for the next two.
       best_elbo: that bound, in nats per cell.
       best_epoch: the epoch after which it was measured.
     """
@@ -53,12 +54,15 @@ def build_optimiser(options: TrainOptions, num_steps: int) -> optax.GradientTran
         [optax.constant_schedule(0.0), optax.constant_schedule(numbers["couplings_rate"])],
         [round(options.couplings_delay * num_steps)],
     )
-    decay = []
+    weights, decay = [], []
+    if options.weight_decay:
+        weights = [optax.add_decayed_weights(options.weight_decay)]
     if options.couplings_decay:  # after Adam, so that J shrinks by rate * decay a step
         decay = [optax.add_decayed_weights(options.couplings_decay, mask=is_couplings)]
     return optax.chain(
         optax.clip_by_global_norm(numbers["gradient_clip"]),
-        optax.scale_by_adam(),
+        *weights,
+        optax.scale_by_adam(eps=options.adam_epsilon),
         *decay,
         optax.scale_by_learning_rate(schedule),
         optax.masked(optax.scale_by_schedule(couplings_schedule), is_couplings),
@@ -98,9 +102,12 @@ def init_state(
     )
 
 
-def keep_best(state: TrainState, elbo: float, epoch: int) -> TrainState:
-    """The state with its parameters copied, by value, if this bound is the best so far."""
-    if not elbo > float(state.best_elbo):
+def keep_best(state: TrainState, elbo: float, epoch: int, report: str = "best") -> TrainState:
+    """The state with its parameters copied, by value, if this bound is the best so far.
+
+    They are copied whatever the bound if what is to be reported is the last epoch.
+    """
+    if report == "best" and not elbo > float(state.best_elbo):
         return state
     return state.replace(
         best_params=jax.tree.map(jnp.copy, state.params),

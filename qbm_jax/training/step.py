@@ -17,7 +17,7 @@ from qbm_jax.objective.bound import weight_at
 from qbm_jax.objective.free_bits import with_free_bits
 from qbm_jax.runtime import keys
 from qbm_jax.samplers.base import InitFn, SampleFn, Sampler, StepFn
-from qbm_jax.training.options import TrainOptions, option_numbers, with_numbers
+from qbm_jax.training.options import TrainOptions, length_of, option_numbers, with_numbers
 from qbm_jax.training.sharding import keep_places
 from qbm_jax.training.spec import Numbers, SamplerSpec
 from qbm_jax.training.state import TrainState, build_optimiser
@@ -155,11 +155,12 @@ def many_steps(
     ):
         numbers = numbers or Numbers(option_numbers(options), None, {})
         used = with_numbers(options, numbers.options)
-        num_steps = used.num_epochs * steps_per_epoch
-        warmup_steps = max(used.kl_warmup_epochs * steps_per_epoch, 1)
+        length = length_of(options, steps_per_epoch)
+        num_steps = length.num_epochs * steps_per_epoch
+        warmup_steps = max(length.warmup_epochs * steps_per_epoch, 1)
 
         def kl_schedule(step: jax.Array) -> jax.Array:
-            return weight_at(step, used.kl_weight, warmup_steps)
+            return weight_at(step, used.kl_weight, warmup_steps, num_steps, used.final_kl_weight)
 
         sharpness_schedule = build_sharpness_schedule(used, num_steps)
         if numbers.sharpness is not None:

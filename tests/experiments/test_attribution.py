@@ -26,14 +26,16 @@ def tiny(**fields):
 def test_every_variant_changes_what_its_name_says_and_nothing_else():
     config = configs.get_config()
     variants = {variant.name: variant for variant in attribution.variants(config)}
-    reference = variants[config.reference]
+    reference = asdict(variants[config.reference].training)
     for name, variant in variants.items():
-        changed = {key for key in variant.model if variant.model[key] != reference.model[key]}
+        record = asdict(variant.training)
+        model, options = record["model"], record["options"]
+        changed = {key for key in model if model[key] != reference["model"][key]}
         asked = set(config.variants[name].model)
-        if variant.model["prior"] == "gaussian":
+        if model["prior"] == "gaussian":
             asked.add("posterior")  # a Gaussian one has no groups
         assert changed <= asked
-        options, ours = asdict(variant.options), asdict(reference.options)
+        ours = reference["options"]
         assert {key for key in ours if options[key] != ours[key]} == set(
             config.variants[name].training
         )

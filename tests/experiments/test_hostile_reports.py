@@ -14,14 +14,13 @@ from sweeps import measured, small_sweep
 from configs.benchmark import get_config as benchmark_config
 from experiments import attribution, epochs
 from experiments.comparison import report as comparison_report
-from experiments.comparison.plan import Plan as ComparisonPlan
+from experiments.comparison.plan import ComparisonPlan
 from experiments.comparison.summary import COLUMNS, summarise
 from experiments.fidelity import tables as fidelity_tables
 from experiments.ising import report as ising_report
 from experiments.ising.families import Family
-from experiments.ising.results import Judged, Solution
-from experiments.ising.results import Plan as IsingPlan
-from experiments.ising.samplers import Entry
+from experiments.ising.results import IsingPlan, Judged, Solution
+from experiments.ising.samplers import Solver
 from experiments.ising.tuning import Tuned
 from experiments.kit.runner import Results
 from experiments.negatives import report as negatives_report
@@ -29,7 +28,7 @@ from experiments.negatives.phases import Size
 from experiments.sweep import report as sweep_report
 from experiments.sweep import slurm
 from experiments.sweep.outcomes import Outcomes
-from experiments.sweep.plan import Job, Plan
+from experiments.sweep.plan import Job, SweepPlan
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.problems import Instance, Run
@@ -67,7 +66,8 @@ def test_a_sweep_with_hostile_source_error_and_notes_says_simulated_in_every_cap
     outcomes.fail(sweep.settings[-1].number, f"ValueError: {BAD}")
     facts = {"source": BAD, "simulated": True, "num_cells": 3, "num_genes": 2, "notes": HOSTILE}
     numbers = [setting.number for setting in sweep.settings]
-    sweep_report.write(tmp_path, sweep, Plan([Job(numbers, sweep.paths, 1.0)], 1.0, 100.0, facts))
+    plan = SweepPlan([Job(numbers, sweep.paths, 1.0)], 1.0, 100.0, facts)
+    sweep_report.write(tmp_path, sweep, plan)
     images = check((tmp_path / "report.md").read_text(encoding="utf-8"), tmp_path)
     assert images
     assert all(image.content.startswith("SIMULATED CELLS. Against ") for image in images)
@@ -151,7 +151,7 @@ def test_the_report_of_negative_phases_has_hostile_names_faults_and_options_as_t
 def test_the_ising_report_has_hostile_instances_titles_and_notes_as_text(tmp_path):
     one = Instance(BAD, SimpleNamespace(num_spins=3), 0.0, 2.0, BAD)
     family = Family(BAD, BAD, BAD, (8,), [one], [one])
-    entry = Entry(BAD, "gibbs", (("a", BAD),), "t", (1.0,), 1.0, 0.0, 0, "any")
+    entry = Solver(BAD, "gibbs", (("a", BAD),), "t", (1.0,), 1.0, 0.0, 0, "any")
     tuned = Tuned({8: 1.0}, (8,), (8,))
     judged = Judged(family, entry, tuned, {BAD: [Run(8, 8.0, 1.0, np.ones((1, 2)), 0.1, 0.1)]})
     config = SimpleNamespace(levels=(1.0,), wall_seconds=(1.0,), replicas=1, calls=1)

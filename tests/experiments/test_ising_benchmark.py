@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from ml_collections import ConfigDict
+from refusals import refusal
 
 from configs import ising_benchmark as configs
 from experiments import ising_benchmark
@@ -21,7 +22,6 @@ from experiments.kit import runner
 from experiments.kit.sealed import file_name
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import flatten
-from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import energy
 from qbm_jax.problems import Instance, Run, load
 from qbm_jax.study.rows import read_table
@@ -72,13 +72,6 @@ def tiny(folder="", **fields):
 
 def run(config, workdir):
     runner.run(ising_benchmark, config, workdir, StopRequest())
-
-
-def refusal(function, *arguments):
-    with pytest.raises(InputError) as error:
-        function(*arguments)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 @pytest.fixture(scope="module")

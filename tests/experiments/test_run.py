@@ -24,10 +24,10 @@ from marks import mostly_slow
 from matplotlib.image import imread
 
 from experiments import integration
-from experiments.kit import launch
-from experiments.kit.config_file import config_files
+from experiments.kit import launch, usage
 from experiments.kit.options import model_options
 from experiments.kit.stop import StopRequest
+from experiments.kit.usage import config_files
 from experiments.kit.workdir import plain_config
 from qbm_jax.fitted.model import FittedModel
 from qbm_jax.runtime.sealed import SEAL
@@ -306,7 +306,7 @@ def test_a_signal_that_nobody_asked_about_still_stops_after_training():
 
 def test_without_arguments_the_configs_are_listed_with_their_first_line(capsys):
     with pytest.raises(SystemExit) as exit_:
-        launch.check_arguments(["run.py"])
+        usage.answer(["run.py"])
     assert exit_.value.code == 0
     text = capsys.readouterr().out
     for name in CONFIGS:
@@ -317,7 +317,7 @@ def test_without_arguments_the_configs_are_listed_with_their_first_line(capsys):
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help_is_short_and_names_the_options(flag, capsys):
     with pytest.raises(SystemExit) as exit_:
-        launch.check_arguments(["run.py", flag])
+        usage.answer(["run.py", flag])
     assert exit_.value.code == 0
     text = capsys.readouterr().out
     assert len(text.splitlines()) < 25

@@ -20,7 +20,7 @@ from experiments.sweep import arguments, job, report, run, slurm
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import (
     Job,
-    Plan,
+    SweepPlan,
     describe_plan,
     group_settings,
     make_plan,
@@ -48,7 +48,7 @@ def cells():
 def one_job(sweep):
     """A plan that trains everything together."""
     numbers = [setting.number for setting in sweep.settings]
-    return Plan([Job(numbers, sweep.paths, 1.0)], 1.0, 100.0, FACTS)
+    return SweepPlan([Job(numbers, sweep.paths, 1.0)], 1.0, 100.0, FACTS)
 
 
 REFUSED = {
@@ -97,7 +97,7 @@ def test_overrides_change_a_copy_and_unnamed_paths_have_the_value_of_the_config(
     sweep = build_sweep(made, [{"seed": 3}, {"training.kl_weight": 0.25}])
     assert made.to_dict() == before
     assert [setting.values for setting in sweep.settings] == [
-        {"seed": 3, "training.kl_weight": 1.0},
+        {"seed": 3, "training.kl_weight": made.training.kl_weight},
         {"seed": made.seed, "training.kl_weight": 0.25},
     ]
     changed = flatten(sweep.settings[1].config.to_dict())
@@ -127,7 +127,9 @@ TOGETHER = {
     "seed": ({}, "seed", [1, 2]),
     "learning rate": ({}, "training.learning_rate", [1e-3, 2e-3]),
     "weight of the KL term": ({}, "training.kl_weight", [0.5, 1.0]),
-    "sharpness": ({"model.sharpness": 1.0}, "model.sharpness", [1.0, 2.0]),
+    "sharpness": (
+        {"model.sharpness": 1.0, "model.relaxation": "gumbel"}, "model.sharpness", [1.0, 2.0]
+    ),
     "temperature": (
         {"sampler.name": "annealing"}, "sampler.annealing.temperature_end", [1.5, 2.0]
     ),
@@ -327,7 +329,7 @@ def test_every_setting_of_a_job_is_named_in_the_log(caplog):
     sweep = small_sweep()
     bound = {"elbo": -1.0, "log_z": 2.0, "log_z_standard_error": 0.1}
     with caplog.at_level("INFO", logger="qbm_jax"):
-        for bar in job._bars("job 0", sweep.settings, 3):
+        for bar in job._bars("job 0", sweep.settings):
             bar.update(Progress(1, 1.0, 3, 10.0, "validation", bound))
     named = [line.split(":")[0] for line in caplog.messages]
     assert named == [f"job 0, setting {number}" for number in range(4)]

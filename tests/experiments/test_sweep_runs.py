@@ -183,7 +183,7 @@ def test_halving_compares_settings_of_one_seed_alone_and_records_what_it_stopped
     pytest.importorskip("ray.tune", reason='needs ray: pip install ".[ray]"')
     from experiments.sweep.halving import HalvingBySeed, record_stops
 
-    scheduler = HalvingBySeed([0, 1], first=15, num_epochs=150)
+    scheduler = HalvingBySeed([0, 1], first=15)
 
     def decision(seed, number, elbo, epoch=15):
         chosen = {"seed": seed, "setting": number}

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from refusals import refusal
 
 from qbm_jax import objective, partition, training
 from qbm_jax.errors import InputError
@@ -28,13 +29,6 @@ def counts(toy):
 @pytest.fixture(scope="module")
 def found(toy):
     return toy.model.bound(toy.adata, batch_column="batch", num_draws=2, seed=3)
-
-
-def refusal(function, *arguments, **options):
-    with pytest.raises(InputError) as error:
-        function(*arguments, **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def with_prior(toy, prior, params, num_latents=N):
@@ -122,6 +116,15 @@ def test_each_cell_is_decoded_in_its_own_batch_by_name(toy, monkeypatch):
     assert with_batches_of(settings, cells).batch.tolist() == NUM_CELLS * [0]
 
 
+def test_the_column_of_batches_is_that_of_the_training_unless_another_is_named(toy, found):
+    assert toy.model.settings.batch_column == "batch"
+    assert toy.model.bound(toy.adata, num_draws=2, seed=3).value == found.value
+    other = toy.adata[:12].copy()
+    other.obs["lane"] = "b2"
+    named = toy.model.bound(other, batch_column="lane", num_draws=1)
+    assert named.value != toy.model.bound(other, num_draws=1).value
+
+
 def test_cells_without_a_count_are_in_no_mean(toy):
     adata = toy.adata[:12].copy()
     whole = toy.model.bound(adata[np.arange(12) != 4].copy(), batch_column="batch")
@@ -135,7 +138,9 @@ def test_cells_without_a_count_are_in_no_mean(toy):
 
 def test_what_cannot_be_bounded_is_refused_in_one_line(toy):
     few = toy.adata[:12].copy()
-    assert "the model knows 2 batches (b1, b2), got None" in refusal(toy.model.bound, few)
+    nameless = few.copy()
+    del nameless.obs["batch"]
+    assert "the model knows 2 batches (b1, b2), got None" in refusal(toy.model.bound, nameless)
     few.obs["batch"] = "b7"
     line = refusal(toy.model.bound, few, batch_column="batch")
     assert "unknown batches b7" in line and "b1, b2" in line

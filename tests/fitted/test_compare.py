@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from command_line import TINY_FIT, launched, small_adata
+from refusals import refusal
 
 import qbm_jax
 from qbm_jax import training
@@ -21,13 +22,6 @@ from qbm_jax.runtime import keys
 
 COLUMNS = {"label_column": "kind", "batch_column": "batch"}
 OPTIONS = TINY_FIT | COLUMNS | {"num_genes": None, "progress": False, "num_seeds": 2, "seed": 3}
-
-
-def refusal(function, *arguments, **options):
-    with pytest.raises(InputError) as error:
-        function(*arguments, **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def mean_of_first(embeddings):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from command_line import TINY_FIT, launched, small_adata, untrained_model
+from refusals import refusal
 
 import qbm_jax
 from qbm_jax.data import Cells, from_anndata, preprocess
 from qbm_jax.data.on_disk import StoredCells
-from qbm_jax.errors import InputError
 from qbm_jax.fitted import fit as fitting
 from qbm_jax.fitted.inputs import cells_to_fit, held_out_cells, mesh_sizes, some_in_memory
 
@@ -22,13 +22,6 @@ AS_READ = {"batch_column": "batch", "layer": None, "num_genes": 20, "progress": 
 def fit(given, **options):
     with launched():
         return qbm_jax.fit(given, **OPTIONS, **options)
-
-
-def refusal(function, *arguments, **options):
-    with pytest.raises(InputError) as error:
-        function(*arguments, **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from command_line import TINY_FIT, launched, small_adata
+from refusals import refusal
 
 import qbm_jax
 from qbm_jax.data import from_anndata
-from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import fit_trainings, train_options
 from qbm_jax.fitted.model import SETTINGS_FILE, device_counts
 from qbm_jax.machine import boltzmann
@@ -34,13 +34,6 @@ def fitted():
 def counted(adata):
     """Without the empty cell."""
     return adata[:-1].copy()
-
-
-def refusal(function, *arguments, **options):
-    with pytest.raises(InputError) as error:
-        function(*arguments, **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def test_fit_writes_spins_and_energy_and_leaves_the_counts(fitted):

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import pytest
 from command_line import launched
+from refusals import refusal
 
 from qbm_jax import report
-from qbm_jax.errors import InputError
 from qbm_jax.fitted import bounds, model_report
 from qbm_jax.fitted.model import FittedModel
 from qbm_jax.metrics.integration import IntegrationScores
@@ -19,13 +19,6 @@ from qbm_jax.training import TrainOptions
 
 COLUMNS = {"label_column": "kind", "batch_column": "batch"}
 QUICK = {"num_draws": 2, "seed": 3}
-
-
-def refusal(function, *arguments, **options):
-    with pytest.raises(InputError) as error:
-        function(*arguments, **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def stand_in(patch):

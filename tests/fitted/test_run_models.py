@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 from command_line import config, small_adata, untrained_model
+from refusals import refusal
 
 from experiments import integration
 from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.stop import StopRequest
 from qbm_jax.data import from_anndata
-from qbm_jax.errors import InputError
 from qbm_jax.fitted.document import Evaluated
 from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model import FittedModel
@@ -19,13 +19,6 @@ from qbm_jax.runtime.identity import digest_names
 from qbm_jax.training import Progress
 
 MODEL = untrained_model()
-
-
-def refusal(workdir, **options):
-    with pytest.raises(InputError) as error:
-        FittedModel.load(workdir, **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def claim(workdir, genes=MODEL.settings.genes, batches=MODEL.settings.batch_names):
@@ -56,32 +49,32 @@ def test_the_runs_own_model_is_found_without_a_name_and_others_by_it(workdir):
 
 
 def test_a_model_that_is_not_there_is_refused_with_those_that_are(workdir):
-    line = refusal(workdir, seed=2)
+    line = refusal(FittedModel.load, workdir, seed=2)
     assert "'mine' of seed 2" in line and "bernoulli_vae-seed0, mine-seed0, mine-seed1" in line
-    assert "'vae' of seed 0" in refusal(workdir, name="vae")
+    assert "'vae' of seed 0" in refusal(FittedModel.load, workdir, name="vae")
 
 
 def test_a_run_without_models_says_how_to_get_them(tmp_path):
     claim(tmp_path)
-    assert "run the same command again" in refusal(tmp_path)
+    assert "run the same command again" in refusal(FittedModel.load, tmp_path)
 
 
 def test_two_models_of_the_runs_own_are_told_apart_by_name(workdir):
     MODEL.save(model_folder(workdir, "other", 0))
-    assert "mine, other; choose by name=" in refusal(workdir)
+    assert "mine, other; choose by name=" in refusal(FittedModel.load, workdir)
     assert FittedModel.load(workdir, name="other").settings == MODEL.settings
 
 
 @pytest.mark.parametrize("other", [{"genes": ("a", "b")}, {"batches": ("b1", "b2")}])
 def test_models_of_other_genes_or_batches_than_the_runs_are_refused(workdir, other):
     claim(workdir, **other)
-    assert "is not of this run" in refusal(workdir)
+    assert "is not of this run" in refusal(FittedModel.load, workdir)
 
 
 def test_a_damaged_claim_is_told(workdir):
     (workdir / "config.json").write_text("{")
-    assert "config.json is damaged" in refusal(workdir)
-    assert "config.json is damaged" in refusal(workdir, name="mine")
+    assert "config.json is damaged" in refusal(FittedModel.load, workdir)
+    assert "config.json is damaged" in refusal(FittedModel.load, workdir, name="mine")
 
 
 def test_a_run_saves_each_model_with_the_rows_of_its_log(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from faults import every_fault, flip, killed_everywhere
 from full_disk import FullDisk
+from refusals import refusal
 
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.model import SETTINGS_FILE, FittedModel, Settings, build_model
@@ -52,13 +53,6 @@ def new():
 def saved(old, tmp_path):
     old.save(tmp_path / "model")
     return tmp_path / "model"
-
-
-def refusal(function, *arguments):
-    with pytest.raises(InputError) as error:
-        function(*arguments)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def same(one, other):

@@ -5,21 +5,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+from refusals import refusal
 
 from qbm_jax.data import from_anndata
-from qbm_jax.errors import InputError
 from qbm_jax.fitted.scoring import score_cells
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.metrics.integration import METRICS, IntegrationScores
 
 COLUMNS = {"label_column": "kind", "batch_column": "batch"}
-
-
-def refusal(function, *arguments, **options):
-    with pytest.raises(InputError) as error:
-        function(*arguments, **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from qbm_jax.data import from_anndata
 from qbm_jax.feed.minibatches import gather
 from qbm_jax.fitted.model import device_counts
 from qbm_jax.model import gaussian_mixture, inference, posteriors, priors, vae
+from qbm_jax.model.presets import PRESETS
 
 KEY = jax.random.key(0)
 N = 2
@@ -25,11 +26,13 @@ MIXTURE = {
 POSTERIOR = np.array([0.4, -0.7, -0.3, 0.2])
 
 
-def _log_density(params, z):
+def _log_density(params, z, factorised=False):
     """Log of the mixture's density at z [points, N], by scipy."""
     weights = np.exp(params["logits"]) / np.exp(params["logits"]).sum()
-    each = stats.norm.logpdf(z[:, None], params["means"], np.exp(params["log_sd"])).sum(axis=-1)
-    return logsumexp(each, b=weights, axis=1)
+    each = stats.norm.logpdf(z[:, None], params["means"], np.exp(params["log_sd"]))
+    if factorised:
+        return logsumexp(each, b=weights[:, None], axis=1).sum(axis=-1)
+    return logsumexp(each.sum(axis=-1), b=weights, axis=1)
 
 
 def _grid(half, points):
@@ -38,17 +41,30 @@ def _grid(half, points):
     return np.stack(np.meshgrid(values, values), -1).reshape(-1, N), 2 * np.log(np.diff(values)[0])
 
 
-def _integral(params, posterior):
+def _integral(params, posterior, factorised=False):
     """The KL of the posterior to the mixture by quadrature."""
     z, volume = _grid(10, 401)
     log_q = stats.norm.logpdf(z, posterior[:N], np.exp(posterior[N:])).sum(axis=1)
-    return np.sum(np.exp(log_q + volume) * (log_q - _log_density(params, z)))
+    return np.sum(np.exp(log_q + volume) * (log_q - _log_density(params, z, factorised)))
 
 
 def test_energy_is_minus_the_log_density_and_weights_need_not_be_normalised(float64):
     z, shifted = _grid(5, 7)[0], MIXTURE | {"logits": MIXTURE["logits"] + 3}
     for params in (MIXTURE, shifted):
         np.testing.assert_allclose(gaussian_mixture.energy(params, z), -_log_density(MIXTURE, z))
+
+
+def test_a_factorised_mixture_has_the_product_of_its_latents_laws_which_is_another(float64):
+    z, volume = _grid(12, 241)
+    params = jax.tree.map(jnp.asarray, MIXTURE)
+    energy = gaussian_mixture.factorised_energy(params, z)
+    np.testing.assert_allclose(energy, -_log_density(MIXTURE, z, factorised=True))
+    assert np.exp(-energy + volume).sum() == pytest.approx(1, abs=1e-6)
+    assert np.abs(energy - gaussian_mixture.energy(params, z)).max() > 1
+    one = jax.tree.map(lambda leaf: leaf[..., :1], params) | {"logits": params["logits"]}
+    np.testing.assert_allclose(
+        gaussian_mixture.factorised_energy(one, z[:9, :1]), gaussian_mixture.energy(one, z[:9, :1])
+    )
 
 
 def test_the_kl_and_its_gradients_are_those_of_the_integral_on_average(float64):
@@ -80,8 +96,10 @@ def _assert_mean(values, want):
     assert np.all(np.abs(np.mean(values, axis=0) - want) < 5 * error + 1e-6)
 
 
-def test_what_is_drawn_has_the_density():
-    drawn = gaussian_mixture.sample(KEY, jax.tree.map(jnp.asarray, MIXTURE), (4000, N))
+@pytest.mark.parametrize("factorised", [False, True])
+def test_what_is_drawn_has_the_density(factorised):
+    draw = gaussian_mixture.sample_factorised if factorised else gaussian_mixture.sample
+    drawn = draw(KEY, jax.tree.map(jnp.asarray, MIXTURE), (4000, N))
     weights, sd = np.exp(MIXTURE["logits"]), np.exp(MIXTURE["log_sd"])
     for i in range(N):
 
@@ -91,7 +109,8 @@ def test_what_is_drawn_has_the_density():
         assert stats.kstest(np.asarray(drawn[:, i]), cdf).pvalue > 1e-4
     wrong = drawn[:, 0] + 0.2
     assert stats.kstest(np.asarray(wrong), lambda z: cdf(z, 0)).pvalue < 1e-4
-    assert np.corrcoef(drawn.T)[0, 1] == pytest.approx(_correlation(), abs=0.05)
+    want = 0 if factorised else _correlation()
+    assert np.corrcoef(drawn.T)[0, 1] == pytest.approx(want, abs=0.05) and abs(_correlation()) > 0.1
 
 
 def _correlation():
@@ -102,14 +121,14 @@ def _correlation():
     return covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
 
 
-@pytest.fixture(scope="module", params=["gaussian_mixture", "vamp"])
+@pytest.fixture(scope="module", params=["gaussian_mixture", "vamp", "vamp_factorised"])
 def fitted(request):
-    """(model, the cells it was fitted on)."""
+    """(model, the cells it was fitted on, whether its mixture is factorised)."""
     adata = small_adata(60, 20)
     options = TINY_FIT | {"prior": request.param, "num_latents": N, "num_genes": None}
     with launched():
         model = qbm_jax.fit(adata, progress=False, num_components=3, **options)
-    return model, adata
+    return model, adata, request.param == "vamp_factorised"
 
 
 def _mixture(model):
@@ -117,15 +136,24 @@ def _mixture(model):
     return jax.tree.map(np.float64, vae.prior_params(model.vae, model.params))
 
 
+def test_results_are_kept_under_the_name_of_the_preset(fitted):
+    model, adata, _ = fitted
+    names = {"gaussian_mixture": "mog_vae", "vamp": "vamp_vae", "vamp_factorised": "sysvi"}
+    name = names[model.vae.prior.name]
+    assert PRESETS[name].model["prior"] == model.vae.prior.name
+    assert f"X_{name}" in adata.obsm and f"{name}_energy" in adata.obs
+
+
 def test_it_trains_embeds_generates_and_is_loaded(fitted, tmp_path):
-    model, adata = fitted
+    model, adata, factorised = fitted
     name = model.vae.prior.model_name
     embedding = adata.obsm[f"X_{name}"]
     assert embedding.shape == (60, N) and np.ptp(embedding, axis=0).min() > 0
     params = _mixture(model)
     assert params["means"].shape == (3, N) and np.abs(params["logits"]).max() > 0
     energy = adata.obs[f"{name}_energy"]
-    np.testing.assert_allclose(energy, -_log_density(params, embedding), rtol=1e-4, atol=1e-4)
+    want = -_log_density(params, embedding, factorised)
+    np.testing.assert_allclose(energy, want, rtol=1e-4, atol=1e-4)
     assert model.generate(KEY, 5).shape == (5, 20)
     model.save(tmp_path)
     loaded = qbm_jax.FittedModel.load(tmp_path)
@@ -141,16 +169,16 @@ def test_its_kl_in_the_bound_is_the_integral_on_average(fitted):
     drawn = jax.jit(terms)(jax.random.split(KEY, 4000))
     mixture = _mixture(fitted[0])
     posteriors_of_cells = np.float64(model.encode(params, shown.counts))
-    want = [_integral(mixture, posterior) for posterior in posteriors_of_cells]
+    want = [_integral(mixture, posterior, fitted[2]) for posterior in posteriors_of_cells]
     _assert_mean(objective.kl(drawn, log_z), np.array(want))
 
 
 def test_its_latents_are_drawn_from_its_own_law(fitted):
     model, params = fitted[0].vae, fitted[0].params
     latents = np.asarray(inference.draw_latent(KEY, model, params, None, 4000))
-    entropy = -np.mean(_log_density(_mixture(fitted[0]), latents))
+    entropy = -np.mean(_log_density(_mixture(fitted[0]), latents, fitted[2]))
     z, volume = _grid(12, 401)
-    log_p = _log_density(_mixture(fitted[0]), z)
+    log_p = _log_density(_mixture(fitted[0]), z, fitted[2])
     assert entropy == pytest.approx(-np.exp(log_p + volume) @ log_p, abs=0.1)
 
 

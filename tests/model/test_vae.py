@@ -92,7 +92,9 @@ def test_every_point_of_the_grid_can_be_built_and_starts(prior, likelihood):
     ("start", "variance", "moved"), [("lecun", 1.0, False), ("pytorch", 1 / 3, True)]
 )
 def test_weights_start_by_the_law_that_is_asked_for(start, variance, moved):
-    model = vae.build(num_genes=400, num_batches=3, num_latents=64, start=start)
+    model = vae.build(
+        num_genes=400, num_batches=3, num_latents=64, decoder_widths=(128,), start=start
+    )
     params = jax.jit(model.init)(jax.random.key(0))
     hidden = params["decoder"]["params"]["MLP_0"]
     kernel, effects = hidden["Dense_0"]["kernel"], hidden["Dense_1"]["kernel"]

@@ -33,7 +33,8 @@ def data():
 def _model(prior, num_latents, **options):
     model = vae.build(
         num_genes=GENES, num_batches=2, prior=prior, num_latents=num_latents,
-        encoder_widths=(4,), decoder="linear", **({"likelihood": "poisson"} | options),
+        encoder_widths=(4,), decoder="linear", start="lecun",
+        **({"likelihood": "poisson"} | options),
     )  # fmt: skip
     params = jax.jit(model.init)(jax.random.key(1))
     for network in {"encoder", "library"} & set(params):  # posteriors near enough to be corrected

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental.sparse import BCOO
+from refusals import refusal
 
 from qbm_jax import problems as ising
 from qbm_jax.errors import InputError
@@ -32,13 +33,6 @@ def graph(tmp_path):
 def every_state(num_spins):
     bits = (np.arange(2**num_spins)[:, None] >> np.arange(num_spins)[None, :]) & 1
     return (2.0 * bits - 1).astype(np.float32)
-
-
-def refusal(function, *arguments):
-    with pytest.raises(InputError) as error:
-        function(*arguments)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def test_a_graph_is_read_with_signs_weights_and_both_triangles(graph):

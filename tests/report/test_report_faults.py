@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from fabricated_run import fabricate
+from refusals import refusal
 
 from qbm_jax import report
 from qbm_jax.errors import InputError
@@ -26,13 +27,6 @@ def written(tmp_path_factory):
 @pytest.fixture
 def workdir(tmp_path):
     return fabricate(tmp_path, num_cells=20, num_latents=4)
-
-
-def refusal(function, *arguments):
-    with pytest.raises(InputError) as error:
-        function(*arguments)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def places(tree, path=()):

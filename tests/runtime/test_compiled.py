@@ -1,5 +1,9 @@
 """Compiled programs are let go before the process has too many of them."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -8,6 +12,32 @@ from qbm_jax.runtime import compiled
 from qbm_jax.runtime.compiled import MAPS, release_compiled
 
 pytestmark = pytest.mark.skipif(not MAPS.exists(), reason="this system does not list memory maps")
+
+
+COMPILE = """
+import jax
+from qbm_jax.runtime.compiled import keep_compiled
+jax.jit(lambda x: x + 1)(1.0)  # compiled before anybody asked
+keep_compiled()
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.jit(lambda x: x * 2)(1.0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "filled"),
+    [({}, "qbm_jax/compiled"), ({"JAX_COMPILATION_CACHE_DIR": "{}/own"}, "own"),
+     ({"JAX_ENABLE_COMPILATION_CACHE": "false"}, None)],
+)  # fmt: skip
+def test_programs_are_kept_where_the_user_says_or_in_the_cache_folder(tmp_path, given, filled):
+    kept = {name: value for name, value in os.environ.items() if "COMPILATION" not in name}
+    asked = {name: value.format(tmp_path) for name, value in given.items()}
+    subprocess.run(
+        [sys.executable, "-c", COMPILE], check=True,
+        env=kept | {"XDG_CACHE_HOME": str(tmp_path)} | asked,
+    )  # fmt: skip
+    folders = {str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("*-cache")}
+    assert folders == ({filled} if filled else set())
 
 
 def num_maps():

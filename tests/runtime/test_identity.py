@@ -158,7 +158,7 @@ def test_a_training_goes_on_with_its_own_cells_alone(change, stopped, tmp_path):
 
 OTHERS = {
     "training.learning_rate: 0.02 there, 0.04 now": {"learning_rate": 0.04},
-    "training.kl_weight: 1.0 there, 0.5 now": {"kl_weight": 0.5},
+    "training.kl_weight: 3.0 there, 0.5 now": {"kl_weight": 0.5},
     "key: [0, 0] there, [0, 1] now": {"seed": 1},
 }
 

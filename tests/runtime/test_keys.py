@@ -29,7 +29,7 @@ from qbm_jax.fitted import evaluate as evaluating
 from qbm_jax.fitted import fit as fitting
 from qbm_jax.fitted.tasks import model as tasks_of_models
 from qbm_jax.runtime import keys
-from qbm_jax.training import TrainOptions
+from qbm_jax.training import Training, TrainOptions
 
 SEEDS = (0, 1, 2)
 GOLDEN = (2740766985, 2862142263)
@@ -166,7 +166,7 @@ def study():
     return SimpleNamespace(name="set", cells=cells, data=None)
 
 
-METHOD = Method("x", "matched", {}, TrainOptions(), "gibbs", {}, ())
+METHOD = Method("x", "matched", Training.of({}, "gibbs", {}, TrainOptions()))
 
 
 def of_benchmark(monkeypatch, seed, number):
@@ -185,7 +185,7 @@ def of_epochs(monkeypatch, seed, number):
 def of_negative_phase(monkeypatch, seed, number):
     monkeypatch.setattr(negative_phase, "train", raises_keys)
     cells = SimpleNamespace(num_genes=5, batch_names=("b",))
-    plan = negative_phase.Plan(config(seed=seed), TrainOptions(), [], cells, None)
+    plan = negative_phase.PhasePlan(config(seed=seed), TrainOptions(), [], cells, None)
     phases = {"x": SimpleNamespace(sampler=None)}
     size = SimpleNamespace(phases=phases, model=lambda *_: None)
     return seen(negative_phase.measure, plan, size, "x", number, None)

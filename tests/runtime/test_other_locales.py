@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import ROOT
 
-from experiments.kit import launch
+from experiments.kit import usage
 from experiments.kit.workdir import check_workdir
 from qbm_jax.data.download import cache_folder
 from qbm_jax.errors import InputError
@@ -48,7 +48,7 @@ def test_every_text_file_is_read_and_written_in_a_named_encoding():
 def test_what_a_terminal_cannot_show_is_printed_as_escapes(monkeypatch):
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii", errors="strict"))
-    launch.print_anything()
+    usage.print_anything()
     print("± päncreas \udce9", flush=True)
     assert written.getvalue() == b"\\xb1 p\\xe4ncreas \\udce9\n"
 

@@ -53,7 +53,7 @@ def coins(options):
 
 @pytest.fixture
 def toy(monkeypatch):
-    entry = samplers.Entry(
+    entry = samplers.SamplerEntry(
         coins,
         GibbsState,
         CoinOptions,

@@ -1,6 +1,7 @@
 """A training of as many minutes as QBM_JAX_SOAK says: memory and speed stay what they are."""
 
 import os
+import resource
 import time
 
 import jax
@@ -10,7 +11,6 @@ from small_training import cells_on_device, options, setting
 
 from experiments.kit.metrics_log import MetricsLog
 from qbm_jax import training
-from qbm_jax.runtime.hardware import resident_memory
 from qbm_jax.training.checkpoint import Checkpoints
 
 MINUTES = float(os.environ.get("QBM_JAX_SOAK", 0))
@@ -19,6 +19,12 @@ PAUSE = 0.5  # seconds between two samples
 # The checkpoint library keeps some hundred bytes per array and save for good; as in a training of
 # usual size, saves are seconds apart.
 OPTIONS = options(10**6, validate_every=400)
+
+
+def resident_memory():
+    """MiB of this process now (Linux)."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
 
 
 class Watch:

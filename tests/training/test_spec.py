@@ -18,18 +18,20 @@ SAMPLER = sampler_spec("cim", {"num_steps": 5, "pump_end": 1.5, "calibration_gai
 ONE = Training(MODEL, SAMPLER, TrainOptions())
 NUMBERS = {
     "learning_rate": 0.5, "final_learning_rate": 0.5, "couplings_rate": 0.5, "gradient_clip": 5.0,
-    "kl_weight": 0.5,
+    "kl_weight": 0.5, "final_kl_weight": 0.5,
 }  # fmt: skip
 OTHERS = {  # another value of every option that is no number
-    "objective": "disarm", "num_epochs": 3, "minibatch_size": 7, "couplings_delay": 0.5,
+    "objective": "disarm", "num_steps": 3, "num_epochs": 3, "kl_warmup": 0.5,
+    "minibatch_size": 7, "couplings_delay": 0.5,
     "kl_warmup_epochs": 3.0, "validation_fraction": 0.3, "validate_every": 3,
     "validation_temperatures": 30, "max_steps_per_dispatch": 30, "num_chains": 3, "free_bits": 0.1,
     "couplings_decay": 0.1, "sharpness_start": 0.1, "block_size": 3, "max_validation_cells": 30,
+    "report_epoch": "last", "adam_epsilon": 0.01, "weight_decay": 0.1,
 }  # fmt: skip
 OF_MODEL = {
     "prior": "rbm", "num_latents": 6, "likelihood": "zinb", "decoder": "linear",
     "encoder_widths": (8, 8), "decoder_widths": (8,), "relaxation": "spike_exponential",
-    "sharpness": None, "posterior": "two_groups", "couplings_scale": 0.5, "start": "pytorch",
+    "sharpness": None, "posterior": "two_groups", "couplings_scale": 0.5, "start": "lecun",
     "num_components": 3, "made_width": 3, "dispersion": "gene_batch", "library": "latent",
     "library_prior": ((1.0, 2.0),),
 }  # fmt: skip
@@ -69,7 +71,7 @@ def test_numbers_of_numpy_and_the_order_of_options_make_no_other_record():
     given = {"pump_end": np.float64(1.5), "calibration_gain": 0.5, "num_steps": np.int64(5)}
     same = Training(
         ModelOptions(relaxation="gumbel", sharpness=np.float32(3), num_latents=np.int64(4)),
-        sampler_spec("cim", given), TrainOptions(kl_weight=1),
+        sampler_spec("cim", given), TrainOptions(kl_weight=3),
     )  # fmt: skip
     assert same == ONE and hash(same) == hash(ONE) and same.sampler.build() is SAMPLER.build()
     assert sampler_spec("gibbs", None) == SamplerSpec("gibbs", (("num_steps", 2),))

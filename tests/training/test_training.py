@@ -32,7 +32,8 @@ N, GENES, CELLS = 5, 12, 60
 KEY = jax.random.key(0)
 OPTIONS = TrainOptions(
     num_epochs=4, minibatch_size=8, validate_every=1, num_chains=16, max_steps_per_dispatch=3,
-    kl_warmup_epochs=1.0, learning_rate=0.02, couplings_delay=0.0,
+    kl_warmup_epochs=1.0, learning_rate=0.02, couplings_delay=0.0, couplings_rate=0.05,
+    kl_weight=1.0,
 )  # fmt: skip
 STEPS = 24  # 54 cells in training: 6 minibatches an epoch, in 2 dispatches of 3 steps
 
@@ -60,7 +61,7 @@ def _build(prior="boltzmann", num_latents=N, relaxation="straight_through", shar
     return vae.build(
         num_genes=GENES, num_batches=2, prior=prior, num_latents=num_latents,
         relaxation=relaxation, sharpness=sharpness, likelihood="poisson",
-        encoder_widths=(8,), decoder_widths=(8,),
+        encoder_widths=(8,), decoder_widths=(8,), start="lecun",
     )  # fmt: skip
 
 
@@ -128,7 +129,7 @@ def test_equal_runs_share_one_compilation_of_the_step(run, model, sampler):
     )
 
 
-def test_tracing_happens_once_per_shape(model, sampler, data):
+def test_tracing_happens_once_per_shape(model, sampler, data, caplog):
     traces = []
 
     def encode(params, counts):
@@ -136,7 +137,10 @@ def test_tracing_happens_once_per_shape(model, sampler, data):
         return model.encode(params, counts)
 
     options = dataclasses.replace(OPTIONS, num_epochs=2, couplings_rate=0.2)
-    training.train(KEY, model._replace(encode=encode), sampler, data, options)
+    with caplog.at_level("INFO", "qbm_jax"):
+        training.train(KEY, model._replace(encode=encode), sampler, data, options)
+    begin, done = caplog.messages  # for both epochs
+    assert "compiling" in begin and "compiling" in done
     # The body of a scan is traced twice at most; four dispatches and two validations trace no more.
     assert set(traces) == {(8, GENES), (256, GENES)}
     assert max(traces.count(shape) for shape in set(traces)) <= 2

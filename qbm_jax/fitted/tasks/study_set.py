@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from qbm_jax.data import Cells
+from qbm_jax.data.simulate_states import Planted
 from qbm_jax.feed.minibatches import DeviceCounts
 from qbm_jax.fitted.model import FittedModel, device_counts
 from qbm_jax.metrics.folds import batch_folds, stratified_folds
@@ -37,7 +39,7 @@ class StudySet:
       all_counts: raw counts [cells, all genes], of which scores choose genes of their own; None:
         there are no other genes.
       tuned_on: settings that are compared were chosen on these cells.
-      of_the_prior: cells are simulated by a planted Boltzmann machine.
+      planted: bits of these cells and their couplings, where the simulator planted a machine.
     """
 
     name: str
@@ -51,7 +53,7 @@ class StudySet:
     abundance: dict[str, float]
     all_counts: sparse.csr_matrix | None = None
     tuned_on: bool = False
-    of_the_prior: bool = False
+    planted: Planted | None = None
 
     @property
     def counts_of_all_genes(self) -> sparse.csr_matrix:
@@ -67,7 +69,7 @@ class StudySet:
     def title(self) -> str:
         """The name, and what about the cells keeps them from judging."""
         marks = [SIMULATED] if self.cells.simulated else []
-        marks += [OF_THE_PRIOR] if self.of_the_prior else []
+        marks += [OF_THE_PRIOR] if self.planted is not None else []
         marks += [TUNED_ON] if self.tuned_on else []
         return f"{self.name} ({', '.join(marks)})" if marks else self.name
 
@@ -85,6 +87,7 @@ class Group(NamedTuple):
         no encoder, sees them all the same).
       num_train_cells: cells trained on, per seed; none for methods without a model.
       seconds: of all trainings together.
+      again: per seed, why it was trained again with another key; "" where it was not.
     """
 
     label: str
@@ -94,6 +97,7 @@ class Group(NamedTuple):
     held_out: list[np.ndarray]
     num_train_cells: list[int]
     seconds: float
+    again: Sequence[str] = ()
 
 
 def fold_cells(study: StudySet, seed: int, root_seed: int) -> np.ndarray:

@@ -3,10 +3,12 @@
 import csv
 import dataclasses
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from refusals import refusal
 
 from configs import benchmark as configs
 from experiments import benchmark
@@ -15,7 +17,7 @@ from experiments.comparison.methods import OURS, methods
 from experiments.comparison.summary import HEADLINE, baselines, summarise
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
-from qbm_jax.errors import InputError
+from qbm_jax.fitted import tasks as fitted_tasks
 from qbm_jax.fitted.tasks import embedding, model, study_set
 from qbm_jax.metrics.integration import IntegrationScores
 from qbm_jax.study.rows import write_table
@@ -173,6 +175,29 @@ def test_scores_that_choose_genes_of_their_own_get_all_of_them(study):
     assert not difference.nnz
 
 
+def machine(couplings, has_any=True):
+    """What the couplings' task reads of a fitted model."""
+    prior = SimpleNamespace(couplings=has_any)
+    return SimpleNamespace(
+        vae=SimpleNamespace(prior=prior), params={"prior": SimpleNamespace(dense_J=couplings)}
+    )
+
+
+def test_a_model_with_the_planted_machine_recovers_it_and_one_without_couplings_has_no_row(study):
+    bits, planted = study.planted
+    means = np.hstack([0.1 * np.ones((len(bits), 1)), 1 - 2.0 * bits])  # a dead spin comes first
+    learnt = np.pad(planted, (1, 0))
+    group = study_set.Group("ours", [machine(learnt)], [means], [], [], [], 0.0)
+    measured = fitted_tasks.measure(tasks.scale_of(tiny()), study, group, ["couplings"])
+    values = {metric: value for _, metric, _, value in measured.rows}
+    assert values["recovery"] == pytest.approx(1) and values["recovery_p"] < 0.1
+    without = group._replace(models=[machine(learnt, has_any=False)])
+    assert not fitted_tasks.measure(tasks.scale_of(tiny()), study, without, ["couplings"]).rows
+    uncoupled = dataclasses.replace(study, planted=study.planted._replace(couplings=0 * planted))
+    for other in (uncoupled, dataclasses.replace(study, planted=None)):
+        assert "no couplings are planted" in refusal(tasks.wanted, tiny(tasks="couplings"), other)
+
+
 def test_five_seeds_hold_out_every_cell_once(study):
     folds = [study_set.fold_cells(study, seed, 0) for seed in range(5)]
     np.testing.assert_array_equal(np.sort(np.concatenate(folds)), np.arange(study.cells.num_cells))
@@ -201,14 +226,14 @@ def test_the_baseline_is_the_best_other_method_and_seeds_are_paired():
          "seed": seed, "value": value}
         for (m, s), both in values.items() for seed, value in enumerate(both)
     ]  # fmt: skip
-    cells = {(c.against, c.baseline): c for c in summarise(rows) if c.method == "qbmvae"}
-    assert set(cells) == {
+    standings = {(c.against, c.baseline): c for c in summarise(rows) if c.method == "qbmvae"}
+    assert set(standings) == {
         ("best", "bernoulli_vae (matched)"),
         ("gaussian", "vae (matched)"),
         ("named", "bernoulli_vae (matched)"),
     }
-    assert cells["gaussian", "vae (matched)"].difference == pytest.approx(0.15)
-    ours = cells["best", "bernoulli_vae (matched)"]
+    assert standings["gaussian", "vae (matched)"].difference == pytest.approx(0.15)
+    ours = standings["best", "bernoulli_vae (matched)"]
     assert ours.difference == pytest.approx(-0.35) and ours.mean == pytest.approx(0.55)
     assert ours.low < -0.5 and ours.high > -0.2
 
@@ -240,7 +265,7 @@ def test_sets_that_settings_were_chosen_on_are_marked_and_the_others_judge(study
     kept = {"pancreas_baron_segerstolpe", "pbmc_kang_ctrl_8donors", "trajectory_paul15"}
     assert set(config.sets) - tuned == kept and kept < set(config.datasets)
     assert study.title == "simulated (SIMULATED CELLS, drawn from the prior's own law, tuned on)"
-    aside = dataclasses.replace(study, name="mine", tuned_on=False, of_the_prior=False)
+    aside = dataclasses.replace(study, name="mine", tuned_on=False, planted=None)
     told = report.judges([study, aside])
     assert "chosen on simulated." in told and "machine, in simulated." in told
     assert told.endswith("judge: mine.")
@@ -257,7 +282,7 @@ def test_harmony_is_no_baseline_for_cells_that_it_has_seen():
         for (m, s), value in {("harmony", "default"): 1.0, ("pca", "default"): 0.5,
                               ("qbmvae", "matched"): 0.6}.items() for seed in (0, 1)
     ]  # fmt: skip
-    ours = next(cell for cell in summarise(rows) if cell.method == "qbmvae")
+    ours = next(standing for standing in summarise(rows) if standing.method == "qbmvae")
     assert ours.baseline == "pca (default)"
 
 
@@ -267,7 +292,7 @@ def test_of_a_metric_that_is_best_low_the_lowest_is_the_baseline():
          "metric": "two_sample_excess", "seed": seed, "value": value}
         for m, value in {"scvi": 0.9, "ldvae": 0.7, "qbmvae": 0.8}.items() for seed in (0, 1)
     ]  # fmt: skip
-    ours = next(cell for cell in summarise(rows) if cell.method == "qbmvae")
+    ours = next(standing for standing in summarise(rows) if standing.method == "qbmvae")
     assert ours.baseline == "ldvae (matched)" and ours.difference == pytest.approx(0.1)
 
 
@@ -278,19 +303,20 @@ def test_bounds_are_compared_only_between_priors_of_one_likelihood():
         for m, value in {"scvi": -1.0, "bernoulli_vae": -9.0, "qbmvae": -5.0}.items()
         for seed in (0, 1)
     ]  # fmt: skip
-    cells = {cell.method: cell for cell in summarise(rows)}
-    assert cells["qbmvae"].baseline == "bernoulli_vae (matched)"
-    assert cells["scvi"].baseline == ""
+    standings = {standing.method: standing for standing in summarise(rows)}
+    assert standings["qbmvae"].baseline == "bernoulli_vae (matched)"
+    assert standings["scvi"].baseline == ""
 
 
 def test_matched_methods_share_latents_epochs_and_optimiser_and_defaults_do_not():
     config = configs.get_config()
     rows = {(m.name, m.setting): m for m in methods(config)}
-    matched, default = rows["scvi", "matched"], rows["scvi", "default"]
-    assert matched.model["num_latents"] == rows["qbmvae", "matched"].model["num_latents"]
-    assert matched.options == rows["qbmvae", "matched"].options
-    assert default.model["num_latents"] == 10 and default.options.learning_rate == 1e-3
-    assert any("trains 400 epochs" in note for note in default.notes)
+    matched, default = rows["scvi", "matched"].training, rows["scvi", "default"].training
+    ours = rows["qbmvae", "matched"].training
+    assert matched.model.num_latents == ours.model.num_latents
+    assert matched.options == ours.options
+    assert default.model.num_latents == 10 and default.options.learning_rate == 1e-3
+    assert any("trains 400 epochs" in note for note in rows["scvi", "default"].notes)
     for name in config.methods[2:]:
         assert (name, "matched") in rows
         assert ((name, "default") in rows) == (name not in OURS)
@@ -304,13 +330,6 @@ def test_trainings_end_after_as_many_steps_on_every_set_and_no_later_than_their_
         assert fitted.kl_warmup_epochs == pytest.approx(0.15 * fitted.num_epochs)
         assert 4 * fitted.validate_every == pytest.approx(fitted.num_epochs, abs=2)
     assert trainings.within_steps(options, 2000, 10**6) == options
-
-
-def refusal(function, *arguments):
-    with pytest.raises(InputError) as error:
-        function(*arguments)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 BAD = {
@@ -346,7 +365,7 @@ def test_a_peer_that_is_not_installed_is_refused_and_one_that_is_has_a_row(monke
     assert not (tmp_path / "run").exists()
     monkeypatch.setattr(scvi_tools, "is_installed", lambda: True)
     row = methods(config)[1]
-    assert (row.label, row.model) == ("scvi_tools-default", None)
+    assert (row.label, row.record) == ("scvi_tools-default", None)
     assert any("up to 400 epochs" in note for note in row.notes)
     assert "scvi_tools" in baselines("integration", "total")
     assert "scvi_tools" not in configs.get_config().methods  # for users without it

@@ -24,7 +24,7 @@ from qbm_jax.fitted.fit import fit_trainings, train_options
 from qbm_jax.fitted.model import device_counts
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.metrics.folds import stratified_folds
-from qbm_jax.model.presets import preset
+from qbm_jax.model.presets import PRESETS
 from qbm_jax.objective.cell_scores import score_cells
 from qbm_jax.training import Training
 
@@ -91,7 +91,7 @@ def torch_on_one_thread():
 
 
 def fit_ours(name, cells, held_out):
-    chosen, epochs = preset(name), PEERS[name].epochs
+    chosen, epochs = PRESETS[name], PEERS[name].epochs
     fields = {**chosen.training, **chosen.published_training, "num_epochs": epochs}
     fields |= {"kl_warmup_epochs": float(epochs), "validate_every": epochs}  # the last epoch
     model = {**chosen.model, **chosen.published}
@@ -112,7 +112,7 @@ def fit_ours(name, cells, held_out):
 def fit_theirs(name, cells, held_out):
     import scvi
 
-    peer, rate = PEERS[name], preset(name).published_training["learning_rate"]
+    peer, rate = PEERS[name], PRESETS[name].published_training["learning_rate"]
     kept = np.setdiff1d(np.arange(cells.num_cells), held_out)
     plan = {"lr": rate, "eps": 1e-8, "weight_decay": 0.0, "n_epochs_kl_warmup": peer.epochs}
     values, embeddings = [], []

@@ -43,7 +43,7 @@ def test_trainings_get_their_held_out_cells_and_the_epochs_of_the_smallest_set(m
     monkeypatch.setattr(trainings, "train_and_evaluate", train_and_evaluate)
     options = TrainOptions(num_epochs=400, minibatch_size=9, validation_fraction=0.1)
     one = Training(ModelOptions(), sampler_spec("gibbs", None), options)
-    method = SimpleNamespace(name="x", model={}, training=one, label="x")
+    method = SimpleNamespace(name="x", record=one, training=one, label="x")
     trainings.train_group(CONFIG, STUDY, method, HELD_OUT, StopRequest())
     ((given, seeds, options),) = asked
     assert options["held_out"] is HELD_OUT and seeds == [(5, 0), (5, 1)]

@@ -10,7 +10,6 @@ from command_line import ROOT, config
 
 from configs import base
 from experiments.kit import launch, manual
-from experiments.kit.config_file import config_files
 from experiments.kit.options import (
     LIBRARY,
     check_options,
@@ -18,6 +17,7 @@ from experiments.kit.options import (
     main_name,
     model_options,
 )
+from experiments.kit.usage import config_files
 from experiments.kit.workdir import flatten
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
@@ -217,7 +217,7 @@ def test_a_name_that_another_embedding_has_is_refused(name):
 
 def test_an_option_that_a_baseline_cannot_have_names_the_baseline():
     made = base.get_config()
-    made.training.sharpness_start = 1.0
+    made.training.sharpness_start, made.model.relaxation = 1.0, "gumbel"
     with pytest.raises(InputError, match="gaussian_vae to False"):
         check_options(made)
     for name in ("gaussian_vae", "gaussian_vae_wide"):

@@ -13,6 +13,7 @@ import sys
 import pytest
 from command_line import ROOT, config
 from full_disk import FullDisk
+from refusals import refusal
 
 from experiments.kit.launch import OneLine
 from experiments.kit.lock import LOCK, check_lock, lock_workdir, release_locks
@@ -26,13 +27,6 @@ from qbm_jax.study.rows import write_table
 from qbm_jax.training import Progress
 
 DATA = {"source": "cells.h5ad", "num_cells": 100, "num_genes": 20, "crc32": 7}
-
-
-def refusal(function, *arguments):
-    with pytest.raises(InputError) as error:
-        function(*arguments)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,103 @@
+"""How long a training is, what it does when the bound gets no better, and the KL's weight in it."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+import scipy.sparse
+
+from qbm_jax import training
+from qbm_jax.feed.minibatches import to_device
+from qbm_jax.model import vae
+from qbm_jax.objective.bound import weight_at
+from qbm_jax.training import TrainOptions, checkpoint
+from qbm_jax.training import run as training_run
+from qbm_jax.training.options import length_of
+
+OPTIONS = TrainOptions(num_epochs=8, minibatch_size=8, validate_every=1, patience=2)
+KEYS = [jax.random.key(0), jax.random.key(1)]
+
+
+@pytest.mark.parametrize(
+    ("given", "steps_per_epoch", "expected"),
+    [
+        ({}, 22, (36, 5.4, 4)),  # 800 steps
+        ({}, 4, (200, 30.0, 20)),
+        ({}, 7000, (1, 0.15, 1)),  # every cell once, whatever the number of steps
+        ({"num_steps": 100}, 22, (5, 0.75, 1)),
+        ({"num_epochs": 40, "num_steps": 1}, 22, (40, 6.0, 4)),
+        ({"num_epochs": 40, "kl_warmup_epochs": 0.0, "kl_warmup": 1.0}, 22, (40, 0.0, 4)),
+        ({"num_epochs": 40, "kl_warmup": 1.0, "validate_every": 7}, 22, (40, 40.0, 7)),
+    ],
+)
+def test_a_length_is_that_of_the_steps_unless_epochs_are_given(given, steps_per_epoch, expected):
+    assert length_of(TrainOptions(**given), steps_per_epoch) == pytest.approx(expected)
+
+
+def test_the_weight_of_the_kl_grows_stays_and_changes_in_the_second_half():
+    steps = np.array([0, 1, 3, 9, 10, 14, 19, 30])
+    weights = weight_at(steps, 3.0, 4, num_steps=20, final=1 / 3)
+    np.testing.assert_allclose(weights, [0.75, 1.5, 3, 3, 2.8, 2.0, 1.0, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(weight_at(steps, 3.0, 4, num_steps=20), [0.75, 1.5, *6 * [3.0]])
+
+
+@pytest.fixture(scope="module")
+def data():
+    counts = scipy.sparse.csr_matrix(np.random.default_rng(0).poisson(2.0, (30, 4)) + 1)
+    return to_device(counts.indptr, counts.indices, counts.data, np.zeros(30, int), 4)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return vae.build(
+        num_genes=4, num_batches=1, prior="bernoulli", num_latents=4, likelihood="poisson",
+        encoder_widths=(4,), decoder_widths=(4,),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def bounds(monkeypatch):
+    """Replaces what is measured at validation by numbers, by seed and epoch."""
+    told = {}
+
+    def measured(self, seed, state, cells):
+        terms = dict.fromkeys((*training_run.CHECKED, "log_z", "log_z_standard_error"), 0.0)
+        epoch = int(state.step) // self.plan.steps_per_epoch
+        number = [other.keys.order is seed.keys.order for other in self.seeds].index(True)
+        return {**terms, "elbo": told[number][epoch - 1]}
+
+    monkeypatch.setattr(training_run.Run, "validation_bound", measured)
+    return told
+
+
+def epochs_of(trained):
+    return int(trained.state.step) // 3, int(trained.state.best_epoch)
+
+
+def test_a_training_ends_after_validations_without_a_better_bound_and_stays_ended(
+    bounds, data, model, tmp_path, caplog
+):
+    bounds[0] = [1.0, 3.0, 2.0, 2.5, 9.0, 9.0, 9.0, 9.0]
+    run = lambda: training.train(  # noqa: E731
+        KEYS[0], model, None, data, OPTIONS, checkpoints=checkpoint.Checkpoints(tmp_path / "states")
+    )
+    with caplog.at_level("INFO", "qbm_jax"):
+        first = run()
+    assert epochs_of(first) == (4, 2)
+    assert "ends after epoch 4 of 8" in caplog.text
+    again = run()  # nothing is left to train
+    assert epochs_of(again) == (4, 2)
+    assert jax.tree.all(jax.tree.map(np.array_equal, first.params, again.params))
+    patient = dataclasses.replace(OPTIONS, patience=None)
+    assert epochs_of(training.train(KEYS[0], model, None, data, patient)) == (8, 5)
+
+
+def test_a_seed_that_trains_on_beside_others_keeps_what_it_gets_alone(bounds, data, model):
+    early, late = [1.0, 3.0, 2.0, 2.5, 9.0, 9.0, 9.0, 9.0], [1, 2, 3, 4, 5, 6, 5, 4]
+    bounds |= {0: early, 1: late}
+    both = training.train_seeds(KEYS, model, None, data, OPTIONS)
+    assert [epochs_of(each) for each in both] == [(8, 2), (8, 6)]
+    alone = training.train(KEYS[0], model, None, data, OPTIONS)
+    assert epochs_of(alone) == (4, 2)
+    assert jax.tree.all(jax.tree.map(np.array_equal, both[0].params, alone.params))
