@@ -34,7 +34,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.datasets = (  # in the report those that were not tuned on judge, see `study`
         *("pancreas_baron_segerstolpe", "pbmc_kang_ctrl_8donors", "trajectory_paul15"),
         *("pancreas_panc8_small", "pancreas_human_mouse_328", "pbmc_kang_ctrl_stim"),
-        *("simulated", "simulated_rare"),
+        *("simulated", "simulated_tree", "simulated_copula", "simulated_rare"),
     )
     config.data = study()  # files of your own, in the place of `datasets`; each is a set
     for field in ("file", "simulated", "num_cells"):

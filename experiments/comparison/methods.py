@@ -81,9 +81,8 @@ def _trained(config: ConfigDict, name: str, setting: str) -> Method:
     )  # fmt: skip
     check_training(training)
     if published:
-        notes.append(
-            f"{name} at its defaults trains {training.options.num_epochs} epochs, but here no "
-            f"longer than {config.num_steps} steps, the KL warm-up shortened in proportion."
-        )
+        own = training.options
+        length = f"{own.num_epochs} epochs" if own.num_epochs else f"{own.num_steps} steps"
+        notes.append(scvi_tools.length_note(name, length, config.num_steps))
     notes += [f"{chosen.title}, fault re-created on purpose: {fault}." for fault in chosen.faults]
     return Method(name, setting, training, tuple(notes))

@@ -130,7 +130,7 @@ def judges(studies: list[StudySet]) -> str:
     marked = {
         "Settings were chosen on": [study.name for study in studies if study.tuned_on],
         "Cells are drawn from the Boltzmann prior's own law, by a planted machine, in": [
-            study.name for study in studies if study.planted is not None
+            study.name for study in studies if study.of_the_prior
         ],
     }
     kept = [study.name for study in studies if not study.tuned_on]
@@ -247,8 +247,9 @@ def _protocol(config: ConfigDict) -> str:
         " _unseen type_ the methods"
         f" {', '.join(listed(config.evaluation.left_out_methods))} are trained without one type."
         f" _matched_: {config.model.num_latents} latents ('Gaussian prior, ours' has"
-        f" {config.gaussian_latents}), about {config.num_steps} steps, the same networks and"
-        " optimiser; _default_: the authors' latents and optimiser (of Kaiwu's plug-in the latents"
+        f" {config.gaussian_latents}), the same steps, networks and optimiser"
+        + (f", of no training more than {config.num_steps} steps" if config.num_steps else "")
+        + "; _default_: the authors' latents and optimiser (of Kaiwu's plug-in the latents"
         " alone). Epochs are chosen by the held-out bound at KL weight 1, for the re-created public"
         " codes too (at its defaults QBM-VAE's public code keeps its last epoch). A cell's energy"
         " is that of its mean spins. Genes are chosen on all cells of a set. Intervals are of"

@@ -42,9 +42,17 @@ def notes(num_steps: int) -> tuple[str, ...]:
     return (
         f"{NAME} is scored by its embedding alone: energies and bounds are not of its model, and "
         f"the cells that it draws are drawn from posteriors of given cells, not from the prior.",
-        f"{NAME} at its defaults trains up to {EPOCHS} epochs, but here no longer than {num_steps} "
-        f"steps, the KL warm-up shortened in proportion.",
+        length_note(NAME, f"up to {EPOCHS} epochs", num_steps),
     )
+
+
+def length_note(name: str, length: str, num_steps: int) -> str:
+    """How long a method trains at its defaults, and what cuts it short; 0 steps: nothing does."""
+    text = f"{name} at its defaults trains {length}"
+    if num_steps:
+        text += f", but here no longer than {num_steps} steps"
+        text += ", the KL warm-up shortened in proportion"
+    return f"{text}."
 
 
 def embed(

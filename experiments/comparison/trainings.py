@@ -141,7 +141,10 @@ def peer_group(
     embeddings, start = [], time.perf_counter()
     for seed, cells in enumerate(held_out):
         others = np.setdiff1d(np.arange(study.cells.num_cells), cells)
-        most = epochs_of(config.num_steps, len(others), scvi_tools.VALIDATION, scvi_tools.MINIBATCH)
+        most = scvi_tools.EPOCHS
+        if config.num_steps:
+            validation, minibatch = scvi_tools.VALIDATION, scvi_tools.MINIBATCH
+            most = epochs_of(config.num_steps, len(others), validation, minibatch)
         with stop.deferred():
             own = seed_of(config.seed, "scvi-tools", seed)
             points = scvi_tools.embed(study.cells, others, own, most, stop)

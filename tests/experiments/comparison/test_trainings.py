@@ -3,8 +3,9 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
-from experiments.comparison import trainings
+from experiments.comparison import scvi_tools, trainings
 from experiments.kit.stop import StopRequest
 from qbm_jax.model.vae import ModelOptions
 from qbm_jax.runtime.keys import seed_of
@@ -50,3 +51,14 @@ def test_trainings_get_their_held_out_cells_and_the_epochs_of_the_smallest_set(m
     assert [each.options.num_epochs for each in given] == [2, 2]  # of 54 cells, six steps each
     assert trainings.steps_of(given[0].options, STUDY, HELD_OUT) == 2 * 2 * 6
     assert trainings.steps_of(None, STUDY, HELD_OUT) == 0
+
+
+@pytest.mark.parametrize(("num_steps", "epochs"), [(0, 400), (10, 10)])
+def test_a_peer_trains_to_its_own_end_unless_steps_are_limited(num_steps, epochs, monkeypatch):
+    asked = []
+    monkeypatch.setattr(scvi_tools, "embed", lambda *given: asked.append(given[3]))
+    config = SimpleNamespace(seed=5, num_steps=num_steps)
+    trainings.peer_group(config, STUDY, HELD_OUT, StopRequest())
+    assert asked == [epochs] * 2
+    (_, length) = scvi_tools.notes(num_steps)
+    assert ("no longer than" in length) == bool(num_steps) and "up to 400 epochs" in length
