@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from experiments.comparison import score_tables, wins
 from experiments.comparison.figures import FIGURES
-from experiments.comparison.methods import listed
+from experiments.comparison.methods import Method, listed, weights
 from experiments.comparison.plan import ComparisonPlan
 from experiments.comparison.summary import (
     BEST,
@@ -76,8 +76,9 @@ def write(plan: ComparisonPlan, results: Results) -> Document:
         "## QBM-VAE against other priors on the same networks and likelihood, and Harmony",
         *_named(standings, names),
     )
+    weighed = _weighed(plan.methods)
     for study in plan.studies:
-        report.add(f"## {markdown(study.title)}", _described(study))
+        report.add(f"## {markdown(study.title)}", _described(study), weighed)
         report.add(*score_tables.of_set(standings, study), _confused(results.pieces, study.name))
     report.add("## Figures")
     for name in list(FIGURES)[1:]:
@@ -205,6 +206,15 @@ def _listed(standings: list[Standing]) -> str:
     return "; ".join(f"on {name}: {', '.join(titles)}" for name, titles in by_set.items())
 
 
+def _weighed(rows: list[Method]) -> str:
+    """Which methods were trained at another KL weight than that of the bounds."""
+    trained = "; ".join(
+        f"at {weight}: {', '.join(title_of(row.name, row.setting) for row in found)}"
+        for weight, found in weights(rows).items()
+    )
+    return f"Bounds are at KL weight 1. Trained {markdown(trained)}." if trained else ""
+
+
 def _described(study: StudySet) -> str:
     cells = study.cells
     return (
@@ -251,8 +261,9 @@ def _protocol(config: ConfigDict) -> str:
         + (f", of no training more than {config.num_steps} steps" if config.num_steps else "")
         + "; _default_: the authors' latents and optimiser (of Kaiwu's plug-in the latents"
         " alone). Epochs are chosen by the held-out bound at KL weight 1, for the re-created public"
-        " codes too (at its defaults QBM-VAE's public code keeps its last epoch). A cell's energy"
-        " is that of its mean spins. Genes are chosen on all cells of a set. Intervals are of"
+        " codes too (at its defaults QBM-VAE's public code keeps its last epoch)."
+        " _Trained at KL weight 1_: as matched, but with the bound itself as objective. A cell's"
+        " energy is that of its mean spins. Genes are chosen on all cells of a set. Intervals are of"
         " one set, not over studies, and are not corrected for their number. Of scores of unseen"
         " cells they are the corrected resampled t (Nadeau and Bengio 2003), since trainings share"
         " cells: the variance of a mean of n seeds is theirs times 1/n + held-out/trained cells."
