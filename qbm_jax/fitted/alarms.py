@@ -41,7 +41,7 @@ def of_model(model: Model, embedding: np.ndarray, cells: Cells) -> list[str]:
     """
     rung = [
         None if model.history is None else gradient_spikes(model.history),
-        None if model.couplings is None else runaway_couplings(model.couplings),
+        None if model.coupling_matrix is None else runaway_couplings(model.coupling_matrix),
     ]
     return [*(alarm for alarm in rung if alarm), *of_embedding(embedding, cells)]
 

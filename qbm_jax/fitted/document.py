@@ -27,7 +27,7 @@ class Model(Protocol):
     history: History | None
 
     @property
-    def couplings(self) -> np.ndarray | None:
+    def coupling_matrix(self) -> np.ndarray | None:
         """J of the prior [spins, spins], None where it has none."""
 
     def encode_cells(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:

@@ -101,6 +101,7 @@ def world():
             training_options={
                 "num_epochs": 200, "validate_every": 100, "num_chains": 16, "learning_rate": 0.01,
                 "minibatch_size": 64, "max_steps_per_dispatch": 4, "kl_warmup_epochs": 80,
+                "kl_weight": 1.0,
             },
         )  # fmt: skip
     shares = dict(zip("abc", base / base.sum(axis=1, keepdims=True), strict=True))
