@@ -28,9 +28,9 @@ def test_doses_are_sorted_with_the_unchanged_and_the_shuffled_one():
 
 
 def test_a_dose_scales_the_couplings_and_the_shuffled_ones_keep_their_strengths(group):
-    changes, before = doses((0.5,), 0), group.models[0].couplings
-    np.testing.assert_allclose(dosed(group, changes["J_times_0.5"]).models[0].couplings, before / 2)
-    first, second = (model.couplings for model in dosed(group, changes[SHUFFLED]).models)
+    changes, before = doses((0.5,), 0), group.models[0].J
+    np.testing.assert_allclose(dosed(group, changes["J_times_0.5"]).models[0].J, before / 2)
+    first, second = (model.J for model in dosed(group, changes[SHUFFLED]).models)
     for shuffled in (first, second):
         np.testing.assert_array_equal(shuffled, shuffled.T)
         assert not np.diagonal(shuffled).any() and np.abs(shuffled - before).max() > 0.1
@@ -40,11 +40,11 @@ def test_a_dose_scales_the_couplings_and_the_shuffled_ones_keep_their_strengths(
 
 def test_the_embedding_moves_by_the_prior_field_alone_and_the_encoder_never(toy, group):
     model, points = group.models[0], group.embeddings[0]
-    without = with_couplings(model, 0 * model.couplings)
+    without = with_couplings(model, 0 * model.J)
     np.testing.assert_array_equal(without.embed(toy.adata), points)
     h = np.asarray(model.params["prior"].h)
     for each in (model, without):
-        expected = np.tanh(points @ each.couplings + h + np.arctanh(points))
+        expected = np.tanh(points @ each.J + h + np.arctanh(points))
         np.testing.assert_allclose(refined(each, points), expected, atol=1e-5)
     certain = refined(model, np.sign(points))
     assert np.isfinite(certain).all() and np.abs(certain).max() <= 1
@@ -61,7 +61,7 @@ def test_energies_of_a_dose_are_those_of_its_prior_at_the_embedding_it_reads(gro
 
 def test_log_z_moves_with_the_dose(group):
     model = group.models[0]
-    found = [with_couplings(model, f * model.couplings).log_z().value for f in (0, 0.5, 1)]
+    found = [with_couplings(model, f * model.J).log_z().value for f in (0, 0.5, 1)]
     h = np.asarray(model.params["prior"].h)
     assert found[0] == pytest.approx(np.sum(np.log(2 * np.cosh(h))), abs=1e-3)
     assert found[0] < found[1] < found[2]

@@ -74,9 +74,9 @@ def couplings_of(model: FittedModel) -> np.ndarray:
     Raises:
       InputError: its prior has none.
     """
-    if model.couplings is None:
+    if model.J is None:
         raise InputError(f"expected a prior with couplings, got {model.vae.prior.name}")
-    return model.couplings
+    return model.J
 
 
 def with_couplings(model: FittedModel, couplings: np.ndarray) -> FittedModel:

@@ -193,7 +193,9 @@ def test_a_model_with_the_planted_machine_recovers_it_and_one_without_couplings_
     without = group._replace(models=[machine(None)])
     assert not fitted_tasks.measure(tasks.scale_of(tiny()), study, without, ["couplings"]).rows
     uncoupled = dataclasses.replace(study, planted=study.planted._replace(couplings=0 * planted))
+    assert "drawn from the prior's own law" in study.title
     for other in (uncoupled, dataclasses.replace(study, planted=None)):
+        assert "own law" not in other.title
         assert "no couplings are planted" in refusal(tasks.wanted, tiny(tasks="couplings"), other)
 
 
