@@ -14,6 +14,7 @@ from qbm_jax.training import Training
 UNTRAINED = ("pca", "harmony")  # embeddings without a model
 PEERS = (scvi_tools.NAME,)  # other software at its own defaults, if it is installed
 SETTINGS = ("matched", "default")
+WEIGHT_1 = "kl_weight_1"  # a setting of its own: as matched, but trained at KL weight 1
 OURS = (  # one configuration: matched only
     "qbmvae", "bernoulli_vae", "gaussian_vae", "mog_vae", "vamp_vae", "made_vae",
 )  # fmt: skip
@@ -70,13 +71,36 @@ def methods(config: ConfigDict) -> list[Method]:
             raise InputError(f"unknown method {name!r} in config.methods; choose from {known}")
         own = ("matched",) if name in OURS else settings
         rows += [_trained(config, name, setting) for setting in own]
+    at_1 = {"kl_weight": 1.0, "final_kl_weight": 1.0}
+    if any(config.training[field] != weight for field, weight in at_1.items()):
+        again = listed(config.get("kl_weight_1", ()))
+        if unknown := [name for name in again if name not in OURS]:
+            known = ", ".join(OURS)
+            raise InputError(
+                f"unknown method {unknown[0]!r} in config.kl_weight_1; choose from {known}"
+            )
+        rows += [_trained(config, name, WEIGHT_1, at_1) for name in again]
     return rows
 
 
-def _trained(config: ConfigDict, name: str, setting: str) -> Method:
+def weights(rows: list[Method]) -> dict[str, list[Method]]:
+    """The methods with a model whose training weighs the KL otherwise than bounds do, by weight."""
+    found: dict[str, list[Method]] = {}
+    for row in rows:
+        if row.record is not None:
+            weight, factor = (getattr(row.record.options, f"{x}kl_weight") for x in ("", "final_"))
+            if (weight, factor) != (1, 1):
+                change = "" if factor == 1 else f", in the end {weight * factor:g}"
+                found.setdefault(f"{weight:g}{change}", []).append(row)
+    return found
+
+
+def _trained(
+    config: ConfigDict, name: str, setting: str, changed: dict[str, float] | None = None
+) -> Method:
     chosen, published, notes = PRESETS[name], setting == "default", []
     training = training_of_method(
-        chosen, config.model.to_dict(), config.training.to_dict(),
+        chosen, config.model.to_dict(), config.training.to_dict() | (changed or {}),
         config.sampler.name, config.sampler.options.to_dict(),
         gaussian_latents=config.gaussian_latents if name in OURS else None, published=published,
     )  # fmt: skip

@@ -13,7 +13,8 @@ from experiments.kit.cells import cells_key, listed_paths
 from qbm_jax.data import Cells, locate, preprocess
 from qbm_jax.data.fingerprint import fingerprint as cells_fingerprint
 from qbm_jax.data.read import MIN_CELLS
-from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
+from qbm_jax.data.simulate_presets import PRESETS, base_name, find_preset
+from qbm_jax.data.simulate_states import Planted, planted
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.metrics.checks import check_labels
@@ -75,13 +76,14 @@ def find_sets(config: ConfigDict) -> tuple[dict[str, ConfigDict], list[str]]:
 
 
 def load_all(config: ConfigDict) -> tuple[list[StudySet], list[str]]:
-    """The configured sets that are there, read, and one sentence for each that is left out.
+    """The configured sets that are there, read; notes on those that are left out and on cells.
 
     Raises:
       InputError: as `find_sets` and `load`.
     """
     found, notes = find_sets(config)
-    return [load(config, name, options) for name, options in found.items()], notes
+    studies = [load(config, name, options) for name, options in found.items()]
+    return studies, [*notes, *(f"{s.name}: {note}" for s in studies for note in s.cells.notes)]
 
 
 def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
@@ -90,7 +92,7 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
     Raises:
       InputError: the file, a column, the root type, a stage or the left-out type is not there.
     """
-    key = cells_key(config.seed, options.simulated)
+    key, truth = cells_key(config.seed, options.simulated), None
     where = "config.data" if config.data.path else f"config.sets.{name}"
     if options.file:
         cells = locate(
@@ -101,13 +103,14 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
             layer=options.layer,
             use_raw=options.use_raw,
         )
-    elif options.simulated.removeprefix(SIMULATED_PREFIX) not in PRESETS:
+    elif base_name(options.simulated) not in PRESETS:
         raise InputError(
             f"{name}: expected a file, or simulated as one of {', '.join(PRESETS)}, got "
             f"{options.simulated!r}"
         )
     else:
         cells = locate(key, name=options.simulated, num_cells=options.num_cells)
+        truth = planted(key, options.simulated, cells.num_cells, cells.num_genes)
     whole, cells = cells, preprocess(cells, num_genes=config.num_genes)
     if cells.labels is None:
         raise InputError(f"{name}: the tasks need cell types; give {where}.label_column")
@@ -131,7 +134,8 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
         name, cells, labels, batch, donors, options.root,
         _reference(name, cells, labels, batch, options), options.left_out_type,
         _abundance(options, labels), whole.counts[np.searchsorted(whole.rows, cells.rows)],
-        options.tuned_on, _of_the_prior(options),
+        options.tuned_on,
+        None if truth is None else Planted(truth.bits[cells.rows], truth.couplings),
     )  # fmt: skip
 
 
@@ -149,18 +153,11 @@ def identity(config: ConfigDict, studies: list[StudySet]) -> dict[str, Any]:
     return {study.name: fingerprint(config, study) for study in studies}
 
 
-def _of_the_prior(options: ConfigDict) -> bool:
-    """Whether a planted Boltzmann machine draws the cells."""
-    if options.file:
-        return False
-    return bool(PRESETS[options.simulated.removeprefix(SIMULATED_PREFIX)].couplings)
-
-
 def _abundance(options: ConfigDict, labels: np.ndarray) -> dict[str, float]:
     """Expected shares of the simulator's rare types that have cells here."""
     if options.file:
         return {}
-    simulated = PRESETS[options.simulated.removeprefix(SIMULATED_PREFIX)]
+    simulated = find_preset(options.simulated)
     shares = dict(zip(simulated.types, simulated.proportions, strict=True))
     there = set(labels)
     return {name: share for name, share in shares.items() if share <= MAX_SHARE and name in there}

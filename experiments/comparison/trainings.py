@@ -8,7 +8,6 @@ import dataclasses
 import logging
 import time
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -19,7 +18,7 @@ from qbm_jax.fitted.evaluate import train_and_evaluate
 from qbm_jax.fitted.tasks.study_set import Group, StudySet
 from qbm_jax.metrics.baselines import harmony_embedding, pca_embedding
 from qbm_jax.model.presets import PRESETS, SCVI_EPOCHS, scvi_epochs
-from qbm_jax.runtime.keys import seed_of
+from qbm_jax.runtime.keys import root, seed_of
 from qbm_jax.training import TrainOptions
 from qbm_jax.training.options import length_of
 from qbm_jax.training.plan import plan_epochs
@@ -80,7 +79,7 @@ def steps_of(options: TrainOptions | None, study: StudySet, held_out: list[np.nd
     if options is None:
         return 0
     fewest = max(held_out, key=len)
-    plan = plan_epochs(study.cells.num_cells, options, jax.random.key(0), fewest)
+    plan = plan_epochs(study.cells.num_cells, options, root(0), fewest)
     num_epochs = length_of(options, plan.steps_per_epoch).num_epochs
     return len(held_out) * num_epochs * plan.steps_per_epoch
 

@@ -39,6 +39,7 @@ from qbm_jax.errors import InputError
 OVER_TRAININGS, CORRECTED = "Student t over trainings", "corrected resampled t"
 LEVEL = 0.95  # of all intervals, unless another is asked for
 NUM_RESAMPLES = 10_000
+NEGLIGIBLE = 0.1  # nats per cell; smaller differences of bounds are called none
 
 
 class Estimate(NamedTuple):

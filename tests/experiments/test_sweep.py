@@ -316,7 +316,7 @@ def test_a_stopped_sweep_has_a_report_that_can_be_made_again_without_training(
     assert count in (there / "report.md").read_text()
     (there / "report.md").unlink()
     (there / "results.csv").unlink()
-    monkeypatch.setattr(run, "load_cells", None)
+    monkeypatch.setattr(run, "cells_in_memory", None)
     with pytest.raises(run.SweepIncomplete, match="2 of 4 settings are to come; --sweep trains"):
         swept(report=True)
     assert count in (there / "report.md").read_text()

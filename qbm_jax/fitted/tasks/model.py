@@ -1,4 +1,4 @@
-"""Tasks that need a model: energy and anomalies, generated cells, bounds."""
+"""Tasks that need a model: energy and anomalies, generated cells, bounds, planted couplings."""
 
 import dataclasses
 
@@ -15,6 +15,7 @@ from qbm_jax.fitted.tasks.study_set import Group, StudySet
 from qbm_jax.metrics.energy import anomaly_auroc, energy_order, shuffle_genes
 from qbm_jax.metrics.generation import Generation, score_generation
 from qbm_jax.metrics.nearest import distance_to_nearest
+from qbm_jax.metrics.recovery import coupling_recovery
 from qbm_jax.objective.cell_scores import score_cells
 from qbm_jax.objective.importance_weighted import has_bits, importance_weighted_bound
 from qbm_jax.runtime import keys
@@ -176,6 +177,27 @@ def bound(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measur
         else:
             notes.append(f"{group.label}, seed {seed}: log Z unknown, so there is no bound.")
         rows += rows_of("bound", seed, values)
+    return Measured(rows, notes, {})
+
+
+def couplings(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measured:
+    """Does the learnt J recover the planted one? Of all cells' mean spins."""
+    del shared
+    rows, notes = [], []
+    assert study.planted is not None, "the task is for sets with planted couplings"
+    for seed, model in enumerate(group.models):
+        if model.J is None:
+            break
+        try:
+            found = coupling_recovery(
+                group.embeddings[seed], model.J, *study.planted,
+                seed_of(scale.seed, "relabelled programmes", seed),
+            )  # fmt: skip
+        except InputError as error:
+            notes.append(f"{group.label}, seed {seed}: no recovery of couplings: {error}")
+            continue
+        values = {"recovery": found.correlation, "recovery_p": found.p_value}
+        rows += rows_of("couplings", seed, values | {"matched_spins": found.matched})
     return Measured(rows, notes, {})
 
 

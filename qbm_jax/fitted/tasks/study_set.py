@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from qbm_jax.data import Cells
+from qbm_jax.data.simulate_states import Planted
 from qbm_jax.feed.minibatches import DeviceCounts
 from qbm_jax.fitted.model import FittedModel, device_counts
 from qbm_jax.metrics.folds import batch_folds, stratified_folds
@@ -38,7 +39,7 @@ class StudySet:
       all_counts: raw counts [cells, all genes], of which scores choose genes of their own; None:
         there are no other genes.
       tuned_on: settings that are compared were chosen on these cells.
-      of_the_prior: cells are simulated by a planted Boltzmann machine.
+      planted: bits of these cells and their couplings, where the simulator planted a machine.
     """
 
     name: str
@@ -52,7 +53,7 @@ class StudySet:
     abundance: dict[str, float]
     all_counts: sparse.csr_matrix | None = None
     tuned_on: bool = False
-    of_the_prior: bool = False
+    planted: Planted | None = None
 
     @property
     def counts_of_all_genes(self) -> sparse.csr_matrix:
@@ -63,6 +64,11 @@ class StudySet:
     def data(self) -> DeviceCounts:
         """The counts on the device, where all methods and tasks find them again."""
         return device_counts(self.cells)
+
+    @property
+    def of_the_prior(self) -> bool:
+        """Whether a planted Boltzmann machine with couplings draws the cells."""
+        return self.planted is not None and bool(self.planted.couplings.any())
 
     @property
     def title(self) -> str:
