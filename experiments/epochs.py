@@ -122,7 +122,7 @@ def document(plan: ComparisonPlan, results: Results) -> Document:
             file_name(study.name, ".png"),
             partial(draw, here, study.title),
             f"Mean over {plan.config.num_seeds} seeds, every {plan.config.every} epochs; band: one"
-            " standard deviation. All cells are trained on, but for those that choose the epoch.",
+            " standard deviation. All cells are trained on, but for those that validate.",
             [study.cells.simulated],
         )
         report.add(score_table(here), "Means over seeds; in brackets, the epoch.")

@@ -84,6 +84,7 @@ def options():
         objective="probe", num_epochs=4, minibatch_size=4, max_steps_per_dispatch=4, kl_weight=0.5,
         kl_warmup_epochs=1.5, learning_rate=0.1, final_learning_rate=0.2, couplings_rate=0.25,
         couplings_delay=0.5, validation_fraction=0.2, validate_every=1, num_chains=2,
+        report_epoch="best",
     )  # fmt: skip
 
 

@@ -260,8 +260,7 @@ def _protocol(config: ConfigDict) -> str:
         f" {config.gaussian_latents}), the same steps, networks and optimiser"
         + (f", of no training more than {config.num_steps} steps" if config.num_steps else "")
         + "; _default_: the authors' latents and optimiser (of Kaiwu's plug-in the latents"
-        " alone). Epochs are chosen by the held-out bound at KL weight 1, for the re-created public"
-        " codes too (at its defaults QBM-VAE's public code keeps its last epoch)."
+        " alone). What is scored is the last epoch, unless report_epoch is best."
         " _Trained at KL weight 1_: as matched, but with the bound itself as objective. A cell's"
         " energy is that of its mean spins. Genes are chosen on all cells of a set. Intervals are"
         " of one set, not over studies, and are not corrected for their number. Of scores of"

@@ -33,6 +33,7 @@ LEAST_ACTIVE = 0.01  # of the latents; those above it are a model that tells cel
 MOST_DEAD = 0.5  # of the latents; the KL removes what the data do not need, in 32 spins none
 LARGEST_FIELD = 5.0  # kT, root of a spin's squared couplings; sound: 0.1 to 0.6, at most 1.7
 LARGEST_SPIKE = 10.0  # of the median gradient norm; sound: 1.3 to 4
+LARGEST_FALL = 5.0  # nats from the best validation bound to the last; sound: below 1
 SETTLED = 0.1  # of the training, in which large gradients are usual
 LEAST_MIXING = 0.1  # of what cells in random order have; sound: 0.3 to 0.8
 LEAST_PURITY = 0.1  # of a rare type's nearest cells
@@ -54,6 +55,7 @@ def of_model(model: Model, embedding: np.ndarray, cells: Cells) -> list[str]:
     rung = [
         sampler_off_the_law(model),
         None if model.measured is None else gradient_spikes(model.measured),
+        None if model.measured is None else overfitted(model.measured),
         None if model.J is None else runaway_couplings(model.J),
     ]
     return [*(alarm for alarm in rung if alarm), *of_embedding(embedding, cells)]
@@ -189,6 +191,20 @@ def gradient_spikes(history: History) -> str | None:
         f"above {LARGEST_SPIKE:g} times the median of {median:.3g} (the largest is "
         f"{norms[top]:.3g}, at epoch {history.train['epoch'][top]:g}); try a smaller learning_rate "
         f"or gradient_clip."
+    )
+
+
+def overfitted(history: History) -> str | None:
+    """A validation bound that falls after its best epoch: the decoder learns its cells by heart."""
+    bounds = np.asarray(history.validation.get("elbo", ()), np.float64)
+    if not np.isfinite(bounds).any() or not np.nanmax(bounds) - bounds[-1] > LARGEST_FALL:
+        return None
+    best = int(np.nanargmax(bounds))
+    return (
+        f"Overfitted: the validation bound was {bounds[best]:.1f} after epoch "
+        f"{history.validation['epoch'][best]:g} and ended at {bounds[-1]:.1f}; try more cells or "
+        f"narrower decoder_widths; report_epoch best keeps the best bound, while the last epoch, "
+        f"in which the couplings have learnt, embeds few cells better."
     )
 
 

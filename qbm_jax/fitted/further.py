@@ -54,6 +54,7 @@ def continue_training(
     fields = {
         "num_epochs": check("num_epochs", num_epochs, whole(1)),
         "kl_warmup": 0.0,
+        "report_epoch": "best",
         "couplings_delay": 0.0,
         **(training_options or {}),
     }

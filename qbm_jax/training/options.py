@@ -92,7 +92,7 @@ class TrainOptions:
         None, optional(not_negative()), "the same in epochs; None: see kl_warmup", unit="epochs"
     )
     validation_fraction: float = field(
-        0.1, fraction(open_ends=True), "part of the cells that choose the epoch reported"
+        0.1, fraction(open_ends=True), "part of the cells that validate"
     )
     validate_every: int | None = field(
         None,
@@ -101,10 +101,10 @@ class TrainOptions:
         unit="epochs",
     )
     patience: int | None = field(
-        5,
+        None,
         optional(whole(1)),
-        "validations in a row without a better bound after which a training ends; None: it does "
-        "not end early",
+        "validations in a row without a better bound after which a training ends, where the best "
+        "is reported; None: it does not end early",
     )
     num_retries: int = field(
         1,
@@ -142,9 +142,10 @@ class TrainOptions:
     )
     max_validation_cells: int = field(10000, whole(1), "validation cells of larger sets, at most")
     report_epoch: str = field(
-        "best",
+        "last",
         choice(("best", "last")),
-        "whether the parameters reported are those with the best validation bound, or the last",
+        "whether the parameters reported are the last, or those with the best validation bound: "
+        "of few cells the bound is best before the couplings have learnt",
     )
     adam_epsilon: float = field(
         1e-8,

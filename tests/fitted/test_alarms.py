@@ -150,6 +150,17 @@ def test_gradients_that_spike_after_the_start():
         assert alarms.gradient_spikes(history(few)) is None
 
 
+def test_a_bound_that_falls_after_its_best_epoch():
+    def validated(*bounds):
+        epochs = 10.0 * (np.arange(len(bounds)) + 1)
+        return History({}, {"elbo": np.array(bounds), "epoch": epochs})
+
+    for sound in ((), (-9.0, -5.0, -6.0), (np.nan, np.nan)):
+        assert alarms.overfitted(validated(*sound)) is None
+    text = one_line(alarms.overfitted(validated(-90.0, -50.0, -60.0)))
+    assert "was -50.0 after epoch 20 and ended at -60.0" in text
+
+
 def test_a_batch_that_stays_an_island_is_named():
     assert alarms.batch_islands(POINTS, MIXED) is None
     batch = MIXED.copy()

@@ -15,7 +15,9 @@ from qbm_jax.training import TrainOptions, checkpoint
 from qbm_jax.training import run as training_run
 from qbm_jax.training.options import length_of
 
-OPTIONS = TrainOptions(num_epochs=8, minibatch_size=8, validate_every=1, patience=2)
+OPTIONS = TrainOptions(
+    num_epochs=8, minibatch_size=8, validate_every=1, patience=2, report_epoch="best"
+)
 KEYS = [jax.random.key(0), jax.random.key(1)]
 
 

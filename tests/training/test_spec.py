@@ -26,7 +26,7 @@ OTHERS = {  # another value of every option that is no number
     "kl_warmup_epochs": 3.0, "validation_fraction": 0.3, "validate_every": 3,
     "validation_temperatures": 30, "max_steps_per_dispatch": 30, "num_chains": 3, "free_bits": 0.1,
     "couplings_decay": 0.1, "sharpness_start": 0.1, "block_size": 3, "max_validation_cells": 30,
-    "report_epoch": "last", "adam_epsilon": 0.01, "weight_decay": 0.1, "patience": 3,
+    "report_epoch": "best", "adam_epsilon": 0.01, "weight_decay": 0.1, "patience": 3,
     "num_retries": 3,
 }  # fmt: skip
 OF_MODEL = {

@@ -33,7 +33,7 @@ KEY = jax.random.key(0)
 OPTIONS = TrainOptions(
     num_epochs=4, minibatch_size=8, validate_every=1, num_chains=16, max_steps_per_dispatch=3,
     kl_warmup_epochs=1.0, learning_rate=0.02, couplings_delay=0.0, couplings_rate=0.05,
-    kl_weight=1.0,
+    kl_weight=1.0, report_epoch="best",
 )  # fmt: skip
 STEPS = 24  # 54 cells in training: 6 minibatches an epoch, in 2 dispatches of 3 steps
 

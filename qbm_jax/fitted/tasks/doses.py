@@ -88,7 +88,7 @@ def with_couplings(model: FittedModel, couplings: np.ndarray) -> FittedModel:
     if couplings.shape != couplings_of(model).shape:
         raise InputError(f"expected J {couplings_of(model).shape}, got {couplings.shape}")
     prior = model.params["prior"].replace(J=np.asarray(couplings, np.float32))
-    return FittedModel(model.settings, {**model.params, "prior": prior}, model.history)
+    return FittedModel(model.settings, {**model.params, "prior": prior}, model.measured)
 
 
 def refined(model: FittedModel, embedding: np.ndarray) -> np.ndarray:

@@ -186,7 +186,7 @@ def test_a_model_with_the_planted_machine_recovers_it_and_one_without_couplings_
     bits, planted = study.planted
     means = np.hstack([0.1 * np.ones((len(bits), 1)), 1 - 2.0 * bits])  # a dead spin comes first
     learnt = np.pad(planted, (1, 0))
-    group = study_set.Group("ours", [SimpleNamespace(couplings=learnt)], [means], [], [], [], 0.0)
+    group = study_set.Group("ours", [SimpleNamespace(J=learnt)], [means], [], [], [], 0.0)
     measured = fitted_tasks.measure(tasks.scale_of(tiny()), study, group, ["couplings"])
     values = {metric: value for _, metric, _, value in measured.rows}
     assert values["recovery"] == pytest.approx(1) and values["recovery_p"] < 0.1
