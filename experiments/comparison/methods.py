@@ -8,7 +8,7 @@ from experiments.comparison import scvi_tools
 from experiments.kit.options import check_training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.compare import training_of_method
-from qbm_jax.model.presets import PRESETS
+from qbm_jax.model.presets import PRESETS, SCVI_EPOCHS
 from qbm_jax.training import Training
 
 UNTRAINED = ("pca", "harmony")  # embeddings without a model
@@ -63,7 +63,8 @@ def methods(config: ConfigDict) -> list[Method]:
             continue
         if name in PEERS:
             scvi_tools.check_installed()
-            rows.append(Method(name, "default", None, scvi_tools.notes(config.num_steps)))
+            notes = (scvi_tools.NOTE, _length(name, SCVI_EPOCHS, config.num_steps))
+            rows.append(Method(name, "default", None, notes))
             continue
         if name not in PRESETS:
             known = ", ".join([*UNTRAINED, *PRESETS, *PEERS])
@@ -105,8 +106,14 @@ def _trained(
     )  # fmt: skip
     check_training(training)
     if published:
-        own = training.options
-        length = f"{own.num_epochs} epochs" if own.num_epochs else f"{own.num_steps} steps"
-        notes.append(scvi_tools.length_note(name, length, config.num_steps))
+        notes.append(_length(name, training.options.num_epochs, config.num_steps))
+        notes += [f"{chosen.title}, default, otherwise: {each}." for each in chosen.deviations]
     notes += [f"{chosen.title}, fault re-created on purpose: {fault}." for fault in chosen.faults]
     return Method(name, setting, training, tuple(notes))
+
+
+def _length(name: str, num_epochs: int | None, num_steps: int) -> str:
+    """One sentence on how long a method is trained at its defaults."""
+    own = "as long as all" if num_epochs is None else f"up to {num_epochs} epochs"
+    shorter = f", but here no longer than {num_steps} steps, the KL warm-up shortened in proportion"
+    return f"{name} at its defaults trains {own}{shorter if num_steps else ''}."

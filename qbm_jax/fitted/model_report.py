@@ -36,7 +36,7 @@ def write_report(
     seed: int,
 ) -> Path:
     """Writes the report of a model on cells, see `FittedModel.report`."""
-    report = _report_room()
+    report = report_room()
     _check_folder(folder)
     name, metrics = model.vae.prior.model_name, scoring.metrics_room()
     found = evaluate(model, cells, num_draws, num_temperatures, seed)
@@ -59,7 +59,7 @@ def write_report(
     )  # fmt: skip
     _write_claim(folder, model, cells)
     model.save(model_folder(folder, name, 0))
-    write_whole(folder / "metrics.jsonl", _lines(name, model.history))
+    write_whole(folder / "metrics.jsonl", _lines(name, model.measured))
     write_shown(
         folder / report.EMBEDDING_FILE, cells, name, found, embeddings, seed=seed,
         provenance=document.provenance(cells, model, versions=versions()),
@@ -78,9 +78,9 @@ def evaluate(
         bounds.bound_key(seed), model.vae, model.params,
         device_counts(with_batches_of(model.settings, cells)), np.arange(cells.num_cells),
         num_draws=num_draws, num_temperatures=num_temperatures,
-        num_train_cells=None if model.history is None else model.history.num_train_cells,
+        num_train_cells=None if model.measured is None else model.measured.num_train_cells,
     )  # fmt: skip
-    columns = {} if model.history is None else model.history.train
+    columns = {} if model.measured is None else model.measured.train
     rate, seconds = (
         float(columns[name][-1]) if len(columns.get(name, ())) else float("nan")
         for name in ("cells_per_second", "seconds")
@@ -88,7 +88,12 @@ def evaluate(
     return document.Evaluated(model, embedding, energy, found, rate, seconds)
 
 
-def _report_room() -> ModuleType:
+def report_room() -> ModuleType:
+    """The room of reports, whose packages are an extra.
+
+    Raises:
+      InputError: one of them is not installed.
+    """
     try:
         from qbm_jax import report
     except ModuleNotFoundError as error:

@@ -21,6 +21,7 @@ from experiments.kit.stop import StopRequest
 from qbm_jax.fitted import tasks as fitted_tasks
 from qbm_jax.fitted.tasks import embedding, model, study_set
 from qbm_jax.metrics.integration import IntegrationScores
+from qbm_jax.model.presets import PRESETS
 from qbm_jax.study.rows import write_table
 from qbm_jax.training import TrainOptions
 
@@ -178,21 +179,23 @@ def test_scores_that_choose_genes_of_their_own_get_all_of_them(study):
 
 def machine(couplings):
     """What the couplings' task reads of a fitted model."""
-    return SimpleNamespace(coupling_matrix=couplings)
+    return SimpleNamespace(J=couplings)
 
 
 def test_a_model_with_the_planted_machine_recovers_it_and_one_without_couplings_has_no_row(study):
     bits, planted = study.planted
     means = np.hstack([0.1 * np.ones((len(bits), 1)), 1 - 2.0 * bits])  # a dead spin comes first
     learnt = np.pad(planted, (1, 0))
-    group = study_set.Group("ours", [machine(learnt)], [means], [], [], [], 0.0)
+    group = study_set.Group("ours", [SimpleNamespace(couplings=learnt)], [means], [], [], [], 0.0)
     measured = fitted_tasks.measure(tasks.scale_of(tiny()), study, group, ["couplings"])
     values = {metric: value for _, metric, _, value in measured.rows}
     assert values["recovery"] == pytest.approx(1) and values["recovery_p"] < 0.1
     without = group._replace(models=[machine(None)])
     assert not fitted_tasks.measure(tasks.scale_of(tiny()), study, without, ["couplings"]).rows
     uncoupled = dataclasses.replace(study, planted=study.planted._replace(couplings=0 * planted))
+    assert "drawn from the prior's own law" in study.title
     for other in (uncoupled, dataclasses.replace(study, planted=None)):
+        assert "own law" not in other.title
         assert "no couplings are planted" in refusal(tasks.wanted, tiny(tasks="couplings"), other)
 
 
@@ -314,7 +317,11 @@ def test_matched_methods_share_latents_epochs_and_optimiser_and_defaults_do_not(
     assert matched.model.num_latents == ours.model.num_latents
     assert matched.options == ours.options
     assert default.model.num_latents == 10 and default.options.learning_rate == 1e-3
-    assert any("trains 400 epochs" in note for note in rows["scvi", "default"].notes)
+    assert default.model.normalisation == "batch" and default.options.report_epoch == "last"
+    said = "\n".join(rows["scvi", "default"].notes)
+    assert "scvi at its defaults trains up to 400 epochs." in said
+    assert all(each in said for each in PRESETS["scvi"].deviations) and "step" in said
+    assert not rows["scvi", "matched"].notes
     for name in config.methods[2:]:
         assert (name, "matched") in rows
         assert ((name, "default") in rows) == (name not in OURS)
