@@ -19,7 +19,7 @@ from experiments.comparison.summary import (
     Standing,
     comparable,
 )
-from experiments.comparison.task_figures import pictures_of
+from experiments.comparison.task_figures import Picture, pictures_of
 from experiments.comparison.titles import metric_title, title_of
 from experiments.kit.runner import Piece, Results
 from experiments.kit.workdir import provenance
@@ -232,14 +232,37 @@ def _described(study: StudySet) -> str:
 
 
 def _confused(pieces: list[Piece], name: str) -> str:
-    """The types that QBM-VAE's embedding confuses most, of unseen cells."""
-    found = pictures_of(pieces, "fold_confusion", {name: ""}).get(name, {"closest": []})
+    """The types that QBM-VAE's embedding confuses most, of unseen cells, and how others do."""
+    found = {
+        who: pictures_of(pieces, "fold_confusion", {name: ""}, who).get(name)
+        for who in (MAIN, *NAMED)
+    }
+    ours = found[MAIN]
+    if not ours or not ours["closest"]:
+        return ""
     pairs = "; ".join(
-        f"{pair['first']} and {pair['second']} ({pair['num_confused']} cells)"
-        for pair in found["closest"]
+        f"{first} and {second} ("
+        + ", ".join(
+            f"{title_of(*who)} {_num_confused(picture, first, second)}"
+            for who, picture in found.items()
+            if picture is not None
+        )
+        + ")"
+        for first, second in ((pair["first"], pair["second"]) for pair in ours["closest"])
     )
-    told = f"Most often confused in QBM-VAE's embedding of unseen cells: {pairs}."
-    return markdown(told) if pairs else ""
+    return markdown(
+        "Types that QBM-VAE's embedding confuses most, of unseen cells, by share of their cells,"
+        f" and how many cells each method confuses: {pairs}."
+    )
+
+
+def _num_confused(picture: Picture, first: str, second: str) -> int:
+    """Cells of one of two types that were named the other."""
+    places = [picture["names"].index(name) for name in (first, second) if name in picture["names"]]
+    if len(places) < 2:
+        return 0
+    one, other = places
+    return picture["confusion"][one][other] + picture["confusion"][other][one]
 
 
 def _protocol(config: ConfigDict) -> str:

@@ -346,6 +346,22 @@ def test_methods_trained_at_the_bounds_own_kl_weight_stand_beside_and_others_wei
     assert "'scvi' in config.kl_weight_1" in refusal(methods, config)
 
 
+def test_the_closest_types_are_named_with_what_other_methods_confuse():
+    def piece(method, setting, confusion, closest=()):
+        picture = {"names": ["a", "b", "c"], "confusion": confusion, "closest": list(closest)}
+        return {"dataset": "d", "method": method, "setting": setting,
+                "pictures": {"fold_confusion": picture}}  # fmt: skip
+
+    pair = {"first": "a", "second": "c", "num_confused": 5, "share": 0.1}
+    pieces = [
+        piece("qbmvae", "matched", [[9, 0, 3], [0, 9, 0], [2, 0, 9]], [pair]),
+        piece("bernoulli_vae", "matched", [[9, 0, 4], [0, 9, 0], [4, 0, 9]]),
+    ]
+    told = report._confused(pieces, "d")
+    assert told.endswith("a and c (QBM-VAE 5, Bernoulli prior (J = 0), ours 8).")
+    assert not report._confused(pieces[1:], "d")
+
+
 def test_trainings_end_after_as_many_steps_on_every_set_and_no_later_than_their_epochs():
     options = TrainOptions(num_epochs=400, kl_warmup_epochs=60.0, validate_every=100)
     for num_cells, epochs in ((1600, 109), (9800, 18), (100, 400)):
