@@ -62,7 +62,8 @@ class DataFields:
         "pancreas",
         text(),
         "pancreas, lung, immune: public sets; simulated:pancreas, toy, atlas, rare (planted "
-        "couplings; :couplings=0 after the name scales them), tree, copula (none)",
+        "couplings; :couplings=0 after the name scales them), tree, copula (none); also "
+        ":batches=30:genes=300",
     )
     path: str = field(
         "", text(), "an h5ad file; overrides name; on disk: several, with commas between"

@@ -106,8 +106,9 @@ _TECHNOLOGIES = {
 SIMULATED_PREFIX = "simulated:"
 """Before a preset, the name of a set of cells that are simulated and not found."""
 
-COUPLINGS_SUFFIX = ":couplings="
-"""After a preset with a planted machine: the factor of its couplings J, as `toy:couplings=0`."""
+CHANGES = ":couplings=0:batches=30:genes=300"
+"""What may stand after a preset's name, each part by itself, see `find_preset`."""
+MOST_BATCHES = 1000
 
 
 def _correlations(size: int, neighbours: float) -> tuple[tuple[float, ...], ...]:
@@ -253,36 +254,61 @@ PRESETS["copula"] = replace(
 
 
 def base_name(name: str) -> str:
-    """The name of a preset without prefix and factor: cells of one key share all but couplings."""
+    """The name of a preset without prefix and changes."""
     return name.removeprefix(SIMULATED_PREFIX).partition(":")[0]
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of a name with or without `SIMULATED_PREFIX`.
+    """The preset of a name with or without `SIMULATED_PREFIX`, and with changes after colons.
 
     "pancreas:couplings=0.5" has half the planted couplings J of "pancreas", and with 0 its
     programmes are independent; for the same key all else about the cells is the same.
+    "pancreas:batches=30:genes=300" has so many batches of equal size, every fourth of the last
+    technology, and so many genes.
 
     Raises:
-      InputError: there is no such preset, it has no couplings, or the factor is no finite number.
+      InputError: there is no such preset, it has no couplings, or a change is unknown or none.
     """
-    name = name.removeprefix(SIMULATED_PREFIX)
-    base, suffix, factor = name.partition(COUPLINGS_SUFFIX)
+    base, *changes = name.removeprefix(SIMULATED_PREFIX).split(":")
     if base not in PRESETS:
         raise InputError(
-            f"expected a simulator preset in {sorted(PRESETS)}, or one with {COUPLINGS_SUFFIX}"
-            f"FACTOR, got {name!r}"
+            f"expected a simulator preset in {sorted(PRESETS)}, with changes as {CHANGES} after "
+            f"it, got {name!r}"
         )
     study = PRESETS[base]
-    if not suffix:
-        return study
-    if not study.couplings:
-        raise InputError(f"expected {base} without {COUPLINGS_SUFFIX}: no couplings are planted")
+    for change in changes:
+        field, _, text = change.partition("=")
+        number = _number(text)
+        if field == "couplings" and not study.couplings:
+            raise InputError(f"expected {base} without :couplings=: no couplings are planted")
+        if field == "couplings" and number is not None:
+            study = replace(
+                study, couplings=tuple((i, j, number * value) for i, j, value in study.couplings)
+            )
+        elif field == "batches" and number in range(2, MOST_BATCHES + 1):
+            study = replace(study, batches=_equal_batches(study, int(text)))
+        elif field == "genes" and number is not None and number > 0 and number.is_integer():
+            study = replace(study, num_genes=int(number))
+        else:
+            raise InputError(
+                f"expected {base} with changes as {CHANGES}, numbers, 2 to {MOST_BATCHES} batches "
+                f"and whole genes, got {name!r}"
+            )
+    return study
+
+
+def _number(text: str) -> float | None:
+    """The finite number that a text says; None if it says none."""
     try:
-        scale = float(factor)
+        number = float(text)
     except ValueError:
-        scale = math.nan
-    if not math.isfinite(scale):
-        raise InputError(f"expected {base}{COUPLINGS_SUFFIX}FACTOR, a number, got {name!r}")
-    couplings = tuple((first, second, scale * value) for first, second, value in study.couplings)
-    return replace(study, couplings=couplings)
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _equal_batches(study: Preset, count: int) -> dict[str, tuple[str, float]]:
+    first, *_, last = study.technologies
+    return {
+        f"sim_batch_{number}": (first if number % 4 else last, 1 / count)
+        for number in range(1, count + 1)
+    }

@@ -218,6 +218,15 @@ def test_couplings_can_be_scaled_and_the_rest_of_the_cells_stays():
     assert [value for *_, value in half] == [v / 2 for *_, v in PRESETS["pancreas"].couplings]
 
 
+def test_a_world_can_have_other_numbers_of_batches_and_genes():
+    cells = simulate(KEY, "toy:batches=30:genes=50", num_cells=3000)
+    assert cells.counts.shape == (3000, 50) and len(cells.batch_names) == 30
+    assert stats.chisquare(np.bincount(cells.batch)).pvalue > ALARM
+    depth = np.asarray(cells.counts.sum(axis=1)).ravel()
+    plate = np.arange(30)[cells.batch] % 4 == 3  # the fourth, the eighth, ...
+    assert np.median(depth[plate]) > 5 * np.median(depth[~plate])
+
+
 @pytest.mark.parametrize("preset", PLANTED)
 def test_the_planted_truth_alone_is_that_of_the_cells(many, preset):
     _, truth = many[preset]
@@ -313,7 +322,10 @@ def test_depth_differs_between_technologies(pancreas):
             {"preset": "liver"},
             r"\['atlas', 'copula', 'pancreas', 'rare', 'toy', 'tree'\].*got 'liver'",
         ),
-        ({"preset": "toy:couplings=much"}, "a number, got 'toy:couplings=much'"),
+        ({"preset": "toy:couplings=much"}, "numbers, 2 to 1000 .*, got 'toy:couplings=much'"),
+        ({"preset": "toy:batches=1"}, "got 'toy:batches=1'"),
+        ({"preset": "toy:batches=2.5"}, "got 'toy:batches=2.5'"),
+        ({"preset": "toy:genes=inf"}, "got 'toy:genes=inf'"),
         ({"preset": "toy:J=1"}, "got 'toy:J=1'"),
         ({"preset": "tree:couplings=0"}, "no couplings are planted"),
         ({"num_cells": -1}, "num_cells must be a whole number of at least 0, got -1"),
