@@ -53,8 +53,8 @@ def of_set(standings: list[Standing], study: StudySet) -> list[str]:
     if recovered := _recovery_table(standings, study.name):
         parts += [
             "Learnt against planted couplings: correlation over pairs of programmes, each matched"
-            " with one learnt spin (`metrics/recovery.py`), p values by relabelling, and the mean"
-            " correlation of matched spins with planted bits.",
+            " with one learnt spin (`metrics/recovery.py`), p values and the mean"
+            " correlation of matched spins with planted bits, beside that of other cells' bits.",
             recovered,
         ]
     return parts
@@ -68,11 +68,11 @@ def _recovery_table(standings: list[Standing], name: str) -> str:
             found.setdefault(standing.who, {})[standing.metric] = with_spread(
                 standing.mean, standing.sd, 3
             )
-    metrics = ("recovery", "recovery_p", "matched_spins")
+    metrics = ("recovery", "recovery_p", "matched_spins", "matched_by_chance")
     rows = [
         [title_of(*who), *(texts.get(key, "–") for key in metrics)] for who, texts in found.items()
     ]
-    return table(["method", "recovery", "p", "matched spins"], rows) if rows else ""
+    return table(["method", "recovery", "p", "matched spins", "by chance"], rows) if rows else ""
 
 
 def in_full(standings: list[Standing], names: list[str]) -> list[str]:

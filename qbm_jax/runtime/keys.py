@@ -39,7 +39,7 @@ USES = (
     "left-out type scores",  # training: likewise
     "cell types",  # training: trees that name held-out cells
     "shuffled couplings",  # training
-    "relabelled programmes",  # training: permutations behind a p value
+    "permuted bits",  # training: permutations of cells behind a p value
     "harmony",  # the embedding's number
     "scvi-tools",  # training
     "sampler alarm",  # none

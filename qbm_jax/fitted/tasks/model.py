@@ -191,13 +191,14 @@ def couplings(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Me
         try:
             found = coupling_recovery(
                 group.embeddings[seed], model.J, *study.planted,
-                seed_of(scale.seed, "relabelled programmes", seed),
+                seed_of(scale.seed, "permuted bits", seed),
             )  # fmt: skip
         except InputError as error:
             notes.append(f"{group.label}, seed {seed}: no recovery of couplings: {error}")
             continue
         values = {"recovery": found.correlation, "recovery_p": found.p_value}
-        rows += rows_of("couplings", seed, values | {"matched_spins": found.matched})
+        values |= {"matched_spins": found.matched, "matched_by_chance": found.matched_by_chance}
+        rows += rows_of("couplings", seed, values)
     return Measured(rows, notes, {})
 
 
