@@ -41,7 +41,7 @@ def of_model(model: Model, embedding: np.ndarray, cells: Cells) -> list[str]:
     """
     rung = [
         None if model.measured is None else gradient_spikes(model.measured),
-        None if model.J is None else runaway_couplings(model.J),
+        None if model.coupling_matrix is None else runaway_couplings(model.coupling_matrix),
     ]
     return [*(alarm for alarm in rung if alarm), *of_embedding(embedding, cells)]
 

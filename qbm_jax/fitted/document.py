@@ -30,7 +30,7 @@ class Model(Protocol):
         """Of the same kind, with other parameters."""
 
     @property
-    def J(self) -> np.ndarray | None:
+    def coupling_matrix(self) -> np.ndarray | None:
         """J of the prior [spins, spins], None where it has none."""
 
     def encode_cells(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:

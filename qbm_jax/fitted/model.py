@@ -119,7 +119,7 @@ class FittedModel:
     posterior = posterior.posterior
 
     @property
-    def J(self) -> np.ndarray | None:
+    def coupling_matrix(self) -> np.ndarray | None:
         """J of the prior [spins, spins], in units of kT; None where the prior has no couplings."""
         return np.asarray(self.params["prior"].dense_J) if self.vae.prior.couplings else None
 

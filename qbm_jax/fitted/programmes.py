@@ -153,7 +153,6 @@ def _differences(
     vae: VAE, num_batches: int, key: jax.Array, params: Params, states: jax.Array
 ) -> jax.Array:
     """Sums over states [2, N, genes] of each difference, averaged over batches, and its square."""
-
     num_genes = len(params["decoder"]["params"][vae.likelihood.heads[0]]["bias"])
 
     def log_shares(latents: jax.Array) -> jax.Array:

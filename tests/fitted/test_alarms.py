@@ -110,7 +110,7 @@ def cells_of(batch, labels=None):
     )
 
 
-QUIET = SimpleNamespace(measured=None, J=None)
+QUIET = SimpleNamespace(measured=None, coupling_matrix=None)
 MIXED = np.tile(["one", "two", "three"], 200)[np.tile([True, True, False], 200)]
 POINTS = np.random.default_rng(2).normal(size=(400, 6))
 
@@ -180,7 +180,9 @@ def test_couplings_that_lose_and_a_log_z_that_is_unknown():
 
 
 def test_all_alarms_of_a_model_are_told_and_a_collapse_explains_the_others():
-    model = SimpleNamespace(measured=history([1.0] * 9 + [99.0]), J=np.full((2, 2), 9.0))
+    model = SimpleNamespace(
+        measured=history([1.0] * 9 + [99.0]), coupling_matrix=np.full((2, 2), 9.0)
+    )
     labels = np.where(np.arange(400) < 11, "rare", "common")
     batch = np.where(POINTS[:, 0] > 0, "up", "down")
     points = np.hstack([30 * np.sign(POINTS[:, :1]), np.zeros((400, 8))])

@@ -173,12 +173,9 @@ def test_scores_that_choose_genes_of_their_own_get_all_of_them(study):
     assert not difference.nnz
 
 
-def machine(couplings, has_any=True):
+def machine(couplings):
     """What the couplings' task reads of a fitted model."""
-    prior = SimpleNamespace(couplings=has_any)
-    return SimpleNamespace(
-        vae=SimpleNamespace(prior=prior), params={"prior": SimpleNamespace(dense_J=couplings)}
-    )
+    return SimpleNamespace(coupling_matrix=couplings)
 
 
 def test_a_model_with_the_planted_machine_recovers_it_and_one_without_couplings_has_no_row(study):
@@ -189,7 +186,7 @@ def test_a_model_with_the_planted_machine_recovers_it_and_one_without_couplings_
     measured = fitted_tasks.measure(tasks.scale_of(tiny()), study, group, ["couplings"])
     values = {metric: value for _, metric, _, value in measured.rows}
     assert values["recovery"] == pytest.approx(1) and values["recovery_p"] < 0.1
-    without = group._replace(models=[machine(learnt, has_any=False)])
+    without = group._replace(models=[machine(None)])
     assert not fitted_tasks.measure(tasks.scale_of(tiny()), study, without, ["couplings"]).rows
     uncoupled = dataclasses.replace(study, planted=study.planted._replace(couplings=0 * planted))
     for other in (uncoupled, dataclasses.replace(study, planted=None)):
