@@ -23,6 +23,7 @@ from qbm_jax.fitted import (
     generation,
     model_report,
     posterior,
+    query,
     run_models,
     saved_model,
     scoring,
@@ -82,6 +83,7 @@ class FittedModel:
       settings: names and options.
       params: "encoder", "decoder", "genes", "prior".
       vae: the model's functions.
+      query: what `map_query` found of its cells; None of other models.
       measured: what its training measured; None of models that were saved without it.
     """
 
@@ -91,6 +93,7 @@ class FittedModel:
         self.settings = settings
         self.params = params
         self.measured = history
+        self.query: query.Query | None = None
         self.vae = build_model(settings)
 
     def __reduce__(self) -> tuple:
@@ -148,6 +151,8 @@ class FittedModel:
     denoise = denoising.denoise
     reconstruct = denoising.reconstruct
     differential_expression = expression.differential_expression
+    map_query = query.map_query
+    transfer_labels = query.transfer_labels
     programmes = meaning.programmes
     enrichment = meaning.enrichment
     couplings = spins.couplings
@@ -518,7 +523,10 @@ class FittedModel:
         return model
 
     def _encode(self, adata: Any, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
-        cells = cells_of_model(self.settings, adata, layer=layer)
+        if self.settings.missing_genes:
+            cells = query.cells_without(self, adata, layer)
+        else:
+            cells = cells_of_model(self.settings, adata, layer=layer)
         warn_of_empty_cells(cells.num_cells, adata.n_obs)
         if not cells.num_cells:
             nothing = np.full((adata.n_obs, self.vae.num_latents), np.nan, np.float32)
