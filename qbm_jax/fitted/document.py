@@ -49,7 +49,7 @@ class Model(Protocol):
     def gene_results(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Gates [genes] and loadings [genes, N], each None where the model has none."""
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Writes the model to a folder."""
 
 
