@@ -58,7 +58,7 @@ LAWS = {name: priors.build(preset.model["prior"]) for name, preset in PRESETS.it
 # Priors on the same networks and likelihood: each is held against QBM-VAE by name as well.
 _BUT_FOR_PRIORS = {name: {**preset.model, "prior": None} for name, preset in PRESETS.items()}
 SAME_LIKELIHOOD = tuple(n for n, own in _BUT_FOR_PRIORS.items() if own == _BUT_FOR_PRIORS[MAIN[0]])
-NAMED = (("bernoulli_vae", "matched"), ("gaussian_vae", "matched"))
+NAMED = (("bernoulli_vae", "matched"), ("gaussian_vae", "matched"), ("harmony", "default"))
 OWN = tuple(name for name, law in LAWS.items() if law.couplings)  # no baselines
 # Gaussian priors, of all of whom the best is a rival of its own.
 GAUSSIAN = (*(name for name, law in LAWS.items() if law.name == "gaussian"), *PEERS)
@@ -141,7 +141,9 @@ def summarise(
             rival = _best_baseline(group, task, metric, MAIN, GAUSSIAN)
             if rival is not None:
                 standings.append(standing(MAIN, BEST_GAUSSIAN, rival))
-            standings += [standing(MAIN, PAIR, rival) for rival in NAMED if rival in group]
+            named = [rival for rival in NAMED if rival in group]
+            allowed = baselines(task, metric)
+            standings += [standing(MAIN, PAIR, rival) for rival in named if rival[0] in allowed]
     return standings
 
 

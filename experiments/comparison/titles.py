@@ -1,6 +1,6 @@
 """Printed names of methods and metrics."""
 
-from experiments.comparison.methods import OURS, PEERS, UNTRAINED
+from experiments.comparison.methods import OURS, PEERS, UNTRAINED, WEIGHT_1
 from experiments.comparison.summary import HEADLINE, REAL_CELLS
 from qbm_jax.model.presets import PRESETS
 
@@ -14,6 +14,8 @@ def title_of(method: str, setting: str) -> str:
     if method in PEERS:
         return {"scvi_tools": "scvi-tools' SCVI"}[method]
     title = PRESETS[method].title
+    if setting == WEIGHT_1:
+        return f"{title}, trained at KL weight 1"
     return title if method in OURS else f"{title}, {setting}"
 
 

@@ -47,6 +47,21 @@ def load_cells(config: ConfigDict) -> Cells | StoredCells:
     return cells
 
 
+def cells_in_memory(config: ConfigDict) -> Cells:
+    """As `load_cells`, for an experiment that has its cells in memory.
+
+    Raises:
+      InputError: as `load_cells`, or the config has them on disk.
+    """
+    if config.data.on_disk:
+        raise InputError(
+            f"experiment {config.experiment} has its cells in memory; set data.on_disk to False"
+        )
+    cells = load_cells(config)
+    assert isinstance(cells, Cells), "they are in memory"
+    return cells
+
+
 def load_into_memory(config: ConfigDict) -> Cells:
     """Cells that are read whole."""
     options = config.data.to_dict()

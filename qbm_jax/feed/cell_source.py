@@ -156,6 +156,7 @@ class Streamed:
             indices=jnp.asarray(indices),
             values=jnp.asarray(values),
             batch=jnp.asarray(block.batch, jnp.int32),
+            size=jnp.int32(len(block.batch)),
             num_genes=self._reader.num_genes,
             max_nonzeros=self._reader.max_nonzeros,
         )

@@ -1,36 +1,58 @@
-"""Sparse counts on the device, and the order in which cells are visited."""
+"""Sparse counts on the device, and the order in which cells are visited.
 
-from collections.abc import Sequence
+Sets of about equal size share their compiled programs: arrays have room for more cells than there
+are, and the number of cells is an argument. What is computed does not depend on the room.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+LARGE = 2**24  # entries of an array whose doubling a device would feel
+
+
+def room(count: int, parts: int = 1) -> int:
+    """So many that there is room for `count`, one of few sizes.
+
+    Args:
+      count: from 0 on.
+      parts: sizes between a power of two and the next; from `LARGE` on at least four.
+    """
+    step = max(2 ** max(count - 1, 0).bit_length() // (2 * max(parts, 4 * (count > LARGE))), 1)
+    return max(-(-count // step) * step, 1)
+
 
 class DeviceCounts(struct.PyTreeNode):
     """Counts of a whole set in CSR form, with each cell's experimental batch.
 
     Attributes:
-      indptr: int32 [cells + 1].
-      indices: int32 [nonzeros], gene of each stored count.
-      values: float32 [nonzeros].
-      batch: int32 [cells], experimental batch code.
+      indptr: int32 [room for cells + 1]; what is beyond the cells is not read.
+      indices: int32 [room for nonzeros], gene of each stored count.
+      values: float32 [room for nonzeros].
+      batch: int32 [room for cells], experimental batch code.
+      size: int32, the number of cells.
       num_genes: number of genes.
-      max_nonzeros: most stored counts of any cell; the width of a gathered row.
+      max_nonzeros: no fewer than the stored counts of any cell; the width of a gathered row.
     """
 
     indptr: jax.Array
     indices: jax.Array
     values: jax.Array
     batch: jax.Array
+    size: jax.Array
     num_genes: int = struct.field(pytree_node=False)
     max_nonzeros: int = struct.field(pytree_node=False)
 
     @property
     def num_cells(self) -> int:
         """Number of cells."""
-        return self.batch.shape[0]
+        return int(self.size)
 
 
 class Minibatch(struct.PyTreeNode):
@@ -44,14 +66,23 @@ def to_device(
     indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, batch: np.ndarray, num_genes: int
 ) -> DeviceCounts:
     """Puts CSR arrays and batch codes [cells] on the default device."""
+    widest = int(np.diff(indptr).max(initial=0))
     return DeviceCounts(
-        indptr=jnp.asarray(indptr, jnp.int32),
-        indices=jnp.asarray(indices, jnp.int32),
-        values=jnp.asarray(values, jnp.float32),
-        batch=jnp.asarray(batch, jnp.int32),
+        indptr=_filled_up(indptr, np.int32, room(len(batch)) + 1),
+        indices=_filled_up(indices, np.int32, room(len(values))),
+        values=_filled_up(values, np.float32, room(len(values))),
+        batch=_filled_up(batch, np.int32, room(len(batch))),
+        size=jnp.int32(len(batch)),
         num_genes=int(num_genes),
-        max_nonzeros=max(int(np.diff(indptr).max(initial=0)), 1),
+        max_nonzeros=max(min(room(widest, 4), int(num_genes)), widest),
     )
+
+
+def _filled_up(values: np.ndarray, dtype: type, size: int) -> jax.Array:
+    """The array on the device, with zeros behind it up to so many."""
+    filled: np.ndarray = np.zeros(size, dtype)
+    filled[: len(values)] = values
+    return jnp.asarray(filled)
 
 
 def gather(data: DeviceCounts, rows: jax.Array) -> Minibatch:
@@ -74,15 +105,34 @@ def stack_counts(parts: Sequence[DeviceCounts]) -> DeviceCounts:
     """Parts of equally many cells, with a leading axis; the shorter ones get room for more."""
 
     def stack(*leaves: jax.Array) -> jax.Array:
-        room = max(leaf.shape[0] for leaf in leaves)
-        return jnp.stack([jnp.pad(leaf, (0, room - leaf.shape[0])) for leaf in leaves])
+        size = max(leaf.size for leaf in leaves)
+        return jnp.stack([jnp.pad(leaf, [(0, size - leaf.size)] * leaf.ndim) for leaf in leaves])
 
     return jax.tree.map(stack, *parts)
 
 
-def epoch_order(key: jax.Array, epoch: int, cells: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=1)
+def _random_words(key: jax.Array, size: int) -> jax.Array:
+    return jax.random.bits(key, (size,))
+
+
+def random_words(key: jax.Array, size: int) -> np.ndarray:
+    """What `jax.random.bits(key, (size,))` gives: words do not depend on how many there are."""
+    return np.asarray(_random_words(key, room(size)))[:size]
+
+
+def shuffled(key: jax.Array, values: np.ndarray) -> np.ndarray:
+    """What `jax.random.permutation(key, values)` gives, compiled for few numbers of values."""
+    size = len(values)
+    for _ in range(math.ceil(3 * math.log(max(1, size)) / math.log(2**32 - 1))):  # as JAX has it
+        key, own = jax.random.split(key)
+        values = values[np.argsort(random_words(own, size), kind="stable")]
+    return values
+
+
+def epoch_order(key: jax.Array, epoch: int, cells: np.ndarray) -> np.ndarray:
     """The order in which an epoch visits `cells` [cells]: a function of (key, epoch) alone."""
-    return jax.random.permutation(jax.random.fold_in(key, epoch), cells)
+    return shuffled(jax.random.fold_in(key, epoch), cells)
 
 
 def block_order(
@@ -98,10 +148,10 @@ def block_order(
     num_blocks = -(-len(cells) // block_size)
     # Cells that do not fill a block are another block's share each time.
     shift = int(jax.random.randint(key_shift, (), 0, block_size))
-    blocks = np.arange(num_blocks * block_size).reshape(num_blocks, block_size)
-    blocks = blocks[np.asarray(jax.random.permutation(key_blocks, num_blocks))].ravel()
+    blocks: np.ndarray = np.arange(num_blocks * block_size).reshape(num_blocks, block_size)
+    blocks = shuffled(key_blocks, blocks).ravel()
     blocks = (blocks[blocks < len(cells)] + shift) % len(cells)
-    noise = np.asarray(jax.random.bits(key_cells, (len(cells),)))
+    noise = random_words(key_cells, len(cells))
     return cells[blocks[np.lexsort((noise, np.arange(len(cells)) // window))]]
 
 
@@ -119,9 +169,32 @@ def dispatch_plan(num_cells: int, minibatch_size: int, max_steps: int) -> tuple[
     return num_dispatches, steps // num_dispatches
 
 
-def pad_rows(cells: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cells as rows [chunks, width], the last padded with repeats of weight 0, and the weights."""
+def pad_rows(cells: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Cells as rows [room for chunks, width], their weights, and the number of chunks.
+
+    The last chunk is padded with repeats of weight 0, and so are those that there is room for.
+    """
     num_chunks = -(-len(cells) // width)
-    rows = np.resize(cells, num_chunks * width)
+    shape = (room(num_chunks), width)
+    rows = np.resize(cells, shape)
     weights = (np.arange(rows.size) < len(cells)).astype(np.float32)
-    return rows.reshape(num_chunks, width), weights.reshape(num_chunks, width)
+    return rows, weights.reshape(shape), num_chunks
+
+
+def scan_some(body: Callable[..., Any], start: Any, items: Any, count: jax.Array | int) -> Any:
+    """`jax.lax.scan` over the first `count` of `items`, with zeros in place of the other results.
+
+    One compiled program does for every count.
+    """
+    traced = jax.jit(body)  # once for the shapes and the loop
+    first = jax.tree.map(lambda item: item[0], items)
+    size = jax.tree.leaves(items)[0].shape[0]
+    _, shapes = jax.eval_shape(traced, start, first)
+    empty = jax.tree.map(lambda one: jnp.zeros((size, *one.shape), one.dtype), shapes)
+
+    def step(index: jax.Array, carried: Any) -> Any:
+        state, results = carried
+        state, found = traced(state, jax.tree.map(lambda item: item[index], items))
+        return state, jax.tree.map(lambda every, one: every.at[index].set(one), results, found)
+
+    return jax.lax.fori_loop(0, count, step, (start, empty))

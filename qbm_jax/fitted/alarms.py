@@ -4,13 +4,23 @@ Every function returns None where nothing is wrong. Limits stand well away from 
 reach; those of 32 to 128 spins on simulated cells give the numbers beside them.
 """
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax.data import UNLABELLED, Cells
 from qbm_jax.data.names import some
 from qbm_jax.fitted.document import Model
 from qbm_jax.fitted.history import History
+from qbm_jax.machine.boltzmann import Boltzmann, energy
+from qbm_jax.runtime.keys import key_of
+from qbm_jax.samplers.gibbs import GibbsOptions, GibbsState, gibbs
 from qbm_jax.study.estimates import NEGLIGIBLE
+from qbm_jax.training.spec import SamplerSpec
 
 LEAST_SPREAD = 0.03
 """Standard deviation over cells of a latent's posterior mean, above which it is active.
@@ -29,6 +39,8 @@ LEAST_PURITY = 0.1  # of a rare type's nearest cells
 LEAST_CELLS = 10  # of a batch or a type, to be judged
 NUM_NEIGHBOURS = 15
 MOST_CELLS = 4000  # whose neighbours are looked at
+LARGEST_COST = 1.0  # nats of mean energy; sound: below 0.3
+CHAINS, NUM_DRAWS, EXACT_SWEEPS = 256, 20, 100
 
 
 def of_model(model: Model, embedding: np.ndarray, cells: Cells) -> list[str]:
@@ -40,8 +52,9 @@ def of_model(model: Model, embedding: np.ndarray, cells: Cells) -> list[str]:
       cells: with their batches, and their types where they are known.
     """
     rung = [
+        sampler_off_the_law(model),
         None if model.measured is None else gradient_spikes(model.measured),
-        None if model.coupling_matrix is None else runaway_couplings(model.coupling_matrix),
+        None if model.J is None else runaway_couplings(model.J),
     ]
     return [*(alarm for alarm in rung if alarm), *of_embedding(embedding, cells)]
 
@@ -101,6 +114,47 @@ def dead_latents(embedding: np.ndarray) -> str | None:
         f"the posterior mean at most {LEAST_SPREAD:g}); {spread.size - dead} num_latents would do, "
         f"or try a smaller kl_weight, a longer kl_warmup_epochs, or free_bits."
     )
+
+
+def sampler_off_the_law(model: Model) -> str | None:
+    """A heuristic sampler's law: its chains' mean energy, and that after exact sweeps from there.
+
+    Samplers whose law is the machine's are not asked.
+    """
+    if model.J is None:
+        return None
+    settings = model.settings
+    sampler = SamplerSpec(settings.sampler, tuple(settings.sampler_options.items()))
+    if sampler.build().targets_boltzmann:
+        return None
+    cost = float(_cost_of(sampler)(key_of(0, "sampler alarm"), model.params["prior"]))
+    if not cost > LARGEST_COST:
+        return None
+    return (
+        f"Sampler {settings.sampler} misses the machine's law: the mean energy of its chains is "
+        f"{cost:.1f} nats from what it is after {EXACT_SWEEPS} exact sweeps, and J has learnt from "
+        f"them; try sampler gibbs or auxiliary_cim, or more finishing_sweeps."
+    )
+
+
+@functools.lru_cache(maxsize=8)  # seeds of one model share a program
+def _cost_of(spec: SamplerSpec) -> Callable[[jax.Array, Boltzmann], jax.Array]:
+    sampler, exact = spec.build(), gibbs(GibbsOptions(num_steps=EXACT_SWEEPS))
+
+    @jax.jit
+    def cost_of(key: jax.Array, params: Boltzmann) -> jax.Array:
+        key_init, key_draws, key_exact = jax.random.split(key, 3)
+
+        def draw(chains: Any, key: jax.Array) -> tuple[Any, jax.Array]:
+            spins, chains, _ = sampler.sample(key, params, chains)
+            return chains, spins
+
+        start = sampler.init(key_init, params, CHAINS)
+        spins = jax.lax.scan(draw, start, jax.random.split(key_draws, NUM_DRAWS))[1][-1]
+        sound, _, _ = exact.sample(key_exact, params, GibbsState(spins=spins.T))
+        return jnp.abs(jnp.mean(energy(params, spins) - energy(params, sound)))
+
+    return cost_of
 
 
 def runaway_couplings(couplings: np.ndarray) -> str | None:

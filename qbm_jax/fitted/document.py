@@ -31,7 +31,7 @@ class Model(Protocol):
         """Of the same kind, with other parameters."""
 
     @property
-    def coupling_matrix(self) -> np.ndarray | None:
+    def J(self) -> np.ndarray | None:
         """J of the prior [spins, spins], None where it has none."""
 
     def embed(self, adata: Any, layer: str | None = None) -> np.ndarray:

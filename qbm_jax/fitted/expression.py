@@ -248,7 +248,7 @@ def _group_means(
     """
     cells, (kinds, strata, _) = chosen.cells, chosen.members.shape
     members = chosen.members.reshape(kinds * strata, -1).astype(np.float32)
-    rows, weights = pad_rows(np.arange(cells.num_cells), _WIDTH)
+    rows, weights, num_chunks = pad_rows(np.arange(cells.num_cells), _WIDTH)
     key, totals = keys.named(keys.root(seed), "differential expression"), cells.totals
     found = [
         _sums(
@@ -256,7 +256,9 @@ def _group_means(
             cells.counts[rows_].toarray(), chosen.batches[:, rows_], cells.batch[rows_],
             totals[rows_], members[:, rows_] * weights_,
         )
-        for number, (rows_, weights_) in enumerate(zip(rows, weights, strict=True))
+        for number, (rows_, weights_) in enumerate(
+        zip(rows[:num_chunks], weights[:num_chunks], strict=True)
+    )
     ]  # fmt: skip
     sums, sizes, information = (
         np.sum([np.asarray(part, np.float64) for part in parts], axis=0)

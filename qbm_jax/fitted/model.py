@@ -127,7 +127,7 @@ class FittedModel:
     posterior = posterior.posterior
 
     @property
-    def coupling_matrix(self) -> np.ndarray | None:
+    def J(self) -> np.ndarray | None:
         """J of the prior [spins, spins], in units of kT; None where the prior has no couplings."""
         return np.asarray(self.params["prior"].dense_J) if self.vae.prior.couplings else None
 
@@ -437,7 +437,7 @@ class FittedModel:
         """
         data = device_counts(cells) if isinstance(cells, Cells) else cells
         embedding, energy = inference.embed(self.vae, self.params, data)
-        counted = np.diff(jax.device_get(data.indptr)) > 0
+        counted = np.diff(jax.device_get(data.indptr)[: data.num_cells + 1]) > 0
         warn_of_empty_cells(int(counted.sum()), counted.size, stacklevel=3)
         embedding[~counted], energy[~counted] = np.nan, np.nan
         return embedding, energy

@@ -99,7 +99,8 @@ def device_counts(cells: Cells) -> minibatches.DeviceCounts:
 
 def counts_bytes(cells: Cells) -> int:
     """Bytes of `device_counts`, which are not made."""
-    return 4 * (2 * cells.counts.nnz + 2 * cells.num_cells + 1)
+    stored, places = minibatches.room(cells.counts.nnz), minibatches.room(cells.num_cells)
+    return 4 * (2 * stored + 2 * places + 2)
 
 
 def _listed(names: Sequence[str]) -> str:

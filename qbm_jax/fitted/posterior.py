@@ -60,9 +60,11 @@ def posterior(
     cells = cells_of_model(model.settings, adata, layer=layer)
     warn_of_empty_cells(cells.num_cells, adata.n_obs, stacklevel=3)
     key = keys.named(keys.root(seed), "posterior")
-    rows, weights = pad_rows(np.arange(cells.num_cells), _WIDTH)
+    rows, weights, num_chunks = pad_rows(np.arange(cells.num_cells), _WIDTH)
     parts = []
-    for number, (rows_, weights_) in enumerate(zip(rows, weights, strict=True)):
+    for number, (rows_, weights_) in enumerate(
+        zip(rows[:num_chunks], weights[:num_chunks], strict=True)
+    ):
         found = jax.device_get(
             _posterior(
                 model.vae, num_draws, jax.random.fold_in(key, number), model.params,

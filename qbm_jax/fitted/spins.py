@@ -115,12 +115,12 @@ def plot_mean_spins(
 
 
 def _coupled(model: Model) -> np.ndarray:
-    if model.coupling_matrix is None:
+    if model.J is None:
         machines = " or ".join(priors.those_that(lambda each: each.couplings))
         raise InputError(
             f"expected a prior with couplings, got {model.vae.prior.name}; train with {machines}"
         )
-    return model.coupling_matrix
+    return model.J
 
 
 def _around(J: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ from qbm_jax.model.relaxations import Relax
 
 Mixture = dict[str, jax.Array]
 LOG_SD_OF_GENES = 2.0  # of a pseudo-cell's shares at the start, about as far apart as in a cell
+LEAST_COUNT = 0.01  # of a gene that a cell lacks, in the pseudo-cell that starts there
 PSEUDO_LIBRARY = 1e4  # total count of a pseudo-cell; the encoder divides by it
 
 
@@ -61,14 +62,16 @@ def gaussian_mixture_prior(relax: Relax) -> Prior:
 def vamp_prior(relax: Relax) -> Prior:
     """Mixture of the posteriors of learned pseudo-cells; in all else `gaussian_mixture_prior`.
 
-    A pseudo-cell is a share of each gene, so that the encoder reads it as it reads a cell. The
-    weights are learned as well. The paper has equal ones.
+    A pseudo-cell is a share of each gene, so that the encoder reads it as it reads a cell. A
+    training starts them at cells of its own. The weights are learned as well. The paper has equal
+    ones.
     """
     return gaussian_mixture_prior(relax)._replace(
         title="VampPrior",
         init=init_pseudo_cells,
         init_options=("num_components", "num_genes"),
         of_encoder=of_encoder,
+        from_cells=from_cells,
         model_name="vamp_vae",
     )
 
@@ -90,6 +93,14 @@ def init_pseudo_cells(
     del num_latents
     log_shares = LOG_SD_OF_GENES * jax.random.normal(key, (num_components, num_genes))
     return {"logits": jnp.zeros(num_components), "log_shares": log_shares}
+
+
+def from_cells(params: Mixture, draw: Callable[[int], jax.Array]) -> Mixture:
+    """Pseudo-cells that are cells, `draw` gives counts of so many, with a little of every gene.
+
+    Without it a gene that a cell lacks could never come up in its pseudo-cell.
+    """
+    return {**params, "log_shares": jnp.log(draw(params["logits"].size) + LEAST_COUNT)}
 
 
 def of_encoder(params: Mixture, encode: Callable[[jax.Array], jax.Array]) -> Mixture:

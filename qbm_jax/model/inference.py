@@ -9,18 +9,20 @@ import numpy as np
 
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import Streamed
-from qbm_jax.feed.minibatches import DeviceCounts, gather, pad_rows
+from qbm_jax.feed.minibatches import DeviceCounts, gather, pad_rows, scan_some
 from qbm_jax.model.vae import VAE, Params, gene_params, prior_params
 from qbm_jax.samplers.base import Sampler
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _encode_rows(vae: VAE, params: Params, data: DeviceCounts, rows: jax.Array):
+def _encode_rows(
+    vae: VAE, params: Params, data: DeviceCounts, rows: jax.Array, num_chunks: jax.Array | int
+):
     def body(_, rows_):
         encoded = vae.encode(params, gather(data, rows_).counts)
         return None, vae.posterior.embed(prior_params(vae, params), encoded)
 
-    return jax.lax.scan(body, None, rows)[1]
+    return scan_some(body, None, rows, num_chunks)[1]
 
 
 def embed(
@@ -39,8 +41,8 @@ def embed(
       the expected energy E_q[E] of each cell [cells], in nats; for a posterior in two groups, and
       where E_q[E] has no closed form, it is the energy of the embedding (`posteriors`).
     """
-    rows, _ = pad_rows(np.arange(data.num_cells), width)
-    embedding, energy = jax.device_get(_encode_rows(vae, params, data, rows))
+    rows, _, num_chunks = pad_rows(np.arange(data.num_cells), width)
+    embedding, energy = jax.device_get(_encode_rows(vae, params, data, rows, num_chunks))
     embedding = embedding.reshape(-1, embedding.shape[-1])[: data.num_cells]
     return np.array(embedding), np.array(energy.reshape(-1)[: data.num_cells])
 
@@ -65,7 +67,7 @@ def embed_blocks(
     """
     rows = jnp.arange(block_size).reshape(-1, width)
     for where, data in source.blocks(block_size):
-        embedding, energy = jax.device_get(_encode_rows(vae, params, data, rows))
+        embedding, energy = jax.device_get(_encode_rows(vae, params, data, rows, len(rows)))
         size = where.stop - where.start
         yield where, embedding.reshape(block_size, -1)[:size], energy.reshape(-1)[:size]
 

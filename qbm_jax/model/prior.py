@@ -43,6 +43,8 @@ class Prior(NamedTuple):
       init_options: fields of `ModelOptions` and `Sizes` that `init` takes beside `num_latents`.
       of_encoder: (parameters, counts [cells, genes] -> posterior) -> the parameters that all other
         functions take, where they come from the encoder; None where the own ones are these.
+      from_cells: (parameters, number -> counts [number, genes] of random training cells) -> the
+        parameters that a training starts with; None where it does not start from cells.
       name: in `PRIORS`; `build` gives it.
       model_name: name under which results are kept of a model that has no name of its own; `build`
         gives it where there is none.
@@ -65,6 +67,7 @@ class Prior(NamedTuple):
     sample: Callable[[jax.Array, Any, tuple[int, int]], jax.Array] | None
     init_options: tuple[str, ...] = ()
     of_encoder: Callable[[Any, Callable[[jax.Array], Any]], Any] | None = None
+    from_cells: Callable[[Any, Callable[[int], jax.Array]], Any] | None = None
     name: str = ""
     model_name: str = ""
 

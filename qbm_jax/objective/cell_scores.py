@@ -67,12 +67,12 @@ def cell_terms(
       data: the cells.
       width: cells at a time.
     """
-    rows, _ = pad_rows(np.arange(data.num_cells), width)
+    rows, _, num_chunks = pad_rows(np.arange(data.num_cells), width)
     # Sets differ in shape, their minibatches do not: the model is compiled once for all of them.
     scored = [
         jax.device_get(
             _terms_and_energy(jax.random.fold_in(key, index), vae, params, gather(data, rows_))
         )
-        for index, rows_ in enumerate(rows)
+        for index, rows_ in enumerate(rows[:num_chunks])
     ]
     return jax.tree.map(lambda *parts: np.concatenate(parts)[: data.num_cells], *scored)

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, pad_rows
+from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, pad_rows, scan_some
 from qbm_jax.model import library_size
 from qbm_jax.model.posteriors import Groups
 from qbm_jax.model.vae import VAE, Params, log_likelihood, prior_params
@@ -81,8 +81,8 @@ def importance_weighted_bound(
         )
     key_genes, key_weights = jax.random.split(key)
     drawn = {**params, "genes": vae.likelihood.draw_gene_params(key_genes, params["genes"])}
-    rows, _ = pad_rows(np.asarray(cells), min(width, len(cells)))
-    sums = _log_sums(vae, num_samples, key_weights, drawn, data, rows, log_z)
+    rows, _, num_chunks = pad_rows(np.asarray(cells), min(width, len(cells)))
+    sums = _log_sums(vae, num_samples, key_weights, drawn, data, rows, log_z, num_chunks)
     share = num_train_cells or data.num_cells
     global_kl = float(vae.likelihood.global_kl(params["genes"])) / share
     values = np.asarray(sums).reshape(-1)[: len(cells)] - math.log(num_samples) - global_kl
@@ -103,8 +103,9 @@ def _log_sums(
     data: DeviceCounts,
     rows: jax.Array,
     log_z: jax.Array,
+    num_chunks: jax.Array | int,
 ) -> jax.Array:
-    """Log of the sum of the weights of every cell, [chunks, width]."""
+    """Log of the sum of the weights of every cell, [room for chunks, width]."""
 
     def chunk(_, item):
         index, rows_ = item
@@ -118,7 +119,7 @@ def _log_sums(
         start = jnp.full(rows_.shape, -jnp.inf)
         return None, jax.lax.scan(add, start, keys)[0]
 
-    return jax.lax.scan(chunk, None, (jnp.arange(rows.shape[0]), rows))[1]
+    return scan_some(chunk, None, (jnp.arange(rows.shape[0]), rows), num_chunks)[1]
 
 
 def log_weight(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax import objective, partition
-from qbm_jax.feed.minibatches import DeviceCounts, gather, pad_rows
+from qbm_jax.feed.minibatches import DeviceCounts, gather, pad_rows, scan_some
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.training.sharding import place_chunks
 
@@ -29,7 +29,7 @@ def build_evaluation(
     """
 
     @jax.jit
-    def sums(key, data, params, rows, weights):
+    def sums(key, data, params, rows, weights, num_chunks):
         def body(_, item):
             index, rows_, weights_ = item
             terms = objective.terms(
@@ -37,12 +37,14 @@ def build_evaluation(
             )
             return None, jax.tree.map(lambda x: jnp.sum(x * weights_), terms)
 
-        _, totals = jax.lax.scan(body, None, (jnp.arange(rows.shape[0]), rows, weights))
+        items = jnp.arange(rows.shape[0]), rows, weights
+        _, totals = scan_some(body, None, items, num_chunks)
         return jax.tree.map(jnp.sum, totals)
 
     def evaluate(key, data, params, cells):
-        rows, weights = place_chunks(data, *pad_rows(cells, minibatch_size))
-        totals = sums(key, data, params, rows, weights)
+        rows, weights, num_chunks = pad_rows(cells, minibatch_size)
+        rows, weights = place_chunks(data, rows, weights)
+        totals = sums(key, data, params, rows, weights, num_chunks)
         return {name: float(value) / len(cells) for name, value in totals._asdict().items()}
 
     return evaluate

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.feed.minibatches import block_order, dispatch_plan, epoch_order
+from qbm_jax.feed.minibatches import block_order, dispatch_plan, epoch_order, shuffled
 from qbm_jax.training.options import TrainOptions
 
 
@@ -43,7 +42,7 @@ def plan_epochs(
       InputError: `held_out` has indices that no cell has, or leaves fewer than two cells.
     """
     available = remaining_cells(num_cells, held_out)
-    order = available[np.asarray(jax.random.permutation(key, available.size))]
+    order = shuffled(key, available)
     num_validation = round(options.validation_fraction * order.size)
     num_validation = min(max(num_validation, 1), options.max_validation_cells, order.size - 1)
     train_cells = np.sort(order[num_validation:])
@@ -97,17 +96,15 @@ def align(plans: list[EpochPlan]) -> list[EpochPlan]:
 
 def dispatches(
     key: jax.Array, plan: EpochPlan, first_step: int, num_epochs: int
-) -> Iterator[jax.Array]:
+) -> Iterator[np.ndarray]:
     """Rows [steps, minibatch] of every dispatch from `first_step` on, a function of the key."""
     first_dispatch = first_step // plan.steps_per_dispatch
     per_dispatch = plan.steps_per_dispatch * plan.minibatch_size
     for epoch in range(first_dispatch // plan.num_dispatches, num_epochs):
         if plan.block_size > 1:
-            order = jnp.asarray(
-                block_order(key, epoch, plan.train_cells, plan.block_size, per_dispatch)
-            )
+            order = block_order(key, epoch, plan.train_cells, plan.block_size, per_dispatch)
         else:
-            order = epoch_order(key, epoch, jnp.asarray(plan.train_cells))
+            order = epoch_order(key, epoch, plan.train_cells)
         start = max(first_dispatch - epoch * plan.num_dispatches, 0)
         for i in range(start, plan.num_dispatches):
             rows = order[i * per_dispatch : (i + 1) * per_dispatch]

@@ -4,6 +4,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +14,10 @@ from jax.sharding import Mesh
 
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import CellSource, Part
-from qbm_jax.feed.minibatches import DeviceCounts
+from qbm_jax.feed.minibatches import DeviceCounts, gather
 from qbm_jax.machine.boltzmann import has_energies
 from qbm_jax.model.vae import Params
+from qbm_jax.runtime.keys import named
 from qbm_jax.runtime.options import traceable_fields
 from qbm_jax.training import spec
 from qbm_jax.training.checkpoint import Checkpoints
@@ -198,7 +200,20 @@ class Run:
             )
         optimiser = build_optimiser(options, self.length.num_epochs * self.plan.steps_per_epoch)
         state = init_state(seed.keys.start, vae, sampler, optimiser, options.num_chains)
+        if vae.prior.from_cells is not None:
+            prior = vae.prior.from_cells(state.params["prior"], partial(self.random_cells, seed))
+            params = {**state.params, "prior": prior}
+            state = state.replace(params=params, best_params=jax.tree.map(jnp.copy, params))
         return self.placed(seed, state)
+
+    def random_cells(self, seed: Seed, number: int) -> jax.Array:
+        """Counts [number, genes] of random training cells, all different if there are so many."""
+        cells = seed.plan.train_cells
+        key = named(seed.keys.start, "cells that the prior starts from")
+        chosen = jax.random.choice(key, cells, (number,), replace=number > cells.size)
+        data, rows = self.source.select(np.sort(np.asarray(chosen)))
+        counts = gather(data, jnp.asarray(rows)).counts
+        return counts if self.mesh is None else local_copy(counts)
 
     def placed(self, seed: Seed, state: TrainState) -> TrainState:
         """The state on the mesh, if there is one."""

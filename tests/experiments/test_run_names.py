@@ -88,7 +88,7 @@ def test_a_column_where_the_energy_of_a_named_model_goes_is_told_before_training
     assert not (tmp_path / "run").exists()
 
 
-QUIET = SimpleNamespace(measured=None, coupling_matrix=None)  # a model without an alarm of its own
+QUIET = SimpleNamespace(measured=None, J=None)  # a model without an alarm of its own
 CELLS = SimpleNamespace(
     counts=None, simulated=True, source="x", labels=None, batch=np.zeros(60, int),
     batch_names=("one",),

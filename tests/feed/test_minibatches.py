@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from qbm_jax.feed.minibatches import dispatch_plan, epoch_order, gather, pad_rows, to_device
+from qbm_jax.feed.minibatches import (
+    LARGE,
+    dispatch_plan,
+    epoch_order,
+    gather,
+    pad_rows,
+    room,
+    scan_some,
+    shuffled,
+    to_device,
+)
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +70,46 @@ def test_dispatches_fit_the_epoch_and_drop_less_than_one_minibatch_each(num_cell
 
 def test_padded_rows_hold_every_cell_once_with_weight_one():
     cells = np.array([4, 9, 2, 7, 5])
-    rows, weights = pad_rows(cells, 3)
-    assert rows.shape == weights.shape == (2, 3)
+    rows, weights, num_chunks = pad_rows(cells, 3)
+    assert rows.shape == weights.shape == (2, 3) and num_chunks == 2
     np.testing.assert_array_equal(rows[weights == 1], cells)
     np.testing.assert_array_equal(weights, [[1, 1, 1], [1, 1, 0]])
     assert set(rows.ravel()) == set(cells)
 
 
 def test_rows_that_fill_their_chunks_are_not_padded():
-    rows, weights = pad_rows(np.arange(6), 3)
+    rows, weights, _ = pad_rows(np.arange(6), 3)
     np.testing.assert_array_equal(rows.ravel(), np.arange(6))
     assert weights.min() == 1
+
+
+def test_there_is_room_for_more_chunks_in_which_no_cell_has_weight():
+    rows, weights, num_chunks = pad_rows(np.arange(9), 3)
+    assert rows.shape == (4, 3) and num_chunks == 3
+    np.testing.assert_array_equal(weights.sum(axis=1), [3, 3, 3, 0])
+
+
+def test_there_is_room_for_all_and_few_sizes():
+    """Powers of two, or quarters between them for large arrays and where it is asked for."""
+    for parts, most in ((1, 2.0), (4, 1.25)):
+        sizes = [room(count, parts) for count in range(1, 2000)]
+        assert all(count <= size < most * count + 1 for count, size in enumerate(sizes, 1))
+        assert len(set(sizes)) <= 12 * parts
+    assert room(0) == 1 and room(LARGE) == LARGE and room(LARGE + 1) == LARGE * 5 // 4
+
+
+@pytest.mark.parametrize("size", [1, 2, 100, 1625, 1626])  # one sort, and from there on two
+def test_a_shuffle_is_that_of_jax(size):
+    key, values = jax.random.key(size), np.arange(size) + 7
+    np.testing.assert_array_equal(shuffled(key, values), jax.random.permutation(key, values))
+
+
+def test_a_scan_over_some_is_a_scan_over_these_and_compiled_once():
+    scan = jax.jit(lambda x, count: scan_some(lambda s, x: (s + x, {"y": s * x}), 1.0, x, count))
+    items = jnp.arange(1.0, 9.0)
+    for count in (8, 3, 0):
+        state, found = scan(items, count)
+        wanted, each = jax.lax.scan(lambda s, x: (s + x, s * x), 1.0, items[:count])
+        assert state == wanted
+        np.testing.assert_array_equal(found["y"], np.r_[each, np.zeros(8 - count)])
+    assert scan._cache_size() == 1

@@ -6,6 +6,7 @@ import warnings
 from types import SimpleNamespace
 
 import anndata
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -17,6 +18,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.fitted import alarms
 from qbm_jax.fitted.alarms import LEAST_SPREAD, collapse_fault
 from qbm_jax.fitted.history import History
+from qbm_jax.machine.boltzmann import Boltzmann
 
 RNG = np.random.default_rng(0)
 
@@ -110,7 +112,7 @@ def cells_of(batch, labels=None):
     )
 
 
-QUIET = SimpleNamespace(measured=None, coupling_matrix=None)
+QUIET = SimpleNamespace(measured=None, J=None)
 MIXED = np.tile(["one", "two", "three"], 200)[np.tile([True, True, False], 200)]
 POINTS = np.random.default_rng(2).normal(size=(400, 6))
 
@@ -181,8 +183,9 @@ def test_couplings_that_lose_and_a_log_z_that_is_unknown():
 
 def test_all_alarms_of_a_model_are_told_and_a_collapse_explains_the_others():
     model = SimpleNamespace(
-        measured=history([1.0] * 9 + [99.0]), coupling_matrix=np.full((2, 2), 9.0)
-    )
+        measured=history([1.0] * 9 + [99.0]), J=np.full((2, 2), 9.0),
+        settings=SimpleNamespace(sampler="gibbs", sampler_options={}),
+    )  # fmt: skip
     labels = np.where(np.arange(400) < 11, "rare", "common")
     batch = np.where(POINTS[:, 0] > 0, "up", "down")
     points = np.hstack([30 * np.sign(POINTS[:, :1]), np.zeros((400, 8))])
@@ -203,3 +206,23 @@ def test_the_report_of_a_collapsed_run_says_so(tmp_path):
     run(config(**fields | {"model.prior": "bernoulli"}), tmp_path / "run")
     text = (tmp_path / "run" / "report.md").read_text()
     assert "Training fault of model at seed 0: Collapsed posterior" in text
+
+
+@pytest.mark.parametrize(
+    ("sampler", "options", "rings"),
+    [
+        ("cim", {"num_steps": 30, "calibration_gain": 0.0}, True),
+        ("cim", {"num_steps": 30, "calibration_gain": 0.0, "finishing_sweeps": 20}, False),
+        ("gibbs", {}, False),
+    ],
+)
+def test_a_heuristic_whose_energies_are_not_those_of_the_law_rings(sampler, options, rings):
+    couplings = 0.3 * (np.ones((12, 12)) - np.eye(12))
+    model = SimpleNamespace(
+        J=couplings,
+        settings=SimpleNamespace(sampler=sampler, sampler_options=options),
+        params={"prior": Boltzmann(J=jnp.asarray(couplings, jnp.float32), h=jnp.zeros(12))},
+    )
+    told = alarms.sampler_off_the_law(model)
+    assert (told is not None) == rings
+    assert not rings or "misses the machine's law" in one_line(told)

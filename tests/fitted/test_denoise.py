@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from refusals import refusal
 
-from qbm_jax.errors import InputError
 from qbm_jax.fitted import denoise as denoising
 from qbm_jax.fitted.model import FittedModel
 
@@ -21,13 +21,6 @@ def few(toy):
 @pytest.fixture(scope="module")
 def samples(toy, few):
     return toy.model.denoise(few, num_samples=6, return_="samples", seed=1)
-
-
-def refusal(function, *arguments, **options):
-    with pytest.raises(InputError) as error:
-        function(*arguments, **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def test_the_mean_is_that_of_the_draws_of_each_cell_in_its_own_batch(toy, few, samples):

@@ -91,7 +91,7 @@ def test_the_set_of_genes_that_differ_is_enriched_and_one_by_chance_is_not(world
 
 
 def test_couplings_are_listed_once_the_strongest_first(world):
-    found, J = world.model.couplings(), np.asarray(world.model.coupling_matrix)
+    found, J = world.model.couplings(), np.asarray(world.model.J)
     assert len(found) == 15 and (found.spin_1 < found.spin_2).all()
     assert found.coupling.abs().is_monotonic_decreasing
     np.testing.assert_array_equal(J[found.spin_1, found.spin_2], found.coupling)

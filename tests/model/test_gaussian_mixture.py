@@ -1,5 +1,8 @@
 """The mixture priors: their density and draws, the KL's gradients, and a model that is trained."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +14,13 @@ from scipy.special import logsumexp
 import qbm_jax
 from qbm_jax import objective, training
 from qbm_jax.data import from_anndata
+from qbm_jax.feed.cell_source import InMemory
 from qbm_jax.feed.minibatches import gather
 from qbm_jax.fitted.model import device_counts
 from qbm_jax.model import gaussian_mixture, inference, posteriors, priors, vae
 from qbm_jax.model.presets import PRESETS
+from qbm_jax.training import run as training_run
+from qbm_jax.training.spec import Built
 
 KEY = jax.random.key(0)
 N = 2
@@ -180,6 +186,30 @@ def test_its_latents_are_drawn_from_its_own_law(fitted):
     z, volume = _grid(12, 401)
     log_p = _log_density(_mixture(fitted[0]), z, fitted[2])
     assert entropy == pytest.approx(-np.exp(log_p + volume) @ log_p, abs=0.1)
+
+
+def test_a_training_starts_pseudo_cells_at_training_cells_of_its_key():
+    cells = device_counts(from_anndata(small_adata(60, 20)))
+    model = vae.build(
+        num_genes=20, num_batches=1, prior="vamp", num_components=49, num_latents=N,
+        encoder_widths=(4,), decoder_widths=(4,),
+    )  # fmt: skip
+    held_out = np.arange(5)
+    (seed,) = training_run.plan_seeds(
+        [KEY], 60, [Built(model, None, training.TrainOptions())], [held_out]
+    )
+    run = SimpleNamespace(
+        source=InMemory(cells), mesh=None, plan=seed.plan, length=SimpleNamespace(num_epochs=1)
+    )
+    run.random_cells = partial(training_run.Run.random_cells, run)
+    run.placed = lambda seed, state: state
+    state = training_run.Run.first_state(run, seed)
+    of_cells = np.log(np.asarray(gather(cells, np.arange(60)).counts) + 0.01)
+    same = np.isclose(state.params["prior"]["log_shares"][:, None], of_cells[None]).all(axis=-1)
+    found = same.argmax(axis=1)
+    assert same.any(axis=1).all() and set(found) <= set(seed.plan.train_cells.tolist())
+    assert len(set(found)) == seed.plan.train_cells.size == 49
+    jax.tree.map(np.testing.assert_array_equal, state.params, state.best_params)
 
 
 def test_components_of_a_vamp_prior_are_posteriors_of_pseudo_cells_that_learn(float64):

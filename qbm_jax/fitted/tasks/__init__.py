@@ -37,7 +37,7 @@ def missing(task: str, study: StudySet) -> str:
         return str(error)
     if task == "integration" and len(set(study.batch)) < 2:
         return "one batch only: there is nothing to integrate"
-    if task == "couplings" and (study.planted is None or not study.planted.couplings.any()):
+    if task == "couplings" and not study.of_the_prior:
         return "no couplings are planted in these cells"
     if task == "trajectory" and study.reference is None:
         return "no root type, where trajectories start, is given"

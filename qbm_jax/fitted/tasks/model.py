@@ -186,11 +186,11 @@ def couplings(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Me
     rows, notes = [], []
     assert study.planted is not None, "the task is for sets with planted couplings"
     for seed, model in enumerate(group.models):
-        if model.coupling_matrix is None:
+        if model.J is None:
             break
         try:
             found = coupling_recovery(
-                group.embeddings[seed], model.coupling_matrix, *study.planted,
+                group.embeddings[seed], model.J, *study.planted,
                 seed_of(scale.seed, "relabelled programmes", seed),
             )  # fmt: skip
         except InputError as error:

@@ -66,10 +66,15 @@ class StudySet:
         return device_counts(self.cells)
 
     @property
+    def of_the_prior(self) -> bool:
+        """Whether a planted Boltzmann machine with couplings draws the cells."""
+        return self.planted is not None and bool(self.planted.couplings.any())
+
+    @property
     def title(self) -> str:
         """The name, and what about the cells keeps them from judging."""
         marks = [SIMULATED] if self.cells.simulated else []
-        marks += [OF_THE_PRIOR] if self.planted is not None else []
+        marks += [OF_THE_PRIOR] if self.of_the_prior else []
         marks += [TUNED_ON] if self.tuned_on else []
         return f"{self.name} ({', '.join(marks)})" if marks else self.name
 

@@ -15,11 +15,13 @@ from experiments import benchmark
 from experiments.comparison import report, scvi_tools, sets, tasks, trainings
 from experiments.comparison.methods import OURS, methods
 from experiments.comparison.summary import HEADLINE, baselines, summarise
+from experiments.comparison.titles import title_of
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
 from qbm_jax.fitted import tasks as fitted_tasks
 from qbm_jax.fitted.tasks import embedding, model, study_set
 from qbm_jax.metrics.integration import IntegrationScores
+from qbm_jax.model.presets import PRESETS
 from qbm_jax.study.rows import write_table
 from qbm_jax.training import TrainOptions
 
@@ -65,6 +67,7 @@ def test_a_run_writes_tables_report_and_figures(finished):
             if (row["task"], row["metric"]) == key and row["method"] == "qbmvae"
         }  # fmt: skip
         assert seeds == {"0", "1"}, key
+    assert {row["outcome"] for row in rows_of(finished / "wins.csv")} <= {"win", "tie", "loss"}
     summary = rows_of(finished / "summary.csv")
     compared = [row for row in summary if row["method"] == "qbmvae" and row["low"]]
     # PCA and the Gaussian prior have no energy; without a type PCA alone was fitted as well.
@@ -75,7 +78,8 @@ def test_a_run_writes_tables_report_and_figures(finished):
     for row in compared:
         assert float(row["low"]) <= float(row["difference"]) <= float(row["high"])
     report = (finished / "report.md").read_text()
-    assert "at or above the best Gaussian-prior model on" in report
+    assert report.split("\n\n")[2].startswith("| metric | simulated (tuned on) | the best Gaussian")
+    assert "commit" in report and "at or above the best Gaussian-prior model on" in report
     assert "Recall of unseen cells of rare types" in report and "| 1 % (" in report
     assert report.count("| other real cells |") == 2  # generated cells in all and by batch
     for name in ("recall", "paga", "trajectory"):
@@ -175,21 +179,23 @@ def test_scores_that_choose_genes_of_their_own_get_all_of_them(study):
 
 def machine(couplings):
     """What the couplings' task reads of a fitted model."""
-    return SimpleNamespace(coupling_matrix=couplings)
+    return SimpleNamespace(J=couplings)
 
 
 def test_a_model_with_the_planted_machine_recovers_it_and_one_without_couplings_has_no_row(study):
     bits, planted = study.planted
     means = np.hstack([0.1 * np.ones((len(bits), 1)), 1 - 2.0 * bits])  # a dead spin comes first
     learnt = np.pad(planted, (1, 0))
-    group = study_set.Group("ours", [machine(learnt)], [means], [], [], [], 0.0)
+    group = study_set.Group("ours", [SimpleNamespace(couplings=learnt)], [means], [], [], [], 0.0)
     measured = fitted_tasks.measure(tasks.scale_of(tiny()), study, group, ["couplings"])
     values = {metric: value for _, metric, _, value in measured.rows}
     assert values["recovery"] == pytest.approx(1) and values["recovery_p"] < 0.1
     without = group._replace(models=[machine(None)])
     assert not fitted_tasks.measure(tasks.scale_of(tiny()), study, without, ["couplings"]).rows
     uncoupled = dataclasses.replace(study, planted=study.planted._replace(couplings=0 * planted))
+    assert "drawn from the prior's own law" in study.title
     for other in (uncoupled, dataclasses.replace(study, planted=None)):
+        assert "own law" not in other.title
         assert "no couplings are planted" in refusal(tasks.wanted, tiny(tasks="couplings"), other)
 
 
@@ -311,10 +317,33 @@ def test_matched_methods_share_latents_epochs_and_optimiser_and_defaults_do_not(
     assert matched.model.num_latents == ours.model.num_latents
     assert matched.options == ours.options
     assert default.model.num_latents == 10 and default.options.learning_rate == 1e-3
-    assert any("trains 400 epochs" in note for note in rows["scvi", "default"].notes)
+    assert default.model.normalisation == "batch" and default.options.report_epoch == "last"
+    said = "\n".join(rows["scvi", "default"].notes)
+    assert "scvi at its defaults trains up to 400 epochs." in said
+    assert all(each in said for each in PRESETS["scvi"].deviations) and "step" in said
+    assert not rows["scvi", "matched"].notes
     for name in config.methods[2:]:
         assert (name, "matched") in rows
         assert ((name, "default") in rows) == (name not in OURS)
+
+
+def test_methods_trained_at_the_bounds_own_kl_weight_stand_beside_and_others_weights_are_said():
+    config = configs.get_config()
+    rows = {(m.name, m.setting): m for m in methods(config)}
+    matched, at_1 = (rows["qbmvae", setting].training for setting in ("matched", "kl_weight_1"))
+    assert (at_1.options.kl_weight, at_1.options.final_kl_weight) == (1, 1)
+    changed = dataclasses.replace(
+        at_1.options, **{f: getattr(matched.options, f) for f in ("kl_weight", "final_kl_weight")}
+    )
+    assert dataclasses.replace(at_1, options=changed) == matched
+    assert title_of("qbmvae", "kl_weight_1") == "QBM-VAE, trained at KL weight 1"
+    told = report._weighed(list(rows.values()))
+    assert told.startswith("Bounds are at KL weight 1. Trained at ") and "at 0.0001" in told
+    assert "QBM-VAE" in told and "trained at KL weight 1" not in told
+    config.training.kl_weight = 1.0
+    assert ("qbmvae", "kl_weight_1") not in {(m.name, m.setting) for m in methods(config)}
+    config.training.kl_weight, config.kl_weight_1 = 2.0, ("scvi",)
+    assert "'scvi' in config.kl_weight_1" in refusal(methods, config)
 
 
 def test_trainings_end_after_as_many_steps_on_every_set_and_no_later_than_their_epochs():
