@@ -233,7 +233,7 @@ def train_seeds(
         check_held(workdir)
         history = History.from_rows(log.rows(name, seed), each.num_train_cells)
         kept = FittedModel(each.model.settings, each.model.params, history)
-        kept.save(model_folder(workdir, name, seed))
+        kept.save(model_folder(workdir, name, seed), overwrite=True)
     return found
 
 

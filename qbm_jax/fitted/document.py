@@ -25,6 +25,7 @@ class Model(Protocol):
     params: Params
     vae: VAE
     measured: History | None
+    query: Any
 
     def __init__(self, settings: Settings, params: Params, history: History | None = None):
         """Of the same kind, with other parameters."""
@@ -32,6 +33,12 @@ class Model(Protocol):
     @property
     def J(self) -> np.ndarray | None:
         """J of the prior [spins, spins], None where it has none."""
+
+    def embed(self, adata: Any, layer: str | None = None) -> np.ndarray:
+        """Embedding [cells, N] of the cells of an AnnData."""
+
+    def energy(self, adata: Any, layer: str | None = None) -> np.ndarray:
+        """Their energy [cells]."""
 
     def encode_cells(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
         """Embedding [cells, N] and energy [cells]."""
@@ -42,7 +49,7 @@ class Model(Protocol):
     def gene_results(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Gates [genes] and loadings [genes, N], each None where the model has none."""
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Writes the model to a folder."""
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import inspect
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ from qbm_jax.fitted.inputs import cells_to_fit, held_out_cells, mesh_sizes, some
 from qbm_jax.fitted.model import FittedModel, Settings, device_counts
 from qbm_jax.fitted.progress import ProgressBar, check_progress, told_both
 from qbm_jax.fitted.retries import with_retries
+from qbm_jax.fitted.scvi_names import check_arguments
 from qbm_jax.model import priors, vae
 from qbm_jax.model.vae import ModelOptions
 from qbm_jax.runtime import keys
@@ -111,6 +113,12 @@ def fit(
       >>> model = qbm_jax.fit(adata, batch_column="tech", held_out=adata.obs.donor == "D7")
       >>> model.bound(adata[adata.obs.donor == "D7"], batch_column="tech").value
     """
+    own = (
+        name
+        for name, each in inspect.signature(fit).parameters.items()
+        if each.kind != each.VAR_KEYWORD
+    )
+    check_arguments(model_options, own, kinds.field_kinds(ModelOptions))
     checked = vae.check_options({"num_latents": num_latents, **model_options})
     prior = priors.build(checked.get("prior", ModelOptions.prior))
     options = train_options({} if training_options is None else training_options)

@@ -1,6 +1,7 @@
 """A trained model: embeds cells, scores their energy, generates new ones; saved and loaded."""
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from qbm_jax import partition
 from qbm_jax.data import Cells
 from qbm_jax.data.on_disk import StoredCells
+from qbm_jax.data.read import gene_positions
 from qbm_jax.errors import InputError
 from qbm_jax.feed import minibatches
 from qbm_jax.feed.cell_source import Streamed
@@ -23,6 +25,7 @@ from qbm_jax.fitted import (
     generation,
     model_report,
     posterior,
+    query,
     run_models,
     saved_model,
     scoring,
@@ -40,8 +43,10 @@ from qbm_jax.fitted.settings import Settings, as_tuples, build_model, build_samp
 from qbm_jax.model import inference, likelihoods, vae
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.compiled import keep_compiled
+from qbm_jax.runtime.identity import digest_names
 from qbm_jax.runtime.options import LARGEST_WHOLE, check, optional, whole
 from qbm_jax.runtime.user_cache import expand_home
+from qbm_jax.runtime.versions import versions
 from qbm_jax.training.checkpoint import first_difference
 
 __all__ = [
@@ -54,6 +59,7 @@ __all__ = [
 ]
 
 _HISTORY = "history"  # beside the parameters, in the file of arrays
+_VERSIONS, _GENES_SUM = "versions", "genes_digest"  # beside the settings, in `model.json`
 
 
 def _check_arrays(settings: Settings, arrays: dict[str, Any], what: str) -> None:
@@ -82,6 +88,7 @@ class FittedModel:
       settings: names and options.
       params: "encoder", "decoder", "genes", "prior".
       vae: the model's functions.
+      query: what `map_query` found of its cells; None of other models.
       measured: what its training measured; None of models that were saved without it.
     """
 
@@ -91,6 +98,7 @@ class FittedModel:
         self.settings = settings
         self.params = params
         self.measured = history
+        self.query: query.Query | None = None
         self.vae = build_model(settings)
 
     def __reduce__(self) -> tuple:
@@ -148,6 +156,8 @@ class FittedModel:
     denoise = denoising.denoise
     reconstruct = denoising.reconstruct
     differential_expression = expression.differential_expression
+    map_query = query.map_query
+    transfer_labels = query.transfer_labels
     programmes = meaning.programmes
     enrichment = meaning.enrichment
     couplings = spins.couplings
@@ -475,29 +485,43 @@ class FittedModel:
         linear = self.settings.model.get("decoder") == "linear"
         return self.gates() if gated else None, self.loadings() if linear else None
 
-    def save(self, path: str | Path) -> None:
-        """Writes the model to the folder `path`, in the place of one that was saved there before.
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Writes the model, with its history and the versions of what made it, to a folder.
 
         Whatever goes wrong, the folder holds the earlier model whole, or this one; see
         `saved_model`.
 
+        Args:
+          path: the folder.
+          overwrite: whether a model that was saved there before is replaced.
+
         Raises:
-          InputError: settings that could not be loaded again, a folder with other files in it, or
-            one that cannot be written.
+          InputError: the folder has a model already, settings that could not be loaded again, a
+            folder with other files in it, or one that cannot be written.
         """
+        folder = expand_home(path)
+        if not overwrite and os.path.isfile(folder / SETTINGS_FILE):
+            raise InputError(
+                f"{folder} has a saved model already; choose another folder, or give "
+                f"overwrite=True to replace it"
+            )
         check_settings(self.settings)
         _check_arrays(self.settings, saved_model.by_path(self.params), "the parameters")
         history = {} if self.measured is None else {_HISTORY: self.measured.as_tree()}
-        fields = dataclasses.asdict(self.settings)
-        saved_model.write(expand_home(path), fields, {**self.params, **history})
+        made_by = {_VERSIONS: versions(), _GENES_SUM: digest_names(self.settings.genes)}
+        fields = dataclasses.asdict(self.settings) | made_by
+        saved_model.write(folder, fields, {**self.params, **history})
 
     @staticmethod
-    def load(path: str | Path, *, name: str | None = None, seed: int = 0) -> "FittedModel":
+    def load(
+        path: str | Path, adata: Any = None, *, name: str | None = None, seed: int = 0
+    ) -> "FittedModel":
         """Reads a model that `save` wrote, or one of a run; older ones have no history.
 
         Args:
           path: folder of a saved model, or working directory of `run.py` with experiment
             integration, whose models have the parameters of the best epoch.
+          adata: cells to use it with, whose genes are checked at once; None: none are.
           name: in a working directory, the model: "bernoulli_vae", "gaussian_vae", ...; None: the
             run's own.
           seed: in a working directory, the number of the training.
@@ -511,14 +535,21 @@ class FittedModel:
           >>> model.history.tail()
         """
         folder = expand_home(path)
-        if not run_models.is_workdir(folder):
-            return _load(folder)
-        model = _load(run_models.find_model(folder, name, seed))
-        run_models.check_belongs(folder, model.settings)
+        if run_models.is_workdir(folder):
+            model = _load(run_models.find_model(folder, name, seed))
+            run_models.check_belongs(folder, model.settings)
+        else:
+            model = _load(folder)
+        if adata is not None:
+            wanted = [g for g in model.settings.genes if g not in model.settings.missing_genes]
+            gene_positions(tuple(map(str, adata.var_names)), wanted)
         return model
 
     def _encode(self, adata: Any, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
-        cells = cells_of_model(self.settings, adata, layer=layer)
+        if self.settings.missing_genes:
+            cells = query.cells_without(self, adata, layer)
+        else:
+            cells = cells_of_model(self.settings, adata, layer=layer)
         warn_of_empty_cells(cells.num_cells, adata.n_obs)
         if not cells.num_cells:
             nothing = np.full((adata.n_obs, self.vae.num_latents), np.nan, np.float32)
@@ -533,9 +564,13 @@ def _load(folder: Path) -> FittedModel:
     fields, arrays = saved_model.read(folder)
     history = saved_model.taken(arrays, _HISTORY)
     file = folder / SETTINGS_FILE
+    fields.pop(_VERSIONS, None)
+    genes_sum = fields.pop(_GENES_SUM, None)
     try:
         settings = Settings(**{name: as_tuples(value) for name, value in fields.items()})
         check_settings(settings)
+        if genes_sum not in (None, digest_names(settings.genes)):
+            raise InputError("its genes are not those that it was saved with")
         _check_arrays(settings, arrays, "the parameters")
     except InputError as error:
         raise InputError(f"{file} cannot be used: {error}") from error

@@ -58,7 +58,7 @@ def write_report(
         notes=[*cells.notes, *told, *scores.notes], bounds_of="the cells of this report",
     )  # fmt: skip
     _write_claim(folder, model, cells)
-    model.save(model_folder(folder, name, 0))
+    model.save(model_folder(folder, name, 0), overwrite=True)
     write_whole(folder / "metrics.jsonl", _lines(name, model.measured))
     write_shown(
         folder / report.EMBEDDING_FILE, cells, name, found, embeddings, seed=seed,

@@ -23,6 +23,7 @@ class Settings:
       sampler_options: its options.
       median_library: median total count of each batch, the default of `generate`.
       batch_column: column of `obs` that told the batches of the cells trained on; None: none did.
+      missing_genes: genes that the cells of a query lacked; `embed` imputes them.
     """
 
     genes: tuple[str, ...]
@@ -32,6 +33,7 @@ class Settings:
     sampler_options: dict[str, Any]
     median_library: tuple[float, ...]
     batch_column: str | None = None
+    missing_genes: tuple[str, ...] = ()
 
     def __post_init__(self):
         """Keeps plain options, which are equal to themselves after JSON.

@@ -157,7 +157,8 @@ def test_a_second_model_replaces_the_one_saved_before(fitted, tmp_path):
     model, adata = fitted
     other = qbm_jax.FittedModel(model.settings, jax.tree.map(lambda x: x + 0.1, model.params))
     model.save(tmp_path / "model")
-    other.save(tmp_path / "model")
+    assert "overwrite=True" in refusal(other.save, tmp_path / "model")
+    other.save(tmp_path / "model", overwrite=True)
     loaded = qbm_jax.FittedModel.load(tmp_path / "model")
     np.testing.assert_array_equal(loaded.embed(counted(adata)), other.embed(counted(adata)))
 
@@ -283,3 +284,35 @@ def test_a_latent_library_has_the_log_totals_of_each_batch_as_its_prior(tmp_path
     loaded = qbm_jax.FittedModel.load(tmp_path / "model")
     np.testing.assert_array_equal(loaded.encode_cells(cells)[0], model.encode_cells(cells)[0])
     np.testing.assert_array_equal(loaded.gates(), model.gates())
+
+
+def test_a_loaded_model_is_checked_against_the_cells_it_is_for(fitted, tmp_path):
+    model, adata = fitted
+    model.save(tmp_path / "model")
+    saved = json.loads((tmp_path / "model" / SETTINGS_FILE).read_text())
+    assert saved["versions"]["jax"] == jax.__version__ and len(saved["genes_digest"]) > 16
+    loaded = qbm_jax.FittedModel.load(tmp_path / "model", adata)
+    assert loaded.settings == model.settings
+    few = adata[:, 2:].copy()
+    line = refusal(qbm_jax.FittedModel.load, tmp_path / "model", few)
+    assert "2 are missing: gene0, gene1" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "here"),
+    [
+        ("batch_key", "batch_column"),
+        ("n_latent", "num_latents"),
+        ("max_epochs", "training_options={'num_epochs': ...}"),
+        ("gene_likelihood", "likelihood"),
+    ],
+)
+def test_names_of_scvi_tools_are_answered_with_those_here(name, here):
+    line = refusal(qbm_jax.fit, small_adata(), **{name: 3})
+    assert line == f"{name} is a name of scvi-tools; here it is {here}"
+
+
+def test_an_unknown_argument_is_answered_with_all_that_there_are():
+    line = refusal(qbm_jax.fit, small_adata(), latents=3)
+    for name in ("batch_column", "layer", "training_options", "held_out", "prior", "likelihood"):
+        assert name in line

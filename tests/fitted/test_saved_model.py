@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import json
 import pickle
 import random
@@ -51,7 +52,7 @@ def new():
 
 @pytest.fixture
 def saved(old, tmp_path):
-    old.save(tmp_path / "model")
+    old.save(tmp_path / "model", overwrite=True)
     return tmp_path / "model"
 
 
@@ -81,24 +82,24 @@ def test_a_save_that_fails_at_any_call_leaves_the_old_model_or_the_new_one(
     step, saved, old, new, tmp_path
 ):
     tried = 0
-    for said in every_fault(tmp_path, lambda: new.save(saved), step):
+    for said in every_fault(tmp_path, lambda: new.save(saved, overwrite=True), step):
         tried += 1
         found = FittedModel.load(saved)
         assert same(found, old) or same(found, new)
         assert said or same(found, new)
         assert len(list((saved / "params").iterdir())) <= 3
         if same(found, new):
-            old.save(saved)
+            old.save(saved, overwrite=True)
         assert len(files_of(saved)) == 2 or same(FittedModel.load(saved), old)
     assert tried > 20 / step
-    new.save(saved)
+    new.save(saved, overwrite=True)
     assert len(files_of(saved)) == 2
     assert same(FittedModel.load(saved), new)
 
 
 def test_a_first_save_that_fails_leaves_nothing_or_a_whole_model(old, tmp_path):
     folder, tried = tmp_path / "in" / "model", 0
-    for said in every_fault(tmp_path, lambda: old.save(folder)):
+    for said in every_fault(tmp_path, lambda: old.save(folder, overwrite=True)):
         tried += 1
         if folder.exists() and (folder / SETTINGS_FILE).exists():
             assert same(FittedModel.load(folder), old)
@@ -113,14 +114,14 @@ def test_a_save_that_is_killed_at_any_call_leaves_the_old_model_or_the_new_one(
     saved, old, new, tmp_path
 ):
     states = killed_everywhere(
-        saved, lambda: new.save(saved), tmp_path / "states", lambda name, path: True
+        saved, lambda: new.save(saved, overwrite=True), tmp_path / "states", lambda name, path: True
     )
     assert len(states) > 15
     found = [FittedModel.load(state) for state in states]
     which = ["old" if same(each, old) else "new" if same(each, new) else "?" for each in found]
     assert which == sorted(which, reverse=True) and set(which) == {"old", "new"}
     for state in states:
-        new.save(state)  # the next save clears what the killed one left
+        new.save(state, overwrite=True)  # the next save clears what the killed one left
         assert len(files_of(state)) == 2
         assert not list(state.rglob(".unfinished-*"))
         assert same(FittedModel.load(state), new)
@@ -129,7 +130,7 @@ def test_a_save_that_is_killed_at_any_call_leaves_the_old_model_or_the_new_one(
 def test_a_full_disk_is_one_line_and_the_old_model_stays(saved, old, new):
     before = files_of(saved)
     with FullDisk(300):
-        line = refusal(new.save, saved)
+        line = refusal(functools.partial(new.save, overwrite=True), saved)
     assert "cannot save a model" in line and str(saved) in line
     assert files_of(saved) == before
     assert same(FittedModel.load(saved), old)
@@ -153,7 +154,7 @@ def test_what_was_exchanged_or_edited_in_the_names_is_refused(change, saved):
 
 
 def test_parameters_of_another_model_are_refused(saved, new, tmp_path):
-    new.save(tmp_path / "other")
+    new.save(tmp_path / "other", overwrite=True)
     shutil.rmtree(saved / "params")
     shutil.copytree(tmp_path / "other" / "params", saved / "params")
     line = refusal(FittedModel.load, saved)
@@ -164,7 +165,7 @@ def test_parameters_of_another_model_are_refused(saved, new, tmp_path):
 
 
 def test_settings_of_another_model_are_refused(saved, new, tmp_path):
-    new.save(tmp_path / "other")
+    new.save(tmp_path / "other", overwrite=True)
     shutil.copy(tmp_path / "other" / SETTINGS_FILE, saved / SETTINGS_FILE)
     assert "do not belong to the names and options" in refusal(FittedModel.load, saved)
 
@@ -232,7 +233,7 @@ def test_a_folder_that_is_no_models_is_left_alone(old, tmp_path):
     assert "notes.txt" in refusal(old.save, tmp_path)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / SETTINGS_FILE).write_text('{"layers": 3}')
-    assert SETTINGS_FILE in refusal(old.save, tmp_path / "other")
+    assert SETTINGS_FILE in refusal(functools.partial(old.save, overwrite=True), tmp_path / "other")
     (tmp_path / "third" / "params").mkdir(parents=True)
     (tmp_path / "third" / "params" / "mine.npz").write_text("")
     assert "params/mine.npz" in refusal(old.save, tmp_path / "third")
@@ -245,11 +246,11 @@ def test_a_folder_that_is_no_models_is_left_alone(old, tmp_path):
 def test_a_model_of_an_older_version_is_replaced_and_a_damaged_one_too(saved, old):
     (saved / SETTINGS_FILE).write_text('{"genes": [], "model": {}}')
     (saved / "params" / "0").mkdir()
-    old.save(saved)
+    old.save(saved, overwrite=True)
     assert len(list((saved / "params").iterdir())) == 1
     (saved / SETTINGS_FILE).write_text("{")
     assert "damaged" in refusal(FittedModel.load, saved)
-    old.save(saved)
+    old.save(saved, overwrite=True)
     assert same(FittedModel.load(saved), old)
 
 
@@ -268,7 +269,7 @@ def test_places_where_no_model_can_be_are_refused(old, tmp_path):
 
 def test_a_home_is_found_by_save_as_by_load(old, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    old.save("~/model")
+    old.save("~/model", overwrite=True)
     assert same(FittedModel.load("~/model"), old) and (tmp_path / "model").is_dir()
 
 

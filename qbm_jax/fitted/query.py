@@ -1,0 +1,391 @@
+"""New cells in a trained model: an unseen batch is added, and nothing else of it changes.
+
+As scArches does (Lotfollahi et al., Nature Biotechnology 40, 121, 2022), only what belongs to the
+new batch is trained: its effects on the decoder, and its dispersion where each batch has its own.
+The encoder reads no batch and stays as it is, so the KL does not depend on what is trained, and the
+loss is the reconstruction alone. The reference's cells are embedded and decoded as before, to the
+bit.
+
+Genes that the new cells lack are unobserved, not zero: the encoder reads what the decoder expects
+of them given the others, found by repetition (Rezende et al. 2014, 1401.4082, appendix F), and
+the likelihood is that of the shares of the observed genes among themselves.
+"""
+
+import dataclasses
+import functools
+import re
+import warnings
+from typing import Any, NamedTuple
+
+import anndata
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+import scipy.sparse as sp
+
+from qbm_jax.data import Cells, check_likelihood, from_anndata
+from qbm_jax.data.names import distinct, some
+from qbm_jax.errors import InputError
+from qbm_jax.fitted.denoise import expression
+from qbm_jax.fitted.document import Model, OneModel
+from qbm_jax.fitted.saved_model import by_path
+from qbm_jax.fitted.settings import Settings, build_model
+from qbm_jax.model.vae import VAE, Params, gene_params, prior_params
+from qbm_jax.runtime import keys
+from qbm_jax.runtime.options import check, fraction, positive, whole
+
+NEW_BATCH = "query"  # its name where no column tells one
+_ROUNDS = 10  # of imputation
+_MINIBATCH = 128
+_WIDTH = 512  # cells imputed at a time
+
+
+class Query(NamedTuple):
+    """What became of the cells that were mapped.
+
+    Attributes:
+      cells: a row a cell: "energy", high for cells unlike the reference; where a reference was
+        given, "energy_percentile" among its cells, and the "label" of its nearest cells with the
+        "uncertainty", the share of them that are of other types.
+      missing_genes: genes of the model that the cells lack.
+      missing_share: their share of the model's genes.
+    """
+
+    cells: pd.DataFrame
+    missing_genes: tuple[str, ...]
+    missing_share: float
+
+
+def map_query(
+    model: OneModel,
+    adata: Any,
+    batch_column: str | None = None,
+    *,
+    reference: Any = None,
+    label_column: str | None = None,
+    fine_tune: bool = True,
+    max_missing: float = 0.2,
+    num_steps: int = 300,
+    learning_rate: float = 0.02,
+    layer: str | None = None,
+    seed: int = 0,
+) -> OneModel:
+    """A model that knows the batches of these cells as well; this one stays as it is.
+
+    Args:
+      model: the fitted model.
+      adata: new cells, with the model's genes but for some.
+      batch_column: column of `obs` with their experimental batch; None: that of the training, or
+        all are of one new batch, "query".
+      reference: cells that the model was trained on, for labels and energies to compare with.
+      label_column: column of the reference's `obs` with the cell type; None: no labels.
+      fine_tune: whether the effects of new batches are trained; otherwise they are the mean of
+        those known.
+      max_missing: share of the model's genes that the cells may lack.
+      num_steps: of the training of the new effects, on 128 cells each.
+      learning_rate: of Adam.
+      layer: layer with the raw counts; None: `X`.
+      seed: of the training.
+
+    Returns:
+      The model with the new batches after the known ones. Its `query` has what was found, a `Query`
+      of the cells; its `embed` and `energy` take cells that lack the same genes.
+
+    Raises:
+      InputError: too many genes are missing, or counts or columns cannot be used.
+
+    Example:
+      >>> mapped = model.map_query(new, "donor", reference=adata, label_column="celltype")
+      >>> mapped.query.cells[["label", "uncertainty", "energy_percentile"]]
+    """
+    max_missing = check("max_missing", max_missing, fraction())
+    num_steps = check("num_steps", num_steps, whole(1))
+    learning_rate = check("learning_rate", learning_rate, positive())
+    if reference is None and label_column is not None:
+        raise InputError("expected the reference's cells beside label_column, got none")
+    missing = _missing(model, adata, max_missing)
+    known = model.settings.batch_column
+    if batch_column is None and known in adata.obs:
+        batch_column = known
+    cells = _read(model.settings, adata, missing, layer, batch_column)
+    if not cells.num_cells:
+        raise InputError("expected cells with a count in the model's genes, got none")
+    names = cells.batch_names if batch_column is not None else (NEW_BATCH,)
+    new = tuple(name for name in names if name not in model.settings.batch_names)
+    settings = _with_batches(model.settings, cells, names, new, missing)
+    codes = np.array([settings.batch_names.index(name) for name in names], np.int32)[cells.batch]
+    params, trained = _with_effects(model, settings)
+    mapped = type(model)(settings, params, model.measured)
+    if fine_tune and new:
+        chosen = np.flatnonzero(codes >= len(model.settings.batch_names))
+        filled = imputed(mapped, cells, missing)
+        params = _fine_tuned(
+            mapped, trained, filled.counts[chosen], codes[chosen], _observed(settings, missing),
+            len(new), num_steps, learning_rate, seed,
+        )  # fmt: skip
+        mapped = type(model)(settings, params, model.measured)
+    found = _described(mapped, adata, reference, label_column, layer)
+    mapped.query = Query(found, missing, len(missing) / len(settings.genes))
+    return mapped
+
+
+def transfer_labels(
+    model: Model, adata: Any, reference: Any, label_column: str, *, num_neighbours: int = 15,
+    layer: str | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """The commonest cell type among the nearest cells of a reference, in the embedding.
+
+    Args:
+      model: the fitted model.
+      adata: cells to name.
+      reference: cells whose types are known.
+      label_column: column of the reference's `obs` with the cell type.
+      num_neighbours: cells of the reference that vote.
+      layer: layer with the raw counts; None: `X`.
+
+    Returns:
+      "label" and "uncertainty" of each cell: the share of votes for other types. Cells without
+      any count have neither.
+
+    Raises:
+      InputError: as `embed`; no such column, or no cell of the reference has a type.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    num_neighbours = check("num_neighbours", num_neighbours, whole(1))
+    if label_column not in reference.obs:
+        raise InputError(f"expected label_column in the reference's obs, got {label_column!r}")
+    codes, types = distinct(reference.obs[label_column])
+    spins, known = (_embedded(model, each, layer)[0] for each in (adata, reference))
+    usable = np.isfinite(known).all(axis=1) & (codes >= 0)
+    if not usable.any():
+        raise InputError(f"expected cells with a type in {label_column!r}, got none")
+    counted = np.isfinite(spins).all(axis=1)
+    number = min(num_neighbours, int(usable.sum()))
+    search = NearestNeighbors(n_neighbors=number).fit(known[usable])
+    votes = np.zeros((len(spins), len(types)))
+    nearest = search.kneighbors(spins[counted], return_distance=False)
+    np.add.at(votes, (np.flatnonzero(counted)[:, None], codes[usable][nearest]), 1 / number)
+    label = np.array(types, object)[votes.argmax(axis=1)]
+    label[~counted] = None
+    uncertainty = np.where(counted, 1 - votes.max(axis=1), np.nan)
+    return pd.DataFrame({"label": label, "uncertainty": uncertainty}, index=adata.obs_names)
+
+
+def cells_without(model: Model, adata: Any, layer: str | None) -> Cells:
+    """Cells of a mapped model, which may lack the genes that its query lacked; these are imputed.
+
+    Raises:
+      InputError: other genes are missing, or counts cannot be used.
+    """
+    there = set(map(str, adata.var_names))
+    lacking = tuple(gene for gene in model.settings.missing_genes if gene not in there)
+    return imputed(model, _read(model.settings, adata, lacking, layer, None), lacking)
+
+
+def imputed(model: Model, cells: Cells, missing: tuple[str, ...]) -> Cells:
+    """The cells with what the decoder expects of missing genes, in the model's last batch."""
+    if not missing or not cells.num_cells:
+        return cells
+    observed = _observed(model.settings, missing)
+    batch = len(model.settings.batch_names) - 1
+    blocks = []
+    for start in range(0, cells.num_cells, _WIDTH):
+        counts = cells.counts[start : start + _WIDTH].toarray()
+        size = len(counts)
+        counts = np.pad(counts, ((0, _WIDTH - size), (0, 0)))
+        blocks.append(np.asarray(_filled(model.vae, model.params, counts, batch, observed))[:size])
+    counts = sp.csr_matrix(np.concatenate(blocks))
+    return dataclasses.replace(cells, counts=counts, is_integer=False)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _filled(vae: VAE, params: Params, counts: jax.Array, batch: jax.Array, observed: jax.Array):
+    """Counts [cells, genes] whose unobserved genes hold their expectation."""
+    of_prior, ones = prior_params(vae, params), jnp.ones(counts.shape[0])
+    batches, kept = jnp.full(counts.shape[0], batch), observed[None]
+    total = jnp.sum(counts * kept, axis=1)
+
+    def again(filled: jax.Array, _):
+        latents = vae.posterior.embed(of_prior, vae.encode(params, filled))[0]
+        shares = expression(vae, params, latents, batches, ones)
+        expected = shares * (total / jnp.sum(shares * kept, axis=1))[:, None]
+        return jnp.where(kept > 0, counts, expected), None
+
+    return jax.lax.scan(again, counts, None, length=_ROUNDS)[0]
+
+
+def _missing(model: Model, adata: Any, max_missing: float) -> tuple[str, ...]:
+    """Genes of the model that the cells lack, with a warning."""
+    genes = model.settings.genes
+    there = set(map(str, getattr(adata, "var_names", ())))
+    missing = tuple(gene for gene in genes if gene not in there)
+    if not missing:
+        return ()
+    share = len(missing) / len(genes)
+    if share > max_missing:
+        raise InputError(
+            f"expected at most {max_missing:.0%} of the model's genes to be missing, "
+            f"{len(missing)} of {len(genes)} are ({some(missing, 5)}); names must match exactly, "
+            "or raise max_missing"
+        )
+    if not model.vae.likelihood.of_counts:
+        raise InputError(
+            f"expected all genes of the model, {len(missing)} are missing, which likelihood "
+            f"{model.vae.likelihood.name} cannot impute; give them"
+        )
+    warnings.warn(
+        f"{len(missing)} of {len(genes)} genes of the model ({share:.0%}) are missing and taken as "
+        f"unobserved: {some(missing, 5)}",
+        stacklevel=3,
+    )
+    return missing
+
+
+def _read(
+    settings: Settings, adata: Any, missing: tuple[str, ...], layer: str | None, column: str | None
+) -> Cells:
+    """The cells with the model's genes; missing ones are zero."""
+    given = adata
+    if missing:
+        if layer is not None and layer not in adata.layers:
+            raise InputError(f"expected layer as one of {some(adata.layers)}, got {layer!r}")
+        matrix = sp.csr_matrix(adata.X if layer is None else adata.layers[layer])
+        none = sp.csr_matrix((adata.n_obs, len(missing)), dtype=matrix.dtype)
+        var = pd.DataFrame(index=[*map(str, adata.var_names), *missing])
+        given = anndata.AnnData(sp.hstack([matrix, none]).tocsr(), obs=adata.obs, var=var)
+        layer = None
+    cells = from_anndata(given, layer=layer, genes=settings.genes, min_cells=0, batch_column=column)
+    check_likelihood(cells, settings.model["likelihood"])
+    return cells
+
+
+def _observed(settings: Settings, missing: tuple[str, ...]) -> np.ndarray:
+    """1.0 at the genes that are there [genes]."""
+    return 1.0 - np.isin(settings.genes, missing).astype(np.float32)
+
+
+def _with_batches(
+    settings: Settings, cells: Cells, names: tuple[str, ...], new: tuple[str, ...],
+    missing: tuple[str, ...],
+) -> Settings:  # fmt: skip
+    """The settings with new batches after the known ones."""
+    totals = [cells.totals[cells.batch == names.index(name)] for name in new]
+    options, prior = dict(settings.model), settings.model.get("library_prior")
+    if prior is not None:
+        logs = [np.log(each) for each in totals]
+        own = tuple((float(each.mean()), max(float(each.std()), 0.01)) for each in logs)
+        options["library_prior"] = (*prior, *own)
+    return dataclasses.replace(
+        settings,
+        model=options,
+        batch_names=(*settings.batch_names, *new),
+        median_library=(*settings.median_library, *(float(np.median(each)) for each in totals)),
+        missing_genes=missing,
+    )
+
+
+def _with_effects(model: Model, settings: Settings) -> tuple[Params, tuple[str, ...]]:
+    """Parameters with room for all batches, and the paths of those that have rows of batches.
+
+    New rows are the mean of the known ones. A model of one batch has no effects: its own are zero.
+    """
+    template = jax.eval_shape(build_model(settings).init, jax.random.key(0))
+    known, wanted = by_path(model.params), by_path(template)
+    num_known = len(model.settings.batch_names)
+    leaves, trained = [], []
+    for path, shape in wanted.items():
+        value = known.get(path if num_known > 1 else _of_one_batch(path, len(settings.batch_names)))
+        if value is None:
+            value = jnp.zeros(shape.shape, shape.dtype)
+            trained.append(path)
+        elif value.shape != shape.shape:
+            added = shape.shape[0] - num_known
+            rows = jnp.repeat(value.mean(axis=0, keepdims=True), added, axis=0)
+            value = jnp.concatenate([value, rows])
+            trained.append(path)
+        leaves.append(value)
+    return jax.tree.unflatten(jax.tree.structure(template), leaves), tuple(trained)
+
+
+def _of_one_batch(path: str, num_batches: int) -> str:
+    """Where a model of one batch has this parameter; its decoder's layers have no batch effects."""
+    layer = re.search(r"^(\['decoder'\].*\['Dense_)(\d+)('\].*)$", path)
+    if layer is None or num_batches == 1:
+        return path
+    before, number, after = layer.groups()
+    return "" if int(number) % 2 else f"{before}{int(number) // 2}{after}"
+
+
+def _fine_tuned(
+    model: Model, trained: tuple[str, ...], counts: sp.csr_matrix, batch: np.ndarray,
+    observed: np.ndarray, num_new: int, num_steps: int, learning_rate: float, seed: int,
+) -> Params:  # fmt: skip
+    """The parameters after training the rows of the new batches alone."""
+    key = keys.named(keys.root(seed), "query")
+    order = np.random.default_rng(keys.number(jax.random.fold_in(key, 0)))
+    paths, params = by_path(model.params), model.params
+    rows = {path: paths[path][-num_new:] for path in trained}
+    optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps, alpha=0.1))
+    state, genes = optimiser.init(rows), np.flatnonzero(observed)
+    for step in range(num_steps):
+        chosen = order.integers(0, len(batch), _MINIBATCH)
+        gradient = _gradient(
+            model.vae, rows, params, jax.random.fold_in(key, step + 1),
+            counts[chosen].toarray(), batch[chosen], genes,
+        )  # fmt: skip
+        updates, state = optimiser.update(gradient, state)
+        rows = optax.apply_updates(rows, updates)
+    return _with_rows(params, rows)
+
+
+def _with_rows(params: Params, rows: dict[str, jax.Array]) -> Params:
+    """The parameters with these as the last rows of their arrays; all else is the same array."""
+
+    def put(path: Any, leaf: jax.Array) -> jax.Array:
+        own = rows.get(jax.tree_util.keystr(path))
+        return leaf if own is None else jnp.concatenate([leaf[: len(leaf) - len(own)], own])
+
+    return jax.tree_util.tree_map_with_path(put, params)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _gradient(
+    vae: VAE, rows: dict[str, jax.Array], params: Params, key: jax.Array, counts: jax.Array,
+    batch: jax.Array, genes: jax.Array,
+) -> dict[str, jax.Array]:  # fmt: skip
+    """Gradient of the reconstruction of the observed genes by the rows of the new batches."""
+    zeta = vae.posterior.draw(key, prior_params(vae, params), vae.encode(params, counts)).zeta
+
+    def loss(rows: dict[str, jax.Array]) -> jax.Array:
+        own = _with_rows(params, rows)
+        outputs = {k: v[:, genes] for k, v in vae.decode(own, zeta, batch).items()}
+        of_genes = {k: v[..., genes] for k, v in gene_params(own, batch).items()}
+        seen = counts[:, genes]
+        totals = jnp.maximum(seen.sum(axis=1), 1)
+        return -jnp.mean(vae.likelihood.log_prob(seen, outputs, of_genes, totals))
+
+    return jax.grad(loss)(rows)
+
+
+def _embedded(model: Model, adata: Any, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
+    return model.embed(adata, layer), model.energy(adata, layer)
+
+
+def _described(
+    model: Model, adata: Any, reference: Any, label_column: str | None, layer: str | None
+) -> pd.DataFrame:
+    """What is known of each cell, see `Query`."""
+    energy = _embedded(model, adata, layer)[1]
+    table = pd.DataFrame({"energy": energy}, index=adata.obs_names)
+    if reference is None:
+        return table
+    known = _embedded(model, reference, layer)[1]
+    known = np.sort(known[np.isfinite(known)])
+    place = np.searchsorted(known, energy, side="right") / len(known)
+    table["energy_percentile"] = np.where(np.isfinite(energy), 100 * place, np.nan)
+    if label_column is not None:
+        table = table.join(transfer_labels(model, adata, reference, label_column, layer=layer))
+    return table

@@ -1,0 +1,96 @@
+"""New cells in a trained model: an unseen batch, missing genes, labels; the reference is as was."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from qbm_jax.errors import InputError
+from qbm_jax.fitted.model import FittedModel
+from qbm_jax.fitted.settings import build_model
+
+
+def refusal(function, *arguments, **options):
+    with pytest.raises(InputError) as error:
+        function(*arguments, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.fixture(scope="module")
+def mapped(world):
+    return world.model.map_query(
+        world.query, "batch", reference=world.adata, label_column="kind", num_steps=100
+    )
+
+
+def test_the_new_batch_comes_after_the_known_ones_and_the_model_stays(world, mapped):
+    assert world.model.settings.batch_names == ("b1", "b2")
+    assert mapped.settings.batch_names == ("b1", "b2", "b3")
+    assert world.model.query is None
+    np.testing.assert_array_equal(mapped.embed(world.adata), world.model.embed(world.adata))
+    np.testing.assert_array_equal(mapped.energy(world.adata), world.model.energy(world.adata))
+    one, other = (m.denoise(world.adata, num_samples=2) for m in (mapped, world.model))
+    np.testing.assert_array_equal(one, other)
+    for name in ("encoder", "prior", "genes"):
+        jax.tree.map(np.testing.assert_array_equal, mapped.params[name], world.model.params[name])
+
+
+def test_the_effects_of_the_new_batch_are_learned(world, mapped):
+    frozen = world.model.map_query(world.query, "batch", fine_tune=False)
+    tuned, mean = (m.bound(world.query, num_draws=2).value for m in (mapped, frozen))
+    assert tuned > mean + 2  # nats per cell
+    apart = {}
+    for name, model in (("tuned", mapped), ("mean", frozen)):
+        found = model.reconstruct(world.query, num_samples=2).mean()
+        observed = np.asarray(world.query.X.mean(axis=0)).ravel()
+        apart[name] = np.abs(np.log2(found / observed)).median()
+    assert apart["tuned"] < 0.5 * apart["mean"]
+
+
+def test_labels_are_transferred_with_their_uncertainty(world, mapped):
+    cells = mapped.query.cells
+    assert cells.index.equals(world.query.obs_names)
+    right = cells.label.to_numpy() == world.query.obs.kind.to_numpy()
+    assert right.mean() > 0.85
+    assert cells.uncertainty.between(0, 1).all()
+    assert cells.energy_percentile.between(0, 100).all()
+    np.testing.assert_array_equal(cells.energy, mapped.energy(world.query))
+
+
+def test_missing_genes_are_unobserved_and_said(world, mapped, tmp_path):
+    some = world.query[:, 6:].copy()
+    with pytest.warns(UserWarning, match=r"6 of 60 genes of the model \(10%\) are missing"):
+        found = world.model.map_query(some, "batch", num_steps=100)
+    assert found.query.missing_share == 0.1
+    assert found.query.missing_genes == tuple(f"gene{i}" for i in range(6))
+    whole = world.model.embed(world.query)
+    zeros = world.query.copy()
+    zeros.X = zeros.X.multiply(np.arange(60) >= 6).tocsr()
+    as_zero = np.abs(world.model.embed(zeros) - whole).mean()
+    assert np.abs(found.embed(some) - whole).mean() < as_zero
+    found.save(tmp_path / "model")
+    loaded = FittedModel.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.embed(some), found.embed(some))
+
+
+def test_a_model_of_one_batch_learns_a_second(world):
+    """Its decoder has no effects of batches: they are made, zero for its own."""
+    settings = dataclasses.replace(
+        world.model.settings, batch_names=("all",), median_library=(150.0,), batch_column=None
+    )
+    model = FittedModel(settings, jax.jit(build_model(settings).init)(jax.random.key(0)))
+    mapped = model.map_query(world.query, fine_tune=False)
+    assert mapped.settings.batch_names == ("all", "query")
+    one, other = (m.denoise(world.query, "all", num_samples=2) for m in (mapped, model))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_what_cannot_be_mapped_is_refused_in_one_line(world):
+    few = world.query[:, 20:].copy()
+    line = refusal(world.model.map_query, few, "batch")
+    assert "at most 20%" in line and "20 of 60 are" in line
+    assert "lane" in refusal(world.model.map_query, world.query, "lane")
+    line = refusal(world.model.map_query, world.query, "batch", label_column="kind", num_steps=1)
+    assert "reference" in line
