@@ -4,7 +4,8 @@ python run.py --config=configs/attribution.py --workdir=runs/attribution
 python run.py --config=configs/attribution.py:smoke --workdir=runs/attribution-smoke
 
 Every variant is the benchmark's QBM-VAE but for the fields that it names, on the same cells, seeds
-and folds; the report shows the paired differences to the unchanged model.
+and folds; the report shows the paired differences to the unchanged model. `config.data` names files
+of your own, as for configs/benchmark.py.
 """
 
 from ml_collections import ConfigDict
@@ -31,9 +32,11 @@ def get_config(arg: str = "full") -> ConfigDict:
     )
     config.sets.simulated.num_cells = 3000  # some of every type in each fold
     config.tasks = "integration,classification,bound"
-    for name in ("methods", "settings", "gaussian_latents"):
+    for name in ("methods", "settings", "gaussian_latents", "kl_weight_1"):
         del config[name]  # of the benchmark alone
     config.reference = REFERENCE  # the variant that the others are held against
+    # J of the trained reference times these, and shuffled, measured again; () for no such part
+    config.doses = (0.0, 0.25, 0.5, 0.75, 1.25, 1.5)
     config.variants = ConfigDict()  # label -> axis, and the fields of model and training it changes
     config.variants.qbmvae = change("prior")
     config.variants.bernoulli = change("prior", prior="bernoulli")
@@ -109,4 +112,5 @@ def smoke_of(config: ConfigDict) -> ConfigDict:
         del config[name]
     for label in [name for name in config.variants if name not in ("qbmvae", "bernoulli", "no_kl")]:
         del config.variants[label]
+    config.doses = (0.0, 1.5)
     return config

@@ -3,7 +3,8 @@
 python run.py --config=configs/epochs.py --workdir=runs/epochs
 python run.py --config=configs/epochs.py:smoke --workdir=runs/epochs-smoke
 
-After the figure of arXiv 2508.11190 that follows the scores through training.
+After the figure of arXiv 2508.11190 that follows the scores through training. `config.data` names
+files of your own, as for configs/benchmark.py.
 """
 
 from ml_collections import ConfigDict
@@ -29,5 +30,5 @@ def get_config(arg: str = "full") -> ConfigDict:
     for name in ("log_z_temperatures", "posterior_draws", "importance_samples", "max_generated"):
         del config.evaluation[name]  # of the benchmark alone
     del config.evaluation["left_out_methods"]
-    del config["tasks"], config["num_steps"]
+    del config["tasks"], config["num_steps"], config["kl_weight_1"]
     return config

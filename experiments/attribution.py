@@ -1,4 +1,4 @@
-"""Attribution: the same model with one ingredient changed at a time, paired over seeds."""
+"""Attribution: the same model with one ingredient changed at a time, and J changed afterwards."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -10,12 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
+from experiments.comparison import doses, trainings
 from experiments.comparison import plan as comparison_plan
 from experiments.comparison import tasks as comparison_tasks
-from experiments.comparison import trainings
 from experiments.comparison.methods import Method
 from experiments.comparison.plan import ComparisonPlan, check_counts
-from experiments.comparison.summary import COLUMNS, HEADLINE
+from experiments.comparison.summary import COLUMNS, HEADLINE, share_of
 from experiments.comparison.titles import metric_title
 from experiments.kit.options import check_training
 from experiments.kit.runner import Piece, Results, Row, Work
@@ -24,6 +24,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import train_options
 from qbm_jax.fitted.tasks import study_set
 from qbm_jax.fitted.tasks.study_set import StudySet
+from qbm_jax.model import priors
 from qbm_jax.model.presets import with_prior
 from qbm_jax.study.document import Document, table, with_interval
 from qbm_jax.study.escape import code, file_name, markdown
@@ -82,27 +83,48 @@ def _variant(config: ConfigDict, name: str, change: ConfigDict) -> Method:
 
 
 def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
-    """A piece a set and variant: all its seeds."""
+    """A piece a set and variant: all its seeds; of the reference another one, all doses of J."""
+    config = plan.config
     for study in plan.studies:
+        held_out = [study_set.fold_cells(study, s, config.seed) for s in range(config.num_seeds)]
         for variant in plan.methods:
             names = {"dataset": study.name, "method": variant.name, "setting": variant.setting}
-            yield Work("attribution", names, partial(measure, plan, study, variant, stop))
+            compute = partial(measure, plan, study, variant, held_out, stop)
+            options = trainings.options_on(config, study, variant, held_out)
+            steps = trainings.steps_of(options, study, held_out)
+            yield Work("attribution", names, compute, None, len(held_out), steps)
+            couplings = priors.build(variant.training.model.prior).couplings
+            if variant.name == config.reference and couplings and config.doses:
+                dosed = partial(doses.measure, plan, study, variant, held_out, stop)
+                names = names | {"setting": doses.AXIS}
+                yield Work(doses.SECTION, names, dosed, None, len(held_out), steps)
 
 
 def measure(
-    plan: ComparisonPlan, study: StudySet, variant: Method, stop: StopRequest, key: jax.Array
+    plan: ComparisonPlan,
+    study: StudySet,
+    variant: Method,
+    held_out: list[np.ndarray],
+    stop: StopRequest,
+    key: jax.Array,
 ) -> Piece:
     """All seeds of a variant on one set; they have keys of their own, to be paired."""
     del key
     config = plan.config
-    held_out = [study_set.fold_cells(study, s, config.seed) for s in range(config.num_seeds)]
     group = trainings.train_group(config, study, variant, held_out, stop)
     measured = comparison_tasks.measure(config, study, group, plan.tasks[study.name])
     return {"rows": measured.rows, "notes": measured.notes, "training_seconds": group.seconds}
 
 
 def rows(plan: ComparisonPlan, piece: Piece) -> Iterator[Row]:
-    """A row a task, metric and seed, but for bounds of another likelihood: of another quantity."""
+    """A row a task, metric and seed, but for bounds of another likelihood: of another quantity.
+
+    A dose of J stands in the place of the variant.
+    """
+    if piece["section"] == doses.SECTION:
+        for dose, *row in piece["rows"]:
+            yield (piece["dataset"], dose, piece["setting"], *row)
+        return
     likelihoods = {variant.name: variant.training.model.likelihood for variant in plan.methods}
     same = likelihoods[piece["method"]] == likelihoods[plan.config.reference]
     for row in piece["rows"]:
@@ -111,8 +133,11 @@ def rows(plan: ComparisonPlan, piece: Piece) -> Iterator[Row]:
 
 
 def summary(plan: ComparisonPlan, rows: Iterable[Row]) -> list[Effect]:
-    """Every headline metric of every variant, held against the reference of the same set."""
-    return summarise(rows, plan.config.reference)
+    """Every headline metric of every variant and dose, held against its reference on the set."""
+    found = list(rows)
+    dosed = [row for row in found if row[2] == doses.AXIS]
+    others = [row for row in found if row[2] != doses.AXIS]
+    return summarise(others, plan.config.reference) + summarise(dosed, doses.UNCHANGED)
 
 
 def summarise(rows: Iterable[Row], reference: str) -> list[Effect]:
@@ -126,7 +151,7 @@ def summarise(rows: Iterable[Row], reference: str) -> list[Effect]:
     effects = []
     for (dataset, task, metric, name), ours in values.items():
         theirs = {} if name == reference else values.get((dataset, task, metric, reference), {})
-        gap = paired_difference(*by_seed(ours, theirs))
+        gap = paired_difference(*by_seed(ours, theirs), share=share_of(task, metric))
         mean = estimate(ours.values()).mean
         found = (mean, gap.mean, gap.low, gap.high)
         effects.append(Effect(dataset, name, axes[name], task, metric, *found))
@@ -140,13 +165,16 @@ def document(plan: ComparisonPlan, results: Results) -> Document:
     report = Document(results.workdir, title, plan.simulated)
     report.add(
         f"Differences to {code(reference)} ({config.num_seeds} seeds, each without its fold"
-        " of the cells), mean and 95 % interval, paired over seeds. Bounds are in nats per cell, of"
-        " the unseen fold; of gumbel's relaxed bits and of another likelihood there is none to"
-        " compare. The table names every field that a variant changes: relaxations that do not"
-        " tell the bit, and disarm, need a factorial posterior, so their like is `factorial`."
+        " of the cells), mean and 95 % interval, paired over seeds: of unseen cells the corrected"
+        " resampled t, of all cells Student's t over trainings on these cells. Bounds are"
+        " in nats per cell, of the unseen fold; of gumbel's relaxed bits and of another"
+        " likelihood there is none to compare. The table names every field that a variant changes:"
+        " relaxations that do not tell the bit, and disarm, need a factorial posterior, so their"
+        " like is `factorial`."
     )
     for study in plan.studies:
-        here = [effect for effect in results.summary if effect.dataset == study.name]
+        all_ = [effect for effect in results.summary if effect.dataset == study.name]
+        here = [effect for effect in all_ if effect.axis != doses.AXIS]
         report.add(f"## {markdown(study.title)}")
         report.figure(
             file_name(study.name, ".png"),
@@ -154,7 +182,16 @@ def document(plan: ComparisonPlan, results: Results) -> Document:
             f"Difference to {reference} on {study.name}; grey intervals contain 0.",
             [study.cells.simulated],
         )
-        report.add(effect_table(here, config))
+        report.add(effect_table(here, config, reference))
+        if dosed := [effect for effect in all_ if effect.axis == doses.AXIS]:
+            report.add(f"### {markdown(study.name)}: doses of J", doses.TOLD)
+            report.figure(
+                file_name(f"{study.name}.doses", ".png"),
+                partial(draw, dosed, doses.UNCHANGED, study.title, columns=4),
+                f"Difference to the trained J on {study.name}; grey intervals contain 0.",
+                [study.cells.simulated],
+            )
+            report.add(effect_table(dosed, config, doses.UNCHANGED))
     told = (f"{p['dataset']}: {note}" for p in results.pieces for note in p["notes"])
     report.notes([*plan.notes, *told])
     return report
@@ -165,15 +202,15 @@ def _metrics(effects: list[Effect]) -> list[tuple[str, str]]:
     return [key for key in HEADLINE if key in found]
 
 
-def effect_table(effects: list[Effect], config: ConfigDict) -> str:
+def effect_table(effects: list[Effect], config: ConfigDict, reference: str) -> str:
     """Variants (rows), what they change, and metrics (columns)."""
     found = {(e.variant, e.task, e.metric): e for e in effects}
     lines = []
     for name in dict.fromkeys(effect.variant for effect in effects):
-        change = config.variants[name]
-        fields = {**change.model.to_dict(), **change.training.to_dict()}
+        change = config.variants.get(name)  # None of a dose, whose name says it
+        fields = {**change.model.to_dict(), **change.training.to_dict()} if change else {}
         changed = ", ".join(f"{field} {value}" for field, value in fields.items())
-        cells = [_text(found.get((name, *key)), config.reference) for key in _metrics(effects)]
+        cells = [_text(found.get((name, *key)), reference) for key in _metrics(effects)]
         lines.append([name, changed or "–", *cells])
     return table(["variant", "changes", *(metric_title(*key) for key in _metrics(effects))], lines)
 
@@ -187,12 +224,13 @@ def _text(effect: Effect | None, reference: str) -> str:
     return with_interval(effect.difference, effect.low, effect.high, digits)
 
 
-def draw(effects: list[Effect], reference: str, title: str) -> Figure:
-    """A panel a metric: intervals of all variants, in the config's order."""
+def draw(effects: list[Effect], reference: str, title: str, columns: int = 0) -> Figure:
+    """A panel a metric, `columns` in a row (0: all): intervals of all variants, in their order."""
     metrics = _metrics(effects)
     names = [name for name in dict.fromkeys(e.variant for e in effects) if name != reference]
-    height, columns = 0.22 * len(names) + 1.4, len(metrics)
-    figure, axes = panels(columns, 2.4, height, title, columns=columns, sharey=True)
+    height, width = 0.22 * len(names) + 1.4, 3.2 if columns else 2.4
+    wide = columns or len(metrics)
+    figure, axes = panels(len(metrics), width, height, title, columns=wide, sharey=True)
     for panel, key in zip(axes, metrics, strict=True):
         by_name = {e.variant: (e.low, e.difference, e.high)
                    for e in effects if (e.task, e.metric) == key}  # fmt: skip

@@ -1,6 +1,6 @@
 """The benchmark: every method, task and data set, matched and at defaults, paired over seeds."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import jax
@@ -37,8 +37,8 @@ def check(config: ConfigDict) -> ComparisonPlan:
     check_counts(config)
     check_least(config, {"gaussian_latents": 2})
     for name in listed(config.evaluation.left_out_methods):
-        if name not in PRESETS:
-            known = ", ".join(PRESETS)
+        if name not in ("pca", *PRESETS):  # Harmony has seen all cells
+            known = ", ".join(["pca", *PRESETS])
             raise InputError(
                 f"unknown method {name!r} in config.evaluation.left_out_methods; "
                 f"choose from {known}"
@@ -49,10 +49,14 @@ def check(config: ConfigDict) -> ComparisonPlan:
 def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
     """A piece a set, method and protocol; at the end what real cells would score."""
     for study in plan.studies:
-        for method in plan.methods:
+        for method in plan.methods_on(study):
             names = {"dataset": study.name, "method": method.name, "setting": method.setting}
             for protocol in protocols(plan, study, method):
-                yield Work(protocol, names, partial(measure, plan, study, method, protocol, stop))
+                held_out = held_out_by(plan.config, study, protocol)
+                options = trainings.options_on(plan.config, study, method, held_out)
+                steps = trainings.steps_of(options, study, held_out)
+                compute = partial(measure, plan, study, method, protocol, held_out, stop)
+                yield Work(protocol, names, compute, None, len(held_out) if steps else 0, steps)
     for study in plan.studies:
         if "generation" in plan.tasks[study.name]:
             names = {"dataset": study.name, "method": REAL_CELLS[0], "setting": REAL_CELLS[1]}
@@ -65,9 +69,19 @@ def protocols(plan: ComparisonPlan, study: StudySet, method: Method) -> Iterator
     yield "folds"
     if "classification" in asked and (matched or method.name in (*UNTRAINED, *PEERS)):
         yield "donors"
-    chosen = method.name in listed(plan.config.evaluation.left_out_methods) and matched
+    chosen = method.name in listed(plan.config.evaluation.left_out_methods)
+    chosen = chosen and (matched or method.name in UNTRAINED)
     if chosen and "energy" in asked and study.left_out_type:
         yield "left_out_type"
+
+
+def held_out_by(config: ConfigDict, study: StudySet, protocol: str) -> list[np.ndarray]:
+    """The cells [held-out cells] that each seed holds out."""
+    seeds = range(config.num_seeds)
+    if protocol == "donors":
+        return study_set.donors_held_out(study, config.num_seeds)
+    cells = {"folds": study_set.fold_cells, "left_out_type": study_set.type_and_fold_cells}
+    return [cells[protocol](study, seed, config.seed) for seed in seeds]
 
 
 def measure(
@@ -75,25 +89,19 @@ def measure(
     study: StudySet,
     method: Method,
     protocol: str,
+    held_out: list[np.ndarray],
     stop: StopRequest,
     key: jax.Array,
 ) -> Piece:
     """One protocol of one method on one set; seeds have the same keys, so methods are paired."""
     del key
-    config, seeds = plan.config, range(plan.config.num_seeds)
-    held_out: Callable[[], list[np.ndarray]] = {
-        "folds": lambda: [study_set.fold_cells(study, s, config.seed) for s in seeds],
-        "donors": lambda: study_set.donors_held_out(study, config.num_seeds),
-        "left_out_type": lambda: [
-            study_set.type_and_fold_cells(study, s, config.seed) for s in seeds
-        ],
-    }[protocol]
+    config = plan.config
     if method.name in PEERS:
-        group = trainings.peer_group(config, study, held_out(), stop)
+        group = trainings.peer_group(config, study, held_out, stop)
     elif method.record is None:
-        group = trainings.untrained_group(config, study, method, held_out())
+        group = trainings.untrained_group(config, study, method, held_out)
     else:
-        group = trainings.train_group(config, study, method, held_out(), stop)
+        group = trainings.train_group(config, study, method, held_out, stop)
     if protocol == "folds":
         asked = plan.tasks[study.name]
         measured = comparison_tasks.measure(config, study, group, asked)
@@ -106,7 +114,7 @@ def measure(
 def measure_ceiling(config: ConfigDict, study: StudySet, key: jax.Array) -> Piece:
     """What cells of the study itself would score as generated ones."""
     del key
-    held_out = [study_set.fold_cells(study, s, config.seed) for s in range(config.num_seeds)]
+    held_out = held_out_by(config, study, "folds")
     return written(model.real_cells(comparison_tasks.scale_of(config), study, held_out), 0.0)
 
 
@@ -123,8 +131,19 @@ def rows(plan: ComparisonPlan, piece: Piece) -> Iterator[Row]:
 
 def summary(plan: ComparisonPlan, rows: Iterable[Row]) -> list[Standing]:
     """Means and paired differences."""
-    del plan
-    return summarise(dict(zip(COLUMNS, row, strict=True)) for row in rows if row[-1] is not None)
+    used = {
+        (study.name, protocol): held_out_by(plan.config, study, protocol)
+        for study in plan.studies
+        for method in plan.methods_on(study)
+        for protocol in protocols(plan, study, method)
+    }
+    sizes = {study.name: study.cells.num_cells for study in plan.studies}
+    shares = {
+        key: float(np.mean([len(cells) / (sizes[key[0]] - len(cells)) for cells in held_out]))
+        for key, held_out in used.items()
+    }
+    known = (dict(zip(COLUMNS, row, strict=True)) for row in rows if row[-1] is not None)
+    return summarise(known, shares, [study.name for study in plan.studies if study.tuned_on])
 
 
 def document(plan: ComparisonPlan, results: Results) -> Document:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import jax
+import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
@@ -12,11 +13,13 @@ from experiments.comparison import plan as comparison_plan
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
 from experiments.comparison.plan import ComparisonPlan
 from experiments.comparison.titles import title_of
-from experiments.kit.faults import by_seed, collapsed
+from experiments.comparison.trainings import steps_of
+from experiments.kit.faults import alarmed, by_seed
 from experiments.kit.options import check_least
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
+from qbm_jax.fitted import alarms
 from qbm_jax.fitted.evaluate import train_and_evaluate
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.metrics import pca_embedding, score_embeddings
@@ -58,7 +61,10 @@ def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
     for study in plan.studies:
         for method in plan.methods:
             names = {"dataset": study.name, "method": method.name}
-            yield Work("epochs", names, partial(measure, plan.config, study, method, stop))
+            compute = partial(measure, plan.config, study, method, stop)
+            seeds = [np.array([], int)] * plan.config.num_seeds  # none holds out cells
+            steps = steps_of(method.training.options, study, seeds)
+            yield Work("epochs", names, compute, None, len(seeds), steps)
 
 
 def measure(
@@ -85,7 +91,10 @@ def measure(
         uncorrected=pca_embedding(study.cells.counts, seed=config.seed),
         max_cells=config.evaluation.max_scored_cells, seed=config.seed,
     )  # fmt: skip
-    ended = [embeddings[f"{max(snapshots)}/{seed}"] for seed in range(config.num_seeds)]
+    ended = [
+        alarms.of_embedding(embeddings[f"{max(snapshots)}/{seed}"], study.cells)
+        for seed in range(config.num_seeds)
+    ]
     scored = [
         (*map(int, name.split("/")), metric, value)
         for name, values in scores.values.items()
@@ -93,7 +102,7 @@ def measure(
     ]
     return {
         "rows": [(epoch, metric, seed, value) for epoch, seed, metric, value in scored],
-        "notes": [*scores.notes, *collapsed(by_seed(method.label, ended))],
+        "notes": [*scores.notes, *alarmed(by_seed(method.label, ended))],
     }
 
 

@@ -116,7 +116,7 @@ def run(
         max_cells=config.evaluation.max_scored_cells,
     )  # fmt: skip
     seconds = {"training": trained - start, "scoring": time.perf_counter() - trained}
-    notes = [*shown.notes, *training_faults(config, runs), *remarks]
+    notes = [*shown.notes, *training_faults(config, runs, shown), *remarks]
     if setup.log.resumed:
         notes.append("This run was resumed: seconds and cells per second are of the last call.")
     if log_fault:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.kit.cells import load_cells
+from experiments.kit.cells import cells_in_memory
 from experiments.kit.options import check_options
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
@@ -20,7 +20,6 @@ from experiments.negatives.repair import draw_and_sweep
 from qbm_jax import training
 from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
-from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import DeviceCounts
 from qbm_jax.fitted.bounds import bound_of_cells
 from qbm_jax.fitted.model import device_counts
@@ -59,12 +58,7 @@ def check(config: ConfigDict) -> PhasePlan:
     """
     options = check_options(config)
     sizes = build_sizes(config, options)
-    if config.data.on_disk:
-        raise InputError(
-            "experiment negative_phase has its cells in memory; set data.on_disk to False"
-        )
-    cells = load_cells(config)
-    assert isinstance(cells, Cells), "they are in memory"
+    cells = cells_in_memory(config)
     return PhasePlan(config, options, sizes, cells, device_counts(cells))
 
 

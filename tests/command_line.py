@@ -43,6 +43,7 @@ TINY_FIT = {
         "num_chains": 16,
         "validation_temperatures": 10,
         "learning_rate": 0.02,
+        "num_retries": 0,
     },
 }
 

@@ -88,9 +88,11 @@ def test_a_comparison_tells_sample_deviations_and_ours_minus_theirs():
     ours = standings["qbmvae"]
     assert (ours.mean, ours.sd) == (3.0, pytest.approx(math.sqrt(7)))
     assert ours.baseline == "gaussian_vae (matched)"
-    # Differences 1, 1, 4: variance 3, so the error of their mean is 1.
-    assert (ours.difference, ours.low, ours.high) == pytest.approx((2, 2 - T2, 2 + T2))
-    assert summary.HEADLINE["energy", "energy_spearman"] == -1
+    # Differences 1, 1, 4: variance 3; of unseen folds, so that of their mean is 3 (1/3 + 1/4).
+    width = T2 * math.sqrt(7 / 4)
+    assert (ours.difference, ours.low, ours.high) == pytest.approx((2, 2 - width, 2 + width))
+    assert summary.HEADLINE["energy", "energy_spearman"] == 0
+    assert summary.HEADLINE["energy", "energy_order"] == 1
     assert summary.HEADLINE["bound", "elbo"] == 1
     same = ("gaussian_vae", "mog_vae", "vamp_vae", "made_vae", "bernoulli_vae", "qbmvae")
     assert same == summary.SAME_LIKELIHOOD

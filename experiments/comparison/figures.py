@@ -21,7 +21,7 @@ from qbm_jax.study.figures import draw_differences, draw_heat_map, each, tidy
 
 DIFFERENCES = (
     "QBM-VAE minus the best method without a Boltzmann prior (named at the right), mean over seeds"
-    " and 95 % interval (paired, Student's t). Right of the line, QBM-VAE is better; grey intervals"
+    " and 95 % interval (paired). Right of the line, QBM-VAE is better; grey intervals"
     " contain 0. Bounds, in nats per cell, are divided by 100."
 )
 SCORES = "Mean over seeds of every method; each row is coloured from its worst to its best."

@@ -8,12 +8,13 @@ from experiments.comparison import scvi_tools
 from experiments.kit.options import check_training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.compare import training_of_method
-from qbm_jax.model.presets import PRESETS
+from qbm_jax.model.presets import PRESETS, SCVI_EPOCHS
 from qbm_jax.training import Training
 
 UNTRAINED = ("pca", "harmony")  # embeddings without a model
 PEERS = (scvi_tools.NAME,)  # other software at its own defaults, if it is installed
 SETTINGS = ("matched", "default")
+WEIGHT_1 = "kl_weight_1"  # a setting of its own: as matched, but trained at KL weight 1
 OURS = (  # one configuration: matched only
     "qbmvae", "bernoulli_vae", "gaussian_vae", "mog_vae", "vamp_vae", "made_vae",
 )  # fmt: skip
@@ -62,28 +63,57 @@ def methods(config: ConfigDict) -> list[Method]:
             continue
         if name in PEERS:
             scvi_tools.check_installed()
-            rows.append(Method(name, "default", None, scvi_tools.notes(config.num_steps)))
+            notes = (scvi_tools.NOTE, _length(name, SCVI_EPOCHS, config.num_steps))
+            rows.append(Method(name, "default", None, notes))
             continue
         if name not in PRESETS:
             known = ", ".join([*UNTRAINED, *PRESETS, *PEERS])
             raise InputError(f"unknown method {name!r} in config.methods; choose from {known}")
         own = ("matched",) if name in OURS else settings
         rows += [_trained(config, name, setting) for setting in own]
+    at_1 = {"kl_weight": 1.0, "final_kl_weight": 1.0}
+    if any(config.training[field] != weight for field, weight in at_1.items()):
+        again = listed(config.get("kl_weight_1", ()))
+        if unknown := [name for name in again if name not in OURS]:
+            known = ", ".join(OURS)
+            raise InputError(
+                f"unknown method {unknown[0]!r} in config.kl_weight_1; choose from {known}"
+            )
+        rows += [_trained(config, name, WEIGHT_1, at_1) for name in again]
     return rows
 
 
-def _trained(config: ConfigDict, name: str, setting: str) -> Method:
+def weights(rows: list[Method]) -> dict[str, list[Method]]:
+    """The methods with a model whose training weighs the KL otherwise than bounds do, by weight."""
+    found: dict[str, list[Method]] = {}
+    for row in rows:
+        if row.record is not None:
+            weight, factor = (getattr(row.record.options, f"{x}kl_weight") for x in ("", "final_"))
+            if (weight, factor) != (1, 1):
+                change = "" if factor == 1 else f", in the end {weight * factor:g}"
+                found.setdefault(f"{weight:g}{change}", []).append(row)
+    return found
+
+
+def _trained(
+    config: ConfigDict, name: str, setting: str, changed: dict[str, float] | None = None
+) -> Method:
     chosen, published, notes = PRESETS[name], setting == "default", []
     training = training_of_method(
-        chosen, config.model.to_dict(), config.training.to_dict(),
+        chosen, config.model.to_dict(), config.training.to_dict() | (changed or {}),
         config.sampler.name, config.sampler.options.to_dict(),
         gaussian_latents=config.gaussian_latents if name in OURS else None, published=published,
     )  # fmt: skip
     check_training(training)
     if published:
-        notes.append(
-            f"{name} at its defaults trains {training.options.num_epochs} epochs, but here no "
-            f"longer than {config.num_steps} steps, the KL warm-up shortened in proportion."
-        )
+        notes.append(_length(name, training.options.num_epochs, config.num_steps))
+        notes += [f"{chosen.title}, default, otherwise: {each}." for each in chosen.deviations]
     notes += [f"{chosen.title}, fault re-created on purpose: {fault}." for fault in chosen.faults]
     return Method(name, setting, training, tuple(notes))
+
+
+def _length(name: str, num_epochs: int | None, num_steps: int) -> str:
+    """One sentence on how long a method is trained at its defaults."""
+    own = "as long as all" if num_epochs is None else f"up to {num_epochs} epochs"
+    shorter = f", but here no longer than {num_steps} steps, the KL warm-up shortened in proportion"
+    return f"{name} at its defaults trains {own}{shorter if num_steps else ''}."

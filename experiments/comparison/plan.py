@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from experiments.comparison import sets, tasks
 from experiments.comparison.methods import Method
 from experiments.kit.options import check_least
+from qbm_jax.data import check_likelihood
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.samplers.base import check_steps
 
@@ -35,6 +36,11 @@ class ComparisonPlan(NamedTuple):
         """What tells the sets from others."""
         return sets.identity(self.config, self.studies)
 
+    def methods_on(self, study: StudySet) -> list[Method]:
+        """The methods that can embed a set: Harmony needs two batches."""
+        one = len(set(study.batch)) == 1
+        return [method for method in self.methods if not (one and method.name == "harmony")]
+
     @property
     def simulated(self) -> list[str]:
         """Names of the sets whose cells are simulated."""
@@ -47,12 +53,20 @@ def load(config: ConfigDict, methods: list[Method], with_tasks: bool = True) -> 
     Raises:
       InputError: a set or a task that is unknown or cannot be used.
     """
+    config = sets.with_own_files(config)
     studies, notes = sets.load_all(config)
+    for study in studies:
+        for method in methods:
+            if method.record is not None:
+                check_likelihood(study.cells, method.record.model.likelihood)
     wanted = {}
     for study in studies if with_tasks else ():
         wanted[study.name], left_out = tasks.wanted(config, study)
         notes += left_out
-    return ComparisonPlan(config, studies, methods, wanted, notes)
+    plan = ComparisonPlan(config, studies, methods, wanted, notes)
+    lacking = [study.name for study in studies if len(plan.methods_on(study)) < len(methods)]
+    notes += [f"{name}: harmony is left out: one batch only." for name in lacking]
+    return plan
 
 
 def check_counts(config: ConfigDict) -> None:

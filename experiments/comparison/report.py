@@ -5,9 +5,9 @@ from functools import partial
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.comparison import score_tables
+from experiments.comparison import score_tables, wins
 from experiments.comparison.figures import FIGURES
-from experiments.comparison.methods import listed
+from experiments.comparison.methods import Method, listed, weights
 from experiments.comparison.plan import ComparisonPlan
 from experiments.comparison.summary import (
     BEST,
@@ -22,6 +22,7 @@ from experiments.comparison.summary import (
 from experiments.comparison.task_figures import pictures_of
 from experiments.comparison.titles import metric_title, title_of
 from experiments.kit.runner import Piece, Results
+from experiments.kit.workdir import provenance
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.study.document import Document, table, with_interval
 from qbm_jax.study.escape import Markdown, bullets, figure_text, markdown
@@ -48,18 +49,23 @@ def write(plan: ComparisonPlan, results: Results) -> Document:
     titles = {study.name: figure_text(study.title) for study in plan.studies}
     title = "Benchmark: does the Boltzmann prior help?"
     report = Document(results.workdir, title, plan.simulated)
+    found = wins.wins_of(standings)
+    wins.write(results.workdir, found)
 
     def show(name: str) -> None:
         draw, caption = FIGURES[name]
         report.figure(f"{name}.png", partial(draw, results.pieces, standings, titles), caption)
 
     report.add(
+        wins.wins_table(found),
+        f"Made by {provenance(results.workdir)}.",
         _verdict(plan, standings),
+        judges(plan.studies),
         targets(standings, names),
         "## QBM-VAE against the best method without a Boltzmann prior",
         difference_table(standings, names),
         "Difference of means over seeds, QBM-VAE minus the best other method on that set and metric"
-        " (95 % interval, paired over seeds, Student's t). **Bold**: the interval does not contain"
+        " (95 % interval, paired over seeds). **Bold**: the interval does not contain"
         " 0. Bounds are in nats per cell and are compared between priors on the same networks and"
         " likelihood.",
     )
@@ -67,11 +73,12 @@ def write(plan: ComparisonPlan, results: Results) -> Document:
     report.add(
         "## QBM-VAE against the best model with a Gaussian prior",
         difference_table(standings, names, BEST_GAUSSIAN),
-        "## QBM-VAE against the other priors on the same networks and likelihood",
+        "## QBM-VAE against other priors on the same networks and likelihood, and Harmony",
         *_named(standings, names),
     )
+    weighed = _weighed(plan.methods)
     for study in plan.studies:
-        report.add(f"## {markdown(study.name)}", _described(study))
+        report.add(f"## {markdown(study.title)}", _described(study), weighed)
         report.add(*score_tables.of_set(standings, study), _confused(results.pieces, study.name))
     report.add("## Figures")
     for name in list(FIGURES)[1:]:
@@ -117,6 +124,20 @@ def _named(standings: list[Standing], names: list[str]) -> list[str]:
             difference_table(standings, names, PAIR, f"{method} ("),
         ]
     return parts
+
+
+def judges(studies: list[StudySet]) -> str:
+    """Which sets can judge, and what is against the others."""
+    marked = {
+        "Settings were chosen on": [study.name for study in studies if study.tuned_on],
+        "Cells are drawn from the Boltzmann prior's own law, by a planted machine, in": [
+            study.name for study in studies if study.of_the_prior
+        ],
+    }
+    kept = [study.name for study in studies if not study.tuned_on]
+    told = [f"{text} {', '.join(names)}." for text, names in marked.items() if names]
+    told.append(f"Kept aside, so that they judge: {', '.join(kept) or 'none'}.")
+    return markdown(" ".join(told))
 
 
 def _verdict(plan: ComparisonPlan, standings: list[Standing]) -> str:
@@ -185,6 +206,15 @@ def _listed(standings: list[Standing]) -> str:
     return "; ".join(f"on {name}: {', '.join(titles)}" for name, titles in by_set.items())
 
 
+def _weighed(rows: list[Method]) -> str:
+    """Which methods were trained at another KL weight than that of the bounds."""
+    trained = "; ".join(
+        f"at {weight}: {', '.join(title_of(row.name, row.setting) for row in found)}"
+        for weight, found in weights(rows).items()
+    )
+    return f"Bounds are at KL weight 1. Trained {markdown(trained)}." if trained else ""
+
+
 def _described(study: StudySet) -> str:
     cells = study.cells
     return (
@@ -227,12 +257,19 @@ def _protocol(config: ConfigDict) -> str:
         " _unseen type_ the methods"
         f" {', '.join(listed(config.evaluation.left_out_methods))} are trained without one type."
         f" _matched_: {config.model.num_latents} latents ('Gaussian prior, ours' has"
-        f" {config.gaussian_latents}), about {config.num_steps} steps, the same networks and"
-        " optimiser; _default_: the authors' latents and optimiser (of Kaiwu's plug-in the latents"
+        f" {config.gaussian_latents}), the same steps, networks and optimiser"
+        + (f", of no training more than {config.num_steps} steps" if config.num_steps else "")
+        + "; _default_: the authors' latents and optimiser (of Kaiwu's plug-in the latents"
         " alone). Epochs are chosen by the held-out bound at KL weight 1, for the re-created public"
-        " codes too (at its defaults QBM-VAE's public code keeps its last epoch). A cell's energy"
-        " is that of its mean spins. Genes are chosen on all cells of a set. Intervals are over"
-        " trainings and folds of one set, not over studies, and are not corrected for their number."
-        " Every metric and seed is in `results.csv`, every mean and difference of a headline"
-        " metric in `summary.csv`, the config in `config.json`."
+        " codes too (at its defaults QBM-VAE's public code keeps its last epoch)."
+        " _Trained at KL weight 1_: as matched, but with the bound itself as objective. A cell's"
+        " energy is that of its mean spins. Genes are chosen on all cells of a set. Intervals are"
+        " of one set, not over studies, and are not corrected for their number. Of scores of"
+        " unseen cells they are the corrected resampled t (Nadeau and Bengio 2003), since"
+        " trainings share cells: the variance of a mean of n seeds is theirs times 1/n +"
+        " held-out/trained cells. Scores of all cells have no such formula: theirs is Student's t"
+        " over trainings on these cells, which tells nothing of other cells. `summary.csv` names"
+        " the kind of each; its bootstrap intervals take seeds as independent. Every metric and"
+        " seed is in `results.csv`, every mean and difference of a headline metric in"
+        " `summary.csv`, the config in `config.json`."
     )

@@ -19,7 +19,9 @@ FIRST = (
     ("integration", "bio_conservation"),
     ("integration", "batch_correction"),
     ("integration", "scgraph_correlation"),
+    ("integration", "knn_within_batches"),
     ("classification", "fold_f1_macro"),
+    ("classification", "fold_knn_f1_macro"),
     ("classification", "donor_f1_macro"),
     ("rare", "rare_f1"),
     ("trajectory", "conservation"),
@@ -48,7 +50,29 @@ def of_set(standings: list[Standing], study: StudySet) -> list[str]:
             " (0.5 is best), means over seeds:",
             _batch_table(by_batch),
         ]
+    if recovered := _recovery_table(standings, study.name):
+        parts += [
+            "Learnt against planted couplings: correlation over pairs of programmes, each matched"
+            " with one learnt spin (`metrics/recovery.py`), p values by relabelling, and the mean"
+            " correlation of matched spins with planted bits.",
+            recovered,
+        ]
     return parts
+
+
+def _recovery_table(standings: list[Standing], name: str) -> str:
+    """Methods with couplings on a set with planted ones; "" elsewhere."""
+    found: dict[Who, dict[str, str]] = {}
+    for standing in standings:
+        if (standing.dataset, standing.task) == (name, "couplings"):
+            found.setdefault(standing.who, {})[standing.metric] = with_spread(
+                standing.mean, standing.sd, 3
+            )
+    metrics = ("recovery", "recovery_p", "matched_spins")
+    rows = [
+        [title_of(*who), *(texts.get(key, "–") for key in metrics)] for who, texts in found.items()
+    ]
+    return table(["method", "recovery", "p", "matched spins"], rows) if rows else ""
 
 
 def in_full(standings: list[Standing], names: list[str]) -> list[str]:
@@ -100,7 +124,7 @@ def _column(found: dict[Who, Standing], sign: int) -> dict[Who, str]:
     for who, standing in found.items():
         digits = 1 if standing.task == "bound" else 3
         text = with_spread(standing.mean, standing.sd, digits)
-        competes = who != REAL_CELLS and sign * means[who] == best
+        competes = sign and who != REAL_CELLS and sign * means[who] == best
         texts[who] = bold(text) if competes else text
     return texts
 

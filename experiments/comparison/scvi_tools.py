@@ -15,11 +15,15 @@ import pandas as pd
 
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
+from qbm_jax.model.presets import SCVI_EPOCHS, scvi_epochs
 from qbm_jax.training import TrainingStopped
 
 NAME = "scvi_tools"
-EPOCHS, LARGE_SET = 400, 20_000  # scvi-tools' epochs; with more cells than this they are fewer
 VALIDATION, MINIBATCH = 0.1, 128  # share of the cells given that only validates; cells per step
+NOTE = (
+    f"{NAME} is scored by its embedding alone: energies and bounds are not of its model, and the "
+    "cells that it draws are drawn from posteriors of given cells, not from the prior."
+)
 LOUD = ("scvi", "lightning.pytorch", "lightning.fabric")  # loggers
 
 
@@ -37,21 +41,11 @@ def check_installed() -> None:
         )
 
 
-def notes(num_steps: int) -> tuple[str, ...]:
-    """What a report has to say about this row."""
-    return (
-        f"{NAME} is scored by its embedding alone: energies and bounds are not of its model, and "
-        f"the cells that it draws are drawn from posteriors of given cells, not from the prior.",
-        f"{NAME} at its defaults trains up to {EPOCHS} epochs, but here no longer than {num_steps} "
-        f"steps, the KL warm-up shortened in proportion.",
-    )
-
-
 def embed(
     cells: Cells,
     kept: np.ndarray,
     seed: int,
-    max_epochs: int = EPOCHS,
+    max_epochs: int = SCVI_EPOCHS,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> np.ndarray:
     """Posterior means of all cells, by an SCVI that has been trained on some of them.
@@ -79,7 +73,7 @@ def embed(
         if should_stop():
             raise TrainingStopped(f"stopped in a training of {NAME}")
 
-    own = max(1, min(round(LARGE_SET / len(kept) * EPOCHS), EPOCHS))
+    own = scvi_epochs(len(kept))
     epochs = min(own, max_epochs)
     with quiet():
         scvi.settings.seed = seed
@@ -88,7 +82,7 @@ def embed(
         model = scvi.model.SCVI(known)
         model.train(
             max_epochs=epochs,
-            plan_kwargs={"n_epochs_kl_warmup": EPOCHS * epochs / own},
+            plan_kwargs={"n_epochs_kl_warmup": SCVI_EPOCHS * epochs / own},
             enable_progress_bar=False,
             callbacks=[LambdaCallback(on_train_epoch_end=stop_if_asked)],
         )

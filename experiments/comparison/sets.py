@@ -1,6 +1,7 @@
 """The data sets of a comparison, each with what the tasks may ask of it."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +9,47 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.comparison.methods import listed
-from experiments.kit.cells import cells_key
+from experiments.kit.cells import cells_key, listed_paths
 from qbm_jax.data import Cells, locate, preprocess
 from qbm_jax.data.fingerprint import fingerprint as cells_fingerprint
-from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
+from qbm_jax.data.read import MIN_CELLS
+from qbm_jax.data.simulate_presets import PRESETS, base_name, find_preset
+from qbm_jax.data.simulate_states import Planted, planted
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.tasks.study_set import StudySet
+from qbm_jax.metrics.checks import check_labels
 from qbm_jax.metrics.rare_types import MAX_SHARE
 from qbm_jax.metrics.trajectory import check_root
 from qbm_jax.metrics.trajectory_reference import Reference, reference_pseudotime, stage_reference
 from qbm_jax.runtime.identity import digest_names
+from qbm_jax.runtime.user_cache import expand_home
 
 LOGGER = logging.getLogger("qbm_jax")
+
+
+def with_own_files(config: ConfigDict) -> ConfigDict:
+    """The config with the files of `config.data`, if it names any, in the place of its sets.
+
+    A set is called as its file, in letters, digits, hyphens and underscores.
+
+    Raises:
+      InputError: no path where another field is given, or two files of one name.
+    """
+    given = config.data.to_dict()
+    text, config = given.pop("path"), config.copy_and_resolve_references()
+    if not text:
+        if stray := [name for name, value in given.items() if value and value != "auto"]:
+            raise InputError(f"config.data.{stray[0]} is of config.data.path, which is not given")
+        return config
+    config.sets = ConfigDict()
+    for path in map(expand_home, listed_paths(text)):
+        name = re.sub(r"[^\w-]+", "_", path.stem) or "cells"
+        if name in config.sets:
+            raise InputError(f"config.data.path names two files of the name {name}; rename one")
+        own = {"file": str(path.absolute()), "simulated": "", "num_cells": 0}
+        config.sets[name] = ConfigDict(given | own)
+    config.datasets = tuple(config.sets)
+    return config
 
 
 def find_sets(config: ConfigDict) -> tuple[dict[str, ConfigDict], list[str]]:
@@ -35,7 +65,7 @@ def find_sets(config: ConfigDict) -> tuple[dict[str, ConfigDict], list[str]]:
             raise InputError(f"unknown data set {name!r} in config.datasets; choose from {known}")
         options = config.sets[name]
         file = Path(config.folder) / options.file if options.file else None
-        if file is not None and not file.is_file():
+        if file is not None and not config.data.path and not file.is_file():
             notes.append(f"{name} is left out: there is no {options.file} in {config.folder}.")
             LOGGER.warning("%s", notes[-1])
         else:
@@ -46,13 +76,14 @@ def find_sets(config: ConfigDict) -> tuple[dict[str, ConfigDict], list[str]]:
 
 
 def load_all(config: ConfigDict) -> tuple[list[StudySet], list[str]]:
-    """The configured sets that are there, read, and one sentence for each that is left out.
+    """The configured sets that are there, read; notes on those that are left out and on cells.
 
     Raises:
       InputError: as `find_sets` and `load`.
     """
     found, notes = find_sets(config)
-    return [load(config, name, options) for name, options in found.items()], notes
+    studies = [load(config, name, options) for name, options in found.items()]
+    return studies, [*notes, *(f"{s.name}: {note}" for s in studies for note in s.cells.notes)]
 
 
 def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
@@ -61,28 +92,37 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
     Raises:
       InputError: the file, a column, the root type, a stage or the left-out type is not there.
     """
-    key = cells_key(config.seed, options.simulated)
+    key, truth = cells_key(config.seed, options.simulated), None
+    where = "config.data" if config.data.path else f"config.sets.{name}"
     if options.file:
         cells = locate(
             key,
             path=Path(config.folder) / options.file,
             batch_column=options.batch_column,
             label_column=options.label_column,
+            layer=options.layer,
+            use_raw=options.use_raw,
         )
-    elif options.simulated.removeprefix(SIMULATED_PREFIX) not in PRESETS:
+    elif base_name(options.simulated) not in PRESETS:
         raise InputError(
             f"{name}: expected a file, or simulated as one of {', '.join(PRESETS)}, got "
             f"{options.simulated!r}"
         )
     else:
         cells = locate(key, name=options.simulated, num_cells=options.num_cells)
-    cells = preprocess(cells, num_genes=config.num_genes)
+        truth = planted(key, options.simulated, cells.num_cells, cells.num_genes)
+    whole, cells = cells, preprocess(cells, num_genes=config.num_genes)
     if cells.labels is None:
-        raise InputError(f"{name}: the tasks need cell types; give its label_column")
+        raise InputError(f"{name}: the tasks need cell types; give {where}.label_column")
     if not cells.labelled.all():
         missing = int((~cells.labelled).sum())
         cells = cells.select(cells=cells.labelled).with_notes(f"Left out {missing} untyped cells.")
-    labels = np.asarray(cells.label_names)[cells.labels]
+    if cells.num_cells < MIN_CELLS or cells.num_genes < 2:
+        raise InputError(
+            f"{name}: expected at least {MIN_CELLS} cells with a type and 2 genes, got "
+            f"{cells.num_cells} and {cells.num_genes}"
+        )
+    labels = check_labels(np.asarray(cells.label_names)[cells.labels], f"the folds of {name}")
     batch = np.asarray(cells.batch_names)[cells.batch]
     donors = _column(name, cells, options.donor_column) if options.donor_column else batch
     if options.left_out_type and options.left_out_type not in cells.label_names:
@@ -93,7 +133,9 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
     return StudySet(
         name, cells, labels, batch, donors, options.root,
         _reference(name, cells, labels, batch, options), options.left_out_type,
-        _abundance(options, labels),
+        _abundance(options, labels), whole.counts[np.searchsorted(whole.rows, cells.rows)],
+        options.tuned_on,
+        None if truth is None else Planted(truth.bits[cells.rows], truth.couplings),
     )  # fmt: skip
 
 
@@ -115,7 +157,7 @@ def _abundance(options: ConfigDict, labels: np.ndarray) -> dict[str, float]:
     """Expected shares of the simulator's rare types that have cells here."""
     if options.file:
         return {}
-    simulated = PRESETS[options.simulated.removeprefix(SIMULATED_PREFIX)]
+    simulated = find_preset(options.simulated)
     shares = dict(zip(simulated.types, simulated.proportions, strict=True))
     there = set(labels)
     return {name: share for name, share in shares.items() if share <= MAX_SHARE and name in there}

@@ -1,36 +1,53 @@
 """From rows to means and paired differences: to the best baseline, and to named priors."""
 
+import functools
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.comparison.methods import PEERS, UNTRAINED
+from qbm_jax.fitted.tasks.measured import of_unseen_cells
+from qbm_jax.fitted.tasks.study_set import FOLD_SHARE
 from qbm_jax.model import priors
 from qbm_jax.model.presets import PRESETS
-from qbm_jax.study.estimates import bootstrap_interval, by_seed, differences, estimate
+from qbm_jax.study.estimates import (
+    CORRECTED,
+    OVER_TRAININGS,
+    bootstrap_interval,
+    by_seed,
+    differences,
+    estimate,
+)
 
 COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
-# Metrics of the tables, with the sign that makes larger better; `results.csv` has all of them.
+# Metrics of the tables, with the sign that makes larger better, 0 where neither side is;
+# `results.csv` has all of them.
 HEADLINE = {
     ("integration", "total"): 1,
     ("integration", "bio_conservation"): 1,
     ("integration", "batch_correction"): 1,
     ("integration", "scgraph_correlation"): 1,
+    ("integration", "knn_within_batches"): 1,
     ("integration", "leiden_nmi_default"): 1,
     ("integration", "leiden_nmi_best"): 1,
     ("classification", "fold_f1_macro"): 1,
+    ("classification", "fold_knn_f1_macro"): 1,
     ("classification", "donor_f1_macro"): 1,
+    ("classification", "donor_knn_f1_macro"): 1,
     ("trajectory", "conservation"): 1,
     ("trajectory", "unreached"): -1,
     ("rare", "rare_f1"): 1,
     ("rare", "rare_isolated_f1"): 1,
-    ("energy", "energy_spearman"): -1,  # progenitors are expected to have high energy
+    ("energy", "energy_order"): 1,
+    ("energy", "energy_spearman"): 0,  # below 0 if progenitors have high energy
     ("energy", "auroc_corrupted_energy"): 1,
     ("energy", "auroc_corrupted_negative_bound"): 1,
     ("energy", "auroc_left_out_type_energy"): 1,
     ("energy", "auroc_left_out_type_negative_bound"): 1,
+    ("energy", "auroc_left_out_type_entropy"): 1,
+    ("energy", "auroc_left_out_type_distance"): 1,
     ("generation", "gene_gene"): 1,
     ("generation", "two_sample_excess"): -1,
     ("bound", "elbo"): 1,
@@ -41,7 +58,7 @@ LAWS = {name: priors.build(preset.model["prior"]) for name, preset in PRESETS.it
 # Priors on the same networks and likelihood: each is held against QBM-VAE by name as well.
 _BUT_FOR_PRIORS = {name: {**preset.model, "prior": None} for name, preset in PRESETS.items()}
 SAME_LIKELIHOOD = tuple(n for n, own in _BUT_FOR_PRIORS.items() if own == _BUT_FOR_PRIORS[MAIN[0]])
-NAMED = (("bernoulli_vae", "matched"), ("gaussian_vae", "matched"))
+NAMED = (("bernoulli_vae", "matched"), ("gaussian_vae", "matched"), ("harmony", "default"))
 OWN = tuple(name for name, law in LAWS.items() if law.couplings)  # no baselines
 # Gaussian priors, of all of whom the best is a rival of its own.
 GAUSSIAN = (*(name for name, law in LAWS.items() if law.name == "gaussian"), *PEERS)
@@ -50,13 +67,15 @@ BEST, PAIR, BEST_GAUSSIAN = "best", "named", "gaussian"
 
 Who = tuple[str, str]  # method, setting
 Group = dict[Who, dict[int, float]]  # values by method and seed
+Shares = Mapping[tuple[str, str], float]  # by set and protocol
 
 
 class Standing(NamedTuple):
     """Where a method stands in a metric: mean over seeds, and paired difference to a baseline.
 
     `against` is "best" (of the methods without a Boltzmann prior, on that set), "gaussian" (the
-    best of those with a Gaussian prior) or "named".
+    best of those with a Gaussian prior) or "named". `interval` says what `low` and `high` are,
+    `tuned_on` whether settings were chosen on this set.
     """
 
     dataset: str
@@ -74,6 +93,8 @@ class Standing(NamedTuple):
     high: float
     bootstrap_low: float
     bootstrap_high: float
+    interval: str
+    tuned_on: bool
 
     @property
     def who(self) -> Who:
@@ -88,31 +109,41 @@ def comparable(standing: Standing) -> bool:
     return standing.task != "bound" or standing.method in SAME_LIKELIHOOD
 
 
-def summarise(rows: Iterable[dict[str, Any]]) -> list[Standing]:
+def summarise(
+    rows: Iterable[dict[str, Any]], shares: Shares | None = None, tuned_on: Collection[str] = ()
+) -> list[Standing]:
     """Every metric of every method; headline metrics with the difference to the best baseline.
 
     "Best" is by the mean over seeds on that set, so the comparison is against the hardest of them;
     its selection makes the intervals slightly too kind to the baseline. QBM-VAE is held against
     `NAMED` as well, whether they are the best or not.
+
+    Args:
+      rows: of `results.csv`, by the names of its columns.
+      shares: cells held out over cells trained on, by set and protocol; None: those of five folds.
+      tuned_on: names of the sets that settings were chosen on.
     """
-    values: dict[tuple[str, str, str], Group] = defaultdict(dict)
+    shares = shares or {}
+    values: dict[tuple, Group] = defaultdict(dict)
     for row in rows:
         group = values[row["dataset"], row["task"], row["metric"]]
         by_seed = group.setdefault((row["method"], row["setting"]), {})
         by_seed[int(row["seed"])] = float(row["value"])
     standings = []
     for what, group in values.items():
-        task, metric = what[1:]
-        for who in group:
-            rival = _best_baseline(group, task, metric, who)
-            standings.append(_standing(what, group, who, BEST, rival))
-        if (task, metric) in HEADLINE and MAIN in group:
+        dataset, task, metric = what
+        share = share_of(task, metric, shares.get((dataset, protocol_of(metric)), FOLD_SHARE))
+        standing = functools.partial(_standing, what, group, share, dataset in tuned_on)
+        standings += [
+            standing(who, BEST, _best_baseline(group, task, metric, who)) for who in group
+        ]
+        if HEADLINE.get((task, metric)) and MAIN in group:
             rival = _best_baseline(group, task, metric, MAIN, GAUSSIAN)
             if rival is not None:
-                standings.append(_standing(what, group, MAIN, BEST_GAUSSIAN, rival))
-            standings += [
-                _standing(what, group, MAIN, PAIR, rival) for rival in NAMED if rival in group
-            ]
+                standings.append(standing(MAIN, BEST_GAUSSIAN, rival))
+            named = [rival for rival in NAMED if rival in group]
+            allowed = baselines(task, metric)
+            standings += [standing(MAIN, PAIR, rival) for rival in named if rival[0] in allowed]
     return standings
 
 
@@ -135,7 +166,7 @@ def _best_baseline(
 ) -> Who | None:
     """The baseline with the best mean, of the methods `among` or of all; None if there is none."""
     sign = HEADLINE.get((task, metric))
-    if sign is None or who == REAL_CELLS or (task == "bound" and who[0] not in SAME_LIKELIHOOD):
+    if not sign or who == REAL_CELLS or (task == "bound" and who[0] not in SAME_LIKELIHOOD):
         return None
     names = [name for name in baselines(task, metric) if among is None or name in among]
     allowed = [key for key in group if key[0] in names and key != who]
@@ -144,16 +175,34 @@ def _best_baseline(
     return max(means, key=means.__getitem__, default=None)
 
 
+def protocol_of(metric: str) -> str:
+    """What the trainings behind a metric hold out: folds, donors, or a type and a fold."""
+    if metric.startswith("donor_"):
+        return "donors"
+    return "left_out_type" if "left_out_type" in metric else "folds"
+
+
+def share_of(task: str, metric: str, share: float = FOLD_SHARE) -> float:
+    """The share of `study.estimates.estimate` for a metric: 0 where it is of all cells."""
+    return share if of_unseen_cells(task, metric) else 0.0
+
+
 def _standing(
-    what: tuple[str, str, str], group: Group, who: Who, against: str, rival: Who | None
+    what: tuple[str, str, str],
+    group: Group,
+    share: float,
+    tuned_on: bool,
+    who: Who,
+    against: str,
+    rival: Who | None,
 ) -> Standing:
-    dataset, task, metric = what
     found, gap = estimate(group[who].values()), (float("nan"),) * 5
     if rival is not None:
         apart = differences(*by_seed(group[who], group[rival]))
-        mean, interval = estimate(apart), bootstrap_interval(apart)
+        mean, interval = estimate(apart, share=share), bootstrap_interval(apart)
         gap = (mean.mean, mean.low, mean.high, *interval)
     name = "" if rival is None else f"{rival[0]} ({rival[1]})"
     return Standing(
-        dataset, *who, task, metric, found.num_seeds, found.mean, found.sd, against, name, *gap
-    )
+        what[0], *who, *what[1:], found.num_seeds, found.mean, found.sd, against, name, *gap,
+        CORRECTED if share else OVER_TRAININGS, tuned_on,
+    )  # fmt: skip

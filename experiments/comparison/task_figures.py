@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from experiments.comparison.methods import UNTRAINED
 from experiments.comparison.summary import BEST, GAUSSIAN, MAIN, Standing, Who, comparable
 from experiments.comparison.titles import title_of
-from qbm_jax.fitted.tasks.embedding import RECALL
+from qbm_jax.fitted.tasks.measured import RECALL
 from qbm_jax.study.escape import figure_text
 from qbm_jax.study.figures import BETTER, colours_of, draw_boxes, draw_heat_map, each, tidy
 

@@ -3,9 +3,9 @@
 from ml_collections import ConfigDict
 
 from experiments.comparison.methods import listed
-from experiments.kit.faults import by_seed, collapsed, done_again
+from experiments.kit.faults import alarmed, by_seed, done_again
 from qbm_jax.errors import InputError
-from qbm_jax.fitted import tasks
+from qbm_jax.fitted import alarms, tasks
 from qbm_jax.fitted.tasks import TASKS, missing
 from qbm_jax.fitted.tasks.measured import Measured, Scale, merged
 from qbm_jax.fitted.tasks.study_set import Group, StudySet
@@ -41,8 +41,9 @@ def wanted(config: ConfigDict, study: StudySet) -> tuple[list[str], list[str]]:
 
 
 def measure(config: ConfigDict, study: StudySet, group: Group, names: list[str]) -> Measured:
-    """All wanted tasks of a group, and whether an embedding collapsed."""
+    """All wanted tasks of a group, and its alarms."""
     measured = tasks.measure(scale_of(config), study, group, names)
-    faults = collapsed(by_seed(group.label, group.embeddings)) if group.models else []
+    trained = zip(group.models, group.embeddings, strict=True) if group.models else ()
+    found = [alarms.of_model(model, points, study.cells) for model, points in trained]
     retried = done_again(by_seed(group.label, group.again))
-    return merged([measured, Measured([], retried + faults, {})])
+    return merged([measured, Measured([], retried + alarmed(by_seed(group.label, found)), {})])

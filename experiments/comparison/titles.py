@@ -1,6 +1,6 @@
 """Printed names of methods and metrics."""
 
-from experiments.comparison.methods import OURS, PEERS, UNTRAINED
+from experiments.comparison.methods import OURS, PEERS, UNTRAINED, WEIGHT_1
 from experiments.comparison.summary import HEADLINE, REAL_CELLS
 from qbm_jax.model.presets import PRESETS
 
@@ -14,6 +14,8 @@ def title_of(method: str, setting: str) -> str:
     if method in PEERS:
         return {"scvi_tools": "scvi-tools' SCVI"}[method]
     title = PRESETS[method].title
+    if setting == WEIGHT_1:
+        return f"{title}, trained at KL weight 1"
     return title if method in OURS else f"{title}, {setting}"
 
 
@@ -25,7 +27,13 @@ def metric_title(task: str, metric: str) -> str:
         "conservation": "trajectory conservation", "unreached": "unreached by the trajectory",
         "rare_f1": "F1 of rare types", "rare_isolated_f1": "cluster F1 of rare types",
         "leiden_nmi_default": "Leiden NMI, default", "leiden_nmi_best": "Leiden NMI, best",
-        "energy_spearman": "energy along the trajectory",
+        "knn_within_batches": "15-neighbour accuracy within batches",
+        "fold_knn_f1_macro": "macro F1 by 15 neighbours, new cells",
+        "donor_knn_f1_macro": "macro F1 by 15 neighbours, new donor",
+        "energy_spearman": "energy along the trajectory, rho",
+        "energy_order": "energy along the trajectory, size of rho",
+        "auroc_left_out_type_entropy": "AUROC of posterior's entropy, unseen type",
+        "auroc_left_out_type_distance": "AUROC of distance to 15 neighbours, unseen type",
         "auroc_corrupted_energy": "AUROC of energy, corrupted cells",
         "auroc_corrupted_negative_bound": "AUROC of bound, corrupted cells",
         "auroc_left_out_type_energy": "AUROC of energy, unseen type",

@@ -12,13 +12,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.comparison import scvi_tools
-from experiments.comparison.methods import Method
+from experiments.comparison.methods import PEERS, Method
 from experiments.kit.stop import StopRequest
 from qbm_jax.fitted.evaluate import train_and_evaluate
 from qbm_jax.fitted.tasks.study_set import Group, StudySet
 from qbm_jax.metrics.baselines import harmony_embedding, pca_embedding
-from qbm_jax.runtime.keys import seed_of
+from qbm_jax.model.presets import PRESETS, SCVI_EPOCHS, scvi_epochs
+from qbm_jax.runtime.keys import root, seed_of
 from qbm_jax.training import TrainOptions
+from qbm_jax.training.options import length_of
+from qbm_jax.training.plan import plan_epochs
 
 LOGGER = logging.getLogger("qbm_jax")
 
@@ -51,6 +54,36 @@ def within_steps(options: TrainOptions, num_cells: int, num_steps: int) -> Train
     )
 
 
+def options_on(
+    config: ConfigDict, study: StudySet, method: Method, held_out: list[np.ndarray]
+) -> TrainOptions | None:
+    """How a method is trained on a set, no longer than config.num_steps; None: it is not."""
+    fewest = study.cells.num_cells - max(len(cells) for cells in held_out)
+    if method.name in PEERS:
+        options = TrainOptions(
+            num_epochs=scvi_epochs(fewest), minibatch_size=scvi_tools.MINIBATCH,
+            validation_fraction=scvi_tools.VALIDATION,
+        )  # fmt: skip
+    elif method.record is None:
+        return None
+    else:
+        options = method.training.options
+        own = PRESETS[method.name].epochs_of if method.setting == "default" else None
+        if own is not None:
+            options = dataclasses.replace(options, num_epochs=own(fewest))
+    return within_steps(options, fewest, config.num_steps)
+
+
+def steps_of(options: TrainOptions | None, study: StudySet, held_out: list[np.ndarray]) -> int:
+    """Optimiser steps of all seeds together; 0 for a method that is not trained."""
+    if options is None:
+        return 0
+    fewest = max(held_out, key=len)
+    plan = plan_epochs(study.cells.num_cells, options, root(0), fewest)
+    num_epochs = length_of(options, plan.steps_per_epoch).num_epochs
+    return len(held_out) * num_epochs * plan.steps_per_epoch
+
+
 def train_group(
     config: ConfigDict,
     study: StudySet,
@@ -64,10 +97,9 @@ def train_group(
     another part of them in every epoch. The key depends on the seed alone, so methods share splits
     and the cells' order.
     """
-    fewest = study.cells.num_cells - max(len(cells) for cells in held_out)
-    training, numbers = method.training, range(len(held_out))
-    options = within_steps(training.options, fewest, config.num_steps)
-    training = dataclasses.replace(training, options=options)
+    options, numbers = options_on(config, study, method, held_out), range(len(held_out))
+    assert options is not None, f"{method.name} has no model"
+    training = dataclasses.replace(method.training, options=options)
     found = train_and_evaluate(
         [training] * len(numbers), study.cells, [(config.seed, number) for number in numbers],
         data=study.data, held_out=held_out, title=f"{study.name}, {method.label}",
@@ -112,7 +144,10 @@ def peer_group(
     embeddings, start = [], time.perf_counter()
     for seed, cells in enumerate(held_out):
         others = np.setdiff1d(np.arange(study.cells.num_cells), cells)
-        most = epochs_of(config.num_steps, len(others), scvi_tools.VALIDATION, scvi_tools.MINIBATCH)
+        most = SCVI_EPOCHS
+        if config.num_steps:
+            of_cells = len(others), scvi_tools.VALIDATION, scvi_tools.MINIBATCH
+            most = epochs_of(config.num_steps, *of_cells)
         with stop.deferred():
             own = seed_of(config.seed, "scvi-tools", seed)
             points = scvi_tools.embed(study.cells, others, own, most, stop)

@@ -47,17 +47,17 @@ def write(config: ConfigDict, results: Results) -> Document:
     show("laws", "lines")
     report.add("## Planted couplings", _planted_text(config))
     show("planted")
-    report.add(tables.planted(sections), "## Mixing", _mixing_text(config))
+    report.add(tables.section_table(sections, "planted"), "## Mixing", _mixing_text(config))
     show("mixing")
-    report.add(tables.mixing(sections), "## Time step")
+    report.add(tables.section_table(sections, "mixing"), "## Time step")
     show("step_size")
-    report.add(tables.weak_order(sections), "## Long run")
+    report.add(tables.section_table(sections, "weak_order"), "## Long run")
     show("long_run")
     report.add(
         tables.long_run(sections),
         "## Log Z",
         _log_z_text(config),
-        tables.log_z(sections),
+        tables.section_table(sections, "log_z"),
         "## How to reproduce",
         "`python run.py --config=configs/sampler_fidelity.py`; settings and versions are in"
         " `config.json`, every number in `results.csv`, every measurement in `results/`."

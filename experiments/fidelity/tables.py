@@ -1,5 +1,6 @@
 """The tables of the fidelity report, in Markdown."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -105,57 +106,6 @@ def _over_floor(piece: dict[str, Any]) -> float:
     return np.inf if value is None else value / piece["total_variation_floor"]
 
 
-def planted(sections: Sections) -> str:
-    """Errors against quadrature."""
-    rows = [
-        [
-            piece["sampler"],
-            number(piece.get("mean_rms_z")),
-            number(piece.get("pair_rms_z")),
-            number(piece.get("largest_collective_z")),
-            _largest_name(piece.get("collective_z", {})),
-            number(piece.get("mean_slope")),
-            number(piece.get("beta_eff")),
-        ]
-        for piece in sections.get("planted", [])
-    ]
-    header = ["sampler", "rms z, means", "rms z, pairs", "largest collective z", "which"]
-    return table([*header, "slope of means", "beta_eff"], rows)
-
-
-def mixing(sections: Sections) -> str:
-    """Autocorrelation times, R-hat and speed, a line for every sampler and b."""
-    rows = [
-        [
-            piece["sampler"],
-            f"{piece['b']:g}",
-            _time(piece, "energy"),
-            number(piece["energy_r_hat"], 4),
-            _time(piece, "spin"),
-            number(piece["spin_r_hat"], 4),
-            number(1e3 * piece["seconds_per_step"]),
-            number(effective_per_second(piece)),
-            _mixed(piece),
-        ]
-        for piece in sections.get("mixing", [])
-    ]
-    header = ["sampler", "b", "tau, energy", "R-hat, energy", "tau, slowest spin", "R-hat, spin"]
-    return table([*header, "ms a step", "ESS/s", "mixed?"], rows)
-
-
-def weak_order(sections: Sections) -> str:
-    """Measured against expected orders."""
-    rows = [
-        [
-            piece["scheme"],
-            f"{piece['order']:.2f} ± {piece['order_standard_error']:.2f}",
-            str(piece["expected_order"]),
-        ]
-        for piece in sections.get("weak_order", [])
-    ]
-    return table(["scheme", "measured weak order", "in theory"], rows)
-
-
 def long_run(sections: Sections) -> str:
     """First and last tenth after burn-in."""
     rows = []
@@ -177,22 +127,11 @@ def long_run(sections: Sections) -> str:
     return table(header, rows)
 
 
-def log_z(sections: Sections) -> str:
-    """Estimates with error and bracket."""
-    rows = [
-        [
-            piece["model"],
-            piece["method"],
-            f"{piece['value']:.3f}",
-            f"{piece['standard_error']:.3f}",
-            f"{piece['bracket']:.3f}",
-            "–" if piece["exact"] is None else f"{piece['exact']:.3f}",
-            f"{piece['seconds']:.1f}",
-        ]
-        for piece in sections.get("log_z", [])
-    ]
-    header = ["machine", "method", "log Z", "standard error", "bracket", "exact", "seconds"]
-    return table(header, rows)
+def section_table(sections: Sections, section: str) -> str:
+    """A line for each piece of a section that has a table of its own."""
+    columns = _COLUMNS[section]
+    rows = [[text_of(piece) for text_of in columns.values()] for piece in sections.get(section, [])]
+    return table(list(columns), rows)
 
 
 def _of(sections: Sections, section: str, label: str) -> list[dict[str, Any]]:
@@ -224,3 +163,44 @@ def _mean(values: list[float | None]) -> str:
 
 def _largest_name(collective: dict[str, float]) -> str:
     return max(collective, key=lambda name: abs(collective[name])) if collective else "–"
+
+
+# By section of the experiment: the columns of its table, each made from a piece.
+_COLUMNS: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
+    "planted": {  # errors against quadrature
+        "sampler": lambda piece: piece["sampler"],
+        "rms z, means": lambda piece: number(piece.get("mean_rms_z")),
+        "rms z, pairs": lambda piece: number(piece.get("pair_rms_z")),
+        "largest collective z": lambda piece: number(piece.get("largest_collective_z")),
+        "which": lambda piece: _largest_name(piece.get("collective_z", {})),
+        "slope of means": lambda piece: number(piece.get("mean_slope")),
+        "beta_eff": lambda piece: number(piece.get("beta_eff")),
+    },
+    "mixing": {  # for every sampler and b
+        "sampler": lambda piece: piece["sampler"],
+        "b": lambda piece: f"{piece['b']:g}",
+        "tau, energy": lambda piece: _time(piece, "energy"),
+        "R-hat, energy": lambda piece: number(piece["energy_r_hat"], 4),
+        "tau, slowest spin": lambda piece: _time(piece, "spin"),
+        "R-hat, spin": lambda piece: number(piece["spin_r_hat"], 4),
+        "ms a step": lambda piece: number(1e3 * piece["seconds_per_step"]),
+        "ESS/s": lambda piece: number(effective_per_second(piece)),
+        "mixed?": lambda piece: _mixed(piece),
+    },
+    "weak_order": {
+        "scheme": lambda piece: piece["scheme"],
+        "measured weak order": lambda piece: (
+            f"{piece['order']:.2f} ± {piece['order_standard_error']:.2f}"
+        ),
+        "in theory": lambda piece: str(piece["expected_order"]),
+    },
+    "log_z": {
+        "machine": lambda piece: piece["model"],
+        "method": lambda piece: piece["method"],
+        "log Z": lambda piece: f"{piece['value']:.3f}",
+        "standard error": lambda piece: f"{piece['standard_error']:.3f}",
+        "bracket": lambda piece: f"{piece['bracket']:.3f}",
+        "exact": lambda piece: "–" if piece["exact"] is None else f"{piece['exact']:.3f}",
+        "seconds": lambda piece: f"{piece['seconds']:.1f}",
+    },
+}

@@ -84,11 +84,14 @@ _COMPILED: dict[Any, tuple[Any, float]] = {}
 def _compiled(entry: Solver, budget: int, replicas: int, params: Boltzmann) -> tuple[Any, float]:
     """The compiled (key, params, value) -> energies [replicas], and the seconds compiling took.
 
-    The value is an argument and instances of one shape share a program.
+    The value is an argument and instances of one shape share a program. Families come one after
+    another: programs for instances of another shape are let go.
     """
     shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(params))
     identity = entry, budget, replicas, shapes
     if identity not in _COMPILED:
+        if any(kept[-1] != shapes for kept in _COMPILED):
+            _COMPILED.clear()
         start = time.perf_counter()
         solve = functools.partial(_solve, entry, entry.num_steps(budget), replicas)
         program = jax.jit(solve).lower(jax.random.key(0), params, 1.0).compile()

@@ -17,7 +17,7 @@ from qbm_jax.data.download import cache_folder
 from qbm_jax.data.on_disk import StoredCells, open_cells, stratified_sample, write_simulated
 from qbm_jax.data.read import MIN_CELLS
 from qbm_jax.data.simulate import check_sizes
-from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
+from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX, base_name, find_preset
 from qbm_jax.errors import InputError
 from qbm_jax.report.run_outputs import EMBEDDING_FILE, SAMPLE_FILE
 from qbm_jax.runtime import keys
@@ -44,6 +44,21 @@ def load_cells(config: ConfigDict) -> Cells | StoredCells:
         "to be modelled: %d cells x %d genes, %d batches, %d types",
         cells.num_cells, cells.num_genes, len(cells.batch_names), len(cells.label_names),
     )  # fmt: skip
+    return cells
+
+
+def cells_in_memory(config: ConfigDict) -> Cells:
+    """As `load_cells`, for an experiment that has its cells in memory.
+
+    Raises:
+      InputError: as `load_cells`, or the config has them on disk.
+    """
+    if config.data.on_disk:
+        raise InputError(
+            f"experiment {config.experiment} has its cells in memory; set data.on_disk to False"
+        )
+    cells = load_cells(config)
+    assert isinstance(cells, Cells), "they are in memory"
     return cells
 
 
@@ -122,7 +137,7 @@ def simulated_file(config: ConfigDict) -> Path:
     """
     name, size = config.data.name, config.data.num_cells
     preset = name.removeprefix(SIMULATED_PREFIX)
-    if not name.startswith(SIMULATED_PREFIX) or preset not in PRESETS:
+    if not name.startswith(SIMULATED_PREFIX) or base_name(name) not in PRESETS:
         known = ", ".join(SIMULATED_PREFIX + preset for preset in PRESETS)
         raise InputError(
             f"cells on disk: expected config.data.path, or config.data.name among {known}, "
@@ -133,7 +148,7 @@ def simulated_file(config: ConfigDict) -> Path:
             f"expected measured cells (config.data.allow_simulated is False), got name {name!r}"
         )
     size, _ = check_sizes(size, 0, MIN_CELLS)
-    size = size or PRESETS[preset].num_cells
+    size = size or find_preset(preset).num_cells
     path = cache_folder(config.data.cache_dir or None)
     key = cells_key(config.seed, preset)
     # The key is in the name: a file of another derivation holds other cells.
@@ -218,4 +233,4 @@ def cells_to_show(cells: Cells | StoredCells, size: int) -> Cells:
 
 def cells_key(seed: int, name: str) -> jax.Array:
     """The key of simulated cells, by the preset's name: in memory and on disk the same."""
-    return named(key_of(seed, "cells"), name.removeprefix(SIMULATED_PREFIX))
+    return named(key_of(seed, "cells"), base_name(name))

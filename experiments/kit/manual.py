@@ -59,7 +59,10 @@ class DataFields:
     """The cells."""
 
     name: str = field(
-        "pancreas", text(), "pancreas, lung, immune: public sets; simulated:pancreas, toy"
+        "pancreas",
+        text(),
+        "pancreas, lung, immune: public sets; simulated:pancreas, toy, atlas, rare (planted "
+        "couplings; :couplings=0 after the name scales them), tree, copula (none)",
     )
     path: str = field(
         "", text(), "an h5ad file; overrides name; on disk: several, with commas between"

@@ -31,6 +31,10 @@ class Pieces:
         self._key = key_of(seed, "piece")
         self.all: list[dict[str, Any]] = []
 
+    def path(self, section: str, names: dict[str, Any]) -> Path:
+        """The file of the piece of these names."""
+        return self._folder / f"{file_name(section, *names.values())}.json"
+
     def measure(
         self,
         section: str,
@@ -52,7 +56,7 @@ class Pieces:
           InputError: the workdir was removed or renamed.
         """
         name = "-".join([section, *(str(value) for value in names.values())])
-        path = self._folder / f"{file_name(section, *names.values())}.json"
+        path = self.path(section, names)
         of = {"section": section, **names, **(given or {})}
         piece = read_sealed(path, self._workdir, of)
         if piece is None:

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from ml_collections import ConfigDict
 from experiments.kit.computer import describe_computer
 from experiments.kit.options import main_name, training_of
 from experiments.kit.sealed import read_sealed
-from experiments.kit.workdir import commit, flatten, plain_config
+from experiments.kit.workdir import command, commit, flatten, plain_config
 from qbm_jax import report
 from qbm_jax.data import Cells
 from qbm_jax.data.on_disk import StoredCells
@@ -97,7 +95,7 @@ def summarise(
         versions=versions(),
         seconds=seconds,
         notes=notes,
-        command=shlex.join(["python", *sys.argv]),
+        command=command(),
     )
 
 

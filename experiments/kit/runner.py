@@ -28,6 +28,7 @@ from qbm_jax.study.document import Document
 from qbm_jax.study.rows import write_table
 
 LOGGER = logging.getLogger("qbm_jax")
+SECONDS_PER_STEP, MEASURED_ON = 0.05, "two CPU cores, 1000 genes"
 Piece = dict[str, Any]
 Row = tuple[Any, ...]
 
@@ -40,12 +41,16 @@ class Work(NamedTuple):
       names: what the piece is of, such as its set and method.
       compute: key -> measurements; the key depends on section and names alone.
       given: what else the measurements depend on; a piece with other facts is made again.
+      trainings: how many trainings it takes.
+      steps: optimiser steps of them all; 0: not known, or nothing is trained.
     """
 
     section: str
     names: dict[str, Any]
     compute: Callable[[jax.Array], Piece]
     given: dict[str, Any] | None = None
+    trainings: int = 0
+    steps: int = 0
 
 
 class Tables(NamedTuple):
@@ -126,12 +131,49 @@ def run(experiment: Experiment, config: ConfigDict, workdir: Path, stop: StopReq
 
 
 def measure_all(works: Iterable[Work], pieces: Pieces) -> None:
-    """Measures what is not there yet; the log tells how far it is."""
-    start, works, before = time.perf_counter(), list(works), len(pieces.all)
-    for number, work in enumerate(works, start=before + 1):
-        pieces.measure(*work)
-        seconds = time.perf_counter() - start
-        LOGGER.info("%d of %d pieces after %.0f s", number, before + len(works), seconds)
+    """Measures what is not there yet; the log tells how much it is, and how far it has come."""
+    works, before = list(works), len(pieces.all)
+    there = sum(pieces.path(work.section, work.names).exists() for work in works)
+    LOGGER.info("%s", outlook(works, there))
+    measured: list[tuple[int, float]] = []
+    for number, work in enumerate(works, start=1):
+        piece = pieces.measure(work.section, work.names, work.compute, work.given)
+        measured.append((work.steps, piece["seconds"]))
+        left = seconds_left(measured, [each.steps for each in works[number:]])
+        LOGGER.info(
+            "%d of %d pieces after %.0f s of work; about %.1f min left at their pace",
+            before + number, before + len(works), sum(each for _, each in measured), left / 60,
+        )  # fmt: skip
+
+
+def outlook(works: Sequence[Work], there: int) -> str:
+    """What is about to be measured: how many pieces and trainings, and how long that may take."""
+    text = f"{len(works)} pieces" + (f", {there} of them measured before" if there else "")
+    steps = sum(work.steps for work in works)
+    if steps:
+        number, minutes = sum(work.trainings for work in works), steps * SECONDS_PER_STEP / 60
+        text += (
+            f": {number} trainings of {steps} optimiser steps in all, about {minutes:.0f} min at "
+            f"{1000 * SECONDS_PER_STEP:.0f} ms a step with its share of the scores ({MEASURED_ON})"
+        )
+    return f"{text}; the time left is told after every piece"
+
+
+def seconds_left(measured: Sequence[tuple[int, float]], left: Sequence[int]) -> float:
+    """How long works take at the pace of those measured so far.
+
+    Works that train are as long as their steps, before the first at the pace of `outlook`; others
+    are as long as those of them so far were in the mean.
+
+    Args:
+      measured: optimiser steps and seconds of each work.
+      left: optimiser steps of each work that is not measured yet.
+    """
+    trained = [(steps, seconds) for steps, seconds in measured if steps]
+    others = [seconds for steps, seconds in measured if not steps]
+    pace = sum(s for _, s in trained) / sum(n for n, _ in trained) if trained else SECONDS_PER_STEP
+    each = sum(others) / len(others) if others else 0.0
+    return pace * sum(left) + each * list(left).count(0)
 
 
 def tables_of(experiment: Any, plan: Any, pieces: list[Piece]) -> Tables:

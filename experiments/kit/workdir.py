@@ -2,7 +2,9 @@
 
 import json
 import os
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from qbm_jax.runtime.json_file import finite, parse_json, write_json
 from qbm_jax.runtime.sealed import SEAL, broken_seal, sealed
 from qbm_jax.runtime.versions import versions
 from qbm_jax.runtime.whole_file import remove_unfinished
+from qbm_jax.study.escape import Markdown, code
 from qbm_jax.training.checkpoint import remove_unfinished_states
 
 CLAIM = "config.json"
@@ -27,7 +30,7 @@ OUTPUTS = (
         "sample.h5ad",
         "scores.json",
     ),  # integration
-    *("results", "results.csv", "summary.csv"),  # of others
+    *("results", "results.csv", "summary.csv", "wins.csv"),  # of others
     *("report.md", "figures"),
 )
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,7 +97,7 @@ def claim_workdir(
             check_same(workdir, "data", found["data"], plain(data))
             return
         facts: dict[str, Any] = {"config": plain_config(config), "data": data}
-        facts |= {"versions": versions(), "commit": commit()}
+        facts |= {"versions": versions(), "commit": commit(), "command": command()}
         write_json(workdir / CLAIM, sealed(plain(finite(facts)), {}))
     except OSError as error:
         raise InputError(
@@ -153,6 +156,26 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def command() -> str:
+    """The command line of this process."""
+    return shlex.join(["python", *sys.argv])
+
+
+def provenance(workdir: Path) -> Markdown:
+    """Which command began a workdir, at which commit, with how many seeds.
+
+    Raises:
+      InputError: the file that says so is damaged.
+    """
+    found = read_claim(workdir)
+    if found is None:
+        return Markdown("by whom, nothing says")
+    facts, config = parse_json((workdir / CLAIM).read_bytes()), found["config"]
+    made, at = (code(facts.get(name) or "unknown") for name in ("command", "commit"))
+    seeds = f"seeds 0 to {config['num_seeds'] - 1} of root seed {config['seed']}"
+    return Markdown(f"{made}, commit {at}, {seeds}")
 
 
 def commit() -> str:

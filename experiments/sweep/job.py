@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.kit.disk import remedy
-from experiments.kit.faults import collapsed, done_again
+from experiments.kit.faults import alarmed, done_again
 from experiments.kit.lock import WorkdirLost, check_held, lock_workdir
 from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.options import draws_of, training_of
@@ -24,6 +24,7 @@ from experiments.sweep.plan import Job
 from experiments.sweep.settings import Sweep, SweepSetting, describe
 from qbm_jax import training
 from qbm_jax.data import Cells
+from qbm_jax.fitted.alarms import of_model
 from qbm_jax.fitted.document import Evaluated
 from qbm_jax.fitted.evaluate import train_and_evaluate
 from qbm_jax.fitted.model import FittedModel, device_counts
@@ -162,7 +163,9 @@ def measure(place: Place, settings: list[SweepSetting]) -> list[dict[str, Any]]:
             "notes": [
                 *notes,
                 *done_again({f"setting {setting.number}": each.again}),
-                *collapsed({f"setting {setting.number}": each.embedding}),
+                *alarmed(
+                    {f"setting {setting.number}": of_model(each.model, each.embedding, cells)}
+                ),
             ],
         }
         for setting, each, values in zip(settings, found, scores["setting"], strict=True)

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from experiments.kit.cells import load_cells
+from experiments.kit.cells import cells_in_memory
 from experiments.kit.lock import release_locks
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import ROOT, check_same, read_claim
@@ -166,8 +166,7 @@ def at_work(
     """
     os.chdir(folder)  # paths in the config may be relative to it
     sweep = build_sweep(config, overrides)
-    cells = load_cells(sweep.config)
-    assert isinstance(cells, Cells), "checked with the sweep"
+    cells = cells_in_memory(sweep.config)
     claim, wanted = read_claim(workdir), plain(fingerprint(cells))
     if claim is not None:
         check_same(workdir, "data", {part: claim["data"].get(part) for part in wanted}, wanted)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from experiments.kit.cells import load_cells
+from experiments.kit.cells import cells_in_memory
 from experiments.kit.stop import StopRequest
 from experiments.kit.tensorboard import EventFiles
 from experiments.kit.workdir import check_same, claim_workdir, read_claim
@@ -83,9 +83,7 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest, request: Request) 
     wanted = outcomes.unsettled if request.halving else outcomes.missing
     cells: Cells | None = None
     if plan is None or (not request.report and (request.slurm or wanted(everything))):
-        loaded = load_cells(config)
-        assert isinstance(loaded, Cells), "checked with the sweep"
-        cells = loaded
+        cells = cells_in_memory(config)
         plan = plan or make_plan(sweep, cells, most=1 if request.halving else MOST_SETTINGS)
     check_job(request.job, plan)
     if cells is not None:

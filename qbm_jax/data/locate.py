@@ -10,7 +10,7 @@ from qbm_jax.data.cells import Cells
 from qbm_jax.data.download import NAMED, NoNetworkError, PublicSet, cache_folder, fetch
 from qbm_jax.data.read import MIN_CELLS, read
 from qbm_jax.data.simulate import check_sizes, simulate
-from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX
+from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX, base_name
 from qbm_jax.errors import InputError
 
 logger = logging.getLogger("qbm_jax")
@@ -40,7 +40,8 @@ def locate(
 
     Args:
       key: for the simulator only.
-      name: a public set (`download.NAMED`), or "simulated:<preset>" for the simulator.
+      name: a public set (`download.NAMED`), or "simulated:<preset>" for the simulator, whose
+        couplings `simulate_presets.find_preset` can scale.
       path: an h5ad file, which goes before the name.
       batch_column: column of `obs`; "": the named set's own, none for a path.
       label_column: as `batch_column`, for cell types.
@@ -64,7 +65,7 @@ def locate(
         return _log(read(path, use_raw=use_raw, min_cells=min_cells, **options))
     num_cells, num_genes = check_sizes(num_cells, num_genes, min_cells)
     sizes = {"num_cells": num_cells, "num_genes": num_genes}
-    if name.startswith(SIMULATED_PREFIX) or name in set(PRESETS) - set(NAMED):
+    if name.startswith(SIMULATED_PREFIX) or base_name(name) in set(PRESETS) - set(NAMED):
         preset = name.removeprefix(SIMULATED_PREFIX)
         _check_allowed(allow_simulated, f"the name {name!r} asks for simulated cells")
         return _log(simulate(key, preset, **sizes))
@@ -104,4 +105,6 @@ def _log(cells: Cells) -> Cells:
     """Says in the log where the cells come from, loudly if they are simulated."""
     level = logging.WARNING if cells.simulated else logging.INFO
     logger.log(level, "%s: %d cells, %d genes.", cells.source, cells.num_cells, cells.num_genes)
+    for note in cells.notes[1:] if cells.simulated else ():  # the first says what the source does
+        logger.info("%s", note)
     return cells

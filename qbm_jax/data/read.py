@@ -33,7 +33,7 @@ from qbm_jax.data.h5ad import (
     simulator_preset,
 )
 from qbm_jax.data.names import some, text
-from qbm_jax.data.simulate import simulated_note, simulated_source
+from qbm_jax.data.simulate import simulated_notes, simulated_source
 from qbm_jax.data.stored import member
 from qbm_jax.errors import InputError
 from qbm_jax.model import likelihoods
@@ -136,7 +136,7 @@ def _marked(cells: Cells, preset: str | None) -> Cells:
         cells,
         simulated=True,
         source=f"{simulated_source(preset)} ({cells.source})",
-        notes=(simulated_note(preset), *cells.notes),
+        notes=(*simulated_notes(preset), *cells.notes),
     )
 
 

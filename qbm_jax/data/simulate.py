@@ -1,14 +1,16 @@
 """Simulated cells with known truth, in blocks, so that any number streams in bounded memory.
 
-A cell draws its batch, type, programme bits, pseudotime and depth; with them
+A cell draws its batch, type, programmes' activities, pseudotime and depth; with them
 
-    log expression_g = base_g + sum of its tree nodes' programmes + bits' L_g + batch shift_g,
+    log expression_g = base_g + sum of its tree nodes' programmes + activity' L_g + batch shift_g,
     mean_g = depth * softmax(log expression)_g,   counts_g ~ NB(mean_g, r) kept with 1 - dropout.
 
 Along the branch, each gene switches from the early to the late profile at its own pseudotime.
-The bits are drawn exactly from a small Boltzmann machine with planted couplings, so that a
-model's learned couplings have a truth to meet. The gamma-Poisson form of the negative binomial
-and gene-specific batch shifts follow Splatter (Zappia et al. 2017, Genome Biology 18:174).
+In most presets activities are bits, drawn exactly from a small Boltzmann machine with planted
+couplings, so that a model's learned couplings have a truth to meet; this is the Boltzmann prior's
+own law, so a comparison of priors needs other worlds as well (`simulate_presets`). The
+gamma-Poisson form of the negative binomial and gene-specific batch shifts follow Splatter (Zappia
+et al. 2017, Genome Biology 18:174).
 """
 
 from collections.abc import Iterator
@@ -22,18 +24,12 @@ import pandas as pd
 import scipy.sparse as sp
 
 from qbm_jax.data.cells import Cells
-from qbm_jax.data.simulate_presets import PRESETS, Preset
-from qbm_jax.data.simulate_world import (
-    World,
-    build_world,
-    check_num_genes,
-    generator,
-    spin_law,
-)
+from qbm_jax.data.simulate_presets import Preset, find_preset
+from qbm_jax.data.simulate_states import BLOCK, block_generator, draw_states, spin_law
+from qbm_jax.data.simulate_world import World, build_world, check_num_genes
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.options import check, whole
 
-_BLOCK = 256  # cells drawn from one stream of random numbers: a cell depends on its index alone
 _THREADS = 2  # numpy draws without Python's lock
 
 
@@ -42,21 +38,33 @@ class SimulatedTruth:
     """What generated the cells.
 
     Attributes:
-      bits: planted programmes of each cell, uint8 [cells, programmes] in {0, 1}.
+      activity: of each cell's programmes, in [0, 1], [cells, programmes]; bits, uint8, where a
+        Boltzmann machine is planted.
       couplings: planted J of the spins 2 bits - 1, [programmes, programmes], in units of kT:
-        p(s) is proportional to exp(s'Js/2 + h's).
-      biases: planted h, [programmes].
+        p(s) is proportional to exp(s'Js/2 + h's); [0, 0] where no machine is planted.
+      biases: planted h, [programmes]; [0] likewise.
       programme_genes: genes raised by each programme, bool [programmes, genes]; disjoint.
       pseudotime: in [0, 1] on the differentiation branch, NaN elsewhere, [cells].
       depth: expected counts of each cell before dropout, [cells].
     """
 
-    bits: np.ndarray
+    activity: np.ndarray
     couplings: np.ndarray
     biases: np.ndarray
     programme_genes: np.ndarray
     pseudotime: np.ndarray
     depth: np.ndarray
+
+    @property
+    def bits(self) -> np.ndarray:
+        """The activities of a planted machine's programmes, uint8 [cells, programmes].
+
+        Raises:
+          InputError: no machine is planted.
+        """
+        if not self.biases.size:
+            raise InputError("expected a preset with a planted Boltzmann machine; use activity")
+        return self.activity
 
     def spin_law(self) -> tuple[np.ndarray, np.ndarray]:
         """All states, spins [2^programmes, programmes], and their probabilities, enumerated."""
@@ -64,14 +72,14 @@ class SimulatedTruth:
 
 
 class SimulatedChunk(NamedTuple):
-    """Consecutive cells: counts CSR [cells, genes], bits [cells, programmes], the rest [cells]."""
+    """Consecutive cells: CSR [cells, genes], activity [cells, programmes], the rest [cells]."""
 
     counts: sp.csr_matrix
     batch: np.ndarray
     labels: np.ndarray
     pseudotime: np.ndarray
     depth: np.ndarray
-    bits: np.ndarray
+    activity: np.ndarray
 
 
 def simulate(
@@ -81,7 +89,7 @@ def simulate(
 
     Args:
       key: consumed; the same key gives the same cells.
-      preset: a name in `PRESETS`.
+      preset: a name that `simulate_presets.find_preset` knows.
       num_cells: number of cells; 0: the preset's. More cells leave the first ones as they are.
       num_genes: number of genes; 0: the preset's.
 
@@ -95,7 +103,7 @@ def simulate_with_truth(
     key: jax.Array, preset: str = "pancreas", *, num_cells: int = 0, num_genes: int = 0
 ) -> tuple[Cells, SimulatedTruth]:
     """As `simulate`, with what generated the cells."""
-    study = _preset(preset)
+    study = find_preset(preset)
     chunks = list(simulate_chunks(key, preset, num_cells=num_cells, num_genes=num_genes))
     whole = SimulatedChunk(
         sp.vstack([chunk.counts for chunk in chunks], format="csr"),
@@ -103,7 +111,7 @@ def simulate_with_truth(
     )
     world = build_world(key, study, whole.counts.shape[1])
     truth = SimulatedTruth(
-        bits=whole.bits,
+        activity=whole.activity,
         couplings=world.couplings,
         biases=world.biases,
         programme_genes=world.programme_genes,
@@ -126,7 +134,7 @@ def simulate_chunks(
     Raises:
       InputError: no such preset, or a number out of range.
     """
-    study = _preset(preset)
+    study = find_preset(preset)
     num_cells, num_genes = check_sizes(num_cells, num_genes)
     chunk_size = check("chunk_size", chunk_size, whole(1))
     num_cells = num_cells or study.num_cells
@@ -169,7 +177,7 @@ def _chunks(
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, num_cells, chunk_size):
             stop = min(start + chunk_size, num_cells)
-            indices = range(start // _BLOCK, (stop - 1) // _BLOCK + 1)
+            indices = range(start // BLOCK, (stop - 1) // BLOCK + 1)
             blocks = dict(zip(indices, pool.map(draw, indices), strict=True))
             yield _cut(blocks, start, stop)
 
@@ -178,7 +186,7 @@ def _cut(blocks: dict[int, SimulatedChunk], start: int, stop: int) -> SimulatedC
     """The cells from `start` to `stop` out of the blocks that hold them."""
     parts = []
     for index, block in blocks.items():
-        first, last = max(start - index * _BLOCK, 0), min(stop - index * _BLOCK, _BLOCK)
+        first, last = max(start - index * BLOCK, 0), min(stop - index * BLOCK, BLOCK)
         parts.append([field[first:last] for field in block])
     counts, *rest = zip(*parts, strict=True)
     return SimulatedChunk(
@@ -188,20 +196,17 @@ def _cut(blocks: dict[int, SimulatedChunk], start: int, stop: int) -> SimulatedC
 
 def _draw_block(key: jax.Array, index: int, study: Preset, world: World) -> SimulatedChunk:
     """Cells number 256 index to 256 index + 255."""
-    rng = generator(key, 1, index)
-    batch = rng.choice(len(world.batch_shares), size=_BLOCK, p=world.batch_shares)
-    cumulative = np.cumsum(world.type_shares, axis=1)[batch]
-    labels = np.argmax(rng.random(_BLOCK)[:, None] * cumulative[:, -1:] < cumulative, axis=1)
-    bits = _draw_bits(rng, world)
+    rng = block_generator(key, index)
+    batch, labels, activity = draw_states(rng, world)
     pseudotime, profile = _draw_branch(rng, study, world, labels)
     log_expression = profile + world.batch_shifts[batch]
-    log_expression += study.programme_shift * (bits @ world.programme_genes)
+    log_expression += study.programme_shift * (activity @ world.programme_genes)
     expression = np.exp(log_expression - log_expression.max(axis=1, keepdims=True))
     technologies = [study.technologies[name] for name, _ in study.batches.values()]
     median, spread, dispersion, midpoint = np.array(
         [(t.depth, t.depth_spread, t.dispersion, t.dropout_midpoint) for t in technologies]
     )[batch].T
-    depth = median * np.exp(spread * rng.standard_normal(_BLOCK))
+    depth = median * np.exp(spread * rng.standard_normal(BLOCK))
     mean = depth[:, None] * expression / expression.sum(axis=1, keepdims=True)
     rate = mean * rng.standard_gamma(np.broadcast_to(dispersion[:, None], mean.shape))
     counts = rng.poisson(rate / dispersion[:, None])
@@ -214,14 +219,8 @@ def _draw_block(key: jax.Array, index: int, study: Preset, world: World) -> Simu
         labels=labels.astype(np.int32),
         pseudotime=pseudotime,
         depth=depth,
-        bits=bits.astype(np.uint8),
+        activity=activity,
     )
-
-
-def _draw_bits(rng: np.random.Generator, world: World) -> np.ndarray:
-    """Exact draws of the planted Boltzmann machine, bits [256, programmes]."""
-    spins, probabilities = spin_law(world.couplings, world.biases)
-    return (spins[rng.choice(len(spins), size=_BLOCK, p=probabilities)] + 1) / 2
 
 
 def _draw_branch(
@@ -231,8 +230,8 @@ def _draw_branch(
 
     Early cells have pseudotime uniform in [0, 0.5), late ones 1 - 0.5 u^2: most are mature.
     """
-    uniform = rng.random(_BLOCK)
-    pseudotime = np.full(_BLOCK, np.nan)
+    uniform = rng.random(BLOCK)
+    pseudotime = np.full(BLOCK, np.nan)
     profile = world.type_profiles[labels]
     if not study.branch:
         return pseudotime, profile
@@ -264,7 +263,7 @@ def _to_cells(whole: SimulatedChunk, study: Preset, preset: str) -> Cells:
         is_integer=True,
         simulated=True,
         source=simulated_source(preset),
-        notes=(simulated_note(preset),),
+        notes=simulated_notes(preset),
     )
 
 
@@ -273,9 +272,13 @@ def simulated_source(preset: str) -> str:
     return f"SIMULATED cells (preset {preset}), not a measurement"
 
 
-def simulated_note(preset: str) -> str:
-    """The sentence that goes with simulated cells wherever they go."""
-    return f"SIMULATED cells, not a measurement: simulator preset {preset}."
+def simulated_notes(preset: str) -> tuple[str, ...]:
+    """What goes with simulated cells wherever they go: what they are, and by which law."""
+    told = f"SIMULATED cells, not a measurement: simulator preset {preset}."
+    try:
+        return told, find_preset(preset).law
+    except InputError:  # a file that names a preset of another version
+        return (told,)
 
 
 def cell_table(
@@ -300,9 +303,3 @@ def cell_table(
 def gene_names(num_genes: int) -> tuple[str, ...]:
     """Names that no measured gene has."""
     return tuple(f"SIM{g + 1:04d}" for g in range(num_genes))
-
-
-def _preset(name: str) -> Preset:
-    if name not in PRESETS:
-        raise InputError(f"expected a simulator preset in {sorted(PRESETS)}, got {name!r}")
-    return PRESETS[name]

@@ -1,9 +1,16 @@
-"""What the simulator simulates: cell types on a tree, batches, technologies, planted programmes.
+"""What the simulator simulates: cell types on a tree, batches, technologies, programmes of genes.
 
 Every cell type, batch and gene carries a name that no measured one has.
+
+Where the programmes' bits come from a planted Boltzmann machine, cells are drawn from the Boltzmann
+prior's own law, which a comparison of priors has to say (`Preset.law`). The worlds `tree` and
+`copula` have no bits, and any planted couplings can be scaled, to none: see `find_preset`.
 """
 
+import math
 from dataclasses import dataclass, replace
+
+from qbm_jax.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -43,10 +50,12 @@ class Preset:
       technology_shift: gene-specific shift of a technology against the first one.
       batch_shift: gene-specific shift of a batch.
       proportion_shift: change of the log share of a common type between batches.
-      programme_genes: share of the genes in one planted programme.
-      programme_shift: log fold change where the programme's bit is 1.
+      programme_genes: share of the genes in one programme.
+      programme_shift: log fold change where the programme's activity is 1.
       couplings: planted J of the spins 2 b - 1, as (first, second, J) in units of kT.
-      biases: planted h, one per programme.
+      biases: planted h, one per programme; () in a world without a machine.
+      correlations: of the Gaussian copula in a world without a machine, [programmes, programmes]:
+        activities are uniform in [0, 1], the normal distribution function of correlated normals.
     """
 
     num_cells: int
@@ -64,8 +73,26 @@ class Preset:
     proportion_shift: float
     programme_genes: float
     programme_shift: float
-    couplings: tuple[tuple[int, int, float], ...]
-    biases: tuple[float, ...]
+    couplings: tuple[tuple[int, int, float], ...] = ()
+    biases: tuple[float, ...] = ()
+    correlations: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def num_programmes(self) -> int:
+        """How many programmes there are, of bits or of the copula."""
+        return len(self.biases or self.correlations)
+
+    @property
+    def law(self) -> str:
+        """One sentence: which law draws the programmes, and which prior has the same."""
+        if self.correlations:
+            return "Programmes are active to any degree, by a Gaussian copula: the law of no prior."
+        if any(value for _, _, value in self.couplings):
+            return (
+                "Programmes are bits of a planted Boltzmann machine, the Boltzmann prior's own law:"
+                " these cells favour it over other priors."
+            )
+        return "Programmes are independent bits: the law of the Bernoulli prior, J = 0."
 
 
 RARE_SHARE = 0.01
@@ -78,6 +105,15 @@ _TECHNOLOGIES = {
 
 SIMULATED_PREFIX = "simulated:"
 """Before a preset, the name of a set of cells that are simulated and not found."""
+
+COUPLINGS_SUFFIX = ":couplings="
+"""After a preset with a planted machine: the factor of its couplings J, as `toy:couplings=0`."""
+
+
+def _correlations(size: int, neighbours: float) -> tuple[tuple[float, ...], ...]:
+    """Correlations that fall off from programme to programme, [size, size]."""
+    return tuple(tuple(neighbours ** abs(i - j) for j in range(size)) for i in range(size))
+
 
 PRESETS = {
     "pancreas": Preset(
@@ -190,3 +226,63 @@ PRESETS["atlas"] = replace(
         "sim_droplet": replace(_TECHNOLOGIES["sim_droplet"], depth=700),
     },
 )
+
+# Families, branches and leaves of types; each node has a programme of its own, and what is active
+# within a type is independent of everything.
+PRESETS["tree"] = replace(
+    PRESETS["rare"],
+    types={f"sim_{a}{b}{c}": (a, a + b) for a in "ab" for b in "12" for c in "xyz"},
+    proportions=(0.2, 0.14, 0.06, 0.12, 0.09, 0.02, 0.1, 0.08, 0.05, 0.08, 0.05, 0.01),
+    branch=("sim_a1x", "sim_a1y"),
+    programme_shift=1.7,  # a uniform activity has a third of a bit's variance
+    couplings=(),
+    biases=(),
+    correlations=_correlations(6, 0.0),
+)
+
+# The pancreas, with programmes that rise and fall together to any degree.
+PRESETS["copula"] = replace(
+    PRESETS["pancreas"],
+    num_cells=2000,
+    num_genes=1000,
+    programme_shift=1.7,
+    couplings=(),
+    biases=(),
+    correlations=_correlations(6, -0.6),
+)
+
+
+def base_name(name: str) -> str:
+    """The name of a preset without prefix and factor: cells of one key share all but couplings."""
+    return name.removeprefix(SIMULATED_PREFIX).partition(":")[0]
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of a name with or without `SIMULATED_PREFIX`.
+
+    "pancreas:couplings=0.5" has half the planted couplings J of "pancreas", and with 0 its
+    programmes are independent; for the same key all else about the cells is the same.
+
+    Raises:
+      InputError: there is no such preset, it has no couplings, or the factor is no finite number.
+    """
+    name = name.removeprefix(SIMULATED_PREFIX)
+    base, suffix, factor = name.partition(COUPLINGS_SUFFIX)
+    if base not in PRESETS:
+        raise InputError(
+            f"expected a simulator preset in {sorted(PRESETS)}, or one with {COUPLINGS_SUFFIX}"
+            f"FACTOR, got {name!r}"
+        )
+    study = PRESETS[base]
+    if not suffix:
+        return study
+    if not study.couplings:
+        raise InputError(f"expected {base} without {COUPLINGS_SUFFIX}: no couplings are planted")
+    try:
+        scale = float(factor)
+    except ValueError:
+        scale = math.nan
+    if not math.isfinite(scale):
+        raise InputError(f"expected {base}{COUPLINGS_SUFFIX}FACTOR, a number, got {name!r}")
+    couplings = tuple((first, second, scale * value) for first, second, value in study.couplings)
+    return replace(study, couplings=couplings)

@@ -18,20 +18,21 @@ class World(NamedTuple):
     batch_shares: np.ndarray  # [batches]
     type_shares: np.ndarray  # [batches, types]
     programme_genes: np.ndarray  # bool [programmes, genes]
-    couplings: np.ndarray  # [programmes, programmes]
-    biases: np.ndarray  # [programmes]
+    couplings: np.ndarray  # of the planted machine, [programmes, programmes]
+    biases: np.ndarray  # [programmes]; none in a world without a machine
+    correlations: np.ndarray  # of the Gaussian copula, there; else none
 
 
 def build_world(key: jax.Array, study: Preset, num_genes: int) -> World:
     """Draws everything but the cells; `check_num_genes` comes before."""
     rng = generator(key, 0)
     base = study.base_spread * rng.standard_normal(num_genes)
-    num_programmes = len(study.biases)
+    num_programmes = study.num_programmes
     size = _programme_size(study, num_genes)
     members = rng.permutation(num_genes)[: num_programmes * size].reshape(num_programmes, size)
     programme_genes = np.zeros((num_programmes, num_genes), dtype=bool)
     np.put_along_axis(programme_genes, members, True, axis=1)
-    couplings = np.zeros((num_programmes, num_programmes))
+    couplings = np.zeros((len(study.biases), len(study.biases)))
     for first, second, value in study.couplings:
         couplings[first, second] = couplings[second, first] = value
     return World(
@@ -43,16 +44,17 @@ def build_world(key: jax.Array, study: Preset, num_genes: int) -> World:
         programme_genes=programme_genes,
         couplings=couplings,
         biases=np.array(study.biases),
+        correlations=np.array(study.correlations),
     )
 
 
 def check_num_genes(study: Preset, num_genes: int) -> None:
-    """Refuses too few genes for the planted programmes.
+    """Refuses too few genes for the programmes.
 
     Raises:
       InputError: says how many are needed.
     """
-    least = len(study.biases) * _programme_size(study, num_genes)
+    least = study.num_programmes * _programme_size(study, num_genes)
     if num_genes < least:
         raise InputError(f"expected at least {least} genes, got {num_genes}; give more num_genes")
 
@@ -91,15 +93,6 @@ def _type_shares(rng: np.random.Generator, study: Preset) -> np.ndarray:
     common = np.where(rare, 0.0, shares)
     scale = (1 - expected[rare].sum()) / common.sum(axis=1, keepdims=True)
     return np.where(rare, shares, shares * scale)
-
-
-def spin_law(couplings: np.ndarray, biases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All spin states [2^n, n] and their probabilities, proportional to exp(s'Js/2 + h's)."""
-    states = np.arange(2 ** len(biases))[:, None] >> np.arange(len(biases)) & 1
-    spins = 2.0 * states - 1
-    log_weight = 0.5 * np.einsum("si,ij,sj->s", spins, couplings, spins) + spins @ biases
-    weight = np.exp(log_weight - log_weight.max())
-    return spins, weight / weight.sum()
 
 
 def generator(key: jax.Array, *stream: int) -> np.random.Generator:

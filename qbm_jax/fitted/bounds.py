@@ -1,7 +1,7 @@
 """The bound on given cells and log Z of a trained model, each with its standard error."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,7 +20,7 @@ NUM_DRAWS, NUM_TEMPERATURES = 8, 1000  # behind a bound, where nobody says other
 
 
 class Bound(NamedTuple):
-    """The bound on log p(x | batch) of some cells, in nats per cell.
+    """The bound on log p(x | batch) of some cells, in nats per cell; as an array, of each cell.
 
     Attributes:
       value: its mean over the cells, -(reconstruction + kl); NaN where log Z is not known.
@@ -33,6 +33,7 @@ class Bound(NamedTuple):
         which are in no mean.
       importance_weighted: the tighter importance-weighted bound; None where it was not asked for.
       importance_weighted_standard_error: as `standard_error`; None likewise.
+      importance_weighted_per_cell: as `per_cell`; None likewise.
     """
 
     value: float
@@ -42,6 +43,11 @@ class Bound(NamedTuple):
     per_cell: np.ndarray
     importance_weighted: float | None = None
     importance_weighted_standard_error: float | None = None
+    importance_weighted_per_cell: np.ndarray | None = None
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The bound of each cell [cells], for numpy."""
+        return np.array(self.per_cell, dtype, copy=copy)
 
 
 def bound_of_cells(
@@ -100,7 +106,7 @@ def bound(
         found["log_z"], *(found[f"log_z_{name}"] for name in partition.LogZ._fields[1:])
     )
     per_cell = _per_cell(key, vae, params, data, num_draws, found["log_z"] + found["global_kl"])
-    weighted = weighted_error = None
+    values = weighted = weighted_error = None
     if importance_weighted is not None:
         values, weighted = importance_weighted_bound(
             keys.named(keys.root(seed), keys.WEIGHTED_BOUND, 0), vae, params, data, cells,
@@ -115,6 +121,7 @@ def bound(
         per_cell,
         weighted,
         weighted_error,
+        values,
     )
 
 

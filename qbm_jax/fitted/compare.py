@@ -44,7 +44,8 @@ class Comparison(NamedTuple):
 
         Its fields: "method", "metric", "mean" and "sd" over seeds, "num_seeds", and "difference"
         with "low" and "high": the mean of this method minus the first, seed by seed, and its 95 %
-        interval (Student's t). Those of the first method are 0; what is not known is NaN.
+        interval (Student's t over trainings on these cells, which tells nothing of other cells).
+        Those of the first method are 0; what is not known is NaN.
         """
         first = next(iter(self.values.values()))
         rows = []

@@ -147,7 +147,9 @@ def expression_blocks(
     key = keys.named(keys.root(seed), "expression")
     width = int(np.clip(_NUMBERS // (num_samples * len(model.settings.genes)), 1, 256))
     rows, weights, num_chunks = pad_rows(np.arange(cells.num_cells), width)
-    for number, (rows_, weights_) in enumerate(zip(rows[:num_chunks], weights, strict=False)):
+    for number, (rows_, weights_) in enumerate(
+        zip(rows[:num_chunks], weights[:num_chunks], strict=True)
+    ):
         drawn = _draws(
             model.vae, num_samples, jax.random.fold_in(key, number), model.params,
             cells.counts[rows_].toarray(), batches[:, rows_], totals[rows_], columns,

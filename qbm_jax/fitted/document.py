@@ -24,7 +24,14 @@ class Model(Protocol):
     settings: Settings
     params: Params
     vae: VAE
-    history: History | None
+    measured: History | None
+
+    def __init__(self, settings: Settings, params: Params, history: History | None = None):
+        """Of the same kind, with other parameters."""
+
+    @property
+    def J(self) -> np.ndarray | None:
+        """J of the prior [spins, spins], None where it has none."""
 
     def encode_cells(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
         """Embedding [cells, N] and energy [cells]."""
@@ -40,6 +47,7 @@ class Model(Protocol):
 
 
 AnyModel = TypeVar("AnyModel", bound=Model, covariant=True)
+OneModel = TypeVar("OneModel", bound=Model)
 
 
 class Evaluated(NamedTuple, Generic[AnyModel]):

@@ -20,7 +20,7 @@ from qbm_jax.data.write import GATES, LOADINGS, embedding_key, energy_key
 from qbm_jax.errors import InputError
 from qbm_jax.feed import minibatches
 from qbm_jax.feed.cell_source import CellSource, InMemory, Streamed, as_source
-from qbm_jax.fitted.collapse import collapse_fault
+from qbm_jax.fitted import alarms
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.fitted.history import Recorder
 from qbm_jax.fitted.inputs import cells_to_fit, held_out_cells, mesh_sizes, some_in_memory
@@ -144,11 +144,12 @@ def fit(
         )
     if isinstance(adata, anndata.AnnData):
         warn_of_empty_cells(cells.num_cells, adata.n_obs)
-    embedding, energy = model.encode_cells(some_in_memory(cells) if data is None else data)
+    shown = some_in_memory(cells)
+    embedding, energy = model.encode_cells(shown if data is None else data)
     if isinstance(adata, anndata.AnnData):
         _write_results(adata, model, name, cells, embedding, energy)
-    if fault := collapse_fault(embedding):
-        warnings.warn(fault, stacklevel=2)
+    for alarm in alarms.of_model(model, embedding, shown):
+        warnings.warn(alarm, stacklevel=2)
     return model
 
 
@@ -304,7 +305,7 @@ def fit_trainings(
     def collapsed(number: int, result: training.Trained) -> str | None:
         shown, rows = as_source(source).select(result.validation_cells)
         model = FittedModel(describe(trainings[number], cells), result.params)
-        return collapse_fault(model.encode_cells(shown)[0][rows])
+        return alarms.collapse_fault(model.encode_cells(shown)[0][rows])
 
     with contextlib.nullcontext(data) if data is not None else open_source(cells) as source:
         trained = with_retries(

@@ -10,6 +10,7 @@ import numpy as np
 from qbm_jax.training import Progress, Trained
 
 SPLITS = ("train", "validation")
+_CLOCKS = ("step", "epoch", "seconds")  # that count on from one training to the next
 _OF_RUNS = ("model", "seed", "split")  # what a row of `metrics.jsonl` says beside the numbers
 
 
@@ -55,13 +56,19 @@ class History:
         """The rows as a pandas DataFrame, with a column "split" ("train" or "validation").
 
         Example:
-          >>> frame = model.history.to_frame()
+          >>> frame = model.history
           >>> frame[frame.split == "validation"].plot("epoch", "elbo")
         """
         import pandas as pd
 
         rows = self.rows()
         return pd.DataFrame(rows).astype({"step": int}) if rows else pd.DataFrame()
+
+    def after(self, earlier: "History") -> "History":
+        """The rows of an earlier training and then these, their steps and times counted on."""
+        ends = {name: float(earlier.train[name][-1]) for name in _CLOCKS if name in earlier.train}
+        later = [{**row, **{n: row[n] + ends.get(n, 0) for n in _CLOCKS}} for row in self.rows()]
+        return History.from_rows([*earlier.rows(), *later], self.num_train_cells)
 
     def as_tree(self) -> dict[str, Any]:
         """A tree of arrays that `from_tree` reads."""

@@ -15,8 +15,21 @@ from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.errors import InputError
 from qbm_jax.feed import minibatches
 from qbm_jax.feed.cell_source import Streamed
-from qbm_jax.fitted import bounds, generation, model_report, run_models, saved_model, scoring
+from qbm_jax.fitted import (
+    bounds,
+    describe,
+    expression,
+    further,
+    generation,
+    model_report,
+    posterior,
+    run_models,
+    saved_model,
+    scoring,
+    spins,
+)
 from qbm_jax.fitted import denoise as denoising
+from qbm_jax.fitted import programmes as meaning
 from qbm_jax.fitted.bounds import NUM_DRAWS, NUM_TEMPERATURES, Bound
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.fitted.history import History
@@ -69,7 +82,7 @@ class FittedModel:
       settings: names and options.
       params: "encoder", "decoder", "genes", "prior".
       vae: the model's functions.
-      history: what its training measured; None of models that were saved without it.
+      measured: what its training measured; None of models that were saved without it.
     """
 
     def __init__(self, settings: Settings, params: vae.Params, history: History | None = None):
@@ -77,12 +90,38 @@ class FittedModel:
         keep_compiled()
         self.settings = settings
         self.params = params
-        self.history = history
+        self.measured = history
         self.vae = build_model(settings)
 
     def __reduce__(self) -> tuple:
         """Lets `pickle` and `copy.deepcopy` build the model's functions anew."""
-        return FittedModel, (self.settings, self.params, self.history)
+        return FittedModel, (self.settings, self.params, self.measured)
+
+    @property
+    def history(self) -> Any:
+        """What its training measured, a row for each dispatch and validation: a pandas DataFrame.
+
+        The columns are those of `History`, beside "split" ("train" or "validation"). It is empty
+        where a model was saved without its history.
+
+        Example:
+          >>> model.history.query("split == 'validation'").plot("epoch", "elbo")
+        """
+        return History({}, {}).to_frame() if self.measured is None else self.measured.to_frame()
+
+    def __repr__(self) -> str:
+        """What it is, in one line."""
+        return describe.in_one_line(self)
+
+    summary = describe.summary
+    plot_history = describe.plot_history
+    continue_training = further.continue_training
+    posterior = posterior.posterior
+
+    @property
+    def J(self) -> np.ndarray | None:
+        """J of the prior [spins, spins], in units of kT; None where the prior has no couplings."""
+        return np.asarray(self.params["prior"].dense_J) if self.vae.prior.couplings else None
 
     def embed(self, adata: Any, layer: str | None = None) -> np.ndarray:
         """Posterior mean spins of the cells of `adata`, float32 [cells, N], by genes' names.
@@ -108,6 +147,13 @@ class FittedModel:
 
     denoise = denoising.denoise
     reconstruct = denoising.reconstruct
+    differential_expression = expression.differential_expression
+    programmes = meaning.programmes
+    enrichment = meaning.enrichment
+    couplings = spins.couplings
+    plot_couplings = spins.plot_couplings
+    mean_spins = spins.mean_spins
+    plot_mean_spins = spins.plot_mean_spins
 
     def bound(
         self,
@@ -158,10 +204,31 @@ class FittedModel:
         found = bounds.bound(
             seed, self.vae, self.params, device_counts(cells),
             num_draws=num_draws, num_temperatures=num_temperatures,
-            num_train_cells=None if self.history is None else self.history.num_train_cells,
+            num_train_cells=None if self.measured is None else self.measured.num_train_cells,
             importance_weighted=importance_weighted,
         )  # fmt: skip
-        return found._replace(per_cell=full_rows(found.per_cell, cells.rows, adata.n_obs))
+        rows, size = cells.rows, adata.n_obs
+        weighted = found.importance_weighted_per_cell
+        return found._replace(
+            per_cell=full_rows(found.per_cell, rows, size),
+            importance_weighted_per_cell=None
+            if weighted is None
+            else full_rows(weighted, rows, size),
+        )
+
+    def importance_weighted_bound(
+        self, adata: Any, *, num_samples: int = 64, **arguments: Any
+    ) -> np.ndarray:
+        """The importance-weighted bound on log p(x | batch) of each cell [cells], in nats.
+
+        Args:
+          adata: cells with the model's genes.
+          num_samples: draws K of each cell; the bound rises with K to log p(x | batch).
+          **arguments: of `bound`, which gives the mean and its error as well.
+        """
+        found = self.bound(adata, importance_weighted=num_samples, num_draws=1, **arguments)
+        assert found.importance_weighted_per_cell is not None, "it was asked for"
+        return found.importance_weighted_per_cell
 
     def log_z(
         self, *, num_temperatures: int = NUM_TEMPERATURES, num_chains: int = 128, seed: int = 0
@@ -420,7 +487,7 @@ class FittedModel:
         """
         check_settings(self.settings)
         _check_arrays(self.settings, saved_model.by_path(self.params), "the parameters")
-        history = {} if self.history is None else {_HISTORY: self.history.as_tree()}
+        history = {} if self.measured is None else {_HISTORY: self.measured.as_tree()}
         fields = dataclasses.asdict(self.settings)
         saved_model.write(expand_home(path), fields, {**self.params, **history})
 
@@ -441,7 +508,7 @@ class FittedModel:
 
         Example:
           >>> model = qbm_jax.FittedModel.load("runs/pancreas", seed=2)
-          >>> model.history.to_frame().tail()
+          >>> model.history.tail()
         """
         folder = expand_home(path)
         if not run_models.is_workdir(folder):

@@ -9,7 +9,7 @@ import numpy as np
 from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
-from qbm_jax.fitted import bounds, document, scoring
+from qbm_jax.fitted import alarms, bounds, document, scoring
 from qbm_jax.fitted.embedding_files import write_shown
 from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model_cells import device_counts, with_batches_of
@@ -36,7 +36,7 @@ def write_report(
     seed: int,
 ) -> Path:
     """Writes the report of a model on cells, see `FittedModel.report`."""
-    report = _report_room()
+    report = report_room()
     _check_folder(folder)
     name, metrics = model.vae.prior.model_name, scoring.metrics_room()
     found = evaluate(model, cells, num_draws, num_temperatures, seed)
@@ -47,6 +47,7 @@ def write_report(
     scores = scoring.score_cells(
         embeddings, cells, uncorrected=embeddings["X_pca"], max_cells=max_cells, seed=seed
     )
+    told = alarms.of_model(model, found.embedding, cells)
     content = document.compose(
         name, cells, {name: [found]}, {each: [scores.values[each]] for each in embeddings},
         sampler=document.sampler_diagnostics(
@@ -54,11 +55,11 @@ def write_report(
             num_draws=DIAGNOSTIC_DRAWS, num_chains=TrainOptions().num_chains,
         ),
         settings=_settings(model), seeds=[0], versions=versions(), seconds={},
-        notes=[*cells.notes, *scores.notes], bounds_of="the cells of this report",
+        notes=[*cells.notes, *told, *scores.notes], bounds_of="the cells of this report",
     )  # fmt: skip
     _write_claim(folder, model, cells)
     model.save(model_folder(folder, name, 0))
-    write_whole(folder / "metrics.jsonl", _lines(name, model.history))
+    write_whole(folder / "metrics.jsonl", _lines(name, model.measured))
     write_shown(
         folder / report.EMBEDDING_FILE, cells, name, found, embeddings, seed=seed,
         provenance=document.provenance(cells, model, versions=versions()),
@@ -77,9 +78,9 @@ def evaluate(
         bounds.bound_key(seed), model.vae, model.params,
         device_counts(with_batches_of(model.settings, cells)), np.arange(cells.num_cells),
         num_draws=num_draws, num_temperatures=num_temperatures,
-        num_train_cells=None if model.history is None else model.history.num_train_cells,
+        num_train_cells=None if model.measured is None else model.measured.num_train_cells,
     )  # fmt: skip
-    columns = {} if model.history is None else model.history.train
+    columns = {} if model.measured is None else model.measured.train
     rate, seconds = (
         float(columns[name][-1]) if len(columns.get(name, ())) else float("nan")
         for name in ("cells_per_second", "seconds")
@@ -87,7 +88,12 @@ def evaluate(
     return document.Evaluated(model, embedding, energy, found, rate, seconds)
 
 
-def _report_room() -> ModuleType:
+def report_room() -> ModuleType:
+    """The room of reports, whose packages are an extra.
+
+    Raises:
+      InputError: one of them is not installed.
+    """
     try:
         from qbm_jax import report
     except ModuleNotFoundError as error:

@@ -12,8 +12,8 @@ CHUNK = 1024  # cells made dense at once
 def energy_order(energy: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     """Spearman's rho of energy [cells] with stage or pseudotime [cells], NaN left out.
 
-    Negative where energy falls along the reference, as it does if progenitors have high energy.
-    NaN if the energy is constant.
+    Negative where energy falls along the reference, as it does if progenitors have high energy;
+    `energy_order` is its size, for which side is up is no merit. NaN if the energy is constant.
 
     Raises:
       InputError: different lengths, or fewer than 3 cells with a reference, or all on one value.
@@ -27,7 +27,7 @@ def energy_order(energy: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     rho = np.nan
     if np.ptp(energy[known]) > 0:
         rho = float(stats.spearmanr(energy[known], reference[known]).statistic)
-    return {"energy_spearman": rho, "num_cells": float(known.sum())}
+    return {"energy_spearman": rho, "energy_order": abs(rho), "num_cells": float(known.sum())}
 
 
 def anomaly_auroc(usual: np.ndarray, anomalous: np.ndarray) -> float:

@@ -9,6 +9,7 @@ from qbm_jax.machine import boltzmann
 from qbm_jax.model.relaxations import Sharpness
 
 LOG_TWO_PI = math.log(2 * math.pi)
+LOG_LEAST_VARIANCE = math.log(1e-4)  # of scvi-tools
 
 
 def mean_spins(logits: jax.Array) -> jax.Array:
@@ -36,6 +37,13 @@ def mean_and_log_sd(posterior: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and log s.d., each [cells, latents], of a normal posterior [cells, 2 latents]."""
     mean, log_sd = jnp.split(posterior, 2, axis=-1)
     return mean, log_sd
+
+
+def from_log_variance(outputs: jax.Array) -> jax.Array:
+    """A normal posterior [cells, 2 latents] of means and log variances, each variance 1e-4 more."""
+    mean, log_variance = mean_and_log_sd(outputs)
+    log_sd = 0.5 * jnp.logaddexp(log_variance, LOG_LEAST_VARIANCE)
+    return jnp.concatenate([mean, log_sd], axis=-1)
 
 
 def normal_entropy(posterior: jax.Array) -> jax.Array:

@@ -29,6 +29,11 @@ def posterior(corrections: jax.Array, totals: jax.Array) -> LibraryPosterior:
     return LibraryPosterior(log_totals + corrections[:, 0], corrections[:, 1] - 0.5 * log_totals)
 
 
+def free_posterior(outputs: jax.Array) -> LibraryPosterior:
+    """The posterior whose mean and log s.d. are the network's output [cells, 2] itself."""
+    return LibraryPosterior(outputs[:, 0], outputs[:, 1])
+
+
 def draw(key: jax.Array, values: LibraryPosterior) -> jax.Array:
     """One draw of the library sizes [cells], reparametrised."""
     return jnp.exp(_log_sizes(key, values)[0])

@@ -2,13 +2,13 @@
 
 Sources of the defaults: scVI (Lopez et al. 2018), LDVAE (Svensson et al. 2020), AUTOZI (Clivio et
 al. 2019) and sysVI (Hrovatin et al. 2023) as scvi-tools 1.4 ships them; QBM-VAE from arXiv
-2508.11190. What is called `matched`
-in a comparison keeps what defines a method, its prior, decoder and likelihood, and takes latents,
-widths, epochs and optimiser from the config, so that only the method differs.
+2508.11190. What is called `matched` in a comparison keeps what defines a method, its prior, decoder
+and likelihood, and takes latents, widths, epochs and optimiser from the config, so that only the
+method differs.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from qbm_jax.model import priors
@@ -29,6 +29,9 @@ class Preset:
       published_training: further fields, at the values that its authors ship.
       sampler: (name, options) of the negative phase; None for the comparison's own.
       faults: what a re-creation of a public code gets wrong on purpose.
+      deviations: where the authors' defaults differ from the code that ships them.
+      epochs_of: number of cells given -> epochs that the authors' code trains; None where
+        `published_training` says it for all.
     """
 
     title: str
@@ -38,21 +41,46 @@ class Preset:
     published_training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sampler: tuple[str, Mapping[str, Any]] | None = None
     faults: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()
+    epochs_of: Callable[[int], int] | None = None
 
 
-_SCVI_NETWORKS = {
+def scvi_epochs(num_cells: int) -> int:
+    """Epochs of scvi-tools on so many cells, those that validate included.
+
+    Source: `get_max_epochs_heuristic` of scvi-tools 1.4.
+    """
+    return max(1, min(round(SCVI_LARGE_SET / num_cells * SCVI_EPOCHS), SCVI_EPOCHS))
+
+
+SCVI_EPOCHS, SCVI_LARGE_SET = 400, 20_000  # epochs; fewer with more cells than this
+_NO_CLIP = 1e30  # no gradient has this norm
+_SMALL_NETWORKS = {
     "num_latents": 10, "encoder_widths": (128,), "decoder_widths": (128,), "start": "pytorch",
 }  # fmt: skip
+_SCVI_NETWORKS = _SMALL_NETWORKS | {
+    "start": "scvi_tools", "encoder_input": "log_counts", "encoder_output": "log_variance",
+    "normalisation": "batch", "dropout": 0.1,
+    "dispersion_start": "normal", "gene_shift": False,
+}  # fmt: skip
 # Adam at a constant rate, KL weight growing over the whole training.
-_SCVI_TRAINING = {
-    "num_epochs": 400,
+_CONSTANT_RATE = {
+    "num_epochs": SCVI_EPOCHS,
     "minibatch_size": 128,
     "learning_rate": 1e-3,
     "final_learning_rate": 1.0,
     "kl_weight": 1.0,
+    "final_kl_weight": 1.0,
     "kl_warmup_epochs": 400.0,
     "patience": None,
 }
+_SCVI_TRAINING = _CONSTANT_RATE | {
+    "adam_epsilon": 0.01, "weight_decay": 1e-6, "gradient_clip": _NO_CLIP, "report_epoch": "last",
+}  # fmt: skip
+_SCVI_DEVIATIONS = (
+    "the KL weight grows with every step, not with every epoch",
+    "an epoch leaves out the cells that fill no minibatch; scvi-tools takes a smaller minibatch",
+)
 _BINARY = {"prior": "boltzmann", "decoder": "mlp"}
 _PUBLIC = {"posterior": "factorial", "couplings_scale": 0.0}
 
@@ -60,31 +88,44 @@ PRESETS: dict[str, Preset] = {
     "vae": Preset(
         title="VAE",
         model={"prior": "gaussian", "decoder": "mlp", "likelihood": "normal"},
-        published=_SCVI_NETWORKS,
-        published_training=_SCVI_TRAINING,
+        published=_SMALL_NETWORKS,
+        published_training=_CONSTANT_RATE,
     ),
     "scvi": Preset(
         title="scVI",
         model={"prior": "gaussian", "decoder": "mlp", "likelihood": "zinb"},
         published=_SCVI_NETWORKS,
         published_training=_SCVI_TRAINING,
+        deviations=_SCVI_DEVIATIONS,
+        epochs_of=scvi_epochs,
     ),
     "ldvae": Preset(
         title="LDVAE",
         model={"prior": "gaussian", "decoder": "linear", "likelihood": "nb"},
-        published=_SCVI_NETWORKS,
+        published=_SCVI_NETWORKS | {"library": "latent"},
         published_training=_SCVI_TRAINING,
+        deviations=(
+            *_SCVI_DEVIATIONS,
+            "the KL of library sizes is weighted as that of latents; scvi-tools weights it by 1",
+        ),
+        epochs_of=scvi_epochs,
     ),
     "autozi": Preset(
         title="AUTOZI",
         model={"prior": "gaussian", "decoder": "mlp", "likelihood": "autozi"},
         published=_SCVI_NETWORKS,
-        published_training=_SCVI_TRAINING | {"learning_rate": 1e-2},
+        published_training=_SCVI_TRAINING,
+        deviations=(
+            *_SCVI_DEVIATIONS,
+            "concentrations of the gates are positive and start at their prior's; scvi-tools' are"
+            " below 1 and start at random",
+        ),
+        epochs_of=scvi_epochs,
     ),
     "gaussian_vae": Preset(
         title="Gaussian prior, ours",
         model={"prior": "gaussian", "decoder": "mlp", "likelihood": "nb"},
-        published=_SCVI_NETWORKS,
+        published=_SMALL_NETWORKS,
         published_training={},
     ),
     "mog_vae": Preset(
@@ -102,9 +143,18 @@ PRESETS: dict[str, Preset] = {
         model={"prior": "vamp_factorised", "decoder": "mlp", "likelihood": "normal"},
         published=_SCVI_NETWORKS | {
             "num_latents": 15, "num_components": 5, "encoder_widths": (256, 256),
-            "decoder_widths": (256, 256),
+            "decoder_widths": (256, 256), "encoder_input": "log_normalised",
+            "decoder_dropout": 0.1, "dispersion_start": "zero",
         },
         published_training=_SCVI_TRAINING | {"kl_warmup_epochs": 0.0},
+        deviations=(
+            _SCVI_DEVIATIONS[1],
+            "there is no loss of cycle-consistency, which scvi-tools' weights by 2",
+            "neither the encoder nor a pseudo-cell sees the batch",
+            "1e-4 is added to the variances of latents",
+            "pseudo-cells are shares of genes; sysVI's are log-normalised values",
+        ),
+        epochs_of=scvi_epochs,
     ),
     "made_vae": Preset(
         title="Autoregressive prior",

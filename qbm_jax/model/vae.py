@@ -13,11 +13,21 @@ from jax.tree_util import Partial
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import Minibatch
 from qbm_jax.model import library_size, likelihoods, posteriors, priors, relaxations
+from qbm_jax.model.batch_norm import BatchNorm, batch_norm_scale
+from qbm_jax.model.latent_laws import from_log_variance
 from qbm_jax.model.library_size import BatchPriors, LibraryPosterior
 from qbm_jax.model.likelihoods import Likelihood
-from qbm_jax.model.networks import STARTS, Decoder, Encoder, Networks, SecondGroup
+from qbm_jax.model.networks import (
+    NORMALISATIONS,
+    STARTS,
+    Decoder,
+    Encoder,
+    Networks,
+    SecondGroup,
+)
 from qbm_jax.model.posteriors import Groups, Posterior
 from qbm_jax.model.prior import Prior
+from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import (
     check_all,
     check_fields,
@@ -25,16 +35,25 @@ from qbm_jax.runtime.options import (
     documented,
     field,
     finite,
+    flag,
     from_dict,
     not_negative,
     optional,
     pairs,
     positive,
+    real,
     whole,
     widths,
 )
 
 DECODERS = ("mlp", "linear")
+ENCODER_INPUTS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "log_normalised": lambda counts: likelihoods.log_normalise(
+        counts, jnp.maximum(counts.sum(axis=-1), 1)
+    ),
+    "log_counts": jnp.log1p,
+}
+TRAINING = "training"  # of the parameters while they train: the key of what the networks drop
 LIBRARIES = ("observed", "latent")
 LOG_NORMALS = pairs(finite(), positive(), "a pair (mean, standard deviation above 0) per batch")
 Params = dict[str, Any]  # see `VAE`
@@ -60,6 +79,7 @@ class VAE(NamedTuple):
         Raises an InputError unless the decoder is linear.
       encode_library: (params, counts) -> posterior of a latent library size; None if observed.
       library_prior: its prior, (mean, s.d.) of the log library of each batch; None if observed.
+      trains_apart: whether the networks do something else in a training step (`while_training`).
     """
 
     prior: Prior
@@ -72,6 +92,7 @@ class VAE(NamedTuple):
     loadings: Callable[[Params], jax.Array]
     encode_library: Callable[[Params, jax.Array], LibraryPosterior] | None
     library_prior: BatchPriors | None
+    trains_apart: bool = False
 
 
 @documented
@@ -116,6 +137,38 @@ class ModelOptions:
     )
     made_width: int = field(64, whole(1), "hidden units of prior made")
     start: str = field("pytorch", choice(STARTS), "law that the networks' weights start with")
+    encoder_input: str = field(
+        "log_normalised",
+        choice(ENCODER_INPUTS),
+        "log(1 + counts / total * 1e4), or log(1 + counts) as scVI reads them",
+    )
+    encoder_output: str = field(
+        "log_sd",
+        choice(("log_sd", "log_variance")),
+        "what encoders give of a real latent beside its mean; log_variance is scVI's, who adds "
+        "1e-4 to each variance, and whose library sizes do not start at the total counts",
+    )
+    normalisation: str = field(
+        "layer",
+        choice(NORMALISATIONS),
+        "of hidden layers: over units; or over the minibatch's cells, and by running statistics "
+        "once trained, which normalises a linear decoder's outputs too",
+        source="arXiv 1607.06450, 1502.03167",
+    )
+    dropout: float = field(
+        0.0, real(0, below=1), "share of the encoders' hidden units left out in a training step"
+    )
+    decoder_dropout: float = field(0.0, real(0, below=1), "likewise of the decoder's")
+    gene_shift: bool = field(
+        True,
+        flag(),
+        "the batch shifts each gene behind the decoder's hidden layers too; a linear one always",
+    )
+    dispersion_start: str = field(
+        "zero",
+        choice(("zero", "normal")),
+        "the genes' log inverse dispersions start at zero or, as scVI's, standard normal",
+    )
     dispersion: str = field(
         "gene",
         choice(likelihoods.DISPERSIONS),
@@ -210,22 +263,30 @@ def _build(sizes: Sizes, options: ModelOptions) -> VAE:
     latents = latents._replace(init=functools.partial(latents.init, **given))
     family = posteriors.build(options.posterior, latents)
     networks = _networks(sizes, options, latents, family, observation)
+    if options.encoder_output == "log_variance" and latents.binary:
+        raise InputError(
+            f"encoder_output must be log_sd with prior {latents.name}, which is of bits"
+        )
+    if options.dispersion_start == "normal" and observation.dispersion is None:
+        raise InputError(
+            f"dispersion_start must be zero with likelihood {observation.name}, which has none"
+        )
 
     return VAE(
         prior=latents,
         posterior=family,
         likelihood=observation,
         num_latents=options.num_latents,
-        init=functools.partial(
-            _init, networks, latents, observation, sizes.num_genes, options.num_latents
-        ),
-        encode=functools.partial(_encode, networks),
+        init=functools.partial(_init, networks, latents, observation, sizes.num_genes, options),
+        encode=functools.partial(_encode, networks, options),
         decode=functools.partial(_decode, networks.decoder),
         loadings=functools.partial(_loadings, networks.decoder),
         encode_library=None
         if networks.library is None
-        else functools.partial(_encode_library, networks.library),
+        else functools.partial(_encode_library, networks.library, options),
         library_prior=options.library_prior,
+        trains_apart=options.normalisation == "batch"
+        or options.dropout + options.decoder_dropout > 0,
     )
 
 
@@ -234,16 +295,18 @@ def _networks(
 ) -> Networks:
     start, num_latents = options.start, options.num_latents
     num_second = num_latents - priors.num_visible(num_latents)
+    layers = (start, options.normalisation, options.dropout)
     return Networks(
-        encoder=Encoder(options.encoder_widths, num_latents * prior.outputs_per_latent, start),
+        encoder=Encoder(options.encoder_widths, num_latents * prior.outputs_per_latent, *layers),
         second_group=None
         if family.factorial
         else SecondGroup(options.encoder_widths[-1:], num_second, start),
         decoder=Decoder(
             options.decoder_widths if options.decoder == "mlp" else (),
-            *sizes, likelihood.heads, start,
+            *sizes, likelihood.heads, start, options.normalisation, options.decoder_dropout,
+            options.gene_shift,
         ),
-        library=Encoder(options.encoder_widths[:1], 2, start)
+        library=Encoder(options.encoder_widths[:1], 2, *layers)
         if options.library == "latent"
         else None,
     )  # fmt: skip
@@ -254,38 +317,72 @@ def _init(
     prior: Prior,
     likelihood: Likelihood,
     num_genes: int,
-    num_latents: int,
+    options: ModelOptions,
     key: jax.Array,
 ) -> Params:
+    genes, varied = likelihood.init_gene_params(num_genes), likelihood.dispersion
+    if options.dispersion_start == "normal" and varied is not None:
+        noise = jax.random.normal(keys.named(key, "dispersions"), genes[varied].shape)
+        genes = {**genes, varied: genes[varied] + noise}
     return {
-        **networks.init(key, num_genes, num_latents),
-        "genes": likelihood.init_gene_params(num_genes),
+        **networks.init(key, num_genes, options.num_latents),
+        "genes": genes,
         # fold_in leaves the networks' keys as they are
-        "prior": prior.init(jax.random.fold_in(key, 3), num_latents),
+        "prior": prior.init(jax.random.fold_in(key, 3), options.num_latents),
     }
 
 
-def _encode(networks: Networks, params: Params, counts: jax.Array) -> jax.Array | Groups:
-    normalised = likelihoods.log_normalise(counts, jnp.maximum(counts.sum(axis=-1), 1))
-    outputs, features = networks.encoder.apply(params["encoder"], normalised)
+def while_training(vae: VAE, params: Params, key: jax.Array) -> Params:
+    """Parameters whose networks drop units by this key and normalise by the cells they are given.
+
+    They are what the loss of a step is computed with. Elsewhere networks are deterministic.
+    """
+    return {**params, TRAINING: key} if vae.trains_apart else params
+
+
+def _run(network: Any, name: str, params: Params, *inputs: jax.Array) -> Any:
+    key = params.get(TRAINING)
+    if key is None:
+        return network.apply(params[name], *inputs)
+    rngs = {"dropout": keys.named(key, name)}
+    return network.apply(params[name], *inputs, training=True, rngs=rngs)
+
+
+def _encode(
+    networks: Networks, options: ModelOptions, params: Params, counts: jax.Array
+) -> jax.Array | Groups:
+    read = ENCODER_INPUTS[options.encoder_input](counts)
+    outputs, features = _run(networks.encoder, "encoder", params, read)
+    if options.encoder_output == "log_variance":
+        outputs = from_log_variance(outputs)
     if networks.second_group is None:
         return outputs
     return Groups(outputs, Partial(networks.second_group.apply, params["second_group"], features))
 
 
 def _decode(network: Decoder, params: Params, *inputs: jax.Array) -> Any:
-    return network.apply(params["decoder"], *inputs)
+    return _run(network, "decoder", params, *inputs)
 
 
-def _encode_library(network: Encoder, params: Params, counts: jax.Array) -> LibraryPosterior:
-    corrections, _ = network.apply(params["library"], jnp.log1p(counts))
-    return library_size.posterior(corrections, jnp.maximum(counts.sum(axis=-1), 1))
+def _encode_library(
+    network: Encoder, options: ModelOptions, params: Params, counts: jax.Array
+) -> LibraryPosterior:
+    outputs, _ = _run(network, "library", params, jnp.log1p(counts))
+    if options.encoder_output == "log_variance":
+        return library_size.free_posterior(from_log_variance(outputs))
+    return library_size.posterior(outputs, jnp.maximum(counts.sum(axis=-1), 1))
 
 
 def _loadings(network: Decoder, params: Params) -> jax.Array:
     if network.widths:
         raise InputError("expected a linear decoder for loadings, got mlp; train one")
-    return params["decoder"]["params"][network.heads[0]]["kernel"].T
+    head, decoder = network.heads[0], params["decoder"]
+    kernel = decoder["params"][head]["kernel"].T
+    if not network.normalises_outputs:
+        return kernel
+    name = f"normalised_{head}"
+    scale = batch_norm_scale(decoder[BatchNorm.COLLECTION][name]["variance"])
+    return kernel * (decoder["params"][name]["scale"] * scale)[:, None]
 
 
 def _check_library(options: ModelOptions, num_batches: int, likelihood: Likelihood) -> None:
@@ -309,7 +406,8 @@ def prior_params(vae: VAE, params: Params) -> Any:
     """The parameters that the prior's functions take; the encoder gives them where it must."""
     if vae.prior.of_encoder is None:
         return params["prior"]
-    return vae.prior.of_encoder(params["prior"], functools.partial(vae.encode, params))
+    trained = {name: values for name, values in params.items() if name != TRAINING}
+    return vae.prior.of_encoder(params["prior"], functools.partial(vae.encode, trained))
 
 
 def gene_params(params: Params, batch: jax.Array) -> dict[str, jax.Array]:

@@ -19,11 +19,13 @@ class CellScores(NamedTuple):
         E_q[E] where that has a closed form.
       reconstruction: -log p(x | latent, batch), one draw from the posterior.
       negative_bound: minus the bound on log p(x | batch), without log Z, which all cells share.
+      entropy: H(q) of the posterior.
     """
 
     energy: np.ndarray
     reconstruction: np.ndarray
     negative_bound: np.ndarray
+    entropy: np.ndarray
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -47,7 +49,8 @@ def score_cells(
     """
     terms, energy = cell_terms(key, vae, params, data, width)
     reconstruction = np.asarray(terms.reconstruction)
-    return CellScores(energy, reconstruction, reconstruction + np.asarray(objective.kl(terms, 0.0)))
+    negative_bound = reconstruction + np.asarray(objective.kl(terms, 0.0))
+    return CellScores(energy, reconstruction, negative_bound, np.asarray(terms.entropy))
 
 
 def cell_terms(

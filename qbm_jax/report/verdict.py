@@ -6,9 +6,8 @@ import numpy as np
 
 from qbm_jax.report import style
 from qbm_jax.study.escape import Markdown, bold
-from qbm_jax.study.estimates import paired_difference
+from qbm_jax.study.estimates import NEGLIGIBLE, paired_difference
 
-NEGLIGIBLE = 0.1  # nats per cell; smaller differences of bounds are called none
 Bound = dict[str, Any]
 
 

@@ -38,8 +38,11 @@ USES = (
     "corrupted scores",  # training: posterior draws for both sets of cells
     "left-out type scores",  # training: likewise
     "cell types",  # training: trees that name held-out cells
+    "shuffled couplings",  # training
+    "relabelled programmes",  # training: permutations behind a p value
     "harmony",  # the embedding's number
     "scvi-tools",  # training
+    "sampler alarm",  # none
     "true moments",  # training
     "phase errors",  # training
     "repair",  # training

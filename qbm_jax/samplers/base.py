@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.machine.boltzmann import Boltzmann, check, energy
+from qbm_jax.machine.boltzmann import Boltzmann, energy
 from qbm_jax.machine.couplings import single_precision
 from qbm_jax.samplers.numerics.noise import half_logistic
 
@@ -100,7 +100,7 @@ def from_kernel(
     too, since an energy costs as many operations as a sweep.
 
     Args:
-      init: as in `Sampler`; `num_chains` is checked here.
+      init: as in `Sampler`, with params in float32.
       prepare: params, in float32 -> what every step of this draw uses.
       kernel: (key, prepared, state) -> state, one step.
       readout: state -> spins [chains, spins].
@@ -112,16 +112,11 @@ def from_kernel(
         gets `diverged_at`: the first step after which it is not finite, -1 if there is none.
 
     Raises:
-      InputError: num_steps is not an integer of 1 to `MOST_STEPS`; in `init`, num_chains is not an
-        integer of at least 1, or params, if concrete, are no Boltzmann machine
-        (`boltzmann.check`).
+      InputError: num_steps is not an integer of 1 to `MOST_STEPS`.
     """
     check_steps(num_steps=num_steps)
 
-    def checked_init(key, params, num_chains):
-        check_count(num_chains=num_chains)
-        if is_concrete(*jax.tree.leaves(params)):
-            params = check(params)
+    def init_in_float32(key, params, num_chains):
         return init(key, single_precision(params), num_chains)
 
     def summarise(params, prepared, state):
@@ -151,7 +146,7 @@ def from_kernel(
         chex.assert_type(spins, float)
         return spins, state, info
 
-    return Sampler(checked_init, step, sample, targets_boltzmann)
+    return Sampler(init_in_float32, step, sample, targets_boltzmann)
 
 
 def check_draw(info: Info) -> None:

@@ -11,6 +11,20 @@ mean in 84 % of cases. Measured coverage at nominal 95 %, n = 5 (3,000 draws eac
 
 Student's t is the interval to quote: as good, and a quarter narrower than bootstrap-t, which stands
 beside it because it adapts to skewed differences.
+
+Where each seed is tested on a fold that its training did not see, trainings share cells and the
+values are not independent. The corrected resampled t (Nadeau and Bengio 2003,
+10.1023/A:1024068626366) takes the variance of their mean as (1/n + test cells / training cells)
+times theirs. Coverage for other cells at nominal 95 %, of a mean against 0 as predictors, squared
+error, 50 cells in five folds, split anew after five seeds (2,000 sets of cells, means 0.1 to 1):
+
+    seeds    Student t        corrected
+    5        0.90 to 0.96    0.96 to 0.98
+    10       0.78 to 0.93    0.93 to 0.99
+    20       0.63 to 0.78    0.92 to 1.00
+
+Scores of all cells, seen and unseen, have no such formula: their intervals, by Student's t, are
+over trainings on these cells, and tell nothing of other cells.
 """
 
 import math
@@ -22,8 +36,10 @@ import scipy
 
 from qbm_jax.errors import InputError
 
+OVER_TRAININGS, CORRECTED = "Student t over trainings", "corrected resampled t"
 LEVEL = 0.95  # of all intervals, unless another is asked for
 NUM_RESAMPLES = 10_000
+NEGLIGIBLE = 0.1  # nats per cell; smaller differences of bounds are called none
 
 
 class Estimate(NamedTuple):
@@ -33,7 +49,7 @@ class Estimate(NamedTuple):
       mean: NaN without any seed.
       sd: sample standard deviation over seeds; NaN with one seed, as are the two that follow.
       standard_error: of the mean.
-      half_width: of the mean's interval by Student's t.
+      half_width: of the mean's interval, by Student's t or the corrected resampled t.
       num_seeds: how many entered.
     """
 
@@ -65,12 +81,14 @@ def finite(values: Iterable[float | None]) -> np.ndarray:
     return known[np.isfinite(known)]
 
 
-def estimate(values: Iterable[float | None], level: float = LEVEL) -> Estimate:
+def estimate(values: Iterable[float | None], level: float = LEVEL, share: float = 0.0) -> Estimate:
     """The mean of the finite values, with its errors.
 
     Args:
       values: one number a seed; None and NaN do not enter.
       level: nominal coverage of the interval.
+      share: test cells over training cells where each value is of cells held out from its training,
+        and the interval the corrected resampled t; 0: Student's t.
 
     Raises:
       InputError: a level outside (0, 1).
@@ -83,7 +101,7 @@ def estimate(values: Iterable[float | None], level: float = LEVEL) -> Estimate:
     if number < 2:
         return Estimate(mean, math.nan, math.nan, math.nan, number)
     sd = float(known.std(ddof=1))
-    error = sd / math.sqrt(number)
+    error = sd * math.sqrt(1 / number + share)
     student = float(scipy.stats.t.ppf((1 + level) / 2, number - 1))
     return Estimate(mean, sd, error, student * error, number)
 
@@ -106,7 +124,10 @@ def differences(
 
 
 def paired_difference(
-    values: Iterable[float | None], baseline: Iterable[float | None], level: float = LEVEL
+    values: Iterable[float | None],
+    baseline: Iterable[float | None],
+    level: float = LEVEL,
+    share: float = 0.0,
 ) -> Estimate:
     """The mean of `values - baseline`, seed by seed; a seed that lacks either does not enter.
 
@@ -116,11 +137,12 @@ def paired_difference(
       values: one number a seed.
       baseline: the numbers of the same seeds.
       level: nominal coverage.
+      share: as in `estimate`.
 
     Raises:
       InputError: different lengths, or a level outside (0, 1).
     """
-    return estimate(differences(values, baseline), level)
+    return estimate(differences(values, baseline), level, share)
 
 
 def by_seed(

@@ -146,12 +146,12 @@ def draw_differences(
       axes: the panel.
       found: (low, middle, high) of each difference; None for a row without one.
       names: of the rows.
-      sign: 1 where larger is better, else -1.
+      sign: 1 where larger is better, -1 where smaller is, 0 where neither is.
     """
     for row, ends in enumerate(reversed(found)):
         if ends is not None:
             low, middle, high = ends
-            clear = low > 0 or high < 0
+            clear = sign and (low > 0 or high < 0)
             colour = EVEN if not clear else BETTER if sign * middle > 0 else WORSE
             axes.plot([low, high], [row, row], color=colour, linewidth=2.2)
             axes.plot(middle, row, "o", color=colour, markersize=4.5)

@@ -44,6 +44,7 @@ def train_seeds(
     method: str | None = None,
     records: Sequence[Training | None] | None = None,
     mesh: Mesh | None = None,
+    start: Sequence[Params] | None = None,
 ) -> list[Trained]:
     """Trains several seeds or settings together; each gets what `train` gives for its key.
 
@@ -71,6 +72,7 @@ def train_seeds(
         None: no key has a record.
       mesh: devices that share the training (`sharding.build_mesh`), of all processes that make this
         call; None: the default device. Checkpoints of one mesh can be resumed on another.
+      start: per key, the parameters to go on from, without checkpoints; None: fresh ones.
 
     Returns:
       One result per key.
@@ -96,6 +98,8 @@ def train_seeds(
     with SeedThreads(len(seeds) if mesh is None else 1) as threads, ExitStack() as streams:
         run = Run(seeds, source, checkpoints, on_progress, threads, method, mesh)
         run.emit("start", [{} for _ in seeds])
+        if start is not None:
+            run.start_at(start)
         num_epochs, _, validate_every = run.length
         if not any(run.patient(run.step // run.plan.steps_per_epoch)):
             num_epochs = 0  # it has ended in an earlier call

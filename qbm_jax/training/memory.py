@@ -23,6 +23,9 @@ BYTES = 4  # of a float32
 # Arrays [cells, genes] that a step needs at once. XLA's own count for 5 models (200 and 2000 genes,
 # 16 to 512 latents, nb and zinb, minibatches of 128 and 1024) was 7 to 12.
 GENE_ARRAYS = 12
+# Arrays [cells, spins, spins] of the energies of all flips (`posteriors.energy_of_draw`), beside
+# one [cells, spins, hidden units]: XLA's own count for 64 to 256 spins and 64 to 512 units.
+FLIP_ARRAYS = 5
 MEMINFO = Path("/proc/meminfo")
 
 
@@ -89,7 +92,10 @@ def training_bytes(one: Training, num_genes: int, num_batches: int) -> int:
         chains = jax.eval_shape(lambda k, p: sampler.init(k, p, options.num_chains), key, prior)
         states += COPIES_OF_CHAINS * tree_bytes(chains)
     widths = (*one.model.encoder_widths, *one.model.decoder_widths, one.model.num_latents)
-    return states + options.minibatch_size * BYTES * (GENE_ARRAYS * num_genes + sum(widths))
+    of_cell = GENE_ARRAYS * num_genes + sum(widths)
+    if vae.prior.binary and vae.prior.expected_energy is None:
+        of_cell += vae.num_latents * (FLIP_ARRAYS * vae.num_latents + one.model.made_width)
+    return states + options.minibatch_size * BYTES * of_cell
 
 
 def free_bytes() -> int:

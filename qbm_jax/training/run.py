@@ -4,7 +4,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -168,6 +168,22 @@ class Run:
             self.states = list(restored) if several else [restored]
         self.last_good = self.states
         self.clock = time.perf_counter()
+
+    def start_at(self, params: Sequence[Params]) -> None:
+        """Goes on from these parameters of every seed, with fresh chains, and validates them.
+
+        They are the best so far: a training that makes them worse gives them back.
+        """
+        for number, (seed, given) in enumerate(zip(self.seeds, params, strict=True)):
+            _, sampler, options, _ = seed.built
+            own, best = (jax.tree.map(jnp.array, given) for _ in range(2))
+            chains: Any = ()
+            if sampler is not None:
+                chains = sampler.init(seed.keys.start, own["prior"], options.num_chains)
+            state = self.states[number].replace(params=own, best_params=best, chains=chains)
+            self.states[number] = self.placed(seed, state)
+        self.last_good = self.states
+        self.validate(0)
 
     def first_state(self, seed: Seed) -> TrainState:
         """Fresh parameters and chains."""

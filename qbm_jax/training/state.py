@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from qbm_jax.model.batch_norm import BatchNorm
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.training.options import TrainOptions, option_numbers
@@ -68,7 +69,7 @@ def build_optimiser(
         weights = [optax.add_decayed_weights(options.weight_decay)]
     if options.couplings_decay:  # after Adam, so that J shrinks by rate * decay a step
         decay = [optax.add_decayed_weights(options.couplings_decay, mask=is_couplings)]
-    return optax.chain(
+    adam = optax.chain(
         optax.clip_by_global_norm(numbers["gradient_clip"]),
         *weights,
         optax.scale_by_adam(eps=options.adam_epsilon),
@@ -76,6 +77,27 @@ def build_optimiser(
         optax.scale_by_learning_rate(schedule),
         optax.masked(optax.scale_by_schedule(couplings_schedule), is_couplings),
     )
+    return _following(adam)
+
+
+def _following(optimiser: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The optimiser, that leaves running statistics to steps of their own rate (`BatchNorm`)."""
+
+    def update(gradient: Params, state: Any, params: Params) -> tuple[Params, Any]:
+        running = jax.tree_util.tree_map_with_path(_is_statistic, gradient)
+        rest = jax.tree.map(lambda own, g: jnp.zeros_like(g) if own else g, running, gradient)
+        updates, state = optimiser.update(rest, state, params)
+        moved = jax.tree.map(
+            lambda own, g, u: -BatchNorm.RATE * g if own else u, running, gradient, updates
+        )
+        return moved, state
+
+    return optax.GradientTransformation(optimiser.init, update)
+
+
+def _is_statistic(path: tuple, _: Any) -> bool:
+    """Whether a leaf of the parameters is a running statistic of the cells."""
+    return any(getattr(part, "key", None) == BatchNorm.COLLECTION for part in path)
 
 
 def is_couplings(params: Params) -> Params:

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from qbm_jax import objective
 from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, scan_some, stack_counts
 from qbm_jax.model.relaxations import GrowingSharpness, Sharpness
-from qbm_jax.model.vae import VAE, Params
+from qbm_jax.model.vae import VAE, Params, while_training
 from qbm_jax.objective.bound import weight_at
 from qbm_jax.objective.free_bits import with_free_bits
 from qbm_jax.runtime import keys
@@ -84,6 +84,7 @@ def train_step(
       The next state and scalar metrics by name.
     """
     key_posterior, key_prior = jax.random.split(jax.random.fold_in(key, state.step))
+    key_networks = jax.random.fold_in(keys.named(key, "networks"), state.step)
     cells = gather(data, rows)
 
     negatives, chains = None, state.chains
@@ -97,7 +98,8 @@ def train_step(
     def loss_fn(params: Params) -> tuple[jax.Array, objective.Terms]:
         weight = kl_schedule(state.step)
         sharpness = None if sharpness_schedule is None else sharpness_schedule(state.step)
-        return loss(vae, params, key_posterior, cells, negatives, weight, num_cells, sharpness)
+        used = while_training(vae, params, key_networks)
+        return loss(vae, used, key_posterior, cells, negatives, weight, num_cells, sharpness)
 
     (_, terms), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = optimiser.update(gradient, state.opt_state, state.params)

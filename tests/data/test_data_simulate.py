@@ -14,12 +14,15 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from qbm_jax.data import preprocess, simulate, simulate_chunks, simulate_with_truth
-from qbm_jax.data.simulate_presets import PRESETS, RARE_SHARE
+from qbm_jax.data.simulate_presets import PRESETS, RARE_SHARE, find_preset
+from qbm_jax.data.simulate_states import planted
 from qbm_jax.data.simulate_world import build_world
 from qbm_jax.errors import InputError
 
 ALARM = 1e-4
 KEY = jax.random.key(7)
+PLANTED = [name for name, study in PRESETS.items() if study.biases]
+COPULA = [name for name in PRESETS if name not in PLANTED]
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +154,7 @@ def test_rare_types_keep_their_share_in_every_batch_and_common_ones_do_not(many,
     assert stats.chi2_contingency(common).pvalue < 1e-10
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", PLANTED)
 def test_programme_bits_follow_the_planted_boltzmann_machine(many, preset):
     cells, truth = many[preset]
     spins, probabilities = truth.spin_law()
@@ -167,6 +170,71 @@ def test_programme_bits_follow_the_planted_boltzmann_machine(many, preset):
     np.add.at(by_type, (cells.labels[common], state[common]), 1)
     expected_seen = by_type[:, by_type.sum(axis=0) > 20]
     assert stats.chi2_contingency(expected_seen).pvalue > ALARM  # bits do not depend on the type
+
+
+@pytest.mark.parametrize("preset", COPULA)
+def test_activities_of_a_copula_are_uniform_with_its_correlations(many, preset):
+    cells, truth = many[preset]
+    for programme in truth.activity.T:
+        assert stats.kstest(programme, "uniform").pvalue > ALARM / truth.activity.shape[1]
+    # Pearson's correlation of the uniform marginals of correlated normals (Kruskal 1958).
+    expected = 6 / np.pi * np.arcsin(np.array(PRESETS[preset].correlations) / 2)
+    found = np.corrcoef(truth.activity, rowvar=False)
+    upper = np.triu_indices(len(expected), 1)
+    z = (np.arctanh(found[upper]) - np.arctanh(expected[upper])) * np.sqrt(cells.num_cells - 3)
+    assert np.abs(z).max() < stats.norm.isf(ALARM / (2 * len(z)))
+    assert preset != "copula" or np.abs(found[upper]).max() > 0.5
+    for code in (cells.batch, cells.labels):  # neither batch nor type tells the activities
+        groups = [truth.activity[code == value, 0] for value in np.unique(code)]
+        assert stats.kruskal(*groups).pvalue > ALARM
+    assert not truth.couplings.size and planted(KEY, preset, 10, 40) is None
+    with pytest.raises(InputError, match="expected a preset with a planted Boltzmann machine"):
+        _ = truth.bits
+
+
+def test_every_node_of_the_tree_separates_its_types():
+    profiles = build_world(KEY, PRESETS["tree"], 1000).type_profiles
+    names = list(PRESETS["tree"].types)
+
+    def apart(*pair):
+        first, second = (profiles[names.index(name)] for name in pair)
+        return np.linalg.norm(first - second)
+
+    leaf, branch, family = (apart("sim_a1x", f"sim_{other}") for other in ("a1y", "a2x", "b1x"))
+    assert 0 < leaf < branch < family
+
+
+def test_couplings_can_be_scaled_and_the_rest_of_the_cells_stays():
+    (cells, truth), (others, without) = (
+        simulate_with_truth(KEY, name, num_cells=20_000, num_genes=40)
+        for name in ("pancreas", "simulated:pancreas:couplings=0")
+    )
+    assert not without.couplings.any() and without.biases.tolist() == truth.biases.tolist()
+    for field in ("batch", "labels"):
+        np.testing.assert_array_equal(getattr(cells, field), getattr(others, field))
+    found = np.corrcoef(without.bits, rowvar=False)[np.triu_indices(6, 1)] * np.sqrt(20_000)
+    assert np.abs(found).max() < stats.norm.isf(ALARM / (2 * found.size))
+    half = find_preset("pancreas:couplings=0.5").couplings
+    assert [value for *_, value in half] == [v / 2 for *_, v in PRESETS["pancreas"].couplings]
+
+
+@pytest.mark.parametrize("preset", PLANTED)
+def test_the_planted_truth_alone_is_that_of_the_cells(many, preset):
+    _, truth = many[preset]
+    found = planted(KEY, preset, 300, 40)
+    np.testing.assert_array_equal(found.bits, truth.bits[:300])
+    np.testing.assert_array_equal(found.couplings, truth.couplings)
+
+
+def test_simulated_cells_say_by_which_law_and_whom_it_favours():
+    laws = {
+        "toy": "Boltzmann prior's own law: these cells favour it",
+        "toy:couplings=0": "the law of the Bernoulli prior",
+        "tree": "the law of no prior",
+        "copula": "the law of no prior",
+    }
+    for name, words in laws.items():
+        assert words in simulate(KEY, name, num_cells=100, num_genes=60).notes[1]
 
 
 def log_normalised(cells):
@@ -241,7 +309,13 @@ def test_depth_differs_between_technologies(pancreas):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"preset": "liver"}, r"\['atlas', 'pancreas', 'rare', 'toy'\], got 'liver'"),
+        (
+            {"preset": "liver"},
+            r"\['atlas', 'copula', 'pancreas', 'rare', 'toy', 'tree'\].*got 'liver'",
+        ),
+        ({"preset": "toy:couplings=much"}, "a number, got 'toy:couplings=much'"),
+        ({"preset": "toy:J=1"}, "got 'toy:J=1'"),
+        ({"preset": "tree:couplings=0"}, "no couplings are planted"),
         ({"num_cells": -1}, "num_cells must be a whole number of at least 0, got -1"),
         ({"num_genes": 5}, "at least 6 genes, got 5"),
     ],

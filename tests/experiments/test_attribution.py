@@ -3,6 +3,7 @@
 import csv
 import re
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from matplotlib.image import imread
 
 from configs import attribution as configs
 from experiments import attribution
+from experiments.comparison import doses
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
@@ -55,6 +57,29 @@ def test_effects_are_paired_with_the_reference_of_the_same_set():
     assert np.isnan(effects["a", "qbmvae"].difference)
 
 
+def test_doses_are_held_against_the_trained_couplings_and_not_the_reference():
+    plan = SimpleNamespace(config=SimpleNamespace(reference="qbmvae"))
+    means = (
+        *(("qbmvae", "prior", -9.0), ("J_times_1", doses.AXIS, -8.0)),
+        ("J_times_0", doses.AXIS, -7.0),
+    )
+    rows = [
+        ("a", name, axis, "bound", "elbo", seed, mean + seed)
+        for name, axis, mean in means
+        for seed in (0, 1)
+    ]
+    effects = {effect.variant: effect for effect in attribution.summary(plan, rows)}
+    assert effects["J_times_0"].difference == 1
+    assert np.isnan(effects["J_times_1"].difference) and np.isnan(effects["qbmvae"].difference)
+
+
+def test_rows_of_a_dose_stand_under_its_name():
+    row = ["bound", "elbo", 0, -7.0]
+    piece = {"section": doses.SECTION, "dataset": "a", "setting": doses.AXIS}
+    found = list(attribution.rows(None, {**piece, "rows": [["J_times_0", *row]]}))
+    assert found == [("a", "J_times_0", doses.AXIS, *row)]
+
+
 BAD = {
     "reference": ({"reference": "magic"}, "'magic' is no variant"),
     "seeds": ({"num_seeds": 1}, "at least 2"),
@@ -82,7 +107,10 @@ def test_a_run_writes_tables_report_and_a_figure(tmp_path):
     runner.run(attribution, tiny(), tmp_path, StopRequest())
     with (tmp_path / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {row["method"] for row in rows} == {"qbmvae", "bernoulli", "no_kl"}
+    changed = {row["method"] for row in rows if row["setting"] == doses.AXIS}
+    assert changed == {"J_times_0", "J_times_1", "J_times_1.5", "J_shuffled"}
+    assert {row["method"] for row in rows} - changed == {"qbmvae", "bernoulli", "no_kl"}
     report = (tmp_path / "report.md").read_text()
     assert "SIMULATED" in report and not re.search(r"\bnan\b", report)
-    assert imread(tmp_path / "figures" / "simulated.png").size
+    for name in ("simulated.png", "simulated.doses.png"):
+        assert imread(tmp_path / "figures" / name).size

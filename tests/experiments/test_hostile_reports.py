@@ -170,7 +170,7 @@ def test_the_tables_of_fidelity_show_hostile_labels_as_text():
              "exact": None, "seconds": 1.0}  # fmt: skip
     run = {"sampler": BAD, "num_steps": 3, "finite": False,
            "moments": {BAD: {"first": 1.0, "last": 1.0, "error": 1.0, "z": 0.1}}}  # fmt: skip
-    check(fidelity_tables.log_z({"log_z": [piece]}))
+    check(fidelity_tables.section_table({"log_z": [piece]}, "log_z"))
     assert "**not finite**" in fidelity_tables.long_run({"long_run": [run]})
     check(fidelity_tables.long_run({"long_run": [run]}))
 

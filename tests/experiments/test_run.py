@@ -122,8 +122,8 @@ def test_the_models_of_a_run_load_with_their_histories_and_embed_as_it_did(smoke
         written = adata.obsm[f"X_{name or 'qbmvae'}"]
         np.testing.assert_allclose(embedding, written, rtol=1e-6, atol=1e-6)
         own = [row for row in rows_of(workdir) if row["model"] == (name or "qbmvae")]
-        assert [row["step"] for row in model.history.rows()] == [row["step"] for row in own]
-        assert max(model.history.validation["elbo"]) == max(
+        assert [row["step"] for row in model.measured.rows()] == [row["step"] for row in own]
+        assert max(model.measured.validation["elbo"]) == max(
             row["elbo"] for row in own if row["split"] == "validation"
         )
         if name is None:

@@ -15,7 +15,7 @@ from experiments import epochs
 from experiments.comparison import tasks
 from experiments.comparison.methods import Method
 from experiments.comparison.plan import ComparisonPlan
-from experiments.kit.faults import by_seed, collapsed
+from experiments.kit.faults import alarmed, by_seed
 from experiments.kit.runner import Results
 from experiments.kit.stop import StopRequest
 from experiments.sweep import job
@@ -23,6 +23,7 @@ from experiments.sweep import report as sweep_report
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Job, SweepPlan
 from qbm_jax.data.write import reserved
+from qbm_jax.fitted import alarms
 from qbm_jax.fitted.document import Evaluated as Run
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.report import run_outputs
@@ -87,18 +88,27 @@ def test_a_column_where_the_energy_of_a_named_model_goes_is_told_before_training
     assert not (tmp_path / "run").exists()
 
 
+QUIET = SimpleNamespace(measured=None, J=None)  # a model without an alarm of its own
+CELLS = SimpleNamespace(
+    counts=None, simulated=True, source="x", labels=None, batch=np.zeros(60, int),
+    batch_names=("one",),
+)  # fmt: skip
+
+
 def test_collapsed_trainings_are_named_and_logged(caplog):
     flat, sound = np.ones((60, 8), np.float32), np.eye(60, 8, dtype=np.float32)
-    (fault,) = collapsed(by_seed("QBM-VAE", [sound, flat]))
+    found = [alarms.of_embedding(points, CELLS) for points in (sound, flat)]
+    (fault,) = alarmed(by_seed("QBM-VAE", found))
     assert fault.startswith("Training fault of QBM-VAE at seed 1: Collapsed posterior: 0 of 8")
     assert fault in caplog.text
 
 
 @pytest.mark.parametrize("fitted", [True, False])
 def test_benchmark_tasks_note_collapsed_trainings_of_models_alone(fitted):
-    models = [object()] if fitted else []
-    group = SimpleNamespace(label="QBM-VAE", models=models, embeddings=[np.ones((60, 8))])
-    notes = tasks.measure(benchmark_config.get_config("smoke"), None, group, []).notes
+    models = [QUIET] if fitted else []
+    study = SimpleNamespace(cells=CELLS)
+    group = SimpleNamespace(label="QBM-VAE", models=models, embeddings=[np.ones((60, 8))], again=[])
+    notes = tasks.measure(benchmark_config.get_config("smoke"), study, group, []).notes
     names = [note.split(": ")[0] for note in notes]
     assert names == ["Training fault of QBM-VAE at seed 0"] * fitted
 
@@ -111,13 +121,12 @@ def test_a_setting_of_a_sweep_that_collapsed_is_named_in_log_and_report(
 ):
     sweep = small_sweep(OVERRIDES[:2])
     for name, value in {
-        "train": [Run(None, values, None, {}, 1.0, 1.0) for values in (SOUND, FLAT)],
+        "train": [Run(QUIET, values, None, {}, 1.0, 1.0) for values in (SOUND, FLAT)],
         "pca_embedding": None,
         "score_seeds": ({"setting": [{"total": 0.5}] * 2}, []),
     }.items():
         monkeypatch.setattr(job, name, lambda *_, value=value, **__: value)
-    cells = SimpleNamespace(counts=None)
-    measured_ = job.measure(job.Place(sweep, cells, "", tmp_path, StopRequest()), sweep.settings)
+    measured_ = job.measure(job.Place(sweep, CELLS, "", tmp_path, StopRequest()), sweep.settings)
     assert [len(values["notes"]) for values in measured_] == [0, 1]
     assert "Training fault of setting 1: Collapsed posterior" in caplog.text
     outcomes = Outcomes(tmp_path)
@@ -148,8 +157,7 @@ def test_a_seed_of_epochs_that_collapsed_is_named_in_log_and_report(tmp_path, mo
     monkeypatch.setattr("qbm_jax.fitted.tasks.study_set.device_counts", lambda cells: None)
     monkeypatch.setattr(epochs, "pca_embedding", lambda *_, **__: None)
     monkeypatch.setattr(epochs.inference, "embed", embed)
-    cells = SimpleNamespace(counts=None, simulated=True, source="x")
-    study = StudySet("set", cells, *[None] * 3, "", None, "", {})
+    study = StudySet("set", CELLS, *[None] * 3, "", None, "", {})
     made = ConfigDict({"seed": 0, "num_seeds": 2, "every": 1})
     made.evaluation = ConfigDict({"max_scored_cells": 9})
     method = Method("qbmvae", "matched", Training.of({}, "gibbs", {}, TrainOptions()))

@@ -18,7 +18,7 @@ FIELDS = {
     "baselines.bernoulli_vae": False, "evaluation.log_z_temperatures": 10,
     "model.num_latents": 4, "model.encoder_widths": (8,), "model.decoder_widths": (8,),
     "training.num_epochs": 2, "training.validate_every": 1, "training.minibatch_size": 16,
-    "training.num_chains": 8, "evaluation.posterior_draws": 1,
+    "training.num_chains": 8, "training.num_retries": 0, "evaluation.posterior_draws": 1,
 }  # fmt: skip
 CELLS = simulate(jax.random.key(0), "toy", num_cells=80, num_genes=20)
 

@@ -198,6 +198,9 @@ def test_predicted_memory_follows_parameters_chains_and_minibatch():
     assert predicted(**{"model.num_latents": 256}) > plain + couplings
     doubled = predicted(**{"training.minibatch_size": 256})
     assert doubled - plain >= 4 * memory.GENE_ARRAYS * 1000 * 128
+    flips = [predicted(**{"model.prior": "made", "model.num_latents": n}) for n in (64, 128)]
+    of_spins = 4 * 128 * (5 * (128**2 - 64**2) + 64 * (128 - 64))
+    assert of_spins <= flips[1] - flips[0] <= 1.2 * of_spins
     chains = predicted(**{"training.num_chains": 64})
     assert chains - plain == memory.COPIES_OF_CHAINS * 4 * 16 * 32
     assert memory.free_bytes() > 2**20
@@ -313,7 +316,7 @@ def test_a_stopped_sweep_has_a_report_that_can_be_made_again_without_training(
     assert count in (there / "report.md").read_text()
     (there / "report.md").unlink()
     (there / "results.csv").unlink()
-    monkeypatch.setattr(run, "load_cells", None)
+    monkeypatch.setattr(run, "cells_in_memory", None)
     with pytest.raises(run.SweepIncomplete, match="2 of 4 settings are to come; --sweep trains"):
         swept(report=True)
     assert count in (there / "report.md").read_text()

@@ -71,7 +71,7 @@ def test_a_finished_sweep_is_reported_anew_without_training_or_reading_cells(swe
     (workdir / "results.csv").unlink()
     (workdir / "report.md").unlink()
     monkeypatch.setattr(job, "train_and_evaluate", must_not_train)
-    monkeypatch.setattr("experiments.sweep.run.load_cells", must_not_train)
+    monkeypatch.setattr("experiments.sweep.run.cells_in_memory", must_not_train)
     sweep(small_config(folder), workdir)
     assert (workdir / "results.csv").read_text() == table
     assert "4 of 4 settings are finished" in (workdir / "report.md").read_text()
@@ -161,7 +161,7 @@ def test_halving_stops_what_falls_behind_and_finishes_the_rest(tmp_path, monkeyp
     assert "1 of 2 settings are finished, 1 stopped early, 0 failed, 0 are to come" in text
     assert "* Setting 1 (training.learning_rate = 1e-09): after epoch 1, validation ELBO" in text
     assert {setting for setting, _ in rows_of(tmp_path / "run")} == {"0"}
-    monkeypatch.setattr("experiments.sweep.run.load_cells", must_not_train)
+    monkeypatch.setattr("experiments.sweep.run.cells_in_memory", must_not_train)
     sweep(made, tmp_path / "run", rates, ray="local", halving=True)
 
 

@@ -97,10 +97,11 @@ def world():
     with launched():
         model = qbm_jax.fit(
             adata, batch_column="batch", progress=False, num_latents=6, encoder_widths=(16,),
-            decoder_widths=(16,), likelihood="poisson", relaxation="straight_through",
+            decoder_widths=(16,), likelihood="poisson", start="lecun",
             training_options={
                 "num_epochs": 200, "validate_every": 100, "num_chains": 16, "learning_rate": 0.01,
                 "minibatch_size": 64, "max_steps_per_dispatch": 4, "kl_warmup_epochs": 80,
+                "kl_weight": 1.0, "couplings_rate": 0.05, "num_retries": 0,
             },
         )  # fmt: skip
     shares = dict(zip("abc", base / base.sum(axis=1, keepdims=True), strict=True))

@@ -84,7 +84,7 @@ def test_the_weighted_bound_has_a_key_of_its_own_and_the_same_log_z_and_share(to
 
     def weighted_bound(key, *given, **options):
         asked.append((jax.random.key_data(key).tolist(), given[-2].size, given[-1], options))
-        return np.array([-3.0, -5.0]), -4.0
+        return np.tile([-3.0, -5.0], NUM_CELLS // 2), -4.0
 
     monkeypatch.setattr("qbm_jax.fitted.bounds.importance_weighted_bound", weighted_bound)
     found = toy.model.bound(
@@ -94,7 +94,7 @@ def test_the_weighted_bound_has_a_key_of_its_own_and_the_same_log_z_and_share(to
     share = {"num_samples": 7, "num_train_cells": 144}
     assert asked == [(own, NUM_CELLS, found.log_z.value, share)]
     assert found.importance_weighted == -4
-    assert found.importance_weighted_standard_error == pytest.approx(1.0)  # sqrt(2) / sqrt(2)
+    assert found.importance_weighted_standard_error == pytest.approx(1 / np.sqrt(159))
 
 
 def test_each_cell_is_decoded_in_its_own_batch_by_name(toy, monkeypatch):
@@ -214,7 +214,7 @@ def test_the_kl_of_genes_is_shared_by_the_cells_trained_on(toy, monkeypatch):
         raise InputError("enough")
 
     monkeypatch.setattr(training, "bound", bound)
-    for history, expected in ((toy.model.history, 144), (History({}, {}, 7), 7), (None, None)):
+    for history, expected in ((toy.model.measured, 144), (History({}, {}, 7), 7), (None, None)):
         model = FittedModel(toy.model.settings, toy.model.params, history)
         assert refusal(model.bound, toy.adata, batch_column="batch") == "enough"
         assert asked.pop() == expected

@@ -82,7 +82,7 @@ def test_the_trainings_are_those_of_fit_and_of_an_experiments_seeds(compared):
     assert first.settings == fitted.settings
     np.testing.assert_allclose(first.embed(adata), fitted.embed(adata), atol=1e-5)
     assert np.abs(first.embed(adata) - second.embed(adata)).max() > 0.01
-    bounds = [model.history.validation["elbo"] for model in (first, second, fitted)]
+    bounds = [model.measured.validation["elbo"] for model in (first, second, fitted)]
     np.testing.assert_allclose(bounds[0], bounds[2], rtol=1e-4)
     assert not np.array_equal(bounds[0], bounds[1])
 

@@ -156,9 +156,9 @@ def test_a_fit_goes_on_from_its_states_and_refuses_those_of_another(tmp_path):
         first = qbm_jax.fit(adata, held_out=np.arange(16), on_progress=told.append, **call)
         again = qbm_jax.fit(adata, held_out=np.arange(160) < 16, **call)
         line = refusal(qbm_jax.fit, adata, held_out=np.arange(17), **call)
-    assert first.history.num_train_cells == 160 - 16 - 14
+    assert first.measured.num_train_cells == 160 - 16 - 14
     assert told[-1].split == "validation" and told[-1].epoch == 2
     np.testing.assert_array_equal(first.embed(adata), again.embed(adata))
-    assert not again.history.rows()
+    assert not again.measured.rows()
     assert "held_out" in line
     assert dataclasses.asdict(first.settings) == dataclasses.asdict(again.settings)

@@ -49,6 +49,8 @@ def test_a_backed_file_and_a_view_in_memory_get_their_results(backed, monkeypatc
 def test_what_the_model_knows_of_genes_and_cells_goes_to_those_genes_and_cells(monkeypatch):
     """Those without a count are in no model: gene 3 of 40 and cell 5 of 80 get nothing."""
     trained = SimpleNamespace(
+        measured=None,
+        J=None,
         vae=SimpleNamespace(prior=SimpleNamespace(couplings=False)),
         encode_cells=lambda cells: (np.arange(79.0)[:, None], np.arange(79.0)),
         gene_results=lambda: (np.arange(39.0), np.arange(39.0)[:, None]),

@@ -32,25 +32,25 @@ def same(one, other):
 
 
 def test_the_history_is_every_row_that_the_training_reported_in_its_order(toy):
-    rows = toy.model.history.rows()
+    rows = toy.model.measured.rows()
     assert without_clock(rows) == rows_told(toy.told)
     assert [row["split"] for row in rows].count("validation") == 2  # every second of 4 epochs
     assert [row["epoch"] for row in rows if row["split"] == "validation"] == [2, 4]
     assert np.all(np.diff([row["seconds"] for row in rows]) >= 0)
-    assert toy.model.history.num_train_cells == toy.trained.train_cells.size == 144
+    assert toy.model.measured.num_train_cells == toy.trained.train_cells.size == 144
 
 
 def test_the_best_bound_of_the_history_is_that_of_the_parameters_kept(toy):
-    best = toy.model.history.validation["elbo"].max()
+    best = toy.model.measured.validation["elbo"].max()
     assert best == pytest.approx(float(toy.trained.state.best_elbo), rel=1e-6)
 
 
 def test_a_data_frame_has_one_row_for_each_and_says_which_split(toy):
-    frame = toy.model.history.to_frame()
-    assert frame.split.tolist() == [row["split"] for row in toy.model.history.rows()]
+    frame = toy.model.history
+    assert frame.split.tolist() == [row["split"] for row in toy.model.measured.rows()]
     assert frame.step.dtype == int
     bounds = frame[frame.split == "validation"].elbo
-    np.testing.assert_array_equal(bounds, toy.model.history.validation["elbo"])
+    np.testing.assert_array_equal(bounds, toy.model.measured.validation["elbo"])
     assert len(History({}, {}).to_frame()) == 0
 
 
@@ -69,13 +69,14 @@ def test_rows_have_seconds_since_the_start_and_are_kept_for_each_training(monkey
 def test_it_is_saved_and_loaded_with_the_model_bit_for_bit(toy, tmp_path):
     toy.model.save(tmp_path / "model")
     loaded = FittedModel.load(tmp_path / "model")
-    assert same(loaded.history, toy.model.history)
+    assert same(loaded.measured, toy.model.measured)
     assert loaded.settings == toy.model.settings
 
 
 def test_a_model_saved_without_one_loads_without_one(toy, tmp_path):
     FittedModel(toy.model.settings, toy.model.params).save(tmp_path / "model")
-    assert FittedModel.load(tmp_path / "model").history is None
+    loaded = FittedModel.load(tmp_path / "model")
+    assert loaded.measured is None and loaded.history.empty
 
 
 def test_what_json_has_as_null_is_not_a_number():

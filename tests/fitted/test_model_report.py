@@ -89,7 +89,7 @@ def test_the_model_and_its_history_are_loaded_from_the_folder(toy, written):
     rows = [json.loads(line) for line in (written / "metrics.jsonl").read_text().splitlines()]
     assert len(rows) == len(toy.told) - 1  # but for the start
     assert {(row["model"], row["seed"]) for row in rows} == {("qbmvae", 0)}
-    np.testing.assert_equal(loaded.history.as_tree(), toy.model.history.as_tree())
+    np.testing.assert_equal(loaded.measured.as_tree(), toy.model.measured.as_tree())
 
 
 def test_a_second_report_replaces_the_first_and_nothing_else_is_replaced(toy, written, tmp_path):
@@ -139,7 +139,7 @@ def test_every_use_of_random_numbers_has_its_own_of_the_seed_and_the_speed_is_th
     assert seeds == [5, 5, 5]  # components, and a layout of each embedding
     own = jax.random.key_data(keys.named(keys.root(5), "sampler diagnostics")).tolist()
     assert diagnosed == [(own, {"num_draws": 20, "num_chains": TrainOptions().num_chains})]
-    scores, last = json.loads((folder / "scores.json").read_text()), toy.model.history.train
+    scores, last = json.loads((folder / "scores.json").read_text()), toy.model.measured.train
     for name in ("seconds", "cells_per_second"):
         assert scores[name]["qbmvae"] == last[name][-1]
         assert last[name][-1] != last[name][0]

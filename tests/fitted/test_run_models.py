@@ -40,7 +40,7 @@ def workdir(tmp_path):
 
 def test_the_runs_own_model_is_found_without_a_name_and_others_by_it(workdir):
     def number(**options):
-        return FittedModel.load(workdir, **options).history.num_train_cells
+        return FittedModel.load(workdir, **options).measured.num_train_cells
 
     assert number() == 0
     assert number(seed=1) == number(name="mine", seed=1) == 1
@@ -91,7 +91,7 @@ def test_a_run_saves_each_model_with_the_rows_of_its_log(tmp_path, monkeypatch):
     setup = integration.Setup(config(), tmp_path, cells, cells, log, StopRequest())
     integration.train_seeds(setup, None, "mine", {}, [1])
     loaded = FittedModel.load(tmp_path, seed=1)
-    assert loaded.history.train["step"].tolist() == [2, 4]
-    assert loaded.history.train["reconstruction"].tolist() == [1, 2]
-    assert loaded.history.num_train_cells == 70
+    assert loaded.measured.train["step"].tolist() == [2, 4]
+    assert loaded.measured.train["reconstruction"].tolist() == [1, 2]
+    assert loaded.measured.num_train_cells == 70
     np.testing.assert_array_equal(loaded.encode_cells(cells)[0], MODEL.encode_cells(cells)[0])

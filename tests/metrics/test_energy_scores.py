@@ -18,6 +18,7 @@ def test_energy_that_falls_along_the_stages_has_correlation_minus_one():
     stages = np.array([0, 1, 2, 3, np.nan])
     assert energy_order(np.array([9, 5, 4, -1, 100]), stages) == {
         "energy_spearman": pytest.approx(-1),
+        "energy_order": pytest.approx(1),
         "num_cells": 4,
     }
     assert np.isnan(energy_order(np.zeros(5), stages)["energy_spearman"])

@@ -176,6 +176,15 @@ def test_the_state_of_another_sampler_is_refused_though_it_has_the_same_fields()
         quick("gibbs").sample(jax.random.key(1), machine(0), state)
 
 
+def test_a_state_of_other_options_or_of_another_machine_is_one_line():
+    optimising = samplers.build("bifurcation", **samplers.optimising("bifurcation"))
+    bare = optimising.init(jax.random.key(0), machine(0), NUM_CHAINS)
+    larger = quick("tempering").init(jax.random.key(0), machine(0, NUM_SPINS + 1), NUM_CHAINS)
+    for name, state in (("bifurcation", bare), ("tempering", larger)):  # no scale; 6 spins
+        with pytest.raises(InputError, match=r"same options and machine, got a .* start it anew"):
+            quick(name).sample(jax.random.key(1), machine(0), state)
+
+
 BAD_MACHINES = {
     "symmetric": lambda p: p.replace(J=p.J.at[0, 1].add(1)),
     "diagonal": lambda p: p.replace(J=p.J.at[2, 2].set(1)),

@@ -26,14 +26,17 @@ OTHERS = {  # another value of every option that is no number
     "kl_warmup_epochs": 3.0, "validation_fraction": 0.3, "validate_every": 3,
     "validation_temperatures": 30, "max_steps_per_dispatch": 30, "num_chains": 3, "free_bits": 0.1,
     "couplings_decay": 0.1, "sharpness_start": 0.1, "block_size": 3, "max_validation_cells": 30,
-    "report_epoch": "last", "adam_epsilon": 0.01, "weight_decay": 0.1,
+    "report_epoch": "last", "adam_epsilon": 0.01, "weight_decay": 0.1, "patience": 3,
+    "num_retries": 3,
 }  # fmt: skip
 OF_MODEL = {
     "prior": "rbm", "num_latents": 6, "likelihood": "zinb", "decoder": "linear",
     "encoder_widths": (8, 8), "decoder_widths": (8,), "relaxation": "spike_exponential",
     "sharpness": None, "posterior": "two_groups", "couplings_scale": 0.5, "start": "lecun",
     "num_components": 3, "made_width": 3, "dispersion": "gene_batch", "library": "latent",
-    "library_prior": ((1.0, 2.0),),
+    "library_prior": ((1.0, 2.0),), "encoder_input": "log_counts", "normalisation": "batch",
+    "dropout": 0.1, "decoder_dropout": 0.1, "gene_shift": False, "dispersion_start": "normal",
+    "encoder_output": "log_variance",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from qbm_jax.data.columns import writable
 from qbm_jax.data.names import some
 from qbm_jax.data.on_disk.csr_file import CsrFile
 from qbm_jax.data.on_disk.origin import with_origin
-from qbm_jax.data.simulate import simulated_note, simulated_source
+from qbm_jax.data.simulate import simulated_notes, simulated_source
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.user_cache import expand_home
 
@@ -63,9 +63,9 @@ def check_groups(
 
 
 def source_of(files: Sequence[CsrFile]) -> tuple[str, list[str]]:
-    """Where the cells come from, and a note for each simulator preset among the files."""
+    """Where the cells come from, and the notes of each simulator preset among the files."""
     names = some([file.path.name for file in files])
     presets = sorted({preset for file in files if (preset := file.simulator_preset())})
     if presets:
         names = f"{'; '.join(simulated_source(preset) for preset in presets)} ({names})"
-    return names, [simulated_note(preset) for preset in presets]
+    return names, [note for preset in presets for note in simulated_notes(preset)]

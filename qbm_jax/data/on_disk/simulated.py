@@ -12,7 +12,7 @@ from anndata.io import write_elem
 from qbm_jax.data.h5ad import SIMULATOR_PRESET
 from qbm_jax.data.on_disk.bar import cells_bar
 from qbm_jax.data.simulate import SimulatedChunk, cell_table, gene_names, simulate_chunks
-from qbm_jax.data.simulate_presets import PRESETS
+from qbm_jax.data.simulate_presets import find_preset
 from qbm_jax.data.whole import written_whole
 from qbm_jax.runtime.user_cache import expand_home
 
@@ -42,7 +42,7 @@ def write_simulated(
     Args:
       path: the file; one that is there is replaced.
       key: consumed; the same key gives the same cells.
-      preset: a name in `PRESETS`.
+      preset: a name that `simulate_presets.find_preset` knows.
       num_cells: number of cells; 0: the preset's.
       num_genes: number of genes; 0: the preset's.
       chunk_size: cells held in memory at a time.
@@ -58,14 +58,15 @@ def write_simulated(
     chunks = simulate_chunks(
         key, preset, num_cells=num_cells, num_genes=num_genes, chunk_size=chunk_size
     )
-    num_cells = num_cells or PRESETS[preset].num_cells
-    num_genes = num_genes or PRESETS[preset].num_genes
+    study = find_preset(preset)
+    num_cells = num_cells or study.num_cells
+    num_genes = num_genes or study.num_genes
     with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
         with cells_bar(f"simulate {path.name}", num_cells, progress) as advance:
             batch, labels, pseudotime, depth = _write_counts(
                 file, chunks, (num_cells, num_genes), advance
             )
-        obs = cell_table(batch, labels, pseudotime, depth, PRESETS[preset])
+        obs = cell_table(batch, labels, pseudotime, depth, study)
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         write_elem(file, "obs", obs)
         write_elem(file, "var", pd.DataFrame(index=list(gene_names(num_genes))))

@@ -17,6 +17,7 @@ TASKS: dict[str, Task] = {
     "energy": model.energy,
     "generation": model.generation,
     "bound": model.bound,
+    "couplings": model.couplings,
 }
 BY_TREES = ("classification", "rare", "generation")
 
@@ -36,6 +37,8 @@ def missing(task: str, study: StudySet) -> str:
         return str(error)
     if task == "integration" and len(set(study.batch)) < 2:
         return "one batch only: there is nothing to integrate"
+    if task == "couplings" and not study.of_the_prior:
+        return "no couplings are planted in these cells"
     if task == "trajectory" and study.reference is None:
         return "no root type, where trajectories start, is given"
     return ""

@@ -5,24 +5,28 @@ from typing import Any
 import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.fitted.tasks.measured import Measured, Scale, Shared, rows_of, short_list
+from qbm_jax.fitted.tasks.measured import RECALL, Measured, Scale, Shared, rows_of, short_list
 from qbm_jax.fitted.tasks.study_set import Group, StudySet
 from qbm_jax.metrics import pca_embedding, score_embeddings
-from qbm_jax.metrics.classification import Classification, classify, closest_pairs
+from qbm_jax.metrics.classification import (
+    Classification,
+    classify,
+    closest_pairs,
+    score_predictions,
+)
 from qbm_jax.metrics.clustering import clustering_scores
 from qbm_jax.metrics.integration import IntegrationScores
 from qbm_jax.metrics.kbet import MIN_CELLS
+from qbm_jax.metrics.nearest import accuracy_within_batches, nearest_types
 from qbm_jax.metrics.paga import paga_graph
 from qbm_jax.metrics.rare_types import recall_by_abundance, score_rare_types
 from qbm_jax.metrics.scgraph import score_scgraph
 from qbm_jax.metrics.trajectory import conservation, diffusion_pseudotime
 from qbm_jax.runtime.keys import seed_of
 
-RECALL = "recall@"  # with the abundance, in per cent
-
 
 def integration(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measured:
-    """All scIB scores, scGraph, and Leiden at its default and best resolution."""
+    """All scIB scores, scGraph, neighbours within batches, and Leiden at two resolutions."""
     names = {f"{group.label}, seed {seed}": points for seed, points in enumerate(group.embeddings)}
     pca = pca_embedding(study.cells.counts, seed=scale.seed)
     scored = score_embeddings(
@@ -31,7 +35,7 @@ def integration(scale: Scale, study: StudySet, group: Group, shared: Shared) -> 
     )  # fmt: skip
     notes = list(scored.notes)
     try:
-        graph = score_scgraph(names, study.cells.counts, study.batch, study.labels)
+        graph = score_scgraph(names, study.counts_of_all_genes, study.batch, study.labels)
         graph_values, notes = graph.values, [*notes, *graph.notes]
     except InputError as error:
         graph_values, notes = {key: {} for key in names}, [*notes, f"no scGraph: {error}"]
@@ -39,6 +43,9 @@ def integration(scale: Scale, study: StudySet, group: Group, shared: Shared) -> 
     for seed, name in enumerate(names):
         values, reason = comparable_scores(scored, name, study.batch, study.labels)
         values |= graph_values[name]
+        values["knn_within_batches"] = accuracy_within_batches(
+            group.embeddings[seed], study.batch, study.labels
+        )
         if reason:
             notes.append(
                 f"{name}: {reason}, so kbet, batch correction and total are missing; means and"
@@ -74,14 +81,14 @@ def comparable_scores(
 
 
 def classification(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measured:
-    """Types of the held-out fold by trees on the other folds' cells."""
-    del scale, study, group
-    return _classified(shared.named, "fold")
+    """Types of the held-out fold by trees, and by neighbours, among the other folds' cells."""
+    del scale
+    return _classified(shared.named, "fold", study, group)
 
 
 def donors(scale: Scale, study: StudySet, group: Group) -> Measured:
-    """Types of the held-out donor by trees on the other donors' cells."""
-    return _classified(name_held_out(scale, study, group), "donor")
+    """Types of the held-out donor by trees, and by neighbours, among the other donors' cells."""
+    return _classified(name_held_out(scale, study, group), "donor", study, group)
 
 
 def rare(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measured:
@@ -163,11 +170,23 @@ def name_held_out(scale: Scale, study: StudySet, group: Group) -> list[Classific
     return results
 
 
-def _classified(results: list[Classification], protocol: str) -> Measured:
+def _by_neighbors(study: StudySet, group: Group, seed: int) -> Classification:
+    """How the nearest of the other cells name the held-out ones."""
+    tested = np.sort(group.held_out[seed])
+    others, points = np.setdiff1d(np.arange(study.cells.num_cells), tested), group.embeddings[seed]
+    found = nearest_types(points[others], study.labels[others], points[tested])
+    return score_predictions(study.labels[tested], found)
+
+
+def _classified(
+    results: list[Classification], protocol: str, study: StudySet, group: Group
+) -> Measured:
     rows, notes = [], []
     for seed, result in enumerate(results):
+        by_neighbors = _by_neighbors(study, group, seed)
         values = {f"{protocol}_{name}": value for name, value in result.scores.items()}
         values |= {f"{protocol}_f1:{name}": value for name, value in result.f1.items()}
+        values |= {f"{protocol}_knn_{name}": v for name, v in by_neighbors.scores.items()}
         rows += rows_of("classification", seed, values)
         notes += result.notes
     names = sorted({name for result in results for name in result.names})

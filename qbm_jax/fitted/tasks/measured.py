@@ -9,6 +9,7 @@ from qbm_jax.metrics.classification import Classification
 from qbm_jax.metrics.clustering import Clusters
 
 Row = tuple[str, str, int, float]  # task, metric, seed, value
+RECALL = "recall@"  # with the abundance, in per cent
 
 
 class Scale(NamedTuple):
@@ -52,6 +53,15 @@ class Shared(NamedTuple):
 
 
 Task = Callable[..., Measured]  # of (scale, study, group, what tasks share)
+
+
+def of_unseen_cells(task: str, metric: str) -> bool:
+    """Whether a metric is of the cells that a seed holds out; the others are of all cells."""
+    if task == "rare":
+        return metric == "rare_f1" or metric.startswith((RECALL, "f1:"))
+    if task == "energy":
+        return metric.startswith("auroc")
+    return task in ("classification", "generation", "bound")
 
 
 def rows_of(task: str, seed: int, values: dict[str, float]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Tasks that need a model: energy and anomalies, generated cells, bounds."""
+"""Tasks that need a model: energy and anomalies, generated cells, bounds, planted couplings."""
 
 import dataclasses
 
@@ -14,6 +14,8 @@ from qbm_jax.fitted.tasks.measured import Measured, Scale, Shared, rows_of, shor
 from qbm_jax.fitted.tasks.study_set import Group, StudySet
 from qbm_jax.metrics.energy import anomaly_auroc, energy_order, shuffle_genes
 from qbm_jax.metrics.generation import Generation, score_generation
+from qbm_jax.metrics.nearest import distance_to_nearest
+from qbm_jax.metrics.recovery import coupling_recovery
 from qbm_jax.objective.cell_scores import score_cells
 from qbm_jax.objective.importance_weighted import has_bits, importance_weighted_bound
 from qbm_jax.runtime import keys
@@ -44,15 +46,25 @@ def energy(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measu
 
 
 def left_out_type(scale: Scale, study: StudySet, group: Group) -> Measured:
-    """AUROC of a type that training never saw against held-out cells of the other types."""
+    """AUROC of a type that training never saw against held-out cells of the other types.
+
+    Of every embedding, also one without a model: by the distance to the nearest training cells.
+    """
     rows = []
-    for seed, model in enumerate(group.models):
+    for seed, points in enumerate(group.embeddings):
         held_out = group.held_out[seed]
         left_out = study.labels[held_out] == study.left_out_type
-        usual = study.cells.select(held_out[~left_out])
-        unusual = study.cells.select(held_out[left_out])
-        key = key_of(scale.seed, "left-out type scores", seed)
-        scores = _anomaly_scores(key, model, usual, unusual, "left_out_type")
+        trained = points[np.setdiff1d(np.arange(study.cells.num_cells), held_out)]
+        usual, unusual = (
+            distance_to_nearest(points[held_out[which]], trained) for which in (~left_out, left_out)
+        )
+        scores = {"auroc_left_out_type_distance": anomaly_auroc(usual, unusual)}
+        if group.models:
+            scores |= _anomaly_scores(
+                key_of(scale.seed, "left-out type scores", seed), group.models[seed],
+                study.cells.select(held_out[~left_out]), study.cells.select(held_out[left_out]),
+                "left_out_type",
+            )  # fmt: skip
         rows += rows_of("energy", seed, scores)
     return Measured(rows, [], {})
 
@@ -168,6 +180,27 @@ def bound(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measur
     return Measured(rows, notes, {})
 
 
+def couplings(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measured:
+    """Does the learnt J recover the planted one? Of all cells' mean spins."""
+    del shared
+    rows, notes = [], []
+    assert study.planted is not None, "the task is for sets with planted couplings"
+    for seed, model in enumerate(group.models):
+        if model.J is None:
+            break
+        try:
+            found = coupling_recovery(
+                group.embeddings[seed], model.J, *study.planted,
+                seed_of(scale.seed, "relabelled programmes", seed),
+            )  # fmt: skip
+        except InputError as error:
+            notes.append(f"{group.label}, seed {seed}: no recovery of couplings: {error}")
+            continue
+        values = {"recovery": found.correlation, "recovery_p": found.p_value}
+        rows += rows_of("couplings", seed, values | {"matched_spins": found.matched})
+    return Measured(rows, notes, {})
+
+
 def with_counts(cells: Cells, counts: sparse.spmatrix) -> Cells:
     """The same cells with other counts [cells, genes]."""
     counts = sparse.csr_matrix(counts, dtype=np.float32)
@@ -178,10 +211,11 @@ def with_counts(cells: Cells, counts: sparse.spmatrix) -> Cells:
 def _anomaly_scores(
     key: jax.Array, model: FittedModel, usual: Cells, unusual: Cells, name: str
 ) -> dict[str, float]:
-    """AUROC of energy (binary priors), of minus the bound and of minus the likelihood."""
+    """AUROC of energy (binary priors), minus bound, minus likelihood and posterior entropy."""
     ours, theirs = (
         score_cells(keys.named(key, which), model.vae, model.params, device_counts(cells))._asdict()
         for which, cells in (("usual", usual), ("unusual", unusual))
     )
-    used = ["negative_bound", "reconstruction", *(["energy"] if model.vae.prior.binary else [])]
+    used = ["negative_bound", "reconstruction", "entropy"]
+    used += ["energy"] if model.vae.prior.binary else []
     return {f"auroc_{name}_{score}": anomaly_auroc(ours[score], theirs[score]) for score in used}

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from qbm_jax.data import Cells
+from qbm_jax.data.simulate_states import Planted
 from qbm_jax.feed.minibatches import DeviceCounts
 from qbm_jax.fitted.model import FittedModel, device_counts
 from qbm_jax.metrics.folds import batch_folds, stratified_folds
@@ -15,7 +17,9 @@ from qbm_jax.metrics.trajectory_reference import Reference
 from qbm_jax.runtime.keys import seed_of
 from qbm_jax.study.figures import SIMULATED
 
+OF_THE_PRIOR, TUNED_ON = "drawn from the prior's own law", "tuned on"
 NUM_FOLDS = 5
+FOLD_SHARE = 1 / (NUM_FOLDS - 1)  # cells held out over cells trained on
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,6 +36,10 @@ class StudySet:
       reference: order of the cells along the trajectory; None without a root.
       left_out_type: type that one training leaves out, for the energy task; "" for none.
       abundance: expected share of every rare type, where the simulator knows it; else empty.
+      all_counts: raw counts [cells, all genes], of which scores choose genes of their own; None:
+        there are no other genes.
+      tuned_on: settings that are compared were chosen on these cells.
+      planted: bits of these cells and their couplings, where the simulator planted a machine.
     """
 
     name: str
@@ -43,6 +51,14 @@ class StudySet:
     reference: Reference | None
     left_out_type: str
     abundance: dict[str, float]
+    all_counts: sparse.csr_matrix | None = None
+    tuned_on: bool = False
+    planted: Planted | None = None
+
+    @property
+    def counts_of_all_genes(self) -> sparse.csr_matrix:
+        """Raw counts [cells, all genes], those that are not modelled too."""
+        return self.cells.counts if self.all_counts is None else self.all_counts
 
     @functools.cached_property
     def data(self) -> DeviceCounts:
@@ -50,9 +66,17 @@ class StudySet:
         return device_counts(self.cells)
 
     @property
+    def of_the_prior(self) -> bool:
+        """Whether a planted Boltzmann machine with couplings draws the cells."""
+        return self.planted is not None and bool(self.planted.couplings.any())
+
+    @property
     def title(self) -> str:
-        """The name, which says so if the cells are simulated."""
-        return f"{self.name} ({SIMULATED})" if self.cells.simulated else self.name
+        """The name, and what about the cells keeps them from judging."""
+        marks = [SIMULATED] if self.cells.simulated else []
+        marks += [OF_THE_PRIOR] if self.of_the_prior else []
+        marks += [TUNED_ON] if self.tuned_on else []
+        return f"{self.name} ({', '.join(marks)})" if marks else self.name
 
 
 class Group(NamedTuple):

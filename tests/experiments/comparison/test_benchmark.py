@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,13 +12,16 @@ from refusals import refusal
 
 from configs import benchmark as configs
 from experiments import benchmark
-from experiments.comparison import scvi_tools, sets, tasks, trainings
+from experiments.comparison import report, scvi_tools, sets, tasks, trainings
 from experiments.comparison.methods import OURS, methods
 from experiments.comparison.summary import HEADLINE, baselines, summarise
+from experiments.comparison.titles import title_of
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
+from qbm_jax.fitted import tasks as fitted_tasks
 from qbm_jax.fitted.tasks import embedding, model, study_set
 from qbm_jax.metrics.integration import IntegrationScores
+from qbm_jax.model.presets import PRESETS
 from qbm_jax.study.rows import write_table
 from qbm_jax.training import TrainOptions
 
@@ -63,16 +67,19 @@ def test_a_run_writes_tables_report_and_figures(finished):
             if (row["task"], row["metric"]) == key and row["method"] == "qbmvae"
         }  # fmt: skip
         assert seeds == {"0", "1"}, key
+    assert {row["outcome"] for row in rows_of(finished / "wins.csv")} <= {"win", "tie", "loss"}
     summary = rows_of(finished / "summary.csv")
     compared = [row for row in summary if row["method"] == "qbmvae" and row["low"]]
-    # PCA and the Gaussian prior have no energy, and neither was trained without a type.
+    # PCA and the Gaussian prior have no energy; without a type PCA alone was fitted as well.
     alone = {key for key in HEADLINE if key[1].endswith("energy") or "left_out" in key[1]}
-    alone.add(("energy", "energy_spearman"))
+    alone |= {("energy", "energy_spearman"), ("energy", "energy_order")}
+    alone.remove(("energy", "auroc_left_out_type_distance"))
     assert {(row["task"], row["metric"]) for row in compared} == set(HEADLINE) - alone
     for row in compared:
         assert float(row["low"]) <= float(row["difference"]) <= float(row["high"])
     report = (finished / "report.md").read_text()
-    assert "at or above the best Gaussian-prior model on" in report
+    assert report.split("\n\n")[2].startswith("| metric | simulated (tuned on) | the best Gaussian")
+    assert "commit" in report and "at or above the best Gaussian-prior model on" in report
     assert "Recall of unseen cells of rare types" in report and "| 1 % (" in report
     assert report.count("| other real cells |") == 2  # generated cells in all and by batch
     for name in ("recall", "paga", "trajectory"):
@@ -151,6 +158,45 @@ def test_a_held_out_cell_takes_no_part_in_training(study):
     assert not np.array_equal(*(group.embeddings[1][others] for group in groups))
 
 
+def test_an_unseen_type_is_found_by_the_distance_to_trained_cells_also_without_a_model(study):
+    held_out = study_set.type_and_fold_cells(study, 0, 0)
+    far = np.random.default_rng(0).normal(size=(study.cells.num_cells, 3))
+    far[study.labels == study.left_out_type] += 20
+    group = study_set.Group("pca", [], [far], [], [held_out], [], 0.0)
+    measured = model.left_out_type(tasks.scale_of(tiny()), study, group)
+    assert measured.rows == [("energy", "auroc_left_out_type_distance", 0, 1.0)]
+
+
+def test_scores_that_choose_genes_of_their_own_get_all_of_them(study):
+    few = sets.load(tiny(num_genes=30), "simulated", tiny().sets.simulated)
+    assert few.cells.num_genes == 30 and few.counts_of_all_genes.shape[1] > 150
+    assert few.counts_of_all_genes.shape[0] == few.cells.num_cells
+    where = [study.cells.genes.index(gene) for gene in few.cells.genes]
+    rows = np.searchsorted(study.cells.rows, few.cells.rows)
+    difference = few.cells.counts - study.cells.counts[rows][:, where]
+    assert not difference.nnz
+
+
+def machine(couplings):
+    """What the couplings' task reads of a fitted model."""
+    return SimpleNamespace(J=couplings)
+
+
+def test_a_model_with_the_planted_machine_recovers_it_and_one_without_couplings_has_no_row(study):
+    bits, planted = study.planted
+    means = np.hstack([0.1 * np.ones((len(bits), 1)), 1 - 2.0 * bits])  # a dead spin comes first
+    learnt = np.pad(planted, (1, 0))
+    group = study_set.Group("ours", [SimpleNamespace(couplings=learnt)], [means], [], [], [], 0.0)
+    measured = fitted_tasks.measure(tasks.scale_of(tiny()), study, group, ["couplings"])
+    values = {metric: value for _, metric, _, value in measured.rows}
+    assert values["recovery"] == pytest.approx(1) and values["recovery_p"] < 0.1
+    without = group._replace(models=[machine(None)])
+    assert not fitted_tasks.measure(tasks.scale_of(tiny()), study, without, ["couplings"]).rows
+    uncoupled = dataclasses.replace(study, planted=study.planted._replace(couplings=0 * planted))
+    for other in (uncoupled, dataclasses.replace(study, planted=None)):
+        assert "no couplings are planted" in refusal(tasks.wanted, tiny(tasks="couplings"), other)
+
+
 def test_five_seeds_hold_out_every_cell_once(study):
     folds = [study_set.fold_cells(study, seed, 0) for seed in range(5)]
     np.testing.assert_array_equal(np.sort(np.concatenate(folds)), np.arange(study.cells.num_cells))
@@ -189,6 +235,43 @@ def test_the_baseline_is_the_best_other_method_and_seeds_are_paired():
     ours = standings["best", "bernoulli_vae (matched)"]
     assert ours.difference == pytest.approx(-0.35) and ours.mean == pytest.approx(0.55)
     assert ours.low < -0.5 and ours.high > -0.2
+
+
+def test_intervals_of_unseen_cells_are_corrected_and_those_of_all_cells_say_what_they_are():
+    rows = [
+        {"dataset": "d", "method": m, "setting": "matched", "task": task, "metric": metric,
+         "seed": seed, "value": value}
+        for task, metric in (("integration", "total"), ("classification", "donor_f1_macro"),
+                             ("rare", "rare_f1"), ("rare", "rare_isolated_f1"))
+        for m, both in {"vae": (0.1, 0.4), "qbmvae": (0.5, 0.6)}.items()
+        for seed, value in enumerate(both)
+    ]  # fmt: skip
+    found = {
+        c.metric: c for c in summarise(rows, {("d", "donors"): 1.0}) if c.against == "gaussian"
+    }
+    plain = found["total"].high - found["total"].low
+    for metric, factor in (("rare_f1", 0.75), ("donor_f1_macro", 1.5)):
+        assert found[metric].interval == "corrected resampled t"
+        wide = found[metric].high - found[metric].low
+        assert wide == pytest.approx(plain * np.sqrt(factor / 0.5))
+    for metric in ("total", "rare_isolated_f1"):
+        assert found[metric].interval == "Student t over trainings"
+
+
+def test_sets_that_settings_were_chosen_on_are_marked_and_the_others_judge(study):
+    config = configs.get_config()
+    tuned = {name for name, options in config.sets.items() if options.tuned_on}
+    kept = {"pancreas_baron_segerstolpe", "pbmc_kang_ctrl_8donors", "trajectory_paul15"}
+    assert set(config.sets) - tuned == kept and kept < set(config.datasets)
+    assert study.title == "simulated (SIMULATED CELLS, drawn from the prior's own law, tuned on)"
+    aside = dataclasses.replace(study, name="mine", tuned_on=False, planted=None)
+    told = report.judges([study, aside])
+    assert "chosen on simulated." in told and "machine, in simulated." in told
+    assert told.endswith("judge: mine.")
+    row = {"dataset": "simulated", "method": "pca", "setting": "default", "task": "integration",
+           "metric": "total", "seed": 0, "value": 0.5}  # fmt: skip
+    cells = summarise([row, row | {"dataset": "mine"}], tuned_on=["simulated"])
+    assert {cell.dataset: cell.tuned_on for cell in cells} == {"simulated": True, "mine": False}
 
 
 def test_harmony_is_no_baseline_for_cells_that_it_has_seen():
@@ -232,10 +315,33 @@ def test_matched_methods_share_latents_epochs_and_optimiser_and_defaults_do_not(
     assert matched.model.num_latents == ours.model.num_latents
     assert matched.options == ours.options
     assert default.model.num_latents == 10 and default.options.learning_rate == 1e-3
-    assert any("trains 400 epochs" in note for note in rows["scvi", "default"].notes)
+    assert default.model.normalisation == "batch" and default.options.report_epoch == "last"
+    said = "\n".join(rows["scvi", "default"].notes)
+    assert "scvi at its defaults trains up to 400 epochs." in said
+    assert all(each in said for each in PRESETS["scvi"].deviations) and "step" in said
+    assert not rows["scvi", "matched"].notes
     for name in config.methods[2:]:
         assert (name, "matched") in rows
         assert ((name, "default") in rows) == (name not in OURS)
+
+
+def test_methods_trained_at_the_bounds_own_kl_weight_stand_beside_and_others_weights_are_said():
+    config = configs.get_config()
+    rows = {(m.name, m.setting): m for m in methods(config)}
+    matched, at_1 = (rows["qbmvae", setting].training for setting in ("matched", "kl_weight_1"))
+    assert (at_1.options.kl_weight, at_1.options.final_kl_weight) == (1, 1)
+    changed = dataclasses.replace(
+        at_1.options, **{f: getattr(matched.options, f) for f in ("kl_weight", "final_kl_weight")}
+    )
+    assert dataclasses.replace(at_1, options=changed) == matched
+    assert title_of("qbmvae", "kl_weight_1") == "QBM-VAE, trained at KL weight 1"
+    told = report._weighed(list(rows.values()))
+    assert told.startswith("Bounds are at KL weight 1. Trained at ") and "at 0.0001" in told
+    assert "QBM-VAE" in told and "trained at KL weight 1" not in told
+    config.training.kl_weight = 1.0
+    assert ("qbmvae", "kl_weight_1") not in {(m.name, m.setting) for m in methods(config)}
+    config.training.kl_weight, config.kl_weight_1 = 2.0, ("scvi",)
+    assert "'scvi' in config.kl_weight_1" in refusal(methods, config)
 
 
 def test_trainings_end_after_as_many_steps_on_every_set_and_no_later_than_their_epochs():

@@ -3,9 +3,12 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
-from experiments.comparison import trainings
+from experiments.comparison import scvi_tools, trainings
+from experiments.comparison.methods import Method
 from experiments.kit.stop import StopRequest
+from qbm_jax.model.presets import scvi_epochs
 from qbm_jax.model.vae import ModelOptions
 from qbm_jax.runtime.keys import seed_of
 from qbm_jax.training import Training, TrainOptions, sampler_spec
@@ -43,8 +46,38 @@ def test_trainings_get_their_held_out_cells_and_the_epochs_of_the_smallest_set(m
     monkeypatch.setattr(trainings, "train_and_evaluate", train_and_evaluate)
     options = TrainOptions(num_epochs=400, minibatch_size=9, validation_fraction=0.1)
     one = Training(ModelOptions(), sampler_spec("gibbs", None), options)
-    method = SimpleNamespace(training=one, label="x")
+    method = Method("scvi", "matched", one)
     trainings.train_group(CONFIG, STUDY, method, HELD_OUT, StopRequest())
     ((given, seeds, options),) = asked
     assert options["held_out"] is HELD_OUT and seeds == [(5, 0), (5, 1)]
     assert [each.options.num_epochs for each in given] == [2, 2]  # of 54 cells, six steps each
+    assert trainings.steps_of(given[0].options, STUDY, HELD_OUT) == 2 * 2 * 6
+    assert trainings.steps_of(None, STUDY, HELD_OUT) == 0
+
+
+@pytest.mark.parametrize(("num_cells", "epochs"), [(3, 400), (20_040, 400), (40_040, 200)])
+def test_defaults_of_scvi_and_its_peer_train_their_own_epochs(num_cells, epochs, monkeypatch):
+    config = SimpleNamespace(seed=5, num_steps=0)
+    cells = SimpleNamespace(num_cells=num_cells)
+    study = SimpleNamespace(name="set", cells=cells)
+    one = Training(ModelOptions(), None, TrainOptions(num_epochs=400, kl_warmup_epochs=400.0))
+    held_out = [np.arange(min(40, num_cells - 2))]
+    rows = Method("scvi", "default", one), Method("scvi_tools", "default", None)
+    for method in rows:
+        assert trainings.options_on(config, study, method, held_out).num_epochs == epochs
+    matched = trainings.options_on(config, study, Method("scvi", "matched", one), held_out)
+    assert matched is one.options
+    asked = []
+    monkeypatch.setattr(scvi_tools, "embed", lambda *given: asked.append(given[3]))
+    trainings.peer_group(config, study, held_out, StopRequest())
+    assert asked == [400]  # at most: `embed` knows the cells
+
+
+def test_epochs_of_scvi_fall_with_the_cells_and_end_at_one():
+    assert [scvi_epochs(cells) for cells in (1, 20_000, 30_000, 10**6, 10**9)] == [
+        400,
+        400,
+        267,
+        8,
+        1,
+    ]

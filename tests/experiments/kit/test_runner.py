@@ -66,6 +66,30 @@ def test_tables_and_report_are_written_and_what_is_finished_is_not_measured_agai
         assert "2 values, 2 pieces" in (tmp_path / "report.md").read_text()
 
 
+def test_it_says_how_much_there_is_to_do_and_after_every_piece_how_long_it_takes(tmp_path, caplog):
+    def pieces(plan, stop):
+        del plan, stop
+        for name, trainings, steps in (("a", 0, 0), ("b", 5, 4000), ("c", 5, 8000)):
+            yield Work("twice", {"of": name}, lambda key: {"twice": 0}, None, trainings, steps)
+
+    caplog.set_level("INFO", "qbm_jax")
+    for _ in range(2):
+        runner.run(experiment([], pieces=pieces), CONFIG, tmp_path, StopRequest())
+    told = [record.getMessage() for record in caplog.records]
+    first, again = [text for text in told if "trainings" in text]
+    assert first.startswith(
+        "3 pieces: 10 trainings of 12000 optimiser steps in all, about 10 min at"
+    )
+    assert again.startswith("3 pieces, 3 of them measured before: 10 trainings")
+    assert sum("min left at their pace" in text for text in told) == 6
+
+
+def test_the_time_left_is_that_of_as_many_steps_and_of_other_pieces():
+    assert runner.seconds_left([(0, 2.0), (0, 4.0)], [0, 0]) == 6.0
+    assert runner.seconds_left([(0, 2.0), (100, 50.0)], [0, 200, 400]) == 2.0 + 300.0
+    assert runner.seconds_left([(0, 2.0)], [1000]) == 1000 * runner.SECONDS_PER_STEP
+
+
 def test_a_piece_draws_with_the_key_of_its_names_and_of_the_configs_seed(tmp_path):
     drawn, reported = [], []
 

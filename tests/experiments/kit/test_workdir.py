@@ -39,7 +39,7 @@ def no_locks_left():
 def test_a_claim_holds_config_data_versions_and_commit(tmp_path):
     claim_workdir(tmp_path / "a" / "run", config(), DATA)
     facts = json.loads((tmp_path / "a" / "run" / "config.json").read_text())
-    assert facts.keys() == {"config", "data", "versions", "commit", "seal"}
+    assert facts.keys() == {"config", "data", "versions", "commit", "command", "seal"}
     assert facts["config"]["model"]["encoder_widths"] == [32]
     assert facts["data"] == DATA
 

@@ -1,0 +1,172 @@
+"""What the spins mean: the genes that each one switches.
+
+A spin's programme is a finite difference of the decoder: log2 of each gene's share with the spin at
++1, less that at -1, averaged over settings of the other spins (and over batches). The settings are
+posterior draws of cells, so that the spins are seen in states that occur; without cells they are
+drawn from the prior. Gene sets are tested by the hypergeometric law, as usual (Fisher 1922), with
+Benjamini and Hochberg's correction (1995).
+"""
+
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from scipy.stats import false_discovery_control, hypergeom
+
+from qbm_jax.errors import InputError
+from qbm_jax.fitted.document import Model
+from qbm_jax.fitted.posterior import posterior
+from qbm_jax.fitted.settings import build_sampler
+from qbm_jax.model import inference
+from qbm_jax.model.vae import VAE, Params
+from qbm_jax.runtime import keys
+from qbm_jax.runtime.options import check, whole
+
+_STATES = 64  # settings of the other spins, decoded at a time
+
+
+def programmes(
+    model: Model, num_genes: int = 20, adata: Any = None, *, num_states: int = 256,
+    layer: str | None = None, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """The genes that each spin changes most, as the decoder has it.
+
+    Latents that are numbers are set to +1 and -1, one prior standard deviation from 0, as spins
+    are.
+
+    Args:
+      model: the fitted model.
+      num_genes: listed of each spin, those with the largest change.
+      adata: cells whose posterior draws are the states of the other spins; None: states are drawn
+        from the prior, by the sampler of the training.
+      num_states: how many of them.
+      layer: layer with the raw counts; None: `X`.
+      seed: of the draws.
+
+    Returns:
+      A row for each spin and gene, the largest change first: "spin", the column of `X_qbmvae`;
+      "rank" from 1; "gene"; "log2_fold_change" from spin -1 to +1; "sd" of it over states, large
+      where it depends on other spins.
+
+    Raises:
+      InputError: as `embed`, or a number that cannot be.
+
+    Example:
+      >>> table = model.programmes(num_genes=10, adata=adata)
+      >>> table[table.spin == 3]
+    """
+    num_genes = check("num_genes", num_genes, whole(1))
+    change, sd = _changes(model, adata, check("num_states", num_states, whole(1)), layer, seed)
+    genes = np.asarray(model.settings.genes)
+    order = np.argsort(-np.abs(change), axis=1, kind="stable")[:, :num_genes]
+    num_spins, listed = order.shape
+    return pd.DataFrame({
+        "spin": np.repeat(np.arange(num_spins), listed),
+        "rank": np.tile(np.arange(1, listed + 1), num_spins),
+        "gene": genes[order].ravel(),
+        "log2_fold_change": np.take_along_axis(change, order, axis=1).ravel(),
+        "sd": np.take_along_axis(sd, order, axis=1).ravel(),
+    })  # fmt: skip
+
+
+def enrichment(
+    model: Model, gene_sets: Mapping[str, Iterable[str]], num_genes: int = 50, adata: Any = None,
+    **arguments: Any,
+) -> pd.DataFrame:  # fmt: skip
+    """Which gene sets each spin raises or lowers: the genes of its programme among the model's.
+
+    Args:
+      model: the fitted model.
+      gene_sets: names of genes by the name of the set; genes that the model lacks are left out.
+      num_genes: of each spin's programme; those raised and those lowered are tested apart.
+      adata: as in `programmes`.
+      **arguments: of `programmes`.
+
+    Returns:
+      A row for each spin, direction ("up" or "down") and set with a gene in common, the smallest
+      "p_value" first, with the "overlap", the "size" of the set among the model's genes, the "fdr"
+      over all tests, and the "genes" in common.
+
+    Raises:
+      InputError: no set has a gene of the model, or as `programmes`.
+    """
+    known = set(model.settings.genes)
+    sets = {name: known & set(map(str, genes)) for name, genes in gene_sets.items()}
+    sets = {name: genes for name, genes in sets.items() if genes}
+    if not sets:
+        raise InputError(
+            "expected gene_sets with genes of the model, got none in common; names must match "
+            f"exactly, such as {', '.join(model.settings.genes[:3])}"
+        )
+    table = programmes(model, num_genes, adata, **arguments)
+    rows = []
+    for (spin, up), listed in table.groupby(["spin", table.log2_fold_change > 0]):
+        found = set(listed.gene)
+        for name, genes in sets.items():
+            common = sorted(found & genes)
+            p = hypergeom.sf(len(common) - 1, len(known), len(genes), len(found))
+            direction = "up" if up else "down"
+            rows.append((spin, direction, name, len(common), len(genes), p, ", ".join(common)))
+    columns = ["spin", "direction", "gene_set", "overlap", "size", "p_value", "genes"]
+    tests = pd.DataFrame(rows, columns=columns)
+    tests.insert(6, "fdr", false_discovery_control(tests.p_value))
+    return tests[tests.overlap > 0].sort_values("p_value", kind="stable", ignore_index=True)
+
+
+def _changes(
+    model: Model, adata: Any, num_states: int, layer: str | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over states of each gene's change by each spin [N, genes]."""
+    key_states, key_read = jax.random.split(keys.named(keys.root(seed), "programmes"))
+    num_states = -(-num_states // _STATES) * _STATES
+    if adata is None:
+        options = {k: v for k, v in model.settings.sampler_options.items() if k != "num_steps"}
+        sampler = build_sampler(model.vae, model.settings.sampler, options)
+        states = np.asarray(
+            inference.draw_latent(key_states, model.vae, model.params, sampler, num_states)
+        )
+        states = np.where(states > 0, 1.0, -1.0) if model.vae.prior.binary else states
+    else:
+        drawn = posterior(model, adata, num_draws=-(-num_states // adata.n_obs), layer=layer).draws
+        drawn = drawn.reshape(-1, drawn.shape[-1])
+        drawn = drawn[np.isfinite(drawn).all(axis=1)]
+        if not len(drawn):
+            raise InputError("expected cells with a count in the model's genes, got none")
+        states = np.asarray(jax.random.choice(key_states, drawn, (num_states,)))
+    sums = np.zeros((2, model.vae.num_latents, len(model.settings.genes)))
+    for start in range(0, num_states, _STATES):
+        block = jnp.asarray(states[start : start + _STATES], jnp.float32)
+        key = jax.random.fold_in(key_read, start)
+        sums += np.asarray(
+            _differences(model.vae, len(model.settings.batch_names), key, model.params, block)
+        )
+    mean, square = sums / num_states
+    return mean, np.sqrt(np.maximum(square - mean**2, 0))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _differences(
+    vae: VAE, num_batches: int, key: jax.Array, params: Params, states: jax.Array
+) -> jax.Array:
+    """Sums over states [2, N, genes] of each difference, averaged over batches, and its square."""
+    num_genes = len(params["decoder"]["params"][vae.likelihood.heads[0]]["bias"])
+
+    def log_shares(latents: jax.Array) -> jax.Array:
+        read = vae.prior.read(key, latents)  # the same smearing of both settings
+        total = jnp.zeros((states.shape[0], num_genes))
+        for batch in range(num_batches):
+            codes = jnp.full(states.shape[0], batch)
+            logits = vae.decode(params, read, codes)["scale_logits"]
+            shares = jax.nn.log_softmax(logits, axis=-1) if vae.likelihood.of_counts else logits
+            total = total + shares / num_batches
+        return total / jnp.log(2.0)
+
+    def of_spin(spin: jax.Array) -> jax.Array:
+        up, down = (log_shares(states.at[:, spin].set(value)) for value in (1.0, -1.0))
+        return jnp.stack([(up - down).sum(axis=0), jnp.square(up - down).sum(axis=0)])
+
+    return jax.lax.map(of_spin, jnp.arange(vae.num_latents)).swapaxes(0, 1)
