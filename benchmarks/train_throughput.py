@@ -83,7 +83,7 @@ class OurEpochs:
             jax.random.key(1),
             model,
             self.sampler,
-            training.build_optimiser(options, options.num_epochs * self.plan.steps_per_epoch),
+            training.build_optimiser(options, options.num_steps),
             options.num_chains,
         )
         self.epochs_done = 0

@@ -142,7 +142,7 @@ class Streamed:
     def _dispatch(self, rows: np.ndarray) -> Part:
         data = self._load(rows.ravel(), room=self._room)
         self._room = max(self._room, data.values.shape[0])
-        return data, jnp.arange(rows.size, dtype=jnp.int32).reshape(rows.shape)
+        return data, np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
 
     def _load(self, cells: np.ndarray, room: int) -> DeviceCounts:
         block = self._reader.read(cells)

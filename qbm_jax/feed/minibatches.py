@@ -82,7 +82,7 @@ def _filled_up(values: np.ndarray, dtype: type, size: int) -> jax.Array:
     """The array on the device, with zeros behind it up to so many."""
     filled: np.ndarray = np.zeros(size, dtype)
     filled[: len(values)] = values
-    return jnp.asarray(filled)
+    return jax.device_put(filled)  # `jnp.asarray` would compile a copy of every shape
 
 
 def gather(data: DeviceCounts, rows: jax.Array) -> Minibatch:

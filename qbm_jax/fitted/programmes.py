@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control, hypergeom
+import scipy
 
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.document import Model
@@ -108,12 +108,12 @@ def enrichment(
         found = set(listed.gene)
         for name, genes in sets.items():
             common = sorted(found & genes)
-            p = hypergeom.sf(len(common) - 1, len(known), len(genes), len(found))
+            p = scipy.stats.hypergeom.sf(len(common) - 1, len(known), len(genes), len(found))
             direction = "up" if up else "down"
             rows.append((spin, direction, name, len(common), len(genes), p, ", ".join(common)))
     columns = ["spin", "direction", "gene_set", "overlap", "size", "p_value", "genes"]
     tests = pd.DataFrame(rows, columns=columns)
-    tests.insert(6, "fdr", false_discovery_control(tests.p_value))
+    tests.insert(6, "fdr", scipy.stats.false_discovery_control(tests.p_value))
     return tests[tests.overlap > 0].sort_values("p_value", kind="stable", ignore_index=True)
 
 

@@ -1,10 +1,9 @@
 """How spins go together, and which cells switch them: tables and figures."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from qbm_jax.data.names import distinct
 from qbm_jax.errors import InputError
@@ -12,7 +11,9 @@ from qbm_jax.fitted.document import Model
 from qbm_jax.fitted.posterior import posterior
 from qbm_jax.model import priors
 from qbm_jax.runtime.options import check, whole
-from qbm_jax.study import figures
+
+if TYPE_CHECKING:  # plots alone load it
+    from matplotlib.figure import Figure
 
 
 def couplings(model: Model) -> pd.DataFrame:
@@ -31,7 +32,7 @@ def couplings(model: Model) -> pd.DataFrame:
     return table.iloc[np.argsort(-table.coupling.abs(), kind="stable")].reset_index(drop=True)
 
 
-def plot_couplings(model: Model, num_couplings: int = 60) -> Figure:
+def plot_couplings(model: Model, num_couplings: int = 60) -> "Figure":
     """The strongest couplings as a network of spins on a circle, neighbours coupled most.
 
     Args:
@@ -46,6 +47,8 @@ def plot_couplings(model: Model, num_couplings: int = 60) -> Figure:
     drawn = sorted({*table.spin_1, *table.spin_2})
     angle = 2 * np.pi * np.argsort(_around(J[np.ix_(drawn, drawn)])) / len(drawn)
     place = dict(zip(drawn, np.stack([np.cos(angle), np.sin(angle)], axis=1), strict=True))
+    from qbm_jax.study import figures
+
     figure = figures.new_figure(f"The {len(table)} strongest couplings", 6.4, 6.4)
     axes = figure.subplots()
     largest = table.coupling.abs().max() or 1.0
@@ -94,7 +97,7 @@ def mean_spins(
 
 def plot_mean_spins(
     model: Model, adata: Any, label_column: str, *, layer: str | None = None
-) -> Figure:
+) -> "Figure":
     """A heat map of the mean spins of each cell type, arguments as `mean_spins`.
 
     Spins that differ most between types come first; their numbers name the columns of `X_qbmvae`.
@@ -102,6 +105,8 @@ def plot_mean_spins(
     table = mean_spins(model, adata, label_column, layer=layer)
     table = table[table.columns[np.argsort(-np.ptp(table.to_numpy(), axis=0), kind="stable")]]
     size = 2.5 + 0.24 * table.shape[1], 1.6 + 0.26 * len(table)
+    from qbm_jax.study import figures
+
     figure = figures.new_figure(f"Mean spins by {label_column}", *size)
     axes = figure.subplots()
     limit = max(1.0, float(np.abs(table.to_numpy()).max()))

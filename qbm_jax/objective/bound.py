@@ -106,9 +106,10 @@ def weight_at(
     It grows linearly over the warm-up to `kl_weight`. From the middle of the training's
     `num_steps` on it goes linearly to `final` times that, which it has at the last step.
     """
-    second_half = jnp.clip(2 * (step + 1) / num_steps - 1, 0.0, 1.0)
+    one = jnp.float32(1)  # times an inverse: what XLA makes of a division by a constant, to the bit
+    second_half = jnp.clip(2 * (step + 1) * (one / num_steps) - 1, 0.0, 1.0)
     change = 1.0 + (final - 1.0) * second_half
-    return kl_weight * jnp.minimum((step + 1) / warmup_steps, 1.0) * change
+    return kl_weight * jnp.minimum((step + 1) * (one / warmup_steps), 1.0) * change
 
 
 def weighted_loss(

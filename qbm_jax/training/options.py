@@ -26,6 +26,12 @@ from qbm_jax.runtime.options import (
     whole,
 )
 
+# What the loop around the compiled steps reads, or gives to them as a number.
+OF_THE_LOOP = (
+    "num_steps", "num_epochs", "minibatch_size", "couplings_delay", "kl_warmup", "kl_warmup_epochs",
+    "validation_fraction", "validate_every", "patience", "num_retries", "validation_temperatures",
+    "max_steps_per_dispatch", "num_chains", "block_size", "max_validation_cells", "report_epoch",
+)  # fmt: skip
 VALIDATIONS = 10  # of a training that does not say how often it validates
 
 
@@ -197,6 +203,28 @@ def length_of(options: TrainOptions, steps_per_epoch: int) -> Length:
     )
 
 
+class Schedule(NamedTuple):
+    """When what happens in a training, in steps; numbers that its compiled program takes.
+
+    Attributes:
+      num_steps: of the whole training.
+      warmup_steps: over which the weight of the KL grows.
+      delay_steps: before J learns.
+    """
+
+    num_steps: int
+    warmup_steps: float
+    delay_steps: int
+
+
+def schedule_of(options: TrainOptions, steps_per_epoch: int) -> Schedule:
+    """The schedule of a training whose epochs have so many steps."""
+    length = length_of(options, steps_per_epoch)
+    num_steps = length.num_epochs * steps_per_epoch
+    warmup_steps = max(float(length.warmup_epochs * steps_per_epoch), 1.0)
+    return Schedule(num_steps, warmup_steps, round(options.couplings_delay * num_steps))
+
+
 def option_numbers(options: TrainOptions) -> dict[str, jax.Array]:
     """The numbers of these options, float32 scalars by name; they may be traced."""
     names = traceable_fields(TrainOptions)
@@ -204,10 +232,17 @@ def option_numbers(options: TrainOptions) -> dict[str, jax.Array]:
 
 
 def without_numbers(options: TrainOptions) -> TrainOptions:
-    """The options with every number at its default; a compiled program depends on these alone."""
+    """The options with every number at its default."""
     defaults = field_defaults(TrainOptions)
     names = traceable_fields(TrainOptions)
     return dataclasses.replace(options, **{name: defaults[name] for name in names})
+
+
+def program_options(options: TrainOptions) -> TrainOptions:
+    """The options that a compiled program depends on; all others are at their defaults."""
+    defaults = field_defaults(TrainOptions)
+    blank = without_numbers(options)
+    return dataclasses.replace(blank, **{name: defaults[name] for name in OF_THE_LOOP})
 
 
 def with_numbers(options: TrainOptions, numbers: Mapping[str, jax.Array]) -> TrainOptions:

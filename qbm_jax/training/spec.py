@@ -20,7 +20,13 @@ from qbm_jax.model.vae import VAE, ModelOptions
 from qbm_jax.runtime import identity
 from qbm_jax.runtime.options import check_mapping, from_dict
 from qbm_jax.samplers import Sampler
-from qbm_jax.training.options import TrainOptions, option_numbers, without_numbers
+from qbm_jax.training.options import (
+    Schedule,
+    TrainOptions,
+    option_numbers,
+    program_options,
+    without_numbers,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,17 +177,19 @@ class Training:
 
 
 class Numbers(NamedTuple):
-    """The float32 scalars that a compiled training takes as arguments.
+    """The scalars that a compiled training takes as arguments.
 
     Attributes:
       options: fields of `TrainOptions` by name.
       sharpness: of the relaxation; None for the one that the model was built with.
       sampler: options of the sampler by name; empty for those that it was built with.
+      schedule: in steps; None for that of the options that the program was built with.
     """
 
     options: dict[str, jax.Array]
     sharpness: jax.Array | None
     sampler: dict[str, jax.Array]
+    schedule: Schedule | None = None
 
 
 class Shape(NamedTuple):
@@ -279,7 +287,7 @@ class Built(NamedTuple):
     @property
     def program(self) -> tuple[VAE, Sampler | None, TrainOptions]:
         """Trainings whose programs are equal are compiled once."""
-        return self.vae, self.sampler, without_numbers(self.options)
+        return self.vae, self.sampler, program_options(self.options)
 
     @property
     def numbers(self) -> Numbers:

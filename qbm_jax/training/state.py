@@ -36,7 +36,9 @@ class TrainState(struct.PyTreeNode):
     best_epoch: jax.Array
 
 
-def build_optimiser(options: TrainOptions, num_steps: int) -> optax.GradientTransformation:
+def build_optimiser(
+    options: TrainOptions, num_steps: jax.Array | int, delay_steps: jax.Array | int | None = None
+) -> optax.GradientTransformation:
     """Adam with clipped gradients and a cosine decay; the couplings J learn later and slower.
 
     J's rate is a fraction of the networks', since at the full rate the couplings overshoot before
@@ -45,15 +47,22 @@ def build_optimiser(options: TrainOptions, num_steps: int) -> optax.GradientTran
 
     Args:
       options: how to train; its numbers may be traced (`options.with_numbers`).
-      num_steps: of the whole training.
+      num_steps: of the whole training; it may be traced.
+      delay_steps: before J learns, likewise; None: its part of a plain `num_steps`.
     """
     numbers = option_numbers(options)
-    schedule = optax.cosine_decay_schedule(
-        numbers["learning_rate"], num_steps, alpha=numbers["final_learning_rate"]
-    )
+    rate, final = numbers["learning_rate"], numbers["final_learning_rate"]
+    if delay_steps is None:
+        delay_steps = round(options.couplings_delay * int(num_steps))
+
+    def schedule(step: jax.Array) -> jax.Array:
+        # To the bit what XLA makes of `optax.cosine_decay_schedule`, which takes no traced number.
+        angle = jnp.minimum(step, num_steps) * (jnp.float32(jnp.pi) * (jnp.float32(1) / num_steps))
+        return rate * ((1 - final) * (0.5 * (1 + jnp.cos(angle))) + final)
+
     couplings_schedule = optax.join_schedules(
         [optax.constant_schedule(0.0), optax.constant_schedule(numbers["couplings_rate"])],
-        [round(options.couplings_delay * num_steps)],
+        [delay_steps],
     )
     weights, decay = [], []
     if options.weight_decay:

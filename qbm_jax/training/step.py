@@ -10,14 +10,14 @@ import optax
 from jax.sharding import Mesh
 
 from qbm_jax import objective
-from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, stack_counts
+from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, scan_some, stack_counts
 from qbm_jax.model.relaxations import GrowingSharpness, Sharpness
 from qbm_jax.model.vae import VAE, Params, while_training
 from qbm_jax.objective.bound import weight_at
 from qbm_jax.objective.free_bits import with_free_bits
 from qbm_jax.runtime import keys
 from qbm_jax.samplers.base import InitFn, SampleFn, Sampler, StepFn
-from qbm_jax.training.options import TrainOptions, length_of, option_numbers, with_numbers
+from qbm_jax.training.options import TrainOptions, option_numbers, schedule_of, with_numbers
 from qbm_jax.training.sharding import keep_places
 from qbm_jax.training.spec import Numbers, SamplerSpec
 from qbm_jax.training.state import TrainState, build_optimiser
@@ -125,7 +125,8 @@ def build_sharpness_schedule(
         return None
 
     def schedule(step: jax.Array) -> Sharpness:
-        return GrowingSharpness(options.sharpness_start, jnp.minimum(2 * step / num_steps, 1.0))
+        part = 2 * step * (jnp.float32(1) / num_steps)  # as in `weight_at`
+        return GrowingSharpness(options.sharpness_start, jnp.minimum(part, 1.0))
 
     return schedule
 
@@ -137,7 +138,7 @@ def many_steps(
     vae: VAE,
     sampler: Sampler | None,
     options: TrainOptions,
-    steps_per_epoch: int,
+    steps_per_epoch: int | None,
     sampler_of: SamplerSpec | None = None,
     mesh: Mesh | None = None,
 ) -> Dispatch:
@@ -154,12 +155,12 @@ def many_steps(
         rows: jax.Array,
         num_cells: jax.Array | int = 1,
         numbers: Numbers | None = None,
+        count: jax.Array | int | None = None,
     ):
         numbers = numbers or Numbers(option_numbers(options), None, {})
         used = with_numbers(options, numbers.options)
-        length = length_of(options, steps_per_epoch)
-        num_steps = length.num_epochs * steps_per_epoch
-        warmup_steps = max(length.warmup_epochs * steps_per_epoch, 1)
+        schedule = numbers.schedule or schedule_of(options, steps_per_epoch or 1)
+        num_steps, warmup_steps, delay_steps = schedule
 
         def kl_schedule(step: jax.Array) -> jax.Array:
             return weight_at(step, used.kl_weight, warmup_steps, num_steps, used.final_kl_weight)
@@ -170,11 +171,13 @@ def many_steps(
         machine = sampler_of.build(**numbers.sampler) if sampler_of else sampler
         step = functools.partial(
             train_step, with_free_bits(vae, used.free_bits) if used.free_bits else vae, machine,
-            build_optimiser(used, num_steps), kl_schedule, key, data,
+            build_optimiser(used, num_steps, delay_steps), kl_schedule, key, data,
             loss=objective.OBJECTIVES[used.objective], num_cells=num_cells,
             sharpness_schedule=sharpness_schedule,
         )  # fmt: skip
-        return keep_places(*jax.lax.scan(step, state, rows), mesh, machine)
+        count = rows.shape[0] if count is None else count
+        state, metrics = scan_some(step, state, rows, count)
+        return keep_places(state, metrics, mesh, machine)
 
     return dispatch
 
@@ -183,14 +186,16 @@ def build_dispatch(
     vae: VAE,
     sampler: Sampler | None,
     options: TrainOptions,
-    steps_per_epoch: int,
+    steps_per_epoch: int | None,
     mesh: Mesh | None = None,
 ) -> Dispatch:
-    """Compiles (key, data, state, rows [steps, minibatch], num_cells, numbers) -> (state, metrics).
+    """Compiles (key, data, state, rows [steps, minibatch], num_cells, numbers, count).
 
-    Metrics are [steps]; `num_cells` is that of `train_step`; `numbers` (`spec.numbers`) stand for
-    those of `options`, None for these. The state is donated: its buffers are reused, so
-    the caller must not read it again. `mesh` is that of `many_steps`.
+    It returns the next state and metrics [steps]. `num_cells` is that of `train_step`; `numbers`
+    (`spec.numbers`) stand for those of `options`, None for these, and must have a schedule where
+    `steps_per_epoch` is None. Only the first `count` steps are taken, None for all; one program
+    does for every count. The state is donated: its buffers are reused, so the caller must not read
+    it again. `mesh` is that of `many_steps`.
     """
     return _compiled(vae, sampler, options, steps_per_epoch, mesh)
 
@@ -200,7 +205,7 @@ def _compiled(
     vae: VAE,
     sampler: Sampler | None,
     options: TrainOptions,
-    steps_per_epoch: int,
+    steps_per_epoch: int | None,
     mesh: Mesh | None,
 ) -> Dispatch:
     steps = many_steps(vae, sampler, options, steps_per_epoch, mesh=mesh)
@@ -212,7 +217,7 @@ def build_vmapped_dispatch(
     vae: VAE,
     sampler: Sampler | None,
     options: TrainOptions,
-    steps_per_epoch: int,
+    steps_per_epoch: int | None,
     shared_data: bool = True,
     sampler_of: SamplerSpec | None = None,
     mesh: Mesh | None = None,
@@ -224,18 +229,18 @@ def build_vmapped_dispatch(
     """
     over_seeds = jax.vmap(
         many_steps(vae, sampler, options, steps_per_epoch, sampler_of, mesh),
-        in_axes=(0, None if shared_data else 0, 0, 0, 0, 0),
+        in_axes=(0, None if shared_data else 0, 0, 0, 0, 0, None),
     )
 
     @functools.partial(jax.jit, donate_argnums=2)
-    def dispatch(keys, data, states, rows, num_cells, numbers):
+    def dispatch(keys, data, states, rows, num_cells, numbers, count):
         keys, states, rows, num_cells, numbers = (
             jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
             for trees in (keys, states, rows, num_cells, numbers)
         )
         if not shared_data:
             data = stack_counts(data)
-        stacked = over_seeds(keys, data, states, rows, num_cells, numbers)
+        stacked = over_seeds(keys, data, states, rows, num_cells, numbers, count)
         seeds = range(rows.shape[0])
         return tuple(
             tuple(jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in seeds) for tree in stacked

@@ -12,10 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import Part
+from qbm_jax.training.options import schedule_of
 from qbm_jax.training.spec import Built, shape
 from qbm_jax.training.state import TrainState
 from qbm_jax.training.step import build_dispatch, build_vmapped_dispatch
@@ -96,24 +98,32 @@ def build_steps_of_seeds(
         raise InputError(f"unknown method {method!r}; choose from {', '.join(METHODS)}")
     programs = [training.program for training in trainings]
     rows_of = [training.row_of for training in trainings]
-    numbers = [training.numbers for training in trainings]
+    numbers = [
+        training.numbers._replace(schedule=schedule_of(training.options, steps_per_epoch))
+        for training in trainings
+    ]
+    most_steps = trainings[0].options.max_steps_per_dispatch  # the same for all
 
     def alone(index: int, step: Step) -> Stepped:
-        dispatch = build_dispatch(*programs[index], steps_per_epoch, mesh)
+        dispatch = build_dispatch(*programs[index], None, mesh)
         data, rows = step.part
         own = numbers[index]._replace(sharpness=None, sampler={})  # the program has them
-        state, metrics = dispatch(step.key, data, step.state, rows, step.num_cells, own)
-        return state, jax.device_get(metrics)
+        state, metrics = dispatch(
+            step.key, data, step.state, with_room(rows, most_steps), step.num_cells, own, len(rows)
+        )
+        return state, first_of(jax.device_get(metrics), len(rows))
 
     def in_one_program(members: list[int], steps: Sequence[Step]) -> list[Stepped]:
         keys, parts, states, num_cells = zip(*(steps[index] for index in members), strict=True)
         data, rows = zip(*parts, strict=True)
         shared = all(counts is data[0] for counts in data)
-        dispatch = vmapped_dispatch(trainings[members[0]], steps_per_epoch, shared, mesh)
+        dispatch = vmapped_dispatch(trainings[members[0]], shared, mesh)
         own = tuple(numbers[index] for index in members)
         data = data[0] if shared else data
-        states, metrics = dispatch(keys, data, states, rows, num_cells, own)
-        return list(zip(states, jax.device_get(metrics), strict=True))
+        count, filled = len(rows[0]), tuple(with_room(each, most_steps) for each in rows)
+        states, metrics = dispatch(keys, data, states, filled, num_cells, own, count)
+        found = [first_of(each, count) for each in jax.device_get(metrics)]
+        return list(zip(states, found, strict=True))
 
     def all_seeds(steps: Sequence[Step]) -> list[Stepped]:
         if method == "threads":
@@ -130,15 +140,26 @@ def build_steps_of_seeds(
     return all_seeds
 
 
-def vmapped_dispatch(
-    built: Built, steps_per_epoch: int, shared_data: bool, mesh: Mesh | None
-) -> Callable:
+def with_room(rows: jax.Array | np.ndarray, most_steps: int) -> jax.Array | np.ndarray:
+    """Rows [steps, minibatch] with zeros behind them, up to so many steps; one shape for all sets.
+
+    What lies on a device already stays as it is.
+    """
+    if isinstance(rows, jax.Array):
+        return rows
+    return np.pad(rows, ((0, most_steps - len(rows)), (0, 0)))
+
+
+def first_of(metrics: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """The metrics of the steps that were taken."""
+    return {name: values[:count] for name, values in metrics.items()}
+
+
+def vmapped_dispatch(built: Built, shared_data: bool, mesh: Mesh | None) -> Callable:
     """The program of all trainings that are rows of one `vmap` with this one."""
     vae, sampler, options = built.program
     sampler_of = None
     if built.record is not None and built.numbers.sampler:
         sampler_of = shape(built.record).sampler
         sampler = None  # it is made of the numbers: the program must not depend on one training's
-    return build_vmapped_dispatch(
-        vae, sampler, options, steps_per_epoch, shared_data, sampler_of, mesh
-    )
+    return build_vmapped_dispatch(vae, sampler, options, None, shared_data, sampler_of, mesh)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pickle
+import re
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +13,12 @@ import scipy.sparse
 
 from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
+from qbm_jax.feed import minibatches
 from qbm_jax.feed.minibatches import gather, to_device
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
-from qbm_jax.model import vae
+from qbm_jax.model import inference, vae
 from qbm_jax.model.presets import PRESETS
 from qbm_jax.training import (
     TrainingDiverged,
@@ -26,7 +28,14 @@ from qbm_jax.training import (
     init_state,
 )
 from qbm_jax.training.checkpoint import Checkpoints
-from qbm_jax.training.step import build_sharpness_schedule
+from qbm_jax.training.options import (
+    OF_THE_LOOP,
+    option_numbers,
+    program_options,
+    schedule_of,
+)
+from qbm_jax.training.spec import Numbers
+from qbm_jax.training.step import build_sharpness_schedule, many_steps
 
 N, GENES, CELLS = 5, 12, 60
 KEY = jax.random.key(0)
@@ -124,9 +133,54 @@ def test_states_without_a_sampler_survive_a_checkpoint(tmp_path, prior):
 def test_equal_runs_share_one_compilation_of_the_step(run, model, sampler):
     # Fresh and resumed runs, before and after their best parameters change: all of the above.
     assert (
-        training.build_dispatch(model, sampler, training.without_numbers(OPTIONS), 6)._cache_size()
-        == 1
+        training.build_dispatch(model, sampler, program_options(OPTIONS), None)._cache_size() == 1
     )
+
+
+def test_another_number_of_cells_needs_no_program_and_its_room_changes_no_bit(
+    counts, model, sampler, monkeypatch
+):
+    options = dataclasses.replace(OPTIONS, num_epochs=2, max_steps_per_dispatch=100)
+    found = []
+    for exact in (False, True):  # the second with room for what there is alone
+        if exact:
+            monkeypatch.setattr(minibatches, "room", lambda count, parts=1: max(count, 1))
+            options = dataclasses.replace(options, max_steps_per_dispatch=6)
+        data = _device(counts[:-3])
+        trained = training.train(KEY, model, sampler, data, options)
+        found.append((trained.state, *inference.embed(model, trained.params, data)))
+        if not exact:
+            program = training.build_dispatch(model, sampler, program_options(OPTIONS), None)
+            compiled = [program, inference._encode_rows]
+            before = [program._cache_size() for program in compiled]
+            more = _device(counts[:-1])
+            longer = dataclasses.replace(options, num_epochs=3, kl_warmup_epochs=1.0)
+            trained = training.train(KEY, model, sampler, more, longer)
+            inference.embed(model, trained.params, more)
+            assert [program._cache_size() for program in compiled] == before
+    jax.tree.map(np.testing.assert_array_equal, *found)
+
+
+def test_what_the_loop_alone_reads_is_in_no_program(model, sampler, data):
+    """A field of `OF_THE_LOOP` that the steps read would be at its default there, in silence."""
+    options = dataclasses.replace(
+        OPTIONS, num_steps=7, num_epochs=5, minibatch_size=3, couplings_delay=0.9, kl_warmup=0.7,
+        kl_warmup_epochs=3.3, validation_fraction=0.4, validate_every=4, patience=2, num_retries=3,
+        validation_temperatures=11, max_steps_per_dispatch=9, num_chains=5, block_size=2,
+        max_validation_cells=17, report_epoch="last",
+    )  # fmt: skip
+    defaults = training.TrainOptions()
+    assert all(getattr(options, name) != getattr(defaults, name) for name in OF_THE_LOOP)
+    state = training.init_state(KEY, model, sampler, training.build_optimiser(OPTIONS, 9), 16)
+    numbers = Numbers(option_numbers(options), None, {}, schedule_of(options, 4))
+    programs = [
+        str(jax.make_jaxpr(many_steps(model, sampler, each, None))(
+            KEY, data, state, jnp.zeros((2, 8), jnp.int32), 1, numbers, 2
+        ))
+        for each in (options, program_options(options))
+    ]  # fmt: skip
+    strip = [re.sub(r"0x[0-9a-f]+", "", program) for program in programs]
+    assert strip[0] == strip[1]
 
 
 def test_tracing_happens_once_per_shape(model, sampler, data, caplog):

@@ -160,28 +160,37 @@ def test_every_training_of_a_group_has_its_own_key_state_cells_and_numbers(
 ):
     """The programs give back what they were given; the second training is of another kind."""
 
-    def alone(key, data, state, rows, num_cells, numbers):
-        return state, {"given": (key, rows, num_cells, float(numbers.options["kl_weight"]))}
+    def given(key, rows, num_cells, numbers, count):
+        weight, num_steps = float(numbers.options["kl_weight"]), numbers.schedule.num_steps
+        return {"given": [(key, rows.tolist(), num_cells, weight, num_steps)] * count + ["none"]}
 
-    def rows_of_one(keys, data, states, rows, num_cells, numbers):
-        given = zip(keys, rows, num_cells, numbers, strict=True)
-        found = [(*row, float(own.options["kl_weight"])) for *row, own in given]
-        return states, tuple({"given": row} for row in found)
+    def alone(key, data, state, rows, num_cells, numbers, count):
+        return state, given(key, rows, num_cells, numbers, count)
+
+    def rows_of_one(keys, data, states, rows, num_cells, numbers, count):
+        every = zip(keys, rows, num_cells, numbers, strict=True)
+        return states, tuple(given(*each, count) for each in every)
 
     monkeypatch.setattr(together, "build_dispatch", lambda *_: alone)
     monkeypatch.setattr(together, "vmapped_dispatch", lambda *_: rows_of_one)
     weights = (0.25, 0.5, 1.0)
     built = [
-        Built(*setting, dataclasses.replace(OPTIONS, kl_weight=weight, num_epochs=2 + (i == 1)))
+        Built(*setting, dataclasses.replace(
+            OPTIONS, kl_weight=weight, num_epochs=2 + (i == 1), max_steps_per_dispatch=3,
+            free_bits=0.1 * (i == 1),
+        ))
         for i, weight in enumerate(weights)
-    ]
+    ]  # fmt: skip
     counts = object()
-    steps = [together.Step(f"key {i}", (counts, f"rows {i}"), f"state {i}", i) for i in range(3)]
+    steps = [
+        together.Step(f"key {i}", (counts, np.full((2, 1), i)), f"state {i}", i) for i in range(3)
+    ]
     with together.SeedThreads(3) as threads:
         found = together.build_steps_of_seeds(built, 4, threads, method)(steps)
     for i, (state, metrics) in enumerate(found):
         assert state == f"state {i}"
-        assert metrics["given"] == (f"key {i}", f"rows {i}", i, weights[i])
+        rows = [[i], [i], [0]]  # there is room for a third step, and two are taken
+        assert metrics["given"] == 2 * [(f"key {i}", rows, i, weights[i], 4 * (2 + (i == 1)))]
 
 
 def test_sets_of_different_size_take_the_steps_of_the_smallest():
