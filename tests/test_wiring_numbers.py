@@ -244,6 +244,7 @@ TOTALS = SimpleNamespace(
     batch=np.array([0, 1, 0, 1, 0, 1]),
     batch_names=("x", "y"),
     genes=("g",),
+    batch_column="batch",
 )
 
 
@@ -266,15 +267,16 @@ def test_values_of_some_rows_go_to_these_rows():
 
 def test_a_fitted_model_has_the_best_parameters_and_not_the_last(monkeypatch, settings):
     best, last = {"w": 1}, SimpleNamespace(params={"w": 2})
-    trained = SimpleNamespace(params=best, state=last, train_cells=np.arange(3))
+    trained = training.Trained(best, last, np.arange(3), np.arange(3, 5), 1.0, 2.0)
     monkeypatch.setattr(training, "train_seeds", lambda *_, **__: [trained])
     monkeypatch.setattr(fitting, "check_likelihood", lambda *_: None)
     one = Training(
-        ModelOptions(**settings.model), sampler_spec("gibbs", None), training.TrainOptions()
-    )
+        ModelOptions(**settings.model), sampler_spec("gibbs", None),
+        training.TrainOptions(num_retries=0),
+    )  # fmt: skip
     cells = SimpleNamespace(**{**vars(TOTALS), "genes": settings.genes})
     ((fitted, result),) = fitting.fit_trainings([KEY], [one], cells, data=object())
-    assert fitted.params is best and result is trained
+    assert fitted.params is best and result == trained
 
 
 def test_dispersions_and_decoder_shifts_are_those_of_each_cells_batch(model):

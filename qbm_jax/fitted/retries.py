@@ -56,9 +56,11 @@ def with_retries(
             continue
         for number, result in zip(waiting, results, strict=True):
             found[number] = result._replace(again=again[number])
+        if attempt == num_retries:
+            break
         faults = {number: collapsed(number, found[number]) for number in waiting}
         waiting = [number for number, fault in faults.items() if fault]
-        if not waiting or attempt == num_retries:
+        if not waiting:
             break
         for number in waiting:
             again[number] = f"the posterior collapsed at the first key ({faults[number]})"

@@ -252,6 +252,7 @@ def test_bounds_and_generated_cells_of_the_benchmark_draw_with_keys_of_their_own
 REASONS = {
     "qbm_jax/training/sharding.py": "shapes",
     "qbm_jax/fitted/model.py": "a template for shapes",
+    "qbm_jax/fitted/query.py": "likewise",
     "qbm_jax/samplers/numerics/spectrum.py": "a fixed start of the power iteration",
     "qbm_jax/samplers/numerics/noise.py": "the size of a generator's keys, and its own seeding",
     "qbm_jax/training/memory.py": "shapes",

@@ -167,7 +167,7 @@ def test_what_the_loop_alone_reads_is_in_no_program(model, sampler, data):
         OPTIONS, num_steps=7, num_epochs=5, minibatch_size=3, couplings_delay=0.9, kl_warmup=0.7,
         kl_warmup_epochs=3.3, validation_fraction=0.4, validate_every=4, patience=2, num_retries=3,
         validation_temperatures=11, max_steps_per_dispatch=9, num_chains=5, block_size=2,
-        max_validation_cells=17, report_epoch="last",
+        max_validation_cells=17, report_epoch="best",
     )  # fmt: skip
     defaults = training.TrainOptions()
     assert all(getattr(options, name) != getattr(defaults, name) for name in OF_THE_LOOP)
