@@ -37,7 +37,7 @@ from qbm_jax.fitted.fit import fit_trainings, train_options
 from qbm_jax.fitted.model import build_sampler, device_counts
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.model import vae
-from qbm_jax.model.presets import preset
+from qbm_jax.model.presets import PRESETS
 from qbm_jax.training.together import METHODS
 
 ALONE = "one_after_another"
@@ -85,7 +85,7 @@ def build_contenders(cells: Cells, options: argparse.Namespace) -> dict[str, Cal
 
 def build_rows(cells: Cells, options: argparse.Namespace) -> dict[str, Callable[[], None]]:
     """Functions that train all seeds of scVI, embed all cells and score them, by name."""
-    chosen, epochs = preset("scvi"), options.epochs
+    chosen, epochs = PRESETS["scvi"], options.epochs
     fields = {**chosen.training, **chosen.published_training}
     settings = train_options(
         fields | {"num_epochs": epochs, "kl_warmup_epochs": float(epochs), "validate_every": epochs}
