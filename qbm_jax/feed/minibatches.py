@@ -105,8 +105,10 @@ def stack_counts(parts: Sequence[DeviceCounts]) -> DeviceCounts:
     """Parts of equally many cells, with a leading axis; the shorter ones get room for more."""
 
     def stack(*leaves: jax.Array) -> jax.Array:
+        if not leaves[0].ndim:  # numbers of cells
+            return jnp.stack(leaves)
         size = max(leaf.size for leaf in leaves)
-        return jnp.stack([jnp.pad(leaf, [(0, size - leaf.size)] * leaf.ndim) for leaf in leaves])
+        return jnp.stack([jnp.pad(leaf, (0, size - leaf.size)) for leaf in leaves])
 
     return jax.tree.map(stack, *parts)
 

@@ -15,6 +15,7 @@ from qbm_jax.feed.minibatches import (
     room,
     scan_some,
     shuffled,
+    stack_counts,
     to_device,
 )
 
@@ -113,3 +114,17 @@ def test_a_scan_over_some_is_a_scan_over_these_and_compiled_once():
         assert state == wanted
         np.testing.assert_array_equal(found["y"], np.r_[each, np.zeros(8 - count)])
     assert scan._cache_size() == 1
+
+
+def test_stacked_parts_are_the_parts_with_room_and_their_own_numbers_of_cells():
+    parts = [
+        to_device(np.arange(cells + 1), np.zeros(cells, int), np.ones(cells), np.zeros(cells), 3)
+        for cells in (3, 40)
+    ]
+    stacked = stack_counts(parts)
+    assert stacked.size.tolist() == [3, 40]
+    for name in ("indptr", "indices", "values", "batch"):
+        for row, part in zip(getattr(stacked, name), parts, strict=True):
+            own = np.asarray(getattr(part, name))
+            np.testing.assert_array_equal(row[: own.size], own)
+            assert not np.any(row[own.size :])
