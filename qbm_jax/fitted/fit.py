@@ -76,6 +76,9 @@ def fit(
     "linear" `adata.varm["loadings"]` the weight of each latent in each gene's scale logit; genes
     that are not modelled get NaN. Files and preprocessed cells are left as they are.
 
+    What is trained weighs the KL by `TrainOptions.kl_weight`, so that the prior can speak; every
+    bound that the model tells is at weight 1.
+
     Args:
       adata: an AnnData with raw counts in `X` or a layer; the path of an h5ad file or zarr folder,
         or a list of paths, whose cells stay on disk; or cells of `qbm_jax.data`, preprocessed.

@@ -24,7 +24,7 @@ NAMES = {
     "lr": _training("learning_rate"),
     "n_epochs_kl_warmup": _training("kl_warmup_epochs"),
     "plan_kwargs": "training_options",
-    "early_stopping": _training("patience"),
+    "early_stopping": 'training_options={"patience": ..., "report_epoch": "best"}',
     "accelerator": "no argument: JAX takes the accelerator that it finds",
     "devices": "devices=(data, spins)",
 }

@@ -176,6 +176,11 @@ class TrainOptions:
             raise InputError(
                 f"free_bits must be 0 with objective {self.objective}, got {self.free_bits}"
             )
+        if self.patience is not None and self.report_epoch == "last":
+            raise InputError(
+                f"patience must be None with report_epoch last, got {self.patience}; report_epoch "
+                f"best ends early and reports the best bound"
+            )
 
 
 class Length(NamedTuple):

@@ -8,6 +8,7 @@ import pytest
 import scipy.sparse
 
 from qbm_jax import training
+from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import to_device
 from qbm_jax.model import vae
 from qbm_jax.objective.bound import weight_at
@@ -19,6 +20,11 @@ OPTIONS = TrainOptions(
     num_epochs=8, minibatch_size=8, validate_every=1, patience=2, report_epoch="best"
 )
 KEYS = [jax.random.key(0), jax.random.key(1)]
+
+
+def test_patience_that_would_do_nothing_is_refused():
+    with pytest.raises(InputError, match="patience must be None with report_epoch last, got 3;"):
+        TrainOptions(patience=3)
 
 
 @pytest.mark.parametrize(
