@@ -10,7 +10,7 @@ EXTRAS = {
     "harmonypy": "scores",
     "igraph": "scores",
     "scanpy": "cells",
-    "xgboost": "classification",
+    "xgboost": "classification",  # others' trees stand in, see metrics/trees.py
 }
 
 
