@@ -90,14 +90,25 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.variants.couplings_decay = change("couplings", training={"couplings_decay": 1.0})
     for steps in (400, 1600, 3200):
         config.variants[f"steps_{steps}"] = change("length", training={"num_steps": steps})
+    for chains in (16, 256):
+        config.variants[f"chains_{chains}"] = change(
+            "negative phase", training={"num_chains": chains}
+        )
+    for sweeps in (1, 8):
+        config.variants[f"sweeps_{sweeps}"] = change(
+            "negative phase", sampler={"num_steps": sweeps}
+        )
     config.variants.rate_1e_3 = change("length", training={"learning_rate": 1e-3})
     config.variants.minibatch_64 = change("length", training={"minibatch_size": 64})
     return smoke_of(config) if arg == "smoke" else config
 
 
-def change(axis: str, training: dict | None = None, **model: object) -> ConfigDict:
-    """A variant: what it belongs to, and the fields of model and training that it changes."""
-    return ConfigDict({"axis": axis, "model": model, "training": training or {}})
+def change(
+    axis: str, training: dict | None = None, sampler: dict | None = None, **model: object
+) -> ConfigDict:
+    """A variant: its axis, and the fields of model, training and sampler options it changes."""
+    training, sampler = training or {}, sampler or {}
+    return ConfigDict({"axis": axis, "model": model, "training": training, "sampler": sampler})
 
 
 def smoke_of(config: ConfigDict) -> ConfigDict:

@@ -76,8 +76,8 @@ def _variant(config: ConfigDict, name: str, change: ConfigDict) -> Method:
     prior = change.model.get("prior", base["prior"])
     model = with_prior(prior, base | change.model.to_dict())
     options = train_options(config.training.to_dict() | change.training.to_dict())
-    sampler = config.sampler
-    training = Training.of(model, sampler.name, sampler.options.to_dict(), options)
+    sampler = config.sampler.options.to_dict() | change.get("sampler", ConfigDict()).to_dict()
+    training = Training.of(model, config.sampler.name, sampler, options)
     check_training(training)
     return Method(name, change.axis, training)
 
@@ -208,8 +208,9 @@ def effect_table(effects: list[Effect], config: ConfigDict, reference: str) -> s
     lines = []
     for name in dict.fromkeys(effect.variant for effect in effects):
         change = config.variants.get(name)  # None of a dose, whose name says it
-        fields = {**change.model.to_dict(), **change.training.to_dict()} if change else {}
-        changed = ", ".join(f"{field} {value}" for field, value in fields.items())
+        parts = ("model", "training", "sampler") if change else ()
+        fields = [item for part in parts for item in change.get(part, {}).items()]
+        changed = ", ".join(f"{field} {value}" for field, value in fields)
         cells = [_text(found.get((name, *key)), reference) for key in _metrics(effects)]
         lines.append([name, changed or "–", *cells])
     return table(["variant", "changes", *(metric_title(*key) for key in _metrics(effects))], lines)

@@ -41,7 +41,10 @@ def test_every_variant_changes_what_its_name_says_and_nothing_else():
         assert {key for key in ours if options[key] != ours[key]} == set(
             config.variants[name].training
         )
-        assert name == config.reference or changed or config.variants[name].training
+        asked, sampler = config.variants[name].sampler.to_dict(), record["sampler"]
+        if sampler is not None:
+            assert dict(sampler["options"]) == config.sampler.options.to_dict() | asked
+        assert name == config.reference or changed or config.variants[name].training or asked
 
 
 def test_effects_are_paired_with_the_reference_of_the_same_set():
