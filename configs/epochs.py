@@ -30,5 +30,5 @@ def get_config(arg: str = "full") -> ConfigDict:
     for name in ("log_z_temperatures", "posterior_draws", "importance_samples", "max_generated"):
         del config.evaluation[name]  # of the benchmark alone
     del config.evaluation["left_out_methods"]
-    del config["tasks"], config["num_steps"], config["kl_weight_1"]
+    del config["tasks"], config["num_steps"], config["kl_weight_1"], config["more_gaussian_latents"]
     return config
