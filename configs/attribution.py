@@ -37,6 +37,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.reference = REFERENCE  # the variant that the others are held against
     # J of the trained reference times these, and shuffled, measured again; () for no such part
     config.doses = (0.0, 0.25, 0.5, 0.75, 1.25, 1.5)
+    config.temperatures = (0.5, 0.8, 1.25, 2.0)  # of the prior after training, likewise
     config.variants = ConfigDict()  # label -> axis, and the fields of model and training it changes
     config.variants.qbmvae = change("prior")
     config.variants.bernoulli = change("prior", prior="bernoulli")
@@ -123,5 +124,5 @@ def smoke_of(config: ConfigDict) -> ConfigDict:
         del config[name]
     for label in [name for name in config.variants if name not in ("qbmvae", "bernoulli", "no_kl")]:
         del config.variants[label]
-    config.doses = (0.0, 1.5)
+    config.doses, config.temperatures = (0.0, 1.5), (2.0,)
     return config

@@ -94,7 +94,11 @@ def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
             steps = trainings.steps_of(options, study, held_out)
             yield Work("attribution", names, compute, None, len(held_out), steps)
             couplings = priors.build(variant.training.model.prior).couplings
-            if variant.name == config.reference and couplings and config.doses:
+            if (
+                variant.name == config.reference
+                and couplings
+                and (config.doses or config.temperatures)
+            ):
                 dosed = partial(doses.measure, plan, study, variant, held_out, stop)
                 names = names | {"setting": doses.AXIS}
                 yield Work(doses.SECTION, names, dosed, None, len(held_out), steps)
@@ -184,7 +188,7 @@ def document(plan: ComparisonPlan, results: Results) -> Document:
         )
         report.add(effect_table(here, config, reference))
         if dosed := [effect for effect in all_ if effect.axis == doses.AXIS]:
-            report.add(f"### {markdown(study.name)}: doses of J", doses.TOLD)
+            report.add(f"### {markdown(study.name)}: doses of J and of temperature", doses.TOLD)
             report.figure(
                 file_name(f"{study.name}.doses", ".png"),
                 partial(draw, dosed, doses.UNCHANGED, study.title, columns=4),

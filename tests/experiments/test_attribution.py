@@ -111,7 +111,7 @@ def test_a_run_writes_tables_report_and_a_figure(tmp_path):
     with (tmp_path / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     changed = {row["method"] for row in rows if row["setting"] == doses.AXIS}
-    assert changed == {"J_times_0", "J_times_1", "J_times_1.5", "J_shuffled"}
+    assert changed == {"J_times_0", "J_times_1", "J_times_1.5", "J_shuffled", "temperature_2"}
     assert {row["method"] for row in rows} - changed == {"qbmvae", "bernoulli", "no_kl"}
     report = (tmp_path / "report.md").read_text()
     assert "SIMULATED" in report and not re.search(r"\bnan\b", report)
