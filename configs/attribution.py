@@ -26,7 +26,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.experiment = "attribution"  # a name of launch.EXPERIMENTS
     config.num_seeds = 5
     config.model.prior, config.model.likelihood, config.model.decoder = "boltzmann", "nb", "mlp"
-    del config.evaluation["left_out_methods"]
+    del config.evaluation["left_out_methods"], config.evaluation["drawn_methods"]
     config.datasets = (  # none of those that judge
         *("simulated", "pancreas_panc8_small", "pancreas_human_mouse_328", "pbmc_kang_ctrl_stim"),
     )
@@ -117,9 +117,9 @@ def smoke_of(config: ConfigDict) -> ConfigDict:
     for name, value in (("methods", ()), ("settings", ())):
         config[name] = value  # smoke() sets them
     config.gaussian_latents = 0
-    config.evaluation.left_out_methods = ()
+    config.evaluation.left_out_methods = config.evaluation.drawn_methods = ()
     config = smoke(config)
-    del config.evaluation["left_out_methods"]
+    del config.evaluation["left_out_methods"], config.evaluation["drawn_methods"]
     for name in ("methods", "settings", "gaussian_latents"):
         del config[name]
     for label in [name for name in config.variants if name not in ("qbmvae", "bernoulli", "no_kl")]:

@@ -73,6 +73,8 @@ def get_config(arg: str = "full") -> ConfigDict:
     # trained without a type as well, for the energy task
     config.evaluation.left_out_methods = ("pca", "qbmvae", "bernoulli_vae", "gaussian_vae", "scvi")
 
+    config.evaluation.drawn_methods = ("qbmvae", "scvi")  # UMAP with a donor that they never saw
+
     config.sets = ConfigDict()
     config.sets.simulated = study(simulated="simulated:pancreas", num_cells=1500)
     # recall by abundance; with 8000 cells the rarest types, 0.1 %, have some in each of five folds
@@ -152,4 +154,5 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.evaluation.max_generated = 100
     # trained without a type as well, for the energy task
     config.evaluation.left_out_methods = ("pca", "qbmvae")
+    config.evaluation.drawn_methods = ("qbmvae", "scvi")
     return config

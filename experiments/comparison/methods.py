@@ -75,7 +75,7 @@ def methods(config: ConfigDict) -> list[Method]:
         rows += [_trained(config, name, setting) for setting in own]
     at_1 = {"kl_weight": 1.0, "final_kl_weight": 1.0}
     if any(config.training[field] != weight for field, weight in at_1.items()):
-        again = listed(config.get("kl_weight_1", ()))
+        again = [name for name in listed(config.get("kl_weight_1", ())) if name]  # "": none
         if unknown := [name for name in again if name not in OURS]:
             known = ", ".join(OURS)
             raise InputError(
