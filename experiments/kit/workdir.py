@@ -31,7 +31,7 @@ OUTPUTS = (
         "scores.json",
     ),  # integration
     *("results", "results.csv", "summary.csv", "wins.csv"),  # of others
-    *("report.md", "figures"),
+    *("report.md", "report.html", "figures"),
 )
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -325,13 +325,14 @@ class FittedModel:
         num_draws: int = NUM_DRAWS,
         num_temperatures: int = NUM_TEMPERATURES,
         max_cells: int = MAX_CELLS,
+        gene_sets: Mapping[str, Iterable[str]] | None = None,
         seed: int = 0,
     ) -> Path:
         """Writes what an integration run writes, for this model on the cells of `adata`.
 
-        That is `report.md` with its figures, `scores.json`, `embedding.h5ad`, `metrics.jsonl` (the
-        history) and the model itself, so that `load(folder)` reads it. The bound is of all cells
-        given, those that were trained on among them.
+        That is `report.md` with its figures, `report.html` that has them inside, `scores.json`,
+        `embedding.h5ad`, `metrics.jsonl` (the history) and the model itself, so that `load(folder)`
+        reads it. The bound is of all cells given, those that were trained on among them.
 
         Args:
           folder: new, empty, or of an earlier report, which is replaced.
@@ -342,6 +343,8 @@ class FittedModel:
           num_draws: posterior draws of each cell, for the bound.
           num_temperatures: as in `log_z`.
           max_cells: scored at most; of more a stratified sample.
+          gene_sets: names of genes by the name of the set, looked for in the spins' programmes, as
+            `enrichment` does.
           seed: of all draws.
 
         Returns:
@@ -361,6 +364,8 @@ class FittedModel:
             self, expand_home(folder), cells, num_draws=check("num_draws", num_draws, whole(1)),
             num_temperatures=check("num_temperatures", num_temperatures, whole(1)),
             max_cells=check("max_cells", max_cells, whole(10)), seed=keys.check_seed(seed),
+            sets=None if gene_sets is None
+            else meaning.enrichment(self, gene_sets, adata=adata, layer=layer, seed=seed),
         )  # fmt: skip
 
     def generate(
