@@ -15,7 +15,7 @@ LAYERS = (
     ("runtime", "machine", "feed"),
     ("samplers", "problems", "boltzmann", "metrics", "study"),
     ("partition", "model"),
-    ("objective", "data"),
+    ("objective", "data", "energy_models"),
     ("training", "report", "selection"),
     ("fitted",),
 )  # a room imports itself and rooms of lower layers alone
@@ -26,6 +26,7 @@ OUTER = {
     "fitted",
     "study",
     "selection",
+    "energy_models",
 }  # qbm_jax.<name>: not the core
 CORE_PACKAGES = {"jax", "flax", "optax", "orbax", "chex", "numpy"}
 SINGLE_CELL = ("anndata", "scanpy", "scib_metrics", "pandas", "matplotlib", "sklearn", "h5py")
