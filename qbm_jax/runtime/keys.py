@@ -26,6 +26,7 @@ USES = (
     AGAIN,  # attempt: the root of a training that is done again, from its first root
     "cells",  # none: one more name, that of the simulator's preset, follows
     "piece",  # none: the name of the piece follows
+    "tokens",  # none: what a set of tokens is made or chosen with
     BOUND,  # training: posterior draws and annealing for the bound
     WEIGHTED_BOUND,  # training
     "sampler diagnostics",  # none
