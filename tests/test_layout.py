@@ -19,7 +19,15 @@ LAYERS = (
     ("training", "report", "selection"),
     ("fitted", "diffusion"),
 )  # a room imports itself and rooms of lower layers alone
-OUTER = {"data", "metrics", "report", "fitted", "study", "selection", "energy_models"}  # qbm_jax.<name>: not the core
+OUTER = {
+    "data",
+    "metrics",
+    "report",
+    "fitted",
+    "study",
+    "selection",
+    "energy_models",
+}  # qbm_jax.<name>: not the core
 CORE_PACKAGES = {"jax", "flax", "optax", "orbax", "chex", "numpy"}
 SINGLE_CELL = ("anndata", "scanpy", "scib_metrics", "pandas", "matplotlib", "sklearn", "h5py")
 
