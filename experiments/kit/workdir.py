@@ -32,7 +32,7 @@ OUTPUTS = (
         "scores.json",
     ),  # integration
     *("results", "results.csv", "summary.csv", "wins.csv"),  # of others
-    *("report.md", "figures"),
+    *("report.md", "report.html", "figures"),
 )
 
 
