@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import re
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import anndata
@@ -30,6 +31,7 @@ from qbm_jax.data.names import distinct, some
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.denoise import expression
 from qbm_jax.fitted.document import Model, OneModel
+from qbm_jax.fitted.model_cells import known_columns
 from qbm_jax.fitted.saved_model import by_path
 from qbm_jax.fitted.settings import Settings, build_model
 from qbm_jax.model.vae import VAE, Params, gene_params, prior_params
@@ -61,7 +63,7 @@ class Query(NamedTuple):
 def map_query(
     model: OneModel,
     adata: Any,
-    batch_column: str | None = None,
+    batch_column: str | Sequence[str] | None = None,
     *,
     reference: Any = None,
     label_column: str | None = None,
@@ -106,9 +108,8 @@ def map_query(
     if reference is None and label_column is not None:
         raise InputError("expected the reference's cells beside label_column, got none")
     missing = _missing(model, adata, max_missing)
-    known = model.settings.batch_column
-    if batch_column is None and known in adata.obs:
-        batch_column = known
+    if batch_column is None:
+        batch_column = known_columns(model.settings, adata)
     cells = _read(model.settings, adata, missing, layer, batch_column)
     if not cells.num_cells:
         raise InputError("expected cells with a count in the model's genes, got none")
@@ -245,7 +246,11 @@ def _missing(model: Model, adata: Any, max_missing: float) -> tuple[str, ...]:
 
 
 def _read(
-    settings: Settings, adata: Any, missing: tuple[str, ...], layer: str | None, column: str | None
+    settings: Settings,
+    adata: Any,
+    missing: tuple[str, ...],
+    layer: str | None,
+    column: str | Sequence[str] | None,
 ) -> Cells:
     """The cells with the model's genes; missing ones are zero."""
     given = adata
