@@ -374,6 +374,7 @@ class FittedModel:
         num_cells: int,
         batch: Any = None,
         library_size: float | None = None,
+        temperature: float = 1.0,
     ) -> np.ndarray:
         """New cells from the prior through the sampler and the decoder.
 
@@ -384,6 +385,8 @@ class FittedModel:
             is the text of; None for the first.
           library_size: their total count; None for the batch's median. Likelihoods normal and
             squared_error have none.
+          temperature: of the prior, exp(-E(s) / temperature): below 1 the states it finds common
+            become more so, above 1 rare ones come up more often.
 
         Returns:
           Counts float32 [num_cells, genes], columns in the order of `settings.genes`. Under the
@@ -391,17 +394,22 @@ class FittedModel:
           log(1 + counts / total * 1e4), which may be negative.
 
         Raises:
-          InputError: an unknown batch, a library size or number of cells that cannot be, or a
-            sampler that diverged.
+          InputError: an unknown batch, a library size, number of cells or temperature that cannot
+            be, or a sampler that diverged.
         """
         code = generation.batch_code(batch, self.settings.batch_names)
         num_cells = check("num_cells", num_cells, whole(1))
         generation.check_library_size(library_size, self.vae.likelihood)
         total = self.settings.median_library[code] if library_size is None else library_size
-        return self.generate_like(key, np.full(num_cells, code), np.full(num_cells, total))
+        codes, totals = np.full(num_cells, code), np.full(num_cells, total)
+        return self.generate_like(key, codes, totals, temperature)
 
     def generate_like(
-        self, key: jax.Array, batch: np.ndarray, library_size: np.ndarray
+        self,
+        key: jax.Array,
+        batch: np.ndarray,
+        library_size: np.ndarray,
+        temperature: float = 1.0,
     ) -> np.ndarray:
         """One new cell for each batch code [cells] and total count [cells]; as `generate`.
 
@@ -414,11 +422,12 @@ class FittedModel:
         keys.check_key(key)
         batch = generation.check_codes(batch, self.settings.batch_names)
         library_size = generation.check_totals(library_size, batch.size)
+        params = generation.at_temperature(self.vae.prior, self.params, temperature)
         # Fresh chains need more steps than persistent ones: the sampler's own default.
         options = {k: v for k, v in self.settings.sampler_options.items() if k != "num_steps"}
         sampler = build_sampler(self.vae, self.settings.sampler, options)
         drawn = inference.generate(
-            key, self.vae, self.params, sampler,
+            key, self.vae, params, sampler,
             jnp.asarray(batch, jnp.int32), jnp.asarray(library_size, jnp.float32),
         )  # fmt: skip
         counts = np.array(drawn, np.float32)
