@@ -12,7 +12,8 @@ Ours reads ranges of the stored arrays, because the backed matrices of anndata, 
 loaders stand, read scattered rows one by one; `anndata_ranges` is what they give for whole blocks
 as slices, and `ours_blocks_of` the same size is what the ranges give.
 annbatch (Python 3.12 or later) reads zarr folders alone: it and `ours_zarr_blocks_of_64` read one
-that anndata writes of the same cells, in shuffled blocks of 64 cells, 128 blocks at a time.
+that anndata writes of the same cells, in shuffled blocks of 64 cells, 128 blocks at a time, both
+through zarrs, as annbatch advises, where that is installed.
 scvi-tools (extra `peers`), scdataset and annbatch are left out, and said to be, where they are not
 installed.
 """
@@ -34,6 +35,7 @@ from typing import Any
 import anndata
 import jax
 import numpy as np
+import zarr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
@@ -168,7 +170,6 @@ def scdataset_loader(path: Path, block_size: int) -> Loader:
 
 def annbatch_loader(path: Path, block_size: int) -> Loader:
     """The loader annbatch: shuffled blocks, as many cells at a time as ours, minibatches of 128."""
-    import zarr
     from annbatch import Loader as Annbatch
 
     matrix = anndata.io.sparse_dataset(zarr.open_group(str(path), mode="r")["X"])
@@ -253,6 +254,8 @@ def main() -> None:
             reader, zarr_reader = readers.enter_context(stored.reader()), None
             zarr_path = Path(folder) / "cells.zarr"
             if installed("annbatch"):
+                if installed("zarrs"):
+                    zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
                 anndata.read_h5ad(path).write_zarr(zarr_path)
                 zarr_reader = readers.enter_context(open_cells(zarr_path, **ALL_GENES).reader())
             loaders = contenders(path, reader, zarr_path, zarr_reader)
