@@ -40,6 +40,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     )
     config.training_sets = ("pancreas_baron_segerstolpe", "trajectory_paul15")
     config.training_methods = ("random", "facility_greedy", "mmd_greedy", "qubo_mmd_swap")
+    config.training_budgets = (250, 500, 1000)  # cells that they are trained on
     config.training_seeds = 5  # of models trained on chosen cells; 0 leaves them out
     config.solver = ConfigDict({"num_chains": 4, "num_steps": 100})  # fields of SelectionOptions
 
@@ -75,6 +76,7 @@ def smoke(config: ConfigDict) -> ConfigDict:
         *("qubo_mmd_swap", "qubo_mmd_bifurcation", "qubo_facility", "qubo_entropy"),
     )
     config.training_methods = ("random", "qubo_mmd_swap")
+    config.training_budgets = (24,)
     config.training_seeds = 1
     config.solver.num_steps = 20
     config.audit.small = (10, 4)

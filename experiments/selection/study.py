@@ -85,7 +85,7 @@ def check(config: ConfigDict) -> SelectionPlan:
 
 
 def pieces(plan: SelectionPlan, stop: StopRequest) -> Iterator[Work]:
-    """Three pieces a set: labels with sketches, the audit, and trainings on chosen cells."""
+    """A set's pieces: labels and sketches of each seed, the audit, trainings on chosen cells."""
     config, (method,) = plan.config, plan.comparison.methods
 
     def trained(study, measure, *rest, key):
@@ -97,12 +97,16 @@ def pieces(plan: SelectionPlan, stop: StopRequest) -> Iterator[Work]:
         names = {"dataset": study.name}
         held_out = [fold_cells(study, seed, config.seed) for seed in range(config.num_seeds)]
         steps = steps_of(options_on(config, study, method, held_out), study, held_out)
-        labels = partial(trained, study, tasks.labels_and_sketches, plan.methods)
-        yield Work("labels", names, _keyed(labels), None, config.num_seeds, steps)
+        for seed in range(config.num_seeds):
+            labels = partial(trained, study, tasks.labels_and_sketches, plan.methods, seed)
+            first = (config.num_seeds, steps) if seed == 0 else (0, 0)  # trains all seeds
+            yield Work("labels", names | {"seed": seed}, _keyed(labels), None, *first)
         yield Work("audit", names, _keyed(partial(trained, study, tasks.audited)))
         if study.name in listed(config.training_sets):
             compute = partial(_training_data, plan, study, method, stop)
-            yield Work("training", names, compute)
+            ways = 1 + len(listed(config.training_methods)) * len(config.training_budgets)
+            number = config.training_seeds * ways
+            yield Work("training", names, compute, None, number, number * config.num_steps)
     if plan.images is not None:
         compute = partial(_images, plan)
         yield Work("images", {"dataset": IMAGES}, compute)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -74,41 +75,36 @@ def utilities_of(
 
 
 def labels_and_sketches(
-    config: ConfigDict, study: StudySet, group: Group, methods: dict[str, Method]
+    config: ConfigDict, study: StudySet, group: Group, methods: dict[str, Method], seed: int
 ) -> dict[str, Any]:
     """Every method at every budget, on the embedding and on principal components."""
     rows: Rows = []
-    for seed in range(config.num_seeds):
-        pool, fold = pool_of(config, study, seed), group.held_out[seed]
-        others = np.setdiff1d(np.arange(study.cells.num_cells), fold)
-        spaces = {
-            "embedding": group.embeddings[seed],
-            "pca": pca_embedding(study.cells.counts, seed=config.seed, fit_on=others),
-        }
-        made = utilities_of(config, study, group, seed)
-        for space, points in spaces.items():
-            for budget in budgets_of(config, len(pool)):
-                for name, method in methods.items():
-                    if method.utility and space != "embedding":
-                        continue
-                    request = Request(
-                        points[pool].astype(np.float64), budget, seed, study.labels[pool],
-                        {key: values[pool] for key, values in made.items()}, options_of(config),
-                    )  # fmt: skip
-                    start = time.perf_counter()
-                    chosen = np.asarray(method.choose(request))
-                    seconds = time.perf_counter() - start
-                    cells = pool[chosen]
-                    scores = label_scores(
-                        listed(config.classifiers), (points[cells], study.labels[cells]),
-                        (points[fold], study.labels[fold]), seed,
-                    )  # fmt: skip
-                    setting = f"{space}-{budget}"
-                    rows += [(name, setting, "labels", m, seed, v) for m, v in scores.items()]
-                    found = sketch_scores(
-                        request.points, chosen, request.labels, study.batch[pool]
-                    ) | {"seconds": seconds}
-                    rows += [(name, setting, "sketch", m, seed, v) for m, v in found.items()]
+    pool, fold = pool_of(config, study, seed), group.held_out[seed]
+    others = np.setdiff1d(np.arange(study.cells.num_cells), fold)
+    spaces = {
+        "embedding": group.embeddings[seed],
+        "pca": pca_embedding(study.cells.counts, seed=config.seed, fit_on=others),
+    }
+    made = utilities_of(config, study, group, seed)
+    utilities = {name: values[pool] for name, values in made.items()}
+    for space, points in spaces.items():
+        here = points[pool].astype(np.float64)
+        for budget, (name, method) in product(budgets_of(config, len(pool)), methods.items()):
+            if method.utility and space != "embedding":
+                continue
+            request = Request(here, budget, seed, study.labels[pool], utilities, options_of(config))
+            start = time.perf_counter()
+            chosen = np.asarray(method.choose(request))
+            seconds = time.perf_counter() - start
+            cells, setting = pool[chosen], f"{space}-{budget}"
+            scores = label_scores(
+                listed(config.classifiers), (points[cells], study.labels[cells]),
+                (points[fold], study.labels[fold]), seed,
+            )  # fmt: skip
+            rows += [(name, setting, "labels", m, seed, v) for m, v in scores.items()]
+            found = sketch_scores(here, chosen, request.labels, study.batch[pool])
+            found["seconds"] = seconds
+            rows += [(name, setting, "sketch", m, seed, v) for m, v in found.items()]
     return {"rows": rows}
 
 
@@ -129,14 +125,12 @@ def training_data(
             study.cells.counts, seed=config.seed, fit_on=np.setdiff1d(every, fold)
         )
         chosen = {("all", len(pool)): pool}
-        for budget in budgets_of(config, len(pool)):
-            for name in listed(config.training_methods):
-                if name in methods:
-                    request = Request(
-                        points[pool].astype(np.float64), budget, seed, study.labels[pool], {},
-                        options_of(config),
-                    )  # fmt: skip
-                    chosen[name, budget] = pool[methods[name].choose(request)]
+        here = points[pool].astype(np.float64)
+        names = [name for name in listed(config.training_methods) if name in methods]
+        for budget, name in product(config.training_budgets, names):
+            if budget < len(pool):
+                request = Request(here, budget, seed, study.labels[pool], {}, options_of(config))
+                chosen[name, budget] = pool[methods[name].choose(request)]
         for (name, budget), cells in chosen.items():
             options = trainings.within_steps(method.training.options, len(cells), config.num_steps)
             options = dataclasses.replace(

@@ -9,6 +9,7 @@ import numpy as np
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.options import from_dict
 from qbm_jax.selection import blocks, coverage, kernels, machine, problem, utilities
+from qbm_jax.selection.energies import check_memory, energy_of, problem_of
 from qbm_jax.selection.inputs import (
     Pool,
     checked_indices,
@@ -20,7 +21,6 @@ from qbm_jax.selection.inputs import (
     pool_of,
     quotas_of,
 )
-from qbm_jax.selection.objective import check_memory, energy_of, problem_of
 from qbm_jax.selection.options import SelectionOptions
 from qbm_jax.selection.problem import Problem
 

@@ -116,6 +116,9 @@ def test_rounds_of_labels():
     assert sorted(asked) == rounds[-1].labelled.tolist() and 4 in asked
     assert set(rounds[0].labelled) < set(rounds[1].labelled)
     assert rounds[-1].score >= 0.5
+    again = active_loop(Nearest(), SampleSelector(1, solver="swap"), [3, 5], POINTS, GROUPS,
+                        labelled=[4])  # fmt: skip
+    assert again[-1].labelled.tolist() == rounds[-1].labelled.tolist()
 
 
 def test_the_width_for_coverage_is_one_of_the_median_distances():
