@@ -199,7 +199,10 @@ class SampleSelector:
         chosen = coverage.lazy_greedy(similarity, codes, quotas, extra, covered)
         if self.solver == "greedy":
             return chosen
-        return coverage.improve(similarity, chosen, codes, quotas, extra, self._choices, covered)
+        swaps = 20 if self.options.polish else 0
+        return coverage.improve(
+            similarity, chosen, codes, quotas, extra, self._choices, covered, swaps
+        )
 
 
 def objective(data: Any, indices: Any, labelled: Any = None, **options: Any) -> float:

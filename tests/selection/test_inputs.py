@@ -61,6 +61,8 @@ REFUSED = {
         lambda: SampleSelector(2, utility=np.ones(3)).fit(POINTS), "utility .10 cells."),
     "utility NaN": (
         lambda: SampleSelector(2, utility=np.full(10, np.nan)).fit(POINTS), "finite utility"),
+    "width": (
+        lambda: SampleSelector(2, kernel="linear", width=1.0).fit(POINTS), "linear has no width"),
     "no spins": (lambda: SampleSelector(2, kernel="spins").fit(3 * POINTS), "mean spins from -1"),
     "too many choices": (
         lambda: SampleSelector(20, solver="exact").fit(np.zeros((40, 1))), "at most 5000000"),
