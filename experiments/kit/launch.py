@@ -36,6 +36,7 @@ from experiments.kit.profiling import Profile
 from experiments.kit.stop import StopRequest
 from experiments.kit.usage import PROGRAM
 from experiments.kit.workdir import check_workdir, flatten
+from experiments.selection import study as selection
 from experiments.sweep import arguments as sweep_arguments
 from experiments.sweep import run as sweep_run
 from qbm_jax.errors import InputError, one_line
@@ -52,6 +53,7 @@ EXPERIMENTS: dict[str, Callable[[ConfigDict, Path, StopRequest], None]] = {
     "sampler_fidelity": partial(runner.run, sampler_fidelity),
     "negative_phase": partial(runner.run, negative_phase),
     "ising_benchmark": partial(runner.run, ising_benchmark),
+    "selection": partial(runner.run, selection),
 }
 
 LOGGER = logging.getLogger("qbm_jax")
