@@ -49,7 +49,7 @@ class RestrictedBoltzmannMachine(EnergyModel):
         return self.binarisation == "sampled"
 
     def bits_of(self, rows: np.ndarray, seed: int) -> np.ndarray:
-        """Rows [rows, visible] as they are scored: bits, drawn once where they are means of bits."""
+        """Rows [rows, visible] as they are scored: bits, drawn once where they are means."""
         if self.binarisation != "sampled" or inputs.is_binary(rows):
             return rows
         noise = np.random.default_rng(seed).random(rows.shape, np.float32)

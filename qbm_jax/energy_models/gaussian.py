@@ -46,7 +46,7 @@ class GaussianUnits(struct.PyTreeNode):
         return True
 
     def machine(self) -> tuple[Boltzmann, jax.Array]:
-        """The machine of the hidden spins, and the scalar c with log Z = log Z of the machine - c."""
+        """The machine of the hidden spins, and the scalar c: log Z is that of the machine - c."""
         scaled = self.weights * jnp.exp(-self.log_variance)[:, None]
         couplings = scaled.T @ self.weights
         diagonal = jnp.diagonal(couplings)

@@ -43,7 +43,9 @@ def test_likelihoods_are_sums_over_features_in_nats(models):
     np.testing.assert_allclose(model.score_samples(v), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["restricted", "semi_restricted"])
+@pytest.mark.parametrize(
+    "kind", ["restricted", pytest.param("semi_restricted", marks=pytest.mark.slow)]
+)
 def test_annealing_brackets_the_enumerated_log_z(models, kind):
     exact, effort = models[kind].log_z().value, Effort("ais", 300, 50, 100)
     found = models[kind].score(states(4), effort=effort)
@@ -67,8 +69,8 @@ def test_log_z_is_that_of_the_parameters_asked_for(rows):
 
 
 def test_a_wide_bracket_gives_no_number_but_the_reason(models, caplog):
-    effort = Effort("ais", 2, 10, 10)
-    found = models["restricted"].score(states(4), effort=effort, max_bracket=1e-3)
+    effort = Effort("ais", 300, 50, 100)  # one program with the test above
+    found = models["restricted"].score(states(4), effort=effort, max_bracket=1e-6)
     assert np.isnan(found.value) and found.lower < found.upper and "nats wide" in found.reason
 
 
