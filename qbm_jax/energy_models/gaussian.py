@@ -137,4 +137,4 @@ class GaussianRestrictedBoltzmannMachine(EnergyModel):
 
     def blank(self) -> None:
         """Gives a model without data the shapes of a trained one, before it is loaded."""
-        self._begin(np.zeros((2, self.n_features_in_), np.float32), self._options())
+        self._begin(np.zeros((2, self.n_features_in_), np.float32), self.check_options())
