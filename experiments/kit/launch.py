@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from experiments import (
     attribution,
     benchmark,
+    energy_models,
     epochs,
     integration,
     ising_benchmark,
@@ -48,6 +49,7 @@ from qbm_jax.training.distributed import ends_with_the_others, is_primary
 EXPERIMENTS: dict[str, Callable[[ConfigDict, Path, StopRequest], None]] = {
     "attribution": partial(runner.run, attribution),
     "benchmark": partial(runner.run, benchmark),
+    "energy_models": partial(runner.run, energy_models),
     "epochs": partial(runner.run, epochs),
     "integration": integration.run,
     "sampler_fidelity": partial(runner.run, sampler_fidelity),
