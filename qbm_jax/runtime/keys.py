@@ -36,6 +36,7 @@ USES = (
     "real cells",  # training: which cells stand in for generated ones
     "folds",  # the split's number
     "corrupted cells",  # training: the permutation of genes
+    "cells of a layout",  # nothing: which cells a picture shows
     "corrupted scores",  # training: posterior draws for both sets of cells
     "left-out type scores",  # training: likewise
     "cell types",  # training: trees that name held-out cells
