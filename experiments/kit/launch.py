@@ -20,6 +20,7 @@ from experiments import (
     negative_phase,
     sampler_fidelity,
 )
+from experiments.diffusion import study as diffusion
 from experiments.kit import processes as processes_of
 from experiments.kit import runner
 from experiments.kit.config_file import (
@@ -49,6 +50,7 @@ from qbm_jax.training.distributed import ends_with_the_others, is_primary
 EXPERIMENTS: dict[str, Callable[[ConfigDict, Path, StopRequest], None]] = {
     "attribution": partial(runner.run, attribution),
     "benchmark": partial(runner.run, benchmark),
+    "diffusion": partial(runner.run, diffusion),
     "energy_models": partial(runner.run, energy_models),
     "epochs": partial(runner.run, epochs),
     "integration": integration.run,
