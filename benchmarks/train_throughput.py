@@ -21,13 +21,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
-from qbm_jax import samplers, training
+from benchmarks.kit.epochs import OurEpochs, model_and_sampler
+from qbm_jax import training
 from qbm_jax.data import Cells, locate
-from qbm_jax.fitted.model import build_sampler, device_counts
-from qbm_jax.machine import boltzmann
-from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.fitted.model import device_counts
 from qbm_jax.metrics import pca_embedding, score_embeddings
-from qbm_jax.model import inference, vae
+from qbm_jax.model import inference
 
 PEER = "scvi_tools"
 
@@ -57,66 +56,6 @@ def load(options: argparse.Namespace) -> Cells:
         batch_column=options.batch_column,
         label_column=options.label_column,
     )
-
-
-class OurEpochs:
-    """Epochs of one of our models, compiled once and timed without compilation."""
-
-    def __init__(self, cells: Cells, prior: str, num_latents: int, hidden: int):
-        """Builds the model as `training.train` does and takes one epoch to warm up."""
-        self.data = device_counts(cells)
-        model = vae.build(
-            num_genes=cells.num_genes,
-            num_batches=len(cells.batch_names),
-            prior=prior,
-            num_latents=num_latents,
-            encoder_widths=(hidden,),
-            decoder_widths=(hidden,),
-        )
-        options = training.TrainOptions()
-        self.sampler = build_sampler(model, "gibbs", samplers.negative_phase()["gibbs"])
-        self.plan = training.plan_epochs(cells.num_cells, options, jax.random.key(0))
-        self.dispatch = training.build_dispatch(
-            model, self.sampler, options, self.plan.steps_per_epoch
-        )
-        self.state = training.init_state(
-            jax.random.key(1),
-            model,
-            self.sampler,
-            training.build_optimiser(options, options.num_steps),
-            options.num_chains,
-        )
-        self.epochs_done = 0
-        self.cells_per_second(1)
-
-    def cells_per_second(self, num_epochs: int) -> float:
-        """Trains on and returns the speed, data handling included."""
-        first = self.epochs_done * self.plan.steps_per_epoch
-        self.epochs_done += num_epochs
-        rows = training.dispatches(jax.random.key(2), self.plan, first, self.epochs_done)
-        num_cells, start = 0, time.perf_counter()
-        for chunk in rows:
-            self.state, metrics = self.dispatch(jax.random.key(3), self.data, self.state, chunk)
-            jax.block_until_ready(metrics)
-            num_cells += chunk.size
-        return num_cells / (time.perf_counter() - start)
-
-    def sampler_seconds_per_step(self, num_steps: int = 50) -> float:
-        """Wall time of one negative phase on the present machine, as the training step runs it."""
-        prior = self.state.params["prior"]
-
-        @jax.jit
-        def draws(key: jax.Array, prior: Boltzmann, chains: samplers.base.State):
-            def draw(chains, key):
-                spins, chains, _ = self.sampler.sample(key, prior, chains)
-                return chains, boltzmann.energy(prior, spins).mean()
-
-            return jax.lax.scan(draw, chains, jax.random.split(key, num_steps))
-
-        jax.block_until_ready(draws(jax.random.key(4), prior, self.state.chains))
-        start = time.perf_counter()
-        jax.block_until_ready(draws(jax.random.key(5), prior, self.state.chains))
-        return (time.perf_counter() - start) / num_steps
 
 
 class PeerEpochs:
@@ -177,9 +116,15 @@ def throughput(cells: Cells, options: argparse.Namespace, with_peer: bool) -> di
     """Median cells per second of each contender, and ratios to the peer."""
     hidden = options.hidden
     contenders: dict[str, OurEpochs | PeerEpochs] = {
-        "gaussian_vae": OurEpochs(cells, "gaussian", 10, hidden),
-        "qbmvae": OurEpochs(cells, "boltzmann", options.num_latents, hidden),
-    }
+        name: OurEpochs(
+            device_counts(cells), len(cells.batch_names), prior, num_latents=num_latents,
+            encoder_widths=(hidden,), decoder_widths=(hidden,),
+        )
+        for name, prior, num_latents in (
+            ("gaussian_vae", "gaussian", 10),
+            ("qbmvae", "boltzmann", options.num_latents),
+        )
+    }  # fmt: skip
     if with_peer:
         contenders[PEER] = PeerEpochs(cells, hidden)
     speeds: dict[str, list[float]] = {name: [] for name in contenders}
@@ -209,13 +154,11 @@ def total_score(cells: Cells, embedding: np.ndarray, pca: np.ndarray) -> float:
 def train_qbmvae(cells: Cells, num_epochs: int, num_latents: int) -> tuple[np.ndarray, float]:
     """Embedding of a whole training of that many epochs, and its wall time with compilation."""
     start = time.perf_counter()
-    model = vae.build(
-        num_genes=cells.num_genes, num_batches=len(cells.batch_names), num_latents=num_latents
-    )
+    data = device_counts(cells)
+    model, sampler = model_and_sampler(data, len(cells.batch_names), num_latents=num_latents)
     options = training.TrainOptions(num_epochs=num_epochs, validate_every=num_epochs)
-    sampler = build_sampler(model, "gibbs", samplers.negative_phase()["gibbs"])
-    trained = training.train(jax.random.key(0), model, sampler, device_counts(cells), options)
-    embedding, _ = inference.embed(model, trained.params, device_counts(cells))
+    trained = training.train(jax.random.key(0), model, sampler, data, options)
+    embedding, _ = inference.embed(model, trained.params, data)
     return embedding, time.perf_counter() - start
 
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 FROM_FITTED = {"FittedModel": "model", "compare": "compare", "fit": "fit"}  # and its module
 ROOMS = (
-    "boltzmann", "data", "errors", "feed", "fitted", "machine", "metrics", "model", "objective",
-    "partition", "problems", "report", "runtime", "samplers", "study", "training",
+    "boltzmann", "data", "diffusion", "energy_models", "errors", "feed", "fitted", "machine",
+    "metrics", "model", "objective", "partition", "problems", "report", "runtime", "samplers",
+    "selection", "study", "training",
 )  # fmt: skip
 
 __all__ = ["FittedModel", "compare", "fit"]

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from experiments.fidelity import samplers as fidelity_samplers
+from experiments.fidelity.energies import EXACT
 from experiments.fidelity.laws import LARGEST_Z
 from qbm_jax.study.escape import figure_text
 from qbm_jax.study.figures import (
@@ -73,6 +74,27 @@ def draw_lines(config: ConfigDict, sections: Sections) -> Figure:
         if piece["slope"] is not None:
             title += f"\nslope {piece['slope']:.3f}, correlation {piece['correlation']:.3f}"
         tidy(axes, "energy (kT)", "log frequency", title)
+    return figure
+
+
+def draw_energies(config: ConfigDict, sections: Sections) -> Figure:
+    """Histograms of the energy per spin, all samplers of a machine in one panel."""
+    pieces = [piece for piece in _needed(sections, "energies") if "quantiles" in piece]
+    models = list(dict.fromkeys(piece["model"] for piece in pieces))
+    figure, grid = panels(len(models), 4.2, 3.2, "", columns=len(models))
+    for axes, model in zip(grid, models, strict=True):
+        mine = {p["sampler"]: np.array(p["quantiles"]) for p in pieces if p["model"] == model}
+        every = np.concatenate(list(mine.values()))
+        bins = np.linspace(every.min(), every.max(), 41)
+        for label, values in mine.items():
+            exact = label == EXACT
+            axes.hist(
+                values, bins.tolist(), density=True, label=figure_text(label), lw=1.4,
+                histtype="stepfilled" if exact else "step",
+                color="#CCCCCC" if exact else _colour(config, label),
+            )  # fmt: skip
+        tidy(axes, "energy per spin (kT)", "density", model)
+    legend(grid[0])
     return figure
 
 
@@ -198,6 +220,11 @@ FIGURES: dict[str, tuple[Callable[[ConfigDict, Sections], Figure], str]] = {
         draw_lines,
         "One point a state. Black line: the Boltzmann law at T = 1, slope -1. A sampler can have a"
         " correlation near -1 and still the wrong slope.",
+    ),
+    "energies": (
+        draw_energies,
+        "One draw of each of many chains on Gaussian couplings. A heuristic whose histogram lies to"
+        " the left is colder than asked for, to the right warmer; grey: the exact law.",
     ),
     "planted": (
         draw_planted,

@@ -26,6 +26,7 @@ from experiments.kit.config_file import (
     fail,
     load_config,
     load_overrides,
+    located,
 )
 from experiments.kit.disk import remedy
 from experiments.kit.lock import WorkdirLost, check_held
@@ -33,6 +34,7 @@ from experiments.kit.options import LIBRARY, config_words, takes_none
 from experiments.kit.processes import ALONE, Processes
 from experiments.kit.profiling import Profile
 from experiments.kit.stop import StopRequest
+from experiments.kit.usage import PROGRAM
 from experiments.kit.workdir import check_workdir, flatten
 from experiments.sweep import arguments as sweep_arguments
 from experiments.sweep import run as sweep_run
@@ -89,7 +91,7 @@ def config_value(arguments: list[str]) -> str:
     """
     values = [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
     if not values:
-        fail("no experiment is named: give --config=FILE; python run.py alone lists them")
+        fail(f"no experiment is named: give --config=NAME; {PROGRAM} alone lists them")
     return values[-1]
 
 
@@ -132,6 +134,16 @@ def take_out_none(argv: list[str], config: ConfigDict) -> tuple[list[str], list[
     kept = [argument for argument in argv if not is_none(argument)]
     dropped = tuple(f"--config.{field}=" for field in unset)
     return [argument for argument in kept if not argument.startswith(dropped)], unset
+
+
+def spelt_out(argv: list[str]) -> list[str]:
+    """The arguments with the file of the config, and with the address of a Ray on this computer."""
+    return [
+        f"--config={located(config_value([argument]))}"
+        if argument.startswith("--config=")
+        else argument
+        for argument in sweep_arguments.spelt_out(argv)
+    ]
 
 
 def default_workdir(argv: list[str]) -> str:

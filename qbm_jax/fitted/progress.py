@@ -44,7 +44,7 @@ class ProgressBar:
         self._bar = tqdm(
             desc=name,
             disable=not enabled or self._logs,
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| epoch {n:.0f}/{total} "
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| epoch {n:.0f}/{total_fmt} "
             "[{elapsed}<{remaining}]{postfix}",
         )
         self._validation, self._has_steps = "", False

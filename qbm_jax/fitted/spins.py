@@ -11,6 +11,7 @@ from qbm_jax.fitted.document import Model
 from qbm_jax.fitted.posterior import posterior
 from qbm_jax.model import priors
 from qbm_jax.runtime.options import check, whole
+from qbm_jax.study.spins import strongest
 
 if TYPE_CHECKING:  # plots alone load it
     from matplotlib.figure import Figure
@@ -26,10 +27,8 @@ def couplings(model: Model) -> pd.DataFrame:
     Raises:
       InputError: the prior has no couplings.
     """
-    J = _coupled(model)
-    first, second = np.triu_indices(len(J), 1)
-    table = pd.DataFrame({"spin_1": first, "spin_2": second, "coupling": J[first, second]})
-    return table.iloc[np.argsort(-table.coupling.abs(), kind="stable")].reset_index(drop=True)
+    pairs = strongest(_coupled(model))
+    return pd.DataFrame(pairs, columns=["spin_1", "spin_2", "coupling"])
 
 
 def plot_couplings(model: Model, num_couplings: int = 60) -> "Figure":
@@ -43,28 +42,12 @@ def plot_couplings(model: Model, num_couplings: int = 60) -> "Figure":
       InputError: the prior has no couplings, or a number that cannot be.
     """
     num_couplings = check("num_couplings", num_couplings, whole(1))
-    table, J = couplings(model).head(num_couplings), _coupled(model)
-    drawn = sorted({*table.spin_1, *table.spin_2})
-    angle = 2 * np.pi * np.argsort(_around(J[np.ix_(drawn, drawn)])) / len(drawn)
-    place = dict(zip(drawn, np.stack([np.cos(angle), np.sin(angle)], axis=1), strict=True))
-    from qbm_jax.study import figures
+    J = _coupled(model)
+    from qbm_jax.study import figures, spin_figures
 
-    figure = figures.new_figure(f"The {len(table)} strongest couplings", 6.4, 6.4)
-    axes = figure.subplots()
-    largest = table.coupling.abs().max() or 1.0
-    for row in table.iloc[::-1].itertuples():
-        ends = np.stack([place[row.spin_1], place[row.spin_2]], axis=1)
-        colour = figures.BETTER if row.coupling > 0 else figures.WORSE
-        share = abs(row.coupling) / largest
-        axes.plot(*ends, color=colour, lw=0.4 + 2.6 * share, alpha=0.25 + 0.7 * share, zorder=1)
-    for spin, (x, y) in place.items():
-        axes.scatter(x, y, s=150, color="white", edgecolor="#444444", zorder=2)
-        axes.text(x, y, str(spin), ha="center", va="center", fontsize=7, zorder=3)
-    for sign, colour in (("equal", figures.BETTER), ("opposite", figures.WORSE)):
-        axes.plot([], [], color=colour, label=f"tend to be {sign}")
-    axes.set_aspect("equal")
-    axes.axis("off")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, fontsize=9, frameon=False)
+    shown = min(num_couplings, len(J) * (len(J) - 1) // 2)
+    figure = figures.new_figure(f"The {shown} strongest couplings", 6.4, 6.4)
+    spin_figures.draw_network(figure.subplots(), J, num_couplings)
     return figure
 
 
@@ -103,17 +86,12 @@ def plot_mean_spins(
     Spins that differ most between types come first; their numbers name the columns of `X_qbmvae`.
     """
     table = mean_spins(model, adata, label_column, layer=layer)
-    table = table[table.columns[np.argsort(-np.ptp(table.to_numpy(), axis=0), kind="stable")]]
-    size = 2.5 + 0.24 * table.shape[1], 1.6 + 0.26 * len(table)
-    from qbm_jax.study import figures
+    from qbm_jax.study import figures, spin_figures
 
+    size = spin_figures.heat_map_size(*table.shape)
     figure = figures.new_figure(f"Mean spins by {label_column}", *size)
     axes = figure.subplots()
-    limit = max(1.0, float(np.abs(table.to_numpy()).max()))
-    figures.draw_heat_map(
-        axes, table.to_numpy(), [[""] * table.shape[1]] * len(table), list(table.index),
-        [str(spin) for spin in table.columns], cmap="RdBu_r", vmin=-limit, vmax=limit,
-    )  # fmt: skip
+    spin_figures.draw_mean_spins(axes, table.to_numpy(), list(table.index))
     figure.colorbar(axes.images[0], ax=axes, label="mean spin", shrink=0.9)
     figures.tidy(axes, f"spin (column of X_{model.vae.prior.model_name})")
     return figure
@@ -126,13 +104,3 @@ def _coupled(model: Model) -> np.ndarray:
             f"expected a prior with couplings, got {model.vae.prior.name}; train with {machines}"
         )
     return model.J
-
-
-def _around(J: np.ndarray) -> np.ndarray:
-    """Spins in an order around a circle in which coupled ones are close [spins]."""
-    left, strength = set(range(1, len(J))), np.abs(J)
-    order = [0]
-    while left:
-        order.append(max(left, key=lambda spin: strength[order[-1], spin]))
-        left.remove(order[-1])
-    return np.array(order)

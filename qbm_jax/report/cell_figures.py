@@ -9,14 +9,14 @@ from qbm_jax.report.run_outputs import RunOutputs
 from qbm_jax.study.escape import figure_text
 from qbm_jax.study.figures import NotDrawn, batch_colours, colours_of, tidy
 
-BASELINES = {"gaussian_vae": "X_umap_gaussian_vae", "pca": "X_umap_pca"}
 LEGEND_ROWS = 10  # entries per legend column
 LONGEST = 30  # characters of a name beside an axis
 
 
 def draw_umaps(outputs: RunOutputs) -> Figure:
     """Rows: embeddings. Columns: cell type, batch, energy. Legends in a row of their own."""
-    every = {outputs.main: "X_umap", **BASELINES}
+    others = [key for key in outputs.cells.obsm if key.startswith("X_umap_")]
+    every = {outputs.main: "X_umap"} | {key.removeprefix("X_umap_"): key for key in others}
     layouts = {name: key for name, key in every.items() if key in outputs.cells.obsm}
     columns = _columns(outputs)
     if not layouts or not columns:

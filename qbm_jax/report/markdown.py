@@ -6,7 +6,7 @@ import numpy as np
 
 from qbm_jax.model import priors
 from qbm_jax.model.vae import ModelOptions
-from qbm_jax.report import style, tables
+from qbm_jax.report import spin_tables, style, tables
 from qbm_jax.report.figures import Drawn
 from qbm_jax.report.run_outputs import RunOutputs
 from qbm_jax.report.verdict import verdict
@@ -39,6 +39,7 @@ def compose(outputs: RunOutputs, drawn: Mapping[str, Drawn]) -> str:
         "## The bound",
         *_bounds(outputs.scores),
         *_weight(outputs.config),
+        *spin_tables.sections(outputs),
         "## Figures",
         *_figures(drawn),
         "## How the numbers were made",

@@ -7,6 +7,7 @@ from types import ModuleType
 from qbm_jax.errors import InputError
 
 EXTRAS = {
+    "dimod": "selection",
     "harmonypy": "scores",
     "igraph": "scores",
     "scanpy": "cells",
