@@ -1,5 +1,7 @@
 """The tutorials run from top to bottom, and the cells that hold their sentences to the truth."""
 
+from importlib.util import find_spec
+
 import matplotlib
 import pytest
 from pages import DOCS, blocks, run_in_order
@@ -9,6 +11,7 @@ HIDDEN = ":tags: [remove-cell]\n"
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(find_spec("myst_nb") is not None, reason="the build of the manual runs them")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_tutorial_runs_and_its_sentences_hold(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
