@@ -4,6 +4,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+from types import FunctionType
 
 import matplotlib
 import numpy as np
@@ -12,24 +13,22 @@ from command_line import TINY_FIT, launched, small_adata
 
 import qbm_jax
 
-SET_APART = {"FittedModel.load", "compare", "fit", "continue_training", "report"}
+SET_APART = {"load", "compare", "fit", "continue_training", "report"}
 """Those whose examples need a finished run or train anew; the tests of each call them."""
 
 
 def examples():
-    """(name, statements) of every docstring of the notebook's interface that has examples."""
+    """(name, statements) of all functions and methods of `qbm_jax.fitted` that show examples."""
     parser, found = doctest.DocTestParser(), {}
     for module in pkgutil.iter_modules(qbm_jax.fitted.__path__, "qbm_jax.fitted."):
-        loaded = importlib.import_module(module.name)
-        functions = {n: f for n, f in vars(loaded).items() if inspect.isfunction(f)}
-        classes = [c for c in vars(loaded).values() if inspect.isclass(c)]
-        for each in classes:
-            functions |= {f"{each.__name__}.{n}": f for n, f in vars(each).items()}
-        for name, function in functions.items():
-            statements = parser.get_examples(inspect.getdoc(function) or "")
-            if statements and name not in SET_APART:
-                found[function] = (name, [each.source for each in statements])
-    return list(found.values())
+        names = vars(importlib.import_module(module.name))
+        classes = [vars(each) for each in names.values() if inspect.isclass(each)]
+        for name, each in (item for scope in (names, *classes) for item in scope.items()):
+            if not isinstance(each, FunctionType | property | classmethod) or name in SET_APART:
+                continue
+            if statements := parser.get_examples(inspect.getdoc(each) or ""):
+                found[name] = [statement.source for statement in statements]
+    return list(found.items())
 
 
 @pytest.fixture(scope="module")
