@@ -1,4 +1,4 @@
-"""How Sphinx builds the manual: sphinx-build -W -b html docs OUT."""
+"""How Sphinx builds the manual: sphinx-build -j 2 -W -b html docs OUT."""
 
 import ast
 import os
@@ -40,11 +40,12 @@ nb_execution_timeout = 300
 nb_merge_streams = True
 
 
-def setup(app: Sphinx) -> None:
+def setup(app: Sphinx) -> dict[str, bool]:
     """Registers what is done to pages and docstrings."""
     app.connect("builder-inited", write_reference)
     app.connect("source-read", link_to_code)
     app.connect("autodoc-process-docstring", as_rst, priority=900)  # after napoleon
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def write_reference(app: Sphinx) -> None:
