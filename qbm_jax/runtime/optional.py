@@ -7,9 +7,12 @@ from types import ModuleType
 from qbm_jax.errors import InputError
 
 EXTRAS = {
+    "dimod": "dimod",
     "harmonypy": "scores",
     "igraph": "scores",
+    "networkx": "dimod",
     "scanpy": "cells",
+    "scipy": "cells",
     "xgboost": "classification",
 }
 
