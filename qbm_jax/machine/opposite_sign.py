@@ -73,7 +73,7 @@ def from_biases(given: Biases) -> Boltzmann:
       InputError: what `check` raises.
     """
     J = couplings(len(given.linear), given.rows, given.columns, -np.asarray(given.values))
-    h: Any = -np.asarray(given.linear, np.float64)
+    h: Any = 0.0 - np.asarray(given.linear, np.float64)  # no -0
     params = Boltzmann(J=J, h=h)
     check(params)
     return params
