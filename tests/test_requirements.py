@@ -51,7 +51,7 @@ def test_every_package_that_is_imported_is_required():
     assert {"jax", "requests", "scanpy", "igraph"} <= modules
     known = packages_distributions()
     by_name = {"scvi": "scvi-tools", "lightning": "scvi-tools", "tensorboardX": "tensorboardx"}
-    extras = ("classification", "ray", "tensorboard", "peers", "selection")
+    extras = ("classification", "ray", "tensorboard", "peers", "selection", "dimod")
     declared = names_of(*included(), *extras)
     for module in modules:
         packages = [by_name.get(module, module), *known.get(module, [])]

@@ -7,10 +7,12 @@ from types import ModuleType
 from qbm_jax.errors import InputError
 
 EXTRAS = {
-    "dimod": "selection",
+    "dimod": "dimod",
     "harmonypy": "scores",
     "igraph": "scores",
+    "networkx": "dimod",
     "scanpy": "cells",
+    "scipy": "cells",
     "xgboost": "classification",  # others' trees stand in, see metrics/trees.py
 }
 
