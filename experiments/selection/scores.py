@@ -1,33 +1,38 @@
 """What a choice of cells is worth: for a classifier, and as a sketch of the pool."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from qbm_jax.metrics.classification import build_trees, score_predictions
+from qbm_jax.metrics.classification import score_predictions
+from qbm_jax.metrics.trees import fit_trees
 from qbm_jax.selection.kernels import Kernel, build
 
 RARE = 0.03  # share of the cells below which a type is rare
 
 
-def classifiers(names: tuple[str, ...], seed: int) -> Iterator[tuple[str, Any]]:
-    """Untrained classifiers by name: a random forest, boosted trees, one neighbour, logistic."""
+CLASSIFIERS = ("rf", "trees", "1nn", "logistic")
+Fit = Callable[[np.ndarray, np.ndarray], Any]  # (points, codes) -> what predicts codes
+
+
+def classifiers(seed: int) -> dict[str, Fit]:
+    """By name: a random forest, boosted trees (see `metrics.trees`), one neighbour, logistic."""
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
-    made = {
-        "rf": lambda: RandomForestClassifier(100, random_state=seed, n_jobs=1),
-        "xgb": lambda: build_trees(seed),
-        "1nn": lambda: KNeighborsClassifier(1),
-        "logistic": lambda: LogisticRegression(max_iter=500),
-    }
-    return ((name, made[name]()) for name in names)
+    fits: tuple[Fit, ...] = (
+        RandomForestClassifier(100, random_state=seed, n_jobs=1).fit,
+        lambda points, codes: fit_trees(points, codes, seed),
+        KNeighborsClassifier(1).fit,
+        LogisticRegression(max_iter=500).fit,
+    )
+    return dict(zip(CLASSIFIERS, fits, strict=True))
 
 
 def label_scores(
-    names: tuple[str, ...],
+    names: Sequence[str],
     train: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
     seed: int,
@@ -41,12 +46,13 @@ def label_scores(
       seed: of the trees.
     """
     types, codes = np.unique(train[1], return_inverse=True)
-    scores = {}
-    for name, model in classifiers(names, seed):
+    scores: dict[str, float] = {}
+    fits = classifiers(seed)
+    for name in names:
         if len(types) == 1:
             predicted = np.full(len(test[1]), types[0])
         else:
-            predicted = types[model.fit(train[0], codes).predict(test[0])]
+            predicted = types[fits[name](train[0], codes).predict(test[0])]
         found = score_predictions(test[1], predicted, types).scores
         scores |= {f"{name}_{metric}": found[metric] for metric in ("accuracy", "f1_macro")}
     return scores

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.comparison import plan as comparison_plan
@@ -17,9 +18,11 @@ from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from experiments.selection import report, tasks
 from experiments.selection.methods import METHODS, Method, available
+from experiments.selection.scores import CLASSIFIERS
 from experiments.selection.standings import Standing, standings
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.tasks.study_set import fold_cells
+from qbm_jax.metrics.trees import substitution
 from qbm_jax.runtime.identity import digest_of
 from qbm_jax.runtime.options import from_dict
 from qbm_jax.selection.options import SelectionOptions
@@ -54,7 +57,9 @@ class SelectionPlan(NamedTuple):
     @property
     def identity(self) -> dict[str, Any]:
         """What tells the sets from others, and the methods that are there."""
-        return self.comparison.identity | {"selection methods": digest_of(sorted(self.methods))}
+        return self.comparison.identity | {
+            "selection methods": digest_of(np.array(sorted(self.methods)))
+        }
 
 
 def check(config: ConfigDict) -> SelectionPlan:
@@ -69,13 +74,15 @@ def check(config: ConfigDict) -> SelectionPlan:
          "audit.num_instances": 1, "images.pool": 30, "images.test": 1},
     )  # fmt: skip
     from_dict(SelectionOptions, "selection", config.solver.to_dict())
-    for field in ("ways", "training_methods"):
-        if unknown := sorted(set(listed(config[field])) - set(METHODS)):
-            known = ", ".join(METHODS)
+    choices = dict.fromkeys(("ways", "training_methods"), ("method", tuple(METHODS)))
+    for field, (what, known) in (choices | {"classifiers": ("classifier", CLASSIFIERS)}).items():
+        if unknown := sorted(set(listed(config[field])) - set(known)):
             raise InputError(
-                f"unknown method {unknown[0]!r} in config.{field}; choose from {known}"
+                f"unknown {what} {unknown[0]!r} in config.{field}; choose from {', '.join(known)}"
             )
     ways, notes = available(listed(config.ways))
+    if "trees" in listed(config.classifiers) and substitution():
+        notes.append(substitution())
     comparison = comparison_plan.load(config, model_methods(config), with_tasks=False)
     file = Path(config.folder) / "images" / "mnist.npz"
     if config.images.budgets and not file.is_file():
