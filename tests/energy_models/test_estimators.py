@@ -54,6 +54,16 @@ def test_the_history_and_the_seed(rows, fitted):
     np.testing.assert_array_equal(fitted.sample(5, seed=3), fitted.sample(5, seed=3))
 
 
+def test_parameters_of_another_package_are_scored(rows):
+    units = random_units("restricted")
+    model = RestrictedBoltzmannMachine(num_hidden=3).with_units(units, rows)
+    joint = log_weights(units, rows, states(H))
+    expected = np.logaddexp.reduce(joint, axis=1).mean() - model.log_z().value
+    assert model.score(rows).value == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(InputError, match="expected parameters of shapes"):
+        RestrictedBoltzmannMachine(num_hidden=2).with_units(units, rows)
+
+
 def test_reconstructions_are_means_of_bits(rows, fitted):
     found = fitted.reconstruct(rows)
     assert found.shape == rows.shape and ((found > 0) & (found < 1)).all()
