@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
 from experiments.energies import baselines
-from experiments.energies.images import Digits, Images, real_columns
+from experiments.energies.images import Digits, Images, cell_components, real_columns
 from qbm_jax.energy_models import (
     BoltzmannMachine,
     DeepBeliefNetwork,
@@ -146,9 +146,10 @@ def of_features(config: ConfigDict, digits: Digits, name: str, seed: int) -> dic
     return {"metrics": {"accuracy": float(fitted.score(digits.test, digits.test_labels))}}
 
 
-def of_density(config: ConfigDict, digits: Digits, name: str, seed: int) -> dict:
-    """Held-out log density of digits as real numbers, in nats an image."""
-    train, test = real_columns(digits, seed)
+def of_density(config: ConfigDict, digits: Digits | None, name: str, seed: int) -> dict[str, Any]:
+    """Held-out log density of digits as real numbers, or (None) of simulated cells, in nats."""
+    rows = cell_components(config.densities, seed) if digits is None else real_columns(digits, seed)
+    train, test = rows
     k = config.densities.num_components
     machine = config.densities.machine.to_dict() | {"seed": seed}
     models: dict[str, Callable[[], Any]] = {
