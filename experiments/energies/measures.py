@@ -41,8 +41,7 @@ def effort_of(config: ConfigDict) -> Effort:
 
 def of_machine(config: ConfigDict, images: Images, options: dict[str, Any], seed: int) -> dict:
     """Trains a machine on images; its likelihood on the way, at the end, and its draws."""
-    edges = {"edges": options["edges"]} if "edges" in options else {}
-    kind = BoltzmannMachine if edges else RestrictedBoltzmannMachine
+    kind = BoltzmannMachine if "edges" in options else RestrictedBoltzmannMachine
     model = kind(**(config.machine.to_dict() | options | {"seed": seed}))
     effort = effort_of(config)
     curve: list[list[float | None]] = []
@@ -67,7 +66,7 @@ def of_machine(config: ConfigDict, images: Images, options: dict[str, Any], seed
     return {
         "metrics": metrics, "curve": curve, "reason": said, "method": found.method,
         "samples": model.sample(SHOWN, num_sweeps=SWEEPS[-1]).astype(int).tolist(),
-        "filters": np.round(np.asarray(model.units().weights)[:, :SHOWN].T, 2).tolist(),
+        "filters": np.round(np.asarray(model.units().weights, float)[:, :SHOWN].T, 2).tolist(),
         "mixing": mixing(model, images),
     }  # fmt: skip
 
