@@ -1,33 +1,43 @@
 """What a choice of cells is worth: for a classifier, and as a sketch of the pool."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from qbm_jax.metrics.classification import build_trees, score_predictions
+from qbm_jax.metrics.classification import score_predictions
+from qbm_jax.metrics.trees import fit_trees
 from qbm_jax.selection.kernels import Kernel, build
 
+CLASSIFIERS = ("rf", "xgb", "1nn", "logistic")
 RARE = 0.03  # share of the cells below which a type is rare
 
 
-def classifiers(names: tuple[str, ...], seed: int) -> Iterator[tuple[str, Any]]:
-    """Untrained classifiers by name: a random forest, boosted trees, one neighbour, logistic."""
+def fitted(name: str, points: np.ndarray, codes: np.ndarray, seed: int) -> Any:
+    """A trained classifier with `predict`: a random forest, boosted trees, one neighbour, logistic.
+
+    Args:
+      name: of `CLASSIFIERS`.
+      points: coordinates of the training cells [cells, dims].
+      codes: their types, 0, 1, ... without gaps [cells].
+      seed: of trees.
+    """
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
-    made = {
+    if name == "xgb":
+        return fit_trees(points, codes, seed)
+    made: Any = {
         "rf": lambda: RandomForestClassifier(100, random_state=seed, n_jobs=1),
-        "xgb": lambda: build_trees(seed),
         "1nn": lambda: KNeighborsClassifier(1),
         "logistic": lambda: LogisticRegression(max_iter=500),
     }
-    return ((name, made[name]()) for name in names)
+    return made[name]().fit(points, codes)
 
 
 def label_scores(
-    names: tuple[str, ...],
+    names: Sequence[str],
     train: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
     seed: int,
@@ -42,11 +52,11 @@ def label_scores(
     """
     types, codes = np.unique(train[1], return_inverse=True)
     scores = {}
-    for name, model in classifiers(names, seed):
+    for name in names:
         if len(types) == 1:
             predicted = np.full(len(test[1]), types[0])
         else:
-            predicted = types[model.fit(train[0], codes).predict(test[0])]
+            predicted = types[fitted(name, train[0], codes, seed).predict(test[0])]
         found = score_predictions(test[1], predicted, types).scores
         scores |= {f"{name}_{metric}": found[metric] for metric in ("accuracy", "f1_macro")}
     return scores

@@ -17,9 +17,11 @@ from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from experiments.selection import report, tasks
 from experiments.selection.methods import METHODS, Method, available
+from experiments.selection.scores import CLASSIFIERS
 from experiments.selection.standings import Standing, standings
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.tasks.study_set import fold_cells
+from qbm_jax.metrics.trees import substitution
 from qbm_jax.runtime.identity import digest_of
 from qbm_jax.runtime.options import from_dict
 from qbm_jax.selection.options import SelectionOptions
@@ -75,7 +77,14 @@ def check(config: ConfigDict) -> SelectionPlan:
             raise InputError(
                 f"unknown method {unknown[0]!r} in config.{field}; choose from {known}"
             )
+    if unknown := sorted(set(listed(config.classifiers)) - set(CLASSIFIERS)):
+        raise InputError(
+            f"unknown classifier {unknown[0]!r} in config.classifiers; choose from "
+            f"{', '.join(CLASSIFIERS)}"
+        )
     ways, notes = available(listed(config.ways))
+    if "xgb" in listed(config.classifiers) and (said := substitution()):
+        notes.append(said)
     comparison = comparison_plan.load(config, model_methods(config), with_tasks=False)
     file = Path(config.folder) / "images" / "mnist.npz"
     if config.images.budgets and not file.is_file():
