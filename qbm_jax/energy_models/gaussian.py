@@ -46,7 +46,7 @@ class GaussianUnits(struct.PyTreeNode):
         return True
 
     def machine(self) -> tuple[Boltzmann, jax.Array]:
-        """The machine of the hidden spins, and the c with log Z = log Z of the machine - c."""
+        """The machine of the hidden spins, and the scalar c: log Z is that of the machine - c."""
         scaled = self.weights * jnp.exp(-self.log_variance)[:, None]
         couplings = scaled.T @ self.weights
         diagonal = jnp.diagonal(couplings)
@@ -137,4 +137,4 @@ class GaussianRestrictedBoltzmannMachine(EnergyModel):
 
     def blank(self) -> None:
         """Gives a model without data the shapes of a trained one, before it is loaded."""
-        self._begin(np.zeros((2, self.n_features_in_), np.float32), self._options())
+        self._begin(np.zeros((2, self.n_features_in_), np.float32), self.check_options())

@@ -54,11 +54,11 @@ def test_gaussian_draws_have_their_noise(models):
     units, draws = model.learner_.units, model.sample(NUM, seed=1, num_sweeps=200)
     h = states(3)
     W, precision = np.asarray(units.weights, float), np.exp(-np.asarray(units.log_variance, float))
-    log_weight = h @ units.hidden + 0.5 * np.einsum(
+    log_weight = h @ np.asarray(units.hidden) + 0.5 * np.einsum(
         "ri,ij,rj->r", h, W.T @ (precision[:, None] * W), h
     )
     weights = np.exp(log_weight - np.logaddexp.reduce(log_weight))
-    means = units.visible + h @ W.T
+    means = np.asarray(units.visible) + h @ W.T
     mean = weights @ means
     variance = weights @ (means - mean) ** 2 + 1 / precision
     error = np.sqrt(variance / NUM)
