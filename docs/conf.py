@@ -24,6 +24,8 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = project
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 
 default_role = "py:obj"  # `name` in a docstring is a link where the name is known, else code
 autodoc_member_order = "bysource"
@@ -39,6 +41,7 @@ nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+nb_output_stderr = "remove"  # of bars that find no notebook to be drawn in
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
