@@ -50,7 +50,13 @@ def test_every_package_that_is_imported_is_required():
     modules = imported(*files, ROOT / "run.py") | set(optional.EXTRAS)
     assert {"jax", "requests", "scanpy", "igraph"} <= modules
     known = packages_distributions()
-    by_name = {"scvi": "scvi-tools", "lightning": "scvi-tools", "tensorboardX": "tensorboardx"}
+    by_name = {
+        "scvi": "scvi-tools",
+        "lightning": "scvi-tools",
+        "dwave": "dwave-samplers",
+        "skactiveml": "scikit-activeml",
+        "tensorboardX": "tensorboardx",
+    }
     extras = ("classification", "ray", "tensorboard", "peers", "selection", "dimod")
     declared = names_of(*included(), *extras)
     for module in modules:

@@ -1,6 +1,6 @@
 """What a choice of cells is worth: for a classifier, and as a sketch of the pool."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,26 +9,31 @@ from qbm_jax.metrics.classification import score_predictions
 from qbm_jax.metrics.trees import fit_trees
 from qbm_jax.selection.kernels import Kernel, build
 
+CLASSIFIERS = ("rf", "trees", "1nn", "logistic")
 RARE = 0.03  # share of the cells below which a type is rare
 
 
-CLASSIFIERS = ("rf", "trees", "1nn", "logistic")
-Fit = Callable[[np.ndarray, np.ndarray], Any]  # (points, codes) -> what predicts codes
+def fitted(name: str, points: np.ndarray, codes: np.ndarray, seed: int) -> Any:
+    """A trained classifier with `predict`: a random forest, boosted trees, one neighbour, logistic.
 
-
-def classifiers(seed: int) -> dict[str, Fit]:
-    """By name: a random forest, boosted trees (see `metrics.trees`), one neighbour, logistic."""
+    Args:
+      name: of `CLASSIFIERS`.
+      points: coordinates of the training cells [cells, dims].
+      codes: their types, 0, 1, ... without gaps [cells].
+      seed: of trees.
+    """
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
-    fits: tuple[Fit, ...] = (
-        RandomForestClassifier(100, random_state=seed, n_jobs=1).fit,
-        lambda points, codes: fit_trees(points, codes, seed),
-        KNeighborsClassifier(1).fit,
-        LogisticRegression(max_iter=500).fit,
-    )
-    return dict(zip(CLASSIFIERS, fits, strict=True))
+    if name == "trees":
+        return fit_trees(points, codes, seed)
+    made: Any = {
+        "rf": lambda: RandomForestClassifier(100, random_state=seed, n_jobs=1),
+        "1nn": lambda: KNeighborsClassifier(1),
+        "logistic": lambda: LogisticRegression(max_iter=500),
+    }
+    return made[name]().fit(points, codes)
 
 
 def label_scores(
@@ -47,12 +52,11 @@ def label_scores(
     """
     types, codes = np.unique(train[1], return_inverse=True)
     scores: dict[str, float] = {}
-    fits = classifiers(seed)
     for name in names:
         if len(types) == 1:
             predicted = np.full(len(test[1]), types[0])
         else:
-            predicted = types[fits[name](train[0], codes).predict(test[0])]
+            predicted = types[fitted(name, train[0], codes, seed).predict(test[0])]
         found = score_predictions(test[1], predicted, types).scores
         scores |= {f"{name}_{metric}": found[metric] for metric in ("accuracy", "f1_macro")}
     return scores

@@ -74,15 +74,20 @@ def check(config: ConfigDict) -> SelectionPlan:
          "audit.num_instances": 1, "images.pool": 30, "images.test": 1},
     )  # fmt: skip
     from_dict(SelectionOptions, "selection", config.solver.to_dict())
-    choices = dict.fromkeys(("ways", "training_methods"), ("method", tuple(METHODS)))
-    for field, (what, known) in (choices | {"classifiers": ("classifier", CLASSIFIERS)}).items():
-        if unknown := sorted(set(listed(config[field])) - set(known)):
+    for field in ("ways", "training_methods"):
+        if unknown := sorted(set(listed(config[field])) - set(METHODS)):
+            known = ", ".join(METHODS)
             raise InputError(
-                f"unknown {what} {unknown[0]!r} in config.{field}; choose from {', '.join(known)}"
+                f"unknown method {unknown[0]!r} in config.{field}; choose from {known}"
             )
+    if unknown := sorted(set(listed(config.classifiers)) - set(CLASSIFIERS)):
+        raise InputError(
+            f"unknown classifier {unknown[0]!r} in config.classifiers; choose from "
+            f"{', '.join(CLASSIFIERS)}"
+        )
     ways, notes = available(listed(config.ways))
-    if "trees" in listed(config.classifiers) and substitution():
-        notes.append(substitution())
+    if "trees" in listed(config.classifiers) and (said := substitution()):
+        notes.append(said)
     comparison = comparison_plan.load(config, model_methods(config), with_tasks=False)
     file = Path(config.folder) / "images" / "mnist.npz"
     if config.images.budgets and not file.is_file():

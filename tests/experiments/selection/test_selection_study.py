@@ -21,6 +21,7 @@ LABELS = np.repeat(["a", "b"], 20)
 QUICK = {"num_chains": 4, "num_steps": 10}
 BAD = {
     "way": ({"ways": ("random", "magic")}, "unknown method 'magic' in config.ways"),
+    "classifier": ({"classifiers": ("svm",)}, "unknown classifier 'svm' in config.classifiers"),
     "seeds": ({"num_seeds": 1}, "config.num_seeds must be at least 2"),
     "solver": ({"solver.num_chains": 0}, "num_chains must be a whole number of at least 1"),
 }
