@@ -31,7 +31,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.num_steps = 400  # of each training
     config.budgets = (100, 250, 500)  # cells to choose; those above half of a pool are left out
     config.max_pool = 1000  # cells to choose from; of more a random sample
-    config.classifiers = ("rf", "xgb")
+    config.classifiers = ("rf", "trees")
     config.ways = (  # to choose, names of experiments/selection/methods.py
         *("random", "stratified", "kmeans++", "kmedoids", "farthest_first", "herding", "leverage"),
         *("geosketch", "facility_greedy", "mmd_greedy", "uncertainty", "margin", "badge"),

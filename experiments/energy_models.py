@@ -23,6 +23,7 @@ from qbm_jax.study.escape import markdown
 
 COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
 MACHINE, LIKELIHOOD, FEATURES, DENSITIES = "machine", "likelihood", "features", "density"
+CELLS = "simulated_cells"
 BASELINES = (*LAWS, "scikit_learn")
 
 
@@ -79,14 +80,13 @@ def pieces(plan: EnergyPlan, stop: StopRequest) -> Iterator[Work]:
                 compute = partial(measures.of_law, config, plan.images, method.kind, options)
             yield _work(LIKELIHOOD, plan.images.name, name, seed, partial(compute, seed=seed))
         digits = plan.digits[seed]
-        for task, known, measure in (
-            (FEATURES, measures.FEATURES, measures.of_features),
-            (DENSITIES, measures.DENSITIES, measures.of_density),
-        ):
-            for name in known:
-                yield _work(
-                    task, "digits", name, seed, partial(measure, config, digits, name, seed)
-                )
+        for name in measures.FEATURES:
+            compute = partial(measures.of_features, config, digits, name, seed)
+            yield _work(FEATURES, "digits", name, seed, compute)
+        for dataset, given in (("digits", digits), (CELLS, None)):
+            for name in measures.DENSITIES:
+                compute = partial(measures.of_density, config, given, name, seed)
+                yield _work(DENSITIES, dataset, name, seed, compute)
 
 
 def _work(task: str, dataset: str, method: str, seed: int, compute: Callable[[], Piece]) -> Work:
@@ -143,10 +143,12 @@ def document(plan: EnergyPlan, results: Results) -> Document:
     report.add(
         "## Digits: accuracy on held-out images", metric_table(by_task[FEATURES], "accuracy")
     )
-    report.add(
-        "## Digits as real numbers: held-out log density, nats an image",
-        metric_table(by_task[DENSITIES], "log_likelihood"),
-    )
+    for dataset, title in (
+        ("digits", "Digits as real numbers: held-out log density, nats an image"),
+        (CELLS, "Principal components of SIMULATED CELLS: held-out log density, nats a cell"),
+    ):
+        here = [piece for piece in by_task[DENSITIES] if piece["dataset"] == dataset]
+        report.add(f"## {title}", metric_table(here, "log_likelihood"))
     reasons = [
         f"{piece['method']}, seed {piece['seed']}: {piece['reason']}"
         for piece in results.pieces if piece.get("reason")

@@ -1,4 +1,4 @@
-"""Binary images, from a file or simulated, and the real-valued digits of scikit-learn."""
+"""Binary images, from a file or simulated; rows of real numbers, of digits and of cells."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,8 +8,11 @@ from ml_collections import ConfigDict
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from qbm_jax.data.simulate import simulate
 from qbm_jax.errors import InputError
+from qbm_jax.metrics.baselines import pca_embedding
 from qbm_jax.runtime.identity import digest_of
+from qbm_jax.runtime.keys import key_of
 
 SIMULATED = "simulated"
 ARRAYS = ("train_images", "test_images")
@@ -104,6 +107,18 @@ def load_split_digits(seed: int, most: int) -> Digits:
         images[:most] / 16, labels[:most], test_size=0.25, random_state=seed, stratify=labels[:most]
     )
     return Digits(*parts)
+
+
+def cell_components(densities: ConfigDict, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Train and test rows of principal components of simulated cells, fitted on train cells."""
+    cells = simulate(
+        key_of(seed, "cells"), num_cells=densities.num_cells, num_genes=densities.num_genes
+    )
+    train, test = train_test_split(
+        np.arange(densities.num_cells), test_size=0.25, random_state=seed
+    )
+    rows = pca_embedding(cells.counts, densities.num_principal, seed=seed, fit_on=train)
+    return rows[train], rows[test]
 
 
 def real_columns(digits: Digits, seed: int) -> tuple[np.ndarray, np.ndarray]:

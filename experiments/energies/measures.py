@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
 from experiments.energies import baselines
-from experiments.energies.images import Digits, Images, real_columns
+from experiments.energies.images import Digits, Images, cell_components, real_columns
 from qbm_jax.energy_models import (
     BoltzmannMachine,
     DeepBeliefNetwork,
@@ -41,8 +41,7 @@ def effort_of(config: ConfigDict) -> Effort:
 
 def of_machine(config: ConfigDict, images: Images, options: dict[str, Any], seed: int) -> dict:
     """Trains a machine on images; its likelihood on the way, at the end, and its draws."""
-    edges = {"edges": options["edges"]} if "edges" in options else {}
-    kind = BoltzmannMachine if edges else RestrictedBoltzmannMachine
+    kind = BoltzmannMachine if "edges" in options else RestrictedBoltzmannMachine
     model = kind(**(config.machine.to_dict() | options | {"seed": seed}))
     effort = effort_of(config)
     curve: list[list[float | None]] = []
@@ -67,7 +66,7 @@ def of_machine(config: ConfigDict, images: Images, options: dict[str, Any], seed
     return {
         "metrics": metrics, "curve": curve, "reason": said, "method": found.method,
         "samples": model.sample(SHOWN, num_sweeps=SWEEPS[-1]).astype(int).tolist(),
-        "filters": np.round(np.asarray(model.units().weights)[:, :SHOWN].T, 2).tolist(),
+        "filters": np.round(np.asarray(model.units().weights, float)[:, :SHOWN].T, 2).tolist(),
         "mixing": mixing(model, images),
     }  # fmt: skip
 
@@ -146,9 +145,10 @@ def of_features(config: ConfigDict, digits: Digits, name: str, seed: int) -> dic
     return {"metrics": {"accuracy": float(fitted.score(digits.test, digits.test_labels))}}
 
 
-def of_density(config: ConfigDict, digits: Digits, name: str, seed: int) -> dict:
-    """Held-out log density of digits as real numbers, in nats an image."""
-    train, test = real_columns(digits, seed)
+def of_density(config: ConfigDict, digits: Digits | None, name: str, seed: int) -> dict[str, Any]:
+    """Held-out log density of digits as real numbers, or (None) of simulated cells, in nats."""
+    rows = cell_components(config.densities, seed) if digits is None else real_columns(digits, seed)
+    train, test = rows
     k = config.densities.num_components
     machine = config.densities.machine.to_dict() | {"seed": seed}
     models: dict[str, Callable[[], Any]] = {

@@ -57,10 +57,10 @@ def small_instances(
             [objective(pool, rng.choice(num_cells, k, replace=False)) for _ in range(100)]
         )
         scale = at_random - best.energy_
-        yield "bound", "lost", instance, (best.lower_bound_ - best.energy_) / scale
+        yield "bound", "lost", instance, float((best.lower_bound_ - best.energy_) / scale)
         for name, own in solvers(options):
             found = SampleSelector(k, **{"seed": seed + instance, **own}).fit(pool).energy_
-            yield name, "lost", instance, (found - best.energy_) / scale
+            yield name, "lost", instance, float((found - best.energy_) / scale)
             yield name, "optimal", instance, float(found <= best.energy_ + 1e-9 * abs(scale))
 
 
@@ -81,7 +81,7 @@ def large_instance(
         found = SampleSelector(k, **{"seed": seed, **own}).fit(points)
         way = at_random - found.lower_bound_
         yield name, "of_bound", 0, float((at_random - found.energy_) / way)
-        yield name, "gap_to_greedy", 0, found.gap_to_greedy_ / way
+        yield name, "gap_to_greedy", 0, float(found.gap_to_greedy_ / way)
 
 
 def subsets(

@@ -9,7 +9,7 @@ from qbm_jax.metrics.classification import score_predictions
 from qbm_jax.metrics.trees import fit_trees
 from qbm_jax.selection.kernels import Kernel, build
 
-CLASSIFIERS = ("rf", "xgb", "1nn", "logistic")
+CLASSIFIERS = ("rf", "trees", "1nn", "logistic")
 RARE = 0.03  # share of the cells below which a type is rare
 
 
@@ -26,7 +26,7 @@ def fitted(name: str, points: np.ndarray, codes: np.ndarray, seed: int) -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
-    if name == "xgb":
+    if name == "trees":
         return fit_trees(points, codes, seed)
     made: Any = {
         "rf": lambda: RandomForestClassifier(100, random_state=seed, n_jobs=1),
@@ -51,7 +51,7 @@ def label_scores(
       seed: of the trees.
     """
     types, codes = np.unique(train[1], return_inverse=True)
-    scores = {}
+    scores: dict[str, float] = {}
     for name in names:
         if len(types) == 1:
             predicted = np.full(len(test[1]), types[0])

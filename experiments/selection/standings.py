@@ -52,7 +52,7 @@ def standings(rows: list[dict[str, Any]]) -> list[Standing]:
         for name, values in group.items():
             own = estimate(values.values())
             best = best_baseline(group, name, key[3])
-            gaps: list[float] = []
+            gaps: list[Any] = []
             for rival in (RANDOM, GREEDY, best):
                 gap = difference(group, name, rival, key[2])
                 part = [gap.mean, gap.low, gap.high]

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.comparison import plan as comparison_plan
@@ -56,7 +57,9 @@ class SelectionPlan(NamedTuple):
     @property
     def identity(self) -> dict[str, Any]:
         """What tells the sets from others, and the methods that are there."""
-        return self.comparison.identity | {"selection methods": digest_of(sorted(self.methods))}
+        return self.comparison.identity | {
+            "selection methods": digest_of(np.array(sorted(self.methods)))
+        }
 
 
 def check(config: ConfigDict) -> SelectionPlan:
@@ -83,7 +86,7 @@ def check(config: ConfigDict) -> SelectionPlan:
             f"{', '.join(CLASSIFIERS)}"
         )
     ways, notes = available(listed(config.ways))
-    if "xgb" in listed(config.classifiers) and (said := substitution()):
+    if "trees" in listed(config.classifiers) and (said := substitution()):
         notes.append(said)
     comparison = comparison_plan.load(config, model_methods(config), with_tasks=False)
     file = Path(config.folder) / "images" / "mnist.npz"

@@ -34,7 +34,8 @@ class Trained:
 
     def __init__(self) -> None:
         """Nothing is trained yet."""
-        self._name, self._group = "", None
+        self._name = ""
+        self._group: Group | None = None
 
     def of(self, config: ConfigDict, study: StudySet, method: ModelMethod, stop: StopRequest):
         """The group of all seeds."""

@@ -202,7 +202,8 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                         f"got {options[name]!r}; name a sampler, such as gibbs"
                     )
         else:
-            samplers.check_options(options["negative_phase"], options["sampler_options"] or {})
+            given = options["sampler_options"] or {}
+            options["sampler_options"] = samplers.check_options(options["negative_phase"], given)
         return options
 
     def _rates(self, options: dict[str, Any]) -> Rates:

@@ -21,7 +21,7 @@ from qbm_jax.energy_models.edges import Edges, edges_of
 from qbm_jax.energy_models.estimator import EnergyModel
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.runtime.options import documented, field, positive
+from qbm_jax.runtime.options import documented, field, positive, whole
 from qbm_jax.samplers.numerics.noise import normal
 
 
@@ -98,9 +98,7 @@ class GaussianRestrictedBoltzmannMachine(EnergyModel):
     Columns are scaled to mean 0 and variance 1 inside; densities are those of X as it came.
     """
 
-    num_hidden: int = dataclasses.field(
-        default=16, metadata=EnergyModel.__dataclass_fields__["num_hidden"].metadata
-    )
+    num_hidden: int = field(16, whole(2), "hidden units")
     learning_rate: float = field(0.01, positive(), "rate of the first update")
     optimizer: str = dataclasses.field(
         default="adam", metadata=EnergyModel.__dataclass_fields__["optimizer"].metadata

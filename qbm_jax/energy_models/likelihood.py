@@ -20,6 +20,7 @@ from qbm_jax.partition.annealing import annealed_importance_sampling
 from qbm_jax.partition.estimate import LogZ
 
 ERRORS = 2.0  # standard errors of log Z by which an interval is wider than its bracket
+_MOST_VISIBLE = 20  # whose free energies are summed
 _ROUNDING = 1e-5  # of log Z, in single precision
 
 
@@ -54,9 +55,15 @@ class Likelihood:
         """Of the interval, in nats."""
         return self.upper - self.lower
 
-    def __float__(self) -> float:
-        """The value."""
+    def item(self) -> float:
+        """The value: with it, scikit-learn's searches and cross-validation take the object."""
         return self.value
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.value, dtype)
 
 
 class Effort(NamedTuple):
@@ -92,7 +99,7 @@ def log_z(key: jax.Array, units: Any, starts: jax.Array, effort: Effort) -> tupl
     if effort.method == "auto" and smallest <= MAX_SPINS:
         sides = {"num_visible": num_visible} if bipartite and num_spins > MAX_SPINS else {}
         return _less(partition.log_z(key, machine, "exact", **sides), constant), "enumeration"
-    if effort.method == "auto" and num_visible <= MAX_SPINS and _sums_hidden(units):
+    if effort.method == "auto" and num_visible <= _MOST_VISIBLE and _sums_hidden(units):
         return _of_visible_states(units), "enumeration"
     if effort.method == "bar":
         return _less(partition.log_z(key, machine, "bar", max_bracket=math.inf), constant), "bar"

@@ -29,7 +29,7 @@ def test_draws_have_the_enumerated_law(models, kind):
 
 @pytest.mark.parametrize("kind", ["restricted", "full"])
 def test_conditional_draws_have_the_conditional_law(models, kind):
-    """Clamped units act on the others through W in full: a public code halves their fields."""
+    """A public code gives free units a wrong share of the row sums of W as their bias."""
     given = [1, np.nan, np.nan, 0]
     draws = models[kind].sample(NUM, given, seed=2, num_sweeps=40)
     held = (states(4)[:, 0] == 1) & (states(4)[:, 3] == 0)
