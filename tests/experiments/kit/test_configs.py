@@ -22,7 +22,9 @@ from experiments.kit.workdir import flatten
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import fit
+from qbm_jax.fitted.preset_options import choose
 from qbm_jax.model.presets import PRESETS
+from qbm_jax.model.vae import ModelOptions
 from qbm_jax.runtime import options as kinds
 from qbm_jax.training.run import TrainingDiverged
 
@@ -118,9 +120,13 @@ def test_sampler_options_are_those_of_the_negative_phase():
 
 def test_notebook_defaults_are_those_of_the_configs():
     made, notebook = base.get_config(), defaults(fit)
-    assert notebook["num_latents"] == made.model.num_latents
+    chosen = choose(notebook["preset"], {}, notebook["sampler"], None, None)
+    assert notebook["num_latents"] is None  # the preset's
+    assert kinds.from_dict(ModelOptions, "model", chosen.model).num_latents == (
+        made.model.num_latents
+    )
     assert notebook["num_genes"] == made.data.num_genes
-    assert notebook["sampler"] == made.sampler.name
+    assert chosen.sampler == made.sampler.name
     assert notebook["seed"] == made.seed
 
 
