@@ -140,14 +140,15 @@ def geometric_sketch(request: Request) -> np.ndarray:
 
 
 def queried(request: Request, strategy: str) -> np.ndarray:
-    """Rounds of queries of scikit-activeml with logistic regression, from 20 random cells."""
+    """Rounds of queries of scikit-activeml with logistic regression, from up to 20 random cells."""
     from skactiveml.classifier import SklearnClassifier
     from skactiveml.pool import Badge, TypiClust, UncertaintySampling
     from sklearn.linear_model import LogisticRegression
 
     names, codes = np.unique(request.labels, return_inverse=True)
     known = np.full(len(codes), np.nan)
-    first = request.rng.choice(len(codes), min(_FIRST, request.number), replace=False)
+    size = min(_FIRST, max(2, request.number // 4))
+    first = request.rng.choice(len(codes), min(size, request.number), replace=False)
     known[first] = codes[first]
     model = SklearnClassifier(
         LogisticRegression(max_iter=200), classes=np.arange(len(names)), random_state=request.seed

@@ -13,7 +13,7 @@ import anndata
 import jax
 import numpy as np
 
-from qbm_jax import samplers, training
+from qbm_jax import training
 from qbm_jax.data import Cells, check_likelihood
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.data.on_disk import StoredCells
@@ -32,11 +32,11 @@ from qbm_jax.fitted.inputs import (
     what_is_modelled,
 )
 from qbm_jax.fitted.model import FittedModel, Settings, device_counts
+from qbm_jax.fitted.preset_options import choose, for_cells
 from qbm_jax.fitted.progress import ProgressBar, check_progress, messages, told_both
 from qbm_jax.fitted.retries import with_retries
 from qbm_jax.fitted.scvi_names import check_arguments
-from qbm_jax.model import priors, vae
-from qbm_jax.model.presets import PRESETS
+from qbm_jax.model import priors
 from qbm_jax.model.vae import ModelOptions
 from qbm_jax.runtime import keys
 from qbm_jax.runtime import options as kinds
@@ -139,20 +139,12 @@ def fit(
         if each.kind != each.VAR_KEYWORD
     )
     check_arguments(model_options, own, kinds.field_kinds(ModelOptions))
-    chosen = PRESETS[check("preset", preset, kinds.choice(PRESETS))]
     if num_latents is not None:
         model_options["num_latents"] = num_latents
-    model_options = {**chosen.model, **chosen.published, **model_options}
-    prior = priors.build(vae.check_options(model_options)["prior"])
-    fields = {**chosen.training, **chosen.published_training, **(training_options or {})}
-    options = train_options(fields)
-    if sampler is None and chosen.sampler is not None:
-        sampler = chosen.sampler[0]
-        sampler_options = {**chosen.sampler[1], **(sampler_options or {})}
-    sampler = sampler or "gibbs"
-    samplers.check_options(sampler, {} if sampler_options is None else sampler_options)
+    chosen = choose(preset, model_options, sampler, sampler_options, training_options)
     key = keys.of_training(seed)
     num_genes = check("num_genes", num_genes, optional(whole(1)))
+    prior = priors.build(chosen.model["prior"])
     name = check("name", name, optional(kinds.name())) or prior.model_name
     mesh = None if (sizes := mesh_sizes(devices)) is None else build_mesh(*sizes)
     check_progress(on_progress)
@@ -164,18 +156,16 @@ def fit(
         )  # fmt: skip
         for note in (*cells.notes, what_is_modelled(cells)):
             LOGGER.info("%s", note)
-    if chosen.epochs_of is not None and "num_epochs" not in (training_options or {}):
-        options = dataclasses.replace(options, num_epochs=chosen.epochs_of(cells.num_cells))
     left_out = held_out_cells(held_out, adata, cells)
     data = device_counts(cells) if isinstance(cells, Cells) else None
     with messages(progress), ProgressBar("qbmvae", enabled=progress) as bar:
         model, _ = fit_cells(
             key,
             cells,
-            model_options=model_options,
-            sampler=sampler,
-            sampler_options=sampler_options,
-            options=options,
+            model_options=chosen.model,
+            sampler=chosen.sampler,
+            sampler_options=chosen.sampler_options,
+            options=for_cells(chosen.options, preset, training_options, cells.num_cells),
             data=data,
             held_out=left_out,
             checkpoints=None if checkpoints is None else Checkpoints(expand_home(checkpoints)),

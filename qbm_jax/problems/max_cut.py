@@ -12,7 +12,7 @@ import numpy as np
 from jax.experimental.sparse import BCOO
 
 from qbm_jax.errors import InputError
-from qbm_jax.machine.boltzmann import Boltzmann, energy
+from qbm_jax.machine.boltzmann import Boltzmann, checked, energy
 from qbm_jax.machine.opposite_sign import without_fields
 from qbm_jax.runtime.whole_file import write_whole
 
@@ -148,7 +148,12 @@ def _machine(edges: Edges, num_vertices: int) -> Boltzmann:
 
 
 def total_weight(params: Boltzmann) -> jax.Array:
-    """Sum of all edges' weights, a scalar, from J = -w."""
+    """Sum of all edges' weights, a scalar, from J = -w.
+
+    Raises:
+      InputError: no machine.
+    """
+    params = checked(params)
     values = params.J.data if isinstance(params.J, BCOO) else params.J
     return -0.5 * jnp.sum(values)
 

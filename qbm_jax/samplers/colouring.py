@@ -19,6 +19,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.samplers.base import is_concrete
 
+_UNROLLED = 8  # columns of a table, at most
 _MOST_COLOURS = 256  # each is a block of the compiled sweep
 
 
@@ -28,7 +29,7 @@ class Colour(struct.PyTreeNode):
     Attributes:
       spins: int32 [spins of the colour].
       neighbours: int32 [spins of the colour, most neighbours]; 0 where there are fewer.
-      entries: int32, likewise, places in the data of J; where there are fewer, its length.
+      entries: int32, likewise, places in the data of J; behind its end where there are fewer.
     """
 
     spins: jax.Array
@@ -122,15 +123,27 @@ def coloured_sweep(params: Boltzmann, spins: jax.Array, noise: jax.Array) -> jax
     couplings: Any = params.J
     data = jnp.append(couplings.J.data, 0).astype(spins.dtype)
     for colour in couplings.colouring.colours:
-        fields = jnp.broadcast_to(params.h[colour.spins, None], (colour.spins.size, spins.shape[1]))
-        for column in range(colour.neighbours.shape[1]):
-            weights = data[colour.entries[:, column]]
-            fields = fields + weights[:, None] * spins[colour.neighbours[:, column]]
+        fields = _fields(params.h[colour.spins], data[colour.entries], colour.neighbours, spins)
         up = fields > noise[colour.spins]
         drawn = jnp.where(up, 1, -1).astype(spins.dtype)
         drawn = jnp.where(jnp.isfinite(fields), drawn, jnp.nan)
         spins = spins.at[colour.spins].set(drawn, unique_indices=True)
     return spins
+
+
+def _fields(h: jax.Array, weights: jax.Array, neighbours: jax.Array, spins: jax.Array) -> jax.Array:
+    """Fields [spins of a colour, chains], a column of the table after the other."""
+    fields = jnp.broadcast_to(h[:, None], (h.size, spins.shape[1]))
+    most = neighbours.shape[1]
+
+    def add(column, fields):
+        return fields + weights[:, column, None] * spins[neighbours[:, column]]
+
+    if most > _UNROLLED:  # many copies of one line would be compiled for minutes
+        return jax.lax.fori_loop(0, most, add, fields)
+    for column in range(most):
+        fields = add(column, fields)
+    return fields
 
 
 def _greedy(starts: np.ndarray, neighbours: np.ndarray) -> np.ndarray:

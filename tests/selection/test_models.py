@@ -1,16 +1,20 @@
 """Selecting with a fitted model: its embedding, in memory and on disk, and its utilities."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from command_line import small_adata, untrained_model
 
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.model import FittedModel
 from qbm_jax.selection import SampleSelector, disagreement, objective, utilities
 
 
 @pytest.fixture(scope="module")
 def model():
-    return untrained_model()
+    made = untrained_model()
+    h = np.linspace(-1, 1, 8, dtype=np.float32)
+    return FittedModel(made.settings, {**made.params, "prior": {"h": jnp.asarray(h)}})
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,7 @@ def test_cells_on_disk_are_embedded_block_by_block(model, adata, tmp_path):
 
 def test_utilities_are_what_they_are_called(model, adata):
     up = 0.5 * (1 + model.embed(adata).astype(np.float64))
-    h = np.asarray(model.params["prior"].h, np.float64)
+    h = np.asarray(model.params["prior"]["h"], np.float64)
     prior_up = 1 / (1 + np.exp(-2 * h))
     entropy = -(up * np.log(up) + (1 - up) * np.log(1 - up)).sum(axis=1)
     kl = (up * np.log(up / prior_up) + (1 - up) * np.log((1 - up) / (1 - prior_up))).sum(axis=1)
