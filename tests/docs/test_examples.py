@@ -21,7 +21,11 @@ def examples():
     """(name, statements) of all functions and methods of `qbm_jax.fitted` that show examples."""
     parser, found = doctest.DocTestParser(), {}
     for module in pkgutil.iter_modules(qbm_jax.fitted.__path__, "qbm_jax.fitted."):
-        names = vars(importlib.import_module(module.name))
+        names = {
+            name: each
+            for name, each in vars(importlib.import_module(module.name)).items()
+            if str(getattr(each, "__module__", "")).startswith("qbm_jax")
+        }
         classes = [vars(each) for each in names.values() if inspect.isclass(each)]
         for name, each in (item for scope in (names, *classes) for item in scope.items()):
             if not isinstance(each, FunctionType | property | classmethod) or name in SET_APART:
