@@ -1,11 +1,21 @@
-"""Runs one experiment: `python run.py --config=configs/pancreas.py --workdir=runs/pancreas`."""
+"""Runs one experiment: `python run.py --config=configs/pancreas.py --workdir=runs/pancreas`.
+
+Installed, it is the command `qbm_jax` (see setup.py); it imports from the folder that it lies in.
+"""
 
 import sys
+from pathlib import Path
 
-from absl import app, flags
-from ml_collections import config_flags
-
+HOME = str(Path(__file__).resolve().parent)
+if HOME not in sys.path:
+    sys.path.insert(0, HOME)
 from experiments.kit import usage
+
+try:
+    from absl import app, flags
+    from ml_collections import config_flags
+except ModuleNotFoundError as error:
+    usage.lacking(error)
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment, e.g. configs/toy.py")
 WORKDIR = flags.DEFINE_string("workdir", None, "Output folder; default runs/<config name>")
@@ -26,15 +36,12 @@ def parse(argv: list[str]) -> list[str]:
     usage.answer(argv)
     try:  # seconds, which the help does not wait for
         from experiments.kit import launch
-        from experiments.sweep.arguments import spelt_out
     except ModuleNotFoundError as error:
-        text = f"error: the package {error.name} is not installed; pip install -r requirements.txt"
-        print(text, file=sys.stderr)
-        raise SystemExit(2) from None
+        usage.lacking(error)
     config = launch.check_arguments(argv)
     try:
         kept, unset = launch.take_out_none(argv, config)
-        left = flags.FLAGS(spelt_out(kept))
+        left = flags.FLAGS(launch.spelt_out(kept))
     except (flags.Error, launch.InputError) as error:
         launch.fail(str(error))
     CONFIG.value.update_from_flattened_dict(dict.fromkeys(unset))
@@ -64,5 +71,10 @@ def main(argv: list[str]) -> None:
     launch.run(CONFIG.value, workdir, sweep=sweep, profile=PROFILE.value, processes=processes)
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """The command, from a clone or installed."""
     app.run(main, flags_parser=parse)
+
+
+if __name__ == "__main__":
+    command()

@@ -33,7 +33,9 @@ STEPS = {
     "cim": ("cim", {"noise_law": "two_point", "calibration_gain": 0.0}, 1),
     "cim_normal_noise": ("cim", {"calibration_gain": 0.0}, 1),
     "auxiliary_cim": ("auxiliary_cim", {"square_root": "cholesky"}, 2),
+    "gibbs": ("gibbs", {}, 1),
 }
+FEW_STEPS = ("gibbs",)  # a sweep goes spin by spin: few of them take long enough
 PRECISIONS = ("float32", "bfloat16", "int8")
 INT8_LEFT_OUT = "auxiliary_cim"  # its noise product stays in bfloat16: no one GEMM to compare with
 
@@ -106,7 +108,7 @@ def step_times(label: str, options: argparse.Namespace, params: Boltzmann, preci
     """(seconds a step, seconds of its products) per repeat."""
     name, extra, per_step = STEPS[label]
     extra = extra | {"couplings_dtype": precision, "noise_generator": options.noise_generator}
-    short, long = (2, 6) if options.smoke else (10, 60)
+    short, long = (2, 6) if options.smoke or label in FEW_STEPS else (10, 60)
     steps = long - short
     times = in_turns(
         {

@@ -26,17 +26,18 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.experiment = "attribution"  # a name of launch.EXPERIMENTS
     config.num_seeds = 5
     config.model.prior, config.model.likelihood, config.model.decoder = "boltzmann", "nb", "mlp"
-    del config.evaluation["left_out_methods"]
+    del config.evaluation["left_out_methods"], config.evaluation["drawn_methods"]
     config.datasets = (  # none of those that judge
         *("simulated", "pancreas_panc8_small", "pancreas_human_mouse_328", "pbmc_kang_ctrl_stim"),
     )
     config.sets.simulated.num_cells = 3000  # some of every type in each fold
     config.tasks = "integration,classification,bound"
-    for name in ("methods", "settings", "gaussian_latents", "kl_weight_1"):
+    for name in ("methods", "settings", "gaussian_latents", "more_gaussian_latents", "kl_weight_1"):
         del config[name]  # of the benchmark alone
     config.reference = REFERENCE  # the variant that the others are held against
     # J of the trained reference times these, and shuffled, measured again; () for no such part
     config.doses = (0.0, 0.25, 0.5, 0.75, 1.25, 1.5)
+    config.temperatures = (0.5, 0.8, 1.25, 2.0)  # of the prior after training, likewise
     config.variants = ConfigDict()  # label -> axis, and the fields of model and training it changes
     config.variants.qbmvae = change("prior")
     config.variants.bernoulli = change("prior", prior="bernoulli")
@@ -90,14 +91,25 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.variants.couplings_decay = change("couplings", training={"couplings_decay": 1.0})
     for steps in (400, 1600, 3200):
         config.variants[f"steps_{steps}"] = change("length", training={"num_steps": steps})
+    for chains in (16, 256):
+        config.variants[f"chains_{chains}"] = change(
+            "negative phase", training={"num_chains": chains}
+        )
+    for sweeps in (1, 8):
+        config.variants[f"sweeps_{sweeps}"] = change(
+            "negative phase", sampler={"num_steps": sweeps}
+        )
     config.variants.rate_1e_3 = change("length", training={"learning_rate": 1e-3})
     config.variants.minibatch_64 = change("length", training={"minibatch_size": 64})
     return smoke_of(config) if arg == "smoke" else config
 
 
-def change(axis: str, training: dict | None = None, **model: object) -> ConfigDict:
-    """A variant: what it belongs to, and the fields of model and training that it changes."""
-    return ConfigDict({"axis": axis, "model": model, "training": training or {}})
+def change(
+    axis: str, training: dict | None = None, sampler: dict | None = None, **model: object
+) -> ConfigDict:
+    """A variant: its axis, and the fields of model, training and sampler options it changes."""
+    training, sampler = training or {}, sampler or {}
+    return ConfigDict({"axis": axis, "model": model, "training": training, "sampler": sampler})
 
 
 def smoke_of(config: ConfigDict) -> ConfigDict:
@@ -105,12 +117,12 @@ def smoke_of(config: ConfigDict) -> ConfigDict:
     for name, value in (("methods", ()), ("settings", ())):
         config[name] = value  # smoke() sets them
     config.gaussian_latents = 0
-    config.evaluation.left_out_methods = ()
+    config.evaluation.left_out_methods = config.evaluation.drawn_methods = ()
     config = smoke(config)
-    del config.evaluation["left_out_methods"]
+    del config.evaluation["left_out_methods"], config.evaluation["drawn_methods"]
     for name in ("methods", "settings", "gaussian_latents"):
         del config[name]
     for label in [name for name in config.variants if name not in ("qbmvae", "bernoulli", "no_kl")]:
         del config.variants[label]
-    config.doses = (0.0, 1.5)
+    config.doses, config.temperatures = (0.0, 1.5), (2.0,)
     return config

@@ -43,7 +43,8 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.data.batch_column = config.data.label_column = ""  # "": no batches; types are needed
     config.methods = (
         *("pca", "harmony", "vae", "scvi", "ldvae", "autozi", "gaussian_vae"),
-        *("bernoulli_vae", "qbmvae", "qbmvae_public", "kaiwu_qvae"),
+        *("bernoulli_vae", "qbmvae", "mog_vae", "vamp_vae", "made_vae", "sysvi"),
+        *("qbmvae_public", "kaiwu_qvae"),
     )
     # the config's latents, rates and epochs; or the authors'. Our own three models have one
     # setting, the config's, whichever of the two is asked for.
@@ -54,6 +55,8 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.num_genes = manual.data.num_genes  # highly variable genes kept (seurat_v3, per batch)
     config.num_steps = 0  # no training takes more optimiser steps than so many; 0: its own length
     config.gaussian_latents = 10  # of gaussian_vae, mog_vae and vamp_vae, matched in all else
+    # gaussian_vae again with so many, as rows of their own
+    config.more_gaussian_latents = (30, 128) if arg == "full" else ()
 
     config.model = manual.model
     for field in ("prior", "likelihood", "decoder"):  # they are what a method is
@@ -69,6 +72,8 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.evaluation.max_generated = 500  # cells drawn from the prior, at most
     # trained without a type as well, for the energy task
     config.evaluation.left_out_methods = ("pca", "qbmvae", "bernoulli_vae", "gaussian_vae", "scvi")
+
+    config.evaluation.drawn_methods = ("qbmvae", "scvi")  # UMAP with a donor that they never saw
 
     config.sets = ConfigDict()
     config.sets.simulated = study(simulated="simulated:pancreas", num_cells=1500)
@@ -149,4 +154,5 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.evaluation.max_generated = 100
     # trained without a type as well, for the energy task
     config.evaluation.left_out_methods = ("pca", "qbmvae")
+    config.evaluation.drawn_methods = ("qbmvae", "scvi")
     return config

@@ -29,6 +29,7 @@ def get_config(arg: str = "full") -> ConfigDict:
         config.num_seeds = 3
     for name in ("log_z_temperatures", "posterior_draws", "importance_samples", "max_generated"):
         del config.evaluation[name]  # of the benchmark alone
-    del config.evaluation["left_out_methods"]
-    del config["tasks"], config["num_steps"], config["kl_weight_1"]
+    del config.evaluation["left_out_methods"], config.evaluation["drawn_methods"]
+    for name in ("tasks", "num_steps", "kl_weight_1", "more_gaussian_latents"):
+        del config[name]
     return config

@@ -49,5 +49,5 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.tasks = "integration,bound"
     config.num_genes = 5000  # at most: all genes of every world
     config.num_seeds = 2
-    config.evaluation.left_out_methods = ()
+    config.evaluation.left_out_methods = config.evaluation.drawn_methods = ()
     return config

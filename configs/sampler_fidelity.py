@@ -41,6 +41,13 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.laws.chains_per_batch = 20_000  # chains in memory at once
     config.laws.num_exact_sets = 100  # sets of exact draws behind the band of the floor
 
+    config.energies = ConfigDict()  # energy histograms, one draw of each chain; Gaussian couplings
+    config.energies.num_spins = (12, 128, 1000)  # N; up to 24 beside the exact law
+    config.energies.strength = 0.8  # b: couplings have s.d. b/sqrt(N)
+    config.energies.samplers = ("cim", "cim_calibrated", "annealing", "tempering")  # labels
+    config.energies.num_draws = 20_000  # chains of the enumerated machines, one draw each
+    config.energies.num_chains = 1000  # of the larger ones
+
     config.planted = ConfigDict()  # low-rank couplings, moments by quadrature
     config.planted.num_spins = 1024  # N
     config.planted.strengths = (1.3, 0.8)  # d of each direction; one alone orders at 1
@@ -117,6 +124,9 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.laws.num_draws = 2000
     config.laws.chains_per_batch = 1000
     config.laws.num_exact_sets = 20
+    config.energies.num_spins = (8, 32)
+    config.energies.num_draws = 500
+    config.energies.num_chains = 100
     config.planted.num_spins = 64
     config.planted.num_chains = 200
     config.planted.num_pairs = 100

@@ -76,8 +76,8 @@ def _variant(config: ConfigDict, name: str, change: ConfigDict) -> Method:
     prior = change.model.get("prior", base["prior"])
     model = with_prior(prior, base | change.model.to_dict())
     options = train_options(config.training.to_dict() | change.training.to_dict())
-    sampler = config.sampler
-    training = Training.of(model, sampler.name, sampler.options.to_dict(), options)
+    sampler = config.sampler.options.to_dict() | change.get("sampler", ConfigDict()).to_dict()
+    training = Training.of(model, config.sampler.name, sampler, options)
     check_training(training)
     return Method(name, change.axis, training)
 
@@ -94,7 +94,11 @@ def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
             steps = trainings.steps_of(options, study, held_out)
             yield Work("attribution", names, compute, None, len(held_out), steps)
             couplings = priors.build(variant.training.model.prior).couplings
-            if variant.name == config.reference and couplings and config.doses:
+            if (
+                variant.name == config.reference
+                and couplings
+                and (config.doses or config.temperatures)
+            ):
                 dosed = partial(doses.measure, plan, study, variant, held_out, stop)
                 names = names | {"setting": doses.AXIS}
                 yield Work(doses.SECTION, names, dosed, None, len(held_out), steps)
@@ -184,7 +188,7 @@ def document(plan: ComparisonPlan, results: Results) -> Document:
         )
         report.add(effect_table(here, config, reference))
         if dosed := [effect for effect in all_ if effect.axis == doses.AXIS]:
-            report.add(f"### {markdown(study.name)}: doses of J", doses.TOLD)
+            report.add(f"### {markdown(study.name)}: doses of J and of temperature", doses.TOLD)
             report.figure(
                 file_name(f"{study.name}.doses", ".png"),
                 partial(draw, dosed, doses.UNCHANGED, study.title, columns=4),
@@ -208,8 +212,9 @@ def effect_table(effects: list[Effect], config: ConfigDict, reference: str) -> s
     lines = []
     for name in dict.fromkeys(effect.variant for effect in effects):
         change = config.variants.get(name)  # None of a dose, whose name says it
-        fields = {**change.model.to_dict(), **change.training.to_dict()} if change else {}
-        changed = ", ".join(f"{field} {value}" for field, value in fields.items())
+        parts = ("model", "training", "sampler") if change else ()
+        fields = [item for part in parts for item in change.get(part, {}).items()]
+        changed = ", ".join(f"{field} {value}" for field, value in fields)
         cells = [_text(found.get((name, *key)), reference) for key in _metrics(effects)]
         lines.append([name, changed or "–", *cells])
     return table(["variant", "changes", *(metric_title(*key) for key in _metrics(effects))], lines)

@@ -36,12 +36,12 @@ def check(config: ConfigDict) -> ComparisonPlan:
     """
     check_counts(config)
     check_least(config, {"gaussian_latents": 2})
-    for name in listed(config.evaluation.left_out_methods):
-        if name not in ("pca", *PRESETS):  # Harmony has seen all cells
-            known = ", ".join(["pca", *PRESETS])
+    known = ("pca", *PRESETS)  # Harmony has seen all cells
+    for field in ("left_out_methods", "drawn_methods"):
+        for name in set(listed(config.evaluation[field])) - set(known):
             raise InputError(
-                f"unknown method {name!r} in config.evaluation.left_out_methods; "
-                f"choose from {known}"
+                f"unknown method {name!r} in config.evaluation.{field}; "
+                f"choose from {', '.join(known)}"
             )
     return comparison_plan.load(config, methods(config))
 
@@ -107,7 +107,10 @@ def measure(
         measured = comparison_tasks.measure(config, study, group, asked)
     else:
         task = {"donors": embedding.donors, "left_out_type": model.left_out_type}
-        measured = task[protocol](comparison_tasks.scale_of(config), study, group)
+        scale = comparison_tasks.scale_of(config)
+        measured = task[protocol](scale, study, group)
+        if protocol == "donors" and method.name in listed(config.evaluation.drawn_methods):
+            measured.pictures["donor_layout"] = embedding.donor_layout(scale, study, group)
     return written(measured, group.seconds)
 
 

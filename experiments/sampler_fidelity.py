@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
+from experiments.fidelity import energies as fidelity_energies
 from experiments.fidelity import laws as fidelity_laws
 from experiments.fidelity import log_z as fidelity_log_z
 from experiments.fidelity import long_run as fidelity_long_run
@@ -28,6 +29,7 @@ from qbm_jax.study.rows import numbers
 COLUMNS = ("section", "model", "sampler", "quantity", "value")
 SECTIONS = (
     fidelity_laws,
+    fidelity_energies,
     fidelity_planted,
     fidelity_mixing,
     fidelity_step_size,
@@ -60,6 +62,7 @@ def check(config: ConfigDict) -> FidelityPlan:
             )
     planted.random_planted(0, 2, tuple(config.planted.strengths), field=1.0)
     check_counts(config)
+    fidelity_energies.check(config)
     fidelity_step_size.check(config)
     fidelity_log_z.check(config)
     fidelity_long_run.check(config)
@@ -70,6 +73,7 @@ def check_counts(config: ConfigDict) -> None:
     """Raises InputError for a number that has to be larger, or needs more memory than there is."""
     least = {
         "laws.num_draws": 2, "laws.chains_per_batch": 1, "laws.num_exact_sets": 2,
+        "energies.num_draws": 2, "energies.num_chains": 2,
         "planted.num_spins": 2, "planted.num_chains": 2, "planted.num_pairs": 1,
         "mixing.num_spins": 2, "mixing.num_chains": 1, "mixing.num_burn_in": 0,
         "mixing.num_steps": 8, "mixing.timed_steps": 1, "step_size.num_draws": 2,
@@ -77,9 +81,10 @@ def check_counts(config: ConfigDict) -> None:
         "log_z.num_spins": 2, "step_size.num_spins": 2,
     }  # fmt: skip
     check_least(config, least)
-    for section in ("laws", "planted", "mixing", "step_size", "long_run", "log_z"):
+    for section in ("laws", "energies", "planted", "mixing", "step_size", "long_run", "log_z"):
         fields = config[section]
-        num_spins = max(fields.num_spins) if section == "laws" else fields.num_spins
+        sizes = fields.num_spins
+        num_spins = sizes if isinstance(sizes, int) else max(sizes, default=0)
         check_room("their couplings", 4 * num_spins, **{f"config.{section}.num_spins": num_spins})
         chains = ("num_draws", "chains_per_batch", "num_chains")
         counts = {f"config.{section}.{name}": fields[name] for name in chains if name in fields}

@@ -5,6 +5,7 @@ partition function, objective, training) does not, so they are imported only whe
 """
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,18 +15,22 @@ if TYPE_CHECKING:
 
 FROM_FITTED = {"FittedModel": "model", "compare": "compare", "fit": "fit"}  # and its module
 ROOMS = (
-    "boltzmann", "data", "errors", "feed", "fitted", "machine", "metrics", "model", "objective",
-    "partition", "problems", "report", "runtime", "samplers", "study", "training",
+    "boltzmann", "data", "diffusion", "energy_models", "errors", "feed", "fitted", "machine",
+    "metrics", "model", "objective", "partition", "problems", "report", "runtime", "samplers",
+    "selection", "study", "training",
 )  # fmt: skip
 
 __all__ = ["FittedModel", "compare", "fit"]
 
 
 def __dir__() -> list[str]:
-    return sorted({*FROM_FITTED, *ROOMS, "__doc__", "__name__", "__path__"})
+    own = {"__doc__", "__name__", "__path__", "__version__"}
+    return sorted({*FROM_FITTED, *ROOMS, *own})
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name in ROOMS:
         return importlib.import_module(f"qbm_jax.{name}")
     if name in FROM_FITTED:
@@ -36,3 +41,11 @@ def __getattr__(name: str) -> Any:
                 f'qbm_jax.{name} needs {error.name}, which is not installed; pip install ".[cells]"'
             ) from error
     raise AttributeError(f"module 'qbm_jax' has no attribute {name!r}")
+
+
+def _version() -> str:
+    """As installed; of a checkout that is not installed "unknown"."""
+    try:
+        return importlib.metadata.version(__name__)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

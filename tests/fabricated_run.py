@@ -34,6 +34,7 @@ def write_cells(workdir, rng, types, batches, num_latents):
     cells.obs["qbm_energy"] = 3.0 * code - 40 + rng.normal(size=num_cells)
     for key in ("X_umap", "X_umap_gaussian_vae", "X_umap_pca"):
         cells.obsm[key] = 4 * np.stack([code, -code], axis=1) + rng.normal(size=(num_cells, 2))
+    cells.obsm["X_qbmvae"] = np.tanh(code[:, None] - np.arange(num_latents) / 8).astype(np.float32)
     J = rng.normal(size=(num_latents, num_latents)) / np.sqrt(num_latents)
     J = (J + J.T) * (1 - np.eye(num_latents)) / 2
     cells.uns["qbm_jax"] = {"J": J, "h": np.zeros(num_latents), "simulated": False}
@@ -76,6 +77,24 @@ def fabricated_scores(rng, types, batches):
             "log_z_forward_standard_error": 0.05,
             "log_z_reverse": 20.04,
             "log_z_reverse_standard_error": 0.06,
+        },
+        "programmes": {
+            "spin": [0, 0, 1, 1],
+            "rank": [1, 2, 1, 2],
+            "gene": ["INS", "GCG", "SST", "A|B"],
+            "log2_fold_change": [1.5, -2.0, 0.1, 0.3],
+            "sd": [0.1] * 4,
+            "information": [0.1] * 4,
+        },
+        "enrichment": {
+            "gene_set": ["islet"],
+            "spin": [0],
+            "direction": ["up"],
+            "overlap": [1],
+            "size": [2],
+            "p_value": [0.01],
+            "fdr": [0.02],
+            "genes": ["INS"],
         },
         "settings": {"model.num_latents": 24},
         "seeds": [0, 1, 2],

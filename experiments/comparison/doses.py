@@ -16,10 +16,11 @@ from qbm_jax.fitted.tasks.doses import UNCHANGED, dosed, doses
 from qbm_jax.fitted.tasks.study_set import StudySet
 
 SECTION = "doses"  # of pieces
-AXIS = "couplings after training"
+AXIS = "prior after training"
 TOLD = (
     "J of the trained reference is multiplied, or its entries put in random places, without any"
-    " further training. Energies, bound and generated cells are those of the changed prior. The"
+    " further training; or J and h are divided by a temperature. Energies, bound and generated"
+    " cells are those of the changed prior. The"
     " encoder does not read J: scores of the embedding are of mean spins read once more with the"
     " prior's field, m' = tanh(J m + h + l / 2), at every dose, so they differ from those above."
     f" Differences are to {UNCHANGED}, paired over seeds, with 95 % intervals."
@@ -45,7 +46,7 @@ def measure(
     config, group = plan.config, trainings.train_group(plan.config, study, variant, held_out, stop)
     scale, names = comparison_tasks.scale_of(config), names_of(study, plan.tasks[study.name])
     rows, notes = [], []
-    for dose, change in doses(config.doses, config.seed).items():
+    for dose, change in doses(config.doses, config.seed, config.get("temperatures", ())).items():
         measured = tasks.measure(scale, study, dosed(group, change), names)
         rows += [(dose, *row) for row in measured.rows]
         notes += measured.notes

@@ -12,6 +12,7 @@ from experiments.comparison.task_figures import (
     confusion,
     energies,
     generation,
+    held_out_donor,
     paga,
     recalls,
     trajectory,
@@ -98,11 +99,17 @@ def _number(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
 
 
+HELD_OUT_DONOR = (
+    "UMAP of all cells, of the first seed; the large points are a donor's whose cells training"
+    " never saw, so the encoder alone placed them. Nothing is measured on this picture."
+)
+
 Draw = Callable[[Pieces, list[Standing], dict[str, str]], Figure]
 FIGURES: dict[str, tuple[Draw, str]] = {
     "differences": (differences, DIFFERENCES),
     "scores": (scores, SCORES),
     "confusion": (confusion, CONFUSION),
+    "held_out_donor": (held_out_donor, HELD_OUT_DONOR),
     "recall": (recalls, RECALLS),
     "trajectory": (trajectory, TRAJECTORY),
     "paga": (paga, PAGA),

@@ -9,11 +9,13 @@ from experiments.kit.options import check_training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.compare import training_of_method
 from qbm_jax.model.presets import PRESETS, SCVI_EPOCHS
+from qbm_jax.runtime.options import check, whole
 from qbm_jax.training import Training
 
 UNTRAINED = ("pca", "harmony")  # embeddings without a model
 PEERS = (scvi_tools.NAME,)  # other software at its own defaults, if it is installed
 SETTINGS = ("matched", "default")
+MORE_LATENTS = "latents_"  # begins a setting: as matched, but so many Gaussian latents
 WEIGHT_1 = "kl_weight_1"  # a setting of its own: as matched, but trained at KL weight 1
 OURS = (  # one configuration: matched only
     "qbmvae", "bernoulli_vae", "gaussian_vae", "mog_vae", "vamp_vae", "made_vae",
@@ -73,13 +75,16 @@ def methods(config: ConfigDict) -> list[Method]:
         rows += [_trained(config, name, setting) for setting in own]
     at_1 = {"kl_weight": 1.0, "final_kl_weight": 1.0}
     if any(config.training[field] != weight for field, weight in at_1.items()):
-        again = listed(config.get("kl_weight_1", ()))
+        again = [name for name in listed(config.get("kl_weight_1", ())) if name]  # "": none
         if unknown := [name for name in again if name not in OURS]:
             known = ", ".join(OURS)
             raise InputError(
                 f"unknown method {unknown[0]!r} in config.kl_weight_1; choose from {known}"
             )
         rows += [_trained(config, name, WEIGHT_1, at_1) for name in again]
+    for latents in config.get("more_gaussian_latents", ()):
+        setting = f"{MORE_LATENTS}{check('config.more_gaussian_latents', latents, whole(2))}"
+        rows.append(_trained(config, "gaussian_vae", setting, latents=latents))
     return rows
 
 
@@ -96,13 +101,15 @@ def weights(rows: list[Method]) -> dict[str, list[Method]]:
 
 
 def _trained(
-    config: ConfigDict, name: str, setting: str, changed: dict[str, float] | None = None
-) -> Method:
+    config: ConfigDict, name: str, setting: str, changed: dict[str, float] | None = None,
+    latents: int | None = None,
+) -> Method:  # fmt: skip
     chosen, published, notes = PRESETS[name], setting == "default", []
     training = training_of_method(
         chosen, config.model.to_dict(), config.training.to_dict() | (changed or {}),
         config.sampler.name, config.sampler.options.to_dict(),
-        gaussian_latents=config.gaussian_latents if name in OURS else None, published=published,
+        gaussian_latents=latents or config.gaussian_latents if name in OURS else None,
+        published=published,
     )  # fmt: skip
     check_training(training)
     if published:

@@ -283,7 +283,8 @@ def _protocol(config: ConfigDict) -> str:
         f" {config.gaussian_latents}), the same steps, networks and optimiser"
         + (f", of no training more than {config.num_steps} steps" if config.num_steps else "")
         + "; _default_: the authors' latents and optimiser (of Kaiwu's plug-in the latents"
-        " alone). What is scored is the last epoch, unless report_epoch is best."
+        " alone); _30 latents_ and the like: as matched, but for their number. What is scored is"
+        " the last epoch, unless report_epoch is best."
         " _Trained at KL weight 1_: as matched, but with the bound itself as objective. A cell's"
         " energy is that of its mean spins. Genes are chosen on all cells of a set. Intervals are"
         " of one set, not over studies, and are not corrected for their number. Of scores of"

@@ -11,7 +11,15 @@ from experiments.comparison.summary import BEST, GAUSSIAN, MAIN, Standing, Who, 
 from experiments.comparison.titles import title_of
 from qbm_jax.fitted.tasks.measured import RECALL
 from qbm_jax.study.escape import figure_text
-from qbm_jax.study.figures import BETTER, colours_of, draw_boxes, draw_heat_map, each, tidy
+from qbm_jax.study.figures import (
+    BETTER,
+    batch_colours,
+    colours_of,
+    draw_boxes,
+    draw_heat_map,
+    each,
+    tidy,
+)
 
 Pieces = list[dict[str, Any]]
 Picture = dict[str, Any]
@@ -42,6 +50,38 @@ def confusion(pieces: Pieces, standings: list[Standing], names: dict[str, str]) 
         tidy(panel, "found", "true", names[name])
 
     return each(pictures_of(pieces, "fold_confusion", names), 4.6, 4.2, draw)
+
+
+def held_out_donor(pieces: Pieces, standings: list[Standing], names: dict[str, str]) -> Figure:
+    """UMAPs of a donor's cells that training never saw, by batch and by type, method by method."""
+    drawn = dict.fromkeys((piece["method"], piece["setting"]) for piece in pieces)
+    pictures = {
+        f"{names[name]}: {title_of(*who)}, by {kind}": (picture, kind)
+        for name in names
+        for who in drawn
+        for picture in pictures_of(pieces, "donor_layout", {name: ""}, who).values()
+        for kind in ("batch", "type")
+    }
+
+    def draw(panel: Axes, title: str, item: tuple[Picture, str]) -> None:
+        picture, kind = item
+        points = np.array([picture["x"], picture["y"]])
+        values = np.array(picture["batch" if kind == "batch" else "labels"])
+        new = np.array(picture["held_out"])
+        colours = (batch_colours if kind == "batch" else colours_of)(values)
+        for name, colour in colours.items():
+            mine = values == name
+            panel.plot(*points[:, mine & ~new], ".", markersize=1.5, alpha=0.5, color=colour)
+            panel.plot(
+                *points[:, mine & new], "o", markersize=3, markeredgewidth=0.3,
+                markeredgecolor="k", color=colour, label=figure_text(name, 20),
+            )  # fmt: skip
+        panel.legend(fontsize=5, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        panel.set_xticks([])
+        panel.set_yticks([])
+        tidy(panel, "", "", title)
+
+    return each(pictures, 5.2, 3.8, draw)
 
 
 def trajectory(pieces: Pieces, standings: list[Standing], names: dict[str, str]) -> Figure:

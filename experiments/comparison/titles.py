@@ -1,6 +1,6 @@
 """Printed names of methods and metrics."""
 
-from experiments.comparison.methods import OURS, PEERS, UNTRAINED, WEIGHT_1
+from experiments.comparison.methods import MORE_LATENTS, OURS, PEERS, UNTRAINED, WEIGHT_1
 from experiments.comparison.summary import HEADLINE, REAL_CELLS
 from qbm_jax.model.presets import PRESETS
 
@@ -16,6 +16,8 @@ def title_of(method: str, setting: str) -> str:
     title = PRESETS[method].title
     if setting == WEIGHT_1:
         return f"{title}, trained at KL weight 1"
+    if setting.startswith(MORE_LATENTS):
+        return f"{title}, {setting.removeprefix(MORE_LATENTS)} latents"
     return title if method in OURS else f"{title}, {setting}"
 
 

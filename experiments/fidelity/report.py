@@ -45,6 +45,9 @@ def write(config: ConfigDict, results: Results) -> Document:
         _laws_text(config),
     )
     show("laws", "lines")
+    report.add("## Energies", _energies_text(config))
+    show("energies")
+    report.add(tables.energies(sections))
     report.add("## Planted couplings", _planted_text(config))
     show("planted")
     report.add(tables.section_table(sections, "planted"), "## Mixing", _mixing_text(config))
@@ -75,6 +78,17 @@ def _laws_text(config: ConfigDict) -> str:
         " 1.5; _trained_: fitted to noisy patterns by the exact likelihood. An exact sampler passes"
         f" where total variation and KL divergence lie less than {LARGEST_Z:.0f} standard"
         f" deviations above {options.num_exact_sets} sets of as many exact draws."
+    )
+
+
+def _energies_text(config: ConfigDict) -> str:
+    options = config.energies
+    return (
+        f"Gaussian couplings of s.d. {options.strength:g}/sqrt(N), no fields;"
+        f" {options.num_chains} independent chains, {options.num_draws} where N is enumerable, one"
+        " draw each. Beyond 24 spins nothing is exact: tempering, which claims the Boltzmann law,"
+        " is the reference there. Slope and correlation of log frequency on energy need states"
+        " that are drawn again and again; beta_eff fits the temperature at any N."
     )
 
 

@@ -127,6 +127,32 @@ def long_run(sections: Sections) -> str:
     return table(header, rows)
 
 
+def energies(sections: Sections) -> str:
+    """Energies of each machine and sampler, with slope and correlation where N is enumerated."""
+    rows = []
+    for piece in sections.get("energies", []):
+        rows.append(
+            [
+                piece["model"],
+                piece["sampler"],
+                _mean_energy(piece),
+                number(piece.get("standard_deviation")),
+                number(piece.get("beta_eff")),
+                number(piece.get("slope")),
+                number(piece.get("correlation")),
+            ]
+        )
+    header = ["machine", "sampler", "mean energy per spin (kT)", "s.d.", "beta_eff"]
+    return table([*header, "slope", "correlation"], rows)
+
+
+def _mean_energy(piece: dict[str, Any]) -> str:
+    if "mean" not in piece:
+        return "diverged"
+    error = piece.get("standard_error")
+    return f"{piece['mean']:.4f}" + ("" if error is None else f" ± {error:.4f}")
+
+
 def section_table(sections: Sections, section: str) -> str:
     """A line for each piece of a section that has a table of its own."""
     columns = _COLUMNS[section]

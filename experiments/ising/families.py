@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.ising.samplers import Solver
-from experiments.kit.workdir import ROOT
+from experiments.kit.usage import ROOT
 from qbm_jax.errors import InputError
 from qbm_jax.problems import Instance, load
 

@@ -1,8 +1,6 @@
 """The report of the Ising benchmark: winners first, then each family's tables and figures."""
 
 import math
-import shlex
-import sys
 from functools import partial
 
 from experiments.ising.families import Family
@@ -10,7 +8,7 @@ from experiments.ising.figures import FAMILY_FIGURES, TIME_CAPTION, draw_time_to
 from experiments.ising.results import IsingPlan, Judged, Solution, best_found, best_value
 from experiments.ising.runs import LOAD
 from experiments.kit.runner import Piece, Results
-from experiments.kit.workdir import commit
+from experiments.kit.workdir import command, commit
 from qbm_jax.problems import Instance, Run, wilson_interval
 from qbm_jax.runtime.versions import versions
 from qbm_jax.study.document import Document, table
@@ -176,7 +174,7 @@ def _methods(plan: IsingPlan, pieces: list[Piece]) -> str:
         "calls of each held-out run": plan.config.calls,
         "commit": commit() or "none",
         **versions(),
-        "command": code(shlex.join(["python", *sys.argv])),
+        "command": code(command()),
     }
     return table(["what", "value"], [[name, value or "not set"] for name, value in facts.items()])
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from ml_collections import ConfigDict
 
 from experiments.kit.manual import base_config
-from experiments.kit.usage import ROOT, config_files
+from experiments.kit.usage import PROGRAM, ROOT, config_files, name_of
 from qbm_jax.errors import InputError, one_line
 from qbm_jax.runtime.options import check, choice, shown
 
@@ -26,6 +26,13 @@ def fail(message: str) -> NoReturn:
     """Ends the program with one line for the user and exit code 2."""
     print(f"error: {one_line(message)}", file=sys.stderr)
     raise SystemExit(2)
+
+
+def located(value: str) -> str:
+    """The same "FILE:variant" where an experiment that comes with the code is given by its name."""
+    name, colon, variant = value.partition(":")
+    shipped = {path.stem: path for path in config_files()}
+    return f"{shipped.get(name, name)}{colon}{variant}"
 
 
 def load_config(value: str) -> ConfigDict:
@@ -58,14 +65,14 @@ def _listed(overrides: Any) -> list[Any]:
 
 def _call(value: str, function: str, then: Callable[[Any], Any]) -> Any:
     """A function of the config file, called with the variant if one is named, and what follows."""
-    name, _, variant = value.partition(":")
+    name, _, variant = located(value).partition(":")
     module, arguments = _module(name), [variant] if variant else []
     called = getattr(module, function, None)
     if not callable(called):
         having = [
             p for p in config_files() if f"\ndef {function}(" in p.read_text(encoding="utf-8")
         ]
-        known = ", ".join(f"configs/{path.name}" for path in having)
+        known = ", ".join(map(name_of, having))
         fail(f"config file {name!r} has no {function}(); {known} shows how it is")
     try:
         inspect.signature(called).bind(*arguments)
@@ -84,9 +91,9 @@ def _module(name: str) -> ModuleType:
     try:
         is_file = path.suffix == ".py" and path.is_file()
     except OSError as error:
-        fail(f"no config file {shown(name)}: {error.strerror}; python run.py alone lists them")
+        fail(f"no config file {shown(name)}: {error.strerror}; {PROGRAM} alone lists them")
     if not is_file:
-        known = ", ".join(f"configs/{p.name}" for p in config_files())
+        known = ", ".join(map(name_of, config_files()))
         fail(f"no config file {shown(name)}; there are {known}")
     spec = importlib.util.spec_from_file_location("checked_config", path)
     assert spec is not None and spec.loader is not None, "a file of Python has a loader"

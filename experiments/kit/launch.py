@@ -13,12 +13,14 @@ from ml_collections import ConfigDict
 from experiments import (
     attribution,
     benchmark,
+    energy_models,
     epochs,
     integration,
     ising_benchmark,
     negative_phase,
     sampler_fidelity,
 )
+from experiments.diffusion import study as diffusion
 from experiments.kit import processes as processes_of
 from experiments.kit import runner
 from experiments.kit.config_file import (
@@ -26,6 +28,7 @@ from experiments.kit.config_file import (
     fail,
     load_config,
     load_overrides,
+    located,
 )
 from experiments.kit.disk import remedy
 from experiments.kit.lock import WorkdirLost, check_held
@@ -33,7 +36,9 @@ from experiments.kit.options import LIBRARY, config_words, takes_none
 from experiments.kit.processes import ALONE, Processes
 from experiments.kit.profiling import Profile
 from experiments.kit.stop import StopRequest
+from experiments.kit.usage import PROGRAM
 from experiments.kit.workdir import check_workdir, flatten
+from experiments.selection import study as selection
 from experiments.sweep import arguments as sweep_arguments
 from experiments.sweep import run as sweep_run
 from qbm_jax.errors import InputError, one_line
@@ -45,11 +50,14 @@ from qbm_jax.training.distributed import ends_with_the_others, is_primary
 EXPERIMENTS: dict[str, Callable[[ConfigDict, Path, StopRequest], None]] = {
     "attribution": partial(runner.run, attribution),
     "benchmark": partial(runner.run, benchmark),
+    "diffusion": partial(runner.run, diffusion),
+    "energy_models": partial(runner.run, energy_models),
     "epochs": partial(runner.run, epochs),
     "integration": integration.run,
     "sampler_fidelity": partial(runner.run, sampler_fidelity),
     "negative_phase": partial(runner.run, negative_phase),
     "ising_benchmark": partial(runner.run, ising_benchmark),
+    "selection": partial(runner.run, selection),
 }
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -89,7 +97,7 @@ def config_value(arguments: list[str]) -> str:
     """
     values = [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
     if not values:
-        fail("no experiment is named: give --config=FILE; python run.py alone lists them")
+        fail(f"no experiment is named: give --config=NAME; {PROGRAM} alone lists them")
     return values[-1]
 
 
@@ -132,6 +140,16 @@ def take_out_none(argv: list[str], config: ConfigDict) -> tuple[list[str], list[
     kept = [argument for argument in argv if not is_none(argument)]
     dropped = tuple(f"--config.{field}=" for field in unset)
     return [argument for argument in kept if not argument.startswith(dropped)], unset
+
+
+def spelt_out(argv: list[str]) -> list[str]:
+    """The arguments with the file of the config, and with the address of a Ray on this computer."""
+    return [
+        f"--config={located(config_value([argument]))}"
+        if argument.startswith("--config=")
+        else argument
+        for argument in sweep_arguments.spelt_out(argv)
+    ]
 
 
 def default_workdir(argv: list[str]) -> str:

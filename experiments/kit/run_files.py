@@ -17,7 +17,7 @@ from qbm_jax import report
 from qbm_jax.data import Cells
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.errors import InputError
-from qbm_jax.fitted import document
+from qbm_jax.fitted import document, programmes
 from qbm_jax.fitted.document import Evaluated
 from qbm_jax.fitted.embedding_files import write_all, write_shown
 from qbm_jax.fitted.model import build_sampler
@@ -78,9 +78,10 @@ def summarise(
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     """What `scores.json` holds."""
+    own = runs[main_name(config)][0]
     sampler = document.sampler_diagnostics(
         key_of(config.seed, "sampler diagnostics"),
-        runs[main_name(config)][0],
+        own,
         num_draws=config.evaluation.diagnostic_draws,
         num_chains=config.training.num_chains,
     )
@@ -90,6 +91,7 @@ def summarise(
         runs,
         scores,
         sampler=sampler,
+        programmes=programmes.of_embedding(own.model, own.embedding, seed=config.seed),
         settings=flatten(plain_config(config)),
         seeds=list(range(config.num_seeds)),
         versions=versions(),

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
+IN_CLONE = (ROOT / "qbm_jax").is_dir()  # installed, the library lies beside this folder
+PROGRAM = "python run.py" if IN_CLONE else "qbm_jax"
+NEEDED = "-r requirements.txt" if IN_CLONE else '".[run]"'  # what pip installs for the command
 
-USAGE = """usage: python run.py --config=FILE[:VARIANT] [--workdir=DIR] [--config.FIELD=VALUE ...]
+USAGE = f"""usage: {PROGRAM} --config=NAME[:VARIANT] [--workdir=DIR] [--config.FIELD=VALUE ...]
 
-  --config   an experiment in configs/; without it, the experiments there are are listed
+  --config   an experiment by name, or a config file of yours; without it, all are listed
   --workdir  where everything is written (default runs/<config name>); the same command
              again resumes it
   :VARIANT   :smoke is every part in seconds; what else a config has, stands in its first lines
@@ -47,6 +50,13 @@ def answer(argv: list[str]) -> None:
         leave(list_configs())
 
 
+def lacking(error: ModuleNotFoundError) -> NoReturn:
+    """Ends the program with one line about a package that is not there, and exit code 2."""
+    text = f"error: the package {error.name} is not installed; pip install {NEEDED}"
+    print(text, file=sys.stderr)
+    raise SystemExit(2) from None
+
+
 def leave(text: str) -> NoReturn:
     """Ends the program with a text and exit code 0."""
     try:
@@ -62,15 +72,20 @@ def config_files() -> list[Path]:
     return sorted(path for path in files if path.stem not in ("base", "__init__"))
 
 
+def name_of(path: Path) -> str:
+    """A shipped config as --config takes it: its file where that is at hand, or its name."""
+    return f"configs/{path.name}" if IN_CLONE else path.stem
+
+
 def list_configs() -> str:
     """The configs there are, each with the first line of its docstring."""
-    lines = ["Experiments (python run.py --config=FILE):", ""]
+    lines = [f"Experiments ({PROGRAM} --config=NAME):", ""]
     for path in config_files():
         summary = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split(
             "\n"
         )[0]
-        lines.append(f"  configs/{path.name:<20} {summary}")
-    return "\n".join([*lines, "", "python run.py --help explains the options."])
+        lines.append(f"  {name_of(path):<28} {summary}")
+    return "\n".join([*lines, "", f"{PROGRAM} --help explains the options."])
 
 
 def print_anything() -> None:

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from experiments.kit.disk import remedy
 from experiments.kit.lock import check_lock, lock_workdir
+from experiments.kit.usage import IN_CLONE, PROGRAM, ROOT
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.identity import differences, plain
 from qbm_jax.runtime.json_file import finite, parse_json, write_json
@@ -31,9 +32,8 @@ OUTPUTS = (
         "scores.json",
     ),  # integration
     *("results", "results.csv", "summary.csv", "wins.csv"),  # of others
-    *("report.md", "figures"),
+    *("report.md", "report.html", "figures"),
 )
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def check_workdir(workdir: Path, config: ConfigDict) -> None:
@@ -160,7 +160,7 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def command() -> str:
     """The command line of this process."""
-    return shlex.join(["python", *sys.argv])
+    return shlex.join(["python", *sys.argv] if IN_CLONE else [PROGRAM, *sys.argv[1:]])
 
 
 def provenance(workdir: Path) -> Markdown:
@@ -180,6 +180,8 @@ def provenance(workdir: Path) -> Markdown:
 
 def commit() -> str:
     """The commit of the code, with a + if files differ from it; "" outside a repository."""
+    if not IN_CLONE:  # a repository around an environment is another's
+        return ""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty=+"]
     try:
         return subprocess.run(

@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 from experiments.kit.cells import cells_in_memory
 from experiments.kit.lock import release_locks
 from experiments.kit.stop import StopRequest
-from experiments.kit.workdir import ROOT, check_same, read_claim
+from experiments.kit.usage import ROOT
+from experiments.kit.workdir import check_same, read_claim
 from experiments.sweep.arguments import LOCAL
 from experiments.sweep.job import is_full_disk, run_job
 from experiments.sweep.outcomes import Outcomes

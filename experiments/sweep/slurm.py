@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from experiments.kit.workdir import ROOT
+from experiments.kit.usage import ROOT
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.whole_file import write_whole
 

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from qbm_jax.errors import InputError
 from qbm_jax.model.likelihoods import Likelihood
-from qbm_jax.runtime.options import plain, shown
+from qbm_jax.model.prior import Prior
+from qbm_jax.model.vae import Params
+from qbm_jax.runtime.options import check, plain, positive, shown
 
 # The largest total count. Deep cells have 1e6; far beyond 1e8 single counts, drawn around shares of
 # it with overdispersion, pass the 2^31 that a draw of int32 can hold.
@@ -58,6 +61,24 @@ def check_library_size(library_size: Any, likelihood: Likelihood) -> None:
 
 def _possible(totals: Any) -> Any:
     return (totals > 0) & (totals <= LARGEST_LIBRARY)  # false for NaN
+
+
+def at_temperature(prior: Prior, params: Params, temperature: Any) -> Params:
+    """The model's parameters with the prior exp(-E(s) / temperature), E that of the prior.
+
+    Raises:
+      InputError: the temperature is not a number above 0, or the prior's energy is not linear in
+        its parameters: mixtures, autoregressive and normal ones.
+    """
+    value = check("temperature", temperature, positive())
+    if value == 1:
+        return params
+    if not prior.multilinear:
+        raise InputError(
+            f"expected temperature 1 for prior {prior.name}, got {value:g}; Boltzmann machines and "
+            "independent spins have another"
+        )
+    return {**params, "prior": jax.tree.map(lambda leaf: leaf / value, params["prior"])}
 
 
 def check_codes(batch: Any, names: Sequence[str]) -> np.ndarray:

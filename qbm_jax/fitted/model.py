@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,7 @@ class FittedModel:
     plot_couplings = spins.plot_couplings
     mean_spins = spins.mean_spins
     plot_mean_spins = spins.plot_mean_spins
+    plot_energy_landscape = spins.plot_energy_landscape
 
     def bound(
         self,
@@ -325,13 +326,14 @@ class FittedModel:
         num_draws: int = NUM_DRAWS,
         num_temperatures: int = NUM_TEMPERATURES,
         max_cells: int = MAX_CELLS,
+        gene_sets: Mapping[str, Iterable[str]] | None = None,
         seed: int = 0,
     ) -> Path:
         """Writes what an integration run writes, for this model on the cells of `adata`.
 
-        That is `report.md` with its figures, `scores.json`, `embedding.h5ad`, `metrics.jsonl` (the
-        history) and the model itself, so that `load(folder)` reads it. The bound is of all cells
-        given, those that were trained on among them.
+        That is `report.md` with its figures, `report.html` that has them inside, `scores.json`,
+        `embedding.h5ad`, `metrics.jsonl` (the history) and the model itself, so that `load(folder)`
+        reads it. The bound is of all cells given, those that were trained on among them.
 
         Args:
           folder: new, empty, or of an earlier report, which is replaced.
@@ -342,6 +344,8 @@ class FittedModel:
           num_draws: posterior draws of each cell, for the bound.
           num_temperatures: as in `log_z`.
           max_cells: scored at most; of more a stratified sample.
+          gene_sets: names of genes by the name of the set, looked for in the spins' programmes, as
+            `enrichment` does.
           seed: of all draws.
 
         Returns:
@@ -361,6 +365,8 @@ class FittedModel:
             self, expand_home(folder), cells, num_draws=check("num_draws", num_draws, whole(1)),
             num_temperatures=check("num_temperatures", num_temperatures, whole(1)),
             max_cells=check("max_cells", max_cells, whole(10)), seed=keys.check_seed(seed),
+            sets=None if gene_sets is None
+            else meaning.enrichment(self, gene_sets, adata=adata, layer=layer, seed=seed),
         )  # fmt: skip
 
     def generate(
@@ -369,6 +375,7 @@ class FittedModel:
         num_cells: int,
         batch: Any = None,
         library_size: float | None = None,
+        temperature: float = 1.0,
     ) -> np.ndarray:
         """New cells from the prior through the sampler and the decoder.
 
@@ -379,6 +386,8 @@ class FittedModel:
             is the text of; None for the first.
           library_size: their total count; None for the batch's median. Likelihoods normal and
             squared_error have none.
+          temperature: of the prior, exp(-E(s) / temperature): below 1 the states it finds common
+            become more so, above 1 rare ones come up more often.
 
         Returns:
           Counts float32 [num_cells, genes], columns in the order of `settings.genes`. Under the
@@ -386,17 +395,22 @@ class FittedModel:
           log(1 + counts / total * 1e4), which may be negative.
 
         Raises:
-          InputError: an unknown batch, a library size or number of cells that cannot be, or a
-            sampler that diverged.
+          InputError: an unknown batch, a library size, number of cells or temperature that cannot
+            be, or a sampler that diverged.
         """
         code = generation.batch_code(batch, self.settings.batch_names)
         num_cells = check("num_cells", num_cells, whole(1))
         generation.check_library_size(library_size, self.vae.likelihood)
         total = self.settings.median_library[code] if library_size is None else library_size
-        return self.generate_like(key, np.full(num_cells, code), np.full(num_cells, total))
+        codes, totals = np.full(num_cells, code), np.full(num_cells, total)
+        return self.generate_like(key, codes, totals, temperature)
 
     def generate_like(
-        self, key: jax.Array, batch: np.ndarray, library_size: np.ndarray
+        self,
+        key: jax.Array,
+        batch: np.ndarray,
+        library_size: np.ndarray,
+        temperature: float = 1.0,
     ) -> np.ndarray:
         """One new cell for each batch code [cells] and total count [cells]; as `generate`.
 
@@ -409,11 +423,12 @@ class FittedModel:
         keys.check_key(key)
         batch = generation.check_codes(batch, self.settings.batch_names)
         library_size = generation.check_totals(library_size, batch.size)
+        params = generation.at_temperature(self.vae.prior, self.params, temperature)
         # Fresh chains need more steps than persistent ones: the sampler's own default.
         options = {k: v for k, v in self.settings.sampler_options.items() if k != "num_steps"}
         sampler = build_sampler(self.vae, self.settings.sampler, options)
         drawn = inference.generate(
-            key, self.vae, self.params, sampler,
+            key, self.vae, params, sampler,
             jnp.asarray(batch, jnp.int32), jnp.asarray(library_size, jnp.float32),
         )  # fmt: skip
         counts = np.array(drawn, np.float32)

@@ -5,11 +5,13 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
 
 from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import alarms, bounds, document, scoring
+from qbm_jax.fitted import programmes as meaning
 from qbm_jax.fitted.embedding_files import write_shown
 from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model_cells import device_counts, with_batches_of
@@ -34,8 +36,9 @@ def write_report(
     num_temperatures: int,
     max_cells: int,
     seed: int,
+    sets: pd.DataFrame | None = None,
 ) -> Path:
-    """Writes the report of a model on cells, see `FittedModel.report`."""
+    """Writes the report of a model on cells, see `FittedModel.report`; `sets` as `enrichment`."""
     report = report_room()
     _check_folder(folder)
     name, metrics = model.vae.prior.model_name, scoring.metrics_room()
@@ -54,6 +57,8 @@ def write_report(
             keys.named(keys.root(seed), "sampler diagnostics"), found,
             num_draws=DIAGNOSTIC_DRAWS, num_chains=TrainOptions().num_chains,
         ),
+        programmes=meaning.of_embedding(model, found.embedding, seed=seed),
+        enrichment=None if sets is None else sets.head(100).to_dict("list"),
         settings=_settings(model), seeds=[0], versions=versions(), seconds={},
         notes=[*cells.notes, *told, *scores.notes], bounds_of="the cells of this report",
     )  # fmt: skip

@@ -3,8 +3,10 @@
 A spin's programme is a finite difference of the decoder: log2 of each gene's share with the spin at
 +1, less that at -1, averaged over settings of the other spins (and over batches). The settings are
 posterior draws of cells, so that the spins are seen in states that occur; without cells they are
-drawn from the prior. Gene sets are tested by the hypergeometric law, as usual (Fisher 1922), with
-Benjamini and Hochberg's correction (1995).
+drawn from the prior. Genes are listed by what their counts tell of the spin: their part of
+Jeffreys' divergence between the shares p and q of the two settings, (p - q) log2(p / q). By the
+change alone, genes with hardly a count would stand before all others. Gene sets are tested by the
+hypergeometric law, as usual (Fisher 1922), with Benjamini and Hochberg's correction (1995).
 """
 
 import functools
@@ -33,14 +35,14 @@ def programmes(
     model: Model, num_genes: int = 20, adata: Any = None, *, num_states: int = 256,
     layer: str | None = None, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
-    """The genes that each spin changes most, as the decoder has it.
+    """The genes that each spin switches, as the decoder has it.
 
     Latents that are numbers are set to +1 and -1, one prior standard deviation from 0, as spins
     are.
 
     Args:
       model: the fitted model.
-      num_genes: listed of each spin, those with the largest change.
+      num_genes: listed of each spin, those that tell most of it.
       adata: cells whose posterior draws are the states of the other spins; None: states are drawn
         from the prior, by the sampler of the training.
       num_states: how many of them.
@@ -48,9 +50,10 @@ def programmes(
       seed: of the draws.
 
     Returns:
-      A row for each spin and gene, the largest change first: "spin", the column of `X_qbmvae`;
+      A row for each spin and gene, the most telling first: "spin", the column of `X_qbmvae`;
       "rank" from 1; "gene"; "log2_fold_change" from spin -1 to +1; "sd" of it over states, large
-      where it depends on other spins.
+      where it depends on other spins; "information", the gene's part of the divergence, in bits per
+      count (of likelihoods normal and squared_error the squared change).
 
     Raises:
       InputError: as `embed`, or a number that cannot be.
@@ -60,9 +63,41 @@ def programmes(
       >>> table[table.spin == 3]
     """
     num_genes = check("num_genes", num_genes, whole(1))
-    change, sd = _changes(model, adata, check("num_states", num_states, whole(1)), layer, seed)
-    genes = np.asarray(model.settings.genes)
-    order = np.argsort(-np.abs(change), axis=1, kind="stable")[:, :num_genes]
+    states, key = _states(model, adata, check("num_states", num_states, whole(1)), layer, seed)
+    return _listed(model, num_genes, _changes(model, states, key))
+
+
+def of_embedding(
+    model: Model, embedding: np.ndarray, num_genes: int = 12, *, num_states: int = 128,
+    seed: int = 0,
+) -> dict[str, list] | None:  # fmt: skip
+    """The columns of `programmes`, from states drawn by the mean spins of cells; for a report.
+
+    Args:
+      model: the fitted model.
+      embedding: mean spins [cells, N]; cells whose entries are NaN are left out.
+      num_genes: as in `programmes`.
+      num_states: likewise.
+      seed: of the draws.
+
+    Returns:
+      None where latents are numbers, or no cell has mean spins.
+    """
+    means = embedding[np.isfinite(embedding).all(axis=1)]
+    if not model.vae.prior.binary or not len(means):
+        return None
+    key_states, key_read = jax.random.split(keys.named(keys.root(seed), "programmes"))
+    draw = np.random.default_rng(keys.number(key_states))
+    chosen = means[draw.integers(0, len(means), num_states)]
+    states = np.where(2 * draw.random(chosen.shape) - 1 < chosen, 1.0, -1.0)
+    table = _listed(model, num_genes, _changes(model, states, key_read))
+    return table.round({"log2_fold_change": 4, "sd": 4, "information": 8}).to_dict("list")
+
+
+def _listed(model: Model, num_genes: int, changes: np.ndarray) -> pd.DataFrame:
+    """The most telling genes of each spin, of what `_changes` found; see `programmes`."""
+    genes, (change, sd, information) = np.asarray(model.settings.genes), changes
+    order = np.argsort(-information, axis=1, kind="stable")[:, :num_genes]
     num_spins, listed = order.shape
     return pd.DataFrame({
         "spin": np.repeat(np.arange(num_spins), listed),
@@ -70,6 +105,7 @@ def programmes(
         "gene": genes[order].ravel(),
         "log2_fold_change": np.take_along_axis(change, order, axis=1).ravel(),
         "sd": np.take_along_axis(sd, order, axis=1).ravel(),
+        "information": np.take_along_axis(information, order, axis=1).ravel(),
     })  # fmt: skip
 
 
@@ -117,10 +153,10 @@ def enrichment(
     return tests[tests.overlap > 0].sort_values("p_value", kind="stable", ignore_index=True)
 
 
-def _changes(
+def _states(
     model: Model, adata: Any, num_states: int, layer: str | None, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over states of each gene's change by each spin [N, genes]."""
+) -> tuple[np.ndarray, jax.Array]:
+    """Settings of all latents [states, N], and the key to read them with."""
     key_states, key_read = jax.random.split(keys.named(keys.root(seed), "programmes"))
     num_states = -(-num_states // _STATES) * _STATES
     if adata is None:
@@ -137,22 +173,31 @@ def _changes(
         if not len(drawn):
             raise InputError("expected cells with a count in the model's genes, got none")
         states = np.asarray(jax.random.choice(key_states, drawn, (num_states,)))
-    sums = np.zeros((2, model.vae.num_latents, len(model.settings.genes)))
+    return states, key_read
+
+
+def _changes(model: Model, states: np.ndarray, key_read: jax.Array) -> np.ndarray:
+    """Over states [3, N, genes]: mean and s.d. of each gene's change by each spin, information."""
+    num_states = len(states)
+    sums = np.zeros((3, model.vae.num_latents, len(model.settings.genes)))
     for start in range(0, num_states, _STATES):
         block = jnp.asarray(states[start : start + _STATES], jnp.float32)
         key = jax.random.fold_in(key_read, start)
         sums += np.asarray(
             _differences(model.vae, len(model.settings.batch_names), key, model.params, block)
         )
-    mean, square = sums / num_states
-    return mean, np.sqrt(np.maximum(square - mean**2, 0))
+    mean, square, information = sums / num_states
+    return np.stack([mean, np.sqrt(np.maximum(square - mean**2, 0)), information])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _differences(
     vae: VAE, num_batches: int, key: jax.Array, params: Params, states: jax.Array
 ) -> jax.Array:
-    """Sums over states [2, N, genes] of each difference, averaged over batches, and its square."""
+    """Sums over states [3, N, genes] of each difference, its square, and its information.
+
+    The difference is that of log2 shares, averaged over batches.
+    """
     num_genes = len(params["decoder"]["params"][vae.likelihood.heads[0]]["bias"])
 
     def log_shares(latents: jax.Array) -> jax.Array:
@@ -167,6 +212,8 @@ def _differences(
 
     def of_spin(spin: jax.Array) -> jax.Array:
         up, down = (log_shares(states.at[:, spin].set(value)) for value in (1.0, -1.0))
-        return jnp.stack([(up - down).sum(axis=0), jnp.square(up - down).sum(axis=0)])
+        change = up - down
+        gained = jnp.exp2(up) - jnp.exp2(down) if vae.likelihood.of_counts else change
+        return jnp.stack([each.sum(axis=0) for each in (change, change**2, gained * change)])
 
     return jax.lax.map(of_spin, jnp.arange(vae.num_latents)).swapaxes(0, 1)

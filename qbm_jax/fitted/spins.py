@@ -9,8 +9,10 @@ from qbm_jax.data.names import distinct
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.document import Model
 from qbm_jax.fitted.posterior import posterior
+from qbm_jax.fitted.scoring import metrics_room
 from qbm_jax.model import priors
 from qbm_jax.runtime.options import check, whole
+from qbm_jax.study.spins import strongest
 
 if TYPE_CHECKING:  # plots alone load it
     from matplotlib.figure import Figure
@@ -26,10 +28,8 @@ def couplings(model: Model) -> pd.DataFrame:
     Raises:
       InputError: the prior has no couplings.
     """
-    J = _coupled(model)
-    first, second = np.triu_indices(len(J), 1)
-    table = pd.DataFrame({"spin_1": first, "spin_2": second, "coupling": J[first, second]})
-    return table.iloc[np.argsort(-table.coupling.abs(), kind="stable")].reset_index(drop=True)
+    pairs = strongest(_coupled(model))
+    return pd.DataFrame(pairs, columns=["spin_1", "spin_2", "coupling"])
 
 
 def plot_couplings(model: Model, num_couplings: int = 60) -> "Figure":
@@ -43,28 +43,12 @@ def plot_couplings(model: Model, num_couplings: int = 60) -> "Figure":
       InputError: the prior has no couplings, or a number that cannot be.
     """
     num_couplings = check("num_couplings", num_couplings, whole(1))
-    table, J = couplings(model).head(num_couplings), _coupled(model)
-    drawn = sorted({*table.spin_1, *table.spin_2})
-    angle = 2 * np.pi * np.argsort(_around(J[np.ix_(drawn, drawn)])) / len(drawn)
-    place = dict(zip(drawn, np.stack([np.cos(angle), np.sin(angle)], axis=1), strict=True))
-    from qbm_jax.study import figures
+    J = _coupled(model)
+    from qbm_jax.study import figures, spin_figures
 
-    figure = figures.new_figure(f"The {len(table)} strongest couplings", 6.4, 6.4)
-    axes = figure.subplots()
-    largest = table.coupling.abs().max() or 1.0
-    for row in table.iloc[::-1].itertuples():
-        ends = np.stack([place[row.spin_1], place[row.spin_2]], axis=1)
-        colour = figures.BETTER if row.coupling > 0 else figures.WORSE
-        share = abs(row.coupling) / largest
-        axes.plot(*ends, color=colour, lw=0.4 + 2.6 * share, alpha=0.25 + 0.7 * share, zorder=1)
-    for spin, (x, y) in place.items():
-        axes.scatter(x, y, s=150, color="white", edgecolor="#444444", zorder=2)
-        axes.text(x, y, str(spin), ha="center", va="center", fontsize=7, zorder=3)
-    for sign, colour in (("equal", figures.BETTER), ("opposite", figures.WORSE)):
-        axes.plot([], [], color=colour, label=f"tend to be {sign}")
-    axes.set_aspect("equal")
-    axes.axis("off")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, fontsize=9, frameon=False)
+    shown = min(num_couplings, len(J) * (len(J) - 1) // 2)
+    figure = figures.new_figure(f"The {shown} strongest couplings", 6.4, 6.4)
+    spin_figures.draw_network(figure.subplots(), J, num_couplings)
     return figure
 
 
@@ -103,19 +87,55 @@ def plot_mean_spins(
     Spins that differ most between types come first; their numbers name the columns of `X_qbmvae`.
     """
     table = mean_spins(model, adata, label_column, layer=layer)
-    table = table[table.columns[np.argsort(-np.ptp(table.to_numpy(), axis=0), kind="stable")]]
-    size = 2.5 + 0.24 * table.shape[1], 1.6 + 0.26 * len(table)
-    from qbm_jax.study import figures
+    from qbm_jax.study import figures, spin_figures
 
+    size = spin_figures.heat_map_size(*table.shape)
     figure = figures.new_figure(f"Mean spins by {label_column}", *size)
     axes = figure.subplots()
-    limit = max(1.0, float(np.abs(table.to_numpy()).max()))
-    figures.draw_heat_map(
-        axes, table.to_numpy(), [[""] * table.shape[1]] * len(table), list(table.index),
-        [str(spin) for spin in table.columns], cmap="RdBu_r", vmin=-limit, vmax=limit,
-    )  # fmt: skip
+    spin_figures.draw_mean_spins(axes, table.to_numpy(), list(table.index))
     figure.colorbar(axes.images[0], ax=axes, label="mean spin", shrink=0.9)
     figures.tidy(axes, f"spin (column of X_{model.vae.prior.model_name})")
+    return figure
+
+
+def plot_energy_landscape(
+    model: Model, adata: Any, label_column: str | None = None, *, layer: str | None = None,
+    seed: int = 0,
+) -> "Figure":  # fmt: skip
+    """The energy of the cells on the UMAP of their mean spins, beside their types.
+
+    Args:
+      model: the fitted model, whose latents are spins.
+      adata: cells with the model's genes; those without any count are left out.
+      label_column: column of `obs` with the cell type; None: the energy alone.
+      layer: layer with the raw counts; None: `X`.
+      seed: of the layout.
+
+    Raises:
+      InputError: as `embed`; no such column, latents that have no energy, or packages of the extras
+        "scores" and "report" that are not installed.
+    """
+    if not model.vae.prior.binary:
+        raise InputError(f"expected latents with an energy, got prior {model.vae.prior.name}")
+    if label_column is not None and label_column not in adata.obs:
+        raise InputError(f"expected label_column as a column of obs, got {label_column!r}")
+    spins, energy = model.embed(adata, layer), model.energy(adata, layer)
+    known = np.isfinite(energy)
+    points = metrics_room().umap_layout(spins[known], seed)
+    from qbm_jax.study import cell_figures, figures
+
+    width = 1 if label_column is None else 2
+    figure = figures.new_figure("Energy landscape", 4.6 * width + 0.8, 4.4)
+    panels = figure.subplots(1, width, squeeze=False)[0]
+    shown = cell_figures.draw_points(panels[0], points, energy[known], None)
+    figure.colorbar(shown, ax=panels[0], label="energy (kT)", shrink=0.85)
+    if label_column is not None:
+        types = np.asarray(adata.obs[label_column].astype(str))[known]
+        colours = figures.colours_of(types)
+        cell_figures.draw_points(panels[1], points, types, colours)
+        cell_figures.draw_types(panels[1], colours)
+        panels[1].get_legend().set_loc("center left")
+        panels[1].get_legend().set_bbox_to_anchor((1.0, 0.5))
     return figure
 
 
@@ -126,13 +146,3 @@ def _coupled(model: Model) -> np.ndarray:
             f"expected a prior with couplings, got {model.vae.prior.name}; train with {machines}"
         )
     return model.J
-
-
-def _around(J: np.ndarray) -> np.ndarray:
-    """Spins in an order around a circle in which coupled ones are close [spins]."""
-    left, strength = set(range(1, len(J))), np.abs(J)
-    order = [0]
-    while left:
-        order.append(max(left, key=lambda spin: strength[order[-1], spin]))
-        left.remove(order[-1])
-    return np.array(order)

@@ -1,4 +1,4 @@
-"""From a finished working directory to report.md and its figures; computes nothing new.
+"""From a finished working directory to its report and figures; computes nothing new.
 
 python -m qbm_jax.report WORKDIR
 """
@@ -8,13 +8,14 @@ from pathlib import Path
 from qbm_jax.errors import InputError
 from qbm_jax.report import figures, markdown
 from qbm_jax.report.run_outputs import EMBEDDING_FILE, SCORES_FILE, read
-from qbm_jax.runtime.whole_file import remove_unfinished, write_whole
+from qbm_jax.runtime.whole_file import remove_unfinished
+from qbm_jax.study.page import write_report
 
 __all__ = ["EMBEDDING_FILE", "SCORES_FILE", "read", "write"]
 
 
 def write(workdir: str | Path) -> Path:
-    """Writes `report.md` and `figures/*.png` from the other files in `workdir`.
+    """Writes `report.md`, `report.html` and `figures/*.png` from the other files in `workdir`.
 
     What a run does not have (labels, a second batch, sampler traces) is named in the report.
 
@@ -22,7 +23,7 @@ def write(workdir: str | Path) -> Path:
       workdir: holds config.json, scores.json, metrics.jsonl and embedding.h5ad.
 
     Returns:
-      Path of the report.
+      Path of `report.md`.
 
     Raises:
       InputError: one of those files is missing or damaged, or something else stands where the
@@ -30,15 +31,13 @@ def write(workdir: str | Path) -> Path:
       OSError: the disk is full.
     """
     outputs = read(Path(workdir))
-    path = Path(workdir) / "report.md"
     for place in (Path(workdir), Path(workdir) / "figures"):
         remove_unfinished(place)  # of a report that was killed
     try:
         drawn = figures.save_all(outputs, Path(workdir) / "figures")
-        write_whole(path, markdown.compose(outputs, drawn))
+        return write_report(Path(workdir), markdown.compose(outputs, drawn))
     except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         raise InputError(
             f"expected to write {error.filename}, {error.strerror}; move what is there away, or "
             f"let it be written"
         ) from error
-    return path

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from qbm_jax.report import cell_figures, model_figures, score_figure
+from qbm_jax.report import cell_figures, model_figures, score_figure, spin_figures
 from qbm_jax.report.run_outputs import RunOutputs
 from qbm_jax.study.figures import NotDrawn, marked, save
 
@@ -40,9 +40,21 @@ FIGURES = {
         "Energy of the cells under the Boltzmann prior, ordered by median. Low energy: a state"
         " that the prior finds common. Box: quartiles; whiskers: 5th and 95th percentile.",
     ),
+    "spins": ReportFigure(
+        spin_figures.draw_mean_spins,
+        "Mean spins of the cells of each type; the numbers name the columns of the embedding. Spins"
+        " that differ most between types come first. What each spin switches is in the table of"
+        " programmes.",
+    ),
+    "network": ReportFigure(
+        spin_figures.draw_network,
+        "The strongest couplings as a network of spins. The wider a line, the stronger; spins with"
+        " a positive coupling tend to be equal.",
+    ),
     "couplings": ReportFigure(
         model_figures.draw_couplings,
-        "Learned couplings J. Left: heat map with similar spins next to each other. Right: its"
+        "Learned couplings J. Left: heat map with similar spins next to each other; the scale is"
+        " logarithmic beyond a typical coupling where a few are far stronger. Right: its"
         " eigenvalues beside the semicircle law of independent couplings of the same variance;"
         " eigenvalues outside it are learned structure.",
     ),

@@ -6,12 +6,13 @@ import numpy as np
 
 from qbm_jax.model import priors
 from qbm_jax.model.vae import ModelOptions
-from qbm_jax.report import style, tables
+from qbm_jax.report import spin_tables, style, tables
 from qbm_jax.report.figures import Drawn
 from qbm_jax.report.run_outputs import RunOutputs
 from qbm_jax.report.verdict import verdict
 from qbm_jax.study.document import table, with_spread
-from qbm_jax.study.escape import bullets, code, fence, markdown, picture
+from qbm_jax.study.escape import bold, bullets, code, fence, markdown, picture
+from qbm_jax.study.estimates import ISLANDS
 from qbm_jax.study.figures import marked
 
 SPREAD = 0.5  # kT between the types' median energies, below which none is called typical
@@ -39,6 +40,7 @@ def compose(outputs: RunOutputs, drawn: Mapping[str, Drawn]) -> str:
         "## The bound",
         *_bounds(outputs.scores),
         *_weight(outputs.config),
+        *spin_tables.sections(outputs),
         "## Figures",
         *_figures(drawn),
         "## How the numbers were made",
@@ -81,7 +83,19 @@ def _summary(outputs: RunOutputs) -> str:
     if totals:
         listed = ", ".join(f"{name} {value}" for name, value in totals.items())
         sentences.append(f"Total scores: {markdown(listed)}.")
-    return " ".join(sentences + _energy_sentence(outputs))
+    return " ".join(sentences + _islands(outputs) + _energy_sentence(outputs))
+
+
+def _islands(outputs: RunOutputs) -> list[str]:
+    """Batches of the own model that lie apart, by their names; the notes say what to do."""
+    told = [
+        note.partition(ISLANDS)[2].partition(";")[0]
+        for note in outputs.scores.get("notes", [])
+        if ISLANDS in note and (note.startswith(ISLANDS) or f" {outputs.main} " in note)
+    ]
+    if not told:
+        return []
+    return [f"{bold('Not all batches are integrated')}: {markdown(told[0])} (see the notes)."]
 
 
 def _latents(outputs: RunOutputs) -> str:

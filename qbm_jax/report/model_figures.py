@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import numpy as np
+from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.cluster import hierarchy
@@ -19,7 +20,9 @@ TERMS = {  # field in metrics.jsonl, sign that makes lower better, title of the 
     "kl": (1, "KL to the prior"),
 }
 LEVELLED = ("elbo", "reconstruction")  # drawn above the best model of the same seed
-SETTLED = 0.25  # share of the training after which the curves set the range of the axis
+MOST_NAMES = 40  # spins whose numbers fit beside the heat map
+SETTLED = 0.25  # share of the training in which a curve may descend
+STEEP = 2.0  # times the range of the rest, from which on that descent is left out
 
 
 def draw_training(outputs: RunOutputs) -> Figure:
@@ -38,8 +41,10 @@ def draw_training(outputs: RunOutputs) -> Figure:
             title += ", above the seed's best"
         for (model, _, split), (epochs, values) in curves.items():
             line = "--" if split == "train" else "-"
+            # Wide below, narrow above: curves that coincide are all seen.
+            width = 0.8 + 0.5 * (len(models) - 1 - models.index(model))
             colour = style.model_colour(model)
-            axes.plot(epochs, sign * values, line, color=colour, lw=0.9, alpha=0.85)
+            axes.plot(epochs, sign * values, line, color=colour, lw=width, alpha=0.85)
         axes.set_ylim(*_settled_range(sign, curves.values()))
         tidy(axes, "epoch", "nats per cell", title)
     handles = [
@@ -80,33 +85,41 @@ def _above_best(sign: int, curves: dict[tuple, tuple]) -> dict[tuple, tuple]:
 
 
 def _settled_range(sign: int, curves: Iterable[tuple]) -> tuple[float, float]:
-    """Range of the axis without the first steep descent."""
-    late = sign * np.concatenate(
-        [values[epochs >= SETTLED * epochs.max()] for epochs, values in curves]
-    )
-    margin = 0.06 * (np.ptp(late) or 1)
-    return late.min() - margin, late.max() + margin
+    """Range of the axis: all values, but for a first steep descent."""
+    curves = [(epochs, sign * values) for epochs, values in curves]
+    every = np.concatenate([values for _, values in curves])
+    late = np.concatenate([values[epochs >= SETTLED * epochs.max()] for epochs, values in curves])
+    low, settled, high = every.min(), late.max(), every.max()
+    if high - low > STEEP * (settled - low):
+        high = settled
+    margin = 0.06 * (high - low or 1)
+    return low - margin, high + margin
 
 
 def draw_couplings(outputs: RunOutputs) -> Figure:
     """Heat map of J in clustered order, and its spectrum beside the semicircle."""
-    J = outputs.cells.uns.get("qbm_jax", {}).get("J")
-    if J is None or not np.any(J):
+    J = outputs.couplings
+    if J is None:
         raise NotDrawn("the prior has no couplings (J is absent or zero)")
-    J = np.asarray(J, dtype=np.float64)
     figure = style.new_figure(outputs, f"Couplings of the {len(J)} spins", 10.5, 4.6)
     heat, spectrum = figure.subplots(1, 2)
     order = _clustered_order(J)
-    limit = np.percentile(np.abs(J), 99.5) or np.abs(J).max()
-    image = heat.imshow(
-        J[np.ix_(order, order)], cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
-    )
-    figure.colorbar(image, ax=heat, label="coupling J (kT)", shrink=0.85, extend="both")
+    off_diagonal = ~np.eye(len(J), dtype=bool)
+    typical = float(np.sqrt(np.mean(J[off_diagonal] ** 2)))
+    norm, ticks = _scale(typical, float(np.abs(J).max()))
+    image = heat.imshow(J[np.ix_(order, order)], cmap="RdBu_r", norm=norm, interpolation="nearest")
+    bar = figure.colorbar(image, ax=heat, label="coupling J (kT)", shrink=0.85, ticks=ticks)
+    bar.ax.set_yticklabels([f"{tick:.2g}" for tick in ticks])
+    bar.ax.minorticks_off()
+    for axis in (heat.xaxis, heat.yaxis):
+        axis.set_ticks(range(len(J)) if len(J) <= MOST_NAMES else [])
+        axis.set_ticklabels(map(str, order) if len(J) <= MOST_NAMES else [])
     tidy(heat, "spin, clustered", "spin, clustered", "Couplings")
+    heat.tick_params(labelsize=6, axis="both")
+    heat.tick_params(axis="x", rotation=90)
 
     eigenvalues = np.linalg.eigvalsh(J)
-    off_diagonal = ~np.eye(len(J), dtype=bool)
-    radius = 2 * np.sqrt(len(J) * np.mean(J[off_diagonal] ** 2))
+    radius = 2 * np.sqrt(len(J)) * typical
     bins = int(np.clip(len(J) // 4, 15, 60))
     spectrum.hist(eigenvalues, bins=bins, density=True, color="#0072B2", alpha=0.7, label="J")
     axis = np.linspace(-radius, radius, 400)
@@ -119,6 +132,17 @@ def draw_couplings(outputs: RunOutputs) -> Figure:
     title = f"Spectrum: largest {eigenvalues[-1]:.2f}, {outside} outside the semicircle"
     tidy(spectrum, "eigenvalue of J (kT)", "density", title)
     return figure
+
+
+def _scale(typical: float, largest: float) -> tuple[Normalize, list[float]]:
+    """Colours up to the largest coupling, and ticks: linear up to a typical one, then logarithmic.
+
+    A few couplings are far above all others: a linear scale would show them, or the others, alone.
+    """
+    if largest <= 3 * typical:
+        return Normalize(-largest, largest), [-largest, 0, largest]
+    norm = SymLogNorm(typical, vmin=-largest, vmax=largest, base=10)
+    return norm, [-largest, -typical, 0, typical, largest]
 
 
 def _clustered_order(J: np.ndarray) -> np.ndarray:
@@ -144,7 +168,9 @@ def draw_sampler(outputs: RunOutputs) -> Figure:
     title = f"Sampler {sampler.get('name', '')}"
     widths = [1 if draw is _draw_beta else 2.2 for draw in present]
     figure = style.new_figure(outputs, title, 1.9 * sum(widths), 3.6)
-    row = figure.subplots(1, len(present), squeeze=False, width_ratios=widths)[0]
+    row = figure.subplots(
+        1, len(present), squeeze=False, width_ratios=widths, gridspec_kw={"wspace": 0.1}
+    )[0]
     for axes, draw in zip(row, present, strict=True):
         draw(axes, outputs.scores)
     return figure

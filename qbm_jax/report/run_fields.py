@@ -23,6 +23,12 @@ def number(value: Any, name: str) -> str | None:
     return None if good else _wrong(value, name, "a finite number")
 
 
+def whole(value: Any, name: str) -> str | None:
+    """A whole number of at least 0."""
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return None if good else _wrong(value, name, "a whole number of at least 0")
+
+
 def measure(value: Any, name: str) -> str | None:
     """Null or a finite number; one that is called a deviation or an error is at least 0."""
     fault = None if value is None else number(value, name)
@@ -82,6 +88,19 @@ def fields(
     return checked
 
 
+def columns(known: dict[str, Check]) -> Check:
+    """A table by columns, all of one length, these among them."""
+    of_fields = fields(known, required=tuple(known), rest=each_of(anything))
+
+    def checked(value: Any, name: str) -> str | None:
+        fault = of_fields(value, name)
+        if fault is None and len({len(column) for column in value.values()}) > 1:
+            return _wrong(value, name, "columns of one length")
+        return fault
+
+    return checked
+
+
 def _first(faults: Any) -> str | None:
     return next((fault for fault in faults if fault is not None), None)
 
@@ -115,6 +134,17 @@ _OF_MACHINE = {
 }  # fmt: skip
 _OF_BOUND = {"prior": _TEXT, "per_seed": maybe(each_of(_NUMBER))}
 
+_OF_PROGRAMMES = {
+    "spin": each_of(whole),
+    "gene": each_of(text),
+    "log2_fold_change": each_of(number),
+}
+_OF_SETS = {
+    "gene_set": each_of(text), "spin": each_of(whole), "direction": each_of(text),
+    "overlap": each_of(whole), "size": each_of(whole), "fdr": each_of(number),
+    "genes": each_of(text),
+}  # fmt: skip
+
 SCORES = fields(
     {
         "main": text,
@@ -122,6 +152,8 @@ SCORES = fields(
         "per_seed": named(each_of(named(_NUMBER))),
         "bounds": named(fields(_OF_BOUND, rest=_NUMBER)),
         "sampler": maybe(fields(_OF_SAMPLER)),
+        "programmes": maybe(columns(_OF_PROGRAMMES)),
+        "enrichment": maybe(columns(_OF_SETS)),
         "settings": maybe(named(anything)),
         "versions": maybe(named(anything)),
         "seeds": each_of(anything),

@@ -65,6 +65,18 @@ class RunOutputs(NamedTuple):
         written = [key for key in keys if key in self.cells.obs]
         return np.asarray(self.cells.obs[written[0]], np.float64) if written else None
 
+    @property
+    def couplings(self) -> np.ndarray | None:
+        """J of the run's own model [spins, spins]; None where it has none, or all are 0."""
+        J = self.cells.uns.get("qbm_jax", {}).get("J")
+        return np.asarray(J, np.float64) if J is not None and np.any(J) else None
+
+    @property
+    def spins(self) -> np.ndarray | None:
+        """Mean spins of every cell [cells, spins]; None where latents are numbers."""
+        embedding = self.cells.obsm.get(f"X_{self.main}")
+        return None if embedding is None or self.energy is None else np.asarray(embedding)
+
     def _column(self, field: str) -> np.ndarray | None:
         name = self.scores["data"].get(field)
         if name is None or name not in self.cells.obs:

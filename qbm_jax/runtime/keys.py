@@ -26,6 +26,7 @@ USES = (
     AGAIN,  # attempt: the root of a training that is done again, from its first root
     "cells",  # none: one more name, that of the simulator's preset, follows
     "piece",  # none: the name of the piece follows
+    "tokens",  # none: what a set of tokens is made or chosen with
     BOUND,  # training: posterior draws and annealing for the bound
     WEIGHTED_BOUND,  # training
     "sampler diagnostics",  # none
@@ -35,6 +36,7 @@ USES = (
     "real cells",  # training: which cells stand in for generated ones
     "folds",  # the split's number
     "corrupted cells",  # training: the permutation of genes
+    "cells of a layout",  # nothing: which cells a picture shows
     "corrupted scores",  # training: posterior draws for both sets of cells
     "left-out type scores",  # training: likewise
     "cell types",  # training: trees that name held-out cells

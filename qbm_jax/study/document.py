@@ -1,4 +1,4 @@
-"""A report in Markdown: paragraphs, tables and figures in order, written whole at the end."""
+"""A report: paragraphs, tables and figures in order, written whole at the end."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -6,11 +6,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from qbm_jax.runtime.whole_file import write_whole
 from qbm_jax.study.escape import Markdown, bold, bullets, markdown, picture
 from qbm_jax.study.figures import NotDrawn, marked, save
-
-FILE, FOLDER = "report.md", "figures"
+from qbm_jax.study.page import FOLDER, write_report
 
 
 class Document:
@@ -69,10 +67,8 @@ class Document:
         return "\n\n".join(self.parts) + "\n"
 
     def write(self) -> Path:
-        """Writes `report.md` whole or not at all and returns its path."""
-        path = self._folder / FILE
-        write_whole(path, self.text)
-        return path
+        """Writes `report.md` and `report.html`; returns the path of the former."""
+        return write_report(self._folder, self.text)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Markdown:

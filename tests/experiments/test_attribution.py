@@ -41,7 +41,10 @@ def test_every_variant_changes_what_its_name_says_and_nothing_else():
         assert {key for key in ours if options[key] != ours[key]} == set(
             config.variants[name].training
         )
-        assert name == config.reference or changed or config.variants[name].training
+        asked, sampler = config.variants[name].sampler.to_dict(), record["sampler"]
+        if sampler is not None:
+            assert dict(sampler["options"]) == config.sampler.options.to_dict() | asked
+        assert name == config.reference or changed or config.variants[name].training or asked
 
 
 def test_effects_are_paired_with_the_reference_of_the_same_set():
@@ -108,7 +111,7 @@ def test_a_run_writes_tables_report_and_a_figure(tmp_path):
     with (tmp_path / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     changed = {row["method"] for row in rows if row["setting"] == doses.AXIS}
-    assert changed == {"J_times_0", "J_times_1", "J_times_1.5", "J_shuffled"}
+    assert changed == {"J_times_0", "J_times_1", "J_times_1.5", "J_shuffled", "temperature_2"}
     assert {row["method"] for row in rows} - changed == {"qbmvae", "bernoulli", "no_kl"}
     report = (tmp_path / "report.md").read_text()
     assert "SIMULATED" in report and not re.search(r"\bnan\b", report)

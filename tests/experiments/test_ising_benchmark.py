@@ -104,7 +104,8 @@ def energies_of(workdir):
 
 def test_a_run_writes_report_table_and_figures_that_can_be_read(finished):
     assert {path.name for path in finished.iterdir() if path.name != ".lock"} == {
-        "config.json", "results", "results.csv", "summary.csv", "report.md", "figures"
+        "config.json", "results", "results.csv", "summary.csv", "report.md", "report.html",
+        "figures",
     }  # fmt: skip
     report = (finished / "report.md").read_text()
     figures = list((finished / "figures").iterdir())

@@ -3,11 +3,15 @@
 import csv
 import json
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from laws import exact_spins
 
 from configs import sampler_fidelity as manual
 from experiments import sampler_fidelity
+from experiments.fidelity import energies as fidelity_energies
 from experiments.fidelity import laws as fidelity_laws
 from experiments.fidelity import long_run as fidelity_long_run
 from experiments.fidelity import mixing as fidelity_mixing
@@ -18,7 +22,7 @@ from experiments.kit import runner
 from qbm_jax.errors import InputError
 from qbm_jax.machine import instances, planted
 from qbm_jax.runtime.sealed import SEAL
-from qbm_jax.samplers import law
+from qbm_jax.samplers import base, law
 
 
 def test_exact_draws_are_at_the_floor_and_slightly_warm_ones_are_not():
@@ -67,6 +71,7 @@ def tiny():
     config.samplers.cim.options.num_steps = 10
     config.laws.kinds = ("dense",)
     config.laws.num_draws, config.laws.chains_per_batch = 500, 250
+    config.energies.samplers = ("cim", "gibbs")
     config.planted.num_spins = 16
     config.planted.strengths = (0.8,)
     config.mixing.num_spins, config.mixing.strengths = 16, (0.5,)
@@ -93,7 +98,7 @@ def finished(tmp_path_factory):
 @pytest.mark.slow
 def test_a_run_writes_its_table_report_and_figures(finished):
     names = {path.name for path in (finished / "figures").iterdir()}
-    sections = ("laws", "lines", "planted", "mixing", "step_size", "long_run")
+    sections = ("laws", "lines", "energies", "planted", "mixing", "step_size", "long_run")
     assert names == {f"{name}.png" for name in sections}
     report = (finished / "report.md").read_text()
     first_table = report.split("\n\n")[2].splitlines()
@@ -101,7 +106,7 @@ def test_a_run_writes_its_table_report_and_figures(finished):
     assert all(f"figures/{name}" in report for name in names)
     rows = list(csv.DictReader((finished / "results.csv").open()))
     assert {row["section"] for row in rows} == {
-        *("laws", "planted", "mixing", "step_size", "weak_order", "long_run", "log_z")
+        *("laws", "energies", "planted", "mixing", "step_size", "weak_order", "long_run", "log_z")
     }
     laws = {row["sampler"] for row in rows if row["quantity"] == "total_variation"}
     assert laws == {"exact", "gibbs", "cim"}
@@ -220,3 +225,37 @@ def test_a_sampler_that_claims_the_law_and_misses_it_fails_in_the_verdict(finish
     assert found["gibbs"] == "**FAILS** (0/1)"
     assert found["exact"] == "yes (1/1)" and found["cim"] == "heuristic"
     assert "these fail: gibbs." in fidelity_tables.summary(config, sections)
+
+
+def test_energies_of_exact_draws_are_those_of_the_exact_law_and_of_warm_ones_lie_higher():
+    params = instances.gaussian(0, 8, 0.8)
+    law = fidelity_energies._exact(None, params)
+    energies = instances.energies(params)
+    weights = np.exp(-energies) / np.exp(-energies).sum()
+    assert law["mean"] == pytest.approx(weights @ energies / 8)
+    middle = np.sort(energies)[np.searchsorted(weights[np.argsort(energies)].cumsum(), 0.5)] / 8
+    assert law["quantiles"][199] - 1e-5 <= middle <= law["quantiles"][201] + 1e-5
+
+    def drawn(beta):
+        spins = exact_spins(params, 20_000, beta)
+        exact = base.Sampler(
+            init=lambda key, params, num_chains: jnp.asarray(spins[:num_chains], jnp.float32),
+            step=lambda key, params, state: (state, {}),
+            sample=lambda key, params, state: (state, state, {}),
+            targets_boltzmann=True,
+        )
+        return fidelity_energies._drawn(jax.random.key(0), exact, params, 20_000)
+
+    right, warm = drawn(1.0), drawn(0.8)
+    assert abs(right["mean"] - law["mean"]) < 4 * right["standard_error"]
+    assert right["slope"] == pytest.approx(-1, abs=0.05) and right["correlation"] < -0.95
+    assert warm["mean"] - law["mean"] > 10 * warm["standard_error"]
+    assert warm["beta_eff"] == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_sampler_that_enumerates_or_is_not_there_has_no_histogram():
+    config = tiny()
+    for label, words in (("exact", "samplers with chains"), ("nobody", "expected a label")):
+        config.energies.samplers = (label,)
+        with pytest.raises(InputError, match=words):
+            fidelity_energies.check(config)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.generation import at_temperature
 from qbm_jax.fitted.model import FittedModel, Settings, build_model
 
 KEY = jax.random.key(0)
@@ -104,3 +105,45 @@ def test_a_likelihood_of_log_values_has_no_library_size(likelihood):
         drawn.generate(KEY, 2, library_size=20.0)
     values = drawn.generate(KEY, 2)
     assert values.shape == (2, 3) and (values < 0).any()
+
+
+@pytest.mark.parametrize("name", ["boltzmann", "rbm", "bernoulli"])
+def test_a_temperature_divides_the_energy_of_every_state(name):
+    model = untrained(prior=name)
+    prior, rng = model.vae.prior, np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), model.params["prior"]
+    )
+    params = prior.project(params)
+    cold = at_temperature(prior, {"prior": params}, 0.5)["prior"]
+    spins = np.sign(rng.normal(size=(5, 4))).astype(np.float32)
+    np.testing.assert_allclose(
+        prior.energy(cold, spins), 2 * prior.energy(params, spins), rtol=1e-5
+    )
+
+
+def test_a_cold_prior_of_independent_spins_draws_the_common_state_more_often(model):
+    prior = {"h": jax.numpy.full(4, 0.5)}
+    assert jax.tree.structure(prior) == jax.tree.structure(model.params["prior"])
+    biased = FittedModel(model.settings, {**model.params, "prior": prior})
+    drawn = {}
+    for temperature in (0.25, 1.0):
+        params = at_temperature(model.vae.prior, biased.params, temperature)
+        spins = model.vae.prior.sample(KEY, params["prior"], (4000, 4))
+        drawn[temperature] = float(np.mean(np.asarray(spins)))
+    assert drawn[1.0] == pytest.approx(np.tanh(0.5), abs=0.03)
+    assert drawn[0.25] == pytest.approx(np.tanh(2.0), abs=0.03)
+    usual, cold = biased.generate(KEY, 20), biased.generate(KEY, 20, temperature=0.25)
+    np.testing.assert_array_equal(usual, biased.generate(KEY, 20, temperature=1.0))
+    assert (usual != cold).any()
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, math.nan, "warm", True])
+def test_a_temperature_that_cannot_be_is_refused(model, temperature):
+    with pytest.raises(InputError, match="temperature"):
+        model.generate(KEY, 2, temperature=temperature)
+
+
+def test_a_prior_without_a_temperature_says_so():
+    with pytest.raises(InputError, match="expected temperature 1 for prior gaussian, got 2"):
+        untrained(prior="gaussian").generate(KEY, 2, temperature=2.0)

@@ -56,7 +56,7 @@ def written(toy, tmp_path_factory):
 def test_the_files_are_those_of_a_run_and_the_report_says_whose_cells(toy, written):
     assert {path.name for path in written.iterdir()} == {
         "config.json", "metrics.jsonl", "checkpoints", "embedding.h5ad", "scores.json",
-        "report.md", "figures",
+        "report.md", "report.html", "figures",
     }  # fmt: skip
     text = (written / "report.md").read_text()
     assert "Nats per cell on the cells of this report" in text

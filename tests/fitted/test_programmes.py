@@ -35,13 +35,13 @@ def telling(world):
     return spin, np.sign(difference[spin])
 
 
-def test_each_spin_has_its_genes_the_largest_change_first(world, table):
+def test_each_spin_has_its_genes_the_most_telling_first(world, table):
     assert table.spin.tolist() == list(np.repeat(range(6), 12))
     assert table["rank"].tolist() == list(range(1, 13)) * 6
     for _, of_spin in table.groupby("spin"):
-        assert of_spin.log2_fold_change.abs().is_monotonic_decreasing
+        assert of_spin.information.is_monotonic_decreasing
         assert of_spin.gene.is_unique
-    assert (table.sd >= 0).all()
+    assert (table.sd >= 0).all() and (table.information >= 0).all()
 
 
 def test_a_spin_that_tells_types_apart_switches_the_genes_that_differ(world, table):
@@ -59,15 +59,28 @@ def test_the_change_is_the_finite_difference_of_the_decoder(world):
     sums = programmes._differences(vae, 2, jax.random.key(0), params, states.astype(np.float32))
     up, down = states.copy(), states.copy()
     up[:, 2], down[:, 2] = 1, -1
-    by_hand = []
+    by_hand, logs_of = [], []
     for batch in (0, 1):
         logs = []
         for latents in (up, down):
             logits = vae.decode(params, latents, np.full(64, batch))["scale_logits"]
             logits = np.asarray(logits, np.float64)
             logs.append(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
+        logs_of.append(logs)
         by_hand.append((logs[0] - logs[1]) / np.log(2))
-    np.testing.assert_allclose(sums[0, 2], np.mean(by_hand, axis=0).sum(axis=0), atol=1e-3)
+    change, (up, down) = np.mean(by_hand, axis=0), np.mean(logs_of, axis=0)
+    np.testing.assert_allclose(sums[0, 2], change.sum(axis=0), atol=1e-3)
+    information = (change * (np.exp(up) - np.exp(down))).sum(axis=0)
+    np.testing.assert_allclose(sums[2, 2], information, atol=1e-4)
+
+
+def test_the_programmes_of_a_report_are_those_of_the_cells(world, table):
+    found = programmes.of_embedding(world.model, world.adata.obsm["X_qbmvae"], num_states=64)
+    spin, _ = telling(world)
+    both = [set(each[each.spin == spin].gene) for each in (pd.DataFrame(found), table)]
+    assert len(both[0] & both[1]) >= 9
+    nothing = np.full((3, 6), np.nan, np.float32)
+    assert programmes.of_embedding(world.model, nothing) is None
 
 
 def test_states_come_from_the_prior_where_no_cells_are_given(world, table):
@@ -119,3 +132,16 @@ def test_mean_spins_are_means_of_the_embedding_and_name_its_columns(world):
     assert [label.get_text() for label in axes.get_yticklabels()] == list("abc")
     assert "X_qbmvae" in axes.get_xlabel()
     assert "got 'type'" in refusal(world.model.mean_spins, world.adata, "type")
+
+
+def test_the_energy_landscape_shows_every_cell_and_its_type(world, monkeypatch):
+    monkeypatch.setattr("qbm_jax.metrics.umap_layout", lambda values, seed: values[:, :2])
+    figure = world.model.plot_energy_landscape(world.adata, "kind")
+    energy, types, bar = figure.axes
+    np.testing.assert_allclose(
+        energy.collections[0].get_array(), world.model.energy(world.adata), rtol=1e-5
+    )
+    assert len(types.collections[0].get_offsets()) == 300 and "kT" in bar.get_ylabel()
+    assert [text.get_text() for text in types.get_legend().get_texts()] == list("abc")
+    assert len(world.model.plot_energy_landscape(world.adata).axes) == 2
+    assert "'nowhere'" in refusal(world.model.plot_energy_landscape, world.adata, "nowhere")

@@ -130,6 +130,38 @@ def test_verdict_on_the_bound_follows_the_paired_difference(unfinished, bernoull
     assert expected in words(unfinished)
 
 
+def test_programmes_gene_sets_and_couplings_are_tables(finished):
+    text = (finished / "report.md").read_text()
+    assert "| 0 | beta (+0.96) | " in text and "| INS (+1.5) | GCG (-2.0) |" in text
+    assert "| A\\|B (+0.3) | – |" in text and "SST" not in text
+    assert "| islet | 0 | up | 1 of 2 | 0.02 | INS |" in text
+    J = run_outputs.read(finished).couplings
+    first, second = np.unravel_index(np.abs(J).argmax(), J.shape)
+    shown = f"| {first} – {second} | {J[first, second]:+.3f} |"
+    assert shown in text
+
+
+def test_a_batch_that_stays_apart_is_named_in_the_summary(unfinished):
+    apart = "Batch islands: cells of donor_1 lie among their own batch (other batches are 2%)"
+    for note in (f"{apart}; check it", f"Training fault of qbmvae at seed 1: {apart}; check it"):
+        change_scores(unfinished, lambda scores, note=note: scores.update(notes=[note]))
+        summary = words(unfinished).split("## Scores")[0]
+        assert "**Not all batches are integrated**: cells of donor_1 lie among their" in summary
+    of_another = f"Training fault of gaussian_vae at seed 1: {apart}; check it"
+    change_scores(unfinished, lambda scores: scores.update(notes=[of_another]))
+    assert "integrated" not in words(unfinished).split("## Scores")[0]
+
+
+def test_what_the_spins_mean_is_left_out_where_nobody_recorded_it(unfinished):
+    change_scores(unfinished, lambda scores: (scores.pop("programmes"), scores.pop("enrichment")))
+    change_cells(unfinished, lambda cells: cells.uns["qbm_jax"].pop("J"))
+    text = words(unfinished)
+    assert "## Programmes" not in text and "## Strongest couplings" not in text
+    change_scores(unfinished, lambda scores: scores.update(programmes={"spin": [0], "gene": []}))
+    with pytest.raises(InputError, match="programmes"):
+        run_outputs.read(unfinished)
+
+
 @pytest.mark.parametrize("marked_in", ["scores", "cells"])
 def test_simulated_cells_are_marked_in_title_captions_and_pictures(unfinished, marked_in):
     if marked_in == "scores":
@@ -157,7 +189,7 @@ def test_missing_labels_and_a_single_batch_are_said_and_do_not_stop_the_report(u
     assert "No cell types were given" in text
     assert "One batch only" in text
     assert "*Not drawn: scores.*" in text
-    assert set(image_titles(unfinished)) == set(FIGURES) - {"scores"}
+    assert set(image_titles(unfinished)) == set(FIGURES) - {"scores", "spins"}
 
 
 def test_missing_optional_parts_are_named_with_their_reason(unfinished):

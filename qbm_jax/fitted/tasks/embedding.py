@@ -7,7 +7,7 @@ import numpy as np
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.tasks.measured import RECALL, Measured, Scale, Shared, rows_of, short_list
 from qbm_jax.fitted.tasks.study_set import Group, StudySet
-from qbm_jax.metrics import pca_embedding, score_embeddings
+from qbm_jax.metrics import pca_embedding, score_embeddings, umap_layout
 from qbm_jax.metrics.classification import (
     Classification,
     classify,
@@ -23,6 +23,8 @@ from qbm_jax.metrics.rare_types import recall_by_abundance, score_rare_types
 from qbm_jax.metrics.scgraph import score_scgraph
 from qbm_jax.metrics.trajectory import conservation, diffusion_pseudotime
 from qbm_jax.runtime.keys import seed_of
+
+MOST_DRAWN = 1500  # cells of a layout
 
 
 def integration(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measured:
@@ -89,6 +91,19 @@ def classification(scale: Scale, study: StudySet, group: Group, shared: Shared) 
 def donors(scale: Scale, study: StudySet, group: Group) -> Measured:
     """Types of the held-out donor by trees, and by neighbours, among the other donors' cells."""
     return _classified(name_held_out(scale, study, group), "donor", study, group)
+
+
+def donor_layout(scale: Scale, study: StudySet, group: Group) -> dict[str, Any]:
+    """UMAP of the first seed's embedding, with its held-out donor: a picture, see `Measured`."""
+    points, held_out = group.embeddings[0], group.held_out[0]
+    rng = np.random.default_rng(seed_of(scale.seed, "cells of a layout"))
+    size = min(len(points), MOST_DRAWN)
+    chosen = np.sort(rng.choice(len(points), size, replace=False))
+    x, y = umap_layout(points[chosen], scale.seed).T
+    return {
+        "x": short_list(x), "y": short_list(y), "batch": study.batch[chosen].tolist(),
+        "labels": study.labels[chosen].tolist(), "held_out": np.isin(chosen, held_out).tolist(),
+    }  # fmt: skip
 
 
 def rare(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measured:

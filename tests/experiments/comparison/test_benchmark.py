@@ -346,6 +346,19 @@ def test_methods_trained_at_the_bounds_own_kl_weight_stand_beside_and_others_wei
     assert "'scvi' in config.kl_weight_1" in refusal(methods, config)
 
 
+def test_the_gaussian_prior_stands_with_more_latents_and_all_else_matched():
+    config = configs.get_config()
+    rows = {(m.name, m.setting): m for m in methods(config)}
+    matched, wide = (rows["gaussian_vae", s].training for s in ("matched", "latents_128"))
+    assert (matched.model.num_latents, wide.model.num_latents) == (10, 128)
+    model = dataclasses.replace(wide.model, num_latents=10)
+    assert dataclasses.replace(wide, model=model) == matched
+    assert title_of("gaussian_vae", "latents_128") == "Gaussian prior, ours, 128 latents"
+    assert ("gaussian_vae", "latents_30") in rows
+    config.more_gaussian_latents = (1,)
+    assert "config.more_gaussian_latents" in refusal(methods, config)
+
+
 def test_the_closest_types_are_named_with_what_other_methods_confuse():
     def piece(method, setting, confusion, closest=()):
         picture = {"names": ["a", "b", "c"], "confusion": confusion, "closest": list(closest)}

@@ -178,7 +178,7 @@ def test_simulated_cells_are_refused_where_they_are_not_allowed(tmp_path, capsys
 ARGUMENTS = {
     "unknown flag": (["--config=configs/toy.py", "--bananas=3"], ["--bananas", "--workdir"]),
     "misspelt config": (["--confg=configs/toy.py"], ["--confg", "--config"]),
-    "no config": (["--config.seed=1"], ["--config=FILE"]),
+    "no config": (["--config.seed=1"], ["--config=NAME"]),
     "missing file": (["--config=configs/pancraes.py"], ["configs/pancreas.py", "configs/toy.py"]),
     "variant": (["--config=configs/toy.py:smok"], ["smok", "full", "smoke"]),
     "field": (["--config=configs/toy.py", "--config.model.num_latent=3"], ["num_latents"]),

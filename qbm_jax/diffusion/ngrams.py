@@ -1,0 +1,130 @@
+"""N-grams: the interpolated Kneser-Ney model, and what a text's n-grams tell of its variety."""
+
+import numpy as np
+
+from qbm_jax.errors import InputError
+
+
+class KneserNey:
+    """Interpolated Kneser-Ney n-grams (Kneser and Ney 1995; Chen and Goodman 1999, section 2.7).
+
+    The highest order counts; lower ones count different left neighbours. Each order has the
+    discount n1 / (n1 + 2 n2), by how many n-grams were seen once and twice.
+
+    Attributes:
+      num_symbols: of the vocabulary.
+      order: tokens of an n-gram.
+    """
+
+    def __init__(self, tokens: np.ndarray, num_symbols: int, order: int = 5):
+        """Counts the n-grams of a long row [number], or of sequences [n, length].
+
+        Raises:
+          InputError: n-grams that 64 bits cannot number.
+        """
+        if (num_symbols + 1) ** order >= 2**62:
+            raise InputError(f"expected a lower order than {order} for {num_symbols} symbols")
+        self.num_symbols, self.order = num_symbols, order
+        self._base = num_symbols + 1
+        codes, counts = np.unique(self._codes(np.atleast_2d(tokens), order), return_counts=True)
+        self._tables = {order: _Table(codes, counts, self._base)}
+        for number in range(order - 1, 0, -1):
+            codes, counts = np.unique(codes % self._base**number, return_counts=True)
+            self._tables[number] = _Table(codes, counts, self._base)
+
+    def _codes(self, rows: np.ndarray, order: int) -> np.ndarray:
+        """The number of the n-gram that ends at each place [n, length]; a start is a symbol."""
+        padded = np.pad(
+            rows.astype(np.int64), ((0, 0), (order - 1, 0)), constant_values=self.num_symbols
+        )
+        places = np.lib.stride_tricks.sliding_window_view(padded, order, axis=1)
+        return places @ self._base ** np.arange(order)[::-1]
+
+    def log_probs(self, rows: np.ndarray) -> np.ndarray:
+        """Log p of each token of sequences [n, length] given those before it, [n, length]."""
+        codes = self._codes(rows, self.order)
+        found = np.full(codes.shape, 1 / self.num_symbols)
+        for number in range(1, self.order + 1):
+            found = self._tables[number].interpolate(codes % self._base**number, found)
+        return np.log(found)
+
+
+class _Table:
+    """Counts of n-grams of one order, by their numbers."""
+
+    def __init__(self, codes: np.ndarray, counts: np.ndarray, base: int):
+        self.codes, self.counts, self.base = codes, counts.astype(np.float64), base
+        self.contexts, first = np.unique(codes // base, return_index=True)
+        self.totals = np.add.reduceat(self.counts, first)
+        self.kinds = np.diff(np.append(first, len(codes))).astype(np.float64)
+        once, twice = np.sum(counts == 1), np.sum(counts == 2)
+        self.discount = once / (once + 2 * twice) if once else 0.5
+
+    def interpolate(self, codes: np.ndarray, lower: np.ndarray) -> np.ndarray:
+        """Probabilities [...] of n-grams by number, from those of the order below."""
+        counts = _looked_up(self.codes, self.counts, codes)
+        totals = _looked_up(self.contexts, self.totals, codes // self.base)
+        kinds = _looked_up(self.contexts, self.kinds, codes // self.base)
+        own = np.maximum(counts - self.discount, 0) + self.discount * kinds * lower
+        return np.where(totals > 0, own / np.maximum(totals, 1), lower)
+
+
+def _looked_up(names: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The values of those that are wanted; 0 where a name is not there."""
+    places = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
+    return np.where(names[places] == wanted, values[places], 0.0)
+
+
+def unigram_entropy(rows: np.ndarray) -> float:
+    """Entropy of the symbols within a sequence, the mean over sequences [n, length], in nats."""
+    found = []
+    for row in rows:
+        share = np.unique(row, return_counts=True)[1] / len(row)
+        found.append(-np.sum(share * np.log(share)))
+    return float(np.mean(found))
+
+
+def distinct(rows: np.ndarray, number: int) -> float:
+    """Share of different n-grams among all of sequences [n, length]; 1 where none comes twice."""
+    grams = _grams(rows, number).reshape(-1, number)
+    return len(np.unique(grams, axis=0)) / len(grams)
+
+
+def repetition(rows: np.ndarray, number: int) -> float:
+    """Share of n-grams that stood before in the same sequence, the mean over [n, length]."""
+    grams = _grams(rows, number)
+    return float(np.mean([1 - len(np.unique(own, axis=0)) / len(own) for own in grams]))
+
+
+def discrepancy(ours: np.ndarray, theirs: np.ndarray, number: int) -> float:
+    """Squared maximum mean discrepancy of sequences' n-gram frequencies, unbiased.
+
+    The kernel is the product of frequencies, so that it is the squared distance of their means.
+
+    Args:
+      ours: sequences [n, length].
+      theirs: others [m, length].
+      number: tokens of an n-gram.
+    """
+    both = np.concatenate([ours, theirs])
+    grams = _grams(both, number)
+    _, names = np.unique(grams.reshape(-1, number), axis=0, return_inverse=True)
+    names = names.reshape(grams.shape[:2])
+    frequencies = np.zeros((len(both), names.max() + 1), np.float32)
+    np.add.at(frequencies, (np.arange(len(both))[:, None], names), 1 / grams.shape[1])
+    first, second = frequencies[: len(ours)], frequencies[len(ours) :]
+    return float(_within(first) + _within(second) - 2 * first.mean(0) @ second.mean(0))
+
+
+def _within(frequencies: np.ndarray) -> float:
+    """Mean product of two different sequences' frequencies [n, n-grams]."""
+    number = len(frequencies)
+    total = frequencies.sum(axis=0)
+    return float((total @ total - np.sum(frequencies**2)) / (number * (number - 1)))
+
+
+def _grams(rows: np.ndarray, number: int) -> np.ndarray:
+    """All n-grams of sequences [n, length], [n, length - number + 1, number]."""
+    if rows.shape[1] < number:
+        raise InputError(f"expected sequences of at least {number} tokens, got {rows.shape[1]}")
+    return np.lib.stride_tricks.sliding_window_view(rows, number, axis=1)

@@ -1,0 +1,291 @@
+"""Residual energies: p(x) = p_diffusion(x) exp(-E(x)) / Z, trained by telling texts from proposals.
+
+E is a sum over places of a head on bounded features v in (-1, 1) of a transformer that sees the
+whole sequence. The heads are machines whose hidden spins s are summed over exactly,
+
+    F(v) = -a'v - log sum_s exp(1/2 s'Js + f's),    f = b + W'v,
+
+"rbm" with J = 0, where the sum is prod 2 cosh f, and "boltzmann" with all couplings; and "mlp", a
+perceptron of as many parameters as "rbm". The mean energy E_p(s|v)[E(v, s)], by which public codes
+rank, is F plus the hidden spins' entropy, and no log probability.
+
+Noise-contrastive estimation (Gutmann and Hyvarinen 2010; arXiv 2004.11714) with M negatives also
+learns the constant log Z, which starts at 0. Reported likelihoods take log Z from both sides.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from qbm_jax.diffusion import bound, sampling
+from qbm_jax.diffusion.bound import Interval, in_chunks, mean_and_error, sandwich
+from qbm_jax.diffusion.model import MaskedDiffusion
+from qbm_jax.diffusion.network import Params, Shape, num_parameters
+from qbm_jax.errors import InputError
+from qbm_jax.machine.boltzmann import symmetrise
+from qbm_jax.machine.enumeration import enumerate_spins
+from qbm_jax.runtime import keys
+from qbm_jax.runtime.options import check, check_fields, choice, documented, field, positive, whole
+
+LN2 = math.log(2)
+READOUTS = ("free", "mean")
+
+
+def rbm(params: Params, fields: jax.Array, readout: str) -> jax.Array:
+    """Energy of hidden spins without couplings by their fields [..., hidden] -> [...]."""
+    del params
+    if readout == "mean":
+        return -jnp.sum(fields * jnp.tanh(fields), axis=-1)
+    return -jnp.sum(jnp.logaddexp(fields, -fields), axis=-1)
+
+
+def boltzmann(params: Params, fields: jax.Array, readout: str) -> jax.Array:
+    """The same with couplings; all states of the hidden spins are summed over."""
+    spins = enumerate_spins(fields.shape[-1])
+    coupled = 0.5 * jnp.sum(spins @ symmetrise(params["J"]) * spins, axis=-1)
+    weights = fields @ spins.T
+    weights = weights + coupled.reshape((1,) * (weights.ndim - 1) + (-1,))
+    if readout == "mean":
+        return -jnp.sum(jax.nn.softmax(weights) * weights, axis=-1)
+    return -jax.nn.logsumexp(weights, axis=-1)
+
+
+def mlp(params: Params, fields: jax.Array, readout: str) -> jax.Array:
+    """A perceptron's output; it has but one readout."""
+    del readout
+    return -jnp.tanh(fields) @ params["outputs"]
+
+
+HEADS: dict[str, Callable[[Params, jax.Array, str], jax.Array]] = {
+    "rbm": rbm, "boltzmann": boltzmann, "mlp": mlp,
+}  # fmt: skip
+
+
+@documented
+@dataclasses.dataclass(frozen=True)
+class ResidualOptions:
+    """How a residual energy is built and trained."""
+
+    head: str = field("rbm", choice(HEADS), "what gives the energy of features")
+    num_features: int = field(16, whole(1), "bounded features of each place")
+    num_hidden: int = field(8, whole(2, 12), "hidden spins of each place")
+    num_steps: int = field(300, whole(1), "optimiser steps")
+    minibatch_size: int = field(16, whole(1), "texts per step, each with all its negatives")
+    learning_rate: float = field(1e-3, positive(), "of Adam")
+
+    def __post_init__(self):
+        """Checks every field by its kind. Raises an InputError for a value out of range."""
+        check_fields(self)
+
+
+class Program(NamedTuple):
+    """What a compiled energy depends on."""
+
+    shape: Shape
+    options: ResidualOptions
+
+
+class ResidualEnergy:
+    """An energy of whole sequences, low where a text is more probable than the diffusion says.
+
+    Attributes:
+      model: the diffusion that it corrects.
+      options: how it is built and trained.
+      params: what was trained.
+      losses: of the training, in nats a text.
+    """
+
+    def __init__(self, model: MaskedDiffusion, **options: Any):
+        """Builds an untrained energy, whose features start as those of the diffusion's network.
+
+        Raises:
+          InputError: an option that cannot be.
+        """
+        try:
+            self.options = ResidualOptions(**options)
+        except TypeError as error:
+            known = ", ".join(each.name for each in dataclasses.fields(ResidualOptions))
+            raise InputError(f"unknown options {sorted(options)}; choose from {known}") from error
+        self.model, self.losses = model, np.zeros(0)
+        self._program = Program(model.shape, self.options)
+        self.params = init(self._program, keys.named(keys.root(0), "residual"), model.trained)
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the head has, without the network of the features."""
+        return num_parameters(self.params["head"])
+
+    def fit(self, rows: np.ndarray, negatives: np.ndarray, seed: int = 0) -> "ResidualEnergy":
+        """Trains on texts [n, length] and M negatives for each [n, M, length]; returns itself."""
+        key = keys.named(keys.root(seed), "residual training")
+        self.params, losses = _train(self._program)(
+            self.params, key, jnp.asarray(rows), jnp.asarray(negatives)
+        )
+        self.losses = np.asarray(losses, np.float64)
+        if not np.isfinite(self.losses).all():
+            raise InputError("the residual energy diverged; lower its learning_rate")
+        return self
+
+    def energy(self, rows: np.ndarray, readout: str = "free") -> np.ndarray:
+        """E of sequences [n, length] in nats, float64 [n]; or the mean energy, for ranking."""
+        program = _energy(self._program, check("readout", readout, choice(READOUTS)))
+        return in_chunks(lambda part: program(self.params, part), np.asarray(rows))
+
+    def log_z(self, proposals: np.ndarray, seed: int = 0, num_groups: int = 8) -> Interval:
+        """Log Z in nats from two sides, by independent draws of the diffusion [n, length].
+
+        The lower side is importance sampling in groups. For the upper one the first draw of a group
+        is one of the model, resampled from as many others; as exact as these reach.
+
+        Raises:
+          InputError: fewer than 4 draws a group.
+        """
+        return log_mean_interval(-self.energy(proposals), seed, num_groups)
+
+    def nll(
+        self, rows: np.ndarray, proposals: np.ndarray, seed: int = 0, num_orders: int = 8
+    ) -> Interval:
+        """-log p of sequences [n, length] in nats per token, from two sides.
+
+        Args:
+          rows: the texts.
+          proposals: independent draws of the diffusion [draws, length], for log Z.
+          seed: of all draws.
+          num_orders: random orders behind the lower side of the diffusion's own -log p.
+        """
+        shape, length = self.model.shape, self.model.length
+        log_z, (energy, error) = self.log_z(proposals, seed), mean_and_error(self.energy(rows))
+        del error  # of the texts, not of the estimate for them
+        above = self.model.nll_bound(rows, seed=seed)
+        rng = np.random.default_rng(seed)
+        own = bound.order_interval(shape, self.model.trained, rows, rng, num_orders)
+        return Interval(
+            (energy + log_z.low - own.high) / length,
+            math.hypot(log_z.low_standard_error, own.high_standard_error) / length,
+            (energy + log_z.high) / length + above.value,
+            math.hypot(log_z.high_standard_error / length, above.standard_error),
+        )
+
+
+def log_mean_interval(log_weights: np.ndarray, seed: int = 0, num_groups: int = 8) -> Interval:
+    """Log of the mean weight of independent draws [n] from two sides, see `bound.sandwich`.
+
+    Raises:
+      InputError: fewer than 4 draws a group.
+    """
+    size = len(log_weights) // (2 * num_groups)
+    if size < 2:
+        raise InputError(f"expected at least {4 * num_groups} draws, got {len(log_weights)}")
+    rng = np.random.default_rng(seed)
+    groups = np.asarray(log_weights)[: 2 * size * num_groups].reshape(num_groups, 2, size)
+    low, high = zip(*(sandwich(own, others, rng) for own, others in groups), strict=True)
+    return Interval(*mean_and_error(low), *mean_and_error(high))
+
+
+def denoised(
+    model: MaskedDiffusion, rows: np.ndarray, num_negatives: int, seed: int = 0
+) -> np.ndarray:
+    """Negatives [n, M, length] for guidance: texts [n, length] with a random part drawn anew.
+
+    A random number of tokens is masked, and the network draws all of them at once, as the
+    candidates of a guided step are drawn.
+    """
+    rng, mask = np.random.default_rng(seed), model.vocabulary.size
+    counts = rng.integers(1, model.length + 1, len(rows))
+    ranks = np.argsort(rng.random(rows.shape), axis=1)
+    unknown = ranks < counts[:, None]
+    predict = model.predictor(keys.root(seed), bound.ROWS)
+    laws = in_chunks(predict, np.where(unknown, mask, rows))[unknown]
+    found = np.repeat(rows[:, None], num_negatives, axis=1)
+    for number in range(num_negatives):
+        found[:, number][unknown] = sampling.draw_symbols(rng, laws)
+    return found
+
+
+def init(program: Program, key: jax.Array, trained: Params) -> Params:
+    """Parameters: features as in the trained network where they can be, a head near 0."""
+    own = program.options
+    key_features, key_head, key_outputs = jax.random.split(key, 3)
+    tokens = jnp.zeros((1, program.shape.length), jnp.int32)
+    features = _features(program).init(key_features, tokens)["params"]
+    known = trained["network"]
+    features = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: _same(known, path, leaf), features
+    )
+    hidden = own.num_hidden
+    if own.head == "mlp":  # as many parameters as the machine without couplings
+        hidden = max(1, round((own.num_features + 1) * hidden / (own.num_features + 2)))
+    head = {
+        "visible": jnp.zeros(own.num_features),
+        "weights": 0.1 * jax.random.normal(key_head, (own.num_features, hidden)),
+        "hidden": jnp.zeros(hidden),
+    }
+    if own.head == "mlp":
+        head["outputs"] = 0.1 * jax.random.normal(key_outputs, (hidden,))
+    if own.head == "boltzmann":
+        head["J"] = jnp.zeros((hidden, hidden))
+    return {"features": features, "head": head, "constant": jnp.zeros(())}
+
+
+def _same(known: Params, path: tuple, leaf: jax.Array) -> jax.Array:
+    """The leaf of the trained network at this path, if there is one of this shape."""
+    for part in path:
+        if not isinstance(known, dict) or part.key not in known:
+            return leaf
+        known = known[part.key]
+    return jnp.array(known) if known.shape == leaf.shape else leaf
+
+
+def _features(program: Program) -> Any:
+    return program.shape.network(program.options.num_features)
+
+
+def energy_of(program: Program, params: Params, rows: jax.Array, readout: str) -> jax.Array:
+    """E of sequences [n, length], [n], up to what it is at fair hidden spins."""
+    outputs = _features(program).apply({"params": params["features"]}, rows)
+    features, head = jnp.tanh(outputs), params["head"]
+    fields = features @ head["weights"] + head["hidden"][None, None]
+    own = HEADS[program.options.head](head, fields, readout)
+    at_rest = 0.0 if program.options.head == "mlp" else fields.shape[-1] * LN2
+    return jnp.sum(own + at_rest - features @ head["visible"], axis=-1) + params["constant"]
+
+
+@functools.lru_cache(maxsize=32)
+def _energy(program: Program, readout: str) -> Callable[..., jax.Array]:
+    return jax.jit(lambda params, rows: energy_of(program, params, rows, readout))
+
+
+@functools.lru_cache(maxsize=32)
+def _train(program: Program) -> Callable[..., tuple[Params, jax.Array]]:
+    """Compiles (params, key, texts [n, L], negatives [n, M, L]) -> params, losses [steps]."""
+    own, optimiser = program.options, optax.adam(program.options.learning_rate)
+
+    def loss(params: Params, rows: jax.Array, negatives: jax.Array) -> jax.Array:
+        number = negatives.shape[1]
+        together = jnp.concatenate([rows[:, None], negatives], axis=1)
+        energies = energy_of(program, params, together.reshape(-1, rows.shape[1]), "free")
+        logits = -energies.reshape(together.shape[:2]) - math.log(number)
+        real, drawn = jax.nn.softplus(-logits[:, 0]), jax.nn.softplus(logits[:, 1:])
+        return jnp.mean(real) + jnp.mean(jnp.sum(drawn, axis=1))
+
+    @jax.jit
+    def train(params, key, rows, negatives):
+        def step(carried, key):
+            params, state = carried
+            chosen = jax.random.randint(key, (own.minibatch_size,), 0, rows.shape[0])
+            value, gradient = jax.value_and_grad(loss)(params, rows[chosen], negatives[chosen])
+            updates, state = optimiser.update(gradient, state, params)
+            return (optax.apply_updates(params, updates), state), value
+
+        every = jax.random.split(key, own.num_steps)
+        (params, _), losses = jax.lax.scan(step, (params, optimiser.init(params)), every)
+        return params, losses
+
+    return train

@@ -1,0 +1,76 @@
+"""log Z of a restricted machine, annealed over visible bits alone in both directions.
+
+Hidden units are summed in closed form at every temperature (Salakhutdinov and Murray 2008), which
+leaves log weights of less variance than annealing of all units. At beta the machine has biases
+(1 - beta) b0 + beta b and beta c and couplings beta W. A sweep of hidden, then visible units
+satisfies detailed balance for the visible ones' law, so forward and reverse paths share it, and
+`partition.annealing.combine` serves both.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from qbm_jax.energy_models.phases import block_gibbs
+from qbm_jax.energy_models.units import Units, draw_bits
+from qbm_jax.partition.annealing import combine
+from qbm_jax.partition.estimate import LogZ
+
+_CLIP = 0.02  # of the base law's means: no visible unit is nearly constant there
+
+
+@partial(jax.jit, static_argnames=("num_temperatures", "num_paths", "num_equilibration"))
+def annealed(
+    key: jax.Array,
+    units: Units,
+    starts: jax.Array,
+    *,
+    num_temperatures: int,
+    num_paths: int,
+    num_equilibration: int,
+) -> LogZ:
+    """Log Z of the bit form, bracketed.
+
+    Args:
+      key: consumed.
+      units: of a restricted machine.
+      starts: [paths, visible], bits at which the chains behind the reverse paths start, such as
+        data. Forward paths have not seen them: where both directions meet, neither missed a mode
+        that the other found.
+      num_temperatures: between the base law and the machine.
+      num_paths: in either direction.
+      num_equilibration: sweeps at the machine itself before the reverse paths.
+    """
+    key_run, key_base, key_forward, key_reverse = jax.random.split(key, 4)
+    ends = block_gibbs(key_run, units, starts, num_equilibration)
+    means = jnp.clip(units.visible_means(units.hidden_means(ends)).mean(axis=0), _CLIP, 1 - _CLIP)
+    base = jnp.log(means) - jnp.log1p(-means)
+    betas = jnp.linspace(0.0, 1.0, num_temperatures + 1)
+    v = draw_bits(key_base, jnp.broadcast_to(means, (num_paths, means.shape[0])))
+    forward = _anneal(key_forward, units, base, v, betas)
+    reverse = -_anneal(key_reverse, units, base, ends, betas[::-1])
+    log_z_base = jax.nn.softplus(base).sum() + units.hidden.shape[0] * jnp.log(2.0)
+    return combine(log_z_base, forward, reverse, jnp.arange(num_paths))
+
+
+def _anneal(key, units, base, v, betas):
+    """Sum over steps of F at this temperature minus F at the next one [paths]."""
+    difference = units.visible - base
+
+    def advance(carry, inputs):
+        v, total = carry
+        key, beta, following = inputs
+        key_hidden, key_visible = jax.random.split(key)
+        hidden = units.hidden_inputs(v)
+        change = (following - beta) * (v @ difference) + jnp.sum(
+            jax.nn.softplus(following * hidden) - jax.nn.softplus(beta * hidden), axis=-1
+        )
+        # The sweep is at `following`, on the hidden inputs that the weight took.
+        h = draw_bits(key_hidden, jax.nn.sigmoid(following * hidden))
+        fields = base[None] + following * (difference[None] + h @ units.weights.T)
+        return (draw_bits(key_visible, jax.nn.sigmoid(fields)), total + change), None
+
+    keys = jax.random.split(key, betas.shape[0] - 1)
+    (_, total), _ = jax.lax.scan(advance, (v, jnp.zeros(v.shape[0])), (keys, betas[:-1], betas[1:]))
+    return total

@@ -1,0 +1,205 @@
+"""Deep belief networks: restricted machines stacked one on the other, learnt from the data up.
+
+The top machine is a prior of the layer below it; lower layers are directed, p(v | h) of their own
+machines. With q(h | v) of the same machines, from any layer to the next (Hinton et al. 2006),
+
+    log p(v) >= E_q[sum_l log p(h_l | h_l+1) + entropy q(h_l+1 | h_l) - F_top(h_L-1)] - log Z_top,
+
+with v = h_0: entropies are exact, the expectation is over draws that all rows share.
+"""
+
+import dataclasses
+from functools import partial
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+
+from qbm_jax.energy_models.binary import RestrictedBoltzmannMachine
+from qbm_jax.energy_models.estimator import NotFitted
+from qbm_jax.energy_models.hidden_sums import FreeEnergies
+from qbm_jax.energy_models.likelihood import Effort, Likelihood, likelihood
+from qbm_jax.energy_models.saving import Saved
+from qbm_jax.errors import InputError
+from qbm_jax.runtime import keys
+from qbm_jax.runtime.options import (
+    Kind,
+    check,
+    check_all,
+    check_mapping,
+    documented,
+    field,
+    field_kinds,
+    optional,
+    plain,
+    positive,
+    seed,
+    whole,
+    widths,
+)
+
+BOUND = "variational bound"  # how hidden units were summed
+
+
+def _layers() -> Kind:
+    def read(value: Any) -> tuple[int, ...]:
+        if isinstance(plain(value), int):
+            return (whole(1).read(value),) * 2
+        layers = widths().read(value)
+        if not layers:
+            raise ValueError
+        return layers
+
+    return Kind("a whole number of at least 1, or a tuple of such, a layer each", read)
+
+
+@documented
+@dataclasses.dataclass(eq=False, repr=False)
+class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """A deep belief network over bits; `machines_` are its layers' machines, from the data up."""
+
+    num_hidden: Any = field(  # noqa: RUF009
+        (64, 64), _layers(), "units of every layer, from the data up; a number: two such layers"
+    )
+    machine_options: dict | None = field(  # noqa: RUF009
+        None,
+        optional(Kind("a dict", lambda value: check_mapping("machine_options", value))),
+        "options of every machine, as of RestrictedBoltzmannMachine",
+    )
+    num_draws: int = field(20, whole(1), "of hidden units behind the bound")
+    seed: int = field(0, seed(), "root of all randomness")
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learns layer by layer; each sees bits drawn from the hidden means of the one below.
+
+        Args:
+          X: bits, or means of bits, [rows, features].
+          y: ignored.
+
+        Raises:
+          InputError: options or data that cannot be used.
+        """
+        del y
+        kinds = field_kinds(type(self))
+        options = check_all({name: getattr(self, name) for name in kinds}, kinds)
+        given = options["machine_options"] or {}
+        valid = set(field_kinds(RestrictedBoltzmannMachine)) - {"num_hidden", "seed"}
+        if unknown := sorted(set(given) - valid):
+            raise InputError(f"unknown machine_options {unknown}; choose from {sorted(valid)}")
+        machines: list[RestrictedBoltzmannMachine] = []
+        rows = X
+        for number, width in enumerate(options["num_hidden"]):
+            root = keys.named(keys.root(options["seed"]), "deep belief layer", number)
+            machine = RestrictedBoltzmannMachine(num_hidden=width, seed=keys.number(root), **given)
+            machines.append(machine.fit(rows))
+            rows = machine.transform(rows)
+        self.machines_ = machines
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(machines[0], name):
+                setattr(self, name, getattr(machines[0], name))
+        return self
+
+    def _machines(self) -> list[RestrictedBoltzmannMachine]:
+        if not hasattr(self, "machines_"):
+            raise NotFitted("This DeepBeliefNetwork instance is not fitted yet; call fit")
+        return self.machines_
+
+    def layer_of(self, params: dict[str, Any]) -> RestrictedBoltzmannMachine:
+        """A layer's machine, before it is loaded."""
+        return RestrictedBoltzmannMachine(**params)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Means of the top layer, [rows, units], means passed from layer to layer."""
+        for machine in self._machines():
+            X = machine.transform(X)
+        return X
+
+    def score_samples(self, X: Any, *, effort: Effort | None = None) -> np.ndarray:
+        """The variational bound of each row's log-likelihood, in nats [rows]."""
+        return self._bounds(X) - self._machines()[-1].log_z(effort=effort).value
+
+    def score(
+        self, X: Any, y: Any = None, *, max_bracket: float = 1.0, effort: Effort | None = None
+    ) -> Likelihood:
+        """The mean variational bound in nats; the interval is that of log Z, and has no upper end.
+
+        Args:
+          X: [rows, features].
+          y: ignored.
+          max_bracket: the widest interval of log Z in nats that gives a value.
+          effort: what log Z may cost.
+        """
+        del y
+        top = self._machines()[-1]
+        log_z, method = top.log_z_and_method("last", effort)
+        bracket = check("max_bracket", max_bracket, positive())
+        rows = self.machines_[0].checked_rows(X)
+        data = self.machines_[0].said_of(rows)
+        free = FreeEnergies.known(-self._bounds(X), BOUND)
+        found = likelihood(free, log_z, method, bracket, data)
+        return dataclasses.replace(found, upper=np.inf)
+
+    def _bounds(self, X: Any) -> np.ndarray:
+        """The bound without log Z of the top machine, [rows]."""
+        machines = self._machines()
+        rows = machines[0].bits_of(machines[0].checked_rows(X), self.seed)
+        layers = tuple(machine.units() for machine in machines)
+        key = keys.named(keys.root(self.seed), "deep belief bound")
+        found = _bounds(layers, jax.random.split(key, self.num_draws), jnp.asarray(rows))
+        return np.asarray(found, np.float64)
+
+    def sample(
+        self, num: int = 1, given: Any = None, *, seed: int | None = None, num_sweeps: int = 1000
+    ) -> np.ndarray:
+        """Rows [num, features]: the top machine's draws, passed down.
+
+        Args:
+          num: rows.
+          given: must be None: no unit can be clamped below directed layers.
+          seed: of the draws; None: that of the model.
+          num_sweeps: of the top machine.
+
+        Raises:
+          InputError: unfitted, `given`, or values out of range.
+        """
+        *lower, top = self._machines()
+        if given is not None:
+            raise InputError(
+                "given must be None for a deep belief network, whose lower layers are directed; "
+                "clamp units of a RestrictedBoltzmannMachine or BoltzmannMachine"
+            )
+        seed = self.seed if seed is None else seed
+        rows = jnp.asarray(top.sample(num, seed=seed, num_sweeps=num_sweeps))
+        for number, machine in reversed(list(enumerate(lower))):
+            key = keys.named(keys.root(seed), "deep belief draws", number)
+            rows = machine.units().draw_visible(key, rows)
+        return np.asarray(rows)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._machines()[-1].num_hidden
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "machines_")
+
+
+@jax.jit
+def _bounds(layers, draw_keys, rows):
+    return jax.lax.map(partial(_bound, layers, rows), draw_keys).mean(axis=0)
+
+
+def _bound(layers, rows, key):
+    """The bound without log Z [rows], with one draw of the hidden units."""
+    total, below = jnp.zeros(rows.shape[0]), rows
+    for number, layer in enumerate(layers[:-1]):
+        means = layer.hidden_means(below)
+        entropy = jax.scipy.special.entr(means) + jax.scipy.special.entr(1 - means)
+        # One number for a unit in all rows: a row's bound does not depend on the others.
+        noise = jax.random.uniform(jax.random.fold_in(key, number), means.shape[1:])
+        h = (noise[None, :] < means).astype(jnp.float32)
+        logits = layer.visible[None, :] + h @ layer.weights.T
+        total += jnp.sum(below * logits - jax.nn.softplus(logits), axis=-1) + entropy.sum(axis=-1)
+        below = h
+    return total - layers[-1].free_energy(below)

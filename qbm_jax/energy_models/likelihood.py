@@ -1,0 +1,187 @@
+"""Certified likelihoods: log Z and free energies as numbers with brackets."""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qbm_jax import partition
+from qbm_jax.energy_models.annealing import annealed
+from qbm_jax.energy_models.hidden_sums import FreeEnergies, free_energies
+from qbm_jax.energy_models.phases import sweeps
+from qbm_jax.energy_models.units import Units
+from qbm_jax.machine import boltzmann
+from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.machine.enumeration import MAX_SPINS, enumerate_spins
+from qbm_jax.partition.annealing import annealed_importance_sampling
+from qbm_jax.partition.estimate import LogZ
+
+ERRORS = 2.0  # standard errors of log Z by which an interval is wider than its bracket
+_MOST_VISIBLE = 20  # whose free energies are summed
+_ROUNDING = 1e-5  # of log Z, in single precision
+
+
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """Mean log-likelihood of rows, in nats, with what is known of it.
+
+    Attributes:
+      value: the estimate; NaN where the bracket is wider than was asked for.
+      lower: end of the interval, from the over-estimate of log Z and its error.
+      upper: likewise, from the under-estimate.
+      standard_error: of the mean over rows, as draws of more data; NaN of one row.
+      method: how log Z was got: "enumeration", "ais" (annealing in both directions) or "bar".
+      hidden: how hidden units were summed: "exact" or "ais"; "variational bound" of deep networks.
+      log_z: the estimate of log Z with both directions.
+      data: which bits were scored, where X holds means of bits.
+      reason: why there is no value; "" where there is one.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    standard_error: float
+    method: str
+    hidden: str
+    log_z: LogZ
+    data: str = ""
+    reason: str = ""
+
+    @property
+    def width(self) -> float:
+        """Of the interval, in nats."""
+        return self.upper - self.lower
+
+    def item(self) -> float:
+        """The value: with it, scikit-learn's searches and cross-validation take the object."""
+        return self.value
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.value, dtype)
+
+
+class Effort(NamedTuple):
+    """What an estimate of log Z may cost.
+
+    Attributes:
+      method: "auto": enumeration where it can be, else annealing; "ais" or "bar": tempering.
+      num_temperatures: of annealing.
+      num_paths: of annealing, in each direction.
+      num_equilibration: sweeps before the reverse paths.
+    """
+
+    method: str = "auto"
+    num_temperatures: int = 1000
+    num_paths: int = 100
+    num_equilibration: int = 500
+
+
+def log_z(key: jax.Array, units: Any, starts: jax.Array, effort: Effort) -> tuple[LogZ, str]:
+    """Log Z of the bit form (or of Gaussian units), and how it was got.
+
+    Args:
+      key: consumed, where it is not enumerated.
+      units: parameters.
+      starts: visible rows [rows, visible] at which the chains behind reverse paths start.
+      effort: what it may cost.
+    """
+    machine, constant = jax.jit(lambda units: units.machine())(units)
+    num_visible, num_hidden = units.weights.shape
+    num_spins = machine.num_spins
+    bipartite = num_spins == num_visible + num_hidden and units.is_bipartite
+    smallest = min(num_visible, num_hidden) if bipartite else num_spins
+    if effort.method == "auto" and smallest <= MAX_SPINS:
+        sides = {"num_visible": num_visible} if bipartite and num_spins > MAX_SPINS else {}
+        return _less(partition.log_z(key, machine, "exact", **sides), constant), "enumeration"
+    if effort.method == "auto" and num_visible <= _MOST_VISIBLE and _sums_hidden(units):
+        return _of_visible_states(units), "enumeration"
+    if effort.method == "bar":
+        return _less(partition.log_z(key, machine, "bar", max_bracket=math.inf), constant), "bar"
+    if bipartite:
+        chosen = jnp.resize(starts, (effort.num_paths, num_visible))
+        return annealed(key, units, chosen, **_counts(effort)), "ais"
+    return _less(_annealed_machine(key, units, machine, starts, effort), constant), "ais"
+
+
+def _counts(effort: Effort) -> dict[str, int]:
+    return {name: getattr(effort, name) for name in effort._fields if name != "method"}
+
+
+def _annealed_machine(key, units, machine: Boltzmann, starts, effort: Effort) -> LogZ:
+    """Annealing of all units; chains behind reverse paths start at the rows, hidden units at 0."""
+    key_run, key_anneal = jax.random.split(key)
+    num_hidden = machine.num_spins - starts.shape[1]
+    target = None
+    if num_hidden >= 0 and isinstance(units, Units):
+        rows = boltzmann.bits_to_spins(jnp.resize(starts, (effort.num_paths, starts.shape[1])))
+        spins = jnp.concatenate([rows, -jnp.ones((effort.num_paths, num_hidden))], axis=1)
+        target = jax.jit(sweeps)(key_run, machine, spins, effort.num_equilibration)
+    return annealed_importance_sampling(
+        key_anneal, machine, num_temperatures=effort.num_temperatures,
+        num_chains=effort.num_paths, target_spins=target,
+    )  # fmt: skip
+
+
+def _less(found: LogZ, constant: jax.Array) -> LogZ:
+    """The estimate for the bit form, whose energies are those of spins plus a constant."""
+    return found._replace(
+        value=found.value - constant,
+        forward=found.forward - constant,
+        reverse=found.reverse - constant,
+    )
+
+
+def _sums_hidden(units: Any) -> bool:
+    return isinstance(units, Units) and units.deep is None
+
+
+def _of_visible_states(units: Units) -> LogZ:
+    states = boltzmann.spins_to_bits(enumerate_spins(units.visible.shape[0]))
+    value = jax.nn.logsumexp(-free_energies(units, states).value)
+    zero = jnp.zeros(())
+    return LogZ(value, zero, value, zero, value, zero)
+
+
+def likelihood(
+    free: FreeEnergies, log_z: LogZ, method: str, max_bracket: float, data: str
+) -> Likelihood:
+    """The mean log-likelihood of rows from their free energies and log Z.
+
+    Args:
+      free: of rows, minus the log of the Jacobian where units were scaled.
+      log_z: of the machine.
+      method: how it was got.
+      max_bracket: the widest interval, in nats, that still gives a value.
+      data: what was scored.
+    """
+    rows = free.value.size
+    low_error, high_error = log_z.forward_standard_error, log_z.reverse_standard_error
+    low = float(log_z.forward) - ERRORS * float(low_error)
+    high = float(log_z.reverse) + ERRORS * float(high_error)
+    known = bool(np.isfinite(free.low).all())
+    error = ERRORS * float((free.high - free.low).std()) / math.sqrt(rows) if known else 0.0
+    lower = -float(free.high.mean()) - error - max(high, low)
+    upper = -float(free.low.mean()) + error - min(low, high)
+    crossed = float(log_z.forward) - float(log_z.reverse)
+    reason = ""
+    if crossed > ERRORS * math.hypot(low_error, high_error) + _ROUNDING * abs(float(log_z.value)):
+        reason = (
+            f"forward annealing found {crossed:.2f} nats more than the reverse chains know of: "
+            "these are not at equilibrium; raise num_equilibration"
+        )
+    elif not known:
+        reason = "coupled hidden units are bounded by a mean field: there is a lower end alone"
+    elif not upper - lower <= max_bracket:
+        reason = (
+            f"the interval is {upper - lower:.2f} nats wide, more than {max_bracket:g}; "
+            "raise num_temperatures or num_paths"
+        )
+    value = math.nan if reason else -float(free.value.mean()) - float(log_z.value)
+    spread = float(free.value.std(ddof=1) / math.sqrt(rows)) if rows > 1 else math.nan
+    return Likelihood(value, lower, upper, spread, method, free.method, log_z, data, reason)

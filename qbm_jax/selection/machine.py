@@ -1,0 +1,186 @@
+"""The choice on a Boltzmann machine: draws of samplers, made to have exactly k spins up."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qbm_jax import samplers
+from qbm_jax.errors import InputError
+from qbm_jax.machine.boltzmann import Boltzmann, from_bit_form, scale
+from qbm_jax.runtime import keys
+from qbm_jax.runtime.optional import needed
+from qbm_jax.selection.problem import Problem, greedy
+
+CONSTRAINTS = ("lagrange", "penalty")
+_ROUNDS = 8  # of the field's bisection
+_COLDNESS = 8.0  # typical local field, in kT, of a machine whose sampler has a temperature
+Draw = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+
+
+class Effort(NamedTuple):
+    """How long a sampler looks.
+
+    Attributes:
+      chains: independent runs.
+      steps: of each; None: the sampler's own number.
+      seed: of all draws.
+    """
+
+    chains: int = 16
+    steps: int | None = None
+    seed: int = 0
+
+
+def check_solver(solver: Any) -> None:
+    """Raises InputError for what is neither a sampler's name nor an object of dimod's protocol."""
+    if isinstance(solver, str):
+        if solver not in samplers.SAMPLERS:
+            known = ", ".join(["greedy", "exact", "swap", *samplers.SAMPLERS])
+            raise InputError(f"unknown solver {solver!r}; choose from {known}, or a dimod sampler")
+    elif not callable(getattr(solver, "sample", None)):
+        raise InputError(f"expected solver as a name or a dimod sampler, got {solver!r}")
+
+
+def choices(
+    problem: Problem, solver: Any, constraint: str, bits: int | None, effort: Effort
+) -> list[np.ndarray]:
+    """Choices [k] of a sampler, each repaired to the quotas; no two are equal.
+
+    With "lagrange" a field on all spins of a group is tuned until its mean count is the quota. With
+    "penalty" the machine gets P (count - quota)^2, with P as large as the costs spread, and the
+    field of the greedy choice: a stronger P would hide the energy behind it.
+
+    Args:
+      problem: what to choose.
+      solver: name of a sampler, or a dimod sampler.
+      constraint: one of `CONSTRAINTS`.
+      bits: precision of J and h, as of a device whose couplings and fields share one scale; None:
+        that of the sampler.
+      effort: of the sampler.
+    """
+    linear = -(problem.own + problem.linear)
+    quadratic = -2 * problem.scale * problem.K
+    quadratic = quadratic - np.diag(np.diagonal(quadratic))
+    draw = _draws_of(solver, effort)
+    if constraint == "penalty":
+        middle, strength = _marginal(problem)
+        same = problem.codes[:, None] == problem.codes[None]
+        quadratic = quadratic - 2 * strength * (same - np.eye(len(linear)))
+        linear = linear + middle[problem.codes]
+        linear = linear - strength * (1 - 2 * problem.quotas[problem.codes])
+        spins = draw(*_device(linear, quadratic, bits), 0)
+    else:
+        spins = _tuned(problem, linear, quadratic, bits, draw)
+    found = {tuple(greedy(problem, np.flatnonzero(row > 0)).tolist()) for row in spins}
+    return [np.array(each, int) for each in sorted(found)]
+
+
+def _marginal(problem: Problem) -> tuple[np.ndarray, float]:
+    """What the last cell of each group's greedy choice costs [groups], and the spread of all costs.
+
+    A group's field there makes its last cell come and the next one stay away.
+    """
+    chosen = greedy(problem)
+    inside = np.isin(np.arange(len(problem.linear)), chosen)
+    costs = problem.fields(chosen) + np.where(inside, -1, 1) * problem.own
+    middle = np.array([
+        0.5 * (costs[inside & own].max(initial=-np.inf) + costs[~inside & own].min(initial=np.inf))
+        for own in (problem.codes == group for group in range(len(problem.quotas)))
+    ])  # fmt: skip
+    # A group of which all or none is chosen needs no field.
+    return np.where(np.isfinite(middle), middle, 0.0), float(np.ptp(costs)) + 1e-300
+
+
+def _tuned(
+    problem: Problem, linear: np.ndarray, quadratic: np.ndarray, bits: int | None, draw: Draw
+) -> np.ndarray:
+    """Spins [chains, cells] at the fields whose counts come nearest to the quotas, by bisection."""
+    middle, spread = _marginal(problem)
+    low, high = middle - spread, middle + spread
+    best, closest = None, np.inf
+    for number in range(_ROUNDS):
+        spins = draw(*_device(linear + middle[problem.codes], quadratic, bits), number)
+        up = spins > 0
+        counts = np.array([up[:, problem.codes == g].sum(axis=1).mean() for g in range(len(low))])
+        away = float(np.abs(counts - problem.quotas).sum())
+        if away < closest:
+            best, closest = spins, away
+        if away < 0.5:
+            break
+        low, high = (
+            np.where(counts < problem.quotas, middle, low),
+            np.where(counts > problem.quotas, middle, high),
+        )
+        middle = 0.5 * (low + high)
+    assert best is not None, "there is a round"
+    return best
+
+
+def _device(
+    linear: np.ndarray, quadratic: np.ndarray, bits: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """J and h in spins of E = -linear'b - b'quadratic b / 2, rounded to a device's levels."""
+    machine, _ = from_bit_form(jnp.asarray(linear), jnp.asarray(quadratic))
+    J, h = np.asarray(machine.dense_J, np.float64), np.asarray(machine.h, np.float64)
+    unit = max(np.abs(J).max(initial=0), np.abs(h).max(), 1e-300)
+    J, h = J / unit, h / unit
+    if bits is not None:
+        levels = 2 ** (bits - 1) - 1
+        J, h = np.round(J * levels) / levels, np.round(h * levels) / levels
+    return J, h
+
+
+def _draws_of(solver: Any, effort: Effort) -> Draw:
+    """(J, h, number of the round) -> spins [chains, cells]."""
+    return _of_library(solver, effort) if isinstance(solver, str) else _of_dimod(solver, effort)
+
+
+@functools.lru_cache(maxsize=16)  # so that blocks and fits of one shape share a program
+def _compiled(name: str, steps: int | None) -> tuple[Callable, Callable]:
+    entry = samplers.SAMPLERS[name]
+    options = samplers.optimising(name) if entry.ground_states else {}
+    if steps is not None and name != "exact":
+        options |= {"num_steps": steps}
+    sampler = samplers.build(name, **options)
+    return jax.jit(sampler.init, static_argnums=2), jax.jit(sampler.sample)
+
+
+def _of_library(name: str, effort: Effort) -> Draw:
+    tempered = not samplers.SAMPLERS[name].ground_states
+    init, sample = _compiled(name, effort.steps)
+
+    def draw(J: np.ndarray, h: np.ndarray, number: int) -> np.ndarray:
+        params = Boltzmann(J=jnp.asarray(J, jnp.float32), h=jnp.asarray(h, jnp.float32))
+        if tempered:
+            typical = np.sqrt(np.mean(h**2 + (J**2).sum(axis=1)))
+            params = scale(params, float(_COLDNESS / max(typical, 1e-30)))
+        key = keys.named(keys.root(effort.seed), "selection", number)
+        key_init, key_draw = jax.random.split(key)
+        spins, _, info = sample(key_draw, params, init(key_init, params, effort.chains))
+        samplers.check_draw(info)
+        return np.asarray(spins)
+
+    return draw
+
+
+def _of_dimod(solver: Any, effort: Effort) -> Draw:
+    dimod = needed("dimod")
+
+    def draw(J: np.ndarray, h: np.ndarray, number: int) -> np.ndarray:
+        rows, columns = np.triu_indices(len(h), 1)
+        model = dimod.BinaryQuadraticModel.from_numpy_vectors(
+            -h.astype(float), (rows, columns, -J[rows, columns].astype(float)), 0.0, "SPIN"
+        )
+        reads = {"num_reads": effort.chains, "seed": effort.seed + number}
+        if effort.steps is not None:
+            reads["num_sweeps"] = effort.steps
+        known = {name: reads[name] for name in reads if name in solver.parameters}
+        found = solver.sample(model, **known)
+        order = np.argsort(np.asarray(list(found.variables)))
+        return np.asarray(found.record.sample)[:, order]
+
+    return draw

@@ -1,0 +1,97 @@
+"""The bound against enumeration, and against the mean over all orders."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from diffusion_models import ALL, LENGTH, ORDERS, law, sequences, untrained
+
+from qbm_jax.diffusion import bound, latent
+from qbm_jax.diffusion.network import token_nll
+from qbm_jax.diffusion.schedule import SCHEDULES, draw_counts, draw_masks
+
+
+@pytest.fixture(scope="module")
+def model():
+    return untrained()
+
+
+def test_the_bound_is_the_mean_over_all_orders_and_no_less_than_the_truth(model):
+    rows = sequences(6)
+    exact = bound.exact_bound(model.shape, model.params, rows)
+    orders = [bound.any_order_log_probs(model.shape, model.params, row, ORDERS) for row in rows]
+    np.testing.assert_allclose(exact, [-each.mean() for each in orders], rtol=1e-5)
+    truth = dict(zip(map(tuple, ALL), law(model), strict=True))
+    assert np.logaddexp.reduce(list(truth.values())) == pytest.approx(0, abs=1e-5)
+    assert all(value > -truth[tuple(row)] for value, row in zip(exact, rows, strict=True))
+
+
+@pytest.mark.parametrize("estimator", bound.ESTIMATORS)
+def test_both_estimators_agree_with_enumeration_within_their_errors(model, estimator):
+    rows = sequences(150)
+    value, error = model.nll_bound(rows, num_draws=40, estimator=estimator)
+    assert abs(value - model.exact_bound(rows)) < 4 * error < 0.15
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_gives_each_number_of_masked_tokens_its_weight(name):
+    schedule = SCHEDULES[name]
+    counts, weights = jax.jit(lambda key: draw_counts(key, schedule, 20_000, 7))(jax.random.key(0))
+    share = [np.sum(np.where(counts == k, weights, 0)) / 20_000 for k in range(1, 8)]
+    np.testing.assert_allclose(share, 1 / np.arange(1, 8), rtol=0.02)
+    times = jnp.linspace(0.05, 0.95, 7)
+    np.testing.assert_allclose(schedule.time(schedule.rate(times)), times, rtol=1e-4)
+    slope = jax.vmap(jax.grad(schedule.rate))(times) / schedule.rate(times)
+    np.testing.assert_allclose(schedule.weight(times), slope, rtol=1e-4)
+
+
+def test_masks_have_their_number_of_places_and_all_places_are_alike():
+    counts = jnp.tile(jnp.arange(1, 6), 2000)
+    masks = np.asarray(jax.jit(lambda key: draw_masks(key, counts, 5))(jax.random.key(1)))
+    assert np.array_equal(masks.sum(axis=1), counts)
+    np.testing.assert_allclose(masks.mean(axis=0), 0.6, atol=0.02)
+
+
+def test_the_interval_over_orders_holds_the_enumerated_law(model):
+    rows = sequences(8)
+    truth = dict(zip(map(tuple, ALL), law(model), strict=True))
+    mean = np.mean([truth[tuple(row)] for row in rows])
+    rng = np.random.default_rng(0)
+    found = bound.order_interval(model.shape, model.params, rows, rng, num_orders=12)
+    assert found.low - 0.05 < mean < found.high + 0.05
+    assert -0.01 < found.width < 0.2
+
+
+@pytest.mark.parametrize("name", ["boltzmann", "made"])
+def test_the_bound_with_latents_is_that_of_enumerated_spins(name):
+    model = untrained(latents=name, num_latents=3)
+    shape, params = model.shape, model.params
+    prior = latent.prior_of(shape)
+    noise = np.random.default_rng(0)
+    moved = jax.tree.map(lambda leaf: leaf + 0.5 * noise.normal(size=leaf.shape), params["prior"])
+    row = sequences(1)
+    spins = np.array(list(itertools.product((-1.0, 1.0), repeat=3)), np.float32)
+    masks = np.array(list(itertools.product((False, True), repeat=LENGTH)))[1:]
+
+    @jax.jit
+    def parts(moved, row):
+        prior_params = prior.project(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), moved))
+        outputs = latent._encoder(shape).apply({"params": params["encoder"]}, row)
+        logits = jnp.repeat(outputs.mean(axis=1), 8, axis=0)
+        nll = token_nll(
+            shape, params, jnp.tile(row, (len(masks) * 8, 1)), jnp.tile(masks, (8, 1)),
+            jnp.repeat(jnp.asarray(spins), len(masks), axis=0),
+        )  # fmt: skip
+        return prior_params, prior.log_q(logits, spins), prior.energy(prior_params, spins), nll
+
+    params["prior"], log_q, energies, nll = parts(moved, row)
+    log_q, energies = np.asarray(log_q, float), np.asarray(energies, float)
+    log_p = -energies - np.logaddexp.reduce(-energies)
+    counts = masks.sum(axis=1)
+    weights = 1 / (counts * np.array([1, 4, 6, 4, 1])[counts])
+    masked = np.asarray(nll, float).sum(axis=1).reshape(8, -1) @ weights
+    exact = np.exp(log_q) @ (masked + log_q - log_p) / LENGTH
+    value, error = model.nll_bound(row, num_draws=200)
+    assert abs(value - exact) < 4 * error < 0.5

@@ -1,0 +1,175 @@
+"""The model that a user holds: training, resuming, files, and what is refused."""
+
+import numpy as np
+import pytest
+from diffusion_models import LENGTH, NUM_SYMBOLS, OPTIONS, sequences
+
+from qbm_jax.diffusion import Autoregressive, MaskedDiffusion, text
+from qbm_jax.errors import InputError
+from qbm_jax.training import TrainingStopped
+
+ALPHABET = "abc"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return MaskedDiffusion(NUM_SYMBOLS, LENGTH, **OPTIONS).fit(sequences())
+
+
+def leaves(model):
+    import jax
+
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(model.params)]
+
+
+def test_training_learns_what_the_sequences_have_in_common(model):
+    assert model.exact_bound(sequences()) < 0.98 < np.log(NUM_SYMBOLS)
+    drawn = model.sample(200)
+    assert np.mean(drawn[:, 0] == drawn[:, 1]) > 0.6
+
+
+def test_a_training_that_was_stopped_goes_on_bit_for_bit(model, tmp_path):
+    seen = []
+    fresh = MaskedDiffusion(NUM_SYMBOLS, LENGTH, **OPTIONS)
+    with pytest.raises(TrainingStopped, match="stopped after step 15"):
+        fresh.fit(
+            sequences(), checkpoints=tmp_path, should_stop=lambda: seen[-1] >= 12,
+            on_progress=lambda step, metrics: seen.append(step),
+        )  # fmt: skip
+    resumed = fresh.fit(sequences(), checkpoints=tmp_path)
+    for ours, theirs in zip(leaves(resumed), leaves(model), strict=True):
+        assert np.array_equal(ours, theirs)
+    with pytest.raises(InputError, match="belongs to another model"):
+        fresh.fit(sequences()[::-1], checkpoints=tmp_path)
+
+
+def test_a_saved_model_is_the_same_and_damage_is_noticed(model, tmp_path):
+    model.save(tmp_path / "model")
+    loaded = MaskedDiffusion.load(tmp_path / "model")
+    assert loaded.exact_bound(sequences(5)) == model.exact_bound(sequences(5))
+    model.save(tmp_path / "model")  # takes the place of the old one
+    with pytest.raises(InputError, match="expected a saved Autoregressive"):
+        Autoregressive.load(tmp_path / "model")
+    file = tmp_path / "model" / "model.json"
+    file.write_text(file.read_text().replace('"length": 4', '"length": 5'))
+    with pytest.raises(InputError, match="is damaged or was edited"):
+        MaskedDiffusion.load(tmp_path / "model")
+    with pytest.raises(InputError, match="no saved model"):
+        MaskedDiffusion.load(tmp_path / "other")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match="is no saved model and is not replaced"):
+        model.save(tmp_path / "other")
+
+
+def test_texts_go_in_and_come_out():
+    written = "abcacb" * 100  # as many tokens as above: no program is compiled anew
+    model = MaskedDiffusion(ALPHABET, LENGTH, **OPTIONS).fit(written)
+    (drawn,) = model.sample(1, prompt=f"a{text.MASK}b")
+    assert drawn[0] == "a" and drawn[2] == "b" and set(drawn) <= set(ALPHABET)
+    assert model.nll_bound("abcacbab").bits.value > 0
+    assert text.characters("bca") == ALPHABET
+
+
+@pytest.mark.slow
+def test_the_autoregressive_model_is_normalised_and_draws_its_law():
+    from diffusion_models import ALL
+
+    from qbm_jax.diffusion.bound import causal_log_probs
+
+    model = Autoregressive(NUM_SYMBOLS, LENGTH, **OPTIONS).fit(sequences())
+    log_p = causal_log_probs(model.shape, model.params, ALL).sum(axis=1)
+    assert np.logaddexp.reduce(log_p) == pytest.approx(0, abs=1e-5)
+    assert model.nll_bound(sequences()).value < 0.8
+    drawn = model.sample(2000)
+    codes = drawn @ NUM_SYMBOLS ** np.arange(LENGTH)[::-1]
+    share = np.bincount(codes, minlength=len(ALL)) / 2000
+    assert 0.5 * np.abs(share - np.exp(log_p)).sum() < 0.08
+
+
+UNUSABLE = {
+    "empty text": (ALPHABET, "", "expected a text or tokens, got none"),
+    "bytes": (ALPHABET, b"abcabc", "got bytes; decode them as UTF-8"),
+    "unknown": (ALPHABET, "abxab", "character 'x' at place 2 of the text is not in the vocab"),
+    "mask in text": (ALPHABET, f"ab{text.MASK}ab", "at place 2 of the text is the mask"),
+    "mask": (3, [[0, 1, 2, 3]], "expected tokens from 0 to 2, got 3, which is the mask"),
+    "negative": (3, [[0, 1, 2, -1]], "expected tokens from 0 to 2, got -1"),
+    "short text": (ALPHABET, "abc", "expected at least 4 tokens"),
+    "short": (3, [[0, 1, 2]], "expected sequences of 4 tokens"),
+    "long": (ALPHABET, ["abca", "abcab"], r"got one of 5 \(number 1\)"),
+    "ragged": (3, [[0, 1, 2, 0], [1]], "got unequal ones"),
+    "fractions": (3, [[0.5, 1, 2, 0]], "expected whole numbers"),
+    "text for numbers": (3, "abca", "give the vocabulary as characters"),
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_what_cannot_be_trained_on_is_refused_in_one_line(case):
+    vocabulary, tokens, words = UNUSABLE[case]
+    with pytest.raises(InputError, match=words) as refused:
+        MaskedDiffusion(vocabulary, LENGTH, **OPTIONS).fit(tokens)
+    assert "\n" not in str(refused.value)
+
+
+NO_MODELS = {
+    "vocabulary of one": (1, 4, {}, "vocabulary must be a whole number of at least 2, got 1"),
+    "one character": ("a", 4, {}, "vocabulary must be at least 2 symbols"),
+    "twice": ("aba", 4, {}, "at least 2 symbols, each once"),
+    "mask": (f"ab{text.MASK}", 4, {}, "which is the mask; leave it out"),
+    "words": (["to", "be"], 4, {}, "single characters"),
+    "length": (3, 0, {}, "length must be a whole number of at least 1"),
+    "heads": (3, 4, {"width": 9, "num_heads": 2}, "width must be a multiple of 2 num_heads"),
+    "unknown": (3, 4, {"depth": 2}, "unknown model options"),
+    "latents": (3, 4, {"latents": "magic"}, "unknown latents 'magic'"),
+}
+
+
+@pytest.mark.parametrize("case", NO_MODELS)
+def test_what_is_no_model_is_refused(case):
+    vocabulary, length, options, words = NO_MODELS[case]
+    with pytest.raises(InputError, match=words):
+        MaskedDiffusion(vocabulary, length, **options)
+
+
+NO_SAMPLES = {
+    "masks only": ({"prompt": [-1, -1]}, "the prompt has no known token; leave prompt out"),
+    "no mask": ({"prompt": [0, 1, 2, 0]}, "the prompt has no unknown token"),
+    "too long": ({"prompt": [0] * 5}, "expected a prompt of at most 4 tokens"),
+    "unknown": ({"prompt": [0, 7]}, "expected tokens from 0 to 2, got 7"),
+    "more steps": ({"steps": 5}, "steps must be at most the 4 tokens to draw, got 5"),
+    "steps and prompt": ({"steps": 4, "prompt": [1]}, "at most the 3 tokens to draw, got 4"),
+    "fewer steps": ({"steps": 2, "method": "first_hitting"}, "takes one step a token, 4 here"),
+    "method": ({"method": "magic"}, "unknown method 'magic'"),
+    "temperature": ({"temperature": -1}, "temperature must be a finite number of at least 0"),
+}
+
+
+@pytest.mark.parametrize("case", NO_SAMPLES)
+def test_what_cannot_be_drawn_is_refused(case, model):
+    options, words = NO_SAMPLES[case]
+    with pytest.raises(InputError, match=words):
+        model.sample(2, **options)
+
+
+def test_an_untrained_model_and_latents_with_a_prompt_are_refused():
+    untrained = MaskedDiffusion(NUM_SYMBOLS, LENGTH, **OPTIONS, latents="bernoulli")
+    with pytest.raises(InputError, match="call fit first"):
+        untrained.nll_bound(sequences())
+    with pytest.raises(InputError, match="a prompt needs a model without latents"):
+        untrained.sample(1, prompt=[0])
+    with pytest.raises(InputError, match="has no latents"):
+        Autoregressive(NUM_SYMBOLS, LENGTH, latents="bernoulli")
+
+
+def test_files_that_are_no_text_and_peptides_that_are_ambiguous_are_refused(tmp_path):
+    path = tmp_path / "latin1.txt"
+    path.write_bytes("für".encode("latin-1"))
+    with pytest.raises(InputError, match="is not UTF-8 text: byte 1 is 0xfc"):
+        text.read_text(path)
+    path.write_text("")
+    with pytest.raises(InputError, match="is empty"):
+        text.read_text(path)
+    with pytest.raises(InputError, match="peptide 1 has the ambiguous amino acid 'X'"):
+        text.peptides(["GLFD", "GXFD"], 8)
+    with pytest.raises(InputError, match="peptides of 1 to 3 residues, got 4"):
+        text.peptides(["GLFD"], 3)
+    assert text.peptides(["GLF"], 4) == ["GLF-"]

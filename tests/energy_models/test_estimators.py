@@ -1,0 +1,229 @@
+"""Conventions of scikit-learn, files, deep belief networks."""
+
+import numpy as np
+import pytest
+from energy_laws import H, V, given_units, log_weights, random_units, states
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
+
+from qbm_jax.energy_models import (
+    BoltzmannMachine,
+    DeepBeliefNetwork,
+    GaussianRestrictedBoltzmannMachine,
+    RestrictedBoltzmannMachine,
+)
+from qbm_jax.errors import InputError
+
+FAST = {"num_updates": 40, "minibatch_size": 20, "num_chains": 20}  # as in test_learning
+
+
+@pytest.fixture(scope="module")
+def fitted(rows):
+    return RestrictedBoltzmannMachine(num_hidden=3, **FAST).fit(rows)
+
+
+@pytest.fixture(scope="module")
+def deep(rows):
+    return DeepBeliefNetwork(num_hidden=(3, 3), machine_options=FAST).fit(rows)
+
+
+def test_options_are_parameters():
+    model = BoltzmannMachine(num_hidden=5, edges="semi_restricted")
+    copy = clone(model.set_params(learning_rate=0.5))
+    assert copy.get_params() == model.get_params() and copy.learning_rate == 0.5
+    assert "minibatch_size: rows of an update" in BoltzmannMachine.__doc__
+
+
+def test_features_serve_a_classifier_in_a_pipeline(rows, deep):
+    machine = RestrictedBoltzmannMachine(num_hidden=3, **FAST)
+    pipeline = make_pipeline(machine, LogisticRegression()).fit(rows, rows[:, 1])
+    assert pipeline.score(rows, rows[:, 1]) > 0.9
+    assert cross_val_score(machine, rows, cv=2).shape == (2,)
+    names = pipeline[:-1].get_feature_names_out()
+    assert list(names) == [f"restrictedboltzmannmachine{i}" for i in range(3)]
+    assert deep.transform(rows).shape == (60, 3) == (60, len(deep.get_feature_names_out()))
+
+
+def test_the_history_and_the_seed(rows, fitted):
+    assert [entry["update"] for entry in fitted.history_] == sorted({34, 36, 38, 40})
+    again = RestrictedBoltzmannMachine(num_hidden=3, **FAST).fit(rows)
+    other = RestrictedBoltzmannMachine(num_hidden=3, seed=1, **FAST).fit(rows)
+    np.testing.assert_array_equal(again.transform(rows), fitted.transform(rows))
+    assert (other.transform(rows) != fitted.transform(rows)).any()
+    np.testing.assert_array_equal(fitted.sample(5, seed=3), fitted.sample(5, seed=3))
+
+
+def test_parameters_of_another_package_are_scored(rows):
+    units = random_units("restricted")
+    model = RestrictedBoltzmannMachine(num_hidden=3).with_units(units, rows)
+    joint = log_weights(units, rows, states(H))
+    expected = np.logaddexp.reduce(joint, axis=1).mean() - model.log_z().value
+    assert model.score(rows).value == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(InputError, match="expected parameters of shapes"):
+        RestrictedBoltzmannMachine(num_hidden=2).with_units(units, rows)
+
+
+def test_reconstructions_are_means_of_bits(rows, fitted):
+    found = fitted.reconstruct(rows)
+    assert found.shape == rows.shape and ((found > 0) & (found < 1)).all()
+
+
+def test_grey_values_are_scored_as_bits_and_it_is_said(rows, fitted):
+    grey = 0.9 * rows + 0.05
+    sampled, bits = fitted.score(grey), fitted.score(rows)
+    assert "bits drawn" in sampled.data and bits.data == ""
+    thresholded = given_units(
+        RestrictedBoltzmannMachine(num_hidden=3, binarisation="thresholded"), fitted.units()
+    )
+    assert thresholded.score(grey).value == pytest.approx(bits.value, abs=1e-6)
+    assert "> 1/2" in thresholded.score(grey).data
+
+
+@pytest.mark.parametrize("kind", ["restricted", "full", "gaussian", "deep"])
+def test_a_saved_model_is_the_same(models, deep, rows, kind, tmp_path):
+    model = deep if kind == "deep" else models[kind]
+    model.save(tmp_path / "model.npz")
+    loaded = type(model).load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(loaded.score_samples(rows), model.score_samples(rows))
+    assert loaded.get_params() == model.get_params()
+    other = BoltzmannMachine if kind != "full" else RestrictedBoltzmannMachine
+    with pytest.raises(InputError, match="name another file"):
+        other.load(tmp_path / "model.npz")
+
+
+def test_damaged_files_are_refused(fitted, tmp_path):
+    path = tmp_path / "model.npz"
+    fitted.save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="damaged"):
+        RestrictedBoltzmannMachine.load(path)
+    with pytest.raises(InputError, match="cannot read"):
+        RestrictedBoltzmannMachine.load(tmp_path / "none.npz")
+
+
+def test_the_bound_of_a_deep_network_is_below_its_enumerated_likelihood(deep):
+    deep = clone(deep).set_params(num_draws=400)
+    deep.n_features_in_ = V
+    layers = random_units("restricted", 1), random_units("restricted", 2, visible=H)
+    deep.machines_ = [
+        given_units(RestrictedBoltzmannMachine(num_hidden=H), units) for units in layers
+    ]
+    v, h = states(V), states(H)
+    joint = log_weights(layers[1], h, states(H))
+    top = np.logaddexp.reduce(joint, axis=1) - np.logaddexp.reduce(joint, axis=None)
+    logits = np.asarray(layers[0].visible) + h @ np.asarray(layers[0].weights).T
+    given = v @ logits.T - np.logaddexp(0, logits).sum(axis=1)
+    exact = np.logaddexp.reduce(given + top, axis=1)
+    q = np.asarray(layers[0].hidden_means(np.float32(v)))
+    q_law = np.exp(h @ np.log(q).T + (1 - h) @ np.log(1 - q).T).T
+    bound = (q_law * (given + top - np.log(q_law))).sum(axis=1)
+    found = deep.score_samples(v)
+    assert (bound <= exact + 1e-9).all() and (found <= exact + 0.2).all()
+    np.testing.assert_allclose(found, bound, atol=0.3)
+    total = deep.score(v)
+    assert total.value == pytest.approx(found.mean(), abs=1e-5) and total.upper == np.inf
+    assert total.hidden == "variational bound" and deep.sample(7).shape == (7, V)
+
+
+REFUSED = {
+    "NaN": ({}, np.array([[0, np.nan], [1, 0]]), "NaN"),
+    "infinite": ({}, np.array([[0, np.inf], [1, 0]]), "infinity"),
+    "empty": ({}, np.zeros((0, 3)), "0 sample"),
+    "spins": ({}, np.array([[-1.0, 1], [1, -1]]), r"\(1 \+ X\) / 2"),
+    "counts": ({}, np.array([[0.0, 7], [1, 0]]), "from 0 to 7"),
+    "text": ({}, np.array([["a", "b"]]), "could not convert"),
+    "one axis": ({}, np.zeros(3), "1D array"),
+    "phase": ({"negative_phase": "quantum"}, None, "unknown negative_phase"),
+    "option": ({"negative_phase": "gibbs", "sampler_options": {"sweeps": 3}}, None, "num_steps"),
+    "options of none": ({"sampler_options": {"num_steps": 3}}, None, "name a sampler"),
+    "hidden": ({"num_hidden": 0}, None, "num_hidden must be"),
+    "loop": ({"edges": [[1, 1]]}, None, "coupled to itself"),
+    "twice": ({"edges": [[0, 1], [1, 0]]}, None, "comes twice"),
+    "unknown": ({"edges": [[0, 9]]}, None, "units 0 to 4"),
+    "asymmetric": ({"edges": np.eye(5, k=1)}, None, "symmetric"),
+    "pattern": ({"edges": "dense"}, None, "choose from"),
+    "float pairs": ({"edges": [[0.5, 1.0]]}, None, "pairs of units"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_gets_one_line(case):
+    options, X, message = REFUSED[case]
+    X = np.array([[0.0, 1], [1, 0]]) if X is None else X
+    with pytest.raises(InputError, match=message) as raised:
+        BoltzmannMachine(**{"num_hidden": 3, **options}).fit(X)
+    assert "\n" not in str(raised.value)
+
+
+def test_sparse_rows_are_refused():
+    import scipy.sparse
+
+    with pytest.raises(InputError, match=r"[Ss]parse"):
+        RestrictedBoltzmannMachine().fit(scipy.sparse.eye(3).tocsr())
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.array([[1.0, 2], [1, 3], [1, 4]]), "column 0 of X is constant"),
+        (np.array([[1.0, 3, 0], [2, 5, 1], [4, 9, 1]]), "comes twice"),
+        (np.array([[1.0, 2]]), "1 sample"),
+    ],
+)
+def test_columns_without_a_density_are_refused(X, message):
+    with pytest.raises(InputError, match=message):
+        GaussianRestrictedBoltzmannMachine().fit(X)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([0, 1, 0, 1], "all clamped"),
+        ([0.5, np.nan, np.nan, np.nan], "expected 0, 1 or NaN"),
+        ([-1, np.nan, 1, np.nan], r"\(1 \+ given\) / 2"),
+        ([0, np.nan], r"expected given \[4\]"),
+        (["a", "b", "c", "d"], "numbers"),
+    ],
+)
+def test_clamped_units_are_checked(fitted, given, message):
+    with pytest.raises(InputError, match=message):
+        fitted.sample(2, given)
+
+
+def test_unfitted_models_say_so(rows, deep, fitted):
+    for call in ("transform", "score", "score_samples"):
+        for kind in (RestrictedBoltzmannMachine, DeepBeliefNetwork):
+            with pytest.raises(InputError, match="not fitted yet"):
+                getattr(kind(), call)(rows)
+    with pytest.raises(InputError, match="given must be None"):
+        deep.sample(1, [0, np.nan, np.nan, np.nan])
+    with pytest.raises(InputError, match="is expecting 4 features"):
+        fitted.transform(rows[:, :3])
+    unsettled = fitted.sample(3, [np.nan] * V)
+    assert unsettled.shape == (3, V)
+
+
+SMALL = {"num_hidden": 3, "num_updates": 5, "minibatch_size": 10, "num_chains": 10}
+BITS_ONLY = "data of the check are not in 0 to 1"
+
+
+@pytest.mark.slow
+def test_scikit_learns_own_checks_of_real_columns():
+    check_estimator(GaussianRestrictedBoltzmannMachine(**SMALL))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model", [RestrictedBoltzmannMachine(**SMALL), DeepBeliefNetwork(2, machine_options=SMALL)]
+)
+def test_scikit_learns_own_checks_of_bits(model):
+    """Checks whose data are no bits cannot apply: nothing but their refusal may fail them."""
+    for estimator, check in estimator_checks_generator(model):
+        try:
+            check(estimator)
+        except InputError as error:
+            assert "expected bits 0 and 1" in str(error), check

@@ -1,0 +1,140 @@
+"""Gradients against finite differences of the exact log-likelihood; negative phases; resuming."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from energy_laws import H, V, log_law, log_weights, random_units, states
+
+from qbm_jax.energy_models import BoltzmannMachine, RestrictedBoltzmannMachine, learning
+from qbm_jax.energy_models.edges import edges_of
+from qbm_jax.energy_models.precision import rounded
+from qbm_jax.machine.boltzmann import Boltzmann
+
+EDGES = {"restricted": "bipartite", "semi_restricted": "semi_restricted", "full": "full"}
+FAST = {"num_hidden": 3, "num_updates": 40, "minibatch_size": 20, "num_chains": 20}
+
+
+def exact_gradient(units, kind, data):
+    """The gradient of learning with every draw of either phase replaced by its exact law."""
+    v, h = states(V), states(H)
+    joint = log_weights(units, v, h)
+    model = np.exp(joint - np.logaddexp.reduce(joint, axis=None))
+    posterior = np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True))
+    pairs = np.repeat(v, len(h), axis=0), np.tile(h, (len(v), 1))
+    data_pairs = posterior[(data @ [8, 4, 2, 1]).astype(int)] / len(data)
+    weights = jnp.float32(np.zeros((len(v), len(h))))
+    weights = weights.at[(data @ [8, 4, 2, 1]).astype(int)].add(data_pairs)
+
+    @jax.jit
+    def expected(units):
+        v_all, h_all = map(jnp.float32, pairs)
+        costs = jax.vmap(
+            lambda v, h: learning.contrast(units, v[None], h[None], v_all[:1], h_all[:1])
+        )(v_all, h_all)
+        return jnp.sum((weights - jnp.float32(model)).ravel() * costs)
+
+    return learning.allowed(jax.grad(expected)(units), edges_of(EDGES[kind], V, H))
+
+
+@pytest.mark.parametrize("kind", EDGES)
+def test_gradients_are_those_of_the_exact_log_likelihood(rows, kind):
+    """Hidden states of either phase belong to their visible ones: a public code mixes them."""
+    units = random_units(kind, scale=0.7)
+    gradient = exact_gradient(units, kind, rows)
+    places = {"visible": (1,), "hidden": (0,), "weights": (2, 1)}
+    places |= {"lateral": (0, 2)} if units.lateral is not None else {}
+    places |= {"deep": (1, 2)} if units.deep is not None else {}
+    for name, place in places.items():
+
+        def at(step, name=name, place=place):
+            leaf = np.array(getattr(units, name), np.float64)
+            leaf[place] += step
+            if name in ("lateral", "deep"):
+                leaf[place[::-1]] += step
+            return log_law(units.replace(**{name: leaf}))[(rows @ [8, 4, 2, 1]).astype(int)].mean()
+
+        difference = (at(1e-4) - at(-1e-4)) / 2e-4
+        assert -getattr(gradient, name)[place] == pytest.approx(difference, abs=1e-4), name
+
+
+def test_centred_gradients_are_those_of_shifted_units():
+    units = random_units("full")
+    edges = edges_of("full", V, H)
+    mu, nu = jnp.linspace(0.1, 0.8, V), jnp.linspace(0.3, 0.6, H)
+    rng = np.random.default_rng(0)
+    draws = [jnp.float32(rng.integers(0, 2, (6, n))) for n in (V, H, V, H)]
+
+    def plain_of(shifted):
+        b = shifted.visible - shifted.weights @ nu - shifted.lateral @ mu
+        c = shifted.hidden - shifted.weights.T @ mu - shifted.deep @ nu
+        return shifted.replace(visible=b, hidden=c)
+
+    @jax.jit
+    def both(units):
+        gradient = learning.allowed(jax.grad(learning.contrast)(units, *draws), edges)
+        found = learning.centred(gradient, edges, mu, nu)
+        # The step of shifted parameters, as a step of plain ones.
+        shifted = units.replace(
+            visible=units.visible + units.weights @ nu + units.lateral @ mu,
+            hidden=units.hidden + units.weights.T @ mu + units.deep @ nu,
+        )
+        step = jax.grad(lambda s: learning.contrast(plain_of(s), *draws))(shifted)
+        step = learning.allowed(step, edges)
+        moved = plain_of(jax.tree.map(jnp.add, shifted, step))
+        return found, jax.tree.map(jnp.subtract, moved, units)
+
+    for one, other in zip(*map(jax.tree.leaves, both(units)), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "edges"),
+    [
+        ({"negative_phase": "cd"}, "bipartite"),
+        ({"negative_phase": "gibbs", "precision_bits": 8}, "semi_restricted"),
+        pytest.param({"negative_phase": "cd"}, "full", marks=pytest.mark.slow),
+        pytest.param(
+            {"positive_phase": "sampled", "optimizer": "adam", "centred": False},
+            "full",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_phases_learn_a_coupling(rows, options, edges):
+    options = FAST | {"num_updates": 400, "learning_rate": 0.3, "start_scale": 0.3} | options
+    options["learning_rate"] = 0.03 if options.get("optimizer") == "adam" else 0.3
+    model = BoltzmannMachine(edges=edges, **options).fit(rows)
+    means = rows.mean(axis=0)
+    alone = (rows * np.log(means) + (1 - rows) * np.log(1 - means)).sum(axis=1).mean()
+    assert model.score(rows).value > alone + 0.3  # of at most log 2, for bits that are copies
+    assert model.positive_phase_ == (
+        "exact" if edges != "full" else options.get("positive_phase", "mean_field")
+    )
+
+
+def test_a_training_goes_on_bit_for_bit(rows, tmp_path):
+    whole = RestrictedBoltzmannMachine(**FAST).fit(rows)
+    path = tmp_path / "training.npz"
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(model, step):
+        if step >= 20:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        RestrictedBoltzmannMachine(**FAST).fit(rows, checkpoint=path, callback=interrupt)
+    resumed = RestrictedBoltzmannMachine(**FAST).fit(rows, checkpoint=path)
+    for one, other in zip(*(jax.tree.leaves(m.learner_) for m in (whole, resumed)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [entry["update"] for entry in resumed.history_][-1] == 40
+
+
+def test_rounded_couplings_lie_on_a_grid_of_few_bits():
+    machine = Boltzmann(jnp.array([[0, 0.9, -0.3], [0.9, 0, 0.1], [-0.3, 0.1, 0]]), jnp.ones(3))
+    coarse = rounded(machine, 3)  # integers up to 3
+    np.testing.assert_allclose(3 * coarse.J, [[0, 3, -1], [3, 0, 0], [-1, 0, 0]], atol=1e-6)
+    np.testing.assert_allclose(coarse.h, 1)
+    assert rounded(machine, None) is machine

@@ -1,0 +1,123 @@
+"""Likelihoods against enumeration, in double precision, from the definition over bits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from energy_laws import given_units, log_law, log_weights, model_of, random_units, states
+from sklearn.mixture import GaussianMixture
+
+from qbm_jax.energy_models import Effort, RestrictedBoltzmannMachine
+from qbm_jax.energy_models.hidden_sums import FreeEnergies, free_energies
+from qbm_jax.energy_models.likelihood import likelihood
+from qbm_jax.partition.estimate import LogZ
+
+BINARY = ("restricted", "semi_restricted", "full")
+
+
+@pytest.mark.parametrize("kind", BINARY)
+def test_log_likelihoods_are_those_of_the_enumerated_law(models, kind):
+    units = models[kind].learner_.units
+    found = models[kind].score_samples(states(4))
+    np.testing.assert_allclose(found, log_law(units), atol=1e-5)
+    total = models[kind].score(states(4))
+    assert total.value == total.lower == total.upper == pytest.approx(found.mean(), abs=1e-6)
+    assert (total.method, total.hidden, total.reason) == ("enumeration", "exact", "")
+
+
+@pytest.mark.parametrize("kind", BINARY)
+def test_energies_are_those_of_bits(models, kind):
+    units, v, h = models[kind].learner_.units, states(4), states(3)
+    pairs = np.repeat(v, len(h), axis=0), np.tile(h, (len(v), 1))
+    energies = jax.jit(lambda v, h: units.energy(v, h))(*map(jnp.float32, pairs))
+    np.testing.assert_allclose(-energies, log_weights(units, v, h).ravel(), atol=1e-5)
+
+
+def test_likelihoods_are_sums_over_features_in_nats(models):
+    """A public code scales a pseudo-likelihood by the number of features."""
+    means = np.array([0.2, 0.4, 0.6, 0.9])
+    units = random_units("restricted").replace(
+        visible=jnp.float32(np.log(means / (1 - means))), weights=jnp.zeros((4, 3))
+    )
+    model, v = given_units(RestrictedBoltzmannMachine(num_hidden=3), units), states(4)
+    expected = (v * np.log(means) + (1 - v) * np.log(1 - means)).sum(axis=1)
+    np.testing.assert_allclose(model.score_samples(v), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "kind", ["restricted", pytest.param("semi_restricted", marks=pytest.mark.slow)]
+)
+def test_annealing_brackets_the_enumerated_log_z(models, kind):
+    exact, effort = models[kind].log_z().value, Effort("ais", 300, 50, 100)
+    found = models[kind].score(states(4), effort=effort)
+    assert found.method == "ais" and found.width < 0.3
+    assert found.lower <= models[kind].score(states(4)).value <= found.upper
+    assert found.log_z.value == pytest.approx(exact, abs=5 * found.log_z.standard_error + 1e-3)
+
+
+def test_log_z_is_that_of_the_parameters_asked_for(rows):
+    """A public code takes the weights of annealing from other parameters than it scores."""
+    model = model_of("restricted", num_updates=3)
+    before = model.score(rows).value
+    other = random_units("restricted", seed=5)
+    model.learner_ = model.learner_.replace(average=other)
+    expected = log_law(other)[(rows @ [8, 4, 2, 1]).astype(int)].mean()
+    assert model.score(rows, weights="averaged").value == pytest.approx(expected, abs=1e-5)
+    assert model.score(rows).value == before
+    model.partial_fit(rows)
+    moved = log_law(model.learner_.units)[(rows @ [8, 4, 2, 1]).astype(int)].mean()
+    assert model.score(rows).value == pytest.approx(moved, abs=1e-5) != before
+
+
+def test_a_wide_bracket_gives_no_number_but_the_reason(models, caplog):
+    effort = Effort("ais", 300, 50, 100)  # one program with the test above
+    found = models["restricted"].score(states(4), effort=effort, max_bracket=1e-6)
+    assert np.isnan(found.value) and found.lower < found.upper and "nats wide" in found.reason
+
+
+def test_reverse_chains_that_missed_a_mode_are_told():
+    crossed = LogZ(5.0, 0.01, 6.0, 0.01, 4.0, 0.01)
+    found = likelihood(FreeEnergies.known(np.ones(2)), crossed, "ais", 10.0, "")
+    assert np.isnan(found.value) and "equilibrium" in found.reason
+
+
+def test_a_mean_field_bounds_coupled_hidden_units(models):
+    units, v = models["full"].learner_.units, jnp.float32(states(4))
+    exact, bound = free_energies(units, v), free_energies(units, v, "mean field")
+    assert (exact.method, bound.method) == ("exact", "mean field")
+    gap = bound.high - exact.value
+    assert (gap >= -1e-5).all() and gap.mean() < 0.5
+    found = likelihood(bound, models["full"].log_z(), "enumeration", 1.0, "")
+    assert np.isnan(found.value) and found.upper == np.inf and "mean field" in found.reason
+    assert found.lower <= models["full"].score(states(4)).value
+
+
+def test_annealing_brackets_coupled_hidden_units(models):
+    units, v = models["full"].learner_.units, jnp.float32(np.repeat(states(4), 30, axis=0))
+    exact, found = free_energies(units, v).value, free_energies(units, v, "ais")
+    error = 4 * (found.value - exact).std() / np.sqrt(len(exact)) + 1e-4
+    assert found.low.mean() - error <= exact.mean() <= found.high.mean() + error
+    assert np.abs(found.value - exact).max() < 0.5 and (found.high - found.low).mean() < 0.1
+
+
+def test_gaussian_units_are_their_mixture_of_gaussians(models):
+    model, rng = models["gaussian"], np.random.default_rng(0)
+    units, x = model.learner_.units, rng.normal(0, 2, (20, 4))
+    b, c, W, z = (np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(units))
+    h, precision = states(3), np.exp(-z)
+    log_weight = h @ c + 0.5 * np.einsum("ri,ij,rj->r", h, W.T @ (precision[:, None] * W), h)
+    mixture = GaussianMixture(8, covariance_type="diag")
+    mixture.weights_ = np.exp(log_weight - np.logaddexp.reduce(log_weight))
+    mixture.means_ = b + h @ W.T
+    mixture.covariances_ = np.tile(np.exp(z), (8, 1))
+    mixture.precisions_cholesky_ = mixture.covariances_**-0.5
+    np.testing.assert_allclose(model.score_samples(x), mixture.score_samples(x), atol=2e-5)
+
+
+def test_densities_are_those_of_unscaled_columns(models):
+    """Scaling is inside, and its Jacobian is in the density."""
+    plain, scaled = models["gaussian"], model_of("gaussian")
+    scaled.mean_, scaled.scale_ = np.full(4, 3.0), np.array([0.1, 1.0, 10.0, 2.0])
+    x = np.random.default_rng(0).normal(0, 1, (5, 4))
+    found = scaled.score_samples(x * scaled.scale_ + 3.0)
+    np.testing.assert_allclose(found, plain.score_samples(x) - np.log(2.0), atol=2e-4)
