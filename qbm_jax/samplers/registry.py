@@ -140,6 +140,6 @@ SAMPLERS: dict[str, SamplerEntry] = {
         annealing.annealing, annealing.AnnealingState, annealing.AnnealingOptions,
         negative_phase={"num_steps": 20},
         studied={"annealing": {"num_steps": 100}},
-        ground_states={None: annealing.OPTIMISING},
+        ground_states={None: annealing.OPTIMISING, "sparse": annealing.OPTIMISING_SPARSE},
     ),
 }  # fmt: skip
