@@ -1,4 +1,14 @@
-"""Energy-based models as scikit-learn estimators, with likelihoods as intervals."""
+"""Energy-based models as scikit-learn estimators, with likelihoods as intervals.
+
+    model = RestrictedBoltzmannMachine(num_hidden=500, seed=0).fit(X)
+    found = model.score(X_test)  # found.value between found.lower and found.upper, in nats a row
+    rows = model.sample(100, given=[1, nan, ..., nan])  # NaN is a free unit
+
+The interval is what is not known of log Z. By enumeration it is a point. Else forward annealing
+gives a log Z that is too low in expectation, reverse annealing from chains at equilibrium one that
+is too high; both ends are moved out by two standard errors. Where the reverse chains have not seen
+a mode, the two cross, and there is a reason in place of a number.
+"""
 
 from qbm_jax.energy_models.binary import BoltzmannMachine, RestrictedBoltzmannMachine
 from qbm_jax.energy_models.deep_belief import DeepBeliefNetwork

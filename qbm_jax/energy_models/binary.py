@@ -75,7 +75,7 @@ class RestrictedBoltzmannMachine(EnergyModel):
 
     def blank(self) -> None:
         """Gives a model without data the shapes of a trained one, before it is loaded."""
-        self._begin(np.full((1, self.n_features_in_), 0.5, np.float32), self._options())
+        self._begin(np.full((1, self.n_features_in_), 0.5, np.float32), self.check_options())
 
 
 @documented

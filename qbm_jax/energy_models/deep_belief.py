@@ -19,6 +19,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 
 from qbm_jax.energy_models.binary import RestrictedBoltzmannMachine
 from qbm_jax.energy_models.estimator import NotFitted
+from qbm_jax.energy_models.hidden_sums import FreeEnergies
 from qbm_jax.energy_models.likelihood import Effort, Likelihood, likelihood
 from qbm_jax.energy_models.saving import Saved
 from qbm_jax.errors import InputError
@@ -136,7 +137,8 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         bracket = check("max_bracket", max_bracket, positive())
         rows = self.machines_[0].checked_rows(X)
         data = self.machines_[0].said_of(rows)
-        found = likelihood(-self._bounds(X), BOUND, log_z, method, bracket, data)
+        free = FreeEnergies.known(-self._bounds(X), BOUND)
+        found = likelihood(free, log_z, method, bracket, data)
         return dataclasses.replace(found, upper=np.inf)
 
     def _bounds(self, X: Any) -> np.ndarray:

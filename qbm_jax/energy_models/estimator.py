@@ -18,11 +18,11 @@ from tqdm import tqdm
 from qbm_jax import samplers
 from qbm_jax.energy_models import inputs, learning, phases, saving
 from qbm_jax.energy_models.edges import Edges
+from qbm_jax.energy_models.hidden_sums import FreeEnergies, free_energies
 from qbm_jax.energy_models.learning import OPTIMIZERS, Rates, Recipe
 from qbm_jax.energy_models.likelihood import (
     Effort,
     Likelihood,
-    free_energies,
     likelihood,
     log_z,
 )
@@ -159,7 +159,7 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
           InputError: options or data that cannot be used, or a training that diverges.
         """
         del y
-        options = self._options()
+        options = self.check_options()
         rows = self._start(X, options)
         path = None if checkpoint is None else Path(checkpoint)
         if path is not None and path.exists():
@@ -178,14 +178,20 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
           InputError: as `fit`.
         """
         del y
-        options = self._options()
+        options = self.check_options()
         rows = self.checked_rows(X) if hasattr(self, "learner_") else self._start(X, options)
-        rates = self._rates(options)._replace(end=options["learning_rate"])
+        rates = self._rates(options)
+        rates = rates._replace(end=rates.start)
         number = -(-len(rows) // options["minibatch_size"])
         self._learn(rows, options, int(self.learner_.step) + number, rates, None, None)
         return self
 
-    def _options(self) -> dict[str, Any]:
+    def check_options(self) -> dict[str, Any]:
+        """The options as plain values.
+
+        Raises:
+          InputError: a value out of its range, or at odds with another.
+        """
         kinds = field_kinds(type(self))
         options = check_all({name: getattr(self, name) for name in kinds}, kinds)
         if options["negative_phase"] in OWN:
@@ -196,17 +202,21 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                         f"got {options[name]!r}; name a sampler, such as gibbs"
                     )
         else:
-            samplers.check_options(options["negative_phase"], options["sampler_options"] or {})
+            given = options["sampler_options"] or {}
+            options["sampler_options"] = samplers.check_options(options["negative_phase"], given)
         return options
 
     def _rates(self, options: dict[str, Any]) -> Rates:
-        start = options["learning_rate"] if isinstance(options["optimizer"], str) else 1.0
+        named = isinstance(options["optimizer"], str)
+        start = options["learning_rate"] if named else 1.0
+        end = start * options["final_learning_rate"] if named else 1.0
         return Rates(
-            start, start * options["final_learning_rate"], options["num_updates"],
-            options["weight_decay"], options["averaging"],
-        )  # fmt: skip
+            start, end, options["num_updates"], options["weight_decay"], options["averaging"]
+        )
 
-    def _recipe(self, options: dict[str, Any]) -> Recipe:
+    def recipe(self) -> Recipe:
+        """How the machine learns, as one hashable value."""
+        options = self.check_options()
         given = tuple(sorted((options["sampler_options"] or {}).items()))
         return Recipe(
             Phases(
@@ -239,14 +249,31 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         key_units, key_chains = jax.random.split(key)
         units, self.edges_ = self._first_units(key_units, rows)
         self.learner_ = learning.start(
-            key_chains, units, self._recipe(options), options["num_chains"],
+            key_chains, units, self.recipe(), options["num_chains"],
             jnp.asarray(rows.mean(axis=0)),
         )  # fmt: skip
         self.history_: list[dict[str, float]] = []
         self._known_log_z: dict[Any, tuple[LogZ, str]] = {}
 
+    def with_units(self, units: Any, X: Any) -> Self:
+        """Takes parameters from elsewhere, such as those that another package has learnt.
+
+        Args:
+          units: `Units` [features, num_hidden], or of this kind of machine.
+          X: rows [rows, features], at which chains for log Z start.
+
+        Raises:
+          InputError: options or data that cannot be used, or parameters of other shapes.
+        """
+        self._start(X, self.check_options())
+        shapes = [jax.tree.map(np.shape, each) for each in (self.learner_.units, units)]
+        if shapes[0] != shapes[1]:
+            raise InputError(f"expected parameters of shapes {shapes[0]}, got {shapes[1]}")
+        self.learner_ = self.learner_.replace(units=units, average=units)
+        return self
+
     def _learn(self, rows, options, end, rates, checkpoint, callback) -> None:
-        recipe, key = self._recipe(options), keys.named(keys.root(options["seed"]), "energy model")
+        recipe, key = self.recipe(), keys.named(keys.root(options["seed"]), "energy model")
         data = jnp.asarray(rows)
         first = int(self.learner_.step)
         ends = np.unique(np.linspace(0, end, NUM_REPORTS + 1).astype(int)[1:])
@@ -268,7 +295,9 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 if checkpoint is not None:
                     saving.save(self, checkpoint, rows)
                 if callback is not None:
+                    paused = time.perf_counter()
                     callback(self, int(stop))
+                    began += time.perf_counter() - paused
 
     def _record(self, step: int, measured: dict[str, jax.Array], seconds: float) -> None:
         values = {name: float(value) for name, value in jax.device_get(measured).items()}
@@ -322,12 +351,12 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """
         units, rows = self.units(), self.checked_rows(X)
         key = keys.named(keys.root(self.seed), "energy model transform")
-        return np.asarray(_hidden(key, units, rows, self._recipe(self._options()).phases))
+        return np.asarray(_hidden(key, units, rows, self.recipe().phases))
 
     def free_energy(self, X: Any, *, weights: str = "last") -> np.ndarray:
-        """F(v) [rows] in nats, log p(v) = -F(v) - log Z; with a mean field, an upper bound."""
+        """F(v) [rows] in nats, log p(v) = -F(v) - log Z; of many coupled hidden units, annealed."""
         units, rows = self.units(weights), self.bits_of(self.checked_rows(X), self.seed)
-        return free_energies(units, jnp.asarray(rows))[0] - self._log_jacobian()
+        return free_energies(units, jnp.asarray(rows)).value - self._log_jacobian()
 
     def log_z(self, *, weights: str = "last", effort: Effort | None = None) -> LogZ:
         """Log Z in nats with its bracket; found once for each machine and effort."""
@@ -369,10 +398,12 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         del y
         max_bracket = check("max_bracket", max_bracket, positive())
         units, rows = self.units(weights), self.checked_rows(X)
-        found, hidden = free_energies(units, jnp.asarray(self.bits_of(rows, self.seed)))
+        found = free_energies(units, jnp.asarray(self.bits_of(rows, self.seed)))
+        if jacobian := self._log_jacobian():
+            found = FreeEnergies.known(found.value - jacobian)  # real rows are summed exactly
         log_z, method = self.log_z_and_method(weights, effort)
         said = self.said_of(rows)
-        return likelihood(found - self._log_jacobian(), hidden, log_z, method, max_bracket, said)
+        return likelihood(found, log_z, method, max_bracket, said)
 
     def score_samples(
         self, X: Any, *, weights: str = "last", max_bracket: float = 1.0
@@ -453,8 +484,8 @@ def _reconstructed(units, v, h):
 
 
 _hidden = jax.jit(phases.positive, static_argnums=3)
-_block_gibbs = jax.jit(phases.block_gibbs, static_argnums=3)
-_sweeps = jax.jit(phases.sweeps, static_argnums=3)
+_block_gibbs = jax.jit(phases.block_gibbs)  # any number of sweeps: one program
+_sweeps = jax.jit(phases.sweeps)
 
 
 def _draw(key, units, held, num, num_sweeps):

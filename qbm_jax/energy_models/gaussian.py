@@ -21,7 +21,7 @@ from qbm_jax.energy_models.edges import Edges, edges_of
 from qbm_jax.energy_models.estimator import EnergyModel
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.runtime.options import documented, field, positive
+from qbm_jax.runtime.options import documented, field, positive, whole
 from qbm_jax.samplers.numerics.noise import normal
 
 
@@ -46,7 +46,7 @@ class GaussianUnits(struct.PyTreeNode):
         return True
 
     def machine(self) -> tuple[Boltzmann, jax.Array]:
-        """The machine of the hidden spins, and the c with log Z = log Z of the machine - c."""
+        """The machine of the hidden spins, and the scalar c: log Z is that of the machine - c."""
         scaled = self.weights * jnp.exp(-self.log_variance)[:, None]
         couplings = scaled.T @ self.weights
         diagonal = jnp.diagonal(couplings)
@@ -98,9 +98,7 @@ class GaussianRestrictedBoltzmannMachine(EnergyModel):
     Columns are scaled to mean 0 and variance 1 inside; densities are those of X as it came.
     """
 
-    num_hidden: int = dataclasses.field(
-        default=16, metadata=EnergyModel.__dataclass_fields__["num_hidden"].metadata
-    )
+    num_hidden: int = field(16, whole(2), "hidden units")
     learning_rate: float = field(0.01, positive(), "rate of the first update")
     optimizer: str = dataclasses.field(
         default="adam", metadata=EnergyModel.__dataclass_fields__["optimizer"].metadata
@@ -137,4 +135,4 @@ class GaussianRestrictedBoltzmannMachine(EnergyModel):
 
     def blank(self) -> None:
         """Gives a model without data the shapes of a trained one, before it is loaded."""
-        self._begin(np.zeros((2, self.n_features_in_), np.float32), self._options())
+        self._begin(np.zeros((2, self.n_features_in_), np.float32), self.check_options())

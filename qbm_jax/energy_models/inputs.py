@@ -13,7 +13,6 @@ BINARISATIONS = {
     "thresholded": "bits X > 1/2",
     "means": "X itself, as means of bits",
 }
-_FAR = 100.0  # standard deviations within which data are told from broken ones
 
 
 def checked_rows(estimator: BaseEstimator, X: Any, reset: bool, least: int = 1) -> np.ndarray:
@@ -27,9 +26,11 @@ def checked_rows(estimator: BaseEstimator, X: Any, reset: bool, least: int = 1) 
             estimator, X, reset=reset, dtype=np.float32, ensure_min_samples=least, order="C"
         )
     except (ValueError, TypeError) as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        hint = "; remove or impute those rows" if "NaN" in lines[0] else ""
-        raise InputError(" ".join(lines[:1]) + hint) from error
+        said = str(error).strip().partition("\n")[0].rstrip(".")
+        if isinstance(error, TypeError) and "parse" not in said:
+            raise  # entries of other types, which scikit-learn wants told so
+        hint = "; remove or impute those rows" if "NaN" in said else ""
+        raise InputError(said + hint) from error
 
 
 def check_bits(X: np.ndarray) -> None:

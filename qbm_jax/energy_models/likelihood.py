@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,17 +10,18 @@ import numpy as np
 
 from qbm_jax import partition
 from qbm_jax.energy_models.annealing import annealed
-from qbm_jax.energy_models.phases import mean_field, sweeps
-from qbm_jax.energy_models.units import Units, conditional_machine, visible_energy
+from qbm_jax.energy_models.hidden_sums import FreeEnergies, free_energies
+from qbm_jax.energy_models.phases import sweeps
+from qbm_jax.energy_models.units import Units
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.machine.enumeration import MAX_SPINS, enumerate_spins, log_weights
+from qbm_jax.machine.enumeration import MAX_SPINS, enumerate_spins
 from qbm_jax.partition.annealing import annealed_importance_sampling
 from qbm_jax.partition.estimate import LogZ
 
 ERRORS = 2.0  # standard errors of log Z by which an interval is wider than its bracket
-MAX_SUMMED = 12  # coupled hidden units whose states are summed for each row
-_ROWS = 1024  # whose free energies are computed at once
+_MOST_VISIBLE = 20  # whose free energies are summed
+_ROUNDING = 1e-5  # of log Z, in single precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Likelihood:
       upper: likewise, from the under-estimate.
       standard_error: of the mean over rows, as draws of more data; NaN of one row.
       method: how log Z was got: "enumeration", "ais" (annealing in both directions) or "bar".
-      hidden: how hidden units were summed: "exact", "ais", or "mean field", a lower bound alone.
+      hidden: how hidden units were summed: "exact" or "ais"; "variational bound" of deep networks.
       log_z: the estimate of log Z with both directions.
       data: which bits were scored, where X holds means of bits.
       reason: why there is no value; "" where there is one.
@@ -55,9 +55,15 @@ class Likelihood:
         """Of the interval, in nats."""
         return self.upper - self.lower
 
-    def __float__(self) -> float:
-        """The value."""
+    def item(self) -> float:
+        """The value: with it, scikit-learn's searches and cross-validation take the object."""
         return self.value
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.value, dtype)
 
 
 class Effort(NamedTuple):
@@ -93,7 +99,7 @@ def log_z(key: jax.Array, units: Any, starts: jax.Array, effort: Effort) -> tupl
     if effort.method == "auto" and smallest <= MAX_SPINS:
         sides = {"num_visible": num_visible} if bipartite and num_spins > MAX_SPINS else {}
         return _less(partition.log_z(key, machine, "exact", **sides), constant), "enumeration"
-    if effort.method == "auto" and num_visible <= MAX_SPINS and _sums_hidden(units):
+    if effort.method == "auto" and num_visible <= _MOST_VISIBLE and _sums_hidden(units):
         return _of_visible_states(units), "enumeration"
     if effort.method == "bar":
         return _less(partition.log_z(key, machine, "bar", max_bracket=math.inf), constant), "bar"
@@ -115,9 +121,7 @@ def _annealed_machine(key, units, machine: Boltzmann, starts, effort: Effort) ->
     if num_hidden >= 0 and isinstance(units, Units):
         rows = boltzmann.bits_to_spins(jnp.resize(starts, (effort.num_paths, starts.shape[1])))
         spins = jnp.concatenate([rows, -jnp.ones((effort.num_paths, num_hidden))], axis=1)
-        target = jax.jit(sweeps, static_argnums=3)(
-            key_run, machine, spins, effort.num_equilibration
-        )
+        target = jax.jit(sweeps)(key_run, machine, spins, effort.num_equilibration)
     return annealed_importance_sampling(
         key_anneal, machine, num_temperatures=effort.num_temperatures,
         num_chains=effort.num_paths, target_spins=target,
@@ -139,83 +143,45 @@ def _sums_hidden(units: Any) -> bool:
 
 def _of_visible_states(units: Units) -> LogZ:
     states = boltzmann.spins_to_bits(enumerate_spins(units.visible.shape[0]))
-    value = jax.nn.logsumexp(-free_energies(units, states)[0])
+    value = jax.nn.logsumexp(-free_energies(units, states).value)
     zero = jnp.zeros(())
     return LogZ(value, zero, value, zero, value, zero)
 
 
-def free_energies(units: Any, v: jax.Array, method: str = "auto") -> tuple[np.ndarray, str]:
-    """F(v) [rows], and how hidden units were summed: "exact", or "mean field", an upper bound."""
-    if getattr(units, "deep", None) is None:
-        function, said = _free_energy, "exact"
-    elif units.hidden.shape[0] <= MAX_SUMMED and method == "auto":
-        function, said = _summed_free_energy, "exact"
-    else:
-        function, said = _mean_field_free_energy, "mean field"
-    found = [function(units, v[first : first + _ROWS]) for first in range(0, len(v), _ROWS)]
-    return np.concatenate([np.asarray(part, np.float64) for part in found]), said
-
-
-@jax.jit
-def _free_energy(units, v):
-    return units.free_energy(v)
-
-
-@jax.jit
-def _summed_free_energy(units, v):
-    def of_row(inputs):
-        machine, constant = conditional_machine(inputs, units.deep)
-        return constant - jax.nn.logsumexp(log_weights(machine))
-
-    return visible_energy(units, v) + jax.lax.map(of_row, units.hidden_inputs(v))
-
-
-@partial(jax.jit, static_argnames="num_steps")
-def _mean_field_free_energy(units, v, num_steps=50):
-    """Expected energy minus entropy of the mean field's law: at least F(v)."""
-    means = mean_field(units, v, num_steps)
-    entropy = -(
-        jax.scipy.special.xlogy(means, means) + jax.scipy.special.xlog1py(1 - means, -means)
-    )
-    return units.energy(v, means) - entropy.sum(axis=-1)
-
-
 def likelihood(
-    free_energy: np.ndarray, hidden: str, log_z: LogZ, method: str, max_bracket: float, data: str
+    free: FreeEnergies, log_z: LogZ, method: str, max_bracket: float, data: str
 ) -> Likelihood:
-    """The mean log-likelihood of rows from their free energies [rows] and log Z.
+    """The mean log-likelihood of rows from their free energies and log Z.
 
     Args:
-      free_energy: of rows, minus the log of the Jacobian where units were scaled.
-      hidden: how hidden units were summed.
+      free: of rows, minus the log of the Jacobian where units were scaled.
       log_z: of the machine.
       method: how it was got.
       max_bracket: the widest interval, in nats, that still gives a value.
       data: what was scored.
     """
-    mean = float(-free_energy.mean())
-    low = float(log_z.forward) - ERRORS * float(log_z.forward_standard_error)
-    high = float(log_z.reverse) + ERRORS * float(log_z.reverse_standard_error)
+    rows = free.value.size
+    low_error, high_error = log_z.forward_standard_error, log_z.reverse_standard_error
+    low = float(log_z.forward) - ERRORS * float(low_error)
+    high = float(log_z.reverse) + ERRORS * float(high_error)
+    known = bool(np.isfinite(free.low).all())
+    error = ERRORS * float((free.high - free.low).std()) / math.sqrt(rows) if known else 0.0
+    lower = -float(free.high.mean()) - error - max(high, low)
+    upper = -float(free.low.mean()) + error - min(low, high)
     crossed = float(log_z.forward) - float(log_z.reverse)
-    error = ERRORS * math.hypot(
-        float(log_z.forward_standard_error), float(log_z.reverse_standard_error)
-    )
-    lower, upper = mean - max(high, low), mean - min(low, high)
-    upper = math.inf if hidden == "mean field" else upper
     reason = ""
-    if crossed > error + 1e-3 * abs(float(log_z.value)) * 0.01:
+    if crossed > ERRORS * math.hypot(low_error, high_error) + _ROUNDING * abs(float(log_z.value)):
         reason = (
             f"forward annealing found {crossed:.2f} nats more than the reverse chains know of: "
             "these are not at equilibrium; raise num_equilibration"
         )
-    elif not upper - lower <= max_bracket and hidden != "mean field":
+    elif not known:
+        reason = "coupled hidden units are bounded by a mean field: there is a lower end alone"
+    elif not upper - lower <= max_bracket:
         reason = (
             f"the interval is {upper - lower:.2f} nats wide, more than {max_bracket:g}; "
             "raise num_temperatures or num_paths"
         )
-    elif hidden == "mean field":
-        reason = "coupled hidden units were bounded by a mean field: there is a lower end alone"
-    value = math.nan if reason else mean - float(log_z.value)
-    rows = free_energy.size
-    spread = float(free_energy.std(ddof=1) / math.sqrt(rows)) if rows > 1 else math.nan
-    return Likelihood(value, lower, upper, spread, method, hidden, log_z, data, reason)
+    value = math.nan if reason else -float(free.value.mean()) - float(log_z.value)
+    spread = float(free.value.std(ddof=1) / math.sqrt(rows)) if rows > 1 else math.nan
+    return Likelihood(value, lower, upper, spread, method, free.method, log_z, data, reason)

@@ -84,18 +84,23 @@ def mean_field(units: Units, v: jax.Array, num_steps: int) -> jax.Array:
 
 def clamped_hidden(key: jax.Array, units: Units, v: jax.Array, num_steps: int) -> jax.Array:
     """Hidden bits [rows, hidden] after Gibbs sweeps with the visible ones clamped."""
-    # A field of a row's own is the same as less noise on it: a spin is +1 where f exceeds t.
     assert units.deep is not None, "without couplings, hidden_means is exact"
-    deep, _ = boltzmann.from_bit_form(jnp.zeros_like(units.hidden), units.deep)
-    fields = 0.5 * units.hidden_inputs(v).T
+    inputs, deep = units.hidden_inputs(v), units.deep
 
-    def advance(spins, key):
-        return sweep(deep, spins, half_logistic(key, spins.shape) - fields, _BLOCK), None
+    def advance(h, key):
+        return hidden_sweep(key, inputs, deep, h), None
 
     key_start, key_run = jax.random.split(key)
-    start = boltzmann.bits_to_spins(draw_bits(key_start, units.hidden_means(v))).T
-    spins, _ = jax.lax.scan(advance, start, jax.random.split(key_run, num_steps))
-    return boltzmann.spins_to_bits(spins.T)
+    start = draw_bits(key_start, jax.nn.sigmoid(inputs))
+    return jax.lax.scan(advance, start, jax.random.split(key_run, num_steps))[0]
+
+
+def hidden_sweep(key: jax.Array, inputs: jax.Array, deep: jax.Array, h: jax.Array) -> jax.Array:
+    """Hidden bits [rows, hidden] after one Gibbs sweep, given their logits without couplings K."""
+    # A field of a row's own is the same as less noise on it: a spin is +1 where f exceeds t.
+    machine, _ = boltzmann.from_bit_form(jnp.zeros(inputs.shape[1]), deep)
+    noise = half_logistic(key, inputs.T.shape) - 0.5 * inputs.T
+    return boltzmann.spins_to_bits(sweep(machine, boltzmann.bits_to_spins(h).T, noise, _BLOCK).T)
 
 
 def negative(

@@ -103,10 +103,9 @@ def _listed(value: Any) -> Any:
 
 
 def _params(params: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: np.array(value) if name == "edges" and isinstance(value, list) else value
-        for name, value in params.items()
-    }
+    """Options from JSON: its lists are masks or pairs of units, or else tuples."""
+    kinds = {name: np.array if name == "edges" else tuple for name in params}
+    return {n: kinds[n](value) if isinstance(value, list) else value for n, value in params.items()}
 
 
 def load_into(model: Any, path: Path, rows: np.ndarray) -> None:

@@ -29,7 +29,7 @@ def test_draws_have_the_enumerated_law(models, kind):
 
 @pytest.mark.parametrize("kind", ["restricted", "full"])
 def test_conditional_draws_have_the_conditional_law(models, kind):
-    """Clamped units act on the others through W in full: a public code halves their fields."""
+    """A public code gives free units a wrong share of the row sums of W as their bias."""
     given = [1, np.nan, np.nan, 0]
     draws = models[kind].sample(NUM, given, seed=2, num_sweeps=40)
     held = (states(4)[:, 0] == 1) & (states(4)[:, 3] == 0)
@@ -54,11 +54,11 @@ def test_gaussian_draws_have_their_noise(models):
     units, draws = model.learner_.units, model.sample(NUM, seed=1, num_sweeps=200)
     h = states(3)
     W, precision = np.asarray(units.weights, float), np.exp(-np.asarray(units.log_variance, float))
-    log_weight = h @ units.hidden + 0.5 * np.einsum(
+    log_weight = h @ np.asarray(units.hidden) + 0.5 * np.einsum(
         "ri,ij,rj->r", h, W.T @ (precision[:, None] * W), h
     )
     weights = np.exp(log_weight - np.logaddexp.reduce(log_weight))
-    means = units.visible + h @ W.T
+    means = np.asarray(units.visible) + h @ W.T
     mean = weights @ means
     variance = weights @ (means - mean) ** 2 + 1 / precision
     error = np.sqrt(variance / NUM)

@@ -5,6 +5,7 @@ import pytest
 from energy_laws import H, V, given_units, log_weights, random_units, states
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
@@ -40,6 +41,7 @@ def test_features_serve_a_classifier_in_a_pipeline(rows, deep):
     machine = RestrictedBoltzmannMachine(num_hidden=3, **FAST)
     pipeline = make_pipeline(machine, LogisticRegression()).fit(rows, rows[:, 1])
     assert pipeline.score(rows, rows[:, 1]) > 0.9
+    assert cross_val_score(machine, rows, cv=2).shape == (2,)
     names = pipeline[:-1].get_feature_names_out()
     assert list(names) == [f"restrictedboltzmannmachine{i}" for i in range(3)]
     assert deep.transform(rows).shape == (60, 3) == (60, len(deep.get_feature_names_out()))
@@ -52,6 +54,16 @@ def test_the_history_and_the_seed(rows, fitted):
     np.testing.assert_array_equal(again.transform(rows), fitted.transform(rows))
     assert (other.transform(rows) != fitted.transform(rows)).any()
     np.testing.assert_array_equal(fitted.sample(5, seed=3), fitted.sample(5, seed=3))
+
+
+def test_parameters_of_another_package_are_scored(rows):
+    units = random_units("restricted")
+    model = RestrictedBoltzmannMachine(num_hidden=3).with_units(units, rows)
+    joint = log_weights(units, rows, states(H))
+    expected = np.logaddexp.reduce(joint, axis=1).mean() - model.log_z().value
+    assert model.score(rows).value == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(InputError, match="expected parameters of shapes"):
+        RestrictedBoltzmannMachine(num_hidden=2).with_units(units, rows)
 
 
 def test_reconstructions_are_means_of_bits(rows, fitted):

@@ -92,9 +92,13 @@ def test_centred_gradients_are_those_of_shifted_units():
     ("options", "edges"),
     [
         ({"negative_phase": "cd"}, "bipartite"),
-        ({"negative_phase": "cd"}, "full"),
         ({"negative_phase": "gibbs", "precision_bits": 8}, "semi_restricted"),
-        ({"positive_phase": "sampled", "optimizer": "adam", "centred": False}, "full"),
+        pytest.param({"negative_phase": "cd"}, "full", marks=pytest.mark.slow),
+        pytest.param(
+            {"positive_phase": "sampled", "optimizer": "adam", "centred": False},
+            "full",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_phases_learn_a_coupling(rows, options, edges):

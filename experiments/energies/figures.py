@@ -1,0 +1,73 @@
+"""Figures of the study: likelihoods against time, samples, filters, mixing."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.energies.images import Images
+from qbm_jax.study.escape import figure_text
+from qbm_jax.study.figures import NotDrawn, colours_of, panels, shared_legend, tidy
+
+Piece = dict[str, Any]
+
+
+def draw_curves(pieces: list[Piece]) -> Figure:
+    """Test log-likelihood with its interval against wall time, a line a method."""
+    figure, (axes,) = panels(1, 9.0, 5.0)
+    colours = colours_of(piece["method"] for piece in pieces)
+    drawn = set()
+    for piece in pieces:
+        known = [point[1:] for point in piece["curve"] if point[2] is not None]
+        if not known:
+            continue
+        seconds, value, low, high = np.array(known, float).T
+        name = piece["method"]
+        ends = np.abs([value - low, high - value])
+        label = None if name in drawn else figure_text(name)
+        axes.errorbar(
+            seconds, value, ends, color=colours[name], label=label, marker="o", ms=3, capsize=2
+        )
+        drawn.add(name)
+    if not drawn:
+        raise NotDrawn("no likelihood is known within the bracket asked for")
+    axes.set_xscale("log")
+    tidy(axes, "seconds of training", "test log-likelihood, nats an image")
+    shared_legend(figure, [axes])
+    return figure
+
+
+def draw_images(pieces: list[Piece], images: Images, part: str) -> Figure:
+    """Rows of images, `samples` or `filters`, a row a machine of the first seed."""
+    shown = [piece for piece in pieces if piece.get(part) and piece["seed"] == 0]
+    if not shown:
+        raise NotDrawn("no machine was trained")
+    figure, axes = panels(len(shown), 12.0, 1.3, columns=1)
+    for panel, piece in zip(axes, shown, strict=True):
+        tiles = np.array(piece[part], float).reshape(-1, images.side, images.side)
+        tiles = np.pad(tiles, ((0, 0), (1, 1), (1, 1)), constant_values=tiles.min())
+        strip = np.concatenate(list(tiles), axis=1)
+        panel.imshow(strip, cmap="gray_r" if part == "samples" else "RdBu_r", aspect="equal")
+        panel.set_xticks([])
+        panel.set_yticks([])
+        panel.set_title(figure_text(piece["method"]), fontsize=8, loc="left")
+    return figure
+
+
+def draw_mixing(pieces: list[Piece]) -> Figure:
+    """Free energy of draws minus that of images, against sweeps from independent units."""
+    shown = [piece for piece in pieces if piece.get("mixing") and piece["seed"] == 0]
+    if not shown:
+        raise NotDrawn("no machine was trained")
+    figure, (axes,) = panels(1, 9.0, 4.0)
+    colours = colours_of(piece["method"] for piece in shown)
+    for piece in shown:
+        found, name = piece["mixing"], piece["method"]
+        gap = np.array(found["draws"]) - found["images"]
+        axes.plot(found["sweeps"], gap, color=colours[name], label=figure_text(name), marker=".")
+    axes.axhline(0, color="k", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_yscale("symlog")
+    tidy(axes, "Gibbs sweeps from independent units", "free energy over that of images, nats")
+    shared_legend(figure, [axes])
+    return figure

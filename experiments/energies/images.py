@@ -1,0 +1,132 @@
+"""Binary images, from a file or simulated; rows of real numbers, of digits and of cells."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from qbm_jax.data.simulate import simulate
+from qbm_jax.errors import InputError
+from qbm_jax.metrics.baselines import pca_embedding
+from qbm_jax.runtime.identity import digest_of
+from qbm_jax.runtime.keys import key_of
+
+SIMULATED = "simulated"
+ARRAYS = ("train_images", "test_images")
+
+
+class Images(NamedTuple):
+    """Rows of pixels.
+
+    Attributes:
+      name: of the set.
+      train: means of bits, float32 [images, pixels].
+      test: bits that are scored, [images, pixels].
+      side: pixels of an image's side.
+      protocol: how bits are made of grey values.
+    """
+
+    name: str
+    train: np.ndarray
+    test: np.ndarray
+    side: int
+    protocol: str
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells these images from others."""
+        return {"train": digest_of(self.train), "test": digest_of(self.test)}
+
+
+def load_images(config: ConfigDict) -> Images:
+    """The images of `config.data`, bits of the test images drawn once.
+
+    Raises:
+      InputError: no file, or one without such arrays.
+    """
+    rng, data = np.random.default_rng(config.seed), config.data
+    if data.path == SIMULATED:
+        return bars_and_stripes(rng, data.side, data.num_train, data.num_test)
+    path = Path(data.path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            train, test = (file[name] for name in ARRAYS)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"config.data.path: expected an .npz file with {' and '.join(ARRAYS)} [images, side, "
+            f'side], got {path}; or use "{SIMULATED}"'
+        ) from error
+    train, test = (_grey(images[:count] if count else images) for images, count in (
+        (train, data.num_train), (test, data.num_test)
+    ))  # fmt: skip
+    test = (rng.random(test.shape, np.float32) < test).astype(np.float32)
+    side = round(train.shape[1] ** 0.5)
+    return Images(path.stem, train, test, side, "stochastic: grey values are means of bits")
+
+
+def _grey(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1).astype(np.float32) / 255
+
+
+def bars_and_stripes(rng: np.random.Generator, side: int, num_train: int, num_test: int) -> Images:
+    """Images of full columns or of full rows (MacKay 2003), with one pixel in fifty turned."""
+    number = num_train + num_test
+    lines = rng.integers(0, 2, (number, side))
+    images = np.repeat(lines[:, None, :], side, axis=1)
+    turned = rng.integers(0, 2, number).astype(bool)
+    images[turned] = images[turned].transpose(0, 2, 1)
+    rows = images.reshape(number, -1)
+    rows = np.where(rng.random(rows.shape) < 0.02, 1 - rows, rows).astype(np.float32)
+    return Images("bars_and_stripes", rows[:num_train], rows[num_train:], side, "bits as they are")
+
+
+class Digits(NamedTuple):
+    """The digits of scikit-learn, split by image.
+
+    Attributes:
+      train: [images, 64], grey values over 16.
+      test: likewise.
+      train_labels: [images].
+      test_labels: [images].
+    """
+
+    train: np.ndarray
+    test: np.ndarray
+    train_labels: np.ndarray
+    test_labels: np.ndarray
+
+
+def load_split_digits(seed: int, most: int) -> Digits:
+    """A quarter of the first images is held out; `most` images, 0: all."""
+    images, labels = load_digits(return_X_y=True)
+    most = most or len(images)
+    parts = train_test_split(
+        images[:most] / 16, labels[:most], test_size=0.25, random_state=seed, stratify=labels[:most]
+    )
+    return Digits(*parts)
+
+
+def cell_components(densities: ConfigDict, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Train and test rows of principal components of simulated cells, fitted on train cells."""
+    cells = simulate(
+        key_of(seed, "cells"), num_cells=densities.num_cells, num_genes=densities.num_genes
+    )
+    train, test = train_test_split(
+        np.arange(densities.num_cells), test_size=0.25, random_state=seed
+    )
+    rows = pca_embedding(cells.counts, densities.num_principal, seed=seed, fit_on=train)
+    return rows[train], rows[test]
+
+
+def real_columns(digits: Digits, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Train and test rows with a density: noise within a grey level; edge columns left out.
+
+    Columns that are 0 in nearly all images would have the density of the noise alone.
+    """
+    rng = np.random.default_rng(seed)
+    kept = digits.train.std(axis=0) > 0.05
+    noisy = [x[:, kept] + rng.random(x[:, kept].shape) / 16 for x in (digits.train, digits.test)]
+    return noisy[0], noisy[1]

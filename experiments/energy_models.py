@@ -1,0 +1,195 @@
+"""Energy-based models: certified likelihoods of many negative phases, features, densities."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.energies import figures, measures
+from experiments.energies.baselines import LAWS
+from experiments.energies.images import Digits, Images, load_images, load_split_digits
+from experiments.kit.options import check_least
+from experiments.kit.runner import Piece, Results, Row, Work
+from experiments.kit.stop import StopRequest
+from qbm_jax.energy_models import BoltzmannMachine
+from qbm_jax.errors import InputError
+from qbm_jax.runtime.options import check as check_option
+from qbm_jax.runtime.options import choice
+from qbm_jax.study.document import Document, number, table
+from qbm_jax.study.escape import markdown
+
+COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
+MACHINE, LIKELIHOOD, FEATURES, DENSITIES = "machine", "likelihood", "features", "density"
+CELLS = "simulated_cells"
+BASELINES = (*LAWS, "scikit_learn")
+
+
+class EnergyPlan(NamedTuple):
+    """What is trained on what."""
+
+    config: ConfigDict
+    images: Images
+    digits: list[Digits]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells the images from others."""
+        return self.images.identity
+
+
+def check(config: ConfigDict) -> EnergyPlan:
+    """The methods and the images.
+
+    Raises:
+      InputError: data or config that cannot be used.
+    """
+    check_least(config, {"num_seeds": 1, "curve_points": 1})
+    common = config.machine.to_dict()
+    for name, method in config.methods.items():
+        kind = check_option(
+            f"config.methods.{name}.kind", method.kind, choice((MACHINE, *BASELINES))
+        )
+        options = method.options.to_dict()
+        if kind == MACHINE:
+            try:
+                model = BoltzmannMachine(**(common | {"edges": "bipartite"} | options))
+                model.check_options()
+            except (TypeError, InputError) as error:
+                raise InputError(f"config.methods.{name}.options: {error}") from error
+    images = load_images(config)
+    digits = [
+        load_split_digits(config.seed + seed, config.features.num_images)
+        for seed in range(config.num_seeds)
+    ]
+    return EnergyPlan(config, images, digits)
+
+
+def pieces(plan: EnergyPlan, stop: StopRequest) -> Iterator[Work]:
+    """A piece a method and seed; a signal interrupts at once."""
+    del stop
+    config = plan.config
+    for seed in range(config.num_seeds):
+        for name, method in config.methods.items():
+            options = method.options.to_dict()
+            if method.kind == MACHINE:
+                compute = partial(measures.of_machine, config, plan.images, options)
+            else:
+                compute = partial(measures.of_law, config, plan.images, method.kind, options)
+            yield _work(LIKELIHOOD, plan.images.name, name, seed, partial(compute, seed=seed))
+        digits = plan.digits[seed]
+        for name in measures.FEATURES:
+            compute = partial(measures.of_features, config, digits, name, seed)
+            yield _work(FEATURES, "digits", name, seed, compute)
+        for dataset, given in (("digits", digits), (CELLS, None)):
+            for name in measures.DENSITIES:
+                compute = partial(measures.of_density, config, given, name, seed)
+                yield _work(DENSITIES, dataset, name, seed, compute)
+
+
+def _work(task: str, dataset: str, method: str, seed: int, compute: Callable[[], Piece]) -> Work:
+    def with_key(key: jax.Array) -> Piece:
+        del key  # the seed alone decides, so that methods of a seed are paired
+        return compute()
+
+    return Work(task, {"dataset": dataset, "method": method, "seed": seed}, with_key)
+
+
+def rows(plan: EnergyPlan, piece: Piece) -> Iterator[Row]:
+    """A row a metric."""
+    method = plan.config.methods.get(piece["method"])
+    is_machine = piece["section"] == LIKELIHOOD and method is not None and method.kind == MACHINE
+    bits = method.options.get("precision_bits") if is_machine else None
+    setting = f"{bits} bits" if bits else "full precision" if is_machine else ""
+    for metric, value in piece["metrics"].items():
+        yield (
+            piece["dataset"], piece["method"], setting, piece["section"], metric, piece["seed"],
+            value,
+        )  # fmt: skip
+
+
+def document(plan: EnergyPlan, results: Results) -> Document:
+    """Tables and figures of likelihoods first."""
+    report = Document(results.workdir, "Energy-based models")
+    by_task = {
+        task: [piece for piece in results.pieces if piece["section"] == task]
+        for task in (LIKELIHOOD, FEATURES, DENSITIES)
+    }
+    found, images = by_task[LIKELIHOOD], plan.images
+    report.add(
+        f"## {markdown(images.name)}",
+        f"{len(images.train)} training and {len(images.test)} test images of {images.side} x "
+        f"{images.side} pixels; {images.protocol}. Nats an image, the interval being what is not "
+        "known of log Z (two standard errors beyond the bracket of annealing in both directions).",
+        likelihood_table(found),
+    )
+    report.figure(
+        "likelihoods.png", partial(figures.draw_curves, found),
+        "Test log-likelihood against time of training, with its interval.",
+    )  # fmt: skip
+    for part, what in (("samples", "Draws"), ("filters", "Weights of the first hidden units")):
+        report.figure(
+            f"{part}.png",
+            partial(figures.draw_images, found, images, part),
+            f"{what}, a row a method.",
+        )
+    report.figure(
+        "mixing.png", partial(figures.draw_mixing, found),
+        "How fast draws from independent units reach the machine's law: at 0 they are as probable "
+        "as images.",
+    )  # fmt: skip
+    report.add(
+        "## Digits: accuracy on held-out images", metric_table(by_task[FEATURES], "accuracy")
+    )
+    for dataset, title in (
+        ("digits", "Digits as real numbers: held-out log density, nats an image"),
+        (CELLS, "Principal components of SIMULATED CELLS: held-out log density, nats a cell"),
+    ):
+        here = [piece for piece in by_task[DENSITIES] if piece["dataset"] == dataset]
+        report.add(f"## {title}", metric_table(here, "log_likelihood"))
+    reasons = [
+        f"{piece['method']}, seed {piece['seed']}: {piece['reason']}"
+        for piece in results.pieces if piece.get("reason")
+    ]  # fmt: skip
+    if reasons:
+        report.notes(reasons, "No number")
+    report.add("`python run.py --config=configs/energy_models.py`; all numbers: `results.csv`.")
+    return report
+
+
+def likelihood_table(pieces: list[Piece]) -> str:
+    """A line a method: means over seeds, best on top, with the widest interval."""
+    names = ("log_likelihood", "lower", "upper", "averaged_log_likelihood", "beta_eff", "seconds")
+    lines = []
+    for method in dict.fromkeys(piece["method"] for piece in pieces):
+        mine = [piece["metrics"] for piece in pieces if piece["method"] == method]
+        means = [_mean([metrics.get(name) for metrics in mine]) for name in names]
+        lines.append((means[1], [method, *(number(mean, 5) for mean in means)]))
+    lines.sort(key=lambda line: -np.inf if np.isnan(line[0]) else line[0], reverse=True)
+    header = [
+        "method",
+        "log-likelihood",
+        "lower",
+        "upper",
+        "averaged weights",
+        "beta_eff",
+        "seconds",
+    ]
+    return table(header, [cells for _, cells in lines])
+
+
+def metric_table(pieces: list[Piece], metric: str) -> str:
+    """A line a method: the mean of a metric over seeds."""
+    methods = dict.fromkeys(piece["method"] for piece in pieces)
+    lines = []
+    for method in methods:
+        mine = [p["metrics"].get(metric) for p in pieces if p["method"] == method]
+        lines.append([method, number(_mean(mine), 4)])
+    return table(["method", metric.replace("_", " ")], lines)
+
+
+def _mean(values: list[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else np.nan

@@ -1,0 +1,129 @@
+"""F(v) = -log sum_h exp(-E(v, h)) of rows: exact where it can be, else between two ends.
+
+Coupled hidden units of more than a few are annealed for each row, from independent units to their
+couplings K. As in `partition.annealing`, forward paths give an F that is too high in expectation;
+reverse paths, from sweeps with the row clamped, one that is too low.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qbm_jax.energy_models.phases import clamped_hidden, hidden_sweep, mean_field
+from qbm_jax.energy_models.units import Units, conditional_machine, draw_bits, visible_energy
+from qbm_jax.errors import InputError
+from qbm_jax.machine.enumeration import log_weights
+from qbm_jax.runtime import keys
+
+MAX_SUMMED = 12  # coupled hidden units whose states are summed for each row
+EXACT, ANNEALED, MEAN_FIELD = "exact", "ais", "mean field"
+_ROWS = 1024  # whose free energies are computed at once
+_PATHS, _TEMPERATURES, _EQUILIBRATION = 8, 100, 100  # of each row, in each direction
+
+
+class FreeEnergies(NamedTuple):
+    """F(v) of rows in nats, arrays [rows]; all alike where hidden units are summed exactly.
+
+    Attributes:
+      value: the estimate.
+      low: an end that is too low in expectation; minus infinity where none is known.
+      high: an end that is too high in expectation.
+      method: "exact", "ais" or "mean field", an upper end alone.
+    """
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    method: str
+
+    @classmethod
+    def known(cls, value: np.ndarray, method: str = EXACT) -> "FreeEnergies":
+        """Of values [rows] that are known."""
+        return cls(value, value, value, method)
+
+
+def free_energies(units: Any, v: jax.Array, method: str = "") -> FreeEnergies:
+    """F of rows [rows, visible].
+
+    Args:
+      units: parameters.
+      v: rows.
+      method: "ais" or "mean field" of coupled hidden units; "": exact of few, else "ais".
+
+    Raises:
+      InputError: another method.
+    """
+    if method not in ("", ANNEALED, MEAN_FIELD):
+        raise InputError(f"expected {ANNEALED} or {MEAN_FIELD} to sum hidden units, got {method!r}")
+    parts = [v[first : first + _ROWS] for first in range(0, len(v), _ROWS)]
+    if getattr(units, "deep", None) is None:
+        return FreeEnergies.known(_joined(_free_energy, units, parts))
+    if not method and units.hidden.shape[0] <= MAX_SUMMED:
+        return FreeEnergies.known(_joined(_summed, units, parts))
+    if method == MEAN_FIELD:
+        high = _joined(_mean_field, units, parts)
+        return FreeEnergies(high, np.full_like(high, -np.inf), high, MEAN_FIELD)
+    ends = [np.asarray(_annealed(units, part), np.float64) for part in parts]
+    low, high = np.concatenate(ends, axis=1)
+    return FreeEnergies((low + high) / 2, low, high, ANNEALED)
+
+
+def _joined(function, units, parts) -> np.ndarray:
+    return np.concatenate([np.asarray(function(units, part), np.float64) for part in parts])
+
+
+@jax.jit
+def _free_energy(units, v):
+    return units.free_energy(v)
+
+
+@jax.jit
+def _summed(units, v):
+    def of_row(inputs):
+        machine, constant = conditional_machine(inputs, units.deep)
+        return constant - jax.nn.logsumexp(log_weights(machine))
+
+    return visible_energy(units, v) + jax.lax.map(of_row, units.hidden_inputs(v))
+
+
+@partial(jax.jit, static_argnames="num_steps")
+def _mean_field(units, v, num_steps=50):
+    """Expected energy minus entropy of the mean field's law: at least F(v)."""
+    means = mean_field(units, v, num_steps)
+    entropy = jax.scipy.special.entr(means) + jax.scipy.special.entr(1 - means)
+    return units.energy(v, means) - entropy.sum(axis=-1)
+
+
+@jax.jit
+def _annealed(units: Units, v: jax.Array) -> jax.Array:
+    """Low and high ends of F [2, rows]."""
+    key = keys.named(keys.root(0), "hidden units of rows")  # the same calls, the same values
+    key_start, key_forward, key_posterior, key_reverse = jax.random.split(key, 4)
+    rows = jnp.repeat(v, _PATHS, axis=0)
+    inputs, betas = units.hidden_inputs(rows), jnp.linspace(0.0, 1.0, _TEMPERATURES + 1)
+    start = draw_bits(key_start, jax.nn.sigmoid(inputs))
+    ends = clamped_hidden(key_posterior, units, rows, _EQUILIBRATION)
+    forward = _path(key_forward, inputs, units.deep, start, betas)
+    reverse = _path(key_reverse, inputs, units.deep, ends, betas[::-1])
+    base = visible_energy(units, v) - jax.nn.softplus(units.hidden_inputs(v)).sum(axis=-1)
+    return jnp.stack([base + _log_mean(reverse), base - _log_mean(forward)])
+
+
+def _log_mean(values: jax.Array) -> jax.Array:
+    return jax.nn.logsumexp(values.reshape(-1, _PATHS), axis=1) - np.log(_PATHS)
+
+
+def _path(key, inputs, deep, h, betas):
+    """Log weights [rows] along betas: the change of the energy of K at each step, then a sweep."""
+
+    def advance(carry, step):
+        h, total = carry
+        key, beta, following = step
+        total += (following - beta) * 0.5 * jnp.sum(h @ deep * h, axis=-1)
+        return (hidden_sweep(key, inputs, following * deep, h), total), None
+
+    steps = jax.random.split(key, betas.shape[0] - 1), betas[:-1], betas[1:]
+    return jax.lax.scan(advance, (h, jnp.zeros(h.shape[0])), steps)[0][1]
