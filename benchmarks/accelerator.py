@@ -60,7 +60,7 @@ class Child:
     def __init__(self, command: list[str]):
         """Starts it, and reads along so that it never waits for its reader."""
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+        self.process = subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8")
         self.is_gone = False
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._errors: list[str] = []
@@ -153,7 +153,12 @@ def run_tests(seconds: float) -> dict[str, Any]:
     ]
     try:
         done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=max(seconds, 1), check=False
+            command,
+            cwd=ROOT,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=max(seconds, 1),
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return {"figures": {}, "state": f"cut after {time.monotonic() - start:.0f} s"}
