@@ -11,6 +11,8 @@ ratio is the median over pairs of one turn.
   again       the same set in a new process, with the programs that the library kept
   more_new    5 % more cells in a new process, with the programs kept from the first set
   more_same   5 % more cells in the process that compiled for the first set
+
+`programs` counts what is compiled, or read from the programs kept, until the first dispatch ends.
 """
 
 import argparse
@@ -26,10 +28,13 @@ ROOT = Path(__file__).resolve().parents[1]
 WAITS = ("import", "cold", "again", "more_new", "more_same")
 CHILD = """
 import importlib, json, sys, time
-import anndata, numpy as np, pandas as pd
+import anndata, jax, numpy as np, pandas as pd
 import qbm_jax
 fit = qbm_jax.fit
-seconds = [time.process_time()]
+seconds, programs, counts_of_programs = [time.process_time()], [], []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, _, **about: programs.append(event) if "backend_compile" in event else None
+)
 num_genes, num_latents, *sizes = map(int, sys.argv[1:])
 
 class Done(Exception):
@@ -50,11 +55,13 @@ for size in sizes:
     obs = pd.DataFrame({"batch": np.arange(size) % 2}, index=np.arange(size).astype(str))
     adata = anndata.AnnData(counts, obs=obs.astype({"batch": str}))
     start = time.process_time()
+    programs.clear()
     try:
         fit(adata, batch_column="batch", num_genes=None, num_latents=num_latents, progress=False)
     except Done:
         seconds.append(time.process_time() - start)
-print(json.dumps(seconds))
+        counts_of_programs.append(len(programs))
+print(json.dumps([seconds, counts_of_programs]))
 """
 
 
@@ -73,8 +80,8 @@ def arguments() -> argparse.Namespace:
 
 def seconds_of(
     checkout: Path, cache: Path, options: argparse.Namespace, *sizes: int
-) -> list[float]:
-    """CPU seconds of the imports and of each first dispatch, in one new process."""
+) -> tuple[list[float], list[int]]:
+    """CPU seconds of the imports and of each first dispatch, and programs, in one new process."""
     told = ("JAX_COMPILATION", "JAX_PERSISTENT", "JAX_ENABLE_COMPILATION")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(told)}
     given = (options.num_genes, options.num_latents, *sizes)
@@ -87,14 +94,15 @@ def seconds_of(
 
 
 def waits(checkout: Path, options: argparse.Namespace) -> dict[str, float]:
-    """CPU seconds of every wait, once."""
+    """CPU seconds of every wait, once, and numbers of programs."""
     few, more = options.num_cells, round(1.05 * options.num_cells)
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        imports, cold = seconds_of(checkout, Path(one), options, few)
-        again = seconds_of(checkout, Path(one), options, few)[1]
-        more_new = seconds_of(checkout, Path(one), options, more)[1]
-        more_same = seconds_of(checkout, Path(other), options, few, more)[2]
-    return dict(zip(WAITS, (imports, cold, again, more_new, more_same), strict=True))
+        (imports, cold), (programs,) = seconds_of(checkout, Path(one), options, few)
+        again = seconds_of(checkout, Path(one), options, few)[0][1]
+        more_new = seconds_of(checkout, Path(one), options, more)[0][1]
+        (_, _, more_same), (_, anew) = seconds_of(checkout, Path(other), options, few, more)
+    found = dict(zip(WAITS, (imports, cold, again, more_new, more_same), strict=True))
+    return found | {"programs_cold": programs, "programs_more_same": anew}
 
 
 def main() -> None:
@@ -114,6 +122,9 @@ def main() -> None:
         if options.peer:
             pairs = zip(turns["ours"], turns["peer"], strict=True)
             figures[f"ratio_{wait}"] = statistics.median(a[wait] / b[wait] for a, b in pairs)
+    for name, found in turns.items():
+        for programs in ("programs_cold", "programs_more_same"):
+            figures[f"{programs}_{name}"] = found[0][programs]
     for name, value in figures.items():
         print(f"{name:<40} {value:.4g}")
     if options.json:

@@ -11,10 +11,15 @@ so that the disk itself is not measured.
 Ours reads ranges of the stored arrays, because the backed matrices of anndata, on which the other
 loaders stand, read scattered rows one by one; `anndata_ranges` is what they give for whole blocks
 as slices, and `ours_blocks_of` the same size is what the ranges give.
-scvi-tools (extra `peers`) and scdataset are left out, and said to be, where they are not installed.
+annbatch (Python 3.12 or later) reads zarr folders alone: it and `ours_zarr_blocks_of_64` read one
+that anndata writes of the same cells, in shuffled blocks of 64 cells, 128 blocks at a time, both
+through zarrs, as annbatch advises, where that is installed.
+scvi-tools (extra `peers`), scdataset and annbatch are left out, and said to be, where they are not
+installed.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import itertools
 import json
@@ -25,10 +30,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import anndata
 import jax
 import numpy as np
+import zarr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
@@ -38,8 +45,10 @@ MINIBATCH = 128
 STEPS = 64
 """Minibatches that ours reads at a time; a dispatch of the training loop has up to 100."""
 
+ALL_GENES: dict[str, Any] = {"num_genes": 100_000, "min_cells_per_gene": 0}
 BLOCK_SIZES = (1, 16, 64, 256)
 PEER = "scvi_tools"
+OURS_OF_ZARR, ANNBATCH = "ours_zarr_blocks_of_64", "annbatch_blocks_of_64"
 
 Loader = Callable[[np.random.Generator], Iterator[int]]
 """Numbers of cells of one minibatch or load after another, each in memory when it is told."""
@@ -159,8 +168,26 @@ def scdataset_loader(path: Path, block_size: int) -> Loader:
     return load
 
 
-def contenders(path: Path, reader: StoredReader) -> dict[str, Loader]:
-    """All loaders that are installed."""
+def annbatch_loader(path: Path, block_size: int) -> Loader:
+    """The loader annbatch: shuffled blocks, as many cells at a time as ours, minibatches of 128."""
+    from annbatch import Loader as Annbatch
+
+    matrix = anndata.io.sparse_dataset(zarr.open_group(str(path), mode="r")["X"])
+
+    def load(rng: np.random.Generator) -> Iterator[int]:
+        loader = Annbatch(
+            chunk_size=block_size, preload_nchunks=MINIBATCH * STEPS // block_size, shuffle=True,
+            batch_size=MINIBATCH, drop_last=False, preload_to_gpu=False, rng=rng,
+        ).add_dataset(matrix)  # fmt: skip
+        return (minibatch["X"].shape[0] for minibatch in loader)
+
+    return load
+
+
+def contenders(
+    path: Path, reader: StoredReader, zarr_path: Path, zarr_reader: StoredReader | None
+) -> dict[str, Loader]:
+    """All loaders that are installed; those of the zarr folder where there is a reader of it."""
     loaders = {f"ours_blocks_of_{size}": ours(reader, size) for size in BLOCK_SIZES}
     loaders["ours_dense_blocks_of_64"] = ours_dense(reader, 64)
     loaders["ours_in_order"] = ours_in_order(reader)
@@ -170,6 +197,9 @@ def contenders(path: Path, reader: StoredReader) -> dict[str, Loader]:
         loaders[PEER] = scvi_loader(path)
     if installed("scdataset"):
         loaders["scdataset_blocks_of_64"] = scdataset_loader(path, 64)
+    if zarr_reader is not None:
+        loaders[OURS_OF_ZARR] = ours(zarr_reader, 64)
+        loaders[ANNBATCH] = annbatch_loader(zarr_path, 64)
     return loaders
 
 
@@ -200,9 +230,10 @@ def measure(loaders: dict[str, Loader], repeats: int, seconds: float) -> dict[st
             speeds[name].append(cells_per_second(load, repeat, seconds if repeat else 0.1))
     speeds = {name: values[1:] for name, values in speeds.items()}  # the first warms up
     figures = {f"cells_per_second_{n}": statistics.median(v) for n, v in speeds.items()}
-    compared = ("ours_blocks_of_1", "ours_blocks_of_64", "ours_dense_blocks_of_64")
+    compared = ("ours_blocks_of_1", "ours_blocks_of_64", "ours_dense_blocks_of_64", OURS_OF_ZARR)
     for mine, peer in itertools.product(compared, loaders):
-        if not peer.startswith("ours"):
+        same_file = (mine == OURS_OF_ZARR) == (peer == ANNBATCH)
+        if not peer.startswith("ours") and same_file:
             pairs = [a / b for a, b in zip(speeds[mine], speeds[peer], strict=True)]
             figures[f"ratio_{mine}_to_{peer}"] = statistics.median(pairs)
     return figures
@@ -218,9 +249,17 @@ def main() -> None:
         path = Path(options.path or Path(folder) / "cells.h5ad")
         if not options.path:
             write_simulated(path, jax.random.key(0), num_cells=options.num_cells)
-        stored = open_cells(path, num_genes=100_000, min_cells_per_gene=0)
-        with stored.reader() as reader:
-            figures = measure(contenders(path, reader), options.repeats, options.seconds)
+        stored = open_cells(path, **ALL_GENES)
+        with contextlib.ExitStack() as readers:
+            reader, zarr_reader = readers.enter_context(stored.reader()), None
+            zarr_path = Path(folder) / "cells.zarr"
+            if installed("annbatch"):
+                if installed("zarrs"):
+                    zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+                anndata.read_h5ad(path).write_zarr(zarr_path)
+                zarr_reader = readers.enter_context(open_cells(zarr_path, **ALL_GENES).reader())
+            loaders = contenders(path, reader, zarr_path, zarr_reader)
+            figures = measure(loaders, options.repeats, options.seconds)
     print(f"{stored.source}: {stored.num_cells} cells x {stored.num_genes} genes")
     for name, value in figures.items():
         print(f"{name:<52} {value:.4g}")

@@ -2,8 +2,10 @@
 
 python benchmarks/train_throughput.py --path=cells.h5ad --batch_column=batch --json=out.json
 
-Every figure is a median over repeats that take turns in one process. scvi-tools (extra `peers`) is
-left out, and said to be, where it is not installed.
+Every figure is a median over repeats that take turns in one process; with --processes, the median
+over as many new processes, with the lowest and the highest. `share_of_gemm` is the time that the
+products of a step take alone, over that of the step. scvi-tools (extra `peers`) is left out, and
+said to be, where it is not installed.
 """
 
 import argparse
@@ -11,7 +13,9 @@ import importlib.util
 import json
 import logging
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -22,13 +26,20 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
 from benchmarks.kit.epochs import OurEpochs, model_and_sampler
+from experiments.kit.computer import describe_computer
 from qbm_jax import training
 from qbm_jax.data import Cells, locate
 from qbm_jax.fitted.model import device_counts
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.model import inference
+from qbm_jax.model.vae import ModelOptions
 
 PEER = "scvi_tools"
+OURS = {  # name -> prior and latents
+    "gaussian_vae": ("gaussian", 10),
+    "qbmvae_default": ("boltzmann", ModelOptions.num_latents),
+    "qbmvae": ("boltzmann", 256),
+}
 
 
 def arguments() -> argparse.Namespace:
@@ -41,7 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=10, help="per repeat")
     parser.add_argument("--hidden", type=int, default=128, help="scvi-tools' own default is 128")
-    parser.add_argument("--num_latents", type=int, default=256, help="spins of QBM-VAE")
+    parser.add_argument("--processes", type=int, default=1, help="1: only this one")
     parser.add_argument("--quality", action="store_true", help="time to SCVI's scIB total as well")
     parser.add_argument("--smoke", action="store_true", help="few cells, one repeat")
     return parser.parse_args()
@@ -114,17 +125,15 @@ def build_scvi(cells: Cells, **options):
 
 def throughput(cells: Cells, options: argparse.Namespace, with_peer: bool) -> dict[str, float]:
     """Median cells per second of each contender, and ratios to the peer."""
-    hidden = options.hidden
-    contenders: dict[str, OurEpochs | PeerEpochs] = {
+    hidden, data = options.hidden, device_counts(cells)
+    ours = {
         name: OurEpochs(
-            device_counts(cells), len(cells.batch_names), prior, num_latents=num_latents,
+            data, len(cells.batch_names), prior, num_latents=num_latents,
             encoder_widths=(hidden,), decoder_widths=(hidden,),
         )
-        for name, prior, num_latents in (
-            ("gaussian_vae", "gaussian", 10),
-            ("qbmvae", "boltzmann", options.num_latents),
-        )
+        for name, (prior, num_latents) in OURS.items()
     }  # fmt: skip
+    contenders: dict[str, OurEpochs | PeerEpochs] = dict(ours)
     if with_peer:
         contenders[PEER] = PeerEpochs(cells, hidden)
     speeds: dict[str, list[float]] = {name: [] for name in contenders}
@@ -133,14 +142,39 @@ def throughput(cells: Cells, options: argparse.Namespace, with_peer: bool) -> di
             time.sleep(0.5)  # the threads of the one before spin for a while when they have no work
             speeds[name].append(contender.cells_per_second(options.epochs))
     figures = {f"cells_per_second_{n}": statistics.median(v) for n, v in speeds.items()}
-    ours = contenders["qbmvae"]
-    step = ours.plan.minibatch_size / figures["cells_per_second_qbmvae"]
-    figures["sampler_share_of_step"] = ours.sampler_seconds_per_step() / step
+    for name, epochs in ours.items():
+        speed = figures[f"cells_per_second_{name}"]
+        facts = describe_computer(
+            epochs.model, epochs.sampler, epochs.options, cells.num_genes, speed
+        )
+        figures[f"share_of_gemm_{name}"] = facts["gemm_share"]
+        if epochs.sampler is not None:
+            step = epochs.plan.minibatch_size / speed
+            figures[f"sampler_share_of_step_{name}"] = epochs.sampler_seconds_per_step() / step
     if with_peer:
         figures[f"threads_{PEER}"] = contenders[PEER].threads
-        for name in ("gaussian_vae", "qbmvae"):
+        for name in ours:
             pairs = [a / b for a, b in zip(speeds[name], speeds[PEER], strict=True)]
             figures[f"ratio_{name}_to_{PEER}"] = statistics.median(pairs)
+    return figures
+
+
+def over_processes(options: argparse.Namespace) -> dict[str, float]:
+    """Medians over new processes with these options, with the lowest and the highest."""
+    given, found = dict(vars(options)), []
+    count, _ = given.pop("processes"), given.pop("json")
+    flags = [f"--{name}" for name, value in given.items() if value is True]
+    flags += [f"--{name}={v}" for name, v in given.items() if not isinstance(v, bool)]
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "figures.json"
+        for _ in range(count):
+            subprocess.run([sys.executable, __file__, *flags, f"--json={written}"], check=True)
+            found.append(json.loads(written.read_text(encoding="utf-8")))
+    figures = {}
+    for name in found[0]:
+        values = [one[name] for one in found]
+        figures |= {name: statistics.median(values), f"{name}_lowest": min(values)}
+        figures[f"{name}_highest"] = max(values)
     return figures
 
 
@@ -187,7 +221,11 @@ def main() -> None:
     """Measures, prints and writes."""
     options = arguments()
     if options.smoke:
-        options.repeats, options.epochs, options.num_latents = 1, 1, 32
+        options.repeats, options.epochs = 1, 1
+        OURS["qbmvae"] = ("boltzmann", 16)
+    if options.processes > 1:
+        report(over_processes(options), options.json)
+        return
     with_peer = importlib.util.find_spec("scvi") is not None
     cells = load(options)
     figures = throughput(cells, options, with_peer)
@@ -196,10 +234,15 @@ def main() -> None:
     print(f"{cells.source}: {cells.num_cells} cells x {cells.num_genes} genes")
     if not with_peer:
         print("scvi-tools is not installed (pip install .[peers]): no ratios to it")
+    report(figures, options.json)
+
+
+def report(figures: dict[str, float], path: str) -> None:
+    """Prints the figures, and writes them if there is a path."""
     for name, value in figures.items():
         print(f"{name:<40} {value:.4g}")
-    if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if path:
+        Path(path).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

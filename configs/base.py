@@ -19,18 +19,30 @@ def get_config() -> ConfigDict:
     return manual.base_config()
 
 
-def variant(config: ConfigDict, arg: str) -> ConfigDict:
+def alone(config: ConfigDict) -> ConfigDict:
+    """Without the baselines that are trained."""
+    for name in BASELINES:
+        config.baselines[name] = False
+    return config
+
+
+def variant(config: ConfigDict, arg: str, own: tuple[str, ...] = ()) -> ConfigDict:
     """Applies what is named after the colon, with commas between.
 
     That is "full" for the config as it is, "smoke" for seconds, or a published method
     (`qbm_jax.model.presets`) at its authors' settings, without baselines.
+
+    Args:
+      config: changed in place.
+      arg: the names.
+      own: further names, which the config itself has dealt with.
 
     Raises:
       InputError: another name, or two methods.
     """
     names = arg.split(",")
     methods = [name for name in names if name in METHODS]
-    known = ("full", "smoke", *METHODS)
+    known = ("full", "smoke", *own, *METHODS)
     if len(methods) > 1 or not set(names) <= set(known):
         raise InputError(
             f"unknown config variant {arg!r}; choose from {', '.join(known)}, or a method with "
@@ -62,5 +74,4 @@ def apply_preset(config: ConfigDict, name: str) -> None:
     if chosen.sampler is not None:
         config.sampler.name, options = chosen.sampler
         config.sampler[config.sampler.name] = ConfigDict(dict(options))
-    for baseline in BASELINES:
-        config.baselines[baseline] = False
+    alone(config)

@@ -19,9 +19,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     """Simulated cells of 2000 genes and about 90 % zeros; no baselines, one seed, one epoch."""
     config = base.get_config()
     config.num_seeds = 1
-    for baseline in base.BASELINES:
-        config.baselines[baseline] = False
-    config = base.variant(config, arg)
+    config = base.variant(base.alone(config), arg)
     config.data.name = "simulated:atlas"
     config.data.num_cells = 2000 if "smoke" in arg.split(",") else 1_000_000
     config.data.on_disk = True

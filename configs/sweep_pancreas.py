@@ -23,9 +23,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     """What all settings share: QBM-VAE alone, once a setting."""
     config = base.get_config()
     config.num_seeds = 1
-    for name in base.BASELINES:
-        config.baselines[name] = False
-    return base.variant(config, arg)
+    return base.variant(base.alone(config), arg)
 
 
 def sweep(arg: str = "full") -> Iterator[dict[str, Any]]:

@@ -1,6 +1,7 @@
-"""How Sphinx builds the manual: sphinx-build -W -b html docs OUT."""
+"""How Sphinx builds the manual: sphinx-build -j 2 -W -b html docs OUT."""
 
 import ast
+import inspect
 import os
 import re
 import sys
@@ -18,11 +19,13 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), os.environ.get("PY
 
 project = "qbm_jax"
 author = copyright = "qbm_jax developers"
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "myst_nb"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = project
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 
 default_role = "py:obj"  # `name` in a docstring is a link where the name is known, else code
 autodoc_member_order = "bysource"
@@ -38,13 +41,16 @@ nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+nb_output_stderr = "remove"  # of bars that find no notebook to be drawn in
 
 
-def setup(app: Sphinx) -> None:
+def setup(app: Sphinx) -> dict[str, bool]:
     """Registers what is done to pages and docstrings."""
     app.connect("builder-inited", write_reference)
     app.connect("source-read", link_to_code)
+    app.connect("autodoc-skip-member", leave_out_foreign)
     app.connect("autodoc-process-docstring", as_rst, priority=900)  # after napoleon
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def write_reference(app: Sphinx) -> None:
@@ -106,6 +112,14 @@ def link_to_code(app: Sphinx, page: str, source: list[str]) -> None:
         return found[0] if (HERE / target).exists() else f"`{text}`"
 
     source[0] = LINK.sub(linked, source[0])
+
+
+def leave_out_foreign(
+    app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leaves out methods that another library adds to our classes."""
+    module = getattr(obj, "__module__", None) or "qbm_jax"
+    return True if inspect.isroutine(obj) and not module.startswith("qbm_jax") else None
 
 
 MARKS = re.compile(r"(`[^`]*`)|(\||(?<=\w)_(?!\w))")  # code, and what else is a mark of RST

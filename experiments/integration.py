@@ -12,12 +12,14 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from experiments.kit.cells import cells_to_show, load_cells
+from experiments.kit.console import TimeLeft, tell_bounds
 from experiments.kit.faults import training_faults
 from experiments.kit.lock import check_held
 from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.options import check_options, draws_of, main_name, model_options, training_of
 from experiments.kit.processes import mesh_of
 from experiments.kit.profiling import Profile
+from experiments.kit.references import references, scope
 from experiments.kit.run_files import (
     computer_facts,
     damaged_log,
@@ -56,7 +58,6 @@ from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.distributed import check_agreement, is_primary
 
 LOGGER = logging.getLogger("qbm_jax")
-PCA = "X_pca"
 Runs = dict[str, list[Evaluated[FittedModel]]]  # by model, one for each seed
 
 
@@ -108,22 +109,26 @@ def run(
     runs = train_all(setup)
     if not is_primary():
         return  # one process scores and writes
+    tell_bounds(runs)
     trained, shown = time.perf_counter(), setup.shown
     embeddings = {embedding_key(name): [each.embedding for each in runs[name]] for name in runs}
     pca = pca_embedding(shown.counts, config.evaluation.pca_components, config.seed)
+    untrained, left_out = references(config, shown, pca)
+    embeddings |= {name: [found] for name, found in untrained.items()}
     scores, remarks = score_seeds(
-        embeddings | {PCA: [pca]}, shown, uncorrected=pca, seed=config.seed,
+        embeddings, shown, uncorrected=pca, seed=config.seed,
         max_cells=config.evaluation.max_scored_cells,
     )  # fmt: skip
     seconds = {"training": trained - start, "scoring": time.perf_counter() - trained}
-    notes = [*shown.notes, *training_faults(config, runs, shown), *remarks]
+    notes = [*shown.notes, *training_faults(config, runs, shown), *remarks, *left_out]
+    notes.append(scope(config.num_seeds, list(embeddings)))
     if setup.log.resumed:
         notes.append("This run was resumed: seconds and cells per second are of the last call.")
     if log_fault:
         notes.append(f"{log_fault}, so the curves of this report may lack rows or show wrong ones.")
     summary = summarise(config, setup.cells, runs, scores, notes, seconds)
     check_held(workdir)
-    first = {name: found[0] for name, found in embeddings.items()} | {PCA: pca}
+    first = {name: found[0] for name, found in embeddings.items()}
     own = runs[main_name(config)]
     files = write_cells(workdir, config, setup.cells, shown, own[0], first)
     num_devices = 1 if setup.mesh is None else setup.mesh.size
@@ -183,12 +188,16 @@ def train_all(setup: Setup) -> Runs:
     seeds = list(range(setup.config.num_seeds))
     apart = setup.mesh is not None or isinstance(setup.cells, StoredCells)
     groups = [[seed] for seed in seeds] if apart else [seeds]
+    models = model_options(setup.config)
+    left = TimeLeft(list(models), len(seeds))
     with open_source(setup.cells) as source:
         return {
             name: [
-                run for group in groups for run in train_seeds(setup, source, name, model, group)
+                run
+                for group in groups
+                for run in train_seeds(setup, source, name, model, group, left)
             ]
-            for name, model in model_options(setup.config).items()
+            for name, model in models.items()
         }
 
 
@@ -198,17 +207,20 @@ def train_seeds(
     name: str,
     model: dict[str, Any],
     seeds: list[int],
+    left: TimeLeft,
 ) -> list[Evaluated[FittedModel]]:
     """Trains (or resumes) seeds of one model together, each to what it gets alone, and saves them.
 
     The keys depend on the seed alone, so that all models share the split and the cells' order.
     """
     config, workdir, log = setup.config, setup.workdir, setup.log
-    title = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    folder = f"seed{seeds[0]}" if len(seeds) == 1 else f"{len(seeds)}seeds"
+    title = left.begin(name, seeds)
 
     def on_progress(progress: training.Progress) -> None:
         if is_primary():
             log.record(name, seeds[progress.seed], progress)
+            left.update(progress)
         if setup.profile is not None:
             setup.profile.update(progress)
 
@@ -218,12 +230,12 @@ def train_seeds(
         [(config.seed, seed) for seed in seeds],
         data=source,
         shown=None if setup.shown is setup.cells else setup.shown,
-        title=f"{name}, {title}" if is_primary() else None,
+        title=title if is_primary() else None,
         bounds=draws_of(config),
         while_training=_recorded(setup),
         on_progress=on_progress,
         checkpoints=Checkpoints(
-            workdir / "checkpoints" / f"{name}-{title.replace(' ', '')}",
+            workdir / "checkpoints" / f"{name}-{folder}",
             before_save=functools.partial(check_held, workdir),
         ),
         should_stop=setup.stop,

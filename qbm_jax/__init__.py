@@ -5,6 +5,7 @@ partition function, objective, training) does not, so they are imported only whe
 """
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,10 +24,13 @@ __all__ = ["FittedModel", "compare", "fit"]
 
 
 def __dir__() -> list[str]:
-    return sorted({*FROM_FITTED, *ROOMS, "__doc__", "__name__", "__path__"})
+    own = {"__doc__", "__name__", "__path__", "__version__"}
+    return sorted({*FROM_FITTED, *ROOMS, *own})
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name in ROOMS:
         return importlib.import_module(f"qbm_jax.{name}")
     if name in FROM_FITTED:
@@ -37,3 +41,11 @@ def __getattr__(name: str) -> Any:
                 f'qbm_jax.{name} needs {error.name}, which is not installed; pip install ".[cells]"'
             ) from error
     raise AttributeError(f"module 'qbm_jax' has no attribute {name!r}")
+
+
+def _version() -> str:
+    """As installed; of a checkout that is not installed "unknown"."""
+    try:
+        return importlib.metadata.version(__name__)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

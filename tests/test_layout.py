@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     ("errors",),
     ("runtime", "machine", "feed"),
-    ("samplers", "problems", "boltzmann", "metrics", "study"),
-    ("partition", "model"),
+    ("samplers", "boltzmann", "metrics", "study"),
+    ("partition", "model", "problems"),
     ("objective", "data", "energy_models"),
     ("training", "report", "selection"),
     ("fitted", "diffusion"),

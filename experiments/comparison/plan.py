@@ -1,5 +1,6 @@
 """What a comparison is going to do: its sets, methods and tasks, all known to be usable."""
 
+import logging
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -8,9 +9,12 @@ from experiments.comparison import sets, tasks
 from experiments.comparison.methods import Method
 from experiments.kit.options import check_least
 from qbm_jax.data import check_likelihood
+from qbm_jax.fitted.tasks import BY_TREES
 from qbm_jax.fitted.tasks.study_set import StudySet
+from qbm_jax.metrics.trees import classifier, substitution
 from qbm_jax.samplers.base import check_steps
 
+LOGGER = logging.getLogger("qbm_jax")
 FEWEST_GENERATED = 20  # cells of a batch that generation can be scored on
 
 
@@ -33,8 +37,15 @@ class ComparisonPlan(NamedTuple):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells the sets from others."""
-        return sets.identity(self.config, self.studies)
+        """What tells the sets from others, and trees that stand in for the paper's from these."""
+        found = sets.identity(self.config, self.studies)
+        return found | {"trees": classifier()} if self.substituted else found
+
+    @property
+    def substituted(self) -> str:
+        """What is to be said of the classifier; "" where it is the paper's, or not asked for."""
+        asked = {name for names in self.tasks.values() for name in names}
+        return substitution() if asked & set(BY_TREES) else ""
 
     def methods_on(self, study: StudySet) -> list[Method]:
         """The methods that can embed a set: Harmony needs two batches."""
@@ -66,6 +77,9 @@ def load(config: ConfigDict, methods: list[Method], with_tasks: bool = True) -> 
     plan = ComparisonPlan(config, studies, methods, wanted, notes)
     lacking = [study.name for study in studies if len(plan.methods_on(study)) < len(methods)]
     notes += [f"{name}: harmony is left out: one batch only." for name in lacking]
+    if plan.substituted:
+        LOGGER.warning("%s", plan.substituted)
+        notes.append(plan.substituted)
     return plan
 
 

@@ -28,6 +28,7 @@ from qbm_jax.study.figures import (
 
 Sections = dict[str, list[dict[str, Any]]]
 _COLUMNS = 4
+FAR = 2.0  # times the floor, from which on the number stands on the colour
 _MOMENTS = {"energy": "energy per spin", "amplitude": "mean |amplitude|", "beta_eff": "beta_eff"}
 
 
@@ -43,7 +44,8 @@ def draw_laws(config: ConfigDict, sections: Sections) -> Figure:
         "total variation / floor": ("total_variation", "total_variation_floor"),
         "the same to the law at beta_eff": ("residual_total_variation", "residual_floor"),
     }
-    for axes, (title, fields) in zip(figure.subplots(2, 1), shown.items(), strict=True):
+    panels_of = figure.subplots(2, 1)
+    for axes, (title, fields) in zip(panels_of, shown.items(), strict=True):
         ratios = np.array([[_ratio(found[label, m], *fields) for m in models] for label in labels])
         texts = [[_ratio_text(ratio) for ratio in row] for row in ratios]
         names = [*map(figure_text, labels)], [*map(_two_lines, models)]
@@ -51,6 +53,9 @@ def draw_laws(config: ConfigDict, sections: Sections) -> Figure:
         axes.axhline(len(exact_in_law) - 0.5, color="k", lw=1)  # below: heuristics
         axes.set_title(title, fontsize=10)
         axes.tick_params(length=0)
+    bar = figure.colorbar(panels_of[0].images[0], ax=list(panels_of), extend="both", shrink=0.6)
+    bar.set_label("times the floor", fontsize=9)
+    plain_ticks(bar.ax.yaxis)
     return figure
 
 
@@ -214,7 +219,7 @@ FIGURES: dict[str, tuple[Callable[[ConfigDict, Sections], Figure], str]] = {
         "Total variation between the draws' frequencies and the enumerated law, over what exact"
         " draws of the same number show: 1 is perfect. Below: after the temperature was fitted, so"
         " what is left is not a matter of temperature. Above the line:"
-        " samplers that claim the Boltzmann law.",
+        f" samplers that claim the Boltzmann law. Numbers: from {FAR:.0f} times the floor on.",
     ),
     "lines": (
         draw_lines,
@@ -274,7 +279,9 @@ def _ratio(piece: dict[str, Any], value: str, floor: str) -> float:
 
 
 def _ratio_text(ratio: float) -> str:
-    return "diverged" if np.isnan(ratio) else f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
+    if np.isnan(ratio):
+        return "diverged"
+    return "" if ratio < FAR else f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
 
 
 def _two_lines(model: str) -> str:

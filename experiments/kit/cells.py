@@ -19,6 +19,7 @@ from qbm_jax.data.read import MIN_CELLS
 from qbm_jax.data.simulate import check_sizes
 from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX, base_name, find_preset
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.inputs import what_is_modelled
 from qbm_jax.report.run_outputs import EMBEDDING_FILE, SAMPLE_FILE
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.keys import key_of, named
@@ -40,10 +41,7 @@ def load_cells(config: ConfigDict) -> Cells | StoredCells:
             f"expected at least 2 genes, got {cells.num_genes}; raise config.data.num_genes or "
             f"lower config.data.min_cells_per_gene"
         )
-    LOGGER.info(
-        "to be modelled: %d cells x %d genes, %d batches, %d types",
-        cells.num_cells, cells.num_genes, len(cells.batch_names), len(cells.label_names),
-    )  # fmt: skip
+    LOGGER.info("%s", what_is_modelled(cells))
     return cells
 
 

@@ -20,6 +20,7 @@ from experiments import (
     negative_phase,
     sampler_fidelity,
 )
+from experiments.diffusion import study as diffusion
 from experiments.kit import processes as processes_of
 from experiments.kit import runner
 from experiments.kit.config_file import (
@@ -37,6 +38,7 @@ from experiments.kit.profiling import Profile
 from experiments.kit.stop import StopRequest
 from experiments.kit.usage import PROGRAM
 from experiments.kit.workdir import check_workdir, flatten
+from experiments.selection import study as selection
 from experiments.sweep import arguments as sweep_arguments
 from experiments.sweep import run as sweep_run
 from qbm_jax.errors import InputError, one_line
@@ -48,12 +50,14 @@ from qbm_jax.training.distributed import ends_with_the_others, is_primary
 EXPERIMENTS: dict[str, Callable[[ConfigDict, Path, StopRequest], None]] = {
     "attribution": partial(runner.run, attribution),
     "benchmark": partial(runner.run, benchmark),
+    "diffusion": partial(runner.run, diffusion),
     "energy_models": partial(runner.run, energy_models),
     "epochs": partial(runner.run, epochs),
     "integration": integration.run,
     "sampler_fidelity": partial(runner.run, sampler_fidelity),
     "negative_phase": partial(runner.run, negative_phase),
     "ising_benchmark": partial(runner.run, ising_benchmark),
+    "selection": partial(runner.run, selection),
 }
 
 LOGGER = logging.getLogger("qbm_jax")

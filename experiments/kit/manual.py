@@ -106,12 +106,15 @@ class DataFields:
 
 @dataclasses.dataclass(frozen=True)
 class BaselineFields:
-    """Models trained beside the run's own, with the same networks and epochs."""
+    """Beside the run's own model: models with the same networks and epochs, and Harmony."""
 
     gaussian_vae: bool = field(True, flag(), "Gaussian prior, gaussian_latents latents")
     gaussian_vae_wide: bool = field(True, flag(), "Gaussian prior, as many latents as the model")
     bernoulli_vae: bool = field(True, flag(), "J = 0: what the couplings are worth")
     gaussian_latents: int = field(10, whole(2), "latents of gaussian_vae")
+    harmony: bool = field(
+        False, flag(), "Harmony on the principal components, which takes no training"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Columns of `obs` to codes and names: experimental batches and cell types."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -7,6 +9,7 @@ from qbm_jax.data.cells import UNLABELLED
 from qbm_jax.data.names import alike, distinct, some, text
 from qbm_jax.errors import InputError
 
+BETWEEN = "+"  # columns that are one together
 _MANY = 50  # from this many cells on, a group for every other cell means a wrong column
 
 _MISSING = {"", "nan", "na", "n/a", "<na>", "none", "null", "nat"}
@@ -52,6 +55,44 @@ def batches(obs: pd.DataFrame, column: str | None, source: str) -> Groups:
     if len(names) == 1:
         notes.append(f"Only one batch ({names[0]}): batch correction cannot be scored.")
     return codes, names, notes
+
+
+def joined(
+    obs: pd.DataFrame, column: str | Sequence[str] | None, source: str
+) -> tuple[pd.DataFrame, str | None]:
+    """The table, and the column of its batches; several columns become one, "donor+protocol".
+
+    A batch is then a combination of their values, "D1, 10x"; one value that is missing makes it
+    missing.
+
+    Raises:
+      InputError: no such columns, the same one twice, or none.
+    """
+    if column is None or isinstance(column, str):
+        return obs, column
+    columns = list(column)
+    if not columns or len(set(columns)) < len(columns):
+        raise InputError(f"{source}: expected batch columns, each once, got {columns}")
+    if len(columns) == 1:
+        return obs, columns[0]
+    codes, names = zip(
+        *(distinct(_column(obs, each, "batch", source)) for each in columns), strict=True
+    )
+    rows = np.stack(codes, axis=1)
+    found, place = np.unique(rows, axis=0, return_inverse=True)
+    values = np.array([
+        ", ".join(known[code] for known, code in zip(names, row, strict=True))
+        if min(row) >= 0 else None
+        for row in found
+    ], object)  # fmt: skip
+    known = [value for value in values if value is not None]
+    if len(set(known)) < len(known):
+        twice = next(value for value in known if known.count(value) > 1)
+        raise InputError(
+            f"{source}: two combinations of {some(columns)} read {twice!r}; rename their values"
+        )
+    name = BETWEEN.join(map(text, columns))
+    return obs.assign(**{name: pd.Categorical(values[place.ravel()])}), name
 
 
 def labels(obs: pd.DataFrame, column: str | None, source: str) -> Groups | NoGroups:

@@ -79,7 +79,7 @@ def read(
 def from_anndata(
     adata: anndata.AnnData,
     *,
-    batch_column: str | None = None,
+    batch_column: str | Sequence[str] | None = None,
     label_column: str | None = None,
     layer: str | None = None,
     use_raw: bool = False,
@@ -89,6 +89,7 @@ def from_anndata(
 ) -> Cells:
     """Validated `Cells` from an AnnData, which is left unchanged; arguments as for `read`.
 
+    Several batch columns are one together: each combination of their values is a batch.
     Cells and genes without counts are dropped, cells without a label are kept as `UNLABELLED`;
     both are noted, as are batches and types of one cell.
 
@@ -97,7 +98,9 @@ def from_anndata(
         non-finite counts, cells without a batch, or fewer than `min_cells` cells left.
     """
     check_is_anndata(adata, source)
-    table = choose_matrix(_in_memory(adata), layer, use_raw)
+    matrix, obs, var = choose_matrix(_in_memory(adata), layer, use_raw)
+    obs, batch_column = groups.joined(obs, batch_column, source)
+    table = matrix, obs, var
     cells = _build(table, batch_column, label_column, genes, min_cells, source)
     provenance = adata.uns.get("qbm_jax")
     is_told = isinstance(provenance, Mapping) and provenance.get(SIMULATOR_PRESET) is not None

@@ -19,7 +19,7 @@ from qbm_jax.fitted.history import History
 from qbm_jax.machine.boltzmann import Boltzmann, energy
 from qbm_jax.runtime.keys import key_of
 from qbm_jax.samplers.gibbs import GibbsOptions, GibbsState, gibbs
-from qbm_jax.study.estimates import NEGLIGIBLE
+from qbm_jax.study.estimates import ISLANDS, NEGLIGIBLE
 from qbm_jax.training.spec import SamplerSpec
 
 LEAST_SPREAD = 0.03
@@ -239,7 +239,7 @@ def batch_islands(
     if not islands.any():
         return None
     return (
-        f"Batch islands: cells of {some(names[islands])} lie among their own batch (other batches "
+        f"{ISLANDS}cells of {some(names[islands])} lie among their own batch (other batches "
         f"are {mixing[islands].min():.0%} of what mixing would give); unless their types are in no "
         f"other batch, check batch_column, or try more num_epochs or a larger kl_weight."
     )

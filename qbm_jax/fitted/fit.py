@@ -13,7 +13,7 @@ import anndata
 import jax
 import numpy as np
 
-from qbm_jax import samplers, training
+from qbm_jax import training
 from qbm_jax.data import Cells, check_likelihood
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.data.on_disk import StoredCells
@@ -24,12 +24,19 @@ from qbm_jax.feed.cell_source import CellSource, InMemory, Streamed, as_source
 from qbm_jax.fitted import alarms
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.fitted.history import Recorder
-from qbm_jax.fitted.inputs import cells_to_fit, held_out_cells, mesh_sizes, some_in_memory
+from qbm_jax.fitted.inputs import (
+    cells_to_fit,
+    held_out_cells,
+    mesh_sizes,
+    some_in_memory,
+    what_is_modelled,
+)
 from qbm_jax.fitted.model import FittedModel, Settings, device_counts
-from qbm_jax.fitted.progress import ProgressBar, check_progress, told_both
+from qbm_jax.fitted.preset_options import choose, for_cells
+from qbm_jax.fitted.progress import ProgressBar, check_progress, messages, told_both
 from qbm_jax.fitted.retries import with_retries
 from qbm_jax.fitted.scvi_names import check_arguments
-from qbm_jax.model import priors, vae
+from qbm_jax.model import priors
 from qbm_jax.model.vae import ModelOptions
 from qbm_jax.runtime import keys
 from qbm_jax.runtime import options as kinds
@@ -49,11 +56,14 @@ LOGGER = logging.getLogger("qbm_jax")
 def fit(
     adata: Any,
     *,
-    batch_column: str | None = None,
+    preset: str = "qbmvae",
+    batch_column: str | Sequence[str] | None = None,
+    covariates: Sequence[str] = (),
     layer: str | None = None,
+    use_raw: bool = False,
     num_genes: int | None = NUM_GENES,
-    num_latents: int = ModelOptions.num_latents,
-    sampler: str = "gibbs",
+    num_latents: int | None = None,
+    sampler: str | None = None,
     sampler_options: dict[str, Any] | None = None,
     training_options: dict[str, Any] | None = None,
     seed: int = 0,
@@ -82,12 +92,19 @@ def fit(
     Args:
       adata: an AnnData with raw counts in `X` or a layer; the path of an h5ad file or zarr folder,
         or a list of paths, whose cells stay on disk; or cells of `qbm_jax.data`, preprocessed.
-      batch_column: column of `obs` with the experimental batch; None: one batch.
+      preset: a name of `model.presets.PRESETS`, such as "scvi": the method, at the settings that
+        its authors ship. What is given beside it goes before these settings.
+      batch_column: column of `obs` with the experimental batch, or several, of which each
+        combination is a batch; None: one batch.
+      covariates: further such columns, as several batch columns are taken.
       layer: layer with the raw counts; None: `X`.
+      use_raw: take the counts and genes of `adata.raw`; the model's methods then want
+        `adata.raw.to_adata()`.
       num_genes: highly variable genes to model, chosen on all cells; None for all genes.
         Preprocessed cells keep theirs.
-      num_latents: spins of the Boltzmann machine.
-      sampler: a name of `samplers.SAMPLERS`, for the negative phase.
+      num_latents: spins of the Boltzmann machine; None: the preset's number.
+      sampler: a name of `samplers.SAMPLERS`, for the negative phase; None: the preset's, "gibbs"
+        where it has none.
       sampler_options: options of the sampler; None: two sweeps a step for "gibbs".
       training_options: fields of `training.TrainOptions` that should differ from their defaults.
       seed: root of all randomness, from 0 to 2^32 - 1; the training is that of an experiment's
@@ -122,31 +139,33 @@ def fit(
         if each.kind != each.VAR_KEYWORD
     )
     check_arguments(model_options, own, kinds.field_kinds(ModelOptions))
-    checked = vae.check_options({"num_latents": num_latents, **model_options})
-    prior = priors.build(checked.get("prior", ModelOptions.prior))
-    options = train_options({} if training_options is None else training_options)
-    samplers.check_options(sampler, {} if sampler_options is None else sampler_options)
+    if num_latents is not None:
+        model_options["num_latents"] = num_latents
+    chosen = choose(preset, model_options, sampler, sampler_options, training_options)
     key = keys.of_training(seed)
     num_genes = check("num_genes", num_genes, optional(whole(1)))
+    prior = priors.build(chosen.model["prior"])
     name = check("name", name, optional(kinds.name())) or prior.model_name
     mesh = None if (sizes := mesh_sizes(devices)) is None else build_mesh(*sizes)
     check_progress(on_progress)
     _check_can_be_written(adata)
-    cells = cells_to_fit(
-        adata, batch_column=batch_column, layer=layer, num_genes=num_genes, progress=progress
-    )
+    with messages(progress):
+        cells = cells_to_fit(
+            adata, batch_column=_with_covariates(batch_column, covariates), layer=layer,
+            use_raw=use_raw, num_genes=num_genes, progress=progress,
+        )  # fmt: skip
+        for note in (*cells.notes, what_is_modelled(cells)):
+            LOGGER.info("%s", note)
     left_out = held_out_cells(held_out, adata, cells)
-    for note in cells.notes:
-        LOGGER.info("%s", note)
     data = device_counts(cells) if isinstance(cells, Cells) else None
-    with ProgressBar("qbmvae", enabled=progress) as bar:
+    with messages(progress), ProgressBar("qbmvae", enabled=progress) as bar:
         model, _ = fit_cells(
             key,
             cells,
-            model_options={"num_latents": num_latents, **model_options},
-            sampler=sampler,
-            sampler_options=sampler_options,
-            options=options,
+            model_options=chosen.model,
+            sampler=chosen.sampler,
+            sampler_options=chosen.sampler_options,
+            options=for_cells(chosen.options, preset, training_options, cells.num_cells),
             data=data,
             held_out=left_out,
             checkpoints=None if checkpoints is None else Checkpoints(expand_home(checkpoints)),
@@ -162,6 +181,16 @@ def fit(
     for alarm in alarms.of_model(model, embedding, shown):
         warnings.warn(alarm, stacklevel=2)
     return model
+
+
+def _with_covariates(
+    batch_column: str | Sequence[str] | None, covariates: Sequence[str]
+) -> str | Sequence[str] | None:
+    """The columns whose combinations are batches."""
+    further = [covariates] if isinstance(covariates, str) else list(covariates)
+    if not further:
+        return batch_column
+    return [*([batch_column] if isinstance(batch_column, str) else batch_column or ()), *further]
 
 
 def _check_can_be_written(adata: Any) -> None:
@@ -189,7 +218,8 @@ def _write_results(
 
     def by_gene(values: np.ndarray) -> np.ndarray:
         genes = adata.var_names.astype(str).get_indexer(list(cells.genes))
-        return full_rows(values, genes, adata.n_vars)
+        there = genes >= 0  # genes of `raw` may not be in `var`
+        return full_rows(values[there], genes[there], adata.n_vars)
 
     with _told_if_lost("the embedding and the energy"):
         say_overwritten(adata, *written)

@@ -20,9 +20,10 @@ _LOOKED_AT = 2000  # cells on disk that tell whether a posterior collapsed
 def cells_to_fit(
     given: Any,
     *,
-    batch_column: str | None,
+    batch_column: str | Sequence[str] | None,
     label_column: str | None = None,
     layer: str | None,
+    use_raw: bool = False,
     num_genes: int | None,
     progress: bool,
 ) -> Cells | StoredCells:
@@ -31,9 +32,10 @@ def cells_to_fit(
     Args:
       given: an AnnData, preprocessed in memory; a path or several, whose cells stay on disk; or
         preprocessed cells, which are taken as they are.
-      batch_column: column of `obs` with the experimental batch; None: one batch.
+      batch_column: column of `obs` with the experimental batch, or several; None: one batch.
       label_column: column of `obs` with the cell type; None: no labels.
       layer: layer with the raw counts; None: `X`.
+      use_raw: take the counts (and genes) of `raw` instead.
       num_genes: highly variable genes to model; None for all.
       progress: whether to show a bar while files are read.
 
@@ -42,11 +44,12 @@ def cells_to_fit(
     """
     if isinstance(given, anndata.AnnData):
         cells = from_anndata(
-            given, batch_column=batch_column, label_column=label_column, layer=layer
-        )
+            given, batch_column=batch_column, label_column=label_column, layer=layer,
+            use_raw=use_raw,
+        )  # fmt: skip
         return preprocess(cells, num_genes=cells.num_genes if num_genes is None else num_genes)
     if isinstance(given, Cells | StoredCells):
-        if (batch_column, label_column, layer) != (None, None, None):
+        if (batch_column, label_column, layer, use_raw) != (None, None, None, False):
             raise InputError(
                 "columns and layer are of an AnnData or a file; cells of qbm_jax.data have theirs "
                 "already: leave them out"
@@ -60,9 +63,18 @@ def cells_to_fit(
             f"array in AnnData"
         )
     return open_cells(
-        paths, batch_column=batch_column, label_column=label_column, layer=layer, progress=progress,
+        paths, batch_column=batch_column, label_column=label_column, layer=layer, use_raw=use_raw,
+        progress=progress,
         num_genes=sys.maxsize if num_genes is None else num_genes,
     )  # fmt: skip
+
+
+def what_is_modelled(cells: Cells | StoredCells) -> str:
+    """A line on how many cells, genes, batches and types there are."""
+    return (
+        f"to be modelled: {cells.num_cells} cells x {cells.num_genes} genes, "
+        f"{len(cells.batch_names)} batches, {len(cells.label_names)} types"
+    )
 
 
 def _paths(given: Any) -> list[str | Path] | None:

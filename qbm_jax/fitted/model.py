@@ -164,6 +164,7 @@ class FittedModel:
     plot_couplings = spins.plot_couplings
     mean_spins = spins.mean_spins
     plot_mean_spins = spins.plot_mean_spins
+    plot_energy_landscape = spins.plot_energy_landscape
 
     def bound(
         self,

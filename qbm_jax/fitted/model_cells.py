@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from qbm_jax.data import Cells, check_likelihood, from_anndata
+from qbm_jax.data.groups import BETWEEN
 from qbm_jax.errors import InputError
 from qbm_jax.feed import minibatches
 from qbm_jax.fitted.settings import Settings
@@ -17,7 +18,7 @@ def cells_of_model(
     adata: Any,
     *,
     layer: str | None = None,
-    batch_column: str | None = None,
+    batch_column: str | Sequence[str] | None = None,
     label_column: str | None = None,
 ) -> Cells:
     """Cells with exactly the model's genes, by name, less those without a count in them.
@@ -41,7 +42,11 @@ def cells_of_model(
 
 
 def cells_in_batches(
-    settings: Settings, adata: Any, *, layer: str | None = None, batch_column: str | None = None
+    settings: Settings,
+    adata: Any,
+    *,
+    layer: str | None = None,
+    batch_column: str | Sequence[str] | None = None,
 ) -> Cells:
     """As `cells_of_model`, with the model's codes of their batches.
 
@@ -50,15 +55,19 @@ def cells_in_batches(
     Raises:
       InputError: as `cells_of_model` and `with_batches_of`.
     """
-    known = settings.batch_column
-    if (
-        batch_column is None
-        and len(settings.batch_names) > 1
-        and known in getattr(adata, "obs", ())
-    ):
-        batch_column = known
+    if batch_column is None and len(settings.batch_names) > 1:
+        batch_column = known_columns(settings, adata)
     cells = cells_of_model(settings, adata, layer=layer, batch_column=batch_column)
     return with_batches_of(settings, cells)
+
+
+def known_columns(settings: Settings, adata: Any) -> str | list[str] | None:
+    """The columns that told the batches of the cells trained on, if these cells have them."""
+    known, there = settings.batch_column, getattr(adata, "obs", ())
+    if known is None or known in there:
+        return known
+    parts = known.split(BETWEEN)
+    return parts if all(part in there for part in parts) else None
 
 
 def with_batches_of(settings: Settings, cells: Cells) -> Cells:

@@ -1,8 +1,9 @@
 """A progress bar with epoch, cells per second, time left and the terms; log lines without a tty."""
 
+import contextlib
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Self
 
 from tqdm import tqdm
@@ -33,6 +34,33 @@ def told_both(
     return tell
 
 
+class _Shown(logging.Handler):
+    """Writes messages between the bars, where nobody has set up logging: in a notebook."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one, warnings with their level in front."""
+        level = f"{record.levelname.lower()}: " if record.levelno > logging.INFO else ""
+        tqdm.write(level + record.getMessage(), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def messages(enabled: bool) -> Iterator[None]:
+    """Shows what is logged until the block ends, unless somebody listens to it already."""
+    if not enabled or LOGGER.isEnabledFor(logging.INFO):
+        yield
+        return
+    handler, level, passes_on = _Shown(), LOGGER.level, LOGGER.propagate
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False  # warnings would be told twice
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
+        LOGGER.propagate = passes_on
+
+
 class ProgressBar:
     """Shows one training; use as a context and pass `update` to `training.train`."""
 
@@ -40,7 +68,10 @@ class ProgressBar:
         """Opens the bar; `enabled=False` shows nothing."""
         self._name = name
         # Without a terminal lines of a log read better, where somebody listens (no notebook does).
-        self._logs = enabled and not sys.stderr.isatty() and LOGGER.isEnabledFor(logging.INFO)
+        listens = LOGGER.isEnabledFor(logging.INFO) and not any(
+            isinstance(handler, _Shown) for handler in LOGGER.handlers
+        )
+        self._logs = enabled and not sys.stderr.isatty() and listens
         self._bar = tqdm(
             desc=name,
             disable=not enabled or self._logs,

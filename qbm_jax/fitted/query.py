@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import re
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import anndata
@@ -30,6 +31,7 @@ from qbm_jax.data.names import distinct, some
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.denoise import expression
 from qbm_jax.fitted.document import Model, OneModel
+from qbm_jax.fitted.model_cells import known_columns
 from qbm_jax.fitted.saved_model import by_path
 from qbm_jax.fitted.settings import Settings, build_model
 from qbm_jax.model.vae import VAE, Params, gene_params, prior_params
@@ -38,7 +40,7 @@ from qbm_jax.runtime.options import check, fraction, positive, whole
 
 NEW_BATCH = "query"  # its name where no column tells one
 _ROUNDS = 10  # of imputation
-_MINIBATCH = 128
+_MINIBATCH, _DISPATCH = 128, 25  # cells a step, steps a dispatch
 _WIDTH = 512  # cells imputed at a time
 
 
@@ -61,7 +63,7 @@ class Query(NamedTuple):
 def map_query(
     model: OneModel,
     adata: Any,
-    batch_column: str | None = None,
+    batch_column: str | Sequence[str] | None = None,
     *,
     reference: Any = None,
     label_column: str | None = None,
@@ -106,9 +108,8 @@ def map_query(
     if reference is None and label_column is not None:
         raise InputError("expected the reference's cells beside label_column, got none")
     missing = _missing(model, adata, max_missing)
-    known = model.settings.batch_column
-    if batch_column is None and known in adata.obs:
-        batch_column = known
+    if batch_column is None:
+        batch_column = known_columns(model.settings, adata)
     cells = _read(model.settings, adata, missing, layer, batch_column)
     if not cells.num_cells:
         raise InputError("expected cells with a count in the model's genes, got none")
@@ -245,7 +246,11 @@ def _missing(model: Model, adata: Any, max_missing: float) -> tuple[str, ...]:
 
 
 def _read(
-    settings: Settings, adata: Any, missing: tuple[str, ...], layer: str | None, column: str | None
+    settings: Settings,
+    adata: Any,
+    missing: tuple[str, ...],
+    layer: str | None,
+    column: str | Sequence[str] | None,
 ) -> Cells:
     """The cells with the model's genes; missing ones are zero."""
     given = adata
@@ -326,19 +331,41 @@ def _fine_tuned(
     """The parameters after training the rows of the new batches alone."""
     key = keys.named(keys.root(seed), "query")
     order = np.random.default_rng(keys.number(jax.random.fold_in(key, 0)))
-    paths, params = by_path(model.params), model.params
+    paths = by_path(model.params)
     rows = {path: paths[path][-num_new:] for path in trained}
-    optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps, alpha=0.1))
-    state, genes = optimiser.init(rows), np.flatnonzero(observed)
-    for step in range(num_steps):
-        chosen = order.integers(0, len(batch), _MINIBATCH)
-        gradient = _gradient(
-            model.vae, rows, params, jax.random.fold_in(key, step + 1),
-            counts[chosen].toarray(), batch[chosen], genes,
+    state, genes = _optimiser(num_steps, learning_rate).init(rows), np.flatnonzero(observed)
+    at_a_time = max(n for n in range(1, _DISPATCH + 1) if num_steps % n == 0)  # one program
+    for start in range(0, num_steps, at_a_time):
+        chosen = order.integers(0, len(batch), (at_a_time, _MINIBATCH))
+        minibatches = counts[chosen.ravel()].toarray().reshape(*chosen.shape, -1)
+        own_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, start + 1 + np.arange(at_a_time))
+        rows, state = _steps(
+            model.vae, num_steps, learning_rate, rows, state, model.params, own_keys, minibatches,
+            batch[chosen], genes,
         )  # fmt: skip
+    return _with_rows(model.params, rows)
+
+
+def _optimiser(num_steps: int, learning_rate: float) -> optax.GradientTransformation:
+    return optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps, alpha=0.1))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _steps(
+    vae: VAE, num_steps: int, learning_rate: float, rows: dict[str, jax.Array], state: Any,
+    params: Params, own_keys: jax.Array, counts: jax.Array, batch: jax.Array, genes: jax.Array,
+) -> tuple[dict[str, jax.Array], Any]:  # fmt: skip
+    """Several steps: minibatches of counts [steps, cells, genes] and batches [steps, cells]."""
+    optimiser = _optimiser(num_steps, learning_rate)
+
+    def step(carried, given):
+        rows, state = carried
+        key, seen, codes = given
+        gradient = _gradient(vae, rows, params, key, seen, codes, genes)
         updates, state = optimiser.update(gradient, state)
-        rows = optax.apply_updates(rows, updates)
-    return _with_rows(params, rows)
+        return (optax.apply_updates(rows, updates), state), None
+
+    return jax.lax.scan(step, (rows, state), (own_keys, counts, batch))[0]
 
 
 def _with_rows(params: Params, rows: dict[str, jax.Array]) -> Params:
@@ -351,7 +378,6 @@ def _with_rows(params: Params, rows: dict[str, jax.Array]) -> Params:
     return jax.tree_util.tree_map_with_path(put, params)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _gradient(
     vae: VAE, rows: dict[str, jax.Array], params: Params, key: jax.Array, counts: jax.Array,
     batch: jax.Array, genes: jax.Array,

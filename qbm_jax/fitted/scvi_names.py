@@ -12,6 +12,7 @@ def _training(name: str) -> str:
 
 NAMES = {
     "batch_key": "batch_column",
+    "categorical_covariate_keys": "covariates",
     "n_latent": "num_latents",
     "n_hidden": "encoder_widths and decoder_widths, such as (128,)",
     "n_layers": "encoder_widths and decoder_widths, such as (128, 128) for two layers",

@@ -9,6 +9,7 @@ from qbm_jax.data.names import distinct
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.document import Model
 from qbm_jax.fitted.posterior import posterior
+from qbm_jax.fitted.scoring import metrics_room
 from qbm_jax.model import priors
 from qbm_jax.runtime.options import check, whole
 from qbm_jax.study.spins import strongest
@@ -94,6 +95,47 @@ def plot_mean_spins(
     spin_figures.draw_mean_spins(axes, table.to_numpy(), list(table.index))
     figure.colorbar(axes.images[0], ax=axes, label="mean spin", shrink=0.9)
     figures.tidy(axes, f"spin (column of X_{model.vae.prior.model_name})")
+    return figure
+
+
+def plot_energy_landscape(
+    model: Model, adata: Any, label_column: str | None = None, *, layer: str | None = None,
+    seed: int = 0,
+) -> "Figure":  # fmt: skip
+    """The energy of the cells on the UMAP of their mean spins, beside their types.
+
+    Args:
+      model: the fitted model, whose latents are spins.
+      adata: cells with the model's genes; those without any count are left out.
+      label_column: column of `obs` with the cell type; None: the energy alone.
+      layer: layer with the raw counts; None: `X`.
+      seed: of the layout.
+
+    Raises:
+      InputError: as `embed`; no such column, latents that have no energy, or packages of the extras
+        "scores" and "report" that are not installed.
+    """
+    if not model.vae.prior.binary:
+        raise InputError(f"expected latents with an energy, got prior {model.vae.prior.name}")
+    if label_column is not None and label_column not in adata.obs:
+        raise InputError(f"expected label_column as a column of obs, got {label_column!r}")
+    spins, energy = model.embed(adata, layer), model.energy(adata, layer)
+    known = np.isfinite(energy)
+    points = metrics_room().umap_layout(spins[known], seed)
+    from qbm_jax.study import cell_figures, figures
+
+    width = 1 if label_column is None else 2
+    figure = figures.new_figure("Energy landscape", 4.6 * width + 0.8, 4.4)
+    panels = figure.subplots(1, width, squeeze=False)[0]
+    shown = cell_figures.draw_points(panels[0], points, energy[known], None)
+    figure.colorbar(shown, ax=panels[0], label="energy (kT)", shrink=0.85)
+    if label_column is not None:
+        types = np.asarray(adata.obs[label_column].astype(str))[known]
+        colours = figures.colours_of(types)
+        cell_figures.draw_points(panels[1], points, types, colours)
+        cell_figures.draw_types(panels[1], colours)
+        panels[1].get_legend().set_loc("center left")
+        panels[1].get_legend().set_bbox_to_anchor((1.0, 0.5))
     return figure
 
 

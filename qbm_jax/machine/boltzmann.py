@@ -52,9 +52,15 @@ def local_field(params: Boltzmann, spins: jax.Array) -> jax.Array:
 
     Returns:
       The fields, same shape as `spins`.
+
+    Raises:
+      InputError: no machine (a J that is a triangle, among others), or no spins of it.
     """
-    params = as_arrays(params)
-    spins = as_spins(params, spins)
+    params = checked(params)
+    return _local_field(params, as_spins(params, spins))
+
+
+def _local_field(params: Boltzmann, spins: jax.Array) -> jax.Array:
     h = jnp.broadcast_to(params.h, spins.shape)
     return h + spins @ params.J  # J is symmetric: s'J is (Js)'
 
@@ -71,10 +77,13 @@ def energy(params: Boltzmann, spins: jax.Array) -> jax.Array:
 
     Returns:
       Energies of shape [...].
+
+    Raises:
+      InputError: no machine (a J that is a triangle, among others), or no spins of it.
     """
     params = checked(params)
     spins = as_spins(params, spins)
-    fields = local_field(params, spins)
+    fields = _local_field(params, spins)
     h = jnp.broadcast_to(params.h, spins.shape)
     return -0.5 * jnp.sum(spins * (fields + h), axis=-1)  # fields = h + J s, so -1/2 s'(2h + J s)
 
@@ -82,10 +91,13 @@ def energy(params: Boltzmann, spins: jax.Array) -> jax.Array:
 def scale(params: Boltzmann, beta: jax.Array | float) -> Boltzmann:
     """The same machine at inverse temperature `beta`: p(s) proportional to exp(-beta E(s)).
 
+    This is the only place for a temperature: J and h are in units of kT, so a machine at
+    temperature T is `scale(params, 1 / T)`, for every sampler and for log Z.
+
     Raises:
       InputError: no machine, or no number.
     """
-    params = as_arrays(params)
+    params = checked(params)
     if not isinstance(beta, int | float | np.generic | np.ndarray | jax.Array):
         raise InputError(f"expected a number beta, got {beta!r}")
     beta = float(beta) if isinstance(beta, int) else beta  # JAX's whole numbers end at 2^31

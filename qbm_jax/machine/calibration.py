@@ -50,6 +50,28 @@ def fit_beta(params: Boltzmann, spins: jax.Array) -> jax.Array:
     return jnp.where(jnp.isfinite(mean_square) & jnp.all(jnp.isfinite(spins)), beta, jnp.nan)
 
 
+def beta_standard_error(params: Boltzmann, spins: jax.Array, beta: jax.Array | float) -> jax.Array:
+    """Standard error of `fit_beta`, a scalar, from the scores of independent groups of draws.
+
+    The sandwich estimator: the score's spread over groups, divided by its slope in beta. Draws of
+    one group, such as a chain, may depend on each other.
+
+    Args:
+      params: the machine.
+      spins: [groups, draws, spins].
+      beta: as from `fit_beta` for all of them.
+
+    Returns:
+      NaN for one group; 0 where no field is above rounding.
+    """
+    spins, fields = _with_fields(params, spins, num_axes=3)
+    mean = jnp.tanh(beta * fields)
+    scores = jnp.sum(fields * (spins - mean), axis=(1, 2))
+    slope = jnp.sum(fields**2 * (1 - mean**2))
+    spread = jnp.std(scores, ddof=1) * jnp.sqrt(scores.shape[0])  # NaN for one
+    return spread / jnp.maximum(slope, jnp.finfo(fields.dtype).tiny)
+
+
 def pseudo_likelihood_residual(
     params: Boltzmann, spins: jax.Array, beta: jax.Array | float = 1.0
 ) -> jax.Array:
@@ -126,5 +148,6 @@ def _with_fields(
     """
     spins = as_spins(as_arrays(params), spins)
     if num_axes not in (None, spins.ndim):
-        raise InputError(f"expected spins [draws, {spins.shape[-1]}], got shape {spins.shape}")
+        axes = "draws" if num_axes == 2 else "groups, draws"
+        raise InputError(f"expected spins [{axes}, {spins.shape[-1]}], got shape {spins.shape}")
     return spins, local_field(params, spins)

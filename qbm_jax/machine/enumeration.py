@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.machine.boltzmann import Boltzmann, as_arrays, bits_to_spins, energy
+from qbm_jax.machine.boltzmann import Boltzmann, bits_to_spins, checked, energy
 
 MAX_SPINS = 24
 _CHUNK_BITS = 14  # states whose energies are computed at once: 2^14 x 24 floats are 1.6 MB
@@ -29,7 +29,7 @@ def log_weights(params: Boltzmann) -> jax.Array:
     Raises:
       InputError: `params` is no machine, or has more than 24 spins.
     """
-    return _log_weights(as_arrays(params))
+    return _log_weights(checked(params))
 
 
 @jax.jit  # called outside of compiled code, the loop in it would be compiled anew each time

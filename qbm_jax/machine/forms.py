@@ -9,7 +9,10 @@ from jax.experimental.sparse import BCOO
 from qbm_jax.errors import InputError
 from qbm_jax.machine.parameters import Boltzmann, as_arrays, as_floats, check, checked
 
-_QUBO = "a QUBO b'Qb is linear = -diag(Q), quadratic = -(Q + Q') with a zero diagonal"
+_QUBO = (
+    "a QUBO b'Qb has the opposite sign and twice the factor: take problems.from_qubo(Q), or linear "
+    "= -diag(Q), quadratic = -(Q + Q') with a zero diagonal"
+)
 
 
 def spins_to_bits(spins: jax.Array) -> jax.Array:
@@ -25,9 +28,13 @@ def bits_to_spins(bits: jax.Array) -> jax.Array:
 def from_bit_form(linear: jax.Array, quadratic: jax.Array) -> tuple[Boltzmann, jax.Array]:
     """Spin form of the bit-form machine E(b) = -a'b - 1/2 b'Wb.
 
+    This is not a QUBO, E(b) = b'Qb, whose terms have the other sign (low energy is a small b'Qb)
+    and no factor 1/2: for that, take `problems.from_qubo(Q)`. A Q with a diagonal or of one
+    triangle is refused here; a symmetric Q without a diagonal cannot be told from a W.
+
     Args:
-      linear: a [spins].
-      quadratic: W [spins, spins], symmetric with zero diagonal.
+      linear: a [spins], minus the linear terms of a QUBO.
+      quadratic: W [spins, spins], symmetric with zero diagonal, minus Q + Q' of a QUBO.
 
     Returns:
       The machine with J = W/4 and h = a/2 + (row sums of W)/4, and the constant c with
@@ -35,8 +42,7 @@ def from_bit_form(linear: jax.Array, quadratic: jax.Array) -> tuple[Boltzmann, j
       log Z of the spin form minus c.
 
     Raises:
-      InputError: at concrete values, what `check` raises for (W, a). A matrix Q of a QUBO, with
-        E(b) = b'Qb, is a = -diag(Q) and W = -(Q + Q') without its diagonal.
+      InputError: at concrete values, what `check` raises for (W, a).
     """
     machine = as_arrays(Boltzmann(J=quadratic, h=linear))
     linear = machine.h

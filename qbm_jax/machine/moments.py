@@ -17,8 +17,6 @@ from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.distance import total_variation
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 
-enumerated_log_weights = jax.jit(log_weights)
-
 
 class Moments(NamedTuple):
     """Two independent estimates, of each mean spin [2, N] and of each pair's product [2, N, N]."""
@@ -43,7 +41,7 @@ def sample_moments(spins: np.ndarray) -> Moments:
 
 def exact_moments(machine: Boltzmann) -> Moments:
     """Moments of the enumerated law; both halves are the same."""
-    probabilities = np.asarray(jax.nn.softmax(enumerated_log_weights(machine)), np.float64)
+    probabilities = np.asarray(jax.nn.softmax(log_weights(machine)), np.float64)
     states = np.asarray(enumerate_spins(machine.num_spins), np.float64)
     spins = probabilities @ states
     pairs = (states * probabilities[:, None]).T @ states
@@ -97,6 +95,6 @@ def temperature(machine: Boltzmann, parts: jax.Array) -> tuple[jax.Array, jax.Ar
 
 def distance(spins: np.ndarray, machine: Boltzmann) -> dict[str, float]:
     """Total variation of spins [draws, chains, N] to the law, and that of as many exact draws."""
-    law = enumerated_log_weights(machine)
+    law = log_weights(machine)
     found = total_variation(spins.reshape(-1, machine.num_spins), law)
     return {"total_variation": found.value, "total_variation_floor": found.floor}

@@ -11,10 +11,11 @@ from flax import struct
 from jax.experimental.sparse import BCOO
 
 from qbm_jax.errors import InputError
-from qbm_jax.machine.boltzmann import Boltzmann, as_arrays
+from qbm_jax.machine.boltzmann import Boltzmann, checked
 
 _WORD = 32
 _UNROLLED = 32  # words summed in registers by one fused loop
+_DENSER = 40  # places for one coupling: with fewer, a dense product is faster than a sparse one
 
 
 class SignCouplings(struct.PyTreeNode):
@@ -37,6 +38,38 @@ class SignCouplings(struct.PyTreeNode):
         return self.scale * (product - jnp.where(spins > 0, 1.0, -1.0))
 
 
+class EitherCouplings(struct.PyTreeNode):
+    """Dense couplings, multiplied by counting bits where they turn out to be of one magnitude.
+
+    Attributes:
+      J: [spins, spins].
+      signs: the same couplings; their scale is NaN where there are several magnitudes.
+    """
+
+    J: jax.Array
+    signs: SignCouplings
+
+    def __rmatmul__(self, spins: jax.Array) -> jax.Array:
+        """Spins [chains, spins] of -1 and +1 times J, in float32."""
+        dense = lambda spins: (self.J @ spins.T).T  # noqa: E731, J is symmetric
+        counted = lambda spins: spins @ self.signs  # noqa: E731
+        return jax.lax.cond(jnp.isfinite(self.signs.scale), counted, dense, spins)
+
+
+def either_couplings(params: Boltzmann) -> Boltzmann:
+    """The machine with the fastest couplings for products with spins that are exact.
+
+    Dense ones as `EitherCouplings`; sparse ones dense where that is faster, else as they are.
+    """
+    params = checked(params)
+    if isinstance(params.J, BCOO):
+        if params.num_spins**2 > _DENSER * params.J.nse:
+            return params
+        params = params.replace(J=params.J.todense())
+    J = params.dense_J
+    return params.replace(J=EitherCouplings(J, _signs(J)[0]))
+
+
 def sign_couplings(params: Boltzmann) -> Boltzmann:
     """The machine with its dense couplings as `SignCouplings`; fields stay as they are.
 
@@ -44,20 +77,25 @@ def sign_couplings(params: Boltzmann) -> Boltzmann:
       InputError: J is sparse or, at concrete values, its couplings differ in magnitude. If they are
         traced, the scale is NaN instead, and so is every field.
     """
-    params = as_arrays(params)
+    params = checked(params)
     if isinstance(params.J, BCOO):
         raise InputError("expected a dense J for couplings_dtype sign, got a sparse one")
-    J = params.J
-    magnitude = jnp.abs(J[0, 1])
-    num_equal = jnp.sum(jnp.abs(J) == magnitude)  # the diagonal is 0
-    equal = (magnitude > 0) & (num_equal == J.shape[0] * (J.shape[0] - 1))
+    signs, equal = _signs(params.J)
     if not isinstance(equal, jax.core.Tracer) and not equal:
         raise InputError(
             "expected couplings of one magnitude for couplings_dtype sign, got several; use int8"
         )
+    return params.replace(J=signs)
+
+
+def _signs(J: jax.Array) -> tuple[SignCouplings, jax.Array]:
+    """The signs of dense couplings, and whether all are of one magnitude."""
+    magnitude = jnp.abs(J[0, 1])
+    num_equal = jnp.sum(jnp.abs(J) == magnitude)  # the diagonal is 0
+    equal = (magnitude > 0) & (num_equal == J.shape[0] * (J.shape[0] - 1))
     positive = (J > 0) | jnp.eye(J.shape[0], dtype=bool)
     scale = jnp.where(equal, magnitude, jnp.nan).astype(jnp.float32)
-    return params.replace(J=SignCouplings(_pack(positive).T, scale))
+    return SignCouplings(_pack(positive).T, scale), equal
 
 
 def _pack(bits: jax.Array) -> jax.Array:

@@ -1,19 +1,14 @@
-"""Cell types from an embedding: gradient-boosted trees, and how well they name unseen cells.
-
-The classifier is the one of the QBM-VAE paper (arXiv 2508.11190): XGBoost with 100 trees of depth
-6, learning rate 0.1 and histogram splits.
-"""
+"""Cell types from an embedding: gradient-boosted trees, and how well they name unseen cells."""
 
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from qbm_jax.errors import InputError
 from qbm_jax.metrics.checks import check_labels, check_points
-from qbm_jax.runtime.optional import needed
+from qbm_jax.metrics.trees import fit_trees
 
-NUM_TREES, DEPTH, LEARNING_RATE = 100, 6, 0.1
 NUM_PAIRS = 5
 
 
@@ -42,18 +37,6 @@ class Classification(NamedTuple):
     notes: list[str]
 
 
-def build_trees(seed: int, num_threads: int = 1) -> Any:
-    """The paper's classifier, not yet trained."""
-    return needed("xgboost").XGBClassifier(
-        n_estimators=NUM_TREES,
-        max_depth=DEPTH,
-        learning_rate=LEARNING_RATE,
-        tree_method="hist",
-        n_jobs=num_threads,
-        random_state=seed,
-    )
-
-
 def predict_types(
     train_embedding: np.ndarray,
     train_labels: np.ndarray | None,
@@ -75,8 +58,8 @@ def predict_types(
         raise InputError(
             f"expected {train.shape[1]} test dimensions as in training, got {test.shape[1]}"
         )
-    types, codes = np.unique(names, return_inverse=True)  # XGBoost takes codes without gaps
-    return types[build_trees(seed, num_threads).fit(train, codes).predict(test)]
+    types, codes = np.unique(names, return_inverse=True)
+    return types[fit_trees(train, codes, seed, num_threads=num_threads).predict(test)]
 
 
 def classify(

@@ -12,8 +12,8 @@ from sklearn.metrics import roc_auc_score
 
 from qbm_jax.errors import InputError
 from qbm_jax.metrics.baselines import TARGET_COUNTS
-from qbm_jax.metrics.classification import build_trees
 from qbm_jax.metrics.folds import stratified_folds
+from qbm_jax.metrics.trees import fit_trees
 
 NUM_GENES = 500  # most variable ones, for the correlations between genes
 NUM_FOLDS = 3
@@ -55,7 +55,7 @@ def score_generation(
 ) -> Generation:
     """Compares two sets of counts; with batches, within each of them, and `scores` is the mean.
 
-    The classifier test is XGBoost, the paper's but with a fifth of the genes for each tree, on
+    The classifier test is `trees.fit_trees`, with a fifth of the genes for each tree, on
     log(1 + counts scaled to 10,000 per cell) of at most 1,000 cells of each set, as many of one as
     of the other: the mean AUROC over 3 folds. Library sizes
     can be read off the log-normalised values, so generated cells should be drawn with the held-out
@@ -171,7 +171,8 @@ def _two_sample_auroc(generated: np.ndarray, held_out: np.ndarray, seed: int) ->
     scores = []
     for fold in range(NUM_FOLDS):
         test = folds == fold
-        trees = build_trees(seed).set_params(colsample_bytree=GENE_SHARE, max_bin=NUM_BINS)
-        trees.fit(points[~test], origin[~test])
+        trees = fit_trees(
+            points[~test], origin[~test], seed, feature_share=GENE_SHARE, num_bins=NUM_BINS
+        )
         scores.append(roc_auc_score(origin[test], trees.predict_proba(points[test])[:, 1]))
     return float(np.mean(scores))

@@ -12,7 +12,9 @@ import numpy as np
 from jax.experimental.sparse import BCOO
 
 from qbm_jax.errors import InputError
-from qbm_jax.machine.boltzmann import Boltzmann, energy
+from qbm_jax.machine.boltzmann import Boltzmann, checked, energy
+from qbm_jax.machine.opposite_sign import without_fields
+from qbm_jax.runtime.whole_file import write_whole
 
 # An energy adds up to twice this; float32 counts integers up to 2^24 without error.
 LARGEST_TOTAL = 2**23
@@ -55,6 +57,20 @@ def read_gset(path: str | Path) -> Boltzmann:
     if sum(map(abs, edges.values())) > LARGEST_TOTAL:
         raise InputError(f"{path}: expected sizes of weights that sum to 2^23 at most, got more")
     return _machine(edges, num_vertices)
+
+
+def write_gset(path: str | Path, params: Boltzmann) -> None:
+    """Writes a Max-Cut machine, J = -w and h = 0, in the text format of `read_gset`.
+
+    Raises:
+      InputError: no machine, one with fields, or weights that are no integers.
+    """
+    linear, rows, columns, values = without_fields(params)
+    if (values != np.rint(values)).any():
+        raise InputError("expected integer weights for the G-set's format, got others; write_mtx")
+    edges = zip(rows + 1, columns + 1, values.astype(np.int64), strict=True)
+    lines = [f"{len(linear)} {len(values)}", *(f"{i} {j} {w}" for i, j, w in edges)]
+    write_whole(Path(path), "\n".join(lines) + "\n")
 
 
 def _numbered_lines(path: Path) -> list[tuple[int, list[str]]]:
@@ -132,7 +148,12 @@ def _machine(edges: Edges, num_vertices: int) -> Boltzmann:
 
 
 def total_weight(params: Boltzmann) -> jax.Array:
-    """Sum of all edges' weights, a scalar, from J = -w."""
+    """Sum of all edges' weights, a scalar, from J = -w.
+
+    Raises:
+      InputError: no machine.
+    """
+    params = checked(params)
     values = params.J.data if isinstance(params.J, BCOO) else params.J
     return -0.5 * jnp.sum(values)
 

@@ -2,14 +2,13 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from qbm_jax.report import style
 from qbm_jax.report.run_outputs import RunOutputs
+from qbm_jax.study.cell_figures import LEGEND_ROWS, draw_points, draw_types
 from qbm_jax.study.escape import figure_text
 from qbm_jax.study.figures import NotDrawn, batch_colours, colours_of, tidy
 
-LEGEND_ROWS = 10  # entries per legend column
 LONGEST = 30  # characters of a name beside an axis
 
 
@@ -37,7 +36,7 @@ def draw_umaps(outputs: RunOutputs) -> Figure:
     for row, (name, key) in enumerate(layouts.items()):
         points = np.asarray(outputs.cells.obsm[key])[order]
         for axes, (title, (values, colours)) in zip(grid[row], columns.items(), strict=True):
-            shown = _draw_points(axes, points, values[order], colours)
+            shown = draw_points(axes, points, values[order], colours)
             axes.set_title(title if row == 0 else "", fontsize=11)
             if colours is None and row == 0:
                 energy_points = shown
@@ -50,7 +49,7 @@ def draw_umaps(outputs: RunOutputs) -> Figure:
             bar.set_label(f"{title} (kT)", fontsize=9)
             bar.ax.tick_params(labelsize=8)
         else:
-            _draw_legend(axes, colours)
+            draw_types(axes, colours)
     return figure
 
 
@@ -64,30 +63,6 @@ def _columns(outputs: RunOutputs) -> dict[str, tuple[np.ndarray, dict[str, str] 
     if outputs.energy is not None:
         columns[f"{style.model_name(outputs.main)} energy"] = (outputs.energy, None)
     return columns
-
-
-def _draw_points(axes, points: np.ndarray, values: np.ndarray, colours: dict[str, str] | None):
-    """Scatters the cells of one panel."""
-    size = float(np.clip(9000 / len(points), 0.3, 14))
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-    if colours is not None:
-        return axes.scatter(*points.T, s=size, c=[colours[value] for value in values], lw=0)
-    low, high = np.percentile(values, [1, 99])  # a few extreme cells must not take the scale
-    return axes.scatter(
-        *points.T, s=size, c=values, cmap="viridis", vmin=low, vmax=max(high, low + 1e-9), lw=0
-    )
-
-
-def _draw_legend(axes, colours: dict[str, str]) -> None:
-    num_columns = -(-len(colours) // LEGEND_ROWS)
-    length = {1: 34, 2: 18}.get(num_columns, 11)
-    handles = [
-        Line2D([], [], marker="o", ls="", ms=6, color=colour, label=figure_text(name, length))
-        for name, colour in colours.items()
-    ]
-    axes.legend(handles=handles, loc="upper center", ncols=num_columns, fontsize=8, frameon=False)
 
 
 def draw_energy(outputs: RunOutputs) -> Figure:

@@ -11,7 +11,8 @@ from qbm_jax.report.figures import Drawn
 from qbm_jax.report.run_outputs import RunOutputs
 from qbm_jax.report.verdict import verdict
 from qbm_jax.study.document import table, with_spread
-from qbm_jax.study.escape import bullets, code, fence, markdown, picture
+from qbm_jax.study.escape import bold, bullets, code, fence, markdown, picture
+from qbm_jax.study.estimates import ISLANDS
 from qbm_jax.study.figures import marked
 
 SPREAD = 0.5  # kT between the types' median energies, below which none is called typical
@@ -82,7 +83,19 @@ def _summary(outputs: RunOutputs) -> str:
     if totals:
         listed = ", ".join(f"{name} {value}" for name, value in totals.items())
         sentences.append(f"Total scores: {markdown(listed)}.")
-    return " ".join(sentences + _energy_sentence(outputs))
+    return " ".join(sentences + _islands(outputs) + _energy_sentence(outputs))
+
+
+def _islands(outputs: RunOutputs) -> list[str]:
+    """Batches of the own model that lie apart, by their names; the notes say what to do."""
+    told = [
+        note.partition(ISLANDS)[2].partition(";")[0]
+        for note in outputs.scores.get("notes", [])
+        if ISLANDS in note and (note.startswith(ISLANDS) or f" {outputs.main} " in note)
+    ]
+    if not told:
+        return []
+    return [f"{bold('Not all batches are integrated')}: {markdown(told[0])} (see the notes)."]
 
 
 def _latents(outputs: RunOutputs) -> str:

@@ -20,6 +20,7 @@ TERMS = {  # field in metrics.jsonl, sign that makes lower better, title of the 
     "kl": (1, "KL to the prior"),
 }
 LEVELLED = ("elbo", "reconstruction")  # drawn above the best model of the same seed
+MOST_NAMES = 40  # spins whose numbers fit beside the heat map
 SETTLED = 0.25  # share of the training in which a curve may descend
 STEEP = 2.0  # times the range of the rest, from which on that descent is left out
 
@@ -41,7 +42,7 @@ def draw_training(outputs: RunOutputs) -> Figure:
         for (model, _, split), (epochs, values) in curves.items():
             line = "--" if split == "train" else "-"
             # Wide below, narrow above: curves that coincide are all seen.
-            width = 0.9 + 0.8 * (len(models) - 1 - models.index(model))
+            width = 0.8 + 0.5 * (len(models) - 1 - models.index(model))
             colour = style.model_colour(model)
             axes.plot(epochs, sign * values, line, color=colour, lw=width, alpha=0.85)
         axes.set_ylim(*_settled_range(sign, curves.values()))
@@ -110,7 +111,12 @@ def draw_couplings(outputs: RunOutputs) -> Figure:
     bar = figure.colorbar(image, ax=heat, label="coupling J (kT)", shrink=0.85, ticks=ticks)
     bar.ax.set_yticklabels([f"{tick:.2g}" for tick in ticks])
     bar.ax.minorticks_off()
+    for axis in (heat.xaxis, heat.yaxis):
+        axis.set_ticks(range(len(J)) if len(J) <= MOST_NAMES else [])
+        axis.set_ticklabels(map(str, order) if len(J) <= MOST_NAMES else [])
     tidy(heat, "spin, clustered", "spin, clustered", "Couplings")
+    heat.tick_params(labelsize=6, axis="both")
+    heat.tick_params(axis="x", rotation=90)
 
     eigenvalues = np.linalg.eigvalsh(J)
     radius = 2 * np.sqrt(len(J)) * typical

@@ -18,6 +18,7 @@ MODEL_NAMES = {
     "gaussian_vae_wide": "Gaussian VAE, wide",
     "bernoulli_vae": "Bernoulli VAE",
     "pca": "PCA",
+    "harmony": "Harmony",
 }
 MODEL_COLOURS = {
     "qbmvae": "#0072B2",
@@ -25,6 +26,7 @@ MODEL_COLOURS = {
     "gaussian_vae_wide": "#E69F00",
     "bernoulli_vae": "#009E73",
     "pca": "#777777",
+    "harmony": "#56B4E9",
 }
 
 

@@ -1,5 +1,6 @@
 """Compiled programs: kept for later processes, and let go before one has too many of them."""
 
+import contextlib
 import gc
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import jax
 
 from qbm_jax.runtime.user_cache import user_cache
 
+LARGEST = 2 * 2**30  # bytes of kept programs in the user's cache folder
 MAPS = Path("/proc/self/maps")
 LIMIT = Path("/proc/sys/vm/max_map_count")
 
@@ -15,12 +17,38 @@ def keep_compiled() -> None:
     """Keeps what is compiled from now on in the user's cache folder, where later processes find it.
 
     A folder that JAX was told of is kept, and `JAX_ENABLE_COMPILATION_CACHE=false` in the
-    environment switches it off. Results do not change.
+    environment switches it off. Results do not change. The cache folder keeps at most `LARGEST`
+    bytes; a folder that JAX was told of is whoever's who told it.
     """
     settings = jax.config.values
     if settings["jax_enable_compilation_cache"] and settings["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(user_cache() / "compiled"))
+        folder = user_cache() / "compiled"
+        drop_unused(folder, LARGEST)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def drop_unused(folder: Path, most: int) -> None:
+    """Removes the programs that nobody read for longest, down to half of so many bytes.
+
+    Nothing happens while there are fewer. JAX has such a limit as well, but locks the folder for
+    every program that it reads, and needs a package for that. What another process removed
+    meanwhile, or what may not be removed, is left alone.
+    """
+    found = []
+    for path in folder.glob("*-cache"):
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            found.append((max(status.st_atime, status.st_mtime), status.st_size, path))
+    total = sum(size for _, size, _ in found)
+    if total <= most:
+        return
+    for _, size, path in sorted(found):
+        if total <= most / 2:
+            break
+        with contextlib.suppress(OSError):
+            path.unlink()
+        total -= size
 
 
 def release_compiled(share: float = 0.5) -> bool:

@@ -7,11 +7,13 @@ from types import ModuleType
 from qbm_jax.errors import InputError
 
 EXTRAS = {
-    "dimod": "selection",
+    "dimod": "dimod",
     "harmonypy": "scores",
     "igraph": "scores",
+    "networkx": "dimod",
     "scanpy": "cells",
-    "xgboost": "classification",
+    "scipy": "cells",
+    "xgboost": "classification",  # others' trees stand in, see metrics/trees.py
 }
 
 

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import jax
+
 from qbm_jax.errors import InputError
+from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.runtime.options import (
     check_all,
     check_mapping,
@@ -11,19 +14,26 @@ from qbm_jax.runtime.options import (
     traceable_fields,
 )
 from qbm_jax.samplers.base import Sampler, check_draw
+from qbm_jax.samplers.devices import DEVICES, DeviceError, build_device, device_errors
 from qbm_jax.samplers.registry import SAMPLERS, SamplerEntry
 from qbm_jax.samplers.replicas import KERNELS
+from qbm_jax.samplers.running import SamplerRun, run_sampler
 
 __all__ = [
+    "DEVICES",
     "KERNELS",
     "SAMPLERS",
+    "DeviceError",
     "Sampler",
     "SamplerEntry",
+    "SamplerRun",
     "build",
     "check_draw",
     "check_options",
+    "device_errors",
     "negative_phase",
     "optimising",
+    "run",
     "traceable",
 ]  # fmt: skip
 
@@ -38,15 +48,63 @@ def traceable(name: str) -> tuple[str, ...]:
     return traceable_fields(SAMPLERS[name].options)
 
 
-def build(name: str, **options: Any) -> Sampler:
+def build(name: str | Sampler, **options: Any) -> Sampler:
     """The sampler called `name` with its options, which `SamplerEntry.options` documents.
 
+    No sampler has an option for the temperature: J and h are in units of kT, so a machine at
+    another one is another machine, `boltzmann.scale(params, beta)` at beta = 1/T. Only `annealing`
+    and `tempering` have temperatures, those on their way to the machine's own.
+
+    Args:
+      name: in `SAMPLERS`; or in `DEVICES`, see `devices.build_device`; or a sampler that is built,
+        which is given back as it is.
+      **options: of the sampler called by name.
+
     Raises:
-      InputError: an unknown name or option (the message lists the valid ones), or an option out of
-        its range.
+      InputError: an unknown name or option (the message lists the valid ones), an option out of
+        its range, or options for a sampler that is built.
     """
+    if isinstance(name, Sampler):
+        if options:
+            raise InputError(
+                f"a sampler that is built takes no more options, got {sorted(options)}"
+            )
+        return name
+    if isinstance(name, str) and name in DEVICES:
+        return build_device(name, options)
     checked = check_options(name, options)
     return SAMPLERS[name](**checked)
+
+
+def run(
+    key: jax.Array,
+    sampler: str | Sampler,
+    params: Boltzmann,
+    /,  # a device has an option called sampler
+    num_draws: int = 1000,
+    num_chains: int = 16,
+    burn_in: int = 0,
+    thin: int = 1,
+    **options: Any,
+) -> SamplerRun:
+    """Runs chains of a sampler and says how well they mixed and at which temperature they drew.
+
+    For another temperature T run `boltzmann.scale(params, 1 / T)`.
+
+    Args:
+      key: consumed.
+      sampler: a name with its options, or a `Sampler`, as `build` takes them.
+      params: the machine.
+      num_draws: kept of each chain; from 4 on mixing is measured.
+      num_chains: independent ones.
+      burn_in: draws of each chain that are left out first.
+      thin: draws of a chain for one that is kept.
+      **options: of a sampler by name.
+
+    Raises:
+      InputError: what `build` and the sampler's `init` raise, or a draw that is not finite.
+    """
+    return run_sampler(key, build(sampler, **options), params, num_draws, num_chains, burn_in, thin)
 
 
 def check_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +119,10 @@ def check_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     options, valid = check_mapping("sampler_options", options), field_kinds(SAMPLERS[name].options)
     unknown = sorted(set(options) - set(valid))
     if unknown:
-        raise InputError(f"expected options of sampler {name} in {list(valid)}, got {unknown}")
+        advice = "; for another temperature, scale J and h by 1/T" * ("temperature" in unknown)
+        raise InputError(
+            f"expected options of sampler {name} in {list(valid)}, got {unknown}{advice}"
+        )
     return check_all(options, valid)
 
 

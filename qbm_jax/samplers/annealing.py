@@ -16,6 +16,7 @@ from qbm_jax.machine import couplings
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.runtime.options import documented, field, flag, optional, positive, whole
 from qbm_jax.samplers.base import Sampler, from_kernel
+from qbm_jax.samplers.colouring import Colouring, coloured, colouring_of
 from qbm_jax.samplers.conditioning import conditioning
 from qbm_jax.samplers.gibbs import sweep
 from qbm_jax.samplers.numerics.noise import half_logistic
@@ -37,10 +38,14 @@ PLUGIN = {
 
 
 class AnnealingState(struct.PyTreeNode):
-    """Spins [spins, chains], the layout of the sweep, and sweeps since the draw began."""
+    """Spins [spins, chains], the layout of the sweep, and sweeps since the draw began.
+
+    Where J is sparse, `colouring` says which spins are updated together.
+    """
 
     spins: jax.Array
     step: jax.Array
+    colouring: Colouring | None = None
 
 
 class AnnealedMachine(struct.PyTreeNode):
@@ -85,8 +90,10 @@ def annealing(options: AnnealingOptions) -> Sampler:
     temperature of 1 is the machine's own; one temperature alone is `temperature_end`. Normalised
     defaults work at any N and any scale of J. As an optimiser, take `OPTIMISING`.
 
+    A sparse J is coloured in `init`, as of `gibbs`.
+
     Raises:
-      InputError: in a draw, a sparse J.
+      InputError: of a sparse J, what `colouring_of` and `coloured` raise.
     """
 
     def prepare(params):
@@ -96,12 +103,13 @@ def annealing(options: AnnealingOptions) -> Sampler:
     def kernel(key, prepared, state):
         T = _temperature_of(state.step, options)
         noise = _noise(key, state.spins, options.rule) * (T * prepared.unit)
-        spins = sweep(prepared.params, state.spins, noise, options.block_size)
-        return AnnealingState(spins=spins, step=state.step + 1)
+        params = coloured(prepared.params, state.colouring)
+        spins = sweep(params, state.spins, noise, options.block_size)
+        return state.replace(spins=spins, step=state.step + 1)
 
     def init(key, params, num_chains):
         prepare(params)
-        return _start(key, (params.num_spins, num_chains))
+        return _start(key, (params.num_spins, num_chains), colouring_of(params))
 
     return from_kernel(
         init=init,
@@ -110,7 +118,7 @@ def annealing(options: AnnealingOptions) -> Sampler:
         readout=lambda state: state.spins.T,
         num_steps=options.num_steps,
         targets_boltzmann=False,
-        restart=lambda key, state: _start(key, state.spins.shape),
+        restart=lambda key, state: _start(key, state.spins.shape, state.colouring),
     )
 
 
@@ -149,6 +157,6 @@ def _noise(key: jax.Array, spins: jax.Array, rule: str) -> jax.Array:
     return 0.5 * spins * jax.random.exponential(key, spins.shape, jnp.float32)
 
 
-def _start(key: jax.Array, shape: tuple[int, int]) -> AnnealingState:
+def _start(key: jax.Array, shape: tuple[int, int], colouring: Colouring | None) -> AnnealingState:
     spins = jax.random.rademacher(key, shape, jnp.float32)
-    return AnnealingState(spins=spins, step=jnp.int32(0))
+    return AnnealingState(spins=spins, step=jnp.int32(0), colouring=colouring)

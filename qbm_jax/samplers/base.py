@@ -178,7 +178,10 @@ def spins_from_fields(key: jax.Array, fields: jax.Array) -> jax.Array:
 
 def init_spins(key: jax.Array, params: Boltzmann, num_chains: int) -> jax.Array:
     """Spins [chains, spins] of the machine without its couplings: the start of exact samplers."""
-    return spins_from_fields(key, jnp.broadcast_to(params.h, (num_chains, params.num_spins)))
+    return _spins_of_fields(key, jnp.broadcast_to(params.h, (num_chains, params.num_spins)))
+
+
+_spins_of_fields = jax.jit(spins_from_fields)  # one program, not a score of small ones
 
 
 def is_concrete(*arrays: Any) -> bool:

@@ -3,7 +3,8 @@
 A block of spins is updated one after the other with fields of the block only; each block's fields
 come from one matrix product with the current spins. The result is that of the plain sweep. It
 needs N^2 operations a chain and sweep, no cached fields between sweeps (parameters change from
-draw to draw), and small arrays inside the sequential loop.
+draw to draw), and small arrays inside the sequential loop. Sparse machines are swept colour by
+colour (`colouring`).
 """
 
 import dataclasses
@@ -19,14 +20,25 @@ from qbm_jax.machine import couplings
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.runtime.options import documented, field, optional, whole
 from qbm_jax.samplers.base import Kernel, Sampler, from_kernel, init_spins, is_concrete
+from qbm_jax.samplers.colouring import (
+    ColouredCouplings,
+    Colouring,
+    coloured,
+    coloured_sweep,
+    colouring_of,
+)
 from qbm_jax.samplers.numerics.noise import half_logistic
 from qbm_jax.samplers.options import Generator, Products, count
 
 
 class GibbsState(struct.PyTreeNode):
-    """Spins [spins, chains]: the layout of the sweep, in which one spin of all chains is a row."""
+    """Spins [spins, chains]: the layout of the sweep, in which one spin of all chains is a row.
+
+    Where J is sparse, `colouring` says which spins are updated together.
+    """
 
     spins: jax.Array
+    colouring: Colouring | None = None
 
 
 @documented
@@ -48,9 +60,12 @@ def gibbs(options: GibbsOptions) -> Sampler:
     training with persistent chains needs 1 to 8. With `num_visible`, spins [0, num_visible) are not
     coupled among each other, and neither are the rest: each side is then updated at once.
 
+    A sparse J is coloured in `init`, which must then be called outside of compiled code; draws take
+    other values at the same places, traced or not.
+
     Raises:
       InputError: with `num_visible`, in `init`, at concrete params: couplings inside a side, or an
-        empty side.
+        empty side; of a sparse J, what `colouring_of` and `coloured` raise.
     """
     num_visible = options.num_visible
 
@@ -61,13 +76,15 @@ def gibbs(options: GibbsOptions) -> Sampler:
 
     def init(key, params, num_chains):
         prepare(params)
-        return GibbsState(spins=init_spins(key, params, num_chains).T)
+        spins = init_spins(key, params, num_chains).T
+        return GibbsState(spins=spins, colouring=colouring_of(params))
 
     def kernel(key, params, state):
         noise = half_logistic(key, state.spins.shape)
-        if num_visible is None:
-            return GibbsState(spins=sweep(params, state.spins, noise, options.block_size))
-        return GibbsState(spins=bipartite_sweep(params, state.spins, noise, num_visible))
+        if num_visible is not None:
+            return GibbsState(spins=bipartite_sweep(params, state.spins, noise, num_visible))
+        swept = sweep(coloured(params, state.colouring), state.spins, noise, options.block_size)
+        return state.replace(spins=swept)
 
     return from_kernel(
         init=init,
@@ -93,13 +110,18 @@ def sweep(params: Boltzmann, spins: jax.Array, noise: jax.Array, block_size: int
     """One sequential sweep: for i = 0, ..., N - 1, s_i = +1 where f_i exceeds noise_i, else -1.
 
     Args:
-      params: the machine, J dense or reduced.
+      params: the machine, J dense, reduced or coloured (then in the order of colours).
       spins: [spins, chains].
       noise: [spins, chains], half-logistic (`noise.half_logistic`).
       block_size: any; a remainder of N makes a smaller last block.
     """
+    if isinstance(params.J, ColouredCouplings):
+        return coloured_sweep(params, spins, noise)
     if isinstance(params.J, BCOO):
-        raise InputError("expected a dense J for Gibbs sweeps, got a sparse one; use J.todense()")
+        raise InputError(
+            "expected a dense J for Gibbs sweeps here, got a sparse one without colours; use "
+            "J.todense(), or gibbs, annealing or tempering with a state of their init"
+        )
     num_blocks, remainder = divmod(spins.shape[0], block_size)
     if num_blocks:
         spins = jax.lax.fori_loop(

@@ -39,7 +39,7 @@ from jax.experimental.sparse import BCOO
 
 from qbm_jax.machine import couplings
 from qbm_jax.machine.boltzmann import Boltzmann, local_field
-from qbm_jax.machine.sign_couplings import SignCouplings
+from qbm_jax.machine.sign_couplings import EitherCouplings, SignCouplings
 from qbm_jax.samplers.numerics.noise import normal
 
 
@@ -60,7 +60,7 @@ def discrete_fields(params: Boltzmann, spins: jax.Array) -> jax.Array:
 
     Dense products are taken as J times columns, which is the faster side for few chains.
     """
-    if isinstance(params.J, BCOO | SignCouplings):
+    if isinstance(params.J, BCOO | SignCouplings | EitherCouplings):
         return local_field(params, spins)
     return couplings.rows_product(params.J, spins.T).T + params.h[None, :]
 

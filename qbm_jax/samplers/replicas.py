@@ -30,6 +30,7 @@ from qbm_jax.machine.boltzmann import Boltzmann, energy
 from qbm_jax.runtime.options import field, fraction, optional, real, whole
 from qbm_jax.samplers.auxiliary_cim import auxiliary_cim_kernel
 from qbm_jax.samplers.base import Kernel, check_steps, init_spins, is_concrete
+from qbm_jax.samplers.colouring import Colouring
 from qbm_jax.samplers.gibbs import gibbs_kernel
 from qbm_jax.samplers.metropolis_cim import metropolis_cim_kernel
 from qbm_jax.samplers.options import SamplerOptions, chosen, count
@@ -58,6 +59,7 @@ class TemperingState(struct.PyTreeNode):
       parity: int32, 0 or 1: whether pairs from even or from odd rungs are tried next.
       swap_rates: [temperatures - 1], between neighbours, averaged over chains and recent tries.
       round_trips: int32, from the lowest beta to the target and back, of all replicas since `init`.
+      colouring: of a sparse J that is swept; None otherwise.
     """
 
     spins: jax.Array
@@ -67,6 +69,7 @@ class TemperingState(struct.PyTreeNode):
     parity: jax.Array
     swap_rates: jax.Array
     round_trips: jax.Array
+    colouring: Colouring | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from qbm_jax.runtime.options import documented, positive
 from qbm_jax.samplers.base import Sampler, from_kernel
+from qbm_jax.samplers.colouring import coloured, colouring_of
 from qbm_jax.samplers.options import count, generator, number
 from qbm_jax.samplers.replicas import (
     KERNELS,
@@ -45,15 +46,23 @@ def tempering(options: TemperingOptions) -> Sampler:
     is exact in law at any parameters. When those have moved far (training), the swap rates say so:
     call `init` again.
 
+    A sparse J is coloured in `init`, as of `gibbs`.
+
     Info has `swap_rate`, `swap_rate_min` and `swap_rate_max` over pairs of neighbours, in recent
     tries, and `round_trips`, the number since `init` over all replicas.
     """
     moves = KERNELS[options.kernel]()
 
     def init(key, params, num_chains):
-        return start_replicas(key, params, moves, num_chains, options)
+        colouring = colouring_of(params) if options.kernel == "gibbs" else None
+        params = coloured(params, colouring)
+        state = start_replicas(key, params, moves, num_chains, options)
+        return state.replace(colouring=colouring)
 
     def kernel(key, prepared, state):
+        if state.colouring is not None:
+            params = coloured(prepared[0], state.colouring)
+            prepared = params, moves.prepare(params)
         return advance_replicas(key, moves, *prepared, state)[0]
 
     machine = from_kernel(

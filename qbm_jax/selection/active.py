@@ -1,5 +1,6 @@
 """Rounds of query, label and refit: which cells to label next, given those that are."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ class Round(NamedTuple):
 
 def active_loop(
     classifier: Any,
-    selector: Callable[[int, np.ndarray | None], Any],
+    selector: Any,
     budgets: Sequence[int],
     points: np.ndarray,
     labels: np.ndarray | Callable[[np.ndarray], np.ndarray],
@@ -41,9 +42,9 @@ def active_loop(
     Args:
       classifier: with `fit` and `predict`, and `predict_proba` for uncertainty, as scikit-learn's;
         or a function without arguments that gives a new one each round.
-      selector: (number, uncertainty [cells]) -> a selector with `fit(points, labelled=...)` and
-        `indices_`; uncertainty is one minus the classifier's largest probability, None before
-        the first fit.
+      selector: a `SampleSelector`, whose number is then that of each round; or (number,
+        uncertainty [cells]) -> a selector with `fit(points, labelled=...)` and `indices_`, where
+        uncertainty is one minus the classifier's largest probability, None before the first fit.
       budgets: of labelled cells after each round, increasing.
       points: coordinates [cells, dims] of the pool.
       labels: of every cell [cells], or (indices) -> labels, which asks for them.
@@ -67,7 +68,7 @@ def active_loop(
     asked: dict[int, Any] = {}
     uncertainty = None
     for budget in budgets:
-        chosen = selector(budget - len(known), uncertainty)
+        chosen = _of_round(selector, budget - len(known), uncertainty)
         new = np.asarray(chosen.fit(points, labelled=known if known.size else None).indices_)
         known = np.union1d(known, new)
         fresh = np.array([cell for cell in known.tolist() if cell not in asked], int)
@@ -82,3 +83,11 @@ def active_loop(
             uncertainty = 1 - fitted.predict_proba(points).max(axis=1)
         rounds.append(Round(known, new, fitted, score))
     return rounds
+
+
+def _of_round(selector: Any, number: int, uncertainty: np.ndarray | None) -> Any:
+    if callable(selector):
+        return selector(number, uncertainty)
+    again = copy.copy(selector)
+    again.num_selected = number
+    return again

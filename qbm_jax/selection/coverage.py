@@ -5,6 +5,7 @@ expansion to second order in single additions and removals. That is a QUBO; its 
 S, as long as F grows.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from qbm_jax.selection import kernels
 from qbm_jax.selection.problem import Problem, descend, greedy
 
-_ROUNDS, _TRUST = 8, (0.0, 0.3, 1.0)  # costs of a change, in mean losses of a removal
+_ROUNDS = 12
 _WIDTHS = (0.0625, 0.125, 0.25, 0.5, 1.0)  # of a kernel, in median distances
 Solve = Callable[[Problem], list[np.ndarray]]
 
@@ -126,11 +127,23 @@ def improve(
     extra: np.ndarray,
     solve: Solve,
     covered: np.ndarray | None = None,
+    num_swaps: int = 20,
 ) -> np.ndarray:
     """Solves expansions around the choice, one after another, while F grows; returns [k].
 
-    Of several solutions the one with the largest F is taken. Where none is better, changes get a
-    cost, so that the next solution stays where the expansion holds.
+    Each solution changes a given number of cells of each group, an eighth of the choice at first;
+    where F does not grow, half as many. Of several solutions the one with the largest F is taken.
+    For one change the expansion is exact: at the end the best swaps are read off it.
+
+    Args:
+      similarity: as in `lazy_greedy`.
+      chosen: where to begin [k].
+      codes: as in `lazy_greedy`.
+      quotas: likewise.
+      extra: likewise.
+      solve: problem -> choices [k].
+      covered: as in `lazy_greedy`.
+      num_swaps: at most, at the end.
     """
 
     def worth(choice: np.ndarray) -> float:
@@ -139,27 +152,56 @@ def improve(
             best = np.maximum(best, covered)
         return float(best.mean() + extra[choice].sum())
 
-    current, trust = worth(chosen), 0
+    current, most = worth(chosen), max(2, len(chosen) // 8)
     for _ in range(_ROUNDS):
-        best = similarity[:, chosen].max(axis=1)
-        gains = np.maximum(similarity - best[:, None], 0).mean(axis=0) + extra
-        gains[chosen] = -np.inf
-        number = min(len(gains) - len(chosen), max(2 * len(chosen), 100))
-        candidates = np.union1d(chosen, np.argsort(-gains, kind="stable")[:number])
-        problem = expansion(similarity, chosen, candidates, extra, covered)
+        candidates = _promising(similarity, chosen, extra)
         inside = np.isin(candidates, chosen)
-        cost = _TRUST[trust] * float(np.abs(problem.linear[inside]).mean())
-        linear = problem.linear + np.where(inside, -cost, cost)
-        problem = Problem(
-            problem.K, linear, 1.0, problem.constant, codes[candidates], quotas
+        own = codes[candidates]
+        outside = np.bincount(own[~inside], minlength=len(quotas))
+        changes = np.minimum(np.minimum(most, quotas), outside)
+        problem = dataclasses.replace(
+            expansion(similarity, chosen, candidates, extra, covered),
+            codes=2 * own + inside, quotas=np.column_stack([changes, quotas - changes]).ravel(),
         )  # fmt: skip
-        found = [candidates[each] for each in solve(problem)]
-        better = max(found, key=worth)
+        better = max((candidates[each] for each in solve(problem)), key=worth)
         if worth(better) > current + 1e-12:
             chosen, current = np.sort(better), worth(better)
-        elif (trust := trust + 1) == len(_TRUST):
+        elif (most := most // 2) < 2:
             break
+    for _ in range(num_swaps):
+        candidates = _promising(similarity, chosen, extra)
+        problem = expansion(similarity, chosen, candidates, extra, covered)
+        swapped = candidates[best_swap(problem, np.isin(candidates, chosen), codes[candidates])]
+        if worth(swapped) <= current + 1e-12:
+            break
+        chosen, current = np.sort(swapped), worth(swapped)
     return chosen
+
+
+def best_swap(problem: Problem, inside: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """The choice [k] after the swap within a group that lowers the energy most, or raises it least.
+
+    Args:
+      problem: of the candidates.
+      inside: which of them are chosen [candidates].
+      codes: their groups [candidates].
+    """
+    chosen, others = np.flatnonzero(inside), np.flatnonzero(~inside)
+    fields, own = problem.fields(chosen), problem.own
+    change = (own - fields)[chosen, None] + (own + fields)[None, others]
+    change = change - 2 * problem.scale * problem.K[np.ix_(chosen, others)]
+    change[codes[chosen, None] != codes[None, others]] = np.inf
+    out, new = np.unravel_index(np.argmin(change), change.shape)
+    return np.append(np.delete(chosen, out), others[new])
+
+
+def _promising(similarity: np.ndarray, chosen: np.ndarray, extra: np.ndarray) -> np.ndarray:
+    """The choice, and as many cells of the largest gains, at least 100 [candidates]."""
+    best = similarity[:, chosen].max(axis=1)
+    gains = np.maximum(similarity - best[:, None], 0).mean(axis=0) + extra
+    gains[chosen] = -np.inf
+    number = min(len(gains) - len(chosen), max(len(chosen), 100))
+    return np.union1d(chosen, np.argsort(-gains, kind="stable")[:number])
 
 
 def width_by_coverage(points: np.ndarray, number: int, seed: int = 0) -> float:

@@ -126,9 +126,11 @@ def build(name: str, points: np.ndarray, scale: float | None = None) -> Kernel:
     contrast at which two cells with the median number of differing spins have entry 1/e.
 
     Raises:
-      InputError: a contrast above 1, or mean spins outside of -1 to 1.
+      InputError: a contrast above 1, mean spins outside of -1 to 1, or a scale where there is none.
     """
     if name in ("linear", "cosine"):
+        if scale is not None:
+            raise InputError(f"kernel {name} has no width, got {scale:g}; leave it out")
         return Kernel(name)
     if name == "spins":
         if np.abs(points).max() > 1 + 1e-5:

@@ -9,6 +9,7 @@ import numpy as np
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.options import from_dict
 from qbm_jax.selection import blocks, coverage, kernels, machine, problem, utilities
+from qbm_jax.selection.energies import check_memory, energy_of, problem_of
 from qbm_jax.selection.inputs import (
     Pool,
     checked_indices,
@@ -20,7 +21,6 @@ from qbm_jax.selection.inputs import (
     pool_of,
     quotas_of,
 )
-from qbm_jax.selection.objective import check_memory, energy_of, problem_of
 from qbm_jax.selection.options import SelectionOptions
 from qbm_jax.selection.problem import Problem
 
@@ -199,7 +199,10 @@ class SampleSelector:
         chosen = coverage.lazy_greedy(similarity, codes, quotas, extra, covered)
         if self.solver == "greedy":
             return chosen
-        return coverage.improve(similarity, chosen, codes, quotas, extra, self._choices, covered)
+        swaps = 20 if self.options.polish else 0
+        return coverage.improve(
+            similarity, chosen, codes, quotas, extra, self._choices, covered, swaps
+        )
 
 
 def objective(data: Any, indices: Any, labelled: Any = None, **options: Any) -> float:

@@ -27,7 +27,12 @@ def entropy(model: Any, adata: Any) -> np.ndarray:
     """
     if not model.vae.prior.binary:
         raise InputError("expected a model of spins for utility entropy, got one of numbers")
-    up = 0.5 * (1 + np.clip(model.embed(adata).astype(np.float64), -1, 1))
+    return entropy_of(model.embed(adata))
+
+
+def entropy_of(spins: np.ndarray) -> np.ndarray:
+    """Entropy of independent spins with these means [cells, spins], in nats [cells]."""
+    up = 0.5 * (1 + np.clip(spins.astype(np.float64), -1, 1))
     return np.sum(_plogp(up) + _plogp(1 - up), axis=1)
 
 

@@ -40,6 +40,7 @@ OVER_TRAININGS, CORRECTED = "Student t over trainings", "corrected resampled t"
 LEVEL = 0.95  # of all intervals, unless another is asked for
 NUM_RESAMPLES = 10_000
 NEGLIGIBLE = 0.1  # nats per cell; smaller differences of bounds are called none
+ISLANDS = "Batch islands: "  # begins what is told of batches apart; a report's summary repeats it
 
 
 class Estimate(NamedTuple):

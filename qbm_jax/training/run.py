@@ -26,7 +26,7 @@ from qbm_jax.training.options import TrainOptions, length_of, without_numbers
 from qbm_jax.training.plan import EpochPlan, align, plan_epochs
 from qbm_jax.training.sharding import check_mesh, local_copy, place_state
 from qbm_jax.training.spec import Built, Keys
-from qbm_jax.training.state import TrainState, build_optimiser, init_state, keep_best
+from qbm_jax.training.state import TrainState, build_optimiser, copied, init_state, keep_best
 from qbm_jax.training.together import SeedThreads, Step, build_steps_of_seeds
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -203,7 +203,7 @@ class Run:
         if vae.prior.from_cells is not None:
             prior = vae.prior.from_cells(state.params["prior"], partial(self.random_cells, seed))
             params = {**state.params, "prior": prior}
-            state = state.replace(params=params, best_params=jax.tree.map(jnp.copy, params))
+            state = state.replace(params=params, best_params=copied(params))
         return self.placed(seed, state)
 
     def random_cells(self, seed: Seed, number: int) -> jax.Array:
@@ -230,7 +230,7 @@ class Run:
         """A copy of its parameters, on the default device."""
         if self.mesh is not None:
             return local_copy(state.params)
-        return jax.tree.map(jnp.copy, state.params)
+        return copied(state.params)
 
     def advance(self, parts: Sequence[Part]) -> None:
         """One dispatch of every seed on its counts and rows [steps, minibatch].
@@ -242,7 +242,7 @@ class Run:
         if is_first:
             LOGGER.info("the first %d steps begin; compiling them may take a while", num_steps)
         # The dispatch donates the states.
-        self.last_good = jax.tree.map(jnp.copy, self.states)
+        self.last_good = [copied(state) for state in self.states]
         stepped = self.steps([
             Step(seed.keys.steps, part, state, jnp.float32(seed.plan.train_cells.size))
             for seed, part, state in zip(self.seeds, parts, self.states, strict=True)

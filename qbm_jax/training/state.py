@@ -127,10 +127,16 @@ def init_state(
         params=params,
         opt_state=optimiser.init(params),
         chains=chains,
-        best_params=jax.tree.map(jnp.copy, params),
+        best_params=copied(params),
         best_elbo=jnp.asarray(-jnp.inf, jnp.float32),  # not weakly typed: one compilation
         best_epoch=jnp.zeros((), jnp.int32),
     )
+
+
+@jax.jit
+def copied(tree: Any) -> Any:
+    """The same values in arrays of their own, by one program for all shapes of a tree."""
+    return jax.tree.map(jnp.copy, tree)
 
 
 def keep_best(state: TrainState, elbo: float, epoch: int, report: str = "best") -> TrainState:
@@ -141,7 +147,7 @@ def keep_best(state: TrainState, elbo: float, epoch: int, report: str = "best") 
     if report == "best" and not elbo > float(state.best_elbo):
         return state
     return state.replace(
-        best_params=jax.tree.map(jnp.copy, state.params),
+        best_params=copied(state.params),
         best_elbo=jnp.asarray(elbo, jnp.float32),
         best_epoch=jnp.asarray(epoch, jnp.int32),
     )

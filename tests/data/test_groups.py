@@ -95,3 +95,18 @@ def test_names_that_look_the_same_are_two_and_noted(twin):
         assert set(names) == {twin, other} and list(np.bincount(codes)) == [30, 30]
         (note,) = [note for note in notes if "look the same" in note]
         assert ascii(twin) in note and ascii(other) in note
+
+
+def test_several_columns_are_one_whose_values_are_their_combinations():
+    obs = pd.DataFrame({"a": ["x", "x", "y", None], "b": pd.Categorical([1, 2, 1, 2])})
+    found, name = groups.joined(obs, ["a", "b"], "t")
+    assert name == "a+b" and list(found.columns) == ["a", "b", "a+b"]
+    assert found["a+b"].tolist()[:3] == ["x, 1", "x, 2", "y, 1"] and pd.isna(found["a+b"].iloc[3])
+    assert groups.joined(obs, ["a"], "t")[1] == "a"
+    assert groups.joined(obs, None, "t")[1] is None
+    for columns, told in (([], "each once"), (["a", "a"], "each once"), (["a", "c"], "'c'")):
+        with pytest.raises(InputError, match=told):
+            groups.joined(obs, columns, "t")
+    alike = pd.DataFrame({"a": ["p, q", "p"], "b": ["r", "q, r"]})
+    with pytest.raises(InputError, match="two combinations"):
+        groups.joined(alike, ["a", "b"], "t")

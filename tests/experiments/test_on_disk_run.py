@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from experiments.kit import cells as on_disk
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.model import FittedModel
 
 DATA = {
     "data.batch_column": "batch", "data.label_column": "kind", "data.num_genes": 30,
@@ -49,6 +50,8 @@ def test_cells_on_disk_give_the_embedding_and_scores_of_cells_in_memory(files, t
     assert list(stored_cells.obs_names) == list(cells.obs_names)
     assert stored_scores["elbo"] == scores["elbo"]
     assert stored_scores["embeddings"] == scores["embeddings"]
+    model = FittedModel.load(tmp_path / "disk")  # a notebook reads it
+    np.testing.assert_allclose(model.embed(small_adata()), stored_cells.obsm["X_qbmvae"], atol=1e-6)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What fit takes beside an AnnData, and what it passes on: held-out cells, states, progress."""
 
 import dataclasses
+import logging
 
 import anndata
 import numpy as np
@@ -162,3 +163,61 @@ def test_a_fit_goes_on_from_its_states_and_refuses_those_of_another(tmp_path):
     assert not again.measured.rows()
     assert "held_out" in line
     assert dataclasses.asdict(first.settings) == dataclasses.asdict(again.settings)
+
+
+def test_a_preset_brings_its_authors_settings_and_what_is_given_goes_before(asked):
+    with launched():
+        qbm_jax.fit(small_adata(80), preset="scvi", progress=False, encoder_widths=(7,))
+    options = asked[0][1]
+    model = options["model_options"]
+    assert (model["prior"], model["likelihood"], model["num_latents"]) == ("gaussian", "zinb", 10)
+    assert model["encoder_widths"] == (7,) and options["sampler"] == "gibbs"
+    assert (options["options"].num_epochs, options["options"].adam_epsilon) == (400, 0.01)
+    with launched():
+        qbm_jax.fit(small_adata(80), preset="kaiwu_qvae", progress=False, num_latents=4)
+    options = asked[1][1]
+    assert options["sampler"] == "annealing" and options["model_options"]["num_latents"] == 4
+    fit(small_adata(80), num_latents=5)
+    assert asked[2][1]["model_options"]["prior"] == "bernoulli"
+    assert "qbmvae" in refusal(fit, small_adata(80), preset="scVI")
+
+
+def test_several_batch_columns_and_covariates_are_combinations(file, asked):
+    adata = anndata.read_h5ad(file)
+    adata.obs["sex"] = np.where(np.arange(80) % 4 < 2, "f", "m")
+    adata.write_h5ad(file)
+    for given in (adata, file):
+        for columns in ({"batch_column": ["batch", "sex"]},
+                        {"batch_column": "batch", "covariates": ["sex"]}):  # fmt: skip
+            fit(given, **columns)
+            cells = asked[-1][0]
+            assert cells.batch_column == "batch+sex"
+            assert cells.batch_names == ("b1, f", "b1, m", "b2, f", "b2, m")
+    assert "each once" in refusal(fit, adata, batch_column=["batch", "batch"])
+    assert "'chip'" in refusal(fit, adata, batch_column="batch", covariates=["chip"])
+    assert "covariates" in refusal(fit, adata, categorical_covariate_keys=["sex"])
+
+
+def test_the_raw_counts_are_those_of_raw_where_it_is_told(asked):
+    adata = small_adata(80)
+    adata.raw = adata.copy()
+    few = adata[:, :10].copy()
+    few.X = np.log1p(few.X.toarray())
+    fit(few, use_raw=True)
+    cells, _ = asked[0]
+    assert cells.num_genes == 40 and cells.is_integer
+    assert "leave them out" in refusal(fit, cells, use_raw=True)
+
+
+def test_what_is_logged_is_shown_where_nobody_set_up_logging(asked, capsys):
+    assert not fitting.LOGGER.isEnabledFor(logging.INFO)
+    level = fitting.LOGGER.level
+    with launched():
+        qbm_jax.fit(small_adata(80), **OPTIONS | {"progress": True})
+    assert "No batch column" in (told := capsys.readouterr().err)
+    assert "to be modelled: 80 cells" in told
+    with launched():
+        qbm_jax.fit(small_adata(80), **OPTIONS)
+    assert "modelled" not in capsys.readouterr().err
+    assert not fitting.LOGGER.handlers and fitting.LOGGER.level == level
+    assert fitting.LOGGER.propagate

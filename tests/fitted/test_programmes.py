@@ -132,3 +132,16 @@ def test_mean_spins_are_means_of_the_embedding_and_name_its_columns(world):
     assert [label.get_text() for label in axes.get_yticklabels()] == list("abc")
     assert "X_qbmvae" in axes.get_xlabel()
     assert "got 'type'" in refusal(world.model.mean_spins, world.adata, "type")
+
+
+def test_the_energy_landscape_shows_every_cell_and_its_type(world, monkeypatch):
+    monkeypatch.setattr("qbm_jax.metrics.umap_layout", lambda values, seed: values[:, :2])
+    figure = world.model.plot_energy_landscape(world.adata, "kind")
+    energy, types, bar = figure.axes
+    np.testing.assert_allclose(
+        energy.collections[0].get_array(), world.model.energy(world.adata), rtol=1e-5
+    )
+    assert len(types.collections[0].get_offsets()) == 300 and "kT" in bar.get_ylabel()
+    assert [text.get_text() for text in types.get_legend().get_texts()] == list("abc")
+    assert len(world.model.plot_energy_landscape(world.adata).axes) == 2
+    assert "'nowhere'" in refusal(world.model.plot_energy_landscape, world.adata, "nowhere")

@@ -1,5 +1,6 @@
 """What public functions of the machine take, refuse in one line, and never misread."""
 
+import inspect
 from functools import partial
 
 import jax
@@ -9,10 +10,21 @@ import pytest
 import scipy.sparse
 from jax.experimental.sparse import BCOO
 
-from qbm_jax import partition, samplers
+from qbm_jax import partition, problems, samplers
 from qbm_jax import problems as ising
 from qbm_jax.errors import InputError
-from qbm_jax.machine import boltzmann, instances
+from qbm_jax.machine import (
+    boltzmann,
+    calibration,
+    couplings,
+    enumeration,
+    forms,
+    instances,
+    moments,
+    opposite_sign,
+    parameters,
+    sign_couplings,
+)
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.calibration import (
     energy_residual,
@@ -23,7 +35,7 @@ from qbm_jax.machine.calibration import (
 from qbm_jax.machine.couplings import reduced
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 from qbm_jax.machine.planted import random_planted
-from qbm_jax.machine.sign_couplings import sign_couplings
+from qbm_jax.samplers import law, running
 
 J = np.array([[0, 1, -2], [1, 0, 3], [-2, 3, 0]])
 H = np.array([1, 0, -1])
@@ -109,10 +121,72 @@ def test_what_is_no_machine_is_refused_everywhere_in_one_line(machine):
             function(machine)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+ROOMS = (
+    boltzmann, calibration, couplings, enumeration, forms, moments, opposite_sign, parameters,
+    sign_couplings, problems.bqm, problems.graphs, problems.max_cut, problems.qubo, law, running,
+)  # fmt: skip
+CONVERSIONS = {"as_arrays", "as_spins", "single_precision", "has_energies"}  # J is not used
+
+
+def _of_a_machine(function):
+    """Whether a function's first argument is a machine."""
+    annotations = [p.annotation for p in inspect.signature(function).parameters.values()]
+    return annotations[:1] == [Boltzmann]
+
+
+PUBLIC = {
+    f"{module.__name__.removeprefix('qbm_jax.')}.{name}": function
+    for module in ROOMS
+    for name, function in inspect.getmembers(module, inspect.isfunction)
+    if function.__module__ == module.__name__ and not name.startswith("_")
+    and name not in CONVERSIONS and _of_a_machine(function)
+}  # fmt: skip
+REST = {"indices": [0], "values": [1], "couplings_dtype": "int8", "num_draws": 10, "beta": 1.0}
+REST |= {"num_exact_sets": 2, "spins": np.ones((2, 2, 3)), "draws": SPINS}
+
+
+def _called(function, machine):
+    first, *rest = inspect.signature(function).parameters.values()
+    needed = {p.name: REST[p.name] for p in rest if p.default is p.empty}
+    if "residual" in function.__name__ or function is calibration.fit_beta:
+        needed |= {"spins": np.ones((2, 3))}
+    return function(**{first.name: machine}, **needed)
+
+
+def sampled(method):
+    """A call of a sampler with the state of a sound machine."""
+    sampler = samplers.build("gibbs", num_steps=1)
+    key, sound = jax.random.key(0), Boltzmann(J * 1.0, H * 1.0)
+    state = sampler.init(key, sound, 2)
+    return lambda machine: getattr(sampler, method)(key, machine, state)
+
+
+ALL = (
+    FUNCTIONS
+    | {name: partial(_called, function) for name, function in PUBLIC.items()}
+    | {f"sampler.{method}": lambda m, f=method: sampled(f)(m) for method in ("step", "sample")}
+    | {"samplers.run": lambda m: samplers.run(jax.random.key(0), "exact", m, 4, 2)}
+    | {"instances.energies": instances.energies}
+)
+
+
+def test_the_public_functions_of_a_machine_are_found():
+    known = {
+        "boltzmann.local_field",
+        "boltzmann.scale",
+        "calibration.fit_beta",
+        "couplings.reduced",
+    }
+    assert {f"machine.{name}" for name in known} | {"problems.qubo.to_qubo"} <= set(PUBLIC)
+    assert len(PUBLIC) > 20
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_triangles_are_refused_everywhere(name):
+    if name in ("problems.bqm.to_bqm", "problems.graphs.to_networkx"):
+        pytest.importorskip(name.rsplit("_")[-1].replace("bqm", "dimod"))
     with pytest.raises(InputError, match="symmetric J"):
-        FUNCTIONS[name](Boltzmann(np.triu(J) * 1.0, H * 1.0))
+        ALL[name](Boltzmann(np.triu(J) * 1.0, H * 1.0))
 
 
 @pytest.mark.parametrize(
@@ -243,7 +317,7 @@ NOT_MACHINES = [None, 3, "x", [1, 2], Boltzmann(J=[[1], [1, 2]], h=[1, 2])]
 @pytest.mark.parametrize(
     "call",
     [
-        log_weights, instances.energies, sign_couplings,
+        log_weights, instances.energies, sign_couplings.sign_couplings,
         lambda params: reduced(params, "int8"),
         lambda params: fit_beta(params, [[1, -1]]),
         lambda params: energy_residual(params, [[1, -1]]),

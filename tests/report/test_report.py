@@ -141,6 +141,17 @@ def test_programmes_gene_sets_and_couplings_are_tables(finished):
     assert shown in text
 
 
+def test_a_batch_that_stays_apart_is_named_in_the_summary(unfinished):
+    apart = "Batch islands: cells of donor_1 lie among their own batch (other batches are 2%)"
+    for note in (f"{apart}; check it", f"Training fault of qbmvae at seed 1: {apart}; check it"):
+        change_scores(unfinished, lambda scores, note=note: scores.update(notes=[note]))
+        summary = words(unfinished).split("## Scores")[0]
+        assert "**Not all batches are integrated**: cells of donor_1 lie among their" in summary
+    of_another = f"Training fault of gaussian_vae at seed 1: {apart}; check it"
+    change_scores(unfinished, lambda scores: scores.update(notes=[of_another]))
+    assert "integrated" not in words(unfinished).split("## Scores")[0]
+
+
 def test_what_the_spins_mean_is_left_out_where_nobody_recorded_it(unfinished):
     change_scores(unfinished, lambda scores: (scores.pop("programmes"), scores.pop("enrichment")))
     change_cells(unfinished, lambda cells: cells.uns["qbm_jax"].pop("J"))

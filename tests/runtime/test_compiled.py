@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from qbm_jax.runtime import compiled
-from qbm_jax.runtime.compiled import MAPS, release_compiled
+from qbm_jax.runtime.compiled import MAPS, drop_unused, release_compiled
 
 pytestmark = pytest.mark.skipif(not MAPS.exists(), reason="this system does not list memory maps")
 
@@ -38,6 +38,20 @@ def test_programs_are_kept_where_the_user_says_or_in_the_cache_folder(tmp_path, 
     )  # fmt: skip
     folders = {str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("*-cache")}
     assert folders == ({filled} if filled else set())
+
+
+def test_programs_that_nobody_read_for_longest_are_dropped_above_the_limit(tmp_path):
+    for age in range(6):
+        path = tmp_path / f"{age}-cache"
+        path.write_bytes(bytes(100))
+        os.utime(path, (1000 - age, 1000 - age))
+    (tmp_path / "of_somebody_else").write_bytes(bytes(1000))
+    drop_unused(tmp_path, 600)
+    assert len(list(tmp_path.iterdir())) == 7  # at the limit
+    drop_unused(tmp_path, 500)
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert kept == ["0-cache", "1-cache", "of_somebody_else"]
+    drop_unused(tmp_path / "absent", 0)
 
 
 def num_maps():

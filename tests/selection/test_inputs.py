@@ -61,6 +61,8 @@ REFUSED = {
         lambda: SampleSelector(2, utility=np.ones(3)).fit(POINTS), "utility .10 cells."),
     "utility NaN": (
         lambda: SampleSelector(2, utility=np.full(10, np.nan)).fit(POINTS), "finite utility"),
+    "width": (
+        lambda: SampleSelector(2, kernel="linear", width=1.0).fit(POINTS), "linear has no width"),
     "no spins": (lambda: SampleSelector(2, kernel="spins").fit(3 * POINTS), "mean spins from -1"),
     "too many choices": (
         lambda: SampleSelector(20, solver="exact").fit(np.zeros((40, 1))), "at most 5000000"),
@@ -116,6 +118,9 @@ def test_rounds_of_labels():
     assert sorted(asked) == rounds[-1].labelled.tolist() and 4 in asked
     assert set(rounds[0].labelled) < set(rounds[1].labelled)
     assert rounds[-1].score >= 0.5
+    again = active_loop(Nearest(), SampleSelector(1, solver="swap"), [3, 5], POINTS, GROUPS,
+                        labelled=[4])  # fmt: skip
+    assert again[-1].labelled.tolist() == rounds[-1].labelled.tolist()
 
 
 def test_the_width_for_coverage_is_one_of_the_median_distances():

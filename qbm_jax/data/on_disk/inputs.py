@@ -34,7 +34,10 @@ def distinct_paths(paths: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def table_of_groups(
-    files: Sequence[CsrFile], batch_column: str | None, label_column: str | None, batch_of: str
+    files: Sequence[CsrFile],
+    batch_column: str | Sequence[str] | None,
+    label_column: str | None,
+    batch_of: str,
 ) -> tuple[pd.DataFrame, str | None, str | None, list[str]]:
     """The columns that are needed, of all rows of all files; only these are ever read.
 
@@ -42,9 +45,11 @@ def table_of_groups(
       The table, the names in it of the columns of batch and label, and notes.
     """
     from_column = batch_column if batch_of != "file" else None
-    wanted = [column for column in (from_column, label_column) if column is not None]
+    several = [from_column] if isinstance(from_column, str) else list(from_column or ())
+    wanted = several if label_column is None else [*several, label_column]
     tables = [file.obs(list(dict.fromkeys(wanted))) for file in files]
     obs = pd.concat(tables) if len(tables) > 1 else tables[0]
+    obs, from_column = groups.joined(obs, from_column, source_of(files)[0])
     paths, sizes = [file.path for file in files], [file.shape[0] for file in files]
     obs, batch_column, notes = with_origin(obs, from_column, paths, sizes, batch_of)
     kept = writable(obs, "obs")

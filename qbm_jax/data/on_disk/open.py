@@ -31,7 +31,7 @@ MAX_SAMPLE = 50_000
 def open_cells(
     paths: str | Path | Sequence[str | Path],
     *,
-    batch_column: str | None = None,
+    batch_column: str | Sequence[str] | None = None,
     label_column: str | None = None,
     batch_of: str = "column",
     layer: str | None = None,
@@ -52,7 +52,8 @@ def open_cells(
     Args:
       paths: one or many h5ad files or zarr folders in anndata's layout, the counts stored as CSR.
         Their genes may stand in any order; see `genes_of`.
-      batch_column: column of `obs` with the experimental batch; None: all cells are one batch.
+      batch_column: column of `obs` with the experimental batch, or several, of which each
+        combination is a batch; None: all cells are one batch.
       label_column: column of `obs` with the cell type; None: no labels.
       batch_of: "column": `batch_column` alone, so that equal names in two files are one batch,
         which is noted; "file": each file is a batch; "column_and_file": equal names in two
@@ -84,19 +85,19 @@ def open_cells(
             for path in distinct_paths(paths)
         ]
         var, columns, align_notes = align(files, genes_of)
-        obs, batch_column, label_column, obs_notes = table_of_groups(
+        obs, batches_in, label_column, obs_notes = table_of_groups(
             files, batch_column, label_column, batch_of
         )
-        check_groups(files, obs, batch_column, label_column)
+        check_groups(files, obs, batches_in, label_column)
         size = sample_size(files, max_sample) if gene_list is None else 0
-        sampled = sampled_rows(obs, batch_column, size)
+        sampled = sampled_rows(obs, batches_in, size)
         facts = survey(files, columns, sampled, progress)
         parts = _parts(files, columns, facts.clean, layer, use_raw)
         keep_genes = facts.seen > 0
         if gene_list is not None:
             keep_genes = np.ones_like(keep_genes)  # whether or not these cells express them
         cells = _some_genes(
-            files, parts, var, obs, facts, keep_genes, (batch_column, label_column), min_cells
+            files, parts, var, obs, facts, keep_genes, (batches_in, label_column), min_cells
         )
         cells = dataclasses.replace(cells, notes=(*align_notes, *obs_notes, *cells.notes))
         if gene_list is None:

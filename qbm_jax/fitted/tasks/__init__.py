@@ -7,7 +7,6 @@ from qbm_jax.fitted.tasks.study_set import NUM_FOLDS, Group, StudySet
 from qbm_jax.metrics.clustering import leiden_clusters
 from qbm_jax.metrics.folds import batch_folds, check_folds
 from qbm_jax.metrics.rare_types import rare_types
-from qbm_jax.runtime import optional
 
 TASKS: dict[str, Task] = {
     "integration": embedding.integration,
@@ -24,8 +23,6 @@ BY_TREES = ("classification", "rare", "generation")
 
 def missing(task: str, study: StudySet) -> str:
     """What the set lacks for this task, in words; "" if nothing."""
-    if task in BY_TREES and not optional.installed("xgboost"):
-        return optional.lacking("xgboost")
     try:
         if task in ("classification", "rare"):
             check_folds(study.labels, NUM_FOLDS)

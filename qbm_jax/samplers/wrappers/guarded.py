@@ -41,6 +41,7 @@ def guarded(machine: Sampler, state_type: type) -> Sampler:
                     f"state must be of this sampler's init, {state_type.__name__}, got "
                     f"{found.__name__}"
                 )
+            params = boltzmann.checked(params)
             try:
                 return advance(key, params, state)
             except InputError:

@@ -152,6 +152,22 @@ def test_the_docstring_of_a_config_gives_its_command(name):
     assert f"python run.py --config=configs/{name}.py" in text
 
 
+def test_the_first_run_is_one_seed_and_paper_is_five_with_all_baselines():
+    first, paper = (config(f"configs/pancreas.py{variant}") for variant in ("", ":paper"))
+    assert list(model_options(first)) == ["qbmvae"] and first.num_seeds == 1
+    assert list(model_options(paper)) == ["qbmvae", *base.BASELINES]
+    expected = base.get_config()
+    expected.baselines.harmony = True
+    assert paper.to_dict() == expected.to_dict() and paper.num_seeds == 5
+    assert first.baselines.harmony
+    small = config("configs/pancreas.py:smoke")
+    assert list(model_options(small)) == list(model_options(paper))
+    assert config("configs/pancreas.py:paper,smoke").to_dict() == small.to_dict()
+    assert config("configs/pancreas.py:paper,scvi").to_dict() == (
+        config("configs/pancreas.py:scvi").to_dict()
+    )
+
+
 @pytest.mark.parametrize("name", base.METHODS)
 def test_a_published_method_is_a_variant_that_trains_it_alone_under_its_own_name(name):
     made, chosen = config(f"configs/pancreas.py:{name}"), PRESETS[name]

@@ -1,0 +1,1 @@
+"""Masked diffusion of tokens with Boltzmann machines: the study behind `configs/diffusion.py`."""

@@ -1,0 +1,233 @@
+"""The report of the diffusion study: verdicts, tables with paired intervals, figures, samples."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.diffusion.measure import MEANS, REAL
+from experiments.kit.runner import Results, Row
+from qbm_jax.study.document import Document, number, table, with_interval, with_spread
+from qbm_jax.study.escape import Markdown, bullets, fence, figure_text, file_name, markdown
+from qbm_jax.study.estimates import Estimate, by_seed, estimate, paired_difference
+from qbm_jax.study.figures import NotDrawn, colours_of, draw_curve, legend, panels, tidy
+
+BITS, TARGET = "bits_per_token", 0.15
+BASELINE, GUIDED, CAUSAL = "diffusion", "rbm", "autoregressive"
+SIDES = (
+    "A residual energy's likelihood has two ends; the upper end of log Z takes a draw that is "
+    "resampled from others of the diffusion, and holds as far as these reach."
+)
+TITLES = {
+    "none": "no guide", "more_steps": "more steps", "random": "random of K",
+    "proposal": "best of K by the proposal", "mlp": "MLP energy", "rbm": "RBM free energy",
+    "rbm_mean": "RBM mean energy", "boltzmann": "machine's free energy",
+    "boltzmann_mean": "machine's mean energy", REAL: "held-out texts",
+}  # fmt: skip
+
+
+class Found:
+    """Numbers of one set, by seed."""
+
+    def __init__(self, rows: Sequence[Row], dataset: str):
+        """Of all rows of `results.csv`."""
+        self._rows = [row for row in rows if row[0] == dataset]
+
+    def names(self, task: str, place: int) -> list[str]:
+        """Methods (place 1) or settings (place 2) of a task, in order."""
+        return list(dict.fromkeys(row[place] for row in self._rows if row[3] == task))
+
+    def metrics(self, task: str) -> list[str]:
+        """Metrics of a task, in order."""
+        return list(dict.fromkeys(row[4] for row in self._rows if row[3] == task))
+
+    def values(self, task: str, metric: str, method: str, setting: str = "none") -> dict[int, Any]:
+        """Values by seed."""
+        wanted = (method, setting, task, metric)
+        return {row[5]: row[6] for row in self._rows if row[1:5] == wanted}
+
+    def guided(self, metric: str, guide: str) -> dict[int, Any]:
+        """A measure of samples under a guide by seed."""
+        return self.values("generation", metric, "diffusion", guide)
+
+    def bits(self, method: str) -> dict[int, Any]:
+        """Bits per token of a method by seed."""
+        return self.values("likelihood", BITS, method)
+
+
+def write(plan: Any, results: Results) -> Document:
+    """The report of all sets."""
+    report = Document(results.workdir, "Masked diffusion with Boltzmann machines")
+    report.add(
+        "Likelihoods of diffusion models are upper bounds of bits per token, the autoregressive "
+        "and n-gram ones exact; the judge is an autoregressive model of another part of each set. "
+        "Intervals: Student t over seeds, paired, 95 %."
+    )
+    for tokens in plan.sets:
+        found = Found(results.rows, tokens.name)
+        here = [piece for piece in results.pieces if piece["dataset"] == tokens.name]
+        report.add(f"## {markdown(tokens.name)}", bullets(verdicts(found)))
+        report.add(likelihood_table(found), "Bits per token on held-out sequences.")
+        draws = {
+            "bounds": (partial(draw_bounds, found), "Bits per token by parameters and by time."),
+            "plane": (partial(draw_plane, found), "The judge's bits never stand without entropy."),
+            "energies": (partial(draw_energies, here), "Residual energies of real and drawn ones."),
+        }
+        for name, (draw, caption) in draws.items():
+            report.figure(file_name(f"{tokens.name}-{name}", ".png"), draw, caption)
+        report.add(generation_table(found), residual_table(found))
+        report.add("### Samples, first seed", *samples(here))
+    report.notes([*plan.notes, SIDES])
+    report.add("`python run.py --config=configs/diffusion.py`; all numbers are in `results.csv`.")
+    return report
+
+
+def difference(ours: dict[int, Any], theirs: dict[int, Any]) -> Estimate:
+    """The paired difference over the seeds that both have."""
+    return paired_difference(*by_seed(ours, theirs))
+
+
+def told(found: Estimate, digits: int = 3) -> Markdown:
+    """A difference with its interval."""
+    if np.isnan(found.half_width):
+        return Markdown(f"{found.mean:+.{digits}f} (one seed, no interval)")
+    return with_interval(found.mean, found.low, found.high, digits)
+
+
+def verdicts(found: Found) -> list[str]:
+    """What the targets came to, in sentences."""
+    lines = []
+    ours, causal = found.bits(BASELINE), found.bits(CAUSAL)
+    if causal:
+        gap = estimate([value / causal[seed] - 1 for seed, value in ours.items() if seed in causal])
+        met = "met" if gap.mean <= TARGET else "not met"
+        lines.append(
+            f"Masked diffusion needs {100 * gap.mean:+.1f} % bits per token relative to the "
+            f"autoregressive model (target: at most {100 * TARGET:.0f} %, {met})."
+        )
+    for other, title in {BASELINE: "without latents", "bernoulli": "at J = 0"}.items():
+        if found.bits("boltzmann") and found.bits(other):
+            apart = difference(found.bits("boltzmann"), found.bits(other))
+            lines.append(f"Boltzmann latents against the same model {title}: {told(apart)} bits "
+                         f"per token, {_side(apart)}.")  # fmt: skip
+    for other in ("random", "proposal", "none"):
+        if found.guided("judge_bits", GUIDED) and found.guided("judge_bits", other):
+            bits, entropy = (
+                difference(found.guided(name, GUIDED), found.guided(name, other))
+                for name in ("judge_bits", "unigram_entropy")
+            )
+            lines.append(f"RBM free energy against {TITLES[other]}: judge {told(bits)} bits, "
+                         f"{_side(bits)}, at entropies {told(entropy)} bits apart.")  # fmt: skip
+    return lines
+
+
+def _side(found: Estimate) -> str:
+    if not found.is_shown:
+        return "no difference is shown"
+    return "better" if found.mean < 0 else "worse"
+
+
+def likelihood_table(found: Found) -> Markdown:
+    """Bits, difference to the diffusion, error of the bound, parameters and time by method."""
+    lines = []
+    for method in found.names("likelihood", 1):
+        bits = estimate(found.bits(method).values())
+        others = [
+            estimate(found.values("likelihood", name, method).values()).mean
+            for name in ("standard_error", "parameters", "training_seconds")
+        ]
+        apart = difference(found.bits(method), found.bits(BASELINE))
+        lines.append([
+            method, with_spread(bits.mean, bits.sd, 3),
+            "–" if method == BASELINE else told(apart), *map(number, others),
+        ])  # fmt: skip
+    header = ["method", "bits per token", "minus diffusion", "error of the bound", "parameters",
+              "seconds"]  # fmt: skip
+    return table(header, lines)
+
+
+def generation_table(found: Found) -> Markdown:
+    """Every measure of the samples under every guide."""
+    metrics = found.metrics("generation")
+    lines = []
+    for guide in found.names("generation", 2):
+        means = [estimate(found.guided(name, guide).values()) for name in metrics]
+        cells = [with_spread(each.mean, each.sd, 3) for each in means]
+        lines.append([TITLES.get(guide, guide), *cells])
+    return table(["guide", *(name.replace("_", " ") for name in metrics)], lines)
+
+
+def residual_table(found: Found) -> Markdown | str:
+    """Gains and likelihoods of residual energies, from two sides."""
+    metrics, methods = found.metrics("residual"), found.names("residual", 1)
+    if not methods:
+        return ""
+    lines = [
+        [name, *(number(estimate(found.values("residual", metric, name).values()).mean, 4)
+                 for metric in metrics)]
+        for name in methods
+    ]  # fmt: skip
+    return table(["residual energy", *(name.replace("_", " ") for name in metrics)], lines)
+
+
+def samples(pieces: Sequence[dict[str, Any]]) -> list[str]:
+    """Samples of the first seed as they are."""
+    first: dict[str, Any] = next((piece["samples"] for piece in pieces if "samples" in piece), {})
+    shown = []
+    for guide, texts in first.items():
+        if guide not in MEANS:
+            shown += [f"{TITLES.get(guide, guide)}:", fence("\n\n".join(texts))]
+    return shown
+
+
+def draw_bounds(found: Found) -> Figure:
+    """Bits against parameters and against the time of the training."""
+    figure, axes = panels(2, 5, 3.6)
+    methods = found.names("likelihood", 1)
+    colours = colours_of(methods)
+    for panel, name in zip(axes, ("parameters", "training_seconds"), strict=True):
+        for method in methods:
+            place = estimate(found.values("likelihood", name, method).values()).mean
+            if np.isfinite(place):
+                at = {place: estimate(found.bits(method).values())}
+                draw_curve(panel, at, colours[method], method)
+        tidy(panel, name.replace("_", " "), "bits per token")
+    legend(axes[0])
+    return figure
+
+
+def draw_plane(found: Found) -> Figure:
+    """The judge's bits against the entropy of samples, a point a guide and seed."""
+    guides = found.names("generation", 2)
+    if not guides:
+        raise NotDrawn("nothing was drawn")
+    figure, (panel,) = panels(1, 6.5, 4.2)
+    colours = colours_of(guides)
+    for guide in guides:
+        entropy, bits = (found.guided(name, guide) for name in ("unigram_entropy", "judge_bits"))
+        x, y = by_seed(entropy, bits)
+        panel.scatter(
+            np.array(x, float), np.array(y, float), s=22, color=colours[guide],
+            label=figure_text(TITLES.get(guide, guide)),
+        )  # fmt: skip
+    tidy(panel, "unigram entropy, bits", "judge, bits per token")
+    legend(panel)
+    return figure
+
+
+def draw_energies(pieces: Sequence[dict[str, Any]]) -> Figure:
+    """Energies of held-out sequences and of samples, first seed."""
+    told_of = next((piece["energies"] for piece in pieces if piece.get("energies")), None)
+    if told_of is None:
+        raise NotDrawn("no residual energy was trained")
+    figure, (panel,) = panels(1, 6.5, 3.6)
+    shown = [name for name in (REAL, "none", GUIDED) if name in told_of]
+    colours = colours_of(shown)
+    for name in shown:
+        panel.hist(told_of[name], bins=30, histtype="step", density=True, color=colours[name],
+                   label=figure_text(TITLES[name]))  # fmt: skip
+    tidy(panel, "residual energy, nats", "density")
+    legend(panel)
+    return figure

@@ -1,0 +1,198 @@
+"""The data sets of the diffusion study: texts, spins of a known law, digits, peptides."""
+
+import importlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.diffusion.peptides import Contrast
+from qbm_jax import samplers
+from qbm_jax.diffusion import text
+from qbm_jax.errors import InputError
+from qbm_jax.machine import enumeration
+from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.runtime.keys import key_of, seed_of
+
+LOGGER = logging.getLogger("qbm_jax")
+SPIN_SYMBOLS = "01"
+JUDGE_SHARE, HELD_OUT_SHARE = 0.3, 0.1  # of a set; the models see the rest
+MNIST_SIDE, THRESHOLD = 14, 128
+
+
+class TokenSet(NamedTuple):
+    """A set in three parts that have nothing in common.
+
+    Attributes:
+      name: in the config.
+      vocabulary: its symbols.
+      length: tokens of a sequence.
+      train: what models learn from: a long row [number], or sequences [n, length].
+      judge: what the judge learns from.
+      held_out: sequences [n, length] on which all are measured.
+      machine: the law that the tokens were drawn from, as spins; None where it is not known.
+      shown: sequence -> what the report shows.
+      contrast: peptides that are not antimicrobial; None of other sets.
+    """
+
+    name: str
+    vocabulary: str
+    length: int
+    train: np.ndarray
+    judge: np.ndarray
+    held_out: np.ndarray
+    machine: Boltzmann | None
+    shown: Callable[[np.ndarray], str]
+    contrast: Contrast | None = None
+
+
+def load(config: ConfigDict) -> tuple[list[TokenSet], list[str]]:
+    """The sets that the config names, and a note for each whose data are not there.
+
+    Raises:
+      InputError: an unknown set, a set too small to be cut in three, or none at all.
+    """
+    found, notes = [], []
+    for name in config.datasets:
+        if name not in config.sets:
+            known = ", ".join(config.sets)
+            raise InputError(f"unknown config.datasets {name!r}; choose from {known}")
+        fields = config.sets[name]
+        if fields.kind not in KINDS:
+            known = ", ".join(KINDS)
+            raise InputError(f"config.sets.{name}.kind must be one of {known}, got {fields.kind!r}")
+        path = Path(config.folder) / fields.file
+        if fields.file and not path.exists():
+            notes.append(f"{name} is left out: there is no {path}")
+            LOGGER.warning("%s", notes[-1])
+            continue
+        try:
+            found.append(KINDS[fields.kind](name, fields, path, config.seed))
+        except ModuleNotFoundError as error:
+            notes.append(f'{name} is left out: it needs {error.name}; pip install ".[domains]"')
+            LOGGER.warning("%s", notes[-1])
+    if not found:
+        raise InputError(f"config.datasets names no set that is there: {'; '.join(notes)}")
+    limit = config.evaluation.max_sequences
+    return [each._replace(held_out=each.held_out[:limit]) for each in found], notes
+
+
+def of_text(name: str, fields: ConfigDict, path: Path, seed: int) -> TokenSet:
+    """Characters of a file, cut in three in its order; or of sentences made up by a few rules."""
+    written = text.read_text(path) if fields.file else made_up(seed_of(seed, "tokens"))
+    symbols = text.characters(written)
+    tokens = text.Vocabulary(symbols).encode(written)
+    train, judge, held_out = _cut(tokens)
+    if len(held_out) < 2 * fields.length:
+        raise InputError(f"config.sets.{name}.length is too large for a text of {len(tokens)}")
+    rows = text.windows(held_out, fields.length)
+    return TokenSet(name, symbols, fields.length, train, judge, rows, None, _as_text(symbols))
+
+
+def made_up(seed: int, number: int = 3000) -> str:
+    """Sentences in which the last word names the first: what is far apart belongs together."""
+    rng = np.random.default_rng(seed)
+    names, verbs = ("ann", "bob", "cleo"), ("sees", "likes", "finds")
+    things = ("a tree", "the sun", "some ink")
+    parts = []
+    for _ in range(number):
+        who, does, what = rng.choice(names), rng.choice(verbs), rng.choice(things)
+        parts.append(f"{who} {does} {what}, says {who}. ")
+    return "".join(parts)
+
+
+def of_ising(name: str, fields: ConfigDict, path: Path, seed: int) -> TokenSet:
+    """Exact draws of the Ising model on a square lattice with periodic edges."""
+    del path
+    side, machine = fields.side, lattice(fields.side, fields.temperature)
+    sampler = samplers.build("exact")
+    key_init, key_draw = jax.random.split(key_of(seed, "tokens"))
+    state = sampler.init(key_init, machine, fields.num_sequences)
+    spins = np.asarray(sampler.sample(key_draw, machine, state)[0])
+    train, judge, held_out = _cut((spins > 0).astype(np.int32))
+    shown = _as_picture(side, ".#")
+    return TokenSet(name, SPIN_SYMBOLS, side**2, train, judge, held_out, machine, shown)
+
+
+def lattice(side: int, temperature: float) -> Boltzmann:
+    """Couplings 1/T between neighbours on a torus.
+
+    Raises:
+      InputError: more spins than can be enumerated, or a temperature that is not above 0.
+    """
+    if side < 3 or side**2 > enumeration.MAX_SPINS or not temperature > 0:
+        raise InputError(
+            f"expected a lattice of side 3 or 4 and a temperature above 0, got {side} and "
+            f"{temperature}"
+        )
+    J = np.zeros((side**2, side**2))
+    for row in range(side):
+        for column in range(side):
+            here = row * side + column
+            for there in (row * side + (column + 1) % side, (row + 1) % side * side + column):
+                J[here, there] = J[there, here] = 1 / temperature
+    return Boltzmann(J=jax.numpy.asarray(J, "float32"), h=jax.numpy.zeros(side**2))
+
+
+def of_digits(name: str, fields: ConfigDict, path: Path, seed: int) -> TokenSet:
+    """MNIST at 14 x 14, each pixel the mean of four, black or white."""
+    with np.load(path, allow_pickle=False) as packed:
+        images = packed["train_images"]
+    chosen = np.random.default_rng(seed_of(seed, "tokens")).permutation(len(images))
+    images = images[chosen[: fields.num_sequences]].reshape(-1, MNIST_SIDE, 2, MNIST_SIDE, 2)
+    pixels = (images.mean(axis=(2, 4)) >= THRESHOLD).astype(np.int32)
+    parts = _cut(pixels.reshape(len(pixels), -1))
+    shown = _as_picture(MNIST_SIDE, ".#")
+    return TokenSet(name, SPIN_SYMBOLS, MNIST_SIDE**2, *parts, None, shown)
+
+
+def of_peptides(name: str, fields: ConfigDict, path: Path, seed: int) -> TokenSet:
+    """Antimicrobial peptides of modlamp, each once, without those of ambiguous residues."""
+    del path
+    loaded = importlib.import_module("modlamp.datasets").load_AMPvsUniProt()  # extra "domains"
+    symbols = text.AMINO_ACIDS + text.PADDING
+    rng = np.random.default_rng(seed_of(seed, "tokens"))
+    rows = []
+    for kind in (0, 1):  # others, antimicrobial
+        own = [s.strip() for s, k in zip(loaded.sequences, loaded.target, strict=True) if k == kind]
+        usable = sorted({s for s in own if 0 < len(s) <= fields.length and not _ambiguous(s)})
+        LOGGER.info(
+            "%s: %d of %d peptides of kind %d are usable", name, len(usable), len(own), kind
+        )
+        filled = text.peptides(usable, fields.length)
+        rows.append(rng.permutation([text.Vocabulary(symbols).encode(each) for each in filled]))
+    half = len(rows[0]) // 2
+    contrast = Contrast(rows[0][:half], rows[0][half:])
+    parts = _cut(rows[1])
+    return TokenSet(name, symbols, fields.length, *parts, None, _as_text(symbols), contrast)
+
+
+def _ambiguous(sequence: str) -> bool:
+    return any(residue not in text.AMINO_ACIDS for residue in sequence)
+
+
+def _cut(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The parts of models, judge and measures, in this order."""
+    number = len(tokens)
+    last = round(number * (1 - HELD_OUT_SHARE))
+    first = round(number * (1 - HELD_OUT_SHARE - JUDGE_SHARE))
+    return tokens[:first], tokens[first:last], tokens[last:]
+
+
+def _as_text(symbols: str) -> Callable[[np.ndarray], str]:
+    return lambda row: text.Vocabulary(symbols).decode(row[None])[0]
+
+
+def _as_picture(side: int, signs: str) -> Callable[[np.ndarray], str]:
+    return lambda row: "\n".join(
+        "".join(signs[pixel] for pixel in line) for line in row.reshape(side, -1)
+    )
+
+
+KINDS: dict[str, Callable[[str, ConfigDict, Path, int], TokenSet]] = {
+    "text": of_text, "ising": of_ising, "digits": of_digits, "peptides": of_peptides,
+}  # fmt: skip

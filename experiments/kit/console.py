@@ -1,0 +1,82 @@
+"""What a run says while it trains: which model and seed, the time left of all, and the bounds."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from qbm_jax.fitted.document import Evaluated
+from qbm_jax.report.style import model_name
+from qbm_jax.training import Progress
+
+LOGGER = logging.getLogger("qbm_jax")
+EVERY = 30.0  # seconds between two lines of the time left, at least
+
+
+class TimeLeft:
+    """How far all trainings of a run are; those of earlier calls count as done, not as time."""
+
+    def __init__(
+        self, models: Sequence[str], num_seeds: int, clock: Callable[[], float] = time.monotonic
+    ):
+        """Nothing is trained yet; `clock` is in seconds."""
+        self._models, self._num_seeds, self._clock = list(models), num_seeds, clock
+        self._done = self._gained = 0.0  # trainings, by whom ever and since the start
+        self._size, self._share = 0, 0.0  # of those that train now: how many, and how far
+        self._start, self._told = clock(), -np.inf
+
+    def begin(self, name: str, seeds: Sequence[int]) -> str:
+        """The title of trainings that begin, all others that began before being through.
+
+        Args:
+          name: of the model.
+          seeds: their numbers from 0.
+        """
+        self._move(1.0)
+        self._size, self._share = len(seeds), 0.0
+        place = f"model {self._models.index(name) + 1} of {len(self._models)}"
+        first, last = seeds[0] + 1, seeds[-1] + 1
+        which = f"seed {first}" if first == last else f"seeds {first} to {last}"
+        return f"{name} ({place}), {which} of {self._num_seeds}"
+
+    def update(self, progress: Progress) -> None:
+        """Takes note of a dispatch, and tells the time left after a validation."""
+        share = progress.epoch / progress.num_epochs
+        if progress.split == "start":
+            self._done += self._size * (share - self._share)
+            self._share = share
+            return
+        self._move(share)
+        now = self._clock()
+        if progress.split == "validation" and self._gained > 0 and now - self._told >= EVERY:
+            self._told = now
+            total = len(self._models) * self._num_seeds
+            left = (now - self._start) / self._gained * (total - self._done)
+            LOGGER.info(
+                "%.0f %% of all training is done; about %s left, then scores and report",
+                100 * self._done / total, duration(left),
+            )  # fmt: skip
+
+    def _move(self, share: float) -> None:
+        gained = self._size * (share - self._share)
+        self._done, self._gained, self._share = self._done + gained, self._gained + gained, share
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, as far as an estimate is worth."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "less than a minute"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def tell_bounds(runs: Mapping[str, Sequence[Evaluated]]) -> None:
+    """Says the bounds of all models, and that one alone says nothing."""
+    means = {name: np.mean([each.bound["elbo"] for each in found]) for name, found in runs.items()}
+    LOGGER.info(
+        "validation ELBO, nats per cell: %s. A bound is good only by comparison, on the same cells "
+        "and genes%s",
+        ", ".join(f"{model_name(name)} {mean:.1f}" for name, mean in means.items()),
+        ": higher is better" if len(means) > 1 else "; no other model was trained here",
+    )

@@ -1,0 +1,1 @@
+"""Which cells to label, keep or train on: the QUBO against its baselines, and its audit."""

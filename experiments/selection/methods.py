@@ -1,0 +1,248 @@
+"""What chooses cells: baselines, greedy ones, and QUBOs solved on the samplers of the library."""
+
+import importlib.util
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qbm_jax.selection import SampleSelector, width_by_coverage
+from qbm_jax.selection.inputs import proportional
+from qbm_jax.selection.kernels import Kernel, build
+from qbm_jax.selection.utilities import standardised
+
+BASELINE, GREEDY, ACTIVE, QUBO = "baseline", "greedy", "active", "qubo"
+_STRATA, _FIRST, _ROUNDS = 20, 20, 3  # clusters; labels before the first query; rounds of queries
+
+
+class Request(NamedTuple):
+    """What is chosen from.
+
+    Attributes:
+      points: coordinates of the pool [cells, dims].
+      number: of cells to choose.
+      seed: of the choice.
+      labels: of every cell [cells]; read of chosen cells alone.
+      utilities: of every cell [cells], by name.
+      options: of sampler and blocks, see `SelectionOptions`.
+    """
+
+    points: np.ndarray
+    number: int
+    seed: int
+    labels: np.ndarray
+    utilities: dict[str, np.ndarray]
+    options: dict[str, Any]
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The choice's own generator."""
+        return np.random.default_rng(self.seed)
+
+
+class Method(NamedTuple):
+    """A way to choose.
+
+    Attributes:
+      choose: request -> indices [number].
+      kind: what it is; "active" methods ask for labels on the way.
+      needs: package that it needs; "" for none.
+      utility: that it needs; "" for none.
+    """
+
+    choose: Callable[[Request], np.ndarray]
+    kind: str
+    needs: str = ""
+    utility: str = ""
+
+
+def at_random(request: Request) -> np.ndarray:
+    """Uniform."""
+    return request.rng.choice(len(request.points), request.number, replace=False)
+
+
+def stratified(request: Request) -> np.ndarray:
+    """Uniform within each of 20 clusters, in proportion."""
+    from sklearn.cluster import KMeans
+
+    number = min(_STRATA, request.number)
+    means = KMeans(number, n_init=1, random_state=request.seed)
+    clusters = means.fit_predict(request.points)
+    shares = proportional(np.bincount(clusters, minlength=number), request.number)
+    rng = request.rng
+    return np.concatenate([
+        rng.choice(np.flatnonzero(clusters == c), share, replace=False)
+        for c, share in enumerate(shares)
+    ])  # fmt: skip
+
+
+def k_means_start(request: Request) -> np.ndarray:
+    """The start of k-means++ (Arthur and Vassilvitskii 2007)."""
+    from sklearn.cluster import kmeans_plusplus
+
+    seed = request.seed
+    _, chosen = kmeans_plusplus(request.points, request.number, random_state=seed)
+    return filled(chosen, request)
+
+
+def k_medoids(request: Request) -> np.ndarray:
+    """FasterPAM of the package kmedoids, on distances."""
+    import kmedoids
+
+    away = -Kernel("distance")(request.points, request.points)
+    found = kmedoids.fasterpam(away, request.number, random_state=request.seed)
+    return filled(np.asarray(found.medoids, int), request)
+
+
+def farthest_first(request: Request) -> np.ndarray:
+    """Each time the cell farthest from all chosen ones (Gonzalez 1985; Hopper takes it)."""
+    distance = Kernel("distance")
+    chosen = [int(request.rng.integers(len(request.points)))]
+    nearest = np.full(len(request.points), np.inf)
+    while len(chosen) < request.number:
+        away = -distance(request.points, request.points[chosen[-1:]])[:, 0]
+        nearest = np.minimum(nearest, away)
+        nearest[chosen] = -1
+        chosen.append(int(np.argmax(nearest)))
+    return np.array(chosen)
+
+
+def herding(request: Request) -> np.ndarray:
+    """Kernel herding (Chen et al. 2010), each cell once."""
+    K = _kernel(request)
+    means, total = K.mean(axis=0), np.zeros(len(K))
+    chosen: list[int] = []
+    for step in range(request.number):
+        worth = means - total / (step + 1)
+        worth[chosen] = -np.inf
+        chosen.append(int(np.argmax(worth)))
+        total += K[chosen[-1]]
+    return np.array(chosen)
+
+
+def leverage(request: Request) -> np.ndarray:
+    """Drawn in proportion to leverage scores, as Seurat's sketch."""
+    centred = request.points - request.points.mean(axis=0)
+    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    scores = (left[:, sizes > 1e-6 * sizes[0]] ** 2).sum(axis=1) + 1e-12
+    chances = scores / scores.sum()
+    return request.rng.choice(len(scores), request.number, replace=False, p=chances)
+
+
+def geometric_sketch(request: Request) -> np.ndarray:
+    """Geosketch (Hie et al. 2019)."""
+    from geosketch import gs
+
+    found = gs(request.points, request.number, seed=request.seed, replace=False)
+    return filled(np.array(found, int), request)
+
+
+def queried(request: Request, strategy: str) -> np.ndarray:
+    """Rounds of queries of scikit-activeml with logistic regression, from up to 20 random cells."""
+    from skactiveml.classifier import SklearnClassifier
+    from skactiveml.pool import Badge, TypiClust, UncertaintySampling
+    from sklearn.linear_model import LogisticRegression
+
+    names, codes = np.unique(request.labels, return_inverse=True)
+    known = np.full(len(codes), np.nan)
+    size = min(_FIRST, max(2, request.number // 4))
+    first = request.rng.choice(len(codes), min(size, request.number), replace=False)
+    known[first] = codes[first]
+    model = SklearnClassifier(
+        LogisticRegression(max_iter=200), classes=np.arange(len(names)), random_state=request.seed
+    )
+    seed = request.seed
+    query: Any = {
+        "badge": lambda: Badge(random_state=seed),
+        "typiclust": lambda: TypiClust(random_state=seed),
+        "uncertainty": lambda: UncertaintySampling(method="least_confident", random_state=seed),
+        "margin": lambda: UncertaintySampling(method="margin_sampling", random_state=seed),
+    }[strategy]()
+    for budget in np.linspace(len(first), request.number, _ROUNDS + 1).round().astype(int)[1:]:
+        size = int(budget - np.isfinite(known).sum())
+        if size < 1:
+            continue
+        given = {} if strategy == "typiclust" else {"clf": model}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of convergence, and of classes not seen yet
+            new = query.query(request.points, known, batch_size=size, **given)
+        known[new] = codes[new]
+    return filled(np.flatnonzero(np.isfinite(known)), request)
+
+
+def selected(request: Request, utility: str = "", width: str = "", **options: Any) -> np.ndarray:
+    """By `SampleSelector`; with a utility to the scale of the first term."""
+    if utility:
+        options["utility"] = standardised(request.utilities[utility], request.number)
+    if width:
+        options["width"] = width_by_coverage(request.points, request.number, request.seed)
+    selector = SampleSelector(
+        request.number, **{**request.options, "seed": request.seed, **options}
+    )
+    return selector.fit(request.points).indices_
+
+
+def filled(chosen: np.ndarray, request: Request) -> np.ndarray:
+    """As many distinct cells as asked for, where equal cells were chosen once: random ones more."""
+    chosen = np.unique(chosen)[: request.number]
+    others = np.setdiff1d(np.arange(len(request.points)), chosen)
+    more = request.rng.choice(others, request.number - len(chosen), replace=False)
+    return np.concatenate([chosen, more])
+
+
+def _kernel(request: Request) -> np.ndarray:
+    return build("rbf", request.points)(request.points, request.points)
+
+
+def _dwave(name: str, **options: Any) -> Callable[[Request], np.ndarray]:
+    def choose(request: Request) -> np.ndarray:
+        import dwave.samplers
+
+        return selected(request, solver=getattr(dwave.samplers, name)(), **options)
+
+    return choose
+
+
+METHODS: dict[str, Method] = {
+    "random": Method(at_random, BASELINE),
+    "stratified": Method(stratified, BASELINE),
+    "kmeans++": Method(k_means_start, BASELINE),
+    "kmedoids": Method(k_medoids, BASELINE, "kmedoids"),
+    "farthest_first": Method(farthest_first, BASELINE),
+    "herding": Method(herding, BASELINE),
+    "leverage": Method(leverage, BASELINE),
+    "geosketch": Method(geometric_sketch, BASELINE, "geosketch"),
+    "facility_greedy": Method(partial(selected, criterion="facility", solver="greedy"), GREEDY),
+    "mmd_greedy": Method(partial(selected, solver="greedy"), GREEDY),
+    "uncertainty": Method(partial(queried, strategy="uncertainty"), ACTIVE, "skactiveml"),
+    "margin": Method(partial(queried, strategy="margin"), ACTIVE, "skactiveml"),
+    "badge": Method(partial(queried, strategy="badge"), ACTIVE, "skactiveml"),
+    "typiclust": Method(partial(queried, strategy="typiclust"), ACTIVE, "skactiveml"),
+    "qubo_mmd_swap": Method(partial(selected, solver="swap"), QUBO),
+    "qubo_mmd_bifurcation": Method(selected, QUBO),
+    "qubo_mmd_penalty": Method(partial(selected, constraint="penalty", bits=8), QUBO),
+    "qubo_facility": Method(partial(selected, criterion="facility"), QUBO),
+    "qubo_coverage_width": Method(partial(selected, width="coverage"), QUBO),
+    "qubo_distance": Method(partial(selected, kernel="distance"), QUBO),
+    "qubo_entropy": Method(partial(selected, utility="entropy"), QUBO, utility="entropy"),
+    "qubo_free_energy": Method(
+        partial(selected, utility="free_energy"), QUBO, utility="free_energy"
+    ),
+    "qubo_elbo": Method(partial(selected, utility="elbo"), QUBO, utility="elbo"),
+    "qubo_mmd_sa": Method(_dwave("SimulatedAnnealingSampler"), QUBO, "dwave"),
+    "qubo_mmd_tabu": Method(_dwave("TabuSampler"), QUBO, "dwave"),
+}
+
+
+def available(names: list[str]) -> tuple[dict[str, Method], list[str]]:
+    """Those of the methods whose packages are installed, and a sentence on each other."""
+    found, notes = {}, []
+    for name in names:
+        method = METHODS[name]
+        if method.needs and importlib.util.find_spec(method.needs) is None:
+            notes.append(f"{name} is left out: the package {method.needs} is not installed.")
+        else:
+            found[name] = method
+    return found, notes

@@ -1,0 +1,101 @@
+"""What a choice of cells is worth: for a classifier, and as a sketch of the pool."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from qbm_jax.metrics.classification import score_predictions
+from qbm_jax.metrics.trees import fit_trees
+from qbm_jax.selection.kernels import Kernel, build
+
+CLASSIFIERS = ("rf", "trees", "1nn", "logistic")
+RARE = 0.03  # share of the cells below which a type is rare
+
+
+def fitted(name: str, points: np.ndarray, codes: np.ndarray, seed: int) -> Any:
+    """A trained classifier with `predict`: a random forest, boosted trees, one neighbour, logistic.
+
+    Args:
+      name: of `CLASSIFIERS`.
+      points: coordinates of the training cells [cells, dims].
+      codes: their types, 0, 1, ... without gaps [cells].
+      seed: of trees.
+    """
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+
+    if name == "trees":
+        return fit_trees(points, codes, seed)
+    made: Any = {
+        "rf": lambda: RandomForestClassifier(100, random_state=seed, n_jobs=1),
+        "1nn": lambda: KNeighborsClassifier(1),
+        "logistic": lambda: LogisticRegression(max_iter=500),
+    }
+    return made[name]().fit(points, codes)
+
+
+def label_scores(
+    names: Sequence[str],
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    seed: int,
+) -> dict[str, float]:
+    """Accuracy and macro F1 of each classifier on test cells, by metric.
+
+    Args:
+      names: of classifiers.
+      train: coordinates [cells, dims] and types [cells] of the chosen cells.
+      test: those of cells that nothing was trained on.
+      seed: of the trees.
+    """
+    types, codes = np.unique(train[1], return_inverse=True)
+    scores: dict[str, float] = {}
+    for name in names:
+        if len(types) == 1:
+            predicted = np.full(len(test[1]), types[0])
+        else:
+            predicted = types[fitted(name, train[0], codes, seed).predict(test[0])]
+        found = score_predictions(test[1], predicted, types).scores
+        scores |= {f"{name}_{metric}": found[metric] for metric in ("accuracy", "f1_macro")}
+    return scores
+
+
+def sketch_scores(
+    points: np.ndarray, chosen: np.ndarray, labels: np.ndarray, batch: np.ndarray
+) -> dict[str, float]:
+    """How chosen cells stand for a pool.
+
+    `rare_recall` is the share of the rare types' cells that are kept, the mean over types;
+    `types_found` the share of all types with a cell; `hausdorff` the largest distance of a cell to
+    a chosen one and `covering` the mean one, in median distances; `mmd` the squared one;
+    `batch_imbalance` the total variation between the batches' shares.
+
+    Args:
+      points: coordinates of the pool [cells, dims].
+      chosen: indices [k].
+      labels: types [cells].
+      batch: of each cell [cells].
+    """
+    kernel = build("rbf", points)
+    away = -Kernel("distance", kernel.scale)(points, points[chosen]).max(axis=1)
+    names, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    kept = np.bincount(codes[chosen], minlength=len(names))
+    rare = sizes < RARE * len(labels)
+    groups, batch_codes = np.unique(batch, return_inverse=True)
+    shares = [
+        np.bincount(c, minlength=len(groups)) / len(c) for c in (batch_codes, batch_codes[chosen])
+    ]
+    inner, means = (
+        kernel(points[chosen], points[chosen]).mean(),
+        kernel.means(points[chosen], points),
+    )
+    return {
+        "rare_recall": float((kept / sizes)[rare].mean()) if rare.any() else float("nan"),
+        "types_found": float((kept > 0).mean()),
+        "hausdorff": float(away.max()),
+        "covering": float(away.mean()),
+        "mmd": float(inner - 2 * means.mean() + kernel.means(points, points).mean()),
+        "batch_imbalance": float(0.5 * np.abs(shares[0] - shares[1]).sum()),
+    }

@@ -1,0 +1,155 @@
+"""Which cells to label, keep or train on: every way to choose, paired over seeds, and the audit."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.comparison import plan as comparison_plan
+from experiments.comparison.methods import listed
+from experiments.comparison.methods import methods as model_methods
+from experiments.comparison.plan import ComparisonPlan
+from experiments.comparison.trainings import options_on, steps_of
+from experiments.kit.options import check_least
+from experiments.kit.runner import Piece, Results, Row, Work
+from experiments.kit.stop import StopRequest
+from experiments.selection import report, tasks
+from experiments.selection.methods import METHODS, Method, available
+from experiments.selection.scores import CLASSIFIERS
+from experiments.selection.standings import Standing, standings
+from qbm_jax.errors import InputError
+from qbm_jax.fitted.tasks.study_set import fold_cells
+from qbm_jax.metrics.trees import substitution
+from qbm_jax.runtime.identity import digest_of
+from qbm_jax.runtime.options import from_dict
+from qbm_jax.selection.options import SelectionOptions
+from qbm_jax.study.document import Document
+
+COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
+IMAGES = "mnist"
+
+
+class SelectionPlan(NamedTuple):
+    """What is going to be chosen from, and how.
+
+    Attributes:
+      comparison: the sets and the model.
+      methods: ways to choose by name, those whose packages are there.
+      notes: what is left out, and why.
+      images: path of the images; None: they are not there, or not asked for.
+      trained: embeddings of the set at hand.
+    """
+
+    comparison: ComparisonPlan
+    methods: dict[str, Method]
+    notes: list[str]
+    images: Path | None
+    trained: tasks.Trained
+
+    @property
+    def config(self) -> ConfigDict:
+        """Of the run."""
+        return self.comparison.config
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells the sets from others, and the methods that are there."""
+        return self.comparison.identity | {
+            "selection methods": digest_of(np.array(sorted(self.methods)))
+        }
+
+
+def check(config: ConfigDict) -> SelectionPlan:
+    """The sets, the model and the ways to choose.
+
+    Raises:
+      InputError: an unknown method, a number that has to be larger, or a set that cannot be used.
+    """
+    check_least(
+        config,
+        {"num_seeds": 2, "training_seeds": 0, "max_pool": 30, "audit.num_subsets": 3,
+         "audit.num_instances": 1, "images.pool": 30, "images.test": 1},
+    )  # fmt: skip
+    from_dict(SelectionOptions, "selection", config.solver.to_dict())
+    for field in ("ways", "training_methods"):
+        if unknown := sorted(set(listed(config[field])) - set(METHODS)):
+            known = ", ".join(METHODS)
+            raise InputError(
+                f"unknown method {unknown[0]!r} in config.{field}; choose from {known}"
+            )
+    if unknown := sorted(set(listed(config.classifiers)) - set(CLASSIFIERS)):
+        raise InputError(
+            f"unknown classifier {unknown[0]!r} in config.classifiers; choose from "
+            f"{', '.join(CLASSIFIERS)}"
+        )
+    ways, notes = available(listed(config.ways))
+    if "trees" in listed(config.classifiers) and (said := substitution()):
+        notes.append(said)
+    comparison = comparison_plan.load(config, model_methods(config), with_tasks=False)
+    file = Path(config.folder) / "images" / "mnist.npz"
+    if config.images.budgets and not file.is_file():
+        notes.append(f"{IMAGES} is left out: there is no images/mnist.npz in {config.folder}.")
+    there = file if config.images.budgets and file.is_file() else None
+    return SelectionPlan(comparison, ways, [*notes, *comparison.notes], there, tasks.Trained())
+
+
+def pieces(plan: SelectionPlan, stop: StopRequest) -> Iterator[Work]:
+    """A set's pieces: labels and sketches of each seed, the audit, trainings on chosen cells."""
+    config, (method,) = plan.config, plan.comparison.methods
+
+    def trained(study, measure, *rest, key):
+        del key
+        group = plan.trained.of(config, study, method, stop)
+        return measure(config, study, group, *rest)
+
+    for study in plan.comparison.studies:
+        names = {"dataset": study.name}
+        held_out = [fold_cells(study, seed, config.seed) for seed in range(config.num_seeds)]
+        steps = steps_of(options_on(config, study, method, held_out), study, held_out)
+        for seed in range(config.num_seeds):
+            labels = partial(trained, study, tasks.labels_and_sketches, plan.methods, seed)
+            first = (config.num_seeds, steps) if seed == 0 else (0, 0)  # trains all seeds
+            yield Work("labels", names | {"seed": seed}, _keyed(labels), None, *first)
+        yield Work("audit", names, _keyed(partial(trained, study, tasks.audited)))
+        if study.name in listed(config.training_sets):
+            compute = partial(_training_data, plan, study, method, stop)
+            ways = 1 + len(listed(config.training_methods)) * len(config.training_budgets)
+            number = config.training_seeds * ways
+            yield Work("training", names, compute, None, number, number * config.num_steps)
+    if plan.images is not None:
+        compute = partial(_images, plan)
+        yield Work("images", {"dataset": IMAGES}, compute)
+
+
+def _keyed(measure):
+    return lambda key: measure(key=key)
+
+
+def _training_data(plan, study, method, stop, key) -> Piece:
+    del key
+    return tasks.training_data(plan.config, study, method, plan.methods, stop)
+
+
+def _images(plan: SelectionPlan, key) -> Piece:
+    del key
+    return tasks.images(plan.config, str(plan.images), plan.methods)
+
+
+def rows(plan: SelectionPlan, piece: Piece) -> Iterator[Row]:
+    """A row a method, setting, metric and seed."""
+    del plan
+    return ((piece["dataset"], *row) for row in piece["rows"])
+
+
+def summary(plan: SelectionPlan, rows: Iterable[Row]) -> list[Standing]:
+    """Means and paired differences to random and to the best baseline."""
+    del plan
+    return standings([dict(zip(COLUMNS, row, strict=True)) for row in rows])
+
+
+def document(plan: SelectionPlan, results: Results) -> Document:
+    """The verdict on greedy first, then tables and figures."""
+    return report.write(results, plan.notes, plan.comparison.simulated)

@@ -1,0 +1,223 @@
+"""The pieces of the study: what is measured on one set, rows and notes of it."""
+
+import dataclasses
+import time
+from itertools import product
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.comparison import trainings
+from experiments.comparison.methods import Method as ModelMethod
+from experiments.comparison.methods import listed
+from experiments.kit.stop import StopRequest
+from experiments.selection import audit
+from experiments.selection.methods import Method, Request
+from experiments.selection.scores import label_scores, sketch_scores
+from qbm_jax.fitted import bounds
+from qbm_jax.fitted.evaluate import train_and_evaluate
+from qbm_jax.fitted.scoring import score_cells
+from qbm_jax.fitted.tasks.study_set import Group, StudySet, fold_cells
+from qbm_jax.metrics.baselines import pca_embedding
+from qbm_jax.runtime import keys
+from qbm_jax.selection.utilities import entropy_of, standardised
+
+Rows = list[tuple[str, str, str, str, int, float]]  # method, setting, task, metric, seed, value
+
+
+class Trained:
+    """The embeddings of a set by models that did not see their seed's test cells, made once.
+
+    Only those of the set at hand are kept.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is trained yet."""
+        self._name = ""
+        self._group: Group | None = None
+
+    def of(self, config: ConfigDict, study: StudySet, method: ModelMethod, stop: StopRequest):
+        """The group of all seeds."""
+        if self._name != study.name:
+            held_out = [fold_cells(study, seed, config.seed) for seed in range(config.num_seeds)]
+            self._group = trainings.train_group(config, study, method, held_out, stop)
+            self._name = study.name
+        assert self._group is not None, "just trained"
+        return self._group
+
+
+def pool_of(config: ConfigDict, study: StudySet, seed: int) -> np.ndarray:
+    """Cells to choose from, at most `max_pool`, none of the seed's test fold [pool]."""
+    others = np.setdiff1d(np.arange(study.cells.num_cells), fold_cells(study, seed, config.seed))
+    if len(others) > config.max_pool:
+        rng = np.random.default_rng([config.seed, seed])
+        others = np.sort(rng.choice(others, config.max_pool, replace=False))
+    return others
+
+
+def utilities_of(
+    config: ConfigDict, study: StudySet, group: Group, seed: int
+) -> dict[str, np.ndarray]:
+    """What the seed's model makes of each cell [cells]: entropy, free energy, minus the bound."""
+    spins, model = group.embeddings[seed], group.models[seed]
+    entropy = entropy_of(spins)
+    found = bounds.bound(
+        config.seed, model.vae, model.params, study.data,
+        num_draws=config.evaluation.posterior_draws,
+        num_temperatures=config.evaluation.log_z_temperatures,
+        num_train_cells=group.num_train_cells[seed], importance_weighted=None,
+    )  # fmt: skip
+    return {
+        "entropy": entropy,
+        "free_energy": np.asarray(group.energies[seed], np.float64) - entropy,
+        "elbo": -np.asarray(found.per_cell, np.float64),
+    }
+
+
+def labels_and_sketches(
+    config: ConfigDict, study: StudySet, group: Group, methods: dict[str, Method], seed: int
+) -> dict[str, Any]:
+    """Every method at every budget, on the embedding and on principal components."""
+    rows: Rows = []
+    pool, fold = pool_of(config, study, seed), group.held_out[seed]
+    others = np.setdiff1d(np.arange(study.cells.num_cells), fold)
+    spaces = {
+        "embedding": group.embeddings[seed],
+        "pca": pca_embedding(study.cells.counts, seed=config.seed, fit_on=others),
+    }
+    made = utilities_of(config, study, group, seed)
+    utilities = {name: values[pool] for name, values in made.items()}
+    for space, points in spaces.items():
+        here = points[pool].astype(np.float64)
+        for budget, (name, method) in product(budgets_of(config, len(pool)), methods.items()):
+            if method.utility and space != "embedding":
+                continue
+            request = Request(here, budget, seed, study.labels[pool], utilities, options_of(config))
+            start = time.perf_counter()
+            chosen = np.asarray(method.choose(request))
+            seconds = time.perf_counter() - start
+            cells, setting = pool[chosen], f"{space}-{budget}"
+            scores = label_scores(
+                listed(config.classifiers), (points[cells], study.labels[cells]),
+                (points[fold], study.labels[fold]), seed,
+            )  # fmt: skip
+            rows += [(name, setting, "labels", m, seed, v) for m, v in scores.items()]
+            found = sketch_scores(here, chosen, request.labels, study.batch[pool])
+            found["seconds"] = seconds
+            rows += [(name, setting, "sketch", m, seed, v) for m, v in found.items()]
+    return {"rows": rows}
+
+
+def training_data(
+    config: ConfigDict,
+    study: StudySet,
+    method: ModelMethod,
+    methods: dict[str, Method],
+    stop: StopRequest,
+) -> dict[str, Any]:
+    """QBM-VAE trained on chosen cells alone: the bound of the test fold, and scIB of all cells."""
+    rows: Rows = []
+    every = np.arange(study.cells.num_cells)
+    uncorrected = pca_embedding(study.cells.counts, seed=config.seed)
+    for seed in range(config.training_seeds):
+        pool, fold = pool_of(config, study, seed), fold_cells(study, seed, config.seed)
+        points = pca_embedding(
+            study.cells.counts, seed=config.seed, fit_on=np.setdiff1d(every, fold)
+        )
+        chosen = {("all", len(pool)): pool}
+        here = points[pool].astype(np.float64)
+        names = [name for name in listed(config.training_methods) if name in methods]
+        for budget, name in product(config.training_budgets, names):
+            if budget < len(pool):
+                request = Request(here, budget, seed, study.labels[pool], {}, options_of(config))
+                chosen[name, budget] = pool[methods[name].choose(request)]
+        for (name, budget), cells in chosen.items():
+            options = trainings.within_steps(method.training.options, len(cells), config.num_steps)
+            options = dataclasses.replace(
+                options, minibatch_size=min(options.minibatch_size, max(8, len(cells) // 4))
+            )
+            with stop.deferred():
+                (found,) = train_and_evaluate(
+                    [dataclasses.replace(method.training, options=options)], study.cells,
+                    [(config.seed, seed)], data=study.data, held_out=[np.setdiff1d(every, cells)],
+                    should_stop=stop,
+                )  # fmt: skip
+            bound = bounds.bound_of_cells(
+                keys.key_of(config.seed, keys.BOUND, seed), found.model.vae, found.model.params,
+                study.data, fold, num_draws=config.evaluation.posterior_draws,
+                num_temperatures=config.evaluation.log_z_temperatures,
+                num_train_cells=found.num_train_cells,
+            )  # fmt: skip
+            setting = f"pca-{budget}"
+            rows.append((name, setting, "training", "elbo", seed, bound["elbo"]))
+            scored = score_cells(
+                {"x": found.embedding}, study.cells, uncorrected=uncorrected,
+                max_cells=config.evaluation.max_scored_cells, seed=config.seed,
+            )  # fmt: skip
+            for metric in ("total", "bio_conservation", "batch_correction"):
+                rows.append((name, setting, "training", metric, seed, scored.values["x"][metric]))
+    return {"rows": rows}
+
+
+def audited(config: ConfigDict, study: StudySet, group: Group) -> dict[str, Any]:
+    """The audit, on the first seed's embedding."""
+    pool, fold, points = pool_of(config, study, 0), group.held_out[0], group.embeddings[0]
+    budget, options = budgets_of(config, len(pool))[0], options_of(config)
+    here = points[pool].astype(np.float64)
+    rows: Rows = []
+    size = tuple(config.audit.small)
+    for name, metric, place, value in audit.small_instances(
+        here, config.audit.num_instances, options, size, config.seed
+    ):
+        rows.append((name, f"small-{size[0]}-{size[1]}", "audit", metric, place, value))
+    for name, metric, place, value in audit.large_instance(here, budget, options, config.seed):
+        rows.append((name, f"embedding-{budget}", "audit", metric, place, value))
+    made = utilities_of(config, study, group, 0)
+    found, shown = audit.correlations(
+        here, study.labels[pool], (points[fold], study.labels[fold]), budget,
+        config.audit.num_subsets,
+        {name: standardised(values[pool], budget) for name, values in made.items()}, config.seed,
+    )  # fmt: skip
+    rows += [(n, f"embedding-{budget}", "audit", metric, place, v) for n, metric, place, v in found]
+    return {"rows": rows, "shown": shown, "budget": budget}
+
+
+def images(config: ConfigDict, path: str, methods: dict[str, Method]) -> dict[str, Any]:
+    """MNIST: labels for images, on 50 principal components of the pool."""
+    from sklearn.decomposition import PCA
+
+    rows: Rows = []
+    with np.load(path) as file:
+        train, test = (file[f"{part}_images"].reshape(-1, 784) / 255 for part in ("train", "test"))
+        names = [file[f"{part}_labels"].astype(str) for part in ("train", "test")]
+    for seed in range(config.num_seeds):
+        rng = np.random.default_rng([config.seed, seed])
+        pool = rng.choice(len(train), config.images.pool, replace=False)
+        judged = rng.choice(len(test), config.images.test, replace=False)
+        projection = PCA(50, random_state=seed).fit(train[pool])
+        points, others = projection.transform(train[pool]), projection.transform(test[judged])
+        for budget in config.images.budgets:
+            for name in listed(config.images.methods):
+                if name not in methods:
+                    continue
+                options = options_of(config) | {"block_size": config.images.block_size}
+                request = Request(points, budget, seed, names[0][pool], {}, options)
+                chosen = methods[name].choose(request)
+                scores = label_scores(
+                    listed(config.classifiers), (points[chosen], names[0][pool][chosen]),
+                    (others, names[1][judged]), seed,
+                )  # fmt: skip
+                setting = f"pca-{budget}"
+                rows += [(name, setting, "labels", m, seed, v) for m, v in scores.items()]
+    return {"rows": rows}
+
+
+def budgets_of(config: ConfigDict, pool: int) -> list[int]:
+    """Budgets of at most half of the pool; a third of it where none is."""
+    return [budget for budget in config.budgets if budget <= pool // 2] or [pool // 3]
+
+
+def options_of(config: ConfigDict) -> dict[str, Any]:
+    """What the config says of the QUBOs' sampler."""
+    return config.solver.to_dict()

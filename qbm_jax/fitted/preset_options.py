@@ -1,0 +1,69 @@
+"""The options of a fit: what a preset's authors ship, and what is given beside it."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from qbm_jax import samplers
+from qbm_jax.model import vae
+from qbm_jax.model.presets import PRESETS
+from qbm_jax.runtime.options import check, choice, from_dict
+from qbm_jax.training import TrainOptions
+
+
+class Chosen(NamedTuple):
+    """What is trained.
+
+    Attributes:
+      model: fields of `ModelOptions`.
+      sampler: name of the sampler of the negative phase.
+      sampler_options: its options; None: those that suit a negative phase.
+      options: how to train.
+    """
+
+    model: dict[str, Any]
+    sampler: str
+    sampler_options: dict[str, Any] | None
+    options: TrainOptions
+
+
+def choose(
+    preset: str,
+    model: Mapping[str, Any],
+    sampler: str | None,
+    sampler_options: Mapping[str, Any] | None,
+    training: Mapping[str, Any] | None,
+) -> Chosen:
+    """A preset's settings, and before them what is given.
+
+    Args:
+      preset: its name.
+      model: given fields of `ModelOptions`.
+      sampler: given name; None: the preset's, "gibbs" where it has none.
+      sampler_options: given options.
+      training: given fields of `TrainOptions`.
+
+    Raises:
+      InputError: an unknown preset, or options that cannot be used.
+    """
+    own = PRESETS[check("preset", preset, choice(PRESETS))]
+    merged = {**own.model, **own.published, **model}
+    vae.check_options(merged)
+    fields = {**own.training, **own.published_training, **(training or {})}
+    options = from_dict(TrainOptions, "training", fields)
+    if sampler is None and own.sampler is not None:
+        sampler, sampler_options = own.sampler[0], {**own.sampler[1], **(sampler_options or {})}
+    sampler = sampler or "gibbs"
+    samplers.check_options(sampler, {} if sampler_options is None else dict(sampler_options))
+    given = None if sampler_options is None else dict(sampler_options)
+    return Chosen(merged, sampler, given, options)
+
+
+def for_cells(
+    options: TrainOptions, preset: str, training: Mapping[str, Any] | None, num_cells: int
+) -> TrainOptions:
+    """The options with the epochs that the preset's authors train on so many cells."""
+    epochs_of = PRESETS[preset].epochs_of
+    if epochs_of is None or "num_epochs" in (training or {}):
+        return options
+    return dataclasses.replace(options, num_epochs=epochs_of(num_cells))

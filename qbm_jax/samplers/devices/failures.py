@@ -1,0 +1,39 @@
+"""What a device did wrong, and how it leaves compiled code, which knows no exceptions."""
+
+import contextlib
+from collections.abc import Iterator
+
+from jax.errors import JaxRuntimeError
+
+from qbm_jax.errors import InputError
+
+_LATEST: list["DeviceError"] = []  # raised inside a callback, where JAX keeps its text alone
+
+
+class DeviceError(InputError):
+    """A device failed, was late, or gave back other spins than it was asked for."""
+
+
+def kept(error: DeviceError) -> DeviceError:
+    """The error, remembered for `device_errors`."""
+    _LATEST[:] = [error]
+    return error
+
+
+@contextlib.contextmanager
+def device_errors() -> Iterator[None]:
+    """Raises as `DeviceError` what a device did inside compiled code.
+
+    JAX raises its own error there. Results must be waited for inside the block
+    (`jax.block_until_ready`).
+
+    Raises:
+      DeviceError: a device failed in the block.
+    """
+    _LATEST.clear()
+    try:
+        yield
+    except JaxRuntimeError as error:
+        if not _LATEST:
+            raise
+        raise _LATEST.pop() from error

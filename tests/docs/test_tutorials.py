@@ -1,0 +1,26 @@
+"""The tutorials run from top to bottom, and the cells that hold their sentences to the truth."""
+
+from importlib.util import find_spec
+
+import matplotlib
+import pytest
+from pages import DOCS, blocks, run_in_order
+
+PAGES = sorted((DOCS / "tutorials").glob("*.md"))
+HIDDEN = ":tags: [remove-cell]\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("myst_nb") is not None, reason="the build of the manual runs them")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_tutorial_runs_and_its_sentences_hold(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    matplotlib.use("Agg")
+    run_in_order(page, tmp_path, {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_tutorial_binds_what_it_says_to_numbers(page):
+    cells = [text for kind, text, _ in blocks(page) if kind == "{code-cell}"]
+    assert sum(text.lstrip().startswith("assert ") for text in cells) >= 2
+    assert HIDDEN in page.read_text()

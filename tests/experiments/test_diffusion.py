@@ -1,0 +1,145 @@
+"""The diffusion study: its sets, its verdicts, what is refused, and the smoke run."""
+
+import csv
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from configs import diffusion as configs
+from experiments.diffusion import measure, peptides, report, sets, study
+from experiments.kit import runner
+from experiments.kit.stop import StopRequest
+from qbm_jax.diffusion import text
+from qbm_jax.errors import InputError
+from qbm_jax.machine.enumeration import enumerate_spins, log_weights
+
+BAD = {
+    "method": ({"methods": ("diffusion", "magic")}, r"unknown config.methods \['magic'\]"),
+    "guide": ({"guides": ("magic",)}, r"unknown config.guides \['magic'\]"),
+    "no baseline": ({"methods": ("autoregressive",)}, "config.methods must have diffusion"),
+    "set": ({"datasets": ("magic",)}, "unknown config.datasets 'magic'"),
+    "no file": ({"datasets": ("shakespeare",), "folder": "/none"}, "names no set that is there"),
+    "kind": ({"sets.made_up.kind": "magic"}, "kind must be one of text, ising"),
+    "length": ({"sets.made_up.length": 100_000}, "config.sets.made_up.length is too large"),
+    "width": ({"model.width": 17}, "config.model.width must be a multiple"),
+    "hidden": ({"residual.num_hidden": 99}, "config.residual.num_hidden must be a whole number"),
+    "temperature": ({"generation.temperature": 0.0}, "config.generation.*temperature must be"),
+    "K = 1": ({"generation.num_candidates": 1}, "config.generation.num_candidates must be"),
+    "draws": ({"evaluation.num_draws": 1}, "config.evaluation.num_draws must be at least 2"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
+    fields, words = BAD[case]
+    config = configs.get_config("smoke")
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(InputError, match=words):
+        runner.run(study, config, tmp_path / "run", StopRequest())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_set_is_cut_in_three_parts_and_one_without_data_is_told():
+    config = configs.get_config("smoke")
+    config.datasets, config.folder = ("shakespeare", "made_up"), "/none"
+    (found,), notes = sets.load(config)
+    assert notes == ["shakespeare is left out: there is no /none/text/tinyshakespeare.txt"]
+    sizes = np.array([len(found.train), len(found.judge)]) / len(found.judge)
+    np.testing.assert_allclose(sizes, [2, 1], rtol=1e-3)
+    assert found.held_out.shape == (64, 16)
+    written = found.shown(found.train[:200])
+    who = written.split()[0]
+    assert f"says {who}." in written
+
+
+def test_spins_of_the_lattice_have_its_law():
+    config = configs.get_config("full")
+    fields = config.sets.ising
+    fields.side, fields.num_sequences = 3, 20_000
+    found = sets.of_ising("ising", fields, None, 0)
+    machine = found.machine
+    assert np.asarray(machine.J).sum() == pytest.approx(9 * 4 / fields.temperature, rel=1e-5)
+    assert measure.energy_variation(machine, found.train) < 0.03
+    assert measure.correlation_error(found.train, found.held_out, machine) < 0.03
+    other = np.zeros_like(found.train)
+    assert measure.energy_variation(machine, other) > 0.4
+    weights = np.asarray(log_weights(machine), float)
+    p = np.exp(weights - np.logaddexp.reduce(weights))
+    spins = np.asarray(enumerate_spins(9))
+    drawn = 2.0 * found.train - 1
+    np.testing.assert_allclose(
+        np.mean(np.abs(drawn.mean(axis=1))), p @ np.abs(spins.mean(axis=1)), atol=0.02
+    )
+    with pytest.raises(InputError, match="a lattice of side 3 or 4"):
+        sets.lattice(5, 2.0)
+
+
+def test_verdicts_compare_seed_by_seed():
+    rows = []
+    bits = {"autoregressive": (2.0, 2.2), "diffusion": (2.2, 2.42), "boltzmann": (2.1, 2.32),
+            "bernoulli": (2.1, 2.4)}  # fmt: skip
+    for method, values in bits.items():
+        for seed, value in enumerate(values):
+            rows.append(("text", method, "none", "likelihood", "bits_per_token", seed, value))
+    for guide, shift in {"rbm": -0.5, "random": 0.0}.items():
+        for metric in ("judge_bits", "unigram_entropy"):
+            for seed in (0, 1):
+                value = 3 + shift + 0.01 * seed
+                rows.append(("text", "diffusion", guide, "generation", metric, seed, value))
+    lines = report.verdicts(report.Found(rows, "text"))
+    assert "needs +10.0 % bits per token" in lines[0] and "15 %, met" in lines[0]
+    assert "without latents: **" in lines[1] and "better" in lines[1]
+    assert "at J = 0" in lines[2] and "no difference is shown" in lines[2]
+    assert "against random of K: judge" in lines[3] and "better" in lines[3]
+
+
+def test_more_steps_take_what_the_candidates_would_cost():
+    taken = []
+
+    class Model:
+        length = 64
+
+        def sample(self, num, *, steps, seed, guide, method):
+            taken.append((steps, guide))
+
+    config = configs.get_config("smoke")
+    measure.sample(config, Model(), {}, "more_steps", 0)
+    measure.sample(config, Model(), {}, "none", 0)
+    assert taken == [(8 * 5, None), (8, None)]
+
+
+@pytest.mark.slow
+def test_the_smoke_run_writes_every_table_and_figure(tmp_path):
+    config = configs.get_config("smoke")
+    runner.run(study, config, tmp_path, StopRequest())
+    with (tmp_path / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == study.COLUMNS
+    assert {row["method"] for row in rows if row["task"] == "likelihood"} == set(config.methods)
+    drawn = {row["setting"] for row in rows if row["task"] == "generation"}
+    assert drawn == {*config.guides, measure.REAL}
+    assert {row["metric"] for row in rows if row["task"] == "residual"} >= {"gain_low", "gain_high"}
+    written = (tmp_path / "report.md").read_text()
+    assert "says" in written and "RBM free energy against random of K" in text
+    figures = sorted((tmp_path / "figures").glob("*.png"))
+    assert len(figures) == 3 and all(imread(path).size for path in figures)
+
+
+def test_peptides_are_measured_by_their_residues_alone():
+    vocabulary = text.Vocabulary(text.AMINO_ACIDS + text.PADDING)
+    rows, others = (
+        np.stack([vocabulary.encode(each) for each in text.peptides(given, 6)])
+        for given in (["KKRL", "KRL", "LKK"], ["DDEA", "EDA", "AAE"])
+    )
+    contrast = peptides.Contrast(others, others)
+    found = peptides.peptide_scores(rows, rows[:1], rows, contrast)
+    assert found["peptide_length"] == pytest.approx(10 / 3)
+    assert found["charge"] == pytest.approx((3 + 2 + 2) / 3)
+    hydropathy = [(2 * -3.9 - 4.5 + 3.8) / 4, (-3.9 - 4.5 + 3.8) / 3, (3.8 - 7.8) / 3]
+    assert found["hydropathy"] == pytest.approx(np.mean(hydropathy))
+    assert found["nearest_identity"] == pytest.approx((1 + 1 / 3 + 1 / 3) / 3)
+    assert found["classifier_auc"] == 1
+    longer = rows.copy()
+    longer[:, 5] = 3  # behind the first padding
+    assert peptides.peptide_scores(longer, rows[:1], rows, contrast) == pytest.approx(found)

@@ -1,0 +1,229 @@
+"""Problems of other software are machines and back: energies of all states, to 1e-9."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+from jax.experimental.sparse import BCOO
+
+from qbm_jax import problems
+from qbm_jax.errors import InputError
+from qbm_jax.machine.boltzmann import Boltzmann, energy
+from qbm_jax.machine.opposite_sign import Biases, biases, couplings, from_biases
+
+N = 6
+LABELS = [("a", 1), 3, "x", frozenset([1]), "", 2.5]
+RNG = np.random.default_rng(0)
+Q = RNG.normal(size=(N, N))
+STATES = 2.0 * ((np.arange(2**N)[:, None] >> np.arange(N)) & 1) - 1
+BITS = (1 + STATES) / 2
+OFFSET = 0.7
+
+
+def energies(params, states=STATES):
+    """Of all states, in double precision and without the library."""
+    J, h = np.asarray(params.J), np.asarray(params.h)
+    return -0.5 * np.einsum("ki,ij,kj->k", states, J, states) - states @ h
+
+
+def machine():
+    J = np.triu(RNG.normal(size=(N, N)), 1)
+    return Boltzmann(J=J + J.T, h=RNG.normal(size=N))
+
+
+def close(found, right):
+    np.testing.assert_allclose(found, right, rtol=0, atol=1e-9)
+
+
+QUBOS = {
+    "any matrix": Q,
+    "lists": Q.tolist(),
+    "upper triangle": np.triu(Q),
+    "symmetric": Q + Q.T,
+    "scipy sparse": scipy.sparse.csr_matrix(Q),
+    "dict": {(LABELS[i], LABELS[j]): Q[i, j] for i in range(N) for j in range(N)},
+}
+
+
+@pytest.mark.parametrize("name", QUBOS)
+def test_a_qubo_is_a_machine_with_the_same_energies_and_back(name):
+    given, matrix = QUBOS[name], Q + Q.T if name == "symmetric" else Q
+    matrix = np.triu(Q) if name == "upper triangle" else matrix
+    right = np.einsum("ki,ij,kj->k", BITS, matrix, BITS) + OFFSET
+    params, constant = problems.from_qubo(given, OFFSET)
+    close(energies(params) + constant, right)
+    back, offset = problems.to_qubo(params, constant, form="matrix")
+    assert offset == pytest.approx(OFFSET) and not np.tril(back, -1).any()
+    close(np.einsum("ki,ij,kj->k", BITS, back, BITS) + offset, right)
+    again, constant = problems.from_qubo(*problems.to_qubo(params, constant, LABELS))
+    close(energies(again) + constant, right)
+
+
+def test_labels_of_a_dict_come_in_the_order_asked_for():
+    params, _ = problems.from_qubo(QUBOS["dict"])
+    turned, _ = problems.from_qubo(QUBOS["dict"], labels=LABELS[::-1])
+    close(energies(turned, STATES[:, ::-1]), energies(params))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "with variables, got an empty one"),
+        (np.zeros((0, 0)), "with variables, got an empty one"),
+        ({("a", "b", "c"): 1}, "higher orders"),
+        ({"ab": 1}, "pairs"),
+        (np.full((2, 2), np.nan), "finite"),
+        ({("a", "b"): np.inf}, "finite"),
+        (np.ones((2, 3)), "square"),
+        ([1, 2], "square"),
+        ({("a", "b"): "x"}, "real numbers"),
+        ({("a", "a"): 1}, "at least 2 spins"),
+    ],
+)
+def test_what_is_no_qubo_is_one_line(given, message):
+    with pytest.raises(InputError, match=rf"^[^\n]*{message}[^\n]*$"):
+        problems.from_qubo(given)
+
+
+def test_labels_that_do_not_fit_are_one_line():
+    for labels, message in (([1], "expected 6 labels"), ([1] * 6, "repeated"), ([[]] * 6, "keys")):
+        with pytest.raises(InputError, match=message):
+            problems.to_qubo(machine(), 0.0, labels)
+    with pytest.raises(InputError, match="unknown"):
+        problems.from_qubo(QUBOS["dict"], labels=range(N))
+    with pytest.raises(InputError, match="form"):
+        problems.to_qubo(machine(), form="list")
+    with pytest.raises(InputError, match="of a dict"):
+        problems.from_qubo(Q, labels=LABELS)
+
+
+def test_large_problems_with_few_pairs_stay_sparse():
+    ring = np.arange(2000)
+    params = from_biases(Biases(np.zeros(2000), ring, (ring + 1) % 2000, np.ones(2000)))
+    assert isinstance(params.J, BCOO) and params.J.nse == 4000
+    found = biases(params)
+    assert (found.rows < found.columns).all() and (found.values == 1).all()
+    assert float(energy(params, np.ones(2000))) == 2000
+    Q_dict, constant = problems.to_qubo(params, 1.0)
+    again, back = problems.from_qubo(Q_dict, constant, labels=range(2000))
+    assert back == pytest.approx(1) and float(abs(again.h).max()) == 0
+    twice = couplings(2000, [0, 1], [1, 0], [1.0, 2.0])  # both orders of one pair add up
+    np.testing.assert_array_equal(twice.data, [3, 3])
+
+
+def test_graphs_are_max_cut_machines_with_fields_and_back():
+    networkx = pytest.importorskip("networkx")
+    params = machine()
+    graph = problems.to_networkx(params, OFFSET, LABELS)
+    assert list(graph) == LABELS
+    again, offset = problems.from_networkx(graph)
+    close(energies(again), energies(params))
+    assert offset == OFFSET
+    plain, _ = problems.from_networkx(networkx.Graph([(0, 1), (1, 2)]))
+    np.testing.assert_array_equal(plain.J, [[0, -1, 0], [-1, 0, -1], [0, -1, 0]])
+    loop, twice = networkx.Graph([(0, 1), ("b", "b")]), networkx.MultiGraph([(0, 1), (0, 1)])
+    for bad, message in (
+        (networkx.Graph(), "empty"),
+        (networkx.DiGraph([(0, 1)]), "undirected"),
+        (twice, "parallel"),
+        (loop, "self-loop of 'b'"),
+        (networkx.Graph([(0, 1, {"weight": np.nan})]), "weight of"),
+        ([(0, 1)], "networkx.Graph"),
+    ):
+        with pytest.raises(InputError, match=message):
+            problems.from_networkx(bad)
+
+
+def test_files_of_graphs_are_written_as_they_are_read(tmp_path):
+    params = machine().replace(h=np.zeros(N))
+    problems.write_mtx(tmp_path / "graph.mtx", params)
+    close(problems.read_mtx(tmp_path / "graph.mtx").J, params.J)
+    whole = params.replace(J=np.rint(3 * params.J))
+    problems.write_gset(tmp_path / "graph.txt", whole)
+    read = problems.read_gset(tmp_path / "graph.txt")
+    np.testing.assert_array_equal(read.J.todense(), whole.J)
+    with pytest.raises(InputError, match="integer"):
+        problems.write_gset(tmp_path / "other.txt", params)
+    for write in (problems.write_mtx, problems.write_gset):
+        with pytest.raises(InputError, match="without fields"):
+            write(tmp_path / "other.txt", machine())
+    assert {path.name for path in tmp_path.iterdir()} == {"graph.mtx", "graph.txt"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "cannot read"),
+        ("%%MatrixMarket matrix coordinate real general\n2 3 1\n1 2 1.0\n", "square"),
+        (
+            "%%MatrixMarket matrix coordinate real general\n2 2 1\n1 2 1.0\n",
+            "triangles that differ",
+        ),
+        ("%%MatrixMarket matrix coordinate real symmetric\n2 2 1\n2 2 1.0\n", "self-loop of 1"),
+        ("%%MatrixMarket matrix coordinate real symmetric\n2 2 1\n2 1 nan\n", "triangles|finite"),
+    ],
+)
+def test_what_is_no_graph_in_a_matrix_file_is_one_line(tmp_path, text, message):
+    path = tmp_path / "graph.mtx"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        problems.read_mtx(path)
+
+
+def test_models_of_dimod_are_machines_and_back():
+    dimod = pytest.importorskip("dimod")
+    linear = dict(zip(LABELS, RNG.normal(size=N), strict=True))
+    quadratic = {(LABELS[i], LABELS[j]): Q[i, j] for i in range(N) for j in range(i)}
+    for vartype, values in (("SPIN", STATES), ("BINARY", BITS)):
+        bqm = dimod.BinaryQuadraticModel(linear, quadratic, OFFSET, vartype)
+        right = bqm.energies((values.astype(np.int8), list(bqm.variables)))
+        params, constant = problems.from_bqm(bqm)
+        close(energies(params) + constant, right)
+        turned, constant = problems.from_bqm(bqm, LABELS[::-1])
+        order = [LABELS[::-1].index(label) for label in bqm.variables]
+        states = np.empty_like(STATES)
+        states[:, order] = STATES
+        close(energies(turned, states) + constant, right)
+        params, constant = problems.from_bqm(bqm)
+        back = problems.to_bqm(params, constant, list(bqm.variables), vartype)
+        assert back.vartype is bqm.vartype
+        close(back.energies((values.astype(np.int8), list(bqm.variables))), right)
+
+
+def test_what_is_no_model_of_dimod_is_one_line():
+    dimod = pytest.importorskip("dimod")
+    model = dimod.BinaryQuadraticModel
+    for bad, message in (
+        (model("SPIN"), "empty"),
+        (model({"a": np.nan, "b": 1}, {}, "SPIN"), "finite"),
+        (model({"a": 1, "b": 1}, {("a", "b"): np.nan}, "SPIN"), "finite"),
+        (dimod.BinaryPolynomial({("a", "b", "c"): 1}, "SPIN"), "make_quadratic"),
+        (dimod.ConstrainedQuadraticModel(), "from_cqm"),
+        ({("a", "b"): 1}, "from_qubo"),
+    ):
+        with pytest.raises(InputError, match=message):
+            problems.from_bqm(bad)
+    with pytest.raises(InputError, match="vartype"):
+        problems.to_bqm(machine(), vartype="TERNARY")
+
+
+def test_constraints_become_penalties_and_integers_are_refused():
+    dimod = pytest.importorskip("dimod")
+    first, second = map(dimod.Binary, "ab")
+    cqm = dimod.ConstrainedQuadraticModel()
+    cqm.set_objective(-first - 2 * second)
+    cqm.add_constraint(first + second == 1)
+    params, constant, invert = problems.from_cqm(cqm, penalty=10)
+    states = 2.0 * ((np.arange(4)[:, None] >> np.arange(2)) & 1) - 1
+    lowest = states[np.argmin(energies(params, states))]
+    names = list(dimod.cqm_to_bqm(cqm, lagrange_multiplier=10)[0].variables)
+    assert energies(params, states).min() + constant == pytest.approx(-2)
+    chosen = {name: int(spin > 0) for name, spin in zip(names, lowest, strict=True)}
+    assert invert(chosen) == {"a": 0, "b": 1}
+    cqm.set_objective(dimod.Integer("i") + first)
+    with pytest.raises(InputError, match=r"'i' of type INTEGER"):
+        problems.from_cqm(cqm)
+    cqm.set_objective(dimod.Real("r") + first)
+    with pytest.raises(InputError, match=r"REAL|INTEGER"):
+        problems.from_cqm(cqm)
+    with pytest.raises(InputError, match="ConstrainedQuadraticModel"):
+        problems.from_cqm(first)

@@ -1,0 +1,324 @@
+"""Devices of other people: what is sent, what is believed, and what each failure is called."""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qbm_jax import samplers
+from qbm_jax.errors import InputError
+from qbm_jax.machine.boltzmann import Boltzmann, symmetrise
+from qbm_jax.machine.calibration import fit_beta
+from qbm_jax.machine.opposite_sign import biases
+from qbm_jax.samplers.devices.machine import Device, DeviceOptions, device_sampler
+
+N, READS = 5, 24
+
+
+@pytest.fixture(scope="module")
+def params():
+    J = symmetrise(0.5 * jax.random.normal(jax.random.key(0), (N, N)))
+    return Boltzmann(J=J, h=jnp.linspace(-0.6, 0.6, N))
+
+
+def sent_by(params, **options):
+    """(what a recording device was sent, the spins that came back) of one eager draw."""
+    sent = []
+
+    def draw(given, num_reads, seed):
+        sent.append((given, num_reads))
+        return np.ones((num_reads, N), np.int8)
+
+    given = DeviceOptions(calibration_gain=0.0, **options)
+    sampler = device_sampler(Device(draw, lambda: None), given)
+    spins, _, _ = sampler.sample(
+        jax.random.key(1), params, sampler.init(jax.random.key(0), params, READS)
+    )
+    return sent, np.asarray(spins)
+
+
+def test_biases_are_sent_with_the_sign_of_problems(params):
+    [(sent, reads)], spins = sent_by(params, num_gauges=0)
+    right = biases(params)
+    for found, expected in zip(sent, right, strict=True):
+        np.testing.assert_allclose(found, expected)
+    np.testing.assert_allclose(sent.linear, -np.asarray(params.h))
+    assert reads == READS and (spins == 1).all()
+
+
+def test_biases_are_clipped_and_rounded(params):
+    [(sent, _)], _ = sent_by(params, num_gauges=0, max_field=0.4, max_coupling=0.3, bits=3)
+    right = biases(params)
+    for found, given, most in (
+        (sent.linear, right.linear, 0.4), (sent.values, right.values, 0.3),
+    ):  # fmt: skip
+        steps = found / (most / 3)
+        np.testing.assert_allclose(steps, np.rint(steps), atol=1e-6)
+        assert np.abs(found - np.clip(given, -most, most)).max() <= most / 6 + 1e-6
+    [(sent, _)], _ = sent_by(params, num_gauges=0, bits=8)  # of the largest, without a range
+    assert np.abs(sent.values).max() == pytest.approx(np.abs(right.values).max())
+
+
+def test_gauges_turn_signs_and_are_undone(params):
+    sent, spins = sent_by(params, num_gauges=4)
+    assert [reads for _, reads in sent] == [6] * 4
+    right = biases(params)
+    for (given, _), gauge in zip(sent, spins[::6], strict=True):  # the device said all up
+        np.testing.assert_allclose(given.linear, gauge * right.linear, rtol=1e-6)
+        pairs = gauge[right.rows] * gauge[right.columns]
+        np.testing.assert_allclose(given.values, pairs * right.values, rtol=1e-6)
+    assert len(np.unique(spins[::6], axis=0)) > 1
+
+
+def test_fields_go_through_a_gauge_spin_where_a_device_has_none(params):
+    def draw(given, num_reads, seed):
+        assert not given.linear.any() and len(given.linear) == N + 1
+        return np.tile([1, 1, 1, 1, 1, -1], (num_reads, 1))
+
+    options = DeviceOptions(fields="gauge_spin", num_gauges=0)
+    sampler = device_sampler(Device(draw, lambda: None), options)
+    state = sampler.init(jax.random.key(0), params, 2)
+    assert (np.asarray(sampler.sample(jax.random.key(0), params, state)[0]) == -1).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"bits": 1}, {"max_field": 0}, {"num_gauges": -1}, {"luck": 1}]
+)
+def test_options_out_of_range_are_one_line(options):
+    dimod = pytest.importorskip("dimod")
+    with pytest.raises(InputError, match=next(iter(options))):
+        samplers.build("dimod", sampler=dimod.ExactSolver(), **options)
+
+
+def test_what_is_no_device_is_one_line():
+    for options, message in (({}, "sampler=..."), ({"sampler": 3}, "dimod.Sampler|dimod")):
+        with pytest.raises(InputError, match=message):
+            samplers.build("dimod", **options)
+    for options, message in (
+        ({}, "command=..."), ({"command": []}, "words"), ({"command": [3]}, "words"),
+        ({"command": ["x"], "arguments": {"a": 1}}, "no arguments"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            samplers.build("worker", **options)
+
+
+# dimod's own samplers, and one that misbehaves
+
+
+def built(device, **options):
+    return samplers.build("dimod", sampler=device, **{"calibration_gain": 0.0} | options)
+
+
+def test_an_exact_solver_gives_every_state_as_often_as_asked(params):
+    dimod = pytest.importorskip("dimod")
+    sampler = built(dimod.ExactSolver())
+    assert not sampler.targets_boltzmann
+    state = sampler.init(jax.random.key(0), params, 2**N)
+    draw = jax.jit(sampler.sample)
+    spins, state, info = draw(jax.random.key(1), params, state)
+    assert len(np.unique(spins, axis=0)) == 2**N
+    assert float(info["beta_eff"]) == pytest.approx(float(fit_beta(params, spins)), abs=1e-3)
+    again, _, _ = sampler.sample(jax.random.key(1), params, state)
+    np.testing.assert_array_equal(spins, again)  # compiled or not
+    too_many = sampler.init(jax.random.key(0), params, 2**N + 1)
+    with pytest.raises(samplers.DeviceError, match=r"expected 33 reads from the device, got 32"):
+        built(dimod.ExactSolver(), num_gauges=0).sample(jax.random.key(1), params, too_many)
+
+
+@pytest.mark.parametrize("name", ["SimulatedAnnealingSampler", "TabuSampler"])
+def test_optimisers_of_dwave_find_the_ground_state(params, name):
+    pytest.importorskip("dimod")
+    device = getattr(pytest.importorskip("dwave.samplers"), name)()
+    arguments = {"num_sweeps": 50} if name.startswith("Sim") else {"timeout": 20}
+    found = samplers.run(
+        jax.random.key(0), "dimod", params, num_draws=1, num_chains=4,
+        sampler=device, arguments=arguments, calibration_gain=0.0,
+    )  # fmt: skip
+    everything = samplers.run(jax.random.key(0), "exact", params, num_draws=1, num_chains=2000)
+    assert found.energies.min() == pytest.approx(everything.energies.min(), abs=1e-5)
+    assert found.beta_eff > 2  # it says what it is
+
+
+@pytest.fixture(scope="module")
+def device():
+    """Makes a `dimod.Sampler` whose answer is that of a function (model, reads) -> sample set."""
+    dimod = pytest.importorskip("dimod")
+
+    class Fake(dimod.Sampler):
+        parameters = {"num_reads": []}  # noqa: RUF012
+        properties = {}  # noqa: RUF012
+
+        def __init__(self, answer):
+            self.answer = answer
+
+        def sample(self, bqm, num_reads=1):
+            return self.answer(bqm, num_reads)
+
+    return Fake
+
+
+def ground(bqm, reads):
+    """The state +1, -1, +1, ... of our spins."""
+    return np.tile([1, -1, 1, -1, 1], (reads, 1))
+
+
+def test_aggregated_rows_bits_and_other_orders_are_read_as_what_they_are(params, device):
+    dimod = pytest.importorskip("dimod")
+
+    def answer(bqm, reads):
+        order = [3, 1, 4, 0, 2]
+        rows = (ground(bqm, 1)[:, order] + 1) // 2
+        return dimod.SampleSet.from_samples(
+            (rows, order), energy=[0.0], vartype="BINARY", num_occurrences=[reads]
+        )
+
+    sampler = built(device(answer), num_gauges=0)
+    spins, _, _ = sampler.sample(
+        jax.random.key(1), params, sampler.init(jax.random.key(0), params, READS)
+    )
+    np.testing.assert_array_equal(spins, ground(None, READS))
+
+
+def _fails(bqm, reads):
+    raise OSError("no cable")
+
+
+def _late(bqm, reads):
+    import time
+
+    time.sleep(0.6)
+
+
+def _made(values, **options):
+    def answer(bqm, reads):
+        import dimod
+
+        rows, labels = values(bqm, reads)
+        return dimod.SampleSet.from_samples(
+            (rows, labels), energy=np.zeros(len(rows)), vartype="SPIN", **options
+        )
+
+    return answer
+
+
+FAULTS = {
+    "the device failed: OSError: no cable": _fails,
+    "no answer within 0.2 seconds": _late,
+    "expected 24 reads from the device, got 23": _made(
+        lambda bqm, reads: (ground(bqm, reads - 1), range(N))
+    ),
+    "expected spins 0 to 4 from the device, got 4 others": _made(
+        lambda bqm, reads: (ground(bqm, reads)[:, 1:], range(1, N))
+    ),
+}
+
+
+@pytest.mark.parametrize("message", FAULTS)
+def test_every_failure_is_a_typed_error_in_and_out_of_compiled_code(params, device, message):
+    sampler = built(device(FAULTS[message]), num_gauges=0, timeout=0.2)
+    state = sampler.init(jax.random.key(0), params, READS)
+    for draw in (sampler.sample, jax.jit(sampler.sample)):
+        with pytest.raises(samplers.DeviceError, match=message), samplers.device_errors():
+            jax.block_until_ready(draw(jax.random.key(1), params, state))
+    with pytest.raises(samplers.DeviceError, match=message):
+        samplers.run(jax.random.key(0), sampler, params, num_draws=1, num_chains=READS)
+    if "reads" in message:  # a calibration asks in `init`
+        gained = built(device(FAULTS[message]), num_gauges=0, calibration_gain=0.3)
+        with pytest.raises(samplers.DeviceError, match=message):
+            gained.init(jax.random.key(0), params, READS)
+
+
+def test_more_spins_than_the_device_has_start_no_chains(params):
+    dimod = pytest.importorskip("dimod")
+    small = dimod.StructureComposite(dimod.ExactSolver(), range(3), [(0, 1), (1, 2)])
+    with pytest.raises(samplers.DeviceError, match="at most 3 spins for this device, got 5"):
+        built(small).init(jax.random.key(0), params, 2)
+    wrong = dimod.StructureComposite(dimod.ExactSolver(), range(N), [(0, 1)])
+    sampler = built(wrong)
+    with pytest.raises(samplers.DeviceError, match="the device failed"):
+        sampler.sample(jax.random.key(1), params, sampler.init(jax.random.key(0), params, 2))
+
+
+# A worker on a pipe: a recorded one, which plays back what it is told
+
+
+WORKER = """
+import json, sys
+mode = sys.argv[1]
+print(json.dumps({"protocol": 2 if mode == "old" else 1, "max_spins": 5}), flush=True)
+for line in sys.stdin:
+    asked = json.loads(line)
+    if mode == "dies":
+        sys.exit(3)
+    if mode == "silent":
+        continue
+    if mode == "chatters":
+        print("hello", flush=True)
+    answer = {"id": asked["id"] + (mode == "other")}
+    if mode == "refuses":
+        answer["error"] = "no licence"
+    elif mode == "empty":
+        pass
+    else:
+        fields = asked["linear"]
+        row = [-1 if field > 0 else 1 for field in fields]
+        answer["spins"] = [row if mode != "zeros" else [0] * len(row)] * asked["num_reads"]
+    print(json.dumps(answer), flush=True)
+"""
+
+
+@pytest.fixture
+def worker(tmp_path):
+    """Builds the sampler of a worker that behaves in a way."""
+    path = tmp_path / "worker.py"
+    path.write_text(WORKER)
+
+    def build(mode, **options):
+        return samplers.build(
+            "worker", command=[sys.executable, str(path), mode],
+            **{"calibration_gain": 0.0, "num_gauges": 0} | options,
+        )  # fmt: skip
+
+    return build
+
+
+def test_a_worker_draws_in_a_process_of_its_own(params, worker):
+    sampler = worker("good")
+    state = sampler.init(jax.random.key(0), params, 3)
+    right = np.where(np.asarray(params.h) >= 0, 1, -1)
+    for draw in (sampler.sample, jax.jit(sampler.sample)):
+        spins, state, _ = draw(jax.random.key(1), params, state)
+        np.testing.assert_array_equal(spins, np.tile(right, (3, 1)))
+    larger = Boltzmann(J=np.zeros((6, 6)), h=np.zeros(6))
+    with pytest.raises(samplers.DeviceError, match="at most 5 spins"):
+        sampler.init(jax.random.key(0), larger, 2)
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("refuses", "the worker says: no licence"),
+        ("dies", "ended with exit code 3"),
+        ("chatters", "no JSON"),
+        ("other", "another request"),
+        ("empty", "without rows of spins"),
+        ("zeros", "other values"),
+        ("silent", "no answer within 0.5 seconds"),
+    ],
+)
+def test_a_worker_that_breaks_the_protocol_is_one_line(params, worker, mode, message):
+    sampler = worker(mode, timeout=0.5)
+    state = sampler.init(jax.random.key(0), params, 3)
+    for _ in range(2):  # a broken worker is started anew
+        with pytest.raises(samplers.DeviceError, match=rf"^[^\n]*{message}"):
+            sampler.sample(jax.random.key(1), params, state)
+
+
+def test_a_worker_that_cannot_start_or_is_of_another_protocol_is_one_line(params, worker):
+    with pytest.raises(samplers.DeviceError, match="protocol 1"):
+        worker("old").init(jax.random.key(0), params, 2)
+    absent = samplers.build("worker", command=["/no/such/interpreter"])
+    with pytest.raises(samplers.DeviceError, match="cannot start"):
+        absent.init(jax.random.key(0), params, 2)

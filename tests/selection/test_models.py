@@ -1,0 +1,64 @@
+"""Selecting with a fitted model: its embedding, in memory and on disk, and its utilities."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from command_line import small_adata, untrained_model
+
+from qbm_jax.errors import InputError
+from qbm_jax.fitted.model import FittedModel
+from qbm_jax.selection import SampleSelector, disagreement, objective, utilities
+
+
+@pytest.fixture(scope="module")
+def model():
+    made = untrained_model()
+    h = np.linspace(-1, 1, 8, dtype=np.float32)
+    return FittedModel(made.settings, {**made.params, "prior": {"h": jnp.asarray(h)}})
+
+
+@pytest.fixture(scope="module")
+def adata():
+    return small_adata()
+
+
+def test_the_model_embeds_what_is_chosen_from(model, adata):
+    by_model = SampleSelector(9, kernel="spins", solver="greedy", model=model).fit(adata)
+    points = model.embed(adata)
+    by_points = SampleSelector(9, kernel="spins", solver="greedy").fit(points)
+    assert by_model.indices_.tolist() == by_points.indices_.tolist()
+    assert objective(adata, by_model.indices_, kernel="spins", model=model) == by_points.energy_
+
+
+def test_cells_on_disk_are_embedded_block_by_block(model, adata, tmp_path):
+    path = tmp_path / "cells.h5ad"
+    adata.write_h5ad(path)
+    on_disk = SampleSelector(9, solver="greedy", model=model).fit(path)
+    in_memory = SampleSelector(9, solver="greedy", model=model).fit(adata)
+    assert on_disk.energy_ == pytest.approx(in_memory.energy_, rel=1e-5)
+    with pytest.raises(InputError, match="expected model= with the path"):
+        SampleSelector(9).fit(path)
+
+
+def test_utilities_are_what_they_are_called(model, adata):
+    up = 0.5 * (1 + model.embed(adata).astype(np.float64))
+    h = np.asarray(model.params["prior"]["h"], np.float64)
+    prior_up = 1 / (1 + np.exp(-2 * h))
+    entropy = -(up * np.log(up) + (1 - up) * np.log(1 - up)).sum(axis=1)
+    kl = (up * np.log(up / prior_up) + (1 - up) * np.log((1 - up) / (1 - prior_up))).sum(axis=1)
+    np.testing.assert_allclose(utilities.entropy(model, adata), entropy, rtol=1e-4)
+    log_z = np.log(2 * np.cosh(h)).sum()
+    np.testing.assert_allclose(utilities.free_energy(model, adata) + log_z, kl, atol=1e-4)
+    bound = model.bound(adata, num_draws=8)
+    np.testing.assert_allclose(utilities.elbo(model, adata), -bound.per_cell)
+    assert not disagreement([model, model], adata).any()
+    with pytest.raises(InputError, match="at least 2 models"):
+        disagreement([model], adata)
+
+
+def test_a_utility_by_name_moves_the_choice_towards_it(model, adata):
+    options = {"solver": "swap", "model": model, "num_chains": 1}
+    worth = utilities.entropy(model, adata)
+    plain = SampleSelector(10, **options).fit(adata).indices_
+    moved = SampleSelector(10, utility="entropy", utility_weight=3.0, **options).fit(adata).indices_
+    assert worth[moved].mean() > worth[plain].mean()
