@@ -64,7 +64,7 @@ def of_machine(config: ConfigDict, images: Images, options: dict[str, Any], seed
             metrics |= {"beta_eff": beta_of(model)}
             said = found.reason
     return {
-        "metrics": metrics, "curve": curve, "reason": said, "method": found.method,
+        "metrics": metrics, "curve": curve, "reason": said, "log_z_method": found.method,
         "samples": model.sample(SHOWN, num_sweeps=SWEEPS[-1]).astype(int).tolist(),
         "filters": np.round(np.asarray(model.units().weights, float)[:, :SHOWN].T, 2).tolist(),
         "mixing": mixing(model, images),
