@@ -166,7 +166,8 @@ def audited(config: ConfigDict, study: StudySet, group: Group) -> dict[str, Any]
     budget, options = budgets_of(config, len(pool))[0], options_of(config)
     here = points[pool].astype(np.float64)
     rows: Rows = []
-    size = tuple(config.audit.small)
+    num_cells, number = config.audit.small
+    size = (num_cells, number)
     for name, metric, place, value in audit.small_instances(
         here, config.audit.num_instances, options, size, config.seed
     ):
