@@ -15,8 +15,9 @@ from experiments.diffusion.sets import TokenSet
 from experiments.kit.runner import Piece
 from qbm_jax.diffusion import Autoregressive, EnergyGuide, MaskedDiffusion, ngrams
 from qbm_jax.diffusion.bound import causal_log_probs
+from qbm_jax.diffusion.heads import HEADS
 from qbm_jax.diffusion.options import LATENTS as LATENT_NAMES
-from qbm_jax.diffusion.residual import HEADS, ResidualEnergy, denoised
+from qbm_jax.diffusion.residual import ResidualEnergy, denoised
 from qbm_jax.machine.boltzmann import Boltzmann, energy
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 from qbm_jax.runtime.keys import TRAINING, seed_of
@@ -233,6 +234,8 @@ def residual_likelihood(
         "gain_low": -(mean + log_z.high) * scale, "gain_high": -(mean + log_z.low) * scale,
         "log_z_low": log_z.low, "log_z_high": log_z.high, "log_z_width": log_z.width,
         "bits_low": sides.low * BITS, "bits_high": sides.high * BITS,
+        "bits_low_error": sides.low_standard_error * BITS,
+        "bits_high_error": sides.high_standard_error * BITS,
         "bits_width": sides.width * BITS, "parameters": float(fitted.num_parameters),
     }  # fmt: skip
     return [(head, "none", "residual", name, float(value)) for name, value in found.items()]

@@ -139,13 +139,13 @@ def exact_bound(shape: Shape, params: Params, tokens: np.ndarray) -> np.ndarray:
     """The bound of each sequence [n, length] by all its masks, float64 [n], in nats.
 
     Raises:
-      InputError: the model has latents, or more tokens than can be enumerated.
+      InputError: more tokens than can be enumerated, or latents.
     """
     length = shape.length
-    if latent.has_latents(shape) or length > LONGEST_ENUMERATED:
+    if length > LONGEST_ENUMERATED:
         raise InputError(
-            f"expected a model without latents of at most {LONGEST_ENUMERATED} tokens to go "
-            f"through all masks, got {length} and latents {shape.options.latents}"
+            f"expected a model of at most {LONGEST_ENUMERATED} tokens to go through all masks, got "
+            f"one of {length}; use nll_bound"
         )
     masks = ((np.arange(1, 2**length)[:, None] >> np.arange(length)) & 1).astype(bool)
     counts = masks.sum(axis=1)
@@ -226,7 +226,16 @@ def _causal(shape: Shape) -> Callable[..., jax.Array]:
 
 
 def _nll_of_masks(shape: Shape, params: Params, row: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """-log p of the masked tokens of one sequence under masks [n, length], float64."""
+    """-log p of the masked tokens of one sequence under masks [n, length], float64.
+
+    Raises:
+      InputError: the model has latents, over which nothing here sums.
+    """
+    if latent.has_latents(shape):
+        raise InputError(
+            f"expected a model without latents to go through masks or orders, got latents "
+            f"{shape.options.latents}; use nll_bound"
+        )
     program, rows = _masked(shape), np.tile(row, (ROWS, 1))
     return in_chunks(lambda part: program(params, rows, part), masks)
 

@@ -1,13 +1,7 @@
 """Residual energies: p(x) = p_diffusion(x) exp(-E(x)) / Z, trained by telling texts from proposals.
 
-E is a sum over places of a head on bounded features v in (-1, 1) of a transformer that sees the
-whole sequence. The heads are machines whose hidden spins s are summed over exactly,
-
-    F(v) = -a'v - log sum_s exp(1/2 s'Js + f's),    f = b + W'v,
-
-"rbm" with J = 0, where the sum is prod 2 cosh f, and "boltzmann" with all couplings; and "mlp", a
-perceptron of as many parameters as "rbm". The mean energy E_p(s|v)[E(v, s)], by which public codes
-rank, is F plus the hidden spins' entropy, and no log probability.
+E is a sum over places of a head (`heads`) on bounded features v in (-1, 1) of a transformer that
+sees the whole sequence.
 
 Noise-contrastive estimation (Gutmann and Hyvarinen 2010; arXiv 2004.11714) with M negatives also
 learns the constant log Z, which starts at 0. Reported likelihoods take log Z from both sides.
@@ -26,46 +20,15 @@ import optax
 
 from qbm_jax.diffusion import bound, sampling
 from qbm_jax.diffusion.bound import Interval, in_chunks, mean_and_error, sandwich
+from qbm_jax.diffusion.heads import HEADS, READOUTS
 from qbm_jax.diffusion.model import MaskedDiffusion
 from qbm_jax.diffusion.network import Params, Shape, num_parameters
 from qbm_jax.errors import InputError
-from qbm_jax.machine.boltzmann import symmetrise
-from qbm_jax.machine.enumeration import enumerate_spins
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import check, check_fields, choice, documented, field, positive, whole
 
 LN2 = math.log(2)
-READOUTS = ("free", "mean")
-
-
-def rbm(params: Params, fields: jax.Array, readout: str) -> jax.Array:
-    """Energy of hidden spins without couplings by their fields [..., hidden] -> [...]."""
-    del params
-    if readout == "mean":
-        return -jnp.sum(fields * jnp.tanh(fields), axis=-1)
-    return -jnp.sum(jnp.logaddexp(fields, -fields), axis=-1)
-
-
-def boltzmann(params: Params, fields: jax.Array, readout: str) -> jax.Array:
-    """The same with couplings; all states of the hidden spins are summed over."""
-    spins = enumerate_spins(fields.shape[-1])
-    coupled = 0.5 * jnp.sum(spins @ symmetrise(params["J"]) * spins, axis=-1)
-    weights = fields @ spins.T
-    weights = weights + coupled.reshape((1,) * (weights.ndim - 1) + (-1,))
-    if readout == "mean":
-        return -jnp.sum(jax.nn.softmax(weights) * weights, axis=-1)
-    return -jax.nn.logsumexp(weights, axis=-1)
-
-
-def mlp(params: Params, fields: jax.Array, readout: str) -> jax.Array:
-    """A perceptron's output; it has but one readout."""
-    del readout
-    return -jnp.tanh(fields) @ params["outputs"]
-
-
-HEADS: dict[str, Callable[[Params, jax.Array, str], jax.Array]] = {
-    "rbm": rbm, "boltzmann": boltzmann, "mlp": mlp,
-}  # fmt: skip
+NUM_DRAWS = 64  # of masks for each of the few texts whose likelihood is told from two sides
 
 
 @documented
@@ -154,6 +117,9 @@ class ResidualEnergy:
     ) -> Interval:
         """-log p of sequences [n, length] in nats per token, from two sides.
 
+        The errors of few sequences are large, and so is that of the lower side, which has the
+        spread between sequences in it; within these errors the sides may cross.
+
         Args:
           rows: the texts.
           proposals: independent draws of the diffusion [draws, length], for log Z.
@@ -163,7 +129,7 @@ class ResidualEnergy:
         shape, length = self.model.shape, self.model.length
         log_z, (energy, error) = self.log_z(proposals, seed), mean_and_error(self.energy(rows))
         del error  # of the texts, not of the estimate for them
-        above = self.model.nll_bound(rows, seed=seed)
+        above = self.model.nll_bound(rows, seed=seed, num_draws=NUM_DRAWS)
         rng = np.random.default_rng(seed)
         own = bound.order_interval(shape, self.model.trained, rows, rng, num_orders)
         return Interval(

@@ -56,8 +56,8 @@ def low_discrepancy_times(key: jax.Array, number: int) -> jax.Array:
 
     Each alone is uniform, so means over them are unbiased (arXiv 2107.00630).
     """
-    shift = jax.random.uniform(key, ()) + jnp.arange(number) + 0.5 * jnp.finfo(jnp.float32).eps
-    return (shift / number) % 1.0
+    times = (jax.random.uniform(key, ()) + jnp.arange(number) / number) % 1.0
+    return jnp.maximum(times, jnp.finfo(jnp.float32).eps)  # where weights are finite
 
 
 def draw_counts(

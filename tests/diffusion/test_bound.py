@@ -10,7 +10,12 @@ from diffusion_models import ALL, LENGTH, ORDERS, law, sequences, untrained
 
 from qbm_jax.diffusion import bound, latent
 from qbm_jax.diffusion.network import token_nll
-from qbm_jax.diffusion.schedule import SCHEDULES, draw_counts, draw_masks
+from qbm_jax.diffusion.schedule import (
+    SCHEDULES,
+    draw_counts,
+    draw_masks,
+    low_discrepancy_times,
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +38,21 @@ def test_both_estimators_agree_with_enumeration_within_their_errors(model, estim
     rows = sequences(150)
     value, error = model.nll_bound(rows, num_draws=40, estimator=estimator)
     assert abs(value - model.exact_bound(rows)) < 4 * error < 0.15
+
+
+def test_the_bound_of_two_sequences_is_theirs_wherever_they_stand(model):
+    """Each sequence sees all numbers of masked tokens, not those of its place alone."""
+    rows = sequences(2)
+    value, error = model.nll_bound(rows, num_draws=300)
+    assert abs(value - model.exact_bound(rows)) < 4 * error < 0.15
+
+
+def test_each_time_is_uniform_and_all_together_are_even():
+    keys = jax.random.split(jax.random.key(0), 2000)
+    many = jax.jit(jax.vmap(lambda key: low_discrepancy_times(key, 5)))(keys)
+    np.testing.assert_allclose(np.mean(many, axis=0), 0.5, atol=0.03)
+    np.testing.assert_allclose(np.var(many, axis=0), 1 / 12, atol=0.01)
+    assert np.allclose(np.diff(np.sort(many, axis=1), axis=1), 0.2, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

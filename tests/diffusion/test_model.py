@@ -150,12 +150,20 @@ def test_what_cannot_be_drawn_is_refused(case, model):
         model.sample(2, **options)
 
 
-def test_an_untrained_model_and_latents_with_a_prompt_are_refused():
+def test_an_untrained_model_and_what_latents_do_not_allow_are_refused(model):
     untrained = MaskedDiffusion(NUM_SYMBOLS, LENGTH, **OPTIONS, latents="bernoulli")
     with pytest.raises(InputError, match="call fit first"):
         untrained.nll_bound(sequences())
     with pytest.raises(InputError, match="a prompt needs a model without latents"):
         untrained.sample(1, prompt=[0])
+    with pytest.raises(InputError, match="expected a model without latents to go through masks"):
+        latents = MaskedDiffusion(NUM_SYMBOLS, LENGTH, **OPTIONS, latents="bernoulli")
+        latents.params = model.params
+        latents.exact_bound(sequences(1))
+    with pytest.raises(InputError, match="of at most 12 tokens to go through all masks"):
+        long = MaskedDiffusion(NUM_SYMBOLS, 13, **OPTIONS)
+        long.params = model.params
+        long.exact_bound([[0] * 13])
     with pytest.raises(InputError, match="has no latents"):
         Autoregressive(NUM_SYMBOLS, LENGTH, latents="bernoulli")
 

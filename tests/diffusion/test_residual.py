@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from diffusion_models import ALL, law, sequences, untrained
 
-from qbm_jax.diffusion import EnergyGuide, residual
+from qbm_jax.diffusion import EnergyGuide, heads, residual
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, energy, symmetrise
 
@@ -29,14 +29,14 @@ def fitted(model):
 @pytest.mark.parametrize("name", ["rbm", "boltzmann"])
 def test_free_and_mean_energies_are_those_of_enumerated_hidden_spins(name):
     draw = np.random.default_rng(0)
-    couplings = symmetrise(draw.normal(size=(4, 4))) * (name == "boltzmann")
+    couplings = symmetrise(draw.normal(size=(4, 4)).astype("f4")) * (name == "boltzmann")
     fields = draw.normal(size=(5, 4)).astype(np.float32)
     spins = np.array(list(itertools.product((-1.0, 1.0), repeat=4)), np.float32)
     energies = np.stack([energy(Boltzmann(J=couplings, h=each), spins) for each in fields])
     weights = np.exp(-energies)
     params = {"J": np.asarray(couplings)}
-    free = residual.HEADS[name](params, fields, "free")
-    mean = residual.HEADS[name](params, fields, "mean")
+    free = heads.HEADS[name](params, fields, "free")
+    mean = heads.HEADS[name](params, fields, "mean")
     np.testing.assert_allclose(free, -np.log(weights.sum(axis=1)), rtol=1e-4)
     expected = (weights * energies).sum(axis=1) / weights.sum(axis=1)
     np.testing.assert_allclose(mean, expected, rtol=1e-4)
@@ -71,7 +71,7 @@ def test_likelihoods_from_two_sides_hold_the_enumerated_one(model, fitted):
 
 
 def test_heads_start_equal_and_the_perceptron_has_as_many_parameters(model):
-    energies = {name: residual.ResidualEnergy(model, **SMALL, head=name) for name in residual.HEADS}
+    energies = {name: residual.ResidualEnergy(model, **SMALL, head=name) for name in heads.HEADS}
     counts = {name: each.num_parameters for name, each in energies.items()}
     assert abs(counts["mlp"] - counts["rbm"]) <= SMALL["num_features"] + 2
     assert counts["boltzmann"] == counts["rbm"] + SMALL["num_hidden"] ** 2
