@@ -96,7 +96,7 @@ def told(found: Estimate, digits: int = 3) -> Markdown:
     return with_interval(found.mean, found.low, found.high, digits)
 
 
-def verdicts(found: Found) -> list[str]:
+def verdicts(found: Found) -> list[Markdown]:
     """What the targets came to, in sentences."""
     lines = []
     ours, causal = found.bits(BASELINE), found.bits(CAUSAL)
@@ -120,7 +120,7 @@ def verdicts(found: Found) -> list[str]:
             )
             lines.append(f"RBM free energy against {TITLES[other]}: judge {told(bits)} bits, "
                          f"{_side(bits)}, at entropies {told(entropy)} bits apart.")  # fmt: skip
-    return lines
+    return [Markdown(line) for line in lines]
 
 
 def _side(found: Estimate) -> str:
