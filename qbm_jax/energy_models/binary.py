@@ -48,6 +48,11 @@ class RestrictedBoltzmannMachine(EnergyModel):
         # Bits are drawn as they are, so one program serves both.
         return self.binarisation == "sampled"
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = True  # bits
+        return tags
+
     def bits_of(self, rows: np.ndarray, seed: int) -> np.ndarray:
         """Rows [rows, visible] as they are scored: bits, drawn once where they are means."""
         if self.binarisation != "sampled" or inputs.is_binary(rows):

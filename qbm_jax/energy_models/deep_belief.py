@@ -181,6 +181,11 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _n_features_out(self) -> int:
         return self._machines()[-1].num_hidden
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = True  # bits
+        return tags
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "machines_")
 

@@ -26,7 +26,8 @@ def checked_rows(estimator: BaseEstimator, X: Any, reset: bool, least: int = 1) 
             estimator, X, reset=reset, dtype=np.float32, ensure_min_samples=least, order="C"
         )
     except (ValueError, TypeError) as error:
-        said = str(error).strip().partition("\n")[0].rstrip(".")
+        text = str(error).strip()
+        said = (text if "Reshape" in text else text.partition("\n")[0]).rstrip(".")
         if isinstance(error, TypeError) and "parse" not in said:
             raise  # entries of other types, which scikit-learn wants told so
         hint = "; remove or impute those rows" if "NaN" in said else ""
@@ -43,9 +44,10 @@ def check_bits(X: np.ndarray) -> None:
     if low < 0 or high > 1:
         if set(np.unique(X[:100]).tolist()) <= {-1.0, 1.0}:
             raise InputError("expected bits 0 and 1 in X, got spins -1 and 1; use (1 + X) / 2")
+        found = "Negative values in data: " if low < 0 else ""  # words of scikit-learn's checks
         raise InputError(
-            f"expected bits 0 and 1, or their means, in X, got values from {low:g} to {high:g}; "
-            "scale X, or use GaussianRestrictedBoltzmannMachine for real numbers"
+            f"{found}expected bits 0 and 1, or their means, in X, got values from {low:g} to "
+            f"{high:g}; scale X, or use GaussianRestrictedBoltzmannMachine for real numbers"
         )
 
 
