@@ -64,4 +64,4 @@ def own_log():
 def few_programs():
     """Lets compiled programs go between files: one process runs hundreds of tests."""
     yield
-    release_compiled()
+    release_compiled(0.35)  # of the limit: some 3 GiB of programs
