@@ -235,7 +235,8 @@ def test_generated_cells_have_the_median_library_of_the_batch_asked_for(monkeypa
     fitted = FittedModel(settings, {})
     monkeypatch.setattr(FittedModel, "generate_like", lambda self, *given: given)
     for name, code, median in (("x", 0, 10.0), ("y", 1, 1000.0), (None, 0, 10.0)):
-        _, batch, library = fitted.generate(KEY, 3, batch=name)
+        _, batch, library, temperature = fitted.generate(KEY, 3, batch=name, temperature=0.5)
+        assert temperature == 0.5
         assert batch.tolist() == [code] * 3 and library.tolist() == [median] * 3
 
 
@@ -447,7 +448,10 @@ def test_diagnostics_have_a_key_of_their_own_and_judge_the_second_half(monkeypat
         settings=SimpleNamespace(sampler="gibbs", sampler_options={}),
     )  # fmt: skip
     monkeypatch.setattr(document, "compose", lambda *_, sampler, **__: sampler)
-    result = SimpleNamespace(model=model, bound={"log_z": 1.5, "log_z_standard_error": 0.25})
+    monkeypatch.setattr(run_files.programmes, "of_embedding", lambda *_, **__: None)
+    result = SimpleNamespace(
+        model=model, embedding=None, bound={"log_z": 1.5, "log_z_standard_error": 0.25}
+    )
 
     def summary(num_draws):
         fields = {"evaluation.diagnostic_draws": num_draws, "training.num_chains": 9}
@@ -468,6 +472,7 @@ def test_diagnostics_have_a_key_of_their_own_and_judge_the_second_half(monkeypat
 
 def test_a_summary_has_medians_counts_and_errors_under_their_names(monkeypatch, smoke):
     monkeypatch.setattr(document, "sampler_diagnostics", lambda *_, **__: {})
+    monkeypatch.setattr(run_files.programmes, "of_embedding", lambda *_, **__: None)
     described = SimpleNamespace(
         settings=SimpleNamespace(model={"prior": "boltzmann"}), vae=SimpleNamespace(num_latents=8)
     )
