@@ -139,7 +139,12 @@ def main() -> None:
         ]  # fmt: skip
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, timeout=options.limit, check=False
+                command,
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
+                timeout=options.limit,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             print(f"{name}: not done after {options.limit:.0f} s")

@@ -83,7 +83,7 @@ def load(config: ConfigDict) -> tuple[list[TokenSet], list[str]]:
 
 def of_text(name: str, fields: ConfigDict, path: Path, seed: int) -> TokenSet:
     """Characters of a file, cut in three in its order; or of sentences made up by a few rules."""
-    written = text.read_text(path) if fields.file else made_up(seed_of(seed, "tokens"))
+    written = text.of_file(path) if fields.file else made_up(seed_of(seed, "tokens"))
     symbols = text.characters(written)
     tokens = text.Vocabulary(symbols).encode(written)
     train, judge, held_out = _cut(tokens)

@@ -13,6 +13,7 @@ from qbm_jax.energy_models import Effort, Likelihood, RestrictedBoltzmannMachine
 from qbm_jax.energy_models.units import Units, draw_bits
 from qbm_jax.machine.boltzmann import bits_to_spins
 from qbm_jax.model import made
+from qbm_jax.runtime import keys
 
 SMOOTHING = 1.0  # pseudo-count of either value of a pixel
 
@@ -57,7 +58,7 @@ def autoregressive(
     rng: np.random.Generator, train: np.ndarray, test: np.ndarray, width: int, num_updates: int
 ) -> np.ndarray:
     """Log-likelihoods [test rows] of a small MADE."""
-    key_init, key_run = jax.random.split(jax.random.key(int(rng.integers(2**31))))
+    key_init, key_run = jax.random.split(keys.root(int(rng.integers(2**31))))
     params = made.init(key_init, train.shape[1], width)
     params = _trained(key_run, params, jnp.asarray(train), num_updates)
     return -np.asarray(jax.jit(made.energy)(params, bits_to_spins(jnp.asarray(test))), np.float64)

@@ -28,6 +28,7 @@ from qbm_jax.energy_models import (
 from qbm_jax.energy_models.phases import sampler_of
 from qbm_jax.energy_models.precision import rounded
 from qbm_jax.machine.calibration import fit_beta
+from qbm_jax.runtime import keys
 
 LOGGER = logging.getLogger("qbm_jax")
 SHOWN = 16  # images and filters of a figure
@@ -90,7 +91,7 @@ def beta_of(model: RestrictedBoltzmannMachine) -> float | None:
         return None
     machine = model.units().machine()[0]
     given = rounded(machine, recipe.phases.bits)
-    key = jax.random.key(model.seed)
+    key = keys.root(model.seed)
     spins, _, _ = jax.jit(sampler.sample)(key, given, model.learner_.chains)
     return float(jax.jit(fit_beta)(machine, spins))
 

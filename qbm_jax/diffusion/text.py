@@ -91,7 +91,7 @@ def characters(text: str) -> str:
     return "".join(sorted(set(text)))
 
 
-def read_text(path: Path | str) -> str:
+def of_file(path: Path | str) -> str:
     """A file's text.
 
     Raises:

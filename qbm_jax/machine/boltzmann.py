@@ -31,12 +31,14 @@ from qbm_jax.machine.parameters import (
     checked,
     has_energies,
     split_spins,
+    symmetric,
 )
 
 __all__ = [
     "Boltzmann", "as_arrays", "as_floats", "as_spins", "bits_to_spins", "check", "checked",
     "condition", "energy", "from_bit_form", "has_energies", "local_field", "remove_gauge_spin",
-    "scale", "spins_to_bits", "split_spins", "symmetrise", "to_bit_form", "with_gauge_spin",
+    "scale", "spins_to_bits", "split_spins", "symmetric", "symmetrise", "to_bit_form",
+    "with_gauge_spin",
 ]  # fmt: skip
 
 
@@ -56,7 +58,7 @@ def local_field(params: Boltzmann, spins: jax.Array) -> jax.Array:
     Raises:
       InputError: no machine (a J that is a triangle, among others), or no spins of it.
     """
-    params = checked(params)
+    params = symmetric(params)
     return _local_field(params, as_spins(params, spins))
 
 
@@ -97,7 +99,7 @@ def scale(params: Boltzmann, beta: jax.Array | float) -> Boltzmann:
     Raises:
       InputError: no machine, or no number.
     """
-    params = checked(params)
+    params = symmetric(params)
     if not isinstance(beta, int | float | np.generic | np.ndarray | jax.Array):
         raise InputError(f"expected a number beta, got {beta!r}")
     beta = float(beta) if isinstance(beta, int) else beta  # JAX's whole numbers end at 2^31

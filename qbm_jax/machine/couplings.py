@@ -11,7 +11,8 @@ from flax import struct
 from jax.experimental.sparse import BCOO
 
 from qbm_jax.errors import InputError
-from qbm_jax.machine.boltzmann import Boltzmann, as_arrays, checked
+from qbm_jax.machine.boltzmann import Boltzmann, as_arrays
+from qbm_jax.machine.parameters import symmetric
 
 DTYPES = ("float32", "bfloat16", "int8")
 _STEPS = 127  # of int8, on either side of zero
@@ -87,7 +88,7 @@ def reduced(params: Boltzmann, couplings_dtype: str) -> Boltzmann:
     """
     if couplings_dtype not in DTYPES:
         raise InputError(f"expected couplings_dtype in {list(DTYPES)}, got {couplings_dtype!r}")
-    params = checked(params)
+    params = symmetric(params)
     if couplings_dtype == "float32":
         return params
     if isinstance(params.J, BCOO):

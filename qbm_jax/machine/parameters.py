@@ -183,6 +183,27 @@ def checked(params: Boltzmann) -> Boltzmann:
     return params
 
 
+def symmetric(params: Boltzmann) -> Boltzmann:
+    """The machine as arrays; refuses a J that is no machine's unless it is traced or reduced.
+
+    What is finite is asked for where energies are.
+
+    Raises:
+      InputError: J is asymmetric, such as a triangle.
+    """
+    params = as_arrays(params)
+    J = params.J
+    if not isinstance(J, BCOO | jax.Array | np.ndarray) or len(J.shape) != 2:
+        return params
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(params)):
+        return params
+    sparse = _check_indices(J) if isinstance(J, BCOO) else None
+    entries = np.asarray(J.data if isinstance(J, BCOO) else J)
+    if np.isfinite(entries).all() and not _is_symmetric(entries, sparse):
+        raise InputError(_ASYMMETRIC + "; a sparse J stores both triangles" * (sparse is not None))
+    return params
+
+
 def as_spins(params: Boltzmann, spins: Any) -> jax.Array:
     """Spins [..., spins] of this machine as an array.
 

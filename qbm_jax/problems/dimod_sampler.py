@@ -15,6 +15,7 @@ from qbm_jax.machine.boltzmann import Boltzmann, scale
 from qbm_jax.machine.calibration import beta_standard_error, fit_beta
 from qbm_jax.machine.opposite_sign import check_pairs
 from qbm_jax.problems.bqm import check_quadratic, from_bqm
+from qbm_jax.runtime import keys
 from qbm_jax.runtime.optional import needed
 from qbm_jax.runtime.options import LARGEST_SEED, check, positive
 from qbm_jax.runtime.options import seed as kind_of_seed
@@ -86,7 +87,7 @@ class _Sampling:
         check_count(num_reads=num_reads)
         if seed is None:
             seed = int(np.random.default_rng().integers(LARGEST_SEED))
-        key = jax.random.key(check("seed", seed, kind_of_seed()))
+        key = keys.root(check("seed", seed, kind_of_seed()))
         cold = scale(params, check("beta", beta, positive()))
         spins = self._reads(key, cold, num_reads, starts, interrupt_function)
         found = jnp.asarray(spins, jnp.float32)

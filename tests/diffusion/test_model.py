@@ -172,10 +172,10 @@ def test_files_that_are_no_text_and_peptides_that_are_ambiguous_are_refused(tmp_
     path = tmp_path / "latin1.txt"
     path.write_bytes("für".encode("latin-1"))
     with pytest.raises(InputError, match="is not UTF-8 text: byte 1 is 0xfc"):
-        text.read_text(path)
+        text.of_file(path)
     path.write_text("")
     with pytest.raises(InputError, match="is empty"):
-        text.read_text(path)
+        text.of_file(path)
     with pytest.raises(InputError, match="peptide 1 has the ambiguous amino acid 'X'"):
         text.peptides(["GLFD", "GXFD"], 8)
     with pytest.raises(InputError, match="peptides of 1 to 3 residues, got 4"):

@@ -59,7 +59,8 @@ def test_seeds_together_get_what_each_gets_alone_from_one_upload(together, tmp_p
     model = integration.model_options(alone.config)["qbmvae"]
     with fitting.open_source(CELLS) as source:
         for seed, found in enumerate(runs["qbmvae"]):
-            (one,) = integration.train_seeds(alone, source, "qbmvae", model, [seed])
+            left = integration.TimeLeft(["qbmvae"], 1)
+            (one,) = integration.train_seeds(alone, source, "qbmvae", model, [seed], left)
             np.testing.assert_array_equal(one.embedding, found.embedding)
             assert one.bound == found.bound
             rows = [setup.log.rows("qbmvae", seed), alone.log.rows("qbmvae", seed)]

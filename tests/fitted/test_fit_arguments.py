@@ -22,7 +22,7 @@ AS_READ = {"batch_column": "batch", "layer": None, "num_genes": 20, "progress": 
 
 def fit(given, **options):
     with launched():
-        return qbm_jax.fit(given, **OPTIONS, **options)
+        return qbm_jax.fit(given, **(OPTIONS | options))
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_a_run_saves_each_model_with_the_rows_of_its_log(tmp_path, monkeypatch):
     for name, step in (("mine", 2), ("bernoulli_vae", 3), ("mine", 4)):
         log.record(name, 1, Progress(step, 1.0, 4, 9.0, "train", {"reconstruction": step / 2}))
     setup = integration.Setup(config(), tmp_path, cells, cells, log, StopRequest())
-    integration.train_seeds(setup, None, "mine", {}, [1])
+    integration.train_seeds(setup, None, "mine", {}, [1], integration.TimeLeft(["mine"], 1))
     loaded = FittedModel.load(tmp_path, seed=1)
     assert loaded.measured.train["step"].tolist() == [2, 4]
     assert loaded.measured.train["reconstruction"].tolist() == [1, 2]

@@ -227,7 +227,9 @@ def test_discrete_optimisers_find_ground_states_of_random_machines(options):
 
 def test_ballistic_optimisers_come_close_to_ground_states_or_reach_them():
     """Runs of few spins hardly depend on their start: what is missed once is missed by all."""
-    sampler = optimiser(num_steps=300, variant="ballistic", keep_best=False, control=0.5)
+    sampler = optimiser(
+        num_steps=300, variant="ballistic", keep_best=False, control=0.5, couplings_dtype="float32"
+    )
     shares = []
     for seed in range(4):
         params = machine(seed, 16, strength=3.0)
@@ -246,7 +248,8 @@ def test_optimisers_find_proven_ground_states(shared_data):
 def test_the_draw_of_an_optimiser_does_not_depend_on_the_scale_of_the_machine():
     params = machine(0, 16)
     for variant in ("ballistic", "discrete"):
-        sampler = optimiser(variant=variant, num_steps=100, keep_best=variant == "discrete")
+        own = {} if variant == "discrete" else {"keep_best": False, "couplings_dtype": "float32"}
+        sampler = optimiser(variant=variant, num_steps=100, **own)
         expected = draw(sampler, params)
         np.testing.assert_array_equal(draw(sampler, scale(params, 1024.0)), expected)
 

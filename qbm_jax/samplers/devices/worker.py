@@ -96,7 +96,9 @@ class _Worker:
             return
         pipe = subprocess.PIPE
         try:
-            self.process = subprocess.Popen(self.words, stdin=pipe, stdout=pipe, text=True)
+            self.process = subprocess.Popen(
+                self.words, stdin=pipe, stdout=pipe, text=True, encoding="utf-8"
+            )
         except OSError as error:
             raise DeviceError(
                 f"expected a worker, cannot start {self.words[0]!r}: {error}"
