@@ -121,7 +121,7 @@ def test_the_smoke_run_writes_every_table_and_figure(tmp_path):
     assert drawn == {*config.guides, measure.REAL}
     assert {row["metric"] for row in rows if row["task"] == "residual"} >= {"gain_low", "gain_high"}
     written = (tmp_path / "report.md").read_text()
-    assert "says" in written and "RBM free energy against random of K" in text
+    assert "says" in written and "RBM free energy against random of K" in written
     figures = sorted((tmp_path / "figures").glob("*.png"))
     assert len(figures) == 3 and all(imread(path).size for path in figures)
 
