@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -120,13 +121,13 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     # What kinds of machine differ in.
 
+    @abstractmethod
     def _prepare(self, X: np.ndarray, is_first: bool) -> np.ndarray:
         """Checked rows as the machine sees them [rows, visible]; learns a scaling if first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _first_units(self, key: jax.Array, rows: np.ndarray) -> tuple[Any, Edges]:
         """Parameters before the first update, and where couplings may be."""
-        raise NotImplementedError
 
     def _log_jacobian(self) -> float:
         """What is added to log densities of scaled rows."""

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ HEADER = "header"
 FORMAT = 1
 
 
-class Saved:
+class Saved(ABC):
     """A model that can be saved. Its machines are itself, or those of its layers."""
 
     def save(self, path: str | Path) -> None:
@@ -42,8 +43,9 @@ class Saved:
         _restore(model, header, arrays)
         return model
 
+    @abstractmethod
     def _machines(self) -> list[Any]:
-        raise NotImplementedError
+        """The machine itself, or those of the layers."""
 
 
 def save(model: Any, path: Path, rows: np.ndarray | None = None) -> None:

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from refusals import study_refuses
 
 from configs import diffusion as configs
 from experiments.diffusion import measure, peptides, report, sets, study
@@ -32,12 +33,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
-    fields, words = BAD[case]
-    config = configs.get_config("smoke")
-    config.update_from_flattened_dict(fields)
-    with pytest.raises(InputError, match=words):
-        runner.run(study, config, tmp_path / "run", StopRequest())
-    assert not (tmp_path / "run").exists()
+    study_refuses(study, configs.get_config("smoke"), *BAD[case], tmp_path)
 
 
 def test_a_set_is_cut_in_three_parts_and_one_without_data_is_told():

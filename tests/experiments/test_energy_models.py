@@ -5,13 +5,13 @@ import csv
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from refusals import study_refuses
 
 from configs import energy_models as configs
 from experiments import energy_models
 from experiments.energies import baselines, images
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
-from qbm_jax.errors import InputError
 
 BAD = {
     "no file": ({"data.path": "/nowhere/images.npz"}, "expected an .npz file"),
@@ -23,12 +23,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
-    fields, words = BAD[case]
-    config = configs.get_config("smoke")
-    config.update_from_flattened_dict(fields)
-    with pytest.raises(InputError, match=words):
-        runner.run(energy_models, config, tmp_path / "run", StopRequest())
-    assert not (tmp_path / "run").exists()
+    study_refuses(energy_models, configs.get_config("smoke"), *BAD[case], tmp_path)
 
 
 def test_baselines_are_normalised():

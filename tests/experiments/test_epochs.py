@@ -4,12 +4,12 @@ import csv
 
 import pytest
 from matplotlib.image import imread
+from refusals import study_refuses
 
 from configs import epochs as configs
 from experiments import epochs
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
-from qbm_jax.errors import InputError
 
 BAD = {
     "untrained": ({"methods": ("pca", "qbmvae")}, "pca has no epochs"),
@@ -22,12 +22,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
-    fields, words = BAD[case]
-    config = configs.get_config("smoke")
-    config.update_from_flattened_dict(fields)
-    with pytest.raises(InputError, match=words):
-        runner.run(epochs, config, tmp_path / "run", StopRequest())
-    assert not (tmp_path / "run").exists()
+    study_refuses(epochs, configs.get_config("smoke"), *BAD[case], tmp_path)
 
 
 def test_the_table_names_first_best_and_last_epoch():

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from refusals import study_refuses
 
 from configs import selection as configs
 from experiments.kit import runner
@@ -13,7 +14,6 @@ from experiments.selection import audit, report, study
 from experiments.selection.methods import METHODS, Request, available
 from experiments.selection.scores import sketch_scores
 from experiments.selection.standings import standings
-from qbm_jax.errors import InputError
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(40, 3))
@@ -29,12 +29,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
-    fields, words = BAD[case]
-    config = configs.get_config("smoke")
-    config.update_from_flattened_dict(fields)
-    with pytest.raises(InputError, match=words):
-        runner.run(study, config, tmp_path / "run", StopRequest())
-    assert not (tmp_path / "run").exists()
+    study_refuses(study, configs.get_config("smoke"), *BAD[case], tmp_path)
 
 
 @pytest.mark.parametrize("name", METHODS)
