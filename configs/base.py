@@ -69,8 +69,8 @@ def apply_preset(config: ConfigDict, name: str) -> None:
     """Model, training and sampler of a published method, which is trained alone."""
     chosen = PRESETS[name]
     config.name = name
-    config.model.update({**chosen.model, **chosen.published})
-    config.training.update({**chosen.training, **chosen.published_training})
+    config.model.update(chosen.shipped_model)
+    config.training.update(chosen.shipped_training)
     if chosen.sampler is not None:
         config.sampler.name, options = chosen.sampler
         config.sampler[config.sampler.name] = ConfigDict(dict(options))

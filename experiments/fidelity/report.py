@@ -9,6 +9,7 @@ from experiments.fidelity import tables
 from experiments.fidelity.figures import FIGURES
 from experiments.fidelity.laws import LARGEST_Z
 from experiments.kit.runner import Piece, Results
+from qbm_jax.machine.enumeration import MAX_SPINS
 from qbm_jax.machine.mixing import FEWEST_TIMES, LARGEST_R_HAT
 from qbm_jax.study.document import Document
 
@@ -47,7 +48,7 @@ def write(config: ConfigDict, results: Results) -> Document:
     show("laws", "lines")
     report.add("## Energies", _energies_text(config))
     show("energies")
-    report.add(tables.energies(sections))
+    report.add(tables.section_table(sections, "energies"))
     report.add("## Planted couplings", _planted_text(config))
     show("planted")
     report.add(tables.section_table(sections, "planted"), "## Mixing", _mixing_text(config))
@@ -86,9 +87,9 @@ def _energies_text(config: ConfigDict) -> str:
     return (
         f"Gaussian couplings of s.d. {options.strength:g}/sqrt(N), no fields;"
         f" {options.num_chains} independent chains, {options.num_draws} where N is enumerable, one"
-        " draw each. Beyond 24 spins nothing is exact: tempering, which claims the Boltzmann law,"
-        " is the reference there. Slope and correlation of log frequency on energy need states"
-        " that are drawn again and again; beta_eff fits the temperature at any N."
+        f" draw each. Beyond {MAX_SPINS} spins nothing is exact: tempering, which claims the"
+        " Boltzmann law, is the reference there. Slope and correlation of log frequency on energy"
+        " need states that are drawn again and again; beta_eff fits the temperature at any N."
     )
 
 

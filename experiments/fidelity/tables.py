@@ -127,25 +127,6 @@ def long_run(sections: Sections) -> str:
     return table(header, rows)
 
 
-def energies(sections: Sections) -> str:
-    """Energies of each machine and sampler, with slope and correlation where N is enumerated."""
-    rows = []
-    for piece in sections.get("energies", []):
-        rows.append(
-            [
-                piece["model"],
-                piece["sampler"],
-                _mean_energy(piece),
-                number(piece.get("standard_deviation")),
-                number(piece.get("beta_eff")),
-                number(piece.get("slope")),
-                number(piece.get("correlation")),
-            ]
-        )
-    header = ["machine", "sampler", "mean energy per spin (kT)", "s.d.", "beta_eff"]
-    return table([*header, "slope", "correlation"], rows)
-
-
 def _mean_energy(piece: dict[str, Any]) -> str:
     if "mean" not in piece:
         return "diverged"
@@ -193,6 +174,15 @@ def _largest_name(collective: dict[str, float]) -> str:
 
 # By section of the experiment: the columns of its table, each made from a piece.
 _COLUMNS: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
+    "energies": {
+        "machine": lambda piece: piece["model"],
+        "sampler": lambda piece: piece["sampler"],
+        "mean energy per spin (kT)": _mean_energy,
+        "s.d.": lambda piece: number(piece.get("standard_deviation")),
+        "beta_eff": lambda piece: number(piece.get("beta_eff")),
+        "slope": lambda piece: number(piece.get("slope")),
+        "correlation": lambda piece: number(piece.get("correlation")),
+    },
     "planted": {  # errors against quadrature
         "sampler": lambda piece: piece["sampler"],
         "rms z, means": lambda piece: number(piece.get("mean_rms_z")),

@@ -36,6 +36,5 @@ def scope(num_seeds: int, names: list[str]) -> str:
     return (
         f"Compared: {listed}. This is a first look, by one seed of each model that is trained. It "
         f"cannot say how far the scores differ from seed to seed, so that a difference between "
-        f"two of them may be chance; --config=pancreas:paper trains five seeds and all baselines, "
-        f"--config.num_seeds=5 five seeds of this run."
+        f"two of them may be chance; --config.num_seeds=5 trains five seeds of each."
     )

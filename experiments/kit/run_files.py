@@ -91,7 +91,9 @@ def summarise(
         runs,
         scores,
         sampler=sampler,
-        programmes=programmes.of_embedding(own.model, own.embedding, seed=config.seed),
+        programmes=programmes.as_columns(
+            programmes.of_embedding(own.model, own.embedding, seed=config.seed)
+        ),
         settings=flatten(plain_config(config)),
         seeds=list(range(config.num_seeds)),
         versions=versions(),

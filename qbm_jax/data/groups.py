@@ -92,6 +92,11 @@ def joined(
             f"{source}: two combinations of {some(columns)} read {twice!r}; rename their values"
         )
     name = BETWEEN.join(map(text, columns))
+    if any(BETWEEN in text(each) for each in columns) or name in map(text, obs.columns):
+        raise InputError(
+            f"{source}: expected batch columns without {BETWEEN!r} in their names, and none called "
+            f"{name!r}, got {some(columns)}; rename them"
+        )
     return obs.assign(**{name: pd.Categorical(values[place.ravel()])}), name
 
 

@@ -40,6 +40,11 @@ class Model(Protocol):
     def energy(self, adata: Any, layer: str | None = None) -> np.ndarray:
         """Their energy [cells]."""
 
+    def embed_with_energy(
+        self, adata: Any, layer: str | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Both, in one pass over the cells."""
+
     def encode_cells(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
         """Embedding [cells, N] and energy [cells]."""
 

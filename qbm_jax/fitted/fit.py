@@ -156,7 +156,7 @@ def fit(
         )  # fmt: skip
         for note in (*cells.notes, what_is_modelled(cells)):
             LOGGER.info("%s", note)
-    left_out = held_out_cells(held_out, adata, cells)
+        left_out = held_out_cells(held_out, adata, cells)
     data = device_counts(cells) if isinstance(cells, Cells) else None
     with messages(progress), ProgressBar("qbmvae", enabled=progress) as bar:
         model, _ = fit_cells(
@@ -187,7 +187,7 @@ def _with_covariates(
     batch_column: str | Sequence[str] | None, covariates: Sequence[str]
 ) -> str | Sequence[str] | None:
     """The columns whose combinations are batches."""
-    further = [covariates] if isinstance(covariates, str) else list(covariates)
+    further = [covariates] if isinstance(covariates, str) else list(covariates or ())
     if not further:
         return batch_column
     return [*([batch_column] if isinstance(batch_column, str) else batch_column or ()), *further]

@@ -140,7 +140,7 @@ class FittedModel:
         Raises:
           InputError: genes of the model are missing (they are listed), or counts are unusable.
         """
-        return self._encode(adata, layer)[0]
+        return self.embed_with_energy(adata, layer)[0]
 
     def energy(self, adata: Any, layer: str | None = None) -> np.ndarray:
         """Energy of each cell's mean spins, in nats; low energy is probable.
@@ -151,7 +151,7 @@ class FittedModel:
         Raises:
           InputError: as `embed`.
         """
-        return self._encode(adata, layer)[1]
+        return self.embed_with_energy(adata, layer)[1]
 
     denoise = denoising.denoise
     reconstruct = denoising.reconstruct
@@ -344,8 +344,8 @@ class FittedModel:
           num_draws: posterior draws of each cell, for the bound.
           num_temperatures: as in `log_z`.
           max_cells: scored at most; of more a stratified sample.
-          gene_sets: names of genes by the name of the set, looked for in the spins' programmes, as
-            `enrichment` does.
+          gene_sets: names of genes by the name of the set, looked for in the 50 most telling genes
+            of each spin, as `enrichment` does.
           seed: of all draws.
 
         Returns:
@@ -365,8 +365,7 @@ class FittedModel:
             self, expand_home(folder), cells, num_draws=check("num_draws", num_draws, whole(1)),
             num_temperatures=check("num_temperatures", num_temperatures, whole(1)),
             max_cells=check("max_cells", max_cells, whole(10)), seed=keys.check_seed(seed),
-            sets=None if gene_sets is None
-            else meaning.enrichment(self, gene_sets, adata=adata, layer=layer, seed=seed),
+            gene_sets=gene_sets,
         )  # fmt: skip
 
     def generate(
@@ -560,7 +559,10 @@ class FittedModel:
             gene_positions(tuple(map(str, adata.var_names)), wanted)
         return model
 
-    def _encode(self, adata: Any, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
+    def embed_with_energy(
+        self, adata: Any, layer: str | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What `embed` and `energy` give [cells, N] and [cells], in one pass over the cells."""
         if self.settings.missing_genes:
             cells = query.cells_without(self, adata, layer)
         else:

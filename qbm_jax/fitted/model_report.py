@@ -1,11 +1,11 @@
 """The report of one model: the files that a run writes, and the report made from them."""
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import pandas as pd
 
 from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
@@ -36,11 +36,17 @@ def write_report(
     num_temperatures: int,
     max_cells: int,
     seed: int,
-    sets: pd.DataFrame | None = None,
+    gene_sets: Mapping[str, Iterable[str]] | None = None,
 ) -> Path:
-    """Writes the report of a model on cells, see `FittedModel.report`; `sets` as `enrichment`."""
+    """Writes the report of a model on cells, see `FittedModel.report`."""
     report = report_room()
     _check_folder(folder)
+    sets = {} if gene_sets is None else meaning.known_sets(model, gene_sets)
+    if sets and not model.vae.prior.binary:
+        raise InputError(
+            f"expected a prior of spins for gene_sets in a report, got {model.vae.prior.name}; "
+            "enrichment takes any"
+        )
     name, metrics = model.vae.prior.model_name, scoring.metrics_room()
     found = evaluate(model, cells, num_draws, num_temperatures, seed)
     embeddings = {
@@ -51,14 +57,17 @@ def write_report(
         embeddings, cells, uncorrected=embeddings["X_pca"], max_cells=max_cells, seed=seed
     )
     told = alarms.of_model(model, found.embedding, cells)
+    number = meaning.TESTED if sets else meaning.LISTED
+    table = meaning.of_embedding(model, found.embedding, number, seed=seed)
+    in_sets = None if table is None or not sets else meaning.tested(model, table, sets)
     content = document.compose(
         name, cells, {name: [found]}, {each: [scores.values[each]] for each in embeddings},
         sampler=document.sampler_diagnostics(
             keys.named(keys.root(seed), "sampler diagnostics"), found,
             num_draws=DIAGNOSTIC_DRAWS, num_chains=TrainOptions().num_chains,
         ),
-        programmes=meaning.of_embedding(model, found.embedding, seed=seed),
-        enrichment=None if sets is None else sets.head(100).to_dict("list"),
+        programmes=meaning.as_columns(table),
+        enrichment=None if in_sets is None else in_sets.head(100).to_dict("list"),
         settings=_settings(model), seeds=[0], versions=versions(), seconds={},
         notes=[*cells.notes, *told, *scores.notes], bounds_of="the cells of this report",
     )  # fmt: skip

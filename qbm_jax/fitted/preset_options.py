@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from qbm_jax import samplers
 from qbm_jax.model import vae
 from qbm_jax.model.presets import PRESETS
-from qbm_jax.runtime.options import check, choice, from_dict
+from qbm_jax.runtime.options import check, check_mapping, choice, from_dict
 from qbm_jax.training import TrainOptions
 
 
@@ -47,15 +47,18 @@ def choose(
       InputError: an unknown preset, or options that cannot be used.
     """
     own = PRESETS[check("preset", preset, choice(PRESETS))]
-    merged = {**own.model, **own.published, **model}
+    merged = {**own.shipped_model, **model}
     vae.check_options(merged)
-    fields = {**own.training, **own.published_training, **(training or {})}
-    options = from_dict(TrainOptions, "training", fields)
-    if sampler is None and own.sampler is not None:
-        sampler, sampler_options = own.sampler[0], {**own.sampler[1], **(sampler_options or {})}
-    sampler = sampler or "gibbs"
-    samplers.check_options(sampler, {} if sampler_options is None else dict(sampler_options))
-    given = None if sampler_options is None else dict(sampler_options)
+    fields = {} if training is None else check_mapping("training_options", training)
+    shipped = own.shipped_training
+    if "num_steps" in fields:
+        shipped.pop("num_epochs", None)  # which would go before it
+    options = from_dict(TrainOptions, "training", {**shipped, **fields})
+    given = None if sampler_options is None else check_mapping("sampler_options", sampler_options)
+    if own.sampler is not None and sampler in (None, own.sampler[0]):
+        sampler, given = own.sampler[0], {**own.sampler[1], **(given or {})}
+    sampler = "gibbs" if sampler is None else sampler
+    samplers.check_options(sampler, {} if given is None else given)
     return Chosen(merged, sampler, given, options)
 
 
@@ -64,6 +67,6 @@ def for_cells(
 ) -> TrainOptions:
     """The options with the epochs that the preset's authors train on so many cells."""
     epochs_of = PRESETS[preset].epochs_of
-    if epochs_of is None or "num_epochs" in (training or {}):
+    if epochs_of is None or {"num_epochs", "num_steps"} & set(training or {}):
         return options
     return dataclasses.replace(options, num_epochs=epochs_of(num_cells))

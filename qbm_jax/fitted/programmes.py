@@ -67,11 +67,14 @@ def programmes(
     return _listed(model, num_genes, _changes(model, states, key))
 
 
+LISTED, TESTED = 12, 50  # genes of each spin: in a report's table, and tested for gene sets
+
+
 def of_embedding(
-    model: Model, embedding: np.ndarray, num_genes: int = 12, *, num_states: int = 128,
+    model: Model, embedding: np.ndarray, num_genes: int = LISTED, *, num_states: int = 128,
     seed: int = 0,
-) -> dict[str, list] | None:  # fmt: skip
-    """The columns of `programmes`, from states drawn by the mean spins of cells; for a report.
+) -> pd.DataFrame | None:  # fmt: skip
+    """`programmes` from states drawn by the mean spins of cells; for a report.
 
     Args:
       model: the fitted model.
@@ -90,8 +93,15 @@ def of_embedding(
     draw = np.random.default_rng(keys.number(key_states))
     chosen = means[draw.integers(0, len(means), num_states)]
     states = np.where(2 * draw.random(chosen.shape) - 1 < chosen, 1.0, -1.0)
-    table = _listed(model, num_genes, _changes(model, states, key_read))
-    return table.round({"log2_fold_change": 4, "sd": 4, "information": 8}).to_dict("list")
+    return _listed(model, num_genes, _changes(model, states, key_read))
+
+
+def as_columns(table: pd.DataFrame | None) -> dict[str, list] | None:
+    """The first `LISTED` genes of each spin, rounded, as a report's `scores.json` holds them."""
+    if table is None:
+        return None
+    shown = table[table["rank"] <= LISTED]
+    return shown.round({"log2_fold_change": 4, "sd": 4, "information": 8}).to_dict("list")
 
 
 def _listed(model: Model, num_genes: int, changes: np.ndarray) -> pd.DataFrame:
@@ -110,8 +120,8 @@ def _listed(model: Model, num_genes: int, changes: np.ndarray) -> pd.DataFrame:
 
 
 def enrichment(
-    model: Model, gene_sets: Mapping[str, Iterable[str]], num_genes: int = 50, adata: Any = None,
-    **arguments: Any,
+    model: Model, gene_sets: Mapping[str, Iterable[str]], num_genes: int = TESTED,
+    adata: Any = None, **arguments: Any,
 ) -> pd.DataFrame:  # fmt: skip
     """Which gene sets each spin raises or lowers: the genes of its programme among the model's.
 
@@ -130,6 +140,16 @@ def enrichment(
     Raises:
       InputError: no set has a gene of the model, or as `programmes`.
     """
+    sets = known_sets(model, gene_sets)
+    return tested(model, programmes(model, num_genes, adata, **arguments), sets)
+
+
+def known_sets(model: Model, gene_sets: Mapping[str, Iterable[str]]) -> dict[str, set[str]]:
+    """The genes of each set that the model has, of the sets that have any.
+
+    Raises:
+      InputError: none has.
+    """
     known = set(model.settings.genes)
     sets = {name: known & set(map(str, genes)) for name, genes in gene_sets.items()}
     sets = {name: genes for name, genes in sets.items() if genes}
@@ -138,7 +158,12 @@ def enrichment(
             "expected gene_sets with genes of the model, got none in common; names must match "
             f"exactly, such as {', '.join(model.settings.genes[:3])}"
         )
-    table = programmes(model, num_genes, adata, **arguments)
+    return sets
+
+
+def tested(model: Model, table: pd.DataFrame, sets: Mapping[str, set[str]]) -> pd.DataFrame:
+    """The tests of `enrichment`, of programmes and sets (`known_sets`) that are there."""
+    known = set(model.settings.genes)
     rows = []
     for (spin, up), listed in table.groupby(["spin", table.log2_fold_change > 0]):
         found = set(listed.gene)

@@ -334,8 +334,8 @@ def _fine_tuned(
     paths = by_path(model.params)
     rows = {path: paths[path][-num_new:] for path in trained}
     state, genes = _optimiser(num_steps, learning_rate).init(rows), np.flatnonzero(observed)
-    at_a_time = max(n for n in range(1, _DISPATCH + 1) if num_steps % n == 0)  # one program
-    for start in range(0, num_steps, at_a_time):
+    for start in range(0, num_steps, _DISPATCH):  # the last may be shorter: two programs at most
+        at_a_time = min(_DISPATCH, num_steps - start)
         chosen = order.integers(0, len(batch), (at_a_time, _MINIBATCH))
         minibatches = counts[chosen.ravel()].toarray().reshape(*chosen.shape, -1)
         own_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, start + 1 + np.arange(at_a_time))

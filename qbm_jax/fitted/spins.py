@@ -119,7 +119,7 @@ def plot_energy_landscape(
         raise InputError(f"expected latents with an energy, got prior {model.vae.prior.name}")
     if label_column is not None and label_column not in adata.obs:
         raise InputError(f"expected label_column as a column of obs, got {label_column!r}")
-    spins, energy = model.embed(adata, layer), model.energy(adata, layer)
+    spins, energy = model.embed_with_energy(adata, layer)
     known = np.isfinite(energy)
     points = metrics_room().umap_layout(spins[known], seed)
     from qbm_jax.study import cell_figures, figures

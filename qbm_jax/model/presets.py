@@ -44,6 +44,16 @@ class Preset:
     deviations: tuple[str, ...] = ()
     epochs_of: Callable[[int], int] | None = None
 
+    @property
+    def shipped_model(self) -> dict[str, Any]:
+        """Arguments of `vae.build` as the authors ship the method."""
+        return {**self.model, **self.published}
+
+    @property
+    def shipped_training(self) -> dict[str, Any]:
+        """Fields of `TrainOptions` as the authors ship the method."""
+        return {**self.training, **self.published_training}
+
 
 def scvi_epochs(num_cells: int) -> int:
     """Epochs of scvi-tools on so many cells, those that validate included.

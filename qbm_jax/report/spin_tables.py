@@ -81,7 +81,8 @@ def _enrichment(outputs: RunOutputs) -> list[str]:
     return [
         "### Gene sets in the programmes",
         table(["gene set", "spin", "direction", "genes in common", "FDR", "which"], rows),
-        "Hypergeometric test of each spin's raised and lowered genes among the model's genes; FDR"
+        "Hypergeometric test of the raised and of the lowered ones of each spin's 50 most telling"
+        " genes, more than the table of programmes lists, among the model's genes; FDR"
         " after Benjamini and Hochberg.",
     ]
 

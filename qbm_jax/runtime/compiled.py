@@ -8,7 +8,7 @@ import jax
 
 from qbm_jax.runtime.user_cache import user_cache
 
-LARGEST = 2 * 2**30  # bytes of kept programs in the user's cache folder
+LARGEST = 2 * 2**30  # bytes in the user's cache folder above which programs are removed
 MAPS = Path("/proc/self/maps")
 LIMIT = Path("/proc/sys/vm/max_map_count")
 
@@ -17,8 +17,9 @@ def keep_compiled() -> None:
     """Keeps what is compiled from now on in the user's cache folder, where later processes find it.
 
     A folder that JAX was told of is kept, and `JAX_ENABLE_COMPILATION_CACHE=false` in the
-    environment switches it off. Results do not change. The cache folder keeps at most `LARGEST`
-    bytes; a folder that JAX was told of is whoever's who told it.
+    environment switches it off. Results do not change. A process that starts and finds more than
+    `LARGEST` bytes in the cache folder removes down to half; a folder that JAX was told of is
+    whoever's who told it.
     """
     settings = jax.config.values
     if settings["jax_enable_compilation_cache"] and settings["jax_compilation_cache_dir"] is None:

@@ -177,8 +177,16 @@ def test_a_preset_brings_its_authors_settings_and_what_is_given_goes_before(aske
         qbm_jax.fit(small_adata(80), preset="kaiwu_qvae", progress=False, num_latents=4)
     options = asked[1][1]
     assert options["sampler"] == "annealing" and options["model_options"]["num_latents"] == 4
+    with launched():
+        qbm_jax.fit(small_adata(80), preset="scvi", progress=False,
+                    training_options={"num_steps": 100})  # fmt: skip
+        qbm_jax.fit(small_adata(80), preset="kaiwu_qvae", progress=False, sampler="annealing")
+    assert asked[2][1]["options"].num_epochs is None and asked[2][1]["options"].num_steps == 100
+    assert asked[3][1]["sampler_options"] == asked[1][1]["sampler_options"] != {}
+    for wrong in ([], "", 3):
+        assert "training_options" in refusal(fit, small_adata(80), training_options=wrong)
     fit(small_adata(80), num_latents=5)
-    assert asked[2][1]["model_options"]["prior"] == "bernoulli"
+    assert asked[4][1]["model_options"]["prior"] == "bernoulli"
     assert "qbmvae" in refusal(fit, small_adata(80), preset="scVI")
 
 

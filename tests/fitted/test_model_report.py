@@ -48,9 +48,23 @@ def written(toy, tmp_path_factory):
     folder = tmp_path_factory.mktemp("reports") / "new" / "report"
     with pytest.MonkeyPatch.context() as patch, launched():
         stand_in(patch)
-        path = toy.model.report(folder, toy.adata, **COLUMNS, **QUICK)
+        sets = {"every": toy.model.settings.genes, "far": ["unknown"]}
+        path = toy.model.report(folder, toy.adata, **COLUMNS, **QUICK, gene_sets=sets)
     assert path == folder / "report.md"
     return folder
+
+
+def test_gene_sets_are_tested_in_more_genes_than_the_report_lists(toy, written):
+    scores = json.loads((written / "scores.json").read_text())
+    found, listed = scores["enrichment"], scores["programmes"]
+    genes = len(toy.model.settings.genes)
+    assert set(found["gene_set"]) == {"every"} and set(found["size"]) == {genes}
+    assert max(listed["rank"]) == min(12, genes)
+    per_spin = sum(n for n, spin in zip(found["overlap"], found["spin"], strict=True) if spin == 0)
+    assert per_spin == min(50, genes)
+    assert "none in common" in refusal(
+        toy.model.report, written, toy.adata, **COLUMNS, gene_sets={"far": ["unknown"]}
+    )
 
 
 def test_the_files_are_those_of_a_run_and_the_report_says_whose_cells(toy, written):

@@ -33,5 +33,5 @@ def test_one_seed_is_said_to_be_one_and_what_it_cannot_say():
     for num_seeds in (1, 5):
         text = scope(num_seeds, names)
         assert text.startswith("Compared: QBM-VAE, PCA, Harmony")
-        assert ("cannot say" in text and ":paper" in text) == (num_seeds == 1)
+        assert ("cannot say" in text and "--config.num_seeds=5" in text) == (num_seeds == 1)
         assert ("5 seeds of each model" in text) == (num_seeds == 5)
