@@ -160,7 +160,7 @@ def document(plan: EnergyPlan, results: Results) -> Document:
 
 
 def likelihood_table(pieces: list[Piece]) -> str:
-    """A line a method: means over seeds, best on top, with the widest interval."""
+    """A line a method: means over seeds of values and of ends, the best lower end on top."""
     names = ("log_likelihood", "lower", "upper", "averaged_log_likelihood", "beta_eff", "seconds")
     lines = []
     for method in dict.fromkeys(piece["method"] for piece in pieces):

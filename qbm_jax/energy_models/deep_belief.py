@@ -116,9 +116,12 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
             X = machine.transform(X)
         return X
 
-    def score_samples(self, X: Any, *, effort: Effort | None = None) -> np.ndarray:
-        """The variational bound of each row's log-likelihood, in nats [rows]."""
-        return self._bounds(X) - self._machines()[-1].log_z(effort=effort).value
+    def score_samples(
+        self, X: Any, *, max_bracket: float = 1.0, effort: Effort | None = None
+    ) -> np.ndarray:
+        """The variational bound of each row's log-likelihood, in nats [rows]; NaN without log Z."""
+        values, total = self._scored(X, max_bracket, effort)
+        return total.of_rows(values)
 
     def score(
         self, X: Any, y: Any = None, *, max_bracket: float = 1.0, effort: Effort | None = None
@@ -132,19 +135,25 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
           effort: what log Z may cost.
         """
         del y
-        top = self._machines()[-1]
+        return self._scored(X, max_bracket, effort)[1]
+
+    def _scored(
+        self, X: Any, max_bracket: float, effort: Effort | None
+    ) -> tuple[np.ndarray, Likelihood]:
+        """Bounds of rows without log Z of the top machine [rows], and the mean with it."""
+        bottom, top = self._machines()[0], self._machines()[-1]
         log_z, method = top.log_z_and_method("last", effort)
         bracket = check("max_bracket", max_bracket, positive())
-        rows = self.machines_[0].checked_rows(X)
-        data = self.machines_[0].said_of(rows)
-        free = FreeEnergies.known(-self._bounds(X), BOUND)
-        found = likelihood(free, log_z, method, bracket, data)
-        return dataclasses.replace(found, upper=np.inf)
+        rows = bottom.checked_rows(X)
+        values = self._bounds(rows)
+        free = FreeEnergies.known(-values, BOUND)
+        found = likelihood(free, log_z, method, bracket, bottom.said_of(rows))
+        return values, dataclasses.replace(found, upper=np.inf)
 
-    def _bounds(self, X: Any) -> np.ndarray:
-        """The bound without log Z of the top machine, [rows]."""
+    def _bounds(self, rows: np.ndarray) -> np.ndarray:
+        """The bound of checked rows without log Z of the top machine, [rows]."""
         machines = self._machines()
-        rows = machines[0].bits_of(machines[0].checked_rows(X), self.seed)
+        rows = machines[0].bits_of(rows, self.seed)
         layers = tuple(machine.units() for machine in machines)
         key = keys.named(keys.root(self.seed), "deep belief bound")
         found = _bounds(layers, jax.random.split(key, self.num_draws), jnp.asarray(rows))

@@ -54,6 +54,7 @@ logger = logging.getLogger(__name__)
 
 KEPT_ROWS = 1000  # of the data, at which chains for log Z start
 NUM_REPORTS = 20  # of a training: history, progress, checkpoints
+FEW_REPORTS = 4  # where nobody looks on: to see a divergence early, and to plot a curve
 WEIGHTS = ("last", "averaged")
 
 
@@ -87,7 +88,7 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     )
     num_gibbs_steps: int = field(1, whole(1), "sweeps of an update, of pcd and cd")
     sampler_options: dict | None = field(  # noqa: RUF009
-        None, _sampler_options(), "options of the sampler; None: those for a negative phase"
+        None, _sampler_options(), "options of the sampler, before those for a negative phase"
     )
     precision_bits: int | None = field(
         None, optional(whole(2, 24)), "of couplings and fields that the sampler is given"
@@ -254,7 +255,7 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             jnp.asarray(rows.mean(axis=0)),
         )  # fmt: skip
         self.history_: list[dict[str, float]] = []
-        self._known_log_z: dict[Any, tuple[LogZ, str]] = {}
+        self._known_log_z: dict[Any, tuple[Any, LogZ, str]] = {}
 
     def with_units(self, units: Any, X: Any) -> Self:
         """Takes parameters from elsewhere, such as those that another package has learnt.
@@ -277,12 +278,11 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         recipe, key = self.recipe(), keys.named(keys.root(options["seed"]), "energy model")
         data = jnp.asarray(rows)
         first = int(self.learner_.step)
-        ends = np.unique(np.linspace(0, end, NUM_REPORTS + 1).astype(int)[1:])
-        if checkpoint is None and callback is None and not options["progress"]:
-            ends = ends[-4:]  # four are enough to see a divergence early and to plot a curve
+        quiet = checkpoint is None and callback is None and not options["progress"]
+        number = FEW_REPORTS if quiet else NUM_REPORTS
+        ends = np.unique(np.linspace(0, end, number + 1).astype(int)[1:])
         before = self.history_[-1]["seconds"] if self.history_ else 0.0
         began = time.perf_counter()
-        self._known_log_z = {}
         bar = tqdm(
             total=end, initial=first, desc=type(self).__name__, disable=not options["progress"]
         )
@@ -291,6 +291,7 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 self.learner_, measured = learning.advance(
                     recipe, self.edges_, rates, key, data, self.learner_, jnp.int32(stop)
                 )
+                jax.block_until_ready(self.learner_)  # its time counts
                 self._record(int(stop), measured, before + time.perf_counter() - began)
                 bar.update(int(stop) - bar.n)
                 if checkpoint is not None:
@@ -368,12 +369,13 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     ) -> tuple[LogZ, str]:
         """Log Z in nats as `log_z`, and how it was got."""
         units, effort = self.units(weights), effort or Effort()
-        if (weights, effort) not in self._known_log_z:
+        known = self._known_log_z.get((weights, effort))
+        if known is None or known[0] is not units:  # other parameters have another log Z
             key = keys.named(keys.root(self.seed), "energy model log Z")
             found, method = log_z(key, units, jnp.asarray(self.starts_), effort)
-            plain = LogZ(*(float(value) for value in found))
-            self._known_log_z[weights, effort] = (plain, method)
-        return self._known_log_z[weights, effort]
+            known = units, LogZ(*(float(value) for value in found)), method
+            self._known_log_z[weights, effort] = known
+        return known[1:]
 
     def score(
         self,
@@ -397,28 +399,35 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
           InputError: unfitted, or X as in `fit`.
         """
         del y
+        return self._scored(X, weights, max_bracket, effort)[1]
+
+    def _scored(
+        self, X: Any, weights: str, max_bracket: float, effort: Effort | None
+    ) -> tuple[FreeEnergies, Likelihood]:
+        """Of rows, and their mean."""
         max_bracket = check("max_bracket", max_bracket, positive())
         units, rows = self.units(weights), self.checked_rows(X)
         found = free_energies(units, jnp.asarray(self.bits_of(rows, self.seed)))
         if jacobian := self._log_jacobian():
             found = FreeEnergies.known(found.value - jacobian)  # real rows are summed exactly
         log_z, method = self.log_z_and_method(weights, effort)
-        said = self.said_of(rows)
-        return likelihood(found, log_z, method, max_bracket, said)
+        return found, likelihood(found, log_z, method, max_bracket, self.said_of(rows))
 
     def score_samples(
-        self, X: Any, *, weights: str = "last", max_bracket: float = 1.0
+        self,
+        X: Any,
+        *,
+        weights: str = "last",
+        max_bracket: float = 1.0,
+        effort: Effort | None = None,
     ) -> np.ndarray:
         """Log-likelihood of each row in nats [rows]; NaN, with a warning, where log Z is unknown.
 
         Raises:
           InputError: unfitted, or X as in `fit`.
         """
-        total = self.score(X, weights=weights, max_bracket=max_bracket)
-        if total.reason:
-            logger.warning("log-likelihoods are not known: %s", total.reason)
-        value = self.log_z_and_method(weights, None)[0].value if not total.reason else np.nan
-        return -self.free_energy(X, weights=weights) - value
+        free, total = self._scored(X, weights, max_bracket, effort)
+        return total.of_rows(-free.value)
 
     def sample(
         self,

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax.energy_models.phases import clamped_hidden, hidden_sweep, mean_field
-from qbm_jax.energy_models.units import Units, conditional_machine, draw_bits, visible_energy
+from qbm_jax.energy_models.units import Units, draw_bits, visible_energy
 from qbm_jax.errors import InputError
-from qbm_jax.machine.enumeration import log_weights
+from qbm_jax.machine.boltzmann import spins_to_bits
+from qbm_jax.machine.enumeration import enumerate_spins
 from qbm_jax.runtime import keys
 
 MAX_SUMMED = 12  # coupled hidden units whose states are summed for each row
@@ -66,7 +67,11 @@ def free_energies(units: Any, v: jax.Array, method: str = "") -> FreeEnergies:
     if method == MEAN_FIELD:
         high = _joined(_mean_field, units, parts)
         return FreeEnergies(high, np.full_like(high, -np.inf), high, MEAN_FIELD)
-    ends = [np.asarray(_annealed(units, part), np.float64) for part in parts]
+    root = keys.root(0)  # the same calls, the same values; each part has noise of its own
+    ends = [
+        np.asarray(_annealed(keys.named(root, "hidden units of rows", n), units, part), np.float64)
+        for n, part in enumerate(parts)
+    ]
     low, high = np.concatenate(ends, axis=1)
     return FreeEnergies((low + high) / 2, low, high, ANNEALED)
 
@@ -82,11 +87,10 @@ def _free_energy(units, v):
 
 @jax.jit
 def _summed(units, v):
-    def of_row(inputs):
-        machine, constant = conditional_machine(inputs, units.deep)
-        return constant - jax.nn.logsumexp(log_weights(machine))
-
-    return visible_energy(units, v) + jax.lax.map(of_row, units.hidden_inputs(v))
+    states = spins_to_bits(enumerate_spins(units.hidden.shape[0]))
+    coupled = 0.5 * jnp.sum(states @ units.deep * states, axis=-1)
+    logits = units.hidden_inputs(v) @ states.T + coupled[None]
+    return visible_energy(units, v) - jax.nn.logsumexp(logits, axis=1)
 
 
 @partial(jax.jit, static_argnames="num_steps")
@@ -98,9 +102,8 @@ def _mean_field(units, v, num_steps=50):
 
 
 @jax.jit
-def _annealed(units: Units, v: jax.Array) -> jax.Array:
+def _annealed(key: jax.Array, units: Units, v: jax.Array) -> jax.Array:
     """Low and high ends of F [2, rows]."""
-    key = keys.named(keys.root(0), "hidden units of rows")  # the same calls, the same values
     key_start, key_forward, key_posterior, key_reverse = jax.random.split(key, 4)
     rows = jnp.repeat(v, _PATHS, axis=0)
     inputs, betas = units.hidden_inputs(rows), jnp.linspace(0.0, 1.0, _TEMPERATURES + 1)

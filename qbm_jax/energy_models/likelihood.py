@@ -1,6 +1,7 @@
 """Certified likelihoods: log Z and free energies as numbers with brackets."""
 
 import dataclasses
+import logging
 import math
 from typing import Any, NamedTuple
 
@@ -11,13 +12,16 @@ import numpy as np
 from qbm_jax import partition
 from qbm_jax.energy_models.annealing import annealed
 from qbm_jax.energy_models.hidden_sums import FreeEnergies, free_energies
-from qbm_jax.energy_models.phases import sweeps
 from qbm_jax.energy_models.units import Units
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.enumeration import MAX_SPINS, enumerate_spins
 from qbm_jax.partition.annealing import annealed_importance_sampling
 from qbm_jax.partition.estimate import LogZ
+from qbm_jax.partition.tempering import tempered_acceptance_ratio
+from qbm_jax.runtime.options import check, choice
+
+logger = logging.getLogger(__name__)
 
 ERRORS = 2.0  # standard errors of log Z by which an interval is wider than its bracket
 _MOST_VISIBLE = 20  # whose free energies are summed
@@ -55,6 +59,16 @@ class Likelihood:
         """Of the interval, in nats."""
         return self.upper - self.lower
 
+    def of_rows(self, values: np.ndarray) -> np.ndarray:
+        """Log-likelihoods of rows from their values [rows] but for log Z.
+
+        NaN, with a warning, where this one has no value.
+        """
+        if self.reason:
+            logger.warning("log-likelihoods are not known: %s", self.reason)
+            return np.full_like(values, np.nan)
+        return values - float(self.log_z.value)
+
     def item(self) -> float:
         """The value: with it, scikit-learn's searches and cross-validation take the object."""
         return self.value
@@ -64,6 +78,9 @@ class Likelihood:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.value, dtype)
+
+
+METHODS = ("auto", "ais", "bar")
 
 
 class Effort(NamedTuple):
@@ -90,7 +107,11 @@ def log_z(key: jax.Array, units: Any, starts: jax.Array, effort: Effort) -> tupl
       units: parameters.
       starts: visible rows [rows, visible] at which the chains behind reverse paths start.
       effort: what it may cost.
+
+    Raises:
+      InputError: another method of the effort.
     """
+    check("effort.method", effort.method, choice(METHODS))
     machine, constant = jax.jit(lambda units: units.machine())(units)
     num_visible, num_hidden = units.weights.shape
     num_spins = machine.num_spins
@@ -102,7 +123,7 @@ def log_z(key: jax.Array, units: Any, starts: jax.Array, effort: Effort) -> tupl
     if effort.method == "auto" and num_visible <= _MOST_VISIBLE and _sums_hidden(units):
         return _of_visible_states(units), "enumeration"
     if effort.method == "bar":
-        return _less(partition.log_z(key, machine, "bar", max_bracket=math.inf), constant), "bar"
+        return _less(tempered_acceptance_ratio(key, machine), constant), "bar"
     if bipartite:
         chosen = jnp.resize(starts, (effort.num_paths, num_visible))
         return annealed(key, units, chosen, **_counts(effort)), "ais"
@@ -115,16 +136,14 @@ def _counts(effort: Effort) -> dict[str, int]:
 
 def _annealed_machine(key, units, machine: Boltzmann, starts, effort: Effort) -> LogZ:
     """Annealing of all units; chains behind reverse paths start at the rows, hidden units at 0."""
-    key_run, key_anneal = jax.random.split(key)
-    num_hidden = machine.num_spins - starts.shape[1]
     target = None
-    if num_hidden >= 0 and isinstance(units, Units):
+    if isinstance(units, Units):
+        num_hidden = machine.num_spins - starts.shape[1]
         rows = boltzmann.bits_to_spins(jnp.resize(starts, (effort.num_paths, starts.shape[1])))
-        spins = jnp.concatenate([rows, -jnp.ones((effort.num_paths, num_hidden))], axis=1)
-        target = jax.jit(sweeps)(key_run, machine, spins, effort.num_equilibration)
+        target = jnp.concatenate([rows, -jnp.ones((effort.num_paths, num_hidden))], axis=1)
     return annealed_importance_sampling(
-        key_anneal, machine, num_temperatures=effort.num_temperatures,
-        num_chains=effort.num_paths, target_spins=target,
+        key, machine, num_temperatures=effort.num_temperatures, num_chains=effort.num_paths,
+        num_equilibration=effort.num_equilibration, target_spins=target,
     )  # fmt: skip
 
 

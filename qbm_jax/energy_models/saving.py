@@ -101,6 +101,7 @@ def params_of(model: Any) -> dict[str, Any]:
 
 
 def _listed(value: Any) -> Any:
+    value = value.toarray() if hasattr(value, "toarray") else value  # a sparse mask of edges
     return value.tolist() if isinstance(value, np.ndarray | jax.Array) else value
 
 
@@ -160,6 +161,8 @@ def _restore(model: Any, header: dict[str, Any], arrays: dict[str, np.ndarray]) 
         model.machines_ = [model.layer_of(_params(each["params"])) for each in described]
         machines = model.machines_
         model.n_features_in_ = int(described[0]["num_features"])
+        if described[0]["features"]:
+            model.feature_names_in_ = np.array(described[0]["features"], dtype=object)
     else:
         machines = [model]
     for number, (machine, each) in enumerate(zip(machines, described, strict=True)):

@@ -92,14 +92,6 @@ def draw_bits(key: jax.Array, means: jax.Array) -> jax.Array:
     return (uniform(with_generator(key, "threefry13"), means.shape) < means).astype(jnp.float32)
 
 
-def conditional_machine(inputs: jax.Array, deep: jax.Array) -> tuple[Boltzmann, jax.Array]:
-    """The machine of the hidden units of one row, from their logits [hidden] and K, and c.
-
-    E(v, h) is its energy plus c minus b'v + 1/2 v'Lv.
-    """
-    return boltzmann.from_bit_form(inputs, deep)
-
-
 def visible_energy(units: Units, v: jax.Array) -> jax.Array:
     """The part of E(v, h) that no hidden bit is in, -b'v - 1/2 v'Lv [rows]: F without hidden."""
     none = units.replace(hidden=units.hidden[:0], weights=units.weights[:, :0], deep=None)

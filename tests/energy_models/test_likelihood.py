@@ -7,9 +7,10 @@ import pytest
 from energy_laws import given_units, log_law, log_weights, model_of, random_units, states
 from sklearn.mixture import GaussianMixture
 
-from qbm_jax.energy_models import Effort, RestrictedBoltzmannMachine
+from qbm_jax.energy_models import DeepBeliefNetwork, Effort, RestrictedBoltzmannMachine
 from qbm_jax.energy_models.hidden_sums import FreeEnergies, free_energies
 from qbm_jax.energy_models.likelihood import likelihood
+from qbm_jax.errors import InputError
 from qbm_jax.partition.estimate import LogZ
 
 BINARY = ("restricted", "semi_restricted", "full")
@@ -69,7 +70,36 @@ def test_log_z_is_that_of_the_parameters_asked_for(rows):
     assert model.score(rows).value == pytest.approx(moved, abs=1e-5) != before
 
 
-def test_a_wide_bracket_gives_no_number_but_the_reason(models, caplog):
+def test_log_z_follows_a_training_that_is_scored_on_its_way(rows):
+    model, seen = model_of("restricted", num_updates=40), []
+    model.set_params(num_updates=400).fit(
+        rows, callback=lambda model, update: seen.append(model.score(rows).value)
+    )
+    law = log_law(model.learner_.units)[(rows @ [8, 4, 2, 1]).astype(int)].mean()
+    assert model.score(rows).value == pytest.approx(law, abs=1e-5) != seen[0]
+
+
+def test_bar_brackets_the_enumerated_value_and_an_unknown_method_is_refused(models):
+    model = models["restricted"]
+    exact = model.log_z()
+    found = model.log_z(effort=Effort("bar"))
+    assert abs(found.value - exact.value) < 4 * found.standard_error + 0.02
+    with pytest.raises(InputError, match="method"):
+        model.log_z(effort=Effort("exact"))
+
+
+def test_rows_of_a_deep_network_have_no_number_without_log_z(rows, caplog):
+    options = {"num_updates": 20, "minibatch_size": 20, "num_chains": 20}
+    deep = DeepBeliefNetwork(num_hidden=(3, 3), machine_options=options).fit(rows)
+    effort = Effort("ais", 20, 10, 10)
+    known = deep.score_samples(rows)
+    assert np.isfinite(known).all()
+    assert known.mean() == pytest.approx(deep.score(rows).value, abs=1e-5)
+    unknown = deep.score_samples(rows, effort=effort, max_bracket=1e-9)
+    assert np.isnan(unknown).all() and "not known" in caplog.text
+
+
+def test_a_wide_bracket_gives_no_number_but_the_reason(models):
     effort = Effort("ais", 300, 50, 100)  # one program with the test above
     found = models["restricted"].score(states(4), effort=effort, max_bracket=1e-6)
     assert np.isnan(found.value) and found.lower < found.upper and "nats wide" in found.reason
