@@ -18,8 +18,10 @@ from qbm_jax.diffusion.bound import causal_log_probs
 from qbm_jax.diffusion.heads import HEADS
 from qbm_jax.diffusion.options import LATENTS as LATENT_NAMES
 from qbm_jax.diffusion.residual import ResidualEnergy, denoised
-from qbm_jax.machine.boltzmann import Boltzmann, energy
-from qbm_jax.machine.enumeration import enumerate_spins, log_weights
+from qbm_jax.machine.boltzmann import Boltzmann, bits_to_spins, energy
+from qbm_jax.machine.distance import normalise
+from qbm_jax.machine.enumeration import log_weights
+from qbm_jax.machine.moments import exact_moments
 from qbm_jax.runtime.keys import TRAINING, seed_of
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -100,7 +102,8 @@ def energies(plan: Any, tokens: TokenSet, seed: int, key: jax.Array) -> Piece:
         )
         for name in sorted(heads)
     }
-    drawn, metrics = {REAL: tokens.held_out[: config.generation.num_samples]}, []
+    real, _ = halves(tokens)
+    drawn, metrics = {REAL: real[: config.generation.num_samples]}, []
     for name in config.guides:
         start = time.perf_counter()
         drawn[name] = sample(config, model, fitted, name, root)
@@ -109,7 +112,7 @@ def energies(plan: Any, tokens: TokenSet, seed: int, key: jax.Array) -> Piece:
     for name, rows in drawn.items():
         found = scores(tokens, judge, rows)
         metrics += [("diffusion", name, "generation", key, value) for key, value in found.items()]
-    first = next(iter(fitted.values()), None)
+    first = fitted.get("rbm") or next(iter(fitted.values()), None)
     shown = {
         name: [tokens.shown(row) for row in rows[: config.generation.num_shown]]
         for name, rows in drawn.items()
@@ -121,6 +124,12 @@ def energies(plan: Any, tokens: TokenSet, seed: int, key: jax.Array) -> Piece:
         if name in fitted:
             metrics += residual_likelihood(config, tokens, model, name, texts, root)
     return {"metrics": metrics, "samples": shown, "energies": told}
+
+
+def halves(tokens: TokenSet) -> tuple[np.ndarray, np.ndarray]:
+    """Held-out sequences that stand for samples, and others that samples are compared with."""
+    middle = len(tokens.held_out) // 2
+    return tokens.held_out[:middle], tokens.held_out[middle:]
 
 
 def some_texts(tokens: TokenSet, number: int, seed: int) -> np.ndarray:
@@ -142,7 +151,7 @@ def sample(
     """Sequences [num_samples, length] under a guide.
 
     With K candidates a step costs K energies, each as much as a call of the network, so more_steps
-    takes 1 + K times the steps, or one a token, which is exact.
+    takes 1 + K times the steps, at most one a token. One a token is first_hitting, which is exact.
     """
     own = config.generation
     steps = min(own.steps, model.length)
@@ -157,14 +166,15 @@ def sample(
         guide = guide_of(config, lambda rows: fitted[MEANS[name]].energy(rows, "mean"))
     elif name in HEADS:
         guide = guide_of(config, fitted[name].energy)
-    return model.sample(own.num_samples, steps=steps, seed=seed, guide=guide, method="ancestral")
+    method = "first_hitting" if steps == model.length else "ancestral"
+    return model.sample(own.num_samples, steps=steps, seed=seed, guide=guide, method=method)
 
 
 def scores(tokens: TokenSet, judge: Autoregressive, rows: np.ndarray) -> dict[str, float]:
     """What is measured of sequences [n, length]; the judge's bits never stand alone."""
     judged = -causal_log_probs(judge.shape, judge.trained, rows).mean()
     number = min(4, tokens.length)
-    others = tokens.held_out[-len(rows) :]
+    others = halves(tokens)[1][: len(rows)]
     found = {
         "judge_bits": float(judged) * BITS,
         "unigram_entropy": ngrams.unigram_entropy(rows) * BITS,
@@ -181,21 +191,15 @@ def scores(tokens: TokenSet, judge: Autoregressive, rows: np.ndarray) -> dict[st
     return found
 
 
-def spins_of(rows: np.ndarray) -> np.ndarray:
-    """Spins [n, N] of tokens 0 and 1."""
-    return 2.0 * rows - 1
-
-
 def correlation_error(rows: np.ndarray, others: np.ndarray, machine: Boltzmann | None) -> float:
     """Root mean square error of the second moments of spins, of the law or of other sequences."""
     if machine is None:
-        truth = np.mean([np.outer(s, s) for s in spins_of(others)], axis=0)
+        given = np.asarray(bits_to_spins(jnp.asarray(others)))
+        truth = given.T @ given / len(given)
     else:
-        spins = np.asarray(enumerate_spins(machine.num_spins))
-        weights = np.asarray(log_weights(machine), np.float64)
-        p = np.exp(weights - np.logaddexp.reduce(weights))
-        truth = spins.T @ (spins * p[:, None])
-    found = spins_of(rows).T @ spins_of(rows) / len(rows)
+        truth = exact_moments(machine).pairs[0]
+    drawn = np.asarray(bits_to_spins(jnp.asarray(rows)))
+    found = drawn.T @ drawn / len(drawn)
     pairs = np.triu_indices(len(truth), 1)
     return float(np.sqrt(np.mean((found - truth)[pairs] ** 2)))
 
@@ -203,8 +207,8 @@ def correlation_error(rows: np.ndarray, others: np.ndarray, machine: Boltzmann |
 def energy_variation(machine: Boltzmann, rows: np.ndarray) -> float:
     """Total variation of the energies of sequences [n, N] from the enumerated law of energies."""
     weights = np.asarray(log_weights(machine), np.float64)
-    p = np.exp(weights - np.logaddexp.reduce(weights))
-    found = np.asarray(energy(machine, jnp.asarray(spins_of(rows), jnp.float32)))
+    p = np.exp(normalise(weights))
+    found = np.asarray(energy(machine, bits_to_spins(jnp.asarray(rows))))
     levels, places = np.unique(np.round(-weights, 3), return_inverse=True)
     law = np.bincount(places, weights=p)
     nearest = np.argmin(np.abs(found[:, None] - levels[None]), axis=1)

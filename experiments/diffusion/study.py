@@ -44,7 +44,12 @@ class DiffusionPlan(NamedTuple):
     @property
     def identity(self) -> dict[str, Any]:
         """What tells the tokens from others."""
-        return {each.name: digest_of(each.train) for each in self.sets}
+        parts = ("train", "judge", "held_out")
+        return {
+            f"{each.name}, {part}": digest_of(getattr(each, part))
+            for each in self.sets
+            for part in parts
+        }
 
 
 def check(config: ConfigDict) -> DiffusionPlan:

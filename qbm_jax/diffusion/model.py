@@ -200,7 +200,7 @@ class MaskedDiffusion(TokenModel):
 
         Args:
           num: how many.
-          steps: at most one a token; None takes one a token, which is exact.
+          steps: at most one a token; None takes one a token, exact with method first_hitting.
           seed: of all draws.
           prompt: what is known: a text with `text.MASK` where the model shall write, or tokens with
             -1 there; what is behind its end is unknown.

@@ -25,7 +25,16 @@ from qbm_jax.diffusion.model import MaskedDiffusion
 from qbm_jax.diffusion.network import Params, Shape, num_parameters
 from qbm_jax.errors import InputError
 from qbm_jax.runtime import keys
-from qbm_jax.runtime.options import check, check_fields, choice, documented, field, positive, whole
+from qbm_jax.runtime.options import (
+    check,
+    check_fields,
+    choice,
+    documented,
+    field,
+    from_dict,
+    positive,
+    whole,
+)
 
 LN2 = math.log(2)
 NUM_DRAWS = 64  # of masks for each of the few texts whose likelihood is told from two sides
@@ -71,11 +80,7 @@ class ResidualEnergy:
         Raises:
           InputError: an option that cannot be.
         """
-        try:
-            self.options = ResidualOptions(**options)
-        except TypeError as error:
-            known = ", ".join(each.name for each in dataclasses.fields(ResidualOptions))
-            raise InputError(f"unknown options {sorted(options)}; choose from {known}") from error
+        self.options = from_dict(ResidualOptions, "residual", options)
         self.model, self.losses = model, np.zeros(0)
         self._program = Program(model.shape, self.options)
         self.params = init(self._program, keys.named(keys.root(0), "residual"), model.trained)
