@@ -4,8 +4,9 @@ python benchmarks/gibbs_rate.py --json=out.json
 
 A sample is a chain after six sequential sweeps; on a dense machine every package's block Gibbs is
 the same sequential sweep, so equal sweeps are equal independence, and the mean energies that are
-printed must agree. Each package runs at its best number of chains, in turns, in one process;
-compilation is left out. Peers (extra `peers`) are left out, and said to be, where not installed.
+printed must agree. Each package runs at its best number of chains, one after another, in one
+process; compilation is left out. Peers (extra `peers`) are left out, and said to be, where not
+installed.
 """
 
 import argparse

@@ -10,7 +10,6 @@ kept and the squared MMD of the sketch to all cells (rbf, by random features). P
 """
 
 import argparse
-import importlib.util
 import json
 import resource
 import subprocess
@@ -22,6 +21,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
+
+from qbm_jax.runtime.optional import installed
 
 NUM_TYPES, NUM_SPINS, NUM_BATCHES = 30, 32, 4
 
@@ -130,7 +131,7 @@ def main() -> None:
         return
     found = {}
     for name in METHODS:
-        if name in ("geosketch", "scsampler") and importlib.util.find_spec(name) is None:
+        if name in ("geosketch", "scsampler") and not installed(name):
             print(f"{name}: not installed, left out")
             continue
         command = [

@@ -3,9 +3,9 @@
 python benchmarks/sparse_gibbs.py --json=out.json
 
 The machine is a ring with random chords: every spin has three neighbours. Each package sweeps the
-same colours at its best number of chains, in turns in one process that is bound to one core;
-compilation is left out. Mean energies are printed and must agree. Peers (extra `peers`) are left
-out, and said to be, where not installed.
+same colours at its best number of chains, one after another in one process that is bound to one
+core; compilation is left out. Mean energies are printed and must agree. Peers (extra `peers`) are
+left out, and said to be, where not installed.
 """
 
 import argparse

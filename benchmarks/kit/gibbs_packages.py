@@ -1,6 +1,5 @@
 """Block Gibbs sweeps of this library and of its peers, on any machine, and how they are timed."""
 
-import importlib.util
 import time
 from collections.abc import Callable, Sequence
 
@@ -11,6 +10,7 @@ import numpy as np
 from qbm_jax import samplers
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.opposite_sign import biases
+from qbm_jax.runtime import optional
 
 PEERS = {"thrml": "thrml", "dwave_block": "dwave.plugins.torch"}
 Blocks = Sequence[Sequence[int]]  # spins that a package updates together, none of them coupled
@@ -108,11 +108,7 @@ def installed() -> list[str]:
     """Packages that can be measured here; those that cannot are named."""
     names = ["qbm_jax"]
     for name, module in PEERS.items():
-        try:
-            found = importlib.util.find_spec(module) is not None
-        except ModuleNotFoundError:
-            found = False
-        if found:
+        if optional.installed(module):
             names.append(name)
         else:
             print(f"{name} is not installed (extra peers): left out")

@@ -1,18 +1,17 @@
 """The audit of the QUBO: how far solvers are from its optimum, and whether its energy matters."""
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from experiments.selection.scores import label_scores
+from qbm_jax.runtime.optional import installed
 from qbm_jax.selection import SampleSelector, objective
 from qbm_jax.selection.coverage import mmd_problem
 from qbm_jax.selection.kernels import build
 from qbm_jax.study.estimates import rank_correlation
 
-SMALL = (24, 12)  # cells and chosen ones of the instances that are enumerated
 BITS = (4, 8, 14)
 
 
@@ -26,7 +25,7 @@ def solvers(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"penalty_{bits}_bits", raw | {"constraint": "penalty", "bits": bits}
         yield f"lagrange_{bits}_bits", raw | {"bits": bits}
     yield "lagrange_polished", options
-    if importlib.util.find_spec("dwave") is not None:
+    if installed("dwave.samplers"):
         import dwave.samplers
 
         yield "sa", raw | {"solver": dwave.samplers.SimulatedAnnealingSampler()}

@@ -1,6 +1,5 @@
 """What chooses cells: baselines, greedy ones, and QUBOs solved on the samplers of the library."""
 
-import importlib.util
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -8,12 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qbm_jax.runtime.optional import installed
 from qbm_jax.selection import SampleSelector, width_by_coverage
 from qbm_jax.selection.inputs import proportional
 from qbm_jax.selection.kernels import Kernel, build
 from qbm_jax.selection.utilities import standardised
 
-BASELINE, GREEDY, ACTIVE, QUBO = "baseline", "greedy", "active", "qubo"
+BASELINE, GREEDILY, ACTIVE, QUBO = "baseline", "greedy", "active", "qubo"
 _STRATA, _FIRST, _ROUNDS = 20, 20, 3  # clusters; labels before the first query; rounds of queries
 
 
@@ -179,7 +179,7 @@ def selected(request: Request, utility: str = "", width: str = "", **options: An
     if width:
         options["width"] = width_by_coverage(request.points, request.number, request.seed)
     selector = SampleSelector(
-        request.number, **{**request.options, "seed": request.seed, **options}
+        request.number, **{"certify": False, **request.options, "seed": request.seed, **options}
     )
     return selector.fit(request.points).indices_
 
@@ -214,8 +214,8 @@ METHODS: dict[str, Method] = {
     "herding": Method(herding, BASELINE),
     "leverage": Method(leverage, BASELINE),
     "geosketch": Method(geometric_sketch, BASELINE, "geosketch"),
-    "facility_greedy": Method(partial(selected, criterion="facility", solver="greedy"), GREEDY),
-    "mmd_greedy": Method(partial(selected, solver="greedy"), GREEDY),
+    "facility_greedy": Method(partial(selected, criterion="facility", solver="greedy"), GREEDILY),
+    "mmd_greedy": Method(partial(selected, solver="greedy"), GREEDILY),
     "uncertainty": Method(partial(queried, strategy="uncertainty"), ACTIVE, "skactiveml"),
     "margin": Method(partial(queried, strategy="margin"), ACTIVE, "skactiveml"),
     "badge": Method(partial(queried, strategy="badge"), ACTIVE, "skactiveml"),
@@ -231,8 +231,8 @@ METHODS: dict[str, Method] = {
         partial(selected, utility="free_energy"), QUBO, utility="free_energy"
     ),
     "qubo_elbo": Method(partial(selected, utility="elbo"), QUBO, utility="elbo"),
-    "qubo_mmd_sa": Method(_dwave("SimulatedAnnealingSampler"), QUBO, "dwave"),
-    "qubo_mmd_tabu": Method(_dwave("TabuSampler"), QUBO, "dwave"),
+    "qubo_mmd_sa": Method(_dwave("SimulatedAnnealingSampler"), QUBO, "dwave.samplers"),
+    "qubo_mmd_tabu": Method(_dwave("TabuSampler"), QUBO, "dwave.samplers"),
 }
 
 
@@ -241,7 +241,7 @@ def available(names: list[str]) -> tuple[dict[str, Method], list[str]]:
     found, notes = {}, []
     for name in names:
         method = METHODS[name]
-        if method.needs and importlib.util.find_spec(method.needs) is None:
+        if method.needs and not installed(method.needs):
             notes.append(f"{name} is left out: the package {method.needs} is not installed.")
         else:
             found[name] = method

@@ -9,12 +9,11 @@ from matplotlib.figure import Figure
 
 from experiments.kit.runner import Piece, Results
 from experiments.selection.methods import METHODS
-from experiments.selection.standings import GREEDY, RANDOM, Standing, pooled, qubos
+from experiments.selection.standings import COLUMNS, GREEDY, RANDOM, Standing, pooled, qubos
 from qbm_jax.study.document import Document, number, table, with_interval, with_spread
 from qbm_jax.study.estimates import Estimate, estimate
 from qbm_jax.study.figures import NotDrawn, colours_of, draw_curve, panels, shared_legend, tidy
 
-COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
 SKETCH = (
     "rare_recall",
     "types_found",
@@ -67,7 +66,8 @@ def verdict(rows: list[dict[str, Any]]) -> str:
     if gap.low > 0:
         return f"Greedy is not as good: {best} is above lazy greedy facility location by {text}"
     return (
-        f"Greedy is as good: no QUBO is shown to be above lazy greedy facility location; the best, "
+        "Greedy is as good as far as this shows: no QUBO is shown to be above lazy greedy facility "
+        f"location; the best, "
         f"{best}, is at {text} to it"
     )
 

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.selection.methods import BASELINE, METHODS, QUBO
+from experiments.selection.methods import BASELINE, GREEDILY, METHODS, QUBO
 from qbm_jax.fitted.tasks.study_set import FOLD_SHARE
 from qbm_jax.study.estimates import Estimate, by_seed, differences, estimate
 
+COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
 RANDOM, GREEDY = "random", "facility_greedy"
 SMALLER_IS_BETTER = ("hausdorff", "covering", "mmd", "batch_imbalance", "seconds")
 COMPARED = ("labels", "sketch", "training")
@@ -75,7 +76,7 @@ def best_baseline(group: dict[str, dict[int, float]], name: str, metric: str) ->
     means = {
         other: sign * float(np.mean(list(values.values())))
         for other, values in group.items()
-        if other != name and other in METHODS and METHODS[other].kind in (BASELINE, "greedy")
+        if other != name and other in METHODS and METHODS[other].kind in (BASELINE, GREEDILY)
     }
     return max(means, key=means.__getitem__, default="")
 

@@ -19,7 +19,7 @@ from experiments.kit.stop import StopRequest
 from experiments.selection import report, tasks
 from experiments.selection.methods import METHODS, Method, available
 from experiments.selection.scores import CLASSIFIERS
-from experiments.selection.standings import Standing, standings
+from experiments.selection.standings import COLUMNS, Standing, standings
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.tasks.study_set import fold_cells
 from qbm_jax.metrics.trees import substitution
@@ -28,7 +28,6 @@ from qbm_jax.runtime.options import from_dict
 from qbm_jax.selection.options import SelectionOptions
 from qbm_jax.study.document import Document
 
-COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
 IMAGES = "mnist"
 
 

@@ -68,8 +68,7 @@ def check(params: Boltzmann) -> Boltzmann:
             f"expected couplings and fields of at most {_LARGEST:g} kT, got {largest:.3g}; "
             "divide J and h by a common factor"
         )
-    if not _is_symmetric(entries, sparse):
-        raise InputError(_ASYMMETRIC + "; a sparse J stores both triangles" * (sparse is not None))
+    _refuse_asymmetric(entries, sparse)
     diagonal = np.diagonal(entries) if sparse is None else entries[np.equal(*sparse)]
     if np.any(diagonal != 0):
         raise InputError("expected a zero diagonal of J; s_i^2 = 1, so set it to 0")
@@ -175,8 +174,7 @@ def checked(params: Boltzmann) -> Boltzmann:
     """The machine as arrays; checks J unless it is traced or in a reduced type."""
     params = as_arrays(params)
     J = params.J
-    known = isinstance(J, BCOO | jax.Array | np.ndarray)
-    if not known or any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(params)):
+    if not _is_at_hand(params):
         return params
     no_fields: Any = np.zeros(np.shape(params.h)[-1:])
     check(Boltzmann(J=J, h=no_fields))
@@ -193,15 +191,24 @@ def symmetric(params: Boltzmann) -> Boltzmann:
     """
     params = as_arrays(params)
     J = params.J
-    if not isinstance(J, BCOO | jax.Array | np.ndarray) or len(J.shape) != 2:
-        return params
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(params)):
+    if not _is_at_hand(params) or len(J.shape) != 2:
         return params
     sparse = _check_indices(J) if isinstance(J, BCOO) else None
     entries = np.asarray(J.data if isinstance(J, BCOO) else J)
-    if np.isfinite(entries).all() and not _is_symmetric(entries, sparse):
-        raise InputError(_ASYMMETRIC + "; a sparse J stores both triangles" * (sparse is not None))
+    if np.isfinite(entries).all():
+        _refuse_asymmetric(entries, sparse)
     return params
+
+
+def _is_at_hand(params: Boltzmann) -> bool:
+    """Whether the entries of J can be looked at: neither traced nor of a reduced type."""
+    known = isinstance(params.J, BCOO | jax.Array | np.ndarray)
+    return known and not any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(params))
+
+
+def _refuse_asymmetric(entries: np.ndarray, places: np.ndarray | None) -> None:
+    if not _is_symmetric(entries, places):
+        raise InputError(_ASYMMETRIC + "; a sparse J stores both triangles" * (places is not None))
 
 
 def as_spins(params: Boltzmann, spins: Any) -> jax.Array:

@@ -19,7 +19,10 @@ EXTRAS = {
 
 def installed(name: str) -> bool:
     """Whether the package is there."""
-    return importlib.util.find_spec(name) is not None
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # nor is what it lies in
+        return False
 
 
 def lacking(name: str) -> str:

@@ -34,7 +34,8 @@ _DISCRETE = _NORMALISED | {"variant": "discrete", "num_steps": 2000, "keep_best"
 # Whole sets of options with which each variant looks for ground states. With this coupling several
 # modes of the ballistic machine grow from the start: chains end in different places.
 OPTIMISING: dict[str, dict[str, Any]] = {
-    # Chosen on SK machines of 2000 spins: about 1 ms a step of 32 chains on two cores.
+    # dt was chosen on an SK machine of 2000 spins, the number of steps after runs on K2000, whose
+    # figures are therefore not held out: about 1 ms a step of 32 chains on two cores.
     "discrete": _DISCRETE | {"dt": 1.25, "num_steps": 4000, "couplings_dtype": "auto"},
     "ballistic": _NORMALISED
     | {"variant": "ballistic", "num_steps": 500, "dt": 0.5, "coupling": 1.0},

@@ -8,7 +8,7 @@ import numpy as np
 
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.options import check, shown, whole
-from qbm_jax.selection.inputs import checked_indices
+from qbm_jax.selection.inputs import labelled_mask
 
 
 class Round(NamedTuple):
@@ -49,7 +49,7 @@ def active_loop(
       points: coordinates [cells, dims] of the pool.
       labels: of every cell [cells], or (indices) -> labels, which asks for them.
       test: coordinates and labels of cells that are scored; None: nothing is.
-      labelled: cells that are labelled already, indices.
+      labelled: cells that are labelled already, a mask [cells] or indices.
 
     Raises:
       InputError: budgets that do not increase, or exceed the cells.
@@ -58,7 +58,7 @@ def active_loop(
       >>> choose = lambda k, u: SampleSelector(k, utility=u, utility_weight=1 / k**2)
       >>> active_loop(RandomForestClassifier(), choose, [50, 100], points, labels)[-1].labelled
     """
-    known = np.sort(checked_indices(np.asarray(labelled, int), len(points), "labelled"))
+    known = np.flatnonzero(labelled_mask(labelled, len(points)))
     budgets = [check("budget", each, whole(1)) for each in budgets]
     if not all(a < b for a, b in zip([len(known), *budgets], budgets, strict=False)):
         raise InputError(f"expected budgets that increase from {len(known)}, got {shown(budgets)}")

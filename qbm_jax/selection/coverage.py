@@ -154,7 +154,7 @@ def improve(
 
     current, most = worth(chosen), max(2, len(chosen) // 8)
     for _ in range(_ROUNDS):
-        candidates = _promising(similarity, chosen, extra)
+        candidates = _promising(similarity, chosen, extra, covered)
         inside = np.isin(candidates, chosen)
         own = codes[candidates]
         outside = np.bincount(own[~inside], minlength=len(quotas))
@@ -169,7 +169,7 @@ def improve(
         elif (most := most // 2) < 2:
             break
     for _ in range(num_swaps):
-        candidates = _promising(similarity, chosen, extra)
+        candidates = _promising(similarity, chosen, extra, covered)
         problem = expansion(similarity, chosen, candidates, extra, covered)
         swapped = candidates[best_swap(problem, np.isin(candidates, chosen), codes[candidates])]
         if worth(swapped) <= current + 1e-12:
@@ -195,9 +195,13 @@ def best_swap(problem: Problem, inside: np.ndarray, codes: np.ndarray) -> np.nda
     return np.append(np.delete(chosen, out), others[new])
 
 
-def _promising(similarity: np.ndarray, chosen: np.ndarray, extra: np.ndarray) -> np.ndarray:
+def _promising(
+    similarity: np.ndarray, chosen: np.ndarray, extra: np.ndarray, covered: np.ndarray | None
+) -> np.ndarray:
     """The choice, and as many cells of the largest gains, at least 100 [candidates]."""
     best = similarity[:, chosen].max(axis=1)
+    if covered is not None:
+        best = np.maximum(best, covered)
     gains = np.maximum(similarity - best[:, None], 0).mean(axis=0) + extra
     gains[chosen] = -np.inf
     number = min(len(gains) - len(chosen), max(len(chosen), 100))

@@ -22,19 +22,20 @@ def energy_of(
         utility = options.utility_weight * float(pool.utility[chosen].sum())
     every = np.union1d(chosen, np.flatnonzero(pool.fixed))
     entries = len(every) * len(pool.points)
-    if entries > _EXACT_ENTRIES and options.criterion == "mmd":
+    has_features = kernel.name != "distance"  # without, blocks take their time
+    if entries > _EXACT_ENTRIES and options.criterion == "mmd" and has_features:
         points = pool.points[every]
         means = blocks.mean_entries(kernel, points, pool.points, options.seed)
     else:
         points, every_point = pool.points[every].astype(np.float64), pool.points
         if options.criterion == "facility":
-            return -float(_largest(kernel, every_point, points).mean()) - utility
+            return -float(largest(kernel, every_point, points).mean()) - utility
         means = kernel.means(points, every_point.astype(np.float64))
     inner = kernel.means(points, points).mean()
     return float(inner - 2 * means.mean() - utility)
 
 
-def _largest(kernel: kernels.Kernel, points: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def largest(kernel: kernels.Kernel, points: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Largest entry of each row [n, dims] with a chosen one, by blocks [n]."""
     width = max(1, _BLOCK // len(chosen))
     parts = [points[start : start + width] for start in range(0, len(points), width)]
@@ -49,12 +50,15 @@ def problem_of(
     own, held = points[free], points[~free]
     total = int(quotas.sum()) + len(held)
     K = kernel(own, own)
-    linear = -2 * kernel.means(own, points) / total
-    constant = 0.0
+    sums, constant = K.sum(axis=1), 0.0
     if len(held):
-        linear += 2 * kernel(own, held).sum(axis=1) / total**2
-        constant = float(kernel.means(held, held).sum() * len(held)) / total**2
-        constant -= 2 * float(kernel.means(held, points).sum()) / total
+        crossed = kernel(own, held)
+        sums = sums + crossed.sum(axis=1)
+        inner = float(kernel.means(held, held).sum()) * len(held)
+        constant = inner / total**2 - 2 * (inner + float(crossed.sum())) / (len(points) * total)
+    linear = -2 * sums / (len(points) * total)
+    if len(held):
+        linear += 2 * crossed.sum(axis=1) / total**2
     if pool.utility is not None:
         linear -= utility_weight * pool.utility[free]
     return Problem(

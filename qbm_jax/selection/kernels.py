@@ -7,7 +7,6 @@ import numpy as np
 from qbm_jax.errors import InputError
 
 KERNELS = ("rbf", "cosine", "linear", "spins", "distance")
-POSITIVE = ("rbf", "spins")  # no entry is below 0, so that greedy has a guarantee
 _SAMPLE = 1000  # points behind a median, evenly spaced in the order given
 _BLOCK = 2**22  # entries of a kernel that are computed at a time
 
@@ -42,16 +41,6 @@ class Kernel(NamedTuple):
             squared *= -0.5 / self.scale**2
             return np.exp(squared, out=squared)
         return -np.sqrt(squared, out=squared) / self.scale
-
-    def diagonal(self, points: np.ndarray) -> np.ndarray:
-        """Entries of each row [n, dims] with itself, [n]."""
-        if self.name == "spins":
-            return np.exp(np.log((1 + self.scale * points**2) / (1 + self.scale)).sum(axis=1))
-        if self.name in ("linear", "cosine"):
-            rows = points if self.name == "linear" else _unit(points)
-            return np.einsum("nd,nd->n", rows, rows)
-        value = 1.0 if self.name == "rbf" else 0.0
-        return np.full(len(points), value, points.dtype)
 
     def means(self, points: np.ndarray, pool: np.ndarray) -> np.ndarray:
         """Mean entry of each row [n, dims] with all of the pool [m, dims], by blocks [n]."""

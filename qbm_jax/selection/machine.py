@@ -36,13 +36,17 @@ class Effort(NamedTuple):
 
 
 def check_solver(solver: Any) -> None:
-    """Raises InputError for what is neither a sampler's name nor an object of dimod's protocol."""
+    """Raises InputError for what is no sampler's name, no `Sampler` and not of dimod's kind."""
+    if isinstance(solver, samplers.Sampler):
+        return
     if isinstance(solver, str):
         if solver not in samplers.SAMPLERS:
-            known = ", ".join(["greedy", "exact", "swap", *samplers.SAMPLERS])
-            raise InputError(f"unknown solver {solver!r}; choose from {known}, or a dimod sampler")
-    elif not callable(getattr(solver, "sample", None)):
-        raise InputError(f"expected solver as a name or a dimod sampler, got {solver!r}")
+            known = ", ".join(dict.fromkeys(["greedy", "exact", "swap", *samplers.SAMPLERS]))
+            raise InputError(
+                f"unknown solver {solver!r}; choose from {known}, a Sampler, or a dimod sampler"
+            )
+    elif not (callable(getattr(solver, "sample", None)) and hasattr(solver, "parameters")):
+        raise InputError(f"expected solver as a name, a Sampler or a dimod sampler, got {solver!r}")
 
 
 def choices(
@@ -120,12 +124,10 @@ def _tuned(
     return best
 
 
-def _device(
-    linear: np.ndarray, quadratic: np.ndarray, bits: int | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _device(linear: Any, quadratic: Any, bits: int | None) -> tuple[np.ndarray, np.ndarray]:
     """J and h in spins of E = -linear'b - b'quadratic b / 2, rounded to a device's levels."""
-    machine, _ = from_bit_form(jnp.asarray(linear), jnp.asarray(quadratic))
-    J, h = np.asarray(machine.dense_J, np.float64), np.asarray(machine.h, np.float64)
+    machine, _ = from_bit_form(linear, quadratic)  # numpy's, in double precision
+    J, h = np.asarray(machine.J), np.asarray(machine.h)
     unit = max(np.abs(J).max(initial=0), np.abs(h).max(), 1e-300)
     J, h = J / unit, h / unit
     if bits is not None:
@@ -136,22 +138,26 @@ def _device(
 
 def _draws_of(solver: Any, effort: Effort) -> Draw:
     """(J, h, number of the round) -> spins [chains, cells]."""
-    return _of_library(solver, effort) if isinstance(solver, str) else _of_dimod(solver, effort)
+    ours = isinstance(solver, str | samplers.Sampler)
+    return _of_library(solver, effort) if ours else _of_dimod(solver, effort)
 
 
 @functools.lru_cache(maxsize=16)  # so that blocks and fits of one shape share a program
-def _compiled(name: str, steps: int | None) -> tuple[Callable, Callable]:
-    entry = samplers.SAMPLERS[name]
-    options = samplers.optimising(name) if entry.ground_states else {}
-    if steps is not None and name != "exact":
-        options |= {"num_steps": steps}
-    sampler = samplers.build(name, **options)
-    return jax.jit(sampler.init, static_argnums=2), jax.jit(sampler.sample)
+def _compiled(solver: str | samplers.Sampler, steps: int | None) -> tuple[Callable, Callable, bool]:
+    """Start and draw of a sampler, and whether it has a temperature; an object keeps its steps."""
+    if isinstance(solver, samplers.Sampler):
+        sampler, tempered = solver, solver.targets_boltzmann
+    else:
+        tempered = not samplers.SAMPLERS[solver].ground_states
+        options = {} if tempered else samplers.optimising(solver)
+        sampler = samplers.build(
+            solver, **options | ({} if steps is None else {"num_steps": steps})
+        )
+    return jax.jit(sampler.init, static_argnums=2), jax.jit(sampler.sample), tempered
 
 
-def _of_library(name: str, effort: Effort) -> Draw:
-    tempered = not samplers.SAMPLERS[name].ground_states
-    init, sample = _compiled(name, effort.steps)
+def _of_library(solver: str | samplers.Sampler, effort: Effort) -> Draw:
+    init, sample, tempered = _compiled(solver, effort.steps)
 
     def draw(J: np.ndarray, h: np.ndarray, number: int) -> np.ndarray:
         params = Boltzmann(J=jnp.asarray(J, jnp.float32), h=jnp.asarray(h, jnp.float32))

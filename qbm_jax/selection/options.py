@@ -53,6 +53,7 @@ class SelectionOptions:
     block_size: int | None = field(
         None, optional(whole(2)), "cells of a block, each chosen from alone; None: one block"
     )
+    certify: bool = field(True, flag(), "also the lower bound and the gap to greedy")
     max_gib: float = field(4.0, positive(), "memory for the kernel of a block", unit="GiB")
     use_rep: str | None = field(
         None,

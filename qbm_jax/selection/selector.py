@@ -9,7 +9,7 @@ import numpy as np
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.options import from_dict
 from qbm_jax.selection import blocks, coverage, kernels, machine, problem, utilities
-from qbm_jax.selection.energies import check_memory, energy_of, problem_of
+from qbm_jax.selection.energies import check_memory, energy_of, largest, problem_of
 from qbm_jax.selection.inputs import (
     Pool,
     checked_indices,
@@ -128,7 +128,7 @@ class SampleSelector:
             values = self.utility
             if isinstance(values, str):
                 values = utilities.standardised(
-                    utilities.UTILITIES[values](self.model, data), self.num_selected
+                    utilities.UTILITIES[values](self.model, data, points), self.num_selected
                 )
             utility = checked_utility(column_of(data, values, "utility", number))
         if self.groups is not None:
@@ -147,7 +147,7 @@ class SampleSelector:
     def _in_one(self, pool: Pool, kernel: kernels.Kernel, quotas: np.ndarray) -> np.ndarray:
         free = np.flatnonzero(~pool.fixed)
         chosen, one = self._solve(pool, kernel, quotas)
-        if one is None:
+        if one is None or not self.options.certify:
             return free[chosen]
         first = problem.greedy(one)
         greedy_energy = one.energy(first)
@@ -189,7 +189,7 @@ class SampleSelector:
         similarity = kernel(points, points[free])
         covered = None
         if pool.fixed.any():
-            covered = kernel(points, points[~free]).max(axis=1)
+            covered = largest(kernel, points, points[~free])
         lowest = min(similarity.min(), 0.0 if covered is None else covered.min())
         similarity -= lowest  # so that nothing chosen is worth 0
         covered = None if covered is None else covered - lowest

@@ -9,25 +9,50 @@ from qbm_jax.errors import InputError
 from qbm_jax.runtime.options import shown
 
 
-def elbo(model: Any, adata: Any) -> np.ndarray:
+def elbo(model: Any, adata: Any, spins: np.ndarray | None = None) -> np.ndarray:
     """Minus the bound on log p(x) of each cell, in nats [cells]: the model does not expect it."""
+    del spins
+    _check_in_memory(adata, "elbo")
     return -np.asarray(model.bound(adata).per_cell, np.float64)
 
 
-def free_energy(model: Any, adata: Any) -> np.ndarray:
-    """E_q[E(s)] - H(q) of each cell's spins, in nats [cells]: how improbable the prior has them."""
-    return np.asarray(model.energy(adata), np.float64) - entropy(model, adata)
+def free_energy(model: Any, adata: Any, spins: np.ndarray | None = None) -> np.ndarray:
+    """E_q[E(s)] - H(q) of each cell's spins, in nats [cells]: how improbable the prior has them.
+
+    Raises:
+      InputError: as `entropy`, or cells that are not in memory.
+    """
+    _check_spins(model, "free_energy")
+    _check_in_memory(adata, "free_energy")
+    means, energy = model.embed_with_energy(adata)
+    return np.asarray(energy, np.float64) - entropy_of(means if spins is None else spins)
 
 
-def entropy(model: Any, adata: Any) -> np.ndarray:
+def entropy(model: Any, adata: Any, spins: np.ndarray | None = None) -> np.ndarray:
     """Entropy of the posterior of each cell's spins, in nats [cells]; their sum where factorial.
+
+    Args:
+      model: a fitted model.
+      adata: the cells.
+      spins: their means [cells, spins], where they are known.
 
     Raises:
       InputError: the latents of the model are no spins.
     """
+    _check_spins(model, "entropy")
+    return entropy_of(model.embed(adata) if spins is None else spins)
+
+
+def _check_spins(model: Any, name: str) -> None:
     if not model.vae.prior.binary:
-        raise InputError("expected a model of spins for utility entropy, got one of numbers")
-    return entropy_of(model.embed(adata))
+        raise InputError(f"expected a model of spins for utility {name}, got one of numbers")
+
+
+def _check_in_memory(adata: Any, name: str) -> None:
+    if not hasattr(adata, "obs"):
+        raise InputError(
+            f"expected an AnnData for utility {name}, got {shown(adata)}; read it, or take entropy"
+        )
 
 
 def entropy_of(spins: np.ndarray) -> np.ndarray:

@@ -56,6 +56,11 @@ def test_it_starts_where_it_is_told_and_stops_when_it_is_told(sampler):
     one = problems.DimodSampler("auxiliary_cim", num_steps=1)
     kept = one.sample(model(), initial_states=[cold, cold], seed=0, beta=1e-3)
     assert len(kept) == 2  # as many reads as states
+    pair = dimod.BinaryQuadraticModel({}, {("a", "b"): -50.0}, 0.0, "SPIN")
+    still = problems.DimodSampler("gibbs", num_steps=1)
+    states = [{"a": spin, "b": spin} for spin in (1, -1, -1)]
+    found = still.sample(pair, initial_states=states, seed=0)
+    assert sorted(row["a"] for row in found.samples(sorted_by=None)) == [-1, -1, 1]
     looks = []
     found = sampler.sample(
         model(), num_reads=200, interrupt_function=lambda: looks.append(1) or True

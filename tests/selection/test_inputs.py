@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from qbm_jax.errors import InputError
-from qbm_jax.selection import SampleSelector, active_loop, objective, width_by_coverage
+from qbm_jax.selection import (
+    SampleSelector,
+    active_loop,
+    coverage,
+    kernels,
+    objective,
+    width_by_coverage,
+)
 
 POINTS = np.random.default_rng(0).normal(size=(10, 2))
 GROUPS = np.array(list("aaaabbbbcc"))
@@ -124,4 +131,7 @@ def test_rounds_of_labels():
 
 
 def test_the_width_for_coverage_is_one_of_the_median_distances():
-    assert 0 < width_by_coverage(np.random.default_rng(0).normal(size=(60, 2)), 5) < 3
+    points = np.random.default_rng(0).normal(size=(60, 2))
+    median = kernels.build("rbf", points).scale
+    shares = width_by_coverage(points, 5) / median / np.array(coverage._WIDTHS)
+    assert np.abs(shares - 1).min() < 0.15  # the median of half of the points

@@ -52,6 +52,12 @@ def test_utilities_are_what_they_are_called(model, adata):
     bound = model.bound(adata, num_draws=8)
     np.testing.assert_allclose(utilities.elbo(model, adata), -bound.per_cell)
     assert not disagreement([model, model], adata).any()
+    moved = {"h": model.params["prior"]["h"] + np.linspace(-1, 1, len(h)).astype(np.float32)}
+    other = type(model)(model.settings, {**model.params, "prior": moved}, model.measured)
+    bounds = np.array([utilities.elbo(each, adata) for each in (model, other)])
+    expected = np.std(bounds - bounds.mean(axis=1, keepdims=True), axis=0, ddof=1)
+    assert expected.max() > 1e-3
+    np.testing.assert_allclose(disagreement([model, other], adata), expected)
     with pytest.raises(InputError, match="at least 2 models"):
         disagreement([model], adata)
 

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qbm_jax import samplers
+from qbm_jax.errors import InputError
 from qbm_jax.selection import SampleSelector, objective
+from qbm_jax.selection.machine import _device
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(13, 3))
@@ -80,7 +83,14 @@ def test_a_device_of_few_bits_still_gives_k(bits):
     options = {"constraint": "penalty", "bits": bits, "polish": False}
     found = SampleSelector(K, **options, **QUICK).fit(POINTS)
     assert len(found.indices_) == K
-    assert found.energy_ >= SampleSelector(K, solver="exact").fit(POINTS).energy_ - 1e-12
+    linear, quadratic = RNG.normal(size=5), RNG.normal(size=(5, 5))
+    quadratic = quadratic + quadratic.T - 2 * np.diag(np.diagonal(quadratic))
+    J, h = _device(linear, quadratic, bits)
+    full = _device(linear, quadratic, None)
+    levels = 2 ** (bits - 1) - 1
+    for rounded, exact in zip((J, h), full, strict=True):
+        np.testing.assert_allclose(rounded * levels, np.round(exact * levels), atol=1e-9)
+    assert max(np.abs(J).max(), np.abs(h).max()) == 1
 
 
 @pytest.mark.parametrize("solver", ["gibbs", pytest.param("cim", marks=pytest.mark.slow)])
@@ -93,7 +103,24 @@ def test_a_dimod_sampler_chooses():
     dimod = pytest.importorskip("dimod")
     found = SampleSelector(K, solver=dimod.ExactSolver(), polish=False).fit(POINTS)
     best = SampleSelector(K, solver="exact").fit(POINTS)
-    assert len(found.indices_) == K and found.energy_ >= best.energy_ - 1e-12
+    assert found.indices_.tolist() == best.indices_.tolist()
+
+
+def test_a_sampler_of_ones_own_chooses_and_what_has_no_parameters_does_not():
+    own = samplers.build("gibbs", num_steps=20)
+    found = SampleSelector(K, solver=own, num_chains=8).fit(POINTS)
+    best = SampleSelector(K, solver="exact").fit(POINTS)
+    assert found.indices_.tolist() == best.indices_.tolist()  # swaps polish it
+    lacking = type("Half", (), {"sample": lambda self: None})()
+    with pytest.raises(InputError, match="a Sampler or a dimod sampler"):
+        SampleSelector(K, solver=lacking)
+
+
+def test_without_a_certificate_the_choice_is_the_same():
+    full = SampleSelector(K, solver="swap").fit(POINTS)
+    plain = SampleSelector(K, solver="swap", certify=False).fit(POINTS)
+    assert plain.indices_.tolist() == full.indices_.tolist()
+    assert np.isnan(plain.lower_bound_) and full.lower_bound_ <= full.energy_
 
 
 def test_labelled_cells_count_and_are_not_chosen():
