@@ -72,7 +72,8 @@ def memory(params: Boltzmann, num_chains: int) -> float:
 def main() -> None:
     """Measures, prints and writes."""
     options = arguments()
-    num_spins, repeats = (100, 1) if options.smoke else (10_000, options.repeats)
+    # more than the 1024 up to which couplings are kept dense
+    num_spins, repeats = (2000, 1) if options.smoke else (10_000, options.repeats)
     params, figures = machine(num_spins), {}
     blocks = colours(params)
     for name in installed():

@@ -67,8 +67,7 @@ def verdict(rows: list[dict[str, Any]]) -> str:
         return f"Greedy is not as good: {best} is above lazy greedy facility location by {text}"
     return (
         "Greedy is as good as far as this shows: no QUBO is shown to be above lazy greedy facility "
-        f"location; the best, "
-        f"{best}, is at {text} to it"
+        f"location; the best, {best}, is at {text} to it"
     )
 
 
