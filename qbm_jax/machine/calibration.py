@@ -151,3 +151,10 @@ def _with_fields(
         axes = "draws" if num_axes == 2 else "groups, draws"
         raise InputError(f"expected spins [{axes}, {spins.shape[-1]}], got shape {spins.shape}")
     return spins, local_field(params, spins)
+
+
+@jax.jit  # called outside of compiled code, the loop in it would be compiled anew each time
+def beta_with_error(params: Boltzmann, spins: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """beta_eff of spins [chains, draws, N] (`fit_beta`), and its standard error over chains."""
+    beta = fit_beta(params, spins)
+    return beta, beta_standard_error(params, spins, beta)

@@ -12,14 +12,17 @@ import numpy as np
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, scale
-from qbm_jax.machine.calibration import beta_standard_error, fit_beta
+from qbm_jax.machine.calibration import beta_with_error
 from qbm_jax.machine.opposite_sign import check_pairs
 from qbm_jax.problems.bqm import check_quadratic, from_bqm
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.optional import needed
 from qbm_jax.runtime.options import LARGEST_SEED, check, positive
 from qbm_jax.runtime.options import seed as kind_of_seed
+from qbm_jax.samplers.auxiliary_cim import AuxiliaryState
 from qbm_jax.samplers.base import Sampler, check_count
+from qbm_jax.samplers.gibbs import GibbsState
+from qbm_jax.samplers.metropolis_cim import MetropolisState
 
 _READS_AT_ONCE = 64  # between two looks at whether somebody interrupts
 
@@ -90,11 +93,10 @@ class _Sampling:
         key = keys.root(check("seed", seed, kind_of_seed()))
         cold = scale(params, check("beta", beta, positive()))
         spins = self._reads(key, cold, num_reads, starts, interrupt_function)
-        found = jnp.asarray(spins, jnp.float32)
-        measured = fit_beta(params, found)
+        measured, error = beta_with_error(params, jnp.asarray(spins, jnp.float32)[:, None])
         info = {
             "beta": float(measured),
-            "beta_standard_error": float(beta_standard_error(params, found[:, None], measured)),
+            "beta_standard_error": float(error),
             "effective_sample_size": float(len(spins)),
             "targets_boltzmann": self._sampler.targets_boltzmann,
             "num_reads": len(spins),
@@ -192,12 +194,11 @@ def _with_spins(state: Any, spins: jax.Array) -> Any:
     Raises:
       InputError: the sampler forgets its chains between draws.
     """
-    name = type(state).__name__
-    if name == "GibbsState":
+    if isinstance(state, GibbsState):
         return state.replace(spins=spins.T)
-    if name in ("AuxiliaryState", "MetropolisState"):
+    if isinstance(state, AuxiliaryState | MetropolisState):
         return state.replace(spins=spins)
     raise InputError(
         "initial_states are for samplers whose chains persist (gibbs, auxiliary_cim, "
-        f"metropolis_cim), got the state {name}"
+        f"metropolis_cim), got the state {type(state).__name__}"
     )

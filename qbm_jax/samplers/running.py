@@ -10,7 +10,7 @@ import numpy as np
 
 from qbm_jax.machine import mixing
 from qbm_jax.machine.boltzmann import Boltzmann, check, energy
-from qbm_jax.machine.calibration import beta_standard_error, fit_beta
+from qbm_jax.machine.calibration import beta_with_error
 from qbm_jax.runtime.room import check_room
 from qbm_jax.samplers.base import Info, Sampler, check_count, check_draw
 from qbm_jax.samplers.devices.failures import device_errors
@@ -104,13 +104,6 @@ def _advance(key, params, state, sampler, num_draws, thin):
     return jax.lax.scan(draw, state, jax.random.split(key, num_draws))
 
 
-@jax.jit
-def _temperature(params, spins):
-    """beta_eff of spins [chains, draws, N], and its standard error."""
-    beta = fit_beta(params, spins)
-    return beta, beta_standard_error(params, spins, beta)
-
-
 def _check_draws(info: Info) -> None:
     """Raises InputError for the first draw that is not finite."""
     diverged = np.asarray(info.get("diverged_at", -1)) >= 0
@@ -130,7 +123,7 @@ def _diagnosed(
         r_hat, correlation = mixing.split_r_hat(energies), mixing.autocorrelation(energies)
     every = -(-spins.size // _MOST_SPINS)
     shown = jnp.asarray(spins[:, ::every], jnp.float32)
-    beta, error = _temperature(params, shown)
+    beta, error = beta_with_error(params, shown)
     return SamplerRun(
         draws=spins,
         energies=energies,
