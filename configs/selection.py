@@ -34,9 +34,10 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.classifiers = ("rf", "trees")
     config.ways = (  # to choose, names of experiments/selection/methods.py
         *("random", "stratified", "kmeans++", "kmedoids", "farthest_first", "herding", "leverage"),
-        *("geosketch", "facility_greedy", "mmd_greedy", "uncertainty", "margin", "badge"),
-        *("typiclust", "qubo_mmd_swap", "qubo_mmd_bifurcation", "qubo_facility"),
-        *("qubo_coverage_width", "qubo_distance", "qubo_entropy", "qubo_free_energy", "qubo_elbo"),
+        *("geosketch", "thinning", "scsampler", "facility_greedy", "mmd_greedy", "uncertainty"),
+        *("margin", "badge", "typiclust", "qubo_mmd_swap", "qubo_mmd_bifurcation"),
+        *("qubo_facility", "qubo_coverage_width", "qubo_distance", "qubo_entropy"),
+        *("qubo_free_energy", "qubo_elbo", "qubo_disagreement"),
     )
     config.training_sets = ("pancreas_baron_segerstolpe", "trajectory_paul15")
     config.training_methods = ("random", "facility_greedy", "mmd_greedy", "qubo_mmd_swap")

@@ -139,6 +139,30 @@ def geometric_sketch(request: Request) -> np.ndarray:
     return filled(np.array(found, int), request)
 
 
+def thinned(request: Request) -> np.ndarray:
+    """Kernel thinning of goodpoints (Dwivedi and Mackey 2021), of random cells that halve to it."""
+    from goodpoints import kt
+
+    rounds = int(np.log2(len(request.points) / request.number))
+    start = request.rng.choice(len(request.points), request.number << rounds, replace=False)
+    scale = build("rbf", request.points).scale
+
+    def entries(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.exp(-0.5 * ((first - second) ** 2).sum(axis=-1) / scale**2)  # row by row
+
+    points = np.ascontiguousarray(request.points[start])
+    found = kt.thin(points, rounds, entries, entries, seed=request.seed, unique=True)
+    return start[found]
+
+
+def spread_out(request: Request) -> np.ndarray:
+    """ScSampler (Song et al. 2022): as far from each other as can be."""
+    import scsampler
+
+    found = scsampler.scsampler(request.points, n_obs=request.number, random_state=request.seed)
+    return np.asarray(found, int)
+
+
 def queried(request: Request, strategy: str) -> np.ndarray:
     """Rounds of queries of scikit-activeml with logistic regression, from up to 20 random cells."""
     from skactiveml.classifier import SklearnClassifier
@@ -214,6 +238,8 @@ METHODS: dict[str, Method] = {
     "herding": Method(herding, BASELINE),
     "leverage": Method(leverage, BASELINE),
     "geosketch": Method(geometric_sketch, BASELINE, "geosketch"),
+    "thinning": Method(thinned, BASELINE, "goodpoints"),
+    "scsampler": Method(spread_out, BASELINE, "scsampler"),
     "facility_greedy": Method(partial(selected, criterion="facility", solver="greedy"), GREEDILY),
     "mmd_greedy": Method(partial(selected, solver="greedy"), GREEDILY),
     "uncertainty": Method(partial(queried, strategy="uncertainty"), ACTIVE, "skactiveml"),
@@ -231,6 +257,9 @@ METHODS: dict[str, Method] = {
         partial(selected, utility="free_energy"), QUBO, utility="free_energy"
     ),
     "qubo_elbo": Method(partial(selected, utility="elbo"), QUBO, utility="elbo"),
+    "qubo_disagreement": Method(
+        partial(selected, utility="disagreement"), QUBO, utility="disagreement"
+    ),
     "qubo_mmd_sa": Method(_dwave("SimulatedAnnealingSampler"), QUBO, "dwave.samplers"),
     "qubo_mmd_tabu": Method(_dwave("TabuSampler"), QUBO, "dwave.samplers"),
 }
@@ -241,8 +270,17 @@ def available(names: list[str]) -> tuple[dict[str, Method], list[str]]:
     found, notes = {}, []
     for name in names:
         method = METHODS[name]
-        if method.needs and not installed(method.needs):
-            notes.append(f"{name} is left out: the package {method.needs} is not installed.")
+        if method.needs and (why := _hindrance(method.needs)):
+            notes.append(f"{name} is left out: {why}.")
         else:
             found[name] = method
     return found, notes
+
+
+def _hindrance(package: str) -> str:
+    """Why a package cannot be used; "" where it can."""
+    if not installed(package):
+        return f"the package {package} is not installed"
+    if package == "scsampler" and np.lib.NumpyVersion(np.__version__) >= "2.4.0":
+        return "scsampler 1.0.2 fails with numpy 2.4 and newer"
+    return ""

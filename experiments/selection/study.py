@@ -101,8 +101,7 @@ def pieces(plan: SelectionPlan, stop: StopRequest) -> Iterator[Work]:
 
     def trained(study, measure, *rest, key):
         del key
-        group = plan.trained.of(config, study, method, stop)
-        return measure(config, study, group, *rest)
+        return measure(config, study, plan.trained.of(config, study, method, stop), *rest)
 
     for study in plan.comparison.studies:
         names = {"dataset": study.name}

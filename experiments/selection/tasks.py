@@ -21,30 +21,57 @@ from qbm_jax.fitted.scoring import score_cells
 from qbm_jax.fitted.tasks.study_set import Group, StudySet, fold_cells
 from qbm_jax.metrics.baselines import pca_embedding
 from qbm_jax.runtime import keys
-from qbm_jax.selection.utilities import entropy_of, standardised
+from qbm_jax.selection.utilities import disagreement_of, entropy_of, standardised
 
 Rows = list[tuple[str, str, str, str, int, float]]  # method, setting, task, metric, seed, value
 
 
-class Trained:
-    """The embeddings of a set by models that did not see their seed's test cells, made once.
+@dataclasses.dataclass(frozen=True)
+class TrainedGroup:
+    """Models that did not see their seed's test cells, and what each makes of every cell.
 
-    Only those of the set at hand are kept.
+    Attributes:
+      group: models and embeddings of all seeds.
+      bounds: of every cell by every model, nats [seeds, cells].
     """
+
+    group: Group
+    bounds: np.ndarray
+
+
+class Trained:
+    """The trained models of a set, made once; only those of the set at hand are kept."""
 
     def __init__(self) -> None:
         """Nothing is trained yet."""
         self._name = ""
-        self._group: Group | None = None
+        self._made: TrainedGroup | None = None
 
-    def of(self, config: ConfigDict, study: StudySet, method: ModelMethod, stop: StopRequest):
-        """The group of all seeds."""
+    def of(
+        self, config: ConfigDict, study: StudySet, method: ModelMethod, stop: StopRequest
+    ) -> TrainedGroup:
+        """Models of all seeds."""
         if self._name != study.name:
             held_out = [fold_cells(study, seed, config.seed) for seed in range(config.num_seeds)]
-            self._group = trainings.train_group(config, study, method, held_out, stop)
+            group = trainings.train_group(config, study, method, held_out, stop)
+            self._made = TrainedGroup(group, _bounds(config, study, group))
             self._name = study.name
-        assert self._group is not None, "just trained"
-        return self._group
+        assert self._made is not None, "just trained"
+        return self._made
+
+
+def _bounds(config: ConfigDict, study: StudySet, group: Group) -> np.ndarray:
+    """Of every cell by every model, nats [seeds, cells]."""
+    found = [
+        bounds.bound(
+            config.seed, model.vae, model.params, study.data,
+            num_draws=config.evaluation.posterior_draws,
+            num_temperatures=config.evaluation.log_z_temperatures,
+            num_train_cells=number, importance_weighted=None,
+        ).per_cell
+        for model, number in zip(group.models, group.num_train_cells, strict=True)
+    ]  # fmt: skip
+    return np.array(found, np.float64)
 
 
 def pool_of(config: ConfigDict, study: StudySet, seed: int) -> np.ndarray:
@@ -56,37 +83,37 @@ def pool_of(config: ConfigDict, study: StudySet, seed: int) -> np.ndarray:
     return others
 
 
-def utilities_of(
-    config: ConfigDict, study: StudySet, group: Group, seed: int
-) -> dict[str, np.ndarray]:
-    """What the seed's model makes of each cell [cells]: entropy, free energy, minus the bound."""
-    spins, model = group.embeddings[seed], group.models[seed]
-    entropy = entropy_of(spins)
-    found = bounds.bound(
-        config.seed, model.vae, model.params, study.data,
-        num_draws=config.evaluation.posterior_draws,
-        num_temperatures=config.evaluation.log_z_temperatures,
-        num_train_cells=group.num_train_cells[seed], importance_weighted=None,
-    )  # fmt: skip
+def utilities_of(trained: TrainedGroup, seed: int) -> dict[str, np.ndarray]:
+    """What the seed's model makes of each cell [cells]: entropy, free energy, minus the bound.
+
+    And how much the models of all seeds, each trained without other cells, disagree on it.
+    """
+    entropy = entropy_of(trained.group.embeddings[seed])
     return {
         "entropy": entropy,
-        "free_energy": np.asarray(group.energies[seed], np.float64) - entropy,
-        "elbo": -np.asarray(found.per_cell, np.float64),
+        "free_energy": np.asarray(trained.group.energies[seed], np.float64) - entropy,
+        "elbo": -trained.bounds[seed],
+        "disagreement": disagreement_of(trained.bounds),
     }
 
 
 def labels_and_sketches(
-    config: ConfigDict, study: StudySet, group: Group, methods: dict[str, Method], seed: int
+    config: ConfigDict,
+    study: StudySet,
+    trained: TrainedGroup,
+    methods: dict[str, Method],
+    seed: int,
 ) -> dict[str, Any]:
     """Every method at every budget, on the embedding and on principal components."""
     rows: Rows = []
+    group = trained.group
     pool, fold = pool_of(config, study, seed), group.held_out[seed]
     others = np.setdiff1d(np.arange(study.cells.num_cells), fold)
     spaces = {
         "embedding": group.embeddings[seed],
         "pca": pca_embedding(study.cells.counts, seed=config.seed, fit_on=others),
     }
-    made = utilities_of(config, study, group, seed)
+    made = utilities_of(trained, seed)
     utilities = {name: values[pool] for name, values in made.items()}
     for space, points in spaces.items():
         here = points[pool].astype(np.float64)
@@ -160,8 +187,9 @@ def training_data(
     return {"rows": rows}
 
 
-def audited(config: ConfigDict, study: StudySet, group: Group) -> dict[str, Any]:
+def audited(config: ConfigDict, study: StudySet, trained: TrainedGroup) -> dict[str, Any]:
     """The audit, on the first seed's embedding."""
+    group = trained.group
     pool, fold, points = pool_of(config, study, 0), group.held_out[0], group.embeddings[0]
     budget, options = budgets_of(config, len(pool))[0], options_of(config)
     here = points[pool].astype(np.float64)
@@ -174,7 +202,7 @@ def audited(config: ConfigDict, study: StudySet, group: Group) -> dict[str, Any]
         rows.append((name, f"small-{size[0]}-{size[1]}", "audit", metric, place, value))
     for name, metric, place, value in audit.large_instance(here, budget, options, config.seed):
         rows.append((name, f"embedding-{budget}", "audit", metric, place, value))
-    made = utilities_of(config, study, group, 0)
+    made = utilities_of(trained, 0)
     found, shown = audit.correlations(
         here, study.labels[pool], (points[fold], study.labels[fold]), budget,
         config.audit.num_subsets,

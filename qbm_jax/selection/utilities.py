@@ -73,7 +73,11 @@ def disagreement(models: Sequence[Any], adata: Any) -> np.ndarray:
     """
     if len(models) < 2:
         raise InputError(f"expected at least 2 models to disagree, got {len(models)}")
-    bounds = np.array([elbo(model, adata) for model in models])
+    return disagreement_of(np.array([elbo(model, adata) for model in models]))
+
+
+def disagreement_of(bounds: np.ndarray) -> np.ndarray:
+    """Standard deviation over models of bounds [models, cells] less each model's mean [cells]."""
     return (bounds - bounds.mean(axis=1, keepdims=True)).std(axis=0, ddof=1)
 
 

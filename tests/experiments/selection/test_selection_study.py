@@ -37,7 +37,7 @@ def test_every_method_chooses_so_many_distinct_cells(name):
     found, notes = available([name])
     if notes:
         pytest.skip(notes[0])
-    utilities = dict.fromkeys(("entropy", "free_energy", "elbo"), POINTS[:, 0])
+    utilities = dict.fromkeys(("entropy", "free_energy", "elbo", "disagreement"), POINTS[:, 0])
     request = Request(POINTS, 7, 3, LABELS, utilities, QUICK)
     chosen = np.asarray(found[name].choose(request))
     assert len(chosen) == len(np.unique(chosen)) == 7
