@@ -8,6 +8,7 @@ from matplotlib.image import imread
 from refusals import study_refuses
 
 from configs import selection as configs
+from experiments.comparison.methods import methods as models
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
 from experiments.selection import audit, report, study
@@ -30,6 +31,13 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
     study_refuses(study, configs.get_config("smoke"), *BAD[case], tmp_path)
+
+
+@pytest.mark.parametrize("variant", ["full", "smoke"])
+def test_one_model_makes_the_embedding(variant):
+    config = configs.get_config(variant)
+    (model,) = models(config)
+    assert model.name == "qbmvae" and set(config.ways) <= set(METHODS)
 
 
 @pytest.mark.parametrize("name", METHODS)
