@@ -50,12 +50,14 @@ class Method(NamedTuple):
       kind: what it is; "active" methods ask for labels on the way.
       needs: package that it needs; "" for none.
       utility: that it needs; "" for none.
+      most: cells that it is asked for, where its time grows faster than their number; 0: any.
     """
 
     choose: Callable[[Request], np.ndarray]
     kind: str
     needs: str = ""
     utility: str = ""
+    most: int = 0
 
 
 def at_random(request: Request) -> np.ndarray:
@@ -244,8 +246,8 @@ METHODS: dict[str, Method] = {
     "mmd_greedy": Method(partial(selected, solver="greedy"), GREEDILY),
     "uncertainty": Method(partial(queried, strategy="uncertainty"), ACTIVE, "skactiveml"),
     "margin": Method(partial(queried, strategy="margin"), ACTIVE, "skactiveml"),
-    "badge": Method(partial(queried, strategy="badge"), ACTIVE, "skactiveml"),
-    "typiclust": Method(partial(queried, strategy="typiclust"), ACTIVE, "skactiveml"),
+    "badge": Method(partial(queried, strategy="badge"), ACTIVE, "skactiveml", most=250),
+    "typiclust": Method(partial(queried, strategy="typiclust"), ACTIVE, "skactiveml", most=250),
     "qubo_mmd_swap": Method(partial(selected, solver="swap"), QUBO),
     "qubo_mmd_bifurcation": Method(selected, QUBO),
     "qubo_mmd_penalty": Method(partial(selected, constraint="penalty", bits=8), QUBO),
@@ -274,6 +276,8 @@ def available(names: list[str]) -> tuple[dict[str, Method], list[str]]:
             notes.append(f"{name} is left out: {why}.")
         else:
             found[name] = method
+            if method.most:
+                notes.append(f"{name} is asked for at most {method.most} cells: it is slow.")
     return found, notes
 
 

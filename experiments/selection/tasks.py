@@ -118,7 +118,7 @@ def labels_and_sketches(
     for space, points in spaces.items():
         here = points[pool].astype(np.float64)
         for budget, (name, method) in product(budgets_of(config, len(pool)), methods.items()):
-            if method.utility and space != "embedding":
+            if (method.utility and space != "embedding") or 0 < method.most < budget:
                 continue
             request = Request(here, budget, seed, study.labels[pool], utilities, options_of(config))
             start = time.perf_counter()
