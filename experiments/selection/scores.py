@@ -10,6 +10,7 @@ from qbm_jax.metrics.trees import fit_trees
 from qbm_jax.selection.kernels import Kernel, build
 
 CLASSIFIERS = ("rf", "trees", "1nn", "logistic")
+BINS = 64  # of the trees' splits: a few hundred cells fill no more, and 256 cost twice the time
 RARE = 0.03  # share of the cells below which a type is rare
 
 
@@ -27,7 +28,7 @@ def fitted(name: str, points: np.ndarray, codes: np.ndarray, seed: int) -> Any:
     from sklearn.neighbors import KNeighborsClassifier
 
     if name == "trees":
-        return fit_trees(points, codes, seed)
+        return fit_trees(points, codes, seed, num_bins=BINS)
     made: Any = {
         "rf": lambda: RandomForestClassifier(100, random_state=seed, n_jobs=1),
         "1nn": lambda: KNeighborsClassifier(1),
