@@ -104,7 +104,7 @@ def difference_table(
         row = [_difference(chosen.get((name, task, metric)), against) for name in names]
         if any(text != "–" for text in row):
             rows.append([metric_title(task, metric), *row])
-    return table(["metric", *names], rows)
+    return table(["metric", *names], rows) if rows else ""
 
 
 def _difference(standing: Standing | None, against: str) -> str:
@@ -118,11 +118,9 @@ def _difference(standing: Standing | None, against: str) -> str:
 def _named(standings: list[Standing], names: list[str]) -> list[str]:
     parts = []
     for method, setting in NAMED:
-        title = title_of(method, setting)
-        parts += [
-            f"QBM-VAE minus {title}:",
-            difference_table(standings, names, PAIR, f"{method} ("),
-        ]
+        differences = difference_table(standings, names, PAIR, f"{method} (")
+        if differences:
+            parts += [f"QBM-VAE minus {title_of(method, setting)}:", differences]
     return parts
 
 

@@ -58,7 +58,10 @@ LAWS = {name: priors.build(preset.model["prior"]) for name, preset in PRESETS.it
 # Priors on the same networks and likelihood: each is held against QBM-VAE by name as well.
 _BUT_FOR_PRIORS = {name: {**preset.model, "prior": None} for name, preset in PRESETS.items()}
 SAME_LIKELIHOOD = tuple(n for n, own in _BUT_FOR_PRIORS.items() if own == _BUT_FOR_PRIORS[MAIN[0]])
-NAMED = (("bernoulli_vae", "matched"), ("gaussian_vae", "matched"), ("harmony", "default"))
+NAMED = (
+    *((name, "matched") for name in ("bernoulli_vae", "gaussian_vae", "mog_vae", "vamp_vae")),
+    *(("made_vae", "matched"), ("harmony", "default")),
+)
 OWN = tuple(name for name, law in LAWS.items() if law.couplings)  # no baselines
 # Gaussian priors, of all of whom the best is a rival of its own.
 GAUSSIAN = (*(name for name, law in LAWS.items() if law.name == "gaussian"), *PEERS)
