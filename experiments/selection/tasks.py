@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Any
 
@@ -115,23 +116,27 @@ def labels_and_sketches(
     }
     made = utilities_of(trained, seed)
     utilities = {name: values[pool] for name, values in made.items()}
-    for space, points in spaces.items():
-        here = points[pool].astype(np.float64)
-        for budget, (name, method) in product(budgets_of(config, len(pool)), methods.items()):
-            if (method.utility and space != "embedding") or 0 < method.most < budget:
-                continue
-            request = Request(here, budget, seed, study.labels[pool], utilities, options_of(config))
-            start = time.perf_counter()
-            chosen = np.asarray(method.choose(request))
-            seconds = time.perf_counter() - start
-            cells, setting = pool[chosen], f"{space}-{budget}"
-            scores = label_scores(
-                listed(config.classifiers), (points[cells], study.labels[cells]),
-                (points[fold], study.labels[fold]), seed,
-            )  # fmt: skip
-            rows += [(name, setting, "labels", m, seed, v) for m, v in scores.items()]
-            found = sketch_scores(here, chosen, request.labels, study.batch[pool])
-            found["seconds"] = seconds
+    judged = []
+    with ThreadPoolExecutor(1) as judge:  # one choice is judged while the next one is made
+        for space, points in spaces.items():
+            here = points[pool].astype(np.float64)
+            test = points[fold], study.labels[fold]
+            for budget, (name, method) in product(budgets_of(config, len(pool)), methods.items()):
+                if (method.utility and space != "embedding") or 0 < method.most < budget:
+                    continue
+                request = Request(
+                    here, budget, seed, study.labels[pool], utilities, options_of(config)
+                )
+                start = time.perf_counter()
+                chosen = np.asarray(method.choose(request))
+                seconds = time.perf_counter() - start
+                train = points[pool[chosen]], study.labels[pool[chosen]]
+                scores = judge.submit(label_scores, listed(config.classifiers), train, test, seed)
+                found = sketch_scores(here, chosen, request.labels, study.batch[pool])
+                found["seconds"] = seconds
+                judged.append((name, f"{space}-{budget}", scores, found))
+        for name, setting, scores, found in judged:
+            rows += [(name, setting, "labels", m, seed, v) for m, v in scores.result().items()]
             rows += [(name, setting, "sketch", m, seed, v) for m, v in found.items()]
     return {"rows": rows}
 

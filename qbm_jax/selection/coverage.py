@@ -67,6 +67,7 @@ def expansion(
     candidates: np.ndarray,
     extra: np.ndarray,
     covered: np.ndarray | None = None,
+    with_pairs: bool = True,
 ) -> Problem:
     """-F near a choice as a problem of the candidates' bits, exact for one change and for two.
 
@@ -76,6 +77,8 @@ def expansion(
       candidates: all of the choice, and others [candidates].
       extra: as in `lazy_greedy`.
       covered: likewise.
+      with_pairs: whether two cells may be added at once; a single swap does not need that, which
+        is most of the time.
     """
     held = similarity[:, chosen]
     others = np.zeros((len(similarity), 3))
@@ -99,9 +102,10 @@ def expansion(
     added = np.maximum(similarity[:, candidates[outside]] - first[:, None], 0)
     gains[outside] = added.sum(axis=0)
     for place, cell in enumerate(outside):
-        pairs[cell, outside[place + 1 :]] = -np.minimum(
-            added[:, place, None], added[:, place + 1 :]
-        ).sum(axis=0)
+        if with_pairs:
+            pairs[cell, outside[place + 1 :]] = -np.minimum(
+                added[:, place, None], added[:, place + 1 :]
+            ).sum(axis=0)
         again = np.clip(similarity[:, candidates[cell]] - second, 0, first - second)
         np.add.at(pairs[cell], owner[owner >= 0], again[owner >= 0])
     pairs = (pairs + pairs.T) / number
@@ -170,7 +174,7 @@ def improve(
             break
     for _ in range(num_swaps):
         candidates = _promising(similarity, chosen, extra, covered)
-        problem = expansion(similarity, chosen, candidates, extra, covered)
+        problem = expansion(similarity, chosen, candidates, extra, covered, with_pairs=False)
         swapped = candidates[best_swap(problem, np.isin(candidates, chosen), codes[candidates])]
         if worth(swapped) <= current + 1e-12:
             break
