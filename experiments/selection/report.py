@@ -14,6 +14,7 @@ from qbm_jax.study.document import Document, number, table, with_interval, with_
 from qbm_jax.study.estimates import Estimate, estimate
 from qbm_jax.study.figures import NotDrawn, colours_of, draw_curve, panels, shared_legend, tidy
 
+WITHOUT = "qubo_mmd_bifurcation"  # what the QUBOs with a utility are but for it
 SKETCH = (
     "rare_recall",
     "types_found",
@@ -30,7 +31,7 @@ def write(results: Results, notes: list[str], simulated: list[str]) -> Document:
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in results.rows]
     rows = [row for row in rows if row["value"] is not None]
     document = Document(results.workdir, verdict(rows), simulated)
-    document.add(_explained(rows), pooled_table(rows))
+    document.add(_explained(rows), pooled_table(rows), utility_answer(rows))
     by_set = {piece["dataset"]: piece for piece in results.pieces if piece["section"] == "audit"}
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
         here = [standing for standing in results.summary if standing.dataset == dataset]
@@ -90,6 +91,20 @@ def pooled_table(rows: list[dict[str, Any]]) -> str:
         lines.append([name, METHODS[name].kind, *map(_gap, gaps)])
     header = ["method", "kind", "to random", "to greedy MMD", "to lazy greedy facility location"]
     return table(header, lines) if lines else ""
+
+
+def utility_answer(rows: list[dict[str, Any]]) -> str:
+    """What each utility of the fitted model adds to the QUBO without one, in a sentence."""
+    there = {row["method"] for row in rows if row["task"] == "labels"}
+    gaps = {
+        method.utility: pooled(rows, name, WITHOUT)
+        for name, method in METHODS.items()
+        if method.utility and name in there and WITHOUT in there
+    }
+    if not gaps:
+        return ""
+    told = "; ".join(f"{name} {_gap(gap)}" for name, gap in gaps.items())
+    return f"With a utility of the fitted model, against the same QUBO without ({WITHOUT}): {told}."
 
 
 def _gap(gap: Estimate) -> str:

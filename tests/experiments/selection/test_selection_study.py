@@ -1,6 +1,7 @@
 """The study of selection: what it refuses, its methods, its verdict, and a run of it."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -69,6 +70,14 @@ def rows_of(gain):
             value = 0.5 + 0.01 * noise[seed, place] + (gain if place == 2 else 0)
             yield {"dataset": "x", "method": name, "setting": "pca-10", "task": "labels",
                    "metric": "rf_f1_macro", "seed": seed, "value": value}  # fmt: skip
+
+
+def test_a_utility_is_held_against_the_same_qubo_without_it():
+    names = {"facility_greedy": "qubo_mmd_bifurcation", "qubo_mmd_swap": "qubo_entropy"}
+    rows = [{**row, "method": names.get(row["method"], row["method"])} for row in rows_of(0.3)]
+    text = report.utility_answer(rows)
+    assert re.search(r"without \(qubo_mmd_bifurcation\): entropy \*\*\+0\.[23]\d\d \(", text), text
+    assert report.utility_answer(list(rows_of(0.3))) == ""
 
 
 @pytest.mark.parametrize(
