@@ -19,6 +19,14 @@ def test_a_tutorial_runs_and_its_sentences_hold(page, tmp_path, monkeypatch):
     run_in_order(page, tmp_path, {"__name__": "__main__"})
 
 
+@pytest.mark.slow
+def test_the_sketch_is_shown_on_real_cells_too(shared_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("CELLS", str(shared_data("pancreas_baron_segerstolpe.h5ad")))
+    monkeypatch.chdir(tmp_path)
+    names = run_in_order(DOCS / "tutorials" / "sketch_and_train.md", tmp_path, {})
+    assert names["adata"].n_obs == 3514 and not (tmp_path / "cells.h5ad").exists()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_tutorial_binds_what_it_says_to_numbers(page):
     cells = [text for kind, text, _ in blocks(page) if kind == "{code-cell}"]
