@@ -67,11 +67,11 @@ def variant(config: ConfigDict, arg: str, own: tuple[str, ...] = ()) -> ConfigDi
 
 def apply_preset(config: ConfigDict, name: str) -> None:
     """Model, training and sampler of a published method, which is trained alone."""
-    chosen = PRESETS[name]
     config.name = name
-    config.model.update(chosen.shipped_model)
-    config.training.update(chosen.shipped_training)
-    if chosen.sampler is not None:
-        config.sampler.name, options = chosen.sampler
+    parts = PRESETS[name].parts(published=True)
+    config.model.update(parts.model)
+    config.training.update(parts.training)
+    if parts.sampler is not None:
+        config.sampler.name, options = parts.sampler
         config.sampler[config.sampler.name] = ConfigDict(dict(options))
     alone(config)

@@ -61,8 +61,9 @@ class DataFields:
     name: str = field(
         "pancreas",
         text(),
-        "pancreas, lung, immune: public sets; simulated:pancreas, toy, atlas, rare (planted "
-        "couplings; :couplings=0 after the name scales them), tree, copula (none); also "
+        "pancreas, lung, immune: public sets; those of docs/data.md, in cache_dir; "
+        "simulated:pancreas, toy, atlas, rare (planted couplings; :couplings=0 after the name "
+        "scales them), tree, copula (none); also "
         ":batches=30:genes=300",
     )
     path: str = field(
@@ -94,7 +95,7 @@ class DataFields:
     layer: str = field("", text(), 'layer with raw counts; "": X, or the named set\'s own')
     use_raw: bool = field(False, flag(), "takes counts and genes from adata.raw")
     cache_dir: str = field(
-        "", text(), 'downloads; "": $QBM_JAX_CACHE, or the user\'s cache directory'
+        "", text(), 'downloads, sets by name; "": $QBM_JAX_CACHE, or the user\'s cache directory'
     )
     allow_simulated: bool = field(
         True, flag(), "no file and no network: simulate (said everywhere) or fail"

@@ -14,7 +14,7 @@ UNLABELLED = "unlabelled"
 """Name of the label given to cells whose label is missing in the input (see `Cells.labelled`)."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cells:
     """Counts of cells by genes, with what is known about both; checked when built.
 
@@ -52,6 +52,15 @@ class Cells:
     simulated: bool
     source: str
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Its sizes and its source; the counts are too many to show."""
+        types = "" if self.labels is None else f", {len(self.label_names)} types"
+        num_cells, num_genes = self.counts.shape
+        return (
+            f"Cells({num_cells} cells x {num_genes} genes, {len(self.batch_names)} batches{types}; "
+            f"{self.source})"
+        )
 
     def __post_init__(self):
         num_cells, num_genes = self.counts.shape

@@ -4,6 +4,7 @@ import logging
 import os
 import queue
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -204,7 +205,25 @@ def _download(url: str, target: Path, public: PublicSet, progress: bool) -> None
                 bar.update(file.write(piece))
 
 
-def _open(url: str) -> requests.Response:
+def content_of(url: str, accept: str) -> bytes:
+    """The whole content behind an address, asked for as a media type.
+
+    Raises:
+      NoNetworkError: no answer from the server within ten seconds.
+      DownloadError: an HTTP error, or a transfer that broke off.
+    """
+    with _open(url, {"Accept": accept}) as response:
+        if not response.ok:
+            raise DownloadError(f"{url} answered {response.status_code} {response.reason}")
+        try:
+            return response.content
+        except requests.RequestException as error:
+            raise DownloadError(
+                f"download of {url} broke off ({type(error).__name__}); run again"
+            ) from error
+
+
+def _open(url: str, headers: Mapping[str, str] = _AS_STORED) -> requests.Response:
     """The response, its body still unread, within `CONNECT_SECONDS`.
 
     The limit needs a thread: a time-out of requests covers neither the name lookup nor redirects.
@@ -214,7 +233,7 @@ def _open(url: str) -> requests.Response:
     def request() -> None:
         try:
             timeout = (CONNECT_SECONDS, STALL_SECONDS)
-            answer.put(requests.get(url, stream=True, timeout=timeout, headers=_AS_STORED))
+            answer.put(requests.get(url, stream=True, timeout=timeout, headers=headers))
         except requests.RequestException as error:
             answer.put(error)
 

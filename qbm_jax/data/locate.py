@@ -11,6 +11,7 @@ from qbm_jax.data.download import NAMED, NoNetworkError, PublicSet, cache_folder
 from qbm_jax.data.read import MIN_CELLS, read
 from qbm_jax.data.simulate import check_sizes, simulate
 from qbm_jax.data.simulate_presets import PRESETS, SIMULATED_PREFIX, base_name
+from qbm_jax.data.sources import MADE, SOURCES, check_file, find_file
 from qbm_jax.errors import InputError
 
 logger = logging.getLogger("qbm_jax")
@@ -40,14 +41,16 @@ def locate(
 
     Args:
       key: for the simulator only.
-      name: a public set (`download.NAMED`), or "simulated:<preset>" for the simulator, whose
+      name: a public set (`download.NAMED`); one that was made of several (`sources.SOURCES`), whose
+        file is in `cache_dir`; or "simulated:<preset>" for the simulator, whose
         couplings `simulate_presets.find_preset` can scale.
       path: an h5ad file, which goes before the name.
       batch_column: column of `obs`; "": the named set's own, none for a path.
       label_column: as `batch_column`, for cell types.
       layer: layer with raw counts; "": the named set's own, `X` for a path.
       use_raw: take the counts of `raw`.
-      cache_dir: folder of downloads; "": `$QBM_JAX_CACHE` or the user's cache folder.
+      cache_dir: folder of downloads and of sets by name; "": `$QBM_JAX_CACHE` or the user's cache
+        folder.
       allow_simulated: False makes every use of the simulator an error.
       simulator_preset: what stands in for a named set.
       num_cells: for the simulator; 0: the preset's own.
@@ -62,15 +65,23 @@ def locate(
     columns = {"batch_column": batch_column, "label_column": label_column, "layer": layer}
     if path:
         options = {field: value or None for field, value in columns.items()}
-        return _log(read(path, use_raw=use_raw, min_cells=min_cells, **options))
+        return _log(_checked(path, read(path, use_raw=use_raw, min_cells=min_cells, **options)))
     num_cells, num_genes = check_sizes(num_cells, num_genes, min_cells)
     sizes = {"num_cells": num_cells, "num_genes": num_genes}
     if name.startswith(SIMULATED_PREFIX) or base_name(name) in set(PRESETS) - set(NAMED):
         preset = name.removeprefix(SIMULATED_PREFIX)
         _check_allowed(allow_simulated, f"the name {name!r} asks for simulated cells")
         return _log(simulate(key, preset, **sizes))
+    if name in MADE:
+        file, made = find_file(name, cache_folder(cache_dir or None)), SOURCES[name]
+        cells = read(
+            file, batch_column=batch_column or made.batch_column,
+            label_column=label_column or made.label_column, layer=layer or None, use_raw=use_raw,
+            min_cells=min_cells,
+        )  # fmt: skip
+        return _log(_checked(file, cells))
     if name not in NAMED:
-        choices = [*NAMED, *(SIMULATED_PREFIX + preset for preset in PRESETS)]
+        choices = [*NAMED, *MADE, *(SIMULATED_PREFIX + preset for preset in PRESETS)]
         raise InputError(f"expected data.path or a data.name in {choices}, got name {name!r}")
     try:
         file = fetch(name, cache_dir or None, progress=progress)
@@ -80,6 +91,15 @@ def locate(
         note = f"SIMULATED cells, with their own columns, stand in for the set {name}: {reason}."
         return _log(simulate(key, simulator_preset, **sizes).with_notes(note))
     return _log(_read_public(file, NAMED[name], columns, use_raw, min_cells))
+
+
+def _checked(path: str | Path, cells: Cells) -> Cells:
+    """The cells, with a note if their file is named as a set's but is another one."""
+    note = check_file(path, cells)
+    if note is None:
+        return cells
+    logger.warning("%s", note)
+    return cells.with_notes(note)
 
 
 def _read_public(

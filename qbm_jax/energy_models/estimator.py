@@ -71,6 +71,15 @@ def _optimizer() -> Kind:
     return Kind(f"{', '.join(OPTIMIZERS)}, or a transformation of optax", read)
 
 
+def _negative_phase() -> Kind:
+    def read(value: Any) -> str:
+        name = samplers.name_of(value)
+        return choice((*OWN, *SAMPLERS, *samplers.GIVEN)).read(name)
+
+    named = choice((*OWN, *SAMPLERS))
+    return dataclasses.replace(named, says=f"{named.says}, or a built Sampler", read=read)
+
+
 def _sampler_options() -> Kind:
     return optional(Kind("a dict", lambda value: check_mapping("sampler_options", value)))
 
@@ -80,11 +89,11 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     """An energy-based model as a scikit-learn estimator."""
 
     num_hidden: int = field(64, whole(1), "hidden units")
-    negative_phase: str = field(
+    negative_phase: str | samplers.Sampler = field(  # noqa: RUF009
         "pcd",
-        choice((*OWN, *SAMPLERS)),
+        _negative_phase(),
         "what draws the model's moments: pcd, persistent Gibbs chains; cd, Gibbs chains from the "
-        "data; or a sampler by name",
+        "data; or a sampler, by name or built",
     )
     num_gibbs_steps: int = field(1, whole(1), "sweeps of an update, of pcd and cd")
     sampler_options: dict | None = field(  # noqa: RUF009

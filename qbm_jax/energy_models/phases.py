@@ -49,7 +49,7 @@ def sampler_of(phases: Phases) -> Sampler | None:
     """The sampler of a negative phase that is one of the registry; None for Gibbs chains."""
     if phases.negative in OWN:
         return None
-    defaults = samplers.negative_phase()[phases.negative]
+    defaults = samplers.negative_phase().get(phases.negative, {})
     return samplers.build(phases.negative, **(defaults | dict(phases.options)))
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.identity import digest_of, plain
 from qbm_jax.runtime.sealed import broken_seal, sealed
@@ -63,9 +64,10 @@ def save(model: Any, path: Path, rows: np.ndarray | None = None) -> None:
     arrays: dict[str, np.ndarray] = {}
     for number, machine in enumerate(machines):
         arrays |= {f"{number}_{name}": values for name, values in _state(machine).items()}
+    params = params_of(model)
     content = {
         "format": FORMAT,
-        "params": params_of(model),
+        "params": params,
         "machines": [_described(machine) for machine in machines],
         "arrays": {name: digest_of(values) for name, values in arrays.items()},
     }
@@ -74,6 +76,7 @@ def save(model: Any, path: Path, rows: np.ndarray | None = None) -> None:
     header: Any = np.array(json.dumps(sealed(plain(content), of)))
     np.savez(buffer, allow_pickle=False, **{HEADER: header}, **arrays)
     write_whole(path, buffer.getvalue())
+    samplers.warn_if_given(params.get("negative_phase"))
 
 
 def _described(machine: Any) -> dict[str, Any]:
@@ -97,6 +100,8 @@ def params_of(model: Any) -> dict[str, Any]:
             "expected an optimizer by name in a model that is saved, got one of optax; "
             "name one, such as adam"
         )
+    if "negative_phase" in params:
+        params["negative_phase"] = samplers.name_of(params["negative_phase"])
     return {name: _listed(value) for name, value in params.items()}
 
 

@@ -45,6 +45,14 @@ class Bound(NamedTuple):
     importance_weighted_standard_error: float | None = None
     importance_weighted_per_cell: np.ndarray | None = None
 
+    def __repr__(self) -> str:
+        """The means; the cells are too many to show."""
+        terms = ", ".join(f"{name} {value:.4g}" for name, value in self.terms.items())
+        return (
+            f"Bound({self.value:.2f} +- {self.standard_error:.2g} nats per cell, mean of "
+            f"{np.count_nonzero(np.isfinite(self.per_cell))} cells: {terms})"
+        )
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The bound of each cell [cells], for numpy."""
         return np.array(self.per_cell, dtype, copy=copy)

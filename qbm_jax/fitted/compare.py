@@ -15,10 +15,11 @@ from qbm_jax.fitted.inputs import cells_to_fit
 from qbm_jax.fitted.model import FittedModel, device_counts
 from qbm_jax.fitted.scoring import BASELINES, MAX_CELLS, baseline, metrics_room, score_seeds
 from qbm_jax.model import priors
-from qbm_jax.model.presets import PRESETS, Preset, with_prior
+from qbm_jax.model.presets import PRESETS, Parts, Preset, with_prior
 from qbm_jax.objective.importance_weighted import has_bits
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import check, whole
+from qbm_jax.samplers import Sampler
 from qbm_jax.study.estimates import estimate, paired_difference
 from qbm_jax.training import Training
 
@@ -79,7 +80,7 @@ def compare(
     seed: int = 0,
     gaussian_latents: int | None = 10,
     training_options: dict[str, Any] | None = None,
-    sampler: str = "gibbs",
+    sampler: str | Sampler = "gibbs",
     sampler_options: dict[str, Any] | None = None,
     max_cells: int = MAX_CELLS,
     progress: bool = True,
@@ -105,7 +106,7 @@ def compare(
       gaussian_latents: latents of methods with a prior of real numbers (Gaussian, or a mixture);
         None: as many as the others have.
       training_options: as in `fit`, for all methods.
-      sampler: of the negative phase, for methods that bring none.
+      sampler: of the negative phase, for methods that bring none, as in `fit`.
       sampler_options: its options, likewise.
       max_cells: scored at most; of more a stratified sample.
       progress: whether to show progress bars.
@@ -166,7 +167,7 @@ def training_of_method(
     method: Preset,
     model_options: Mapping[str, Any],
     training_options: Mapping[str, Any],
-    sampler: str,
+    sampler: str | Sampler,
     sampler_options: Mapping[str, Any] | None,
     *,
     gaussian_latents: int | None = None,
@@ -186,16 +187,13 @@ def training_of_method(
     Raises:
       InputError: an unknown option, or a value that is not of its kind.
     """
-    model = {**with_prior(method.model["prior"], model_options), **method.model}
-    options = {**training_options, **method.training}
-    if gaussian_latents is not None and not priors.build(model["prior"]).binary:
-        model["num_latents"] = gaussian_latents
-    if published:
-        model |= method.published
-        options |= method.published_training
-    if method.sampler is not None:
-        sampler, sampler_options = method.sampler
-    return Training.of(model, sampler, sampler_options, train_options(options))
+    shared = with_prior(method.model["prior"], model_options)
+    if gaussian_latents is not None and not priors.build(method.model["prior"]).binary:
+        shared["num_latents"] = gaussian_latents
+    drawn_by = sampler, sampler_options
+    parts = method.parts(Parts(shared, training_options, drawn_by), published=published)
+    sampler, sampler_options = parts.sampler or drawn_by
+    return Training.of(parts.model, sampler, sampler_options, train_options(parts.training))
 
 
 def _check(one: Training, cells: Cells) -> bool:

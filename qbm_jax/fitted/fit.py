@@ -5,7 +5,7 @@ import dataclasses
 import inspect
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from qbm_jax.runtime import options as kinds
 from qbm_jax.runtime.identity import digest_of
 from qbm_jax.runtime.options import check, from_dict, optional, whole
 from qbm_jax.runtime.user_cache import expand_home
+from qbm_jax.samplers import Sampler
 from qbm_jax.training import Training
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.sharding import build_mesh
@@ -63,7 +64,7 @@ def fit(
     use_raw: bool = False,
     num_genes: int | None = NUM_GENES,
     num_latents: int | None = None,
-    sampler: str | None = None,
+    sampler: str | Sampler | None = None,
     sampler_options: dict[str, Any] | None = None,
     training_options: dict[str, Any] | None = None,
     seed: int = 0,
@@ -103,8 +104,9 @@ def fit(
       num_genes: highly variable genes to model, chosen on all cells; None for all genes.
         Preprocessed cells keep theirs.
       num_latents: spins of the Boltzmann machine; None: the preset's number.
-      sampler: a name of `samplers.SAMPLERS`, for the negative phase; None: the preset's, "gibbs"
-        where it has none.
+      sampler: of the negative phase, a name of `samplers.SAMPLERS` or a `Sampler` that is built;
+        `samplers.register` gives that one a name for saving. None: the preset's, "gibbs" where it
+        has none.
       sampler_options: options of the sampler; None: two sweeps a step for "gibbs".
       training_options: fields of `training.TrainOptions` that should differ from their defaults.
       seed: root of all randomness, from 0 to 2^32 - 1; the training is that of an experiment's
@@ -262,8 +264,8 @@ def fit_cells(
     cells: Cells | StoredCells,
     *,
     model_options: dict[str, Any],
-    sampler: str,
-    sampler_options: dict[str, Any] | None,
+    sampler: str | Sampler,
+    sampler_options: Mapping[str, Any] | None,
     options: training.TrainOptions,
     held_out: np.ndarray | None = None,
     **arguments: Any,
@@ -444,7 +446,7 @@ def totals_by_batch(cells: Cells | StoredCells) -> list[np.ndarray]:
     return [cells.totals[cells.batch == batch] for batch in range(len(cells.batch_names))]
 
 
-def train_options(fields: dict[str, Any]) -> training.TrainOptions:
+def train_options(fields: Mapping[str, Any]) -> training.TrainOptions:
     """Training options from plain fields.
 
     Raises:

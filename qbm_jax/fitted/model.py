@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax import partition
+from qbm_jax import partition, samplers
 from qbm_jax.data import Cells
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.data.read import gene_positions
@@ -503,7 +503,7 @@ class FittedModel:
         """Writes the model, with its history and the versions of what made it, to a folder.
 
         Whatever goes wrong, the folder holds the earlier model whole, or this one; see
-        `saved_model`.
+        `saved_model`. A sampler of the user's own is not in it, of which a warning tells.
 
         Args:
           path: the folder.
@@ -525,6 +525,7 @@ class FittedModel:
         made_by = {_VERSIONS: versions(), _GENES_SUM: digest_names(self.settings.genes)}
         fields = dataclasses.asdict(self.settings) | made_by
         saved_model.write(folder, fields, {**self.params, **history})
+        samplers.warn_if_given(self.settings.sampler)
 
     @staticmethod
     def load(

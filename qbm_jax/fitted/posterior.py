@@ -36,6 +36,12 @@ class CellPosterior(NamedTuple):
     logits: np.ndarray | None
     draws: np.ndarray
 
+    def __repr__(self) -> str:
+        """Its sizes; the numbers are too many to show."""
+        draws, cells, latents = self.draws.shape
+        parts = "mean and sd" if self.logits is None else "mean, sd and logits"
+        return f"CellPosterior({parts} [{cells}, {latents}], draws [{draws}, {cells}, {latents}])"
+
 
 def posterior(
     model: Model, adata: Any, *, num_draws: int = 25, layer: str | None = None, seed: int = 0

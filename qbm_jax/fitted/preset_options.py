@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from qbm_jax import samplers
 from qbm_jax.model import vae
-from qbm_jax.model.presets import PRESETS
+from qbm_jax.model.presets import PRESETS, Parts
 from qbm_jax.runtime.options import check, check_mapping, choice, from_dict
 from qbm_jax.training import TrainOptions
 
@@ -23,14 +23,14 @@ class Chosen(NamedTuple):
 
     model: dict[str, Any]
     sampler: str
-    sampler_options: dict[str, Any] | None
+    sampler_options: Mapping[str, Any] | None
     options: TrainOptions
 
 
 def choose(
     preset: str,
     model: Mapping[str, Any],
-    sampler: str | None,
+    sampler: str | samplers.Sampler | None,
     sampler_options: Mapping[str, Any] | None,
     training: Mapping[str, Any] | None,
 ) -> Chosen:
@@ -39,7 +39,7 @@ def choose(
     Args:
       preset: its name.
       model: given fields of `ModelOptions`.
-      sampler: given name; None: the preset's, "gibbs" where it has none.
+      sampler: given name, or a built one; None: the preset's, "gibbs" where it has none.
       sampler_options: given options.
       training: given fields of `TrainOptions`.
 
@@ -47,19 +47,16 @@ def choose(
       InputError: an unknown preset, or options that cannot be used.
     """
     own = PRESETS[check("preset", preset, choice(PRESETS))]
-    merged = {**own.shipped_model, **model}
-    vae.check_options(merged)
     fields = {} if training is None else check_mapping("training_options", training)
-    shipped = own.shipped_training
-    if "num_steps" in fields:
-        shipped.pop("num_epochs", None)  # which would go before it
-    options = from_dict(TrainOptions, "training", {**shipped, **fields})
     given = None if sampler_options is None else check_mapping("sampler_options", sampler_options)
-    if own.sampler is not None and sampler in (None, own.sampler[0]):
-        sampler, given = own.sampler[0], {**own.sampler[1], **(given or {})}
-    sampler = "gibbs" if sampler is None else sampler
-    samplers.check_options(sampler, {} if given is None else given)
-    return Chosen(merged, sampler, given, options)
+    drawn_by = (None if sampler is None else samplers.name_of(sampler), given)
+    parts = own.parts(given=Parts(model, fields, drawn_by), published=True)
+    vae.check_options(dict(parts.model))
+    options = from_dict(TrainOptions, "training", parts.training)
+    name, of_sampler = parts.sampler or drawn_by
+    name = "gibbs" if name is None else name
+    samplers.check_options(name, dict(of_sampler or {}))
+    return Chosen(dict(parts.model), name, of_sampler, options)
 
 
 def for_cells(

@@ -43,6 +43,7 @@ class Settings:
         """
         check("batch_column", self.batch_column, optional(text()))
         object.__setattr__(self, "model", vae.check_options(self.model))
+        object.__setattr__(self, "sampler", samplers.name_of(self.sampler))
         options = samplers.check_options(self.sampler, self.sampler_options)
         object.__setattr__(self, "sampler_options", options)
 

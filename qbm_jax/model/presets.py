@@ -9,12 +9,29 @@ method differs.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from qbm_jax.model import priors
 from qbm_jax.samplers.annealing import PLUGIN
 
 _QUICK_PLUGIN = PLUGIN | {"num_steps": 20}  # one sweep a temperature: 10 times faster
+
+
+class Parts(NamedTuple):
+    """Options of a training, not yet checked.
+
+    Attributes:
+      model: fields of `ModelOptions`.
+      training: fields of `TrainOptions`.
+      sampler: (name or None, options or None) of the negative phase; None: not said.
+    """
+
+    model: Mapping[str, Any] = {}
+    training: Mapping[str, Any] = {}
+    sampler: tuple[Any, Mapping[str, Any] | None] | None = None
+
+
+_NOTHING = Parts()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,15 +61,35 @@ class Preset:
     deviations: tuple[str, ...] = ()
     epochs_of: Callable[[int], int] | None = None
 
-    @property
-    def shipped_model(self) -> dict[str, Any]:
-        """Arguments of `vae.build` as the authors ship the method."""
-        return {**self.model, **self.published}
+    def parts(self, shared: Parts = _NOTHING, given: Parts = _NOTHING, *, published: bool) -> Parts:
+        """What is trained; of two that name a field, the later one counts.
 
-    @property
-    def shipped_training(self) -> dict[str, Any]:
-        """Fields of `TrainOptions` as the authors ship the method."""
-        return {**self.training, **self.published_training}
+        The order is: what is shared, what defines the method, what its authors ship, what is given.
+        Options of a sampler are merged where both name the same one.
+
+        Args:
+          shared: by all methods of a comparison.
+          given: for this method.
+          published: whether the rest is as its authors ship it.
+        """
+        training = {**shared.training, **self.training}
+        if published:
+            training |= self.published_training
+        if "num_steps" in given.training:
+            training.pop("num_epochs", None)  # which would go before it
+        return Parts(
+            {**shared.model, **self.model, **(self.published if published else {}), **given.model},
+            {**training, **given.training},
+            _sampler_of(given.sampler, self.sampler) or shared.sampler,
+        )
+
+
+def _sampler_of(given: Any, own: Any) -> tuple[Any, Mapping[str, Any] | None] | None:
+    """What is given, before the method's own: its options are kept where it is the same sampler."""
+    if given is None or own is None:
+        return given or own
+    name, options = given
+    return (own[0], {**own[1], **(options or {})}) if name in (None, own[0]) else given
 
 
 def scvi_epochs(num_cells: int) -> int:

@@ -10,17 +10,18 @@ from qbm_jax.runtime.options import (
     check_all,
     check_mapping,
     field_kinds,
-    shown,
     traceable_fields,
 )
 from qbm_jax.samplers.base import Sampler, check_draw
 from qbm_jax.samplers.devices import DEVICES, DeviceError, build_device, device_errors
+from qbm_jax.samplers.given import GIVEN, check_known, name_of, register, warn_if_given
 from qbm_jax.samplers.registry import SAMPLERS, SamplerEntry
 from qbm_jax.samplers.replicas import KERNELS
 from qbm_jax.samplers.running import SamplerRun, run_sampler
 
 __all__ = [
     "DEVICES",
+    "GIVEN",
     "KERNELS",
     "SAMPLERS",
     "DeviceError",
@@ -31,10 +32,13 @@ __all__ = [
     "check_draw",
     "check_options",
     "device_errors",
+    "name_of",
     "negative_phase",
     "optimising",
+    "register",
     "run",
     "traceable",
+    "warn_if_given",
 ]  # fmt: skip
 
 
@@ -45,7 +49,7 @@ def traceable(name: str) -> tuple[str, ...]:
       InputError: no sampler has this name.
     """
     check_options(name, {})
-    return traceable_fields(SAMPLERS[name].options)
+    return () if name in GIVEN else traceable_fields(SAMPLERS[name].options)
 
 
 def build(name: str | Sampler, **options: Any) -> Sampler:
@@ -56,24 +60,21 @@ def build(name: str | Sampler, **options: Any) -> Sampler:
     and `tempering` have temperatures, those on their way to the machine's own.
 
     Args:
-      name: in `SAMPLERS`; or in `DEVICES`, see `devices.build_device`; or a sampler that is built,
-        which is given back as it is.
+      name: in `SAMPLERS`; or in `DEVICES`, see `devices.build_device`; or of one that was given to
+        `register`; or a sampler that is built, which is given back as it is.
       **options: of the sampler called by name.
 
     Raises:
       InputError: an unknown name or option (the message lists the valid ones), an option out of
         its range, or options for a sampler that is built.
     """
-    if isinstance(name, Sampler):
-        if options:
-            raise InputError(
-                f"a sampler that is built takes no more options, got {sorted(options)}"
-            )
-        return name
     if isinstance(name, str) and name in DEVICES:
         return build_device(name, options)
+    if isinstance(name, Sampler):
+        _check_none(options)
+        return name
     checked = check_options(name, options)
-    return SAMPLERS[name](**checked)
+    return GIVEN[name] if name in GIVEN else SAMPLERS[name](**checked)
 
 
 def run(
@@ -114,9 +115,12 @@ def check_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
       InputError: an unknown name or option, or a value out of its range; whether values go together
         is checked by `build`.
     """
-    if not isinstance(name, str) or name not in SAMPLERS:
-        raise InputError(f"expected a sampler name in {sorted(SAMPLERS)}, got {shown(name)}")
-    options, valid = check_mapping("sampler_options", options), field_kinds(SAMPLERS[name].options)
+    check_known(name)
+    options = check_mapping("sampler_options", options)
+    if name in GIVEN:
+        _check_none(options)
+        return {}
+    valid = field_kinds(SAMPLERS[name].options)
     unknown = sorted(set(options) - set(valid))
     if unknown:
         advice = "; for another temperature, scale J and h by 1/T" * ("temperature" in unknown)
@@ -126,8 +130,13 @@ def check_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
     return check_all(options, valid)
 
 
+def _check_none(options: dict[str, Any]) -> None:
+    if options:
+        raise InputError(f"a sampler that is built takes no more options, got {sorted(options)}")
+
+
 def negative_phase() -> dict[str, dict[str, Any]]:
-    """Options in the negative phase of a training, of every sampler by name."""
+    """Options in the negative phase of a training, of every sampler of `SAMPLERS` by name."""
     return {name: dict(entry.negative_phase) for name, entry in SAMPLERS.items()}
 
 

@@ -34,7 +34,8 @@ class SamplerSpec:
     """What draws the negative phase.
 
     Attributes:
-      name: of `samplers.SAMPLERS`.
+      name: of `samplers.SAMPLERS`, or of a sampler that was given to `samplers.register`; a built
+        `Sampler` is taken as well, and its name kept.
       options: pairs (option, plain value), by name; a mapping is taken as well.
     """
 
@@ -47,6 +48,7 @@ class SamplerSpec:
         Raises:
           InputError: an unknown sampler or option, or a value that is not of its kind.
         """
+        object.__setattr__(self, "name", samplers.name_of(self.name))
         checked = samplers.check_options(self.name, dict(self.options))
         pairs = tuple(sorted(checked.items()))
         try:
@@ -65,7 +67,7 @@ class SamplerSpec:
 
     def build(self, **numbers: Any) -> Sampler:
         """The sampler, the same object for equal specs; numbers, which may be traced, are added."""
-        if numbers:
+        if numbers or self.name in samplers.GIVEN:
             return samplers.build(self.name, **dict(self.options), **numbers)
         return _sampler_of(self)
 
@@ -75,15 +77,16 @@ def _sampler_of(spec: SamplerSpec) -> Sampler:
     return samplers.build(spec.name, **dict(spec.options))
 
 
-def sampler_spec(name: str, options: Mapping[str, Any] | None) -> SamplerSpec:
+def sampler_spec(name: str | Sampler, options: Mapping[str, Any] | None) -> SamplerSpec:
     """A sampler's spec with these options; None stands for those that suit a negative phase.
 
     Raises:
       InputError: as `SamplerSpec`.
     """
+    name = samplers.name_of(name)
     samplers.check_options(name, {})
     if options is None:
-        options = samplers.negative_phase()[name]
+        options = samplers.negative_phase().get(name, {})
     return SamplerSpec(name, tuple(check_mapping("sampler_options", options).items()))
 
 
@@ -114,7 +117,7 @@ class Training:
     def of(
         cls,
         model: Mapping[str, Any],
-        sampler: str,
+        sampler: str | Sampler,
         sampler_options: Mapping[str, Any] | None,
         options: TrainOptions,
     ) -> "Training":
@@ -122,7 +125,8 @@ class Training:
 
         Args:
           model: fields of `ModelOptions`.
-          sampler: a name of `samplers.SAMPLERS`; not used by priors with a closed log Z.
+          sampler: a name of `samplers.SAMPLERS`, or a `Sampler`; not used by priors with a closed
+            log Z.
           sampler_options: its options; None: those that suit a negative phase.
           options: how to train.
 
