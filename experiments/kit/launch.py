@@ -17,6 +17,7 @@ from experiments import (
     epochs,
     integration,
     ising_benchmark,
+    mnist,
     negative_phase,
     sampler_fidelity,
 )
@@ -54,6 +55,7 @@ EXPERIMENTS: dict[str, Callable[[ConfigDict, Path, StopRequest], None]] = {
     "energy_models": partial(runner.run, energy_models),
     "epochs": partial(runner.run, epochs),
     "integration": integration.run,
+    "mnist": partial(runner.run, mnist),
     "sampler_fidelity": partial(runner.run, sampler_fidelity),
     "negative_phase": partial(runner.run, negative_phase),
     "ising_benchmark": partial(runner.run, ising_benchmark),

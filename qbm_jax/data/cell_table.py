@@ -64,6 +64,10 @@ class CellTable(Protocol):
     def is_integer(self) -> bool:
         """Every count is a whole number, as the count likelihoods require."""
 
+    @property
+    def largest(self) -> float:
+        """The largest count."""
+
     def fractions(self) -> tuple[float, float]:
         """A count that is no whole number and the largest count; for cells that have such."""
 

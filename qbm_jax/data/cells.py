@@ -125,10 +125,15 @@ class Cells:
             labels=None if self.labels is None else self.labels[cells],
         )
 
+    @property
+    def largest(self) -> float:
+        """The largest count."""
+        return float(self.counts.data.max(initial=0))
+
     def fractions(self) -> tuple[float, float]:
         """A count that is no whole number and the largest count; for cells that have such."""
         values = self.counts.data
-        return float(values[values != np.rint(values)][0]), float(values.max())
+        return float(values[values != np.rint(values)][0]), self.largest
 
     def with_notes(self, *notes: str) -> "Cells":
         """The same cells with sentences added to `notes`."""

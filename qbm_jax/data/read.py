@@ -200,13 +200,24 @@ def named_by_text(table: pd.DataFrame) -> pd.DataFrame:
 def check_likelihood(cells: CellTable, likelihood: str) -> None:
     """Refuses counts that are not whole numbers for a likelihood of whole numbers.
 
+    Likewise values above 1 for a likelihood of bits.
+
     Raises:
       InputError: names the alternatives; or there is no such likelihood.
     """
-    if cells.is_integer or likelihoods.build(likelihood).accepts_non_integer:
+    law = likelihoods.build(likelihood)
+    if law.redraw is not None and cells.largest > 1:
+        raise InputError(
+            f"{cells.source}: likelihood {likelihood} expects bits or their means in [0, 1], found "
+            f"{cells.largest:.4g}; divide grey values by their largest, or choose a likelihood of "
+            f"counts, {' or '.join(likelihoods.those_that(lambda each: each.of_counts))}"
+        )
+    if cells.is_integer or law.accepts_non_integer:
         return
     example, _ = cells.fractions()
-    accepting = likelihoods.those_that(lambda each: each.accepts_non_integer)
+    accepting = likelihoods.those_that(
+        lambda each: each.accepts_non_integer and each.redraw is None
+    )
     raise InputError(
         f"{cells.source}: likelihood {likelihood} expects whole-number counts, found values such "
         f"as {example:.4g} ({what_fractions_are(_some_counts(cells))}); name the layer with raw "

@@ -187,10 +187,10 @@ def _draws(
 def expression(
     vae: VAE, params: Params, latent: jax.Array, batch: jax.Array, totals: jax.Array
 ) -> jax.Array:
-    """Expected expression [cells, genes]: shares of the totals, or log-normalised values."""
+    """Expected expression [cells, genes]: shares of the totals, or means of what is no count."""
     outputs = vae.decode(params, latent, batch)
     if not vae.likelihood.of_counts:
-        return outputs["scale_logits"]
+        return vae.likelihood.mean(outputs, params["genes"], totals)
     return jnp.exp(likelihoods.log_mean_counts(outputs, totals))
 
 

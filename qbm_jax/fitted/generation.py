@@ -48,7 +48,7 @@ def check_library_size(library_size: Any, likelihood: Likelihood) -> None:
         return
     if not likelihood.of_counts:
         raise InputError(
-            f"likelihood {likelihood.name} draws log-normalised values without a library size; "
+            f"likelihood {likelihood.name} draws values without a library size, no counts; "
             f"leave library_size out, got {shown(library_size)}"
         )
     value = plain(library_size)

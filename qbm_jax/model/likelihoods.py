@@ -3,7 +3,7 @@
 Count likelihoods have the mean mu = library size * softmax(scale logits), the parametrisation of
 scVI (Lopez et al., Nature Methods 15, 2018), and are normalised: every constant is included, so
 values can be compared between models and with other software. The laws themselves are in
-`count_laws`, the gates of "autozi" in `autozi`.
+`count_laws`, the gates of "autozi" in `autozi`, the law of bits in `pixel_law`.
 
 Per-gene parameters are arrays [genes], or [batches, genes] where the dispersion differs between
 experimental batches. `vae.gene_params` picks each cell's row, so that the functions here read
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from qbm_jax.errors import InputError
-from qbm_jax.model import autozi
+from qbm_jax.model import autozi, pixel_law
 from qbm_jax.model.count_laws import nb_log_pmf, poisson_log_pmf, zinb_log_pmf
 from qbm_jax.runtime.options import check, choice
 
@@ -44,7 +44,7 @@ class Likelihood(NamedTuple):
       accepts_non_integer: whether `counts` may have fractions (expected counts); the other
         likelihoods refuse such data.
       of_counts: whether `sample` draws counts, whose expected total is the library size; otherwise
-        it draws log-normalised values, which have no total.
+        it draws log-normalised values or bits, which have no total.
       dispersion: the gene parameter that may differ between experimental batches; None where there
         is none.
       draw_gene_params: (key, gene_params) -> gene_params with one draw of each gene's random
@@ -52,6 +52,8 @@ class Likelihood(NamedTuple):
       global_kl: gene_params -> KL of the genes' random variables, summed over genes, in nats.
       gate_probabilities: gene_params -> probability that each gene is zero-inflated [genes], where
         the likelihood has gates; None elsewhere.
+      redraw: (key, data) -> what is modelled, where data are its means in [0, 1], others being
+        refused; None where data are modelled as they are.
       name: in `LIKELIHOODS`; `build` gives it.
     """
 
@@ -66,6 +68,7 @@ class Likelihood(NamedTuple):
     draw_gene_params: Callable[[jax.Array, Outputs], Outputs] = lambda key, gene_params: gene_params
     global_kl: Callable[[Outputs], jax.Array] = lambda gene_params: jnp.zeros(())
     gate_probabilities: Callable[[Outputs], jax.Array] | None = None
+    redraw: Callable[[jax.Array, jax.Array], jax.Array] | None = None
     name: str = ""
 
 
@@ -293,5 +296,15 @@ LIKELIHOODS: dict[str, Likelihood] = {
         mean=_normal_mean,
         accepts_non_integer=True,
         of_counts=False,
+    ),
+    "bernoulli": Likelihood(
+        heads=("scale_logits",),
+        init_gene_params=_no_gene_params,
+        log_prob=pixel_law.log_prob,
+        sample=pixel_law.sample,
+        mean=pixel_law.mean,
+        accepts_non_integer=True,
+        of_counts=False,
+        redraw=pixel_law.redraw,
     ),
 }

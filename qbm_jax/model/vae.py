@@ -410,6 +410,17 @@ def prior_params(vae: VAE, params: Params) -> Any:
     return vae.prior.of_encoder(params["prior"], functools.partial(vae.encode, trained))
 
 
+def redrawn(vae: VAE, key: jax.Array, cells: Minibatch) -> Minibatch:
+    """The cells as the likelihood is of them: drawn by the key where data are means of bits.
+
+    Counts are given back as they are.
+    """
+    redraw = vae.likelihood.redraw
+    if redraw is None:
+        return cells
+    return cells.replace(counts=redraw(keys.named(key, "redraw"), cells.counts))
+
+
 def gene_params(params: Params, batch: jax.Array) -> dict[str, jax.Array]:
     """The per-gene parameters that hold for cells of these batches [cells].
 

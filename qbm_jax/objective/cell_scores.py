@@ -8,7 +8,7 @@ import numpy as np
 
 from qbm_jax import objective
 from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, pad_rows
-from qbm_jax.model.vae import VAE, Params, prior_params
+from qbm_jax.model.vae import VAE, Params, prior_params, redrawn
 
 
 class CellScores(NamedTuple):
@@ -30,7 +30,7 @@ class CellScores(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=1)
 def _terms_and_energy(key: jax.Array, vae: VAE, params: Params, cells: Minibatch):
-    values = objective.terms(vae, params, key, cells)
+    values = objective.terms(vae, params, key, redrawn(vae, key, cells))
     encoded = vae.encode(params, cells.counts)
     return values, vae.posterior.embed(prior_params(vae, params), encoded)[1]
 

@@ -27,7 +27,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, pad_rows, scan_some
 from qbm_jax.model import library_size
 from qbm_jax.model.posteriors import Groups
-from qbm_jax.model.vae import VAE, Params, log_likelihood, prior_params
+from qbm_jax.model.vae import VAE, Params, log_likelihood, prior_params, redrawn
 from qbm_jax.samplers.base import check_steps
 
 
@@ -109,13 +109,14 @@ def _log_sums(
 
     def chunk(_, item):
         index, rows_ = item
-        cells = gather(data, rows_)
+        own = jax.random.fold_in(key, index)
+        cells = redrawn(vae, own, gather(data, rows_))
         encoded = vae.encode(params, cells.counts)
 
         def add(total, key):
             return jnp.logaddexp(total, log_weight(key, vae, params, encoded, cells, log_z)), None
 
-        keys = jax.random.split(jax.random.fold_in(key, index), num_samples)
+        keys = jax.random.split(own, num_samples)
         start = jnp.full(rows_.shape, -jnp.inf)
         return None, jax.lax.scan(add, start, keys)[0]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from qbm_jax import objective, partition
 from qbm_jax.feed.minibatches import DeviceCounts, gather, pad_rows, scan_some
-from qbm_jax.model.vae import VAE, Params
+from qbm_jax.model.vae import VAE, Params, redrawn
 from qbm_jax.training.sharding import place_chunks
 
 # Of a bound: not finite means divergence. log Z itself is NaN where its bracket is too wide.
@@ -32,9 +32,8 @@ def build_evaluation(
     def sums(key, data, params, rows, weights, num_chunks):
         def body(_, item):
             index, rows_, weights_ = item
-            terms = objective.terms(
-                vae, params, jax.random.fold_in(key, index), gather(data, rows_)
-            )
+            own = jax.random.fold_in(key, index)
+            terms = objective.terms(vae, params, own, redrawn(vae, own, gather(data, rows_)))
             return None, jax.tree.map(lambda x: jnp.sum(x * weights_), terms)
 
         items = jnp.arange(rows.shape[0]), rows, weights

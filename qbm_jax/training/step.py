@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from qbm_jax import objective
 from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather, scan_some, stack_counts
 from qbm_jax.model.relaxations import GrowingSharpness, Sharpness
-from qbm_jax.model.vae import VAE, Params, while_training
+from qbm_jax.model.vae import VAE, Params, redrawn, while_training
 from qbm_jax.objective.bound import weight_at
 from qbm_jax.objective.free_bits import with_free_bits
 from qbm_jax.runtime import keys
@@ -72,7 +72,7 @@ def train_step(
       optimiser: an optax transformation over the whole parameter tree.
       kl_schedule: step -> weight of the KL term.
       key: the run's training key; the step folds its number in.
-      data: all counts.
+      data: all counts, or means of bits that each step draws anew (`vae.redrawn`).
       state: the state before the step.
       rows: the cells of the minibatch.
       loss: one of `objective.OBJECTIVES`.
@@ -83,9 +83,10 @@ def train_step(
     Returns:
       The next state and scalar metrics by name.
     """
-    key_posterior, key_prior = jax.random.split(jax.random.fold_in(key, state.step))
+    own = jax.random.fold_in(key, state.step)
+    key_posterior, key_prior = jax.random.split(own)
     key_networks = jax.random.fold_in(keys.named(key, "networks"), state.step)
-    cells = gather(data, rows)
+    cells = redrawn(vae, own, gather(data, rows))
 
     negatives, chains = None, state.chains
     info: dict[str, jax.Array] = {}

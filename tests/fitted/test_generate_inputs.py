@@ -101,7 +101,7 @@ def test_a_batch_may_be_given_as_the_number_whose_text_its_name_is(model, batch)
 @pytest.mark.parametrize("likelihood", ["normal", "squared_error"])
 def test_a_likelihood_of_log_values_has_no_library_size(likelihood):
     drawn = untrained(likelihood=likelihood)
-    with pytest.raises(InputError, match=f"{likelihood} draws log-normalised values"):
+    with pytest.raises(InputError, match=f"{likelihood} draws values without a library size"):
         drawn.generate(KEY, 2, library_size=20.0)
     values = drawn.generate(KEY, 2)
     assert values.shape == (2, 3) and (values < 0).any()

@@ -145,6 +145,8 @@ def _arguments(name: str, cells: int = 3, genes: int = 4):
 def _scipy_log_prob(name, counts, outputs, gene_params, library):
     counts, library = np.float64(counts), np.float64(library)
     logits = np.float64(outputs["scale_logits"])
+    if name == "bernoulli":
+        return stats.bernoulli.logpmf(counts, special.expit(logits)).sum(-1)
     if name == "normal":
         values = np.log1p(counts / library[:, None] * 1e4)
         scale = np.exp(np.float64(gene_params["log_scale"]))
@@ -172,6 +174,7 @@ def _scipy_log_prob(name, counts, outputs, gene_params, library):
 def test_log_prob_per_cell_includes_all_constants(name):
     likelihood, outputs, gene_params, library = _arguments(name)
     counts = jnp.array([[0.0, 3.0, 20.0, 27.0], [100.0, 0.0, 50.0, 250.0], [900.0, 1.0, 99.0, 0.0]])
+    counts = jnp.minimum(counts, 1) if likelihood.redraw else counts
     got = likelihood.log_prob(counts, outputs, gene_params, library)
     assert got.shape == (3,)
     want = _scipy_log_prob(name, counts, outputs, gene_params, library)
@@ -188,7 +191,7 @@ def test_samples_have_the_stated_mean(name):
     mean = likelihood.mean(outputs, gene_params, library)[0]
     standard_error = np.std(draws, axis=0) / np.sqrt(len(draws))
     assert np.all(np.abs(draws.mean(0) - mean) < 5 * standard_error)
-    if not likelihood.accepts_non_integer:  # whose draws are log-normalised values
+    if likelihood.redraw or not likelihood.accepts_non_integer:  # others draw log-normalised values
         assert np.all(draws == np.round(draws)) and draws.min() >= 0
 
 
@@ -207,9 +210,9 @@ def test_the_nb_sample_has_the_negative_binomial_law():
         assert stats.chisquare(observed, expected).pvalue > 1e-4
 
 
-def test_only_likelihoods_of_log_normalised_values_accept_non_integer_counts():
+def test_only_likelihoods_of_log_normalised_values_or_means_accept_non_integer_counts():
     accepts = {name for name, value in likelihoods.LIKELIHOODS.items() if value.accepts_non_integer}
-    assert accepts == {"normal", "squared_error"}
+    assert accepts == {"normal", "squared_error", "bernoulli"}
 
 
 def test_the_squared_error_likelihood_is_a_normal_law_of_variance_one_half():
@@ -243,7 +246,7 @@ def test_equal_dispersions_in_all_batches_are_one_dispersion_per_gene(name):
     assert change[1] > 1e-2 and np.all(change[[0, 2]] < 1e-4)
 
 
-@pytest.mark.parametrize("name", ["poisson", "squared_error"])
+@pytest.mark.parametrize("name", ["poisson", "squared_error", "bernoulli"])
 def test_a_likelihood_without_dispersion_has_none_per_batch(name):
     with pytest.raises(InputError, match="no dispersion to differ between batches"):
         likelihoods.build(name, "gene_batch", num_batches=2)
