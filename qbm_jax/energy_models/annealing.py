@@ -5,6 +5,10 @@ leaves log weights of less variance than annealing of all units. At beta the mac
 (1 - beta) b0 + beta b and beta c and couplings beta W. A sweep of hidden, then visible units
 satisfies detailed balance for the visible ones' law, so forward and reverse paths share it, and
 `partition.annealing.combine` serves both.
+
+Annealing may also go along the parameters that a training went through (Decelle, Furtlehner and
+Seoane, NeurIPS 2021; Bereux et al. 2023): machines near to each other, without the first-order
+transitions that a temperature can meet.
 """
 
 from functools import partial
@@ -44,14 +48,77 @@ def annealed(
     """
     key_run, key_base, key_forward, key_reverse = jax.random.split(key, 4)
     ends = block_gibbs(key_run, units, starts, num_equilibration)
-    means = jnp.clip(units.visible_means(units.hidden_means(ends)).mean(axis=0), _CLIP, 1 - _CLIP)
-    base = jnp.log(means) - jnp.log1p(-means)
+    base, v = _base(key_base, units, ends, num_paths)
     betas = jnp.linspace(0.0, 1.0, num_temperatures + 1)
-    v = draw_bits(key_base, jnp.broadcast_to(means, (num_paths, means.shape[0])))
     forward = _anneal(key_forward, units, base, v, betas)
     reverse = -_anneal(key_reverse, units, base, ends, betas[::-1])
-    log_z_base = jax.nn.softplus(base).sum() + units.hidden.shape[0] * jnp.log(2.0)
-    return combine(log_z_base, forward, reverse, jnp.arange(num_paths))
+    return combine(_log_z_of_base(units, base), forward, reverse, jnp.arange(num_paths))
+
+
+@partial(jax.jit, static_argnames=("num_temperatures", "num_paths", "num_equilibration"))
+def annealed_along(
+    key: jax.Array,
+    path: Units,
+    starts: jax.Array,
+    *,
+    num_temperatures: int,
+    num_paths: int,
+    num_equilibration: int,
+) -> LogZ:
+    """Log Z of the last machine of a path of restricted machines, bracketed.
+
+    Parameters are interpolated between neighbours, with as many steps for each pair.
+
+    Args:
+      key: consumed.
+      path: parameters with a leading axis [machines], the first near to independent units.
+      starts: as in `annealed`.
+      num_temperatures: steps in all, at the least.
+      num_paths: in either direction.
+      num_equilibration: sweeps at the last machine before the reverse paths.
+    """
+    key_run, key_base, key_forward, key_reverse = jax.random.split(key, 4)
+    last = jax.tree.map(lambda leaf: leaf[-1], path)
+    ends = block_gibbs(key_run, last, starts, num_equilibration)
+    base, v = _base(key_base, last, ends, num_paths)
+    zero = Units(base, jnp.zeros_like(last.hidden), jnp.zeros_like(last.weights))
+    path = jax.tree.map(lambda first, leaf: jnp.concatenate([first[None], leaf]), zero, path)
+    num_pairs = path.hidden.shape[0] - 1
+    places = jnp.linspace(0.0, num_pairs, num_pairs * -(-num_temperatures // num_pairs) + 1)
+    forward = _follow(key_forward, path, v, places)
+    reverse = -_follow(key_reverse, path, ends, places[::-1])
+    return combine(_log_z_of_base(last, base), forward, reverse, jnp.arange(num_paths))
+
+
+def _base(key, units, ends, num_paths):
+    """Biases of the base law, of the means at the chains' ends, and its draws."""
+    means = jnp.clip(units.visible_means(units.hidden_means(ends)).mean(axis=0), _CLIP, 1 - _CLIP)
+    v = draw_bits(key, jnp.broadcast_to(means, (num_paths, means.shape[0])))
+    return jnp.log(means) - jnp.log1p(-means), v
+
+
+def _log_z_of_base(units, base):
+    return jax.nn.softplus(base).sum() + units.hidden.shape[0] * jnp.log(2.0)
+
+
+def _follow(key, path, v, places):
+    """Sum over steps of F at this place of the path minus F at the next one [paths]."""
+    last = path.hidden.shape[0] - 2
+
+    def at(place):
+        pair = jnp.clip(jnp.floor(place).astype(int), 0, last)
+        return jax.tree.map(lambda p: p[pair] + (place - pair) * (p[pair + 1] - p[pair]), path)
+
+    def advance(carry, inputs):
+        v, total = carry
+        key, place, following = inputs
+        units = at(following)
+        change = at(place).free_energy(v) - units.free_energy(v)
+        return (block_gibbs(key, units, v, 1), total + change), None
+
+    keys = jax.random.split(key, places.shape[0] - 1)
+    steps = keys, places[:-1], places[1:]
+    return jax.lax.scan(advance, (v, jnp.zeros(v.shape[0])), steps)[0][1]
 
 
 def _anneal(key, units, base, v, betas):

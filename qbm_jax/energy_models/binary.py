@@ -33,6 +33,13 @@ class RestrictedBoltzmannMachine(EnergyModel):
         "at 1/2; means, taken for bits as they are",
     )
 
+    num_snapshots: int = field(
+        0,
+        whole(0),
+        "parameters of a fit that are kept, at updates spread evenly in their logarithm: log Z can "
+        'be annealed along them, by Effort(method="trajectory")',
+    )
+
     @property
     def edges_option(self) -> Any:
         """The edges that the machine may have."""

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 from tqdm import tqdm
@@ -127,7 +128,7 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     progress: bool = field(False, flag(), "whether a bar is shown")
 
     num_rows_needed: ClassVar[int] = 1
-    saved_arrays: ClassVar[tuple[str, ...]] = ("starts_",)
+    saved_arrays: ClassVar[tuple[str, ...]] = ("starts_", "snapshots_")
 
     # What kinds of machine differ in.
 
@@ -175,7 +176,9 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         path = None if checkpoint is None else Path(checkpoint)
         if path is not None and path.exists():
             saving.load_into(self, path, rows)
-        self._learn(rows, options, options["num_updates"], self._rates(options), path, callback)
+        end = options["num_updates"]
+        kept = np.geomspace(1, end, options.get("num_snapshots", 0)).astype(int)
+        self._learn(rows, options, end, self._rates(options), path, callback, kept)
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -263,6 +266,7 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             key_chains, units, self.recipe(), options["num_chains"],
             jnp.asarray(rows.mean(axis=0)),
         )  # fmt: skip
+        self.snapshots_ = np.zeros((0, ravel_pytree(units)[0].size), np.float32)
         self.history_: list[dict[str, float]] = []
         self._known_log_z: dict[Any, tuple[Any, LogZ, str]] = {}
 
@@ -283,7 +287,7 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.learner_ = self.learner_.replace(units=units, average=units)
         return self
 
-    def _learn(self, rows, options, end, rates, checkpoint, callback) -> None:
+    def _learn(self, rows, options, end, rates, checkpoint, callback, kept=()) -> None:
         recipe, key = self.recipe(), keys.named(keys.root(options["seed"]), "energy model")
         data = jnp.asarray(rows)
         first = int(self.learner_.step)
@@ -296,11 +300,16 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             total=end, initial=first, desc=type(self).__name__, disable=not options["progress"]
         )
         with bar:
-            for stop in (stop for stop in ends if stop > first):
+            for stop in (stop for stop in np.union1d(ends, kept) if stop > first):
                 self.learner_, measured = learning.advance(
                     recipe, self.edges_, rates, key, data, self.learner_, jnp.int32(stop)
                 )
                 jax.block_until_ready(self.learner_)  # its time counts
+                if stop in kept:
+                    flat = ravel_pytree(self.learner_.units)[0]
+                    self.snapshots_ = np.vstack([self.snapshots_, np.asarray(flat)])
+                if stop not in ends:
+                    continue
                 self._record(int(stop), measured, before + time.perf_counter() - began)
                 bar.update(int(stop) - bar.n)
                 if checkpoint is not None:
@@ -381,7 +390,9 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         known = self._known_log_z.get((weights, effort))
         if known is None or known[0] is not units:  # other parameters have another log Z
             key = keys.named(keys.root(self.seed), "energy model log Z")
-            found, method = log_z(key, units, jnp.asarray(self.starts_), effort)
+            unravel = ravel_pytree(units)[1]
+            path = jax.vmap(unravel)(jnp.asarray(self.snapshots_)) if len(self.snapshots_) else None
+            found, method = log_z(key, units, jnp.asarray(self.starts_), effort, path)
             known = units, LogZ(*(float(value) for value in found)), method
             self._known_log_z[weights, effort] = known
         return known[1:]

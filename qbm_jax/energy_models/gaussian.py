@@ -105,7 +105,7 @@ class GaussianRestrictedBoltzmannMachine(EnergyModel):
     )
 
     num_rows_needed: ClassVar[int] = 2
-    saved_arrays: ClassVar[tuple[str, ...]] = ("starts_", "mean_", "scale_")
+    saved_arrays: ClassVar[tuple[str, ...]] = (*EnergyModel.saved_arrays, "mean_", "scale_")
     _centres: ClassVar[bool] = False  # b is inside the energy's differences: they are centred
 
     def _prepare(self, X: np.ndarray, is_first: bool) -> np.ndarray:

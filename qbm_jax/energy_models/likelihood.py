@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax import partition
-from qbm_jax.energy_models.annealing import annealed
+from qbm_jax.energy_models.annealing import annealed, annealed_along
 from qbm_jax.energy_models.hidden_sums import FreeEnergies, free_energies
 from qbm_jax.energy_models.units import Units
+from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.enumeration import MAX_SPINS, enumerate_spins
@@ -37,7 +38,8 @@ class Likelihood:
       lower: end of the interval, from the over-estimate of log Z and its error.
       upper: likewise, from the under-estimate.
       standard_error: of the mean over rows, as draws of more data; NaN of one row.
-      method: how log Z was got: "enumeration", "ais" (annealing in both directions) or "bar".
+      method: how log Z was got: "enumeration", "ais" (annealing in both directions), "trajectory"
+        (likewise, along the training) or "bar".
       hidden: how hidden units were summed: "exact" or "ais"; "variational bound" of deep networks.
       log_z: the estimate of log Z with both directions.
       data: which bits were scored, where X holds means of bits.
@@ -80,14 +82,16 @@ class Likelihood:
         return np.array(self.value, dtype)
 
 
-METHODS = ("auto", "ais", "bar")
+METHODS = ("auto", "ais", "bar", "trajectory")
 
 
 class Effort(NamedTuple):
     """What an estimate of log Z may cost.
 
     Attributes:
-      method: "auto": enumeration where it can be, else annealing; "ais" or "bar": tempering.
+      method: "auto": enumeration where it can be, else annealing; "ais": annealing; "trajectory":
+        annealing along the parameters that the training went through, of a restricted machine with
+        `num_snapshots`; "bar": acceptance ratios of tempering.
       num_temperatures: of annealing.
       num_paths: of annealing, in each direction.
       num_equilibration: sweeps before the reverse paths.
@@ -99,7 +103,9 @@ class Effort(NamedTuple):
     num_equilibration: int = 500
 
 
-def log_z(key: jax.Array, units: Any, starts: jax.Array, effort: Effort) -> tuple[LogZ, str]:
+def log_z(
+    key: jax.Array, units: Any, starts: jax.Array, effort: Effort, path: Any = None
+) -> tuple[LogZ, str]:
     """Log Z of the bit form (or of Gaussian units), and how it was got.
 
     Args:
@@ -107,9 +113,10 @@ def log_z(key: jax.Array, units: Any, starts: jax.Array, effort: Effort) -> tupl
       units: parameters.
       starts: visible rows [rows, visible] at which the chains behind reverse paths start.
       effort: what it may cost.
+      path: parameters along the training [machines, ...], for method "trajectory".
 
     Raises:
-      InputError: another method of the effort.
+      InputError: another method of the effort, or "trajectory" without a path or of other machines.
     """
     check("effort.method", effort.method, choice(METHODS))
     machine, constant = jax.jit(lambda units: units.machine())(units)
@@ -122,12 +129,30 @@ def log_z(key: jax.Array, units: Any, starts: jax.Array, effort: Effort) -> tupl
         return _less(partition.log_z(key, machine, "exact", **sides), constant), "enumeration"
     if effort.method == "auto" and num_visible <= _MOST_VISIBLE and _sums_hidden(units):
         return _of_visible_states(units), "enumeration"
+    if effort.method == "trajectory":
+        along = _path(units, path)
+        chosen = jnp.resize(starts, (effort.num_paths, num_visible))
+        return annealed_along(key, along, chosen, **_counts(effort)), "trajectory"
     if effort.method == "bar":
         return _less(tempered_acceptance_ratio(key, machine), constant), "bar"
     if bipartite:
         chosen = jnp.resize(starts, (effort.num_paths, num_visible))
         return annealed(key, units, chosen, **_counts(effort)), "ais"
     return _less(_annealed_machine(key, units, machine, starts, effort), constant), "ais"
+
+
+def _path(units: Any, path: Any) -> Units:
+    """The path with the units at its end."""
+    if not (isinstance(units, Units) and units.is_bipartite):
+        raise InputError(
+            "effort.method trajectory is of restricted machines of bits; use ais for this one"
+        )
+    if path is None or not path.hidden.shape[0]:
+        raise InputError(
+            "effort.method trajectory needs a machine fitted with num_snapshots above 0; "
+            "fit it again, or use ais"
+        )
+    return jax.tree.map(lambda leaf, end: jnp.concatenate([leaf, end[None]]), path, units)
 
 
 def _counts(effort: Effort) -> dict[str, int]:

@@ -18,7 +18,7 @@ from qbm_jax.runtime.sealed import broken_seal, sealed
 from qbm_jax.runtime.whole_file import write_whole
 
 HEADER = "header"
-FORMAT = 1
+FORMAT = 2
 
 
 class Saved(ABC):
@@ -143,6 +143,10 @@ def _read(path: Path, of: dict[str, Any]) -> tuple[dict[str, Any], dict[str, np.
         raise InputError(f"{path} is no saved model, or is damaged") from error
     if reason := broken_seal(header):
         raise InputError(f"{path} {reason}")
+    if header["format"] != FORMAT:
+        raise InputError(
+            f"{path} is of format {header['format']}, not {FORMAT}; fit and save again"
+        )
     found = header["seal"]["of"]
     if other := [part for part in of if found.get(part) != plain(of[part])]:
         told = f"{found.get('model')}, not {of['model']}" if other == ["model"] else "other data"
@@ -173,12 +177,12 @@ def _restore(model: Any, header: dict[str, Any], arrays: dict[str, np.ndarray]) 
     for number, (machine, each) in enumerate(zip(machines, described, strict=True)):
         prefix = f"{number}_"
         own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-        for name in machine.saved_arrays:
-            setattr(machine, name, own[name])
         machine.n_features_in_ = int(each["num_features"])
         if each["features"]:
             machine.feature_names_in_ = np.array(each["features"], dtype=object)
         machine.blank()
+        for name in machine.saved_arrays:
+            setattr(machine, name, own[name])
         structure: Any = jax.tree.structure(machine.learner_)
         leaves = [jnp.asarray(own[f"learner_{n}"]) for n in range(structure.num_leaves)]
         machine.learner_ = jax.tree.unflatten(structure, leaves)

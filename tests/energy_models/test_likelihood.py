@@ -56,6 +56,46 @@ def test_annealing_brackets_the_enumerated_log_z(models, kind):
     assert found.log_z.value == pytest.approx(exact, abs=5 * found.log_z.standard_error + 1e-3)
 
 
+def test_annealing_along_a_training_brackets_the_enumerated_log_z(rows, tmp_path):
+    model = model_of("restricted", num_updates=200).set_params(num_snapshots=6).fit(rows)
+    assert model.snapshots_.shape == (6, 4 + 3 + 12)
+    final = model.learner_.units
+    np.testing.assert_array_equal(model.snapshots_[-1], jax.flatten_util.ravel_pytree(final)[0])
+    exact, effort = model.log_z().value, Effort("trajectory", 600, 100, 100)
+    found = model.score(rows, effort=effort)
+    assert found.method == "trajectory" and 0 < found.width < 0.3
+    for end in ("forward", "reverse"):
+        error = getattr(found.log_z, f"{end}_standard_error")
+        assert getattr(found.log_z, end) == pytest.approx(exact, abs=5 * error + 1e-3)
+    model.save(tmp_path / "model.npz")
+    again = RestrictedBoltzmannMachine.load(tmp_path / "model.npz")
+    assert again.score(rows, effort=effort).value == found.value
+
+
+def test_a_training_that_was_interrupted_keeps_the_same_path(rows, tmp_path):
+    options = {"num_updates": 200, "num_snapshots": 12}
+    whole = model_of("restricted").set_params(**options).fit(rows)
+
+    def stop(model, update):
+        if update > 100:
+            raise KeyboardInterrupt
+
+    model = model_of("restricted").set_params(**options)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(rows, checkpoint=tmp_path / "part.npz", callback=stop)
+    model.fit(rows, checkpoint=tmp_path / "part.npz")
+    np.testing.assert_array_equal(model.snapshots_, whole.snapshots_)
+
+
+def test_a_path_that_is_not_there_is_asked_for_in_one_line(models, rows):
+    for kind, words in (
+        ("restricted", "needs a machine fitted with num_snapshots above 0"),
+        ("full", "is of restricted machines of bits; use ais"),
+    ):
+        with pytest.raises(InputError, match=words):
+            models[kind].score(rows, effort=Effort("trajectory"))
+
+
 def test_log_z_is_that_of_the_parameters_asked_for(rows):
     """A public code takes the weights of annealing from other parameters than it scores."""
     model = model_of("restricted", num_updates=3)
