@@ -119,7 +119,7 @@ VALUES = {
     "experiment": ("integratoin", ["integration"]),
     "data.name": ("pancraes", ["pancreas", "lung", "immune", "simulated:toy"]),
     "model.prior": ("bolzmann", ["boltzmann", "bernoulli", "gaussian"]),
-    "model.likelihood": ("bernoulli", ["normal", "poisson", "nb", "zinb"]),
+    "model.likelihood": ("bernouli", ["normal", "poisson", "nb", "zinb"]),
     "model.relaxation": ("hard", ["straight_through", "gumbel", "power_function"]),
     "model.decoder": ("deep", ["mlp", "linear"]),
     "sampler.name": ("metropolis", ["exact", "gibbs", "auxiliary_cim", "cim"]),
