@@ -6,7 +6,7 @@ python run.py --config=configs/selection.py:smoke --workdir=runs/selection-smoke
 Every way to choose at every budget, paired over seeds; embeddings are trained without the cells
 that judge. The report's first line says whether greedy is as good. `config.data` names files of
 your own, as for configs/benchmark.py. Methods whose packages are absent (extra `selection`) are
-left out, and the report says which. (thinning and scsampler are in extra `peers`.)
+left out, and the report says which; thinning and scsampler are of extra `peers`.
 """
 
 from ml_collections import ConfigDict
