@@ -15,7 +15,7 @@ PRIORS = ("bernoulli", "boltzmann", "rbm", "gaussian", "made")
 
 
 def get_config(arg: str = "full") -> ConfigDict:
-    """Five priors, two seeds: meant for two hours on two cores. "smoke": bars and stripes.
+    """Five priors, two seeds; not run at full size yet: hours. "smoke": bars and stripes.
 
     Raises:
       InputError: another variant.

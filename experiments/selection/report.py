@@ -78,7 +78,8 @@ def _explained(rows: list[dict[str, Any]]) -> str:
         "Differences are in macro F1 of all classifiers on cells that neither the embedding nor "
         f"the classifier saw, the mean over sets, budgets and spaces, paired over {len(seeds)} "
         "trainings; 95 % intervals by Student's t, not corrected for their number. Bold: the "
-        "interval excludes 0. The first line takes the best of several QUBOs, which favours it."
+        "interval excludes 0. The first line takes the best of several QUBOs, which favours it. "
+        "Seconds are those of a choice while another one is judged beside it."
     )
 
 

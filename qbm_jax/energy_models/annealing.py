@@ -29,6 +29,7 @@ def annealed(
     key: jax.Array,
     units: Units,
     starts: jax.Array,
+    path: Units | None = None,
     *,
     num_temperatures: int,
     num_paths: int,
@@ -42,66 +43,35 @@ def annealed(
       starts: [paths, visible], bits at which the chains behind the reverse paths start, such as
         data. Forward paths have not seen them: where both directions meet, neither missed a mode
         that the other found.
-      num_temperatures: between the base law and the machine.
+      path: parameters with a leading axis [machines] that lead to `units`, between which are as
+        many steps for each pair; None: a temperature.
+      num_temperatures: steps between the base law and the machine, on a path at the least.
       num_paths: in either direction.
       num_equilibration: sweeps at the machine itself before the reverse paths.
     """
     key_run, key_base, key_forward, key_reverse = jax.random.split(key, 4)
     ends = block_gibbs(key_run, units, starts, num_equilibration)
-    base, v = _base(key_base, units, ends, num_paths)
-    betas = jnp.linspace(0.0, 1.0, num_temperatures + 1)
-    forward = _anneal(key_forward, units, base, v, betas)
-    reverse = -_anneal(key_reverse, units, base, ends, betas[::-1])
-    return combine(_log_z_of_base(units, base), forward, reverse, jnp.arange(num_paths))
-
-
-@partial(jax.jit, static_argnames=("num_temperatures", "num_paths", "num_equilibration"))
-def annealed_along(
-    key: jax.Array,
-    path: Units,
-    starts: jax.Array,
-    *,
-    num_temperatures: int,
-    num_paths: int,
-    num_equilibration: int,
-) -> LogZ:
-    """Log Z of the last machine of a path of restricted machines, bracketed.
-
-    Parameters are interpolated between neighbours, with as many steps for each pair.
-
-    Args:
-      key: consumed.
-      path: parameters with a leading axis [machines], the first near to independent units.
-      starts: as in `annealed`.
-      num_temperatures: steps in all, at the least.
-      num_paths: in either direction.
-      num_equilibration: sweeps at the last machine before the reverse paths.
-    """
-    key_run, key_base, key_forward, key_reverse = jax.random.split(key, 4)
-    last = jax.tree.map(lambda leaf: leaf[-1], path)
-    ends = block_gibbs(key_run, last, starts, num_equilibration)
-    base, v = _base(key_base, last, ends, num_paths)
-    zero = Units(base, jnp.zeros_like(last.hidden), jnp.zeros_like(last.weights))
-    path = jax.tree.map(lambda first, leaf: jnp.concatenate([first[None], leaf]), zero, path)
-    num_pairs = path.hidden.shape[0] - 1
-    places = jnp.linspace(0.0, num_pairs, num_pairs * -(-num_temperatures // num_pairs) + 1)
-    forward = _follow(key_forward, path, v, places)
-    reverse = -_follow(key_reverse, path, ends, places[::-1])
-    return combine(_log_z_of_base(last, base), forward, reverse, jnp.arange(num_paths))
-
-
-def _base(key, units, ends, num_paths):
-    """Biases of the base law, of the means at the chains' ends, and its draws."""
     means = jnp.clip(units.visible_means(units.hidden_means(ends)).mean(axis=0), _CLIP, 1 - _CLIP)
-    v = draw_bits(key, jnp.broadcast_to(means, (num_paths, means.shape[0])))
-    return jnp.log(means) - jnp.log1p(-means), v
+    base = jnp.log(means) - jnp.log1p(-means)
+    v = draw_bits(key_base, jnp.broadcast_to(means, (num_paths, means.shape[0])))
+    if path is None:
+        anneal = partial(_anneal, units, base)
+        places = jnp.linspace(0.0, 1.0, num_temperatures + 1)
+    else:
+        zero = Units(base, jnp.zeros_like(units.hidden), jnp.zeros_like(units.weights))
+        whole = jax.tree.map(
+            lambda first, p, last: jnp.concatenate([first[None], p, last[None]]), zero, path, units
+        )
+        anneal = partial(_follow, whole)
+        num_pairs = whole.hidden.shape[0] - 1
+        places = jnp.linspace(0.0, num_pairs, num_pairs * -(-num_temperatures // num_pairs) + 1)
+    forward = anneal(key_forward, v, places)
+    reverse = -anneal(key_reverse, ends, places[::-1])
+    log_z_base = jax.nn.softplus(base).sum() + units.hidden.shape[0] * jnp.log(2.0)
+    return combine(log_z_base, forward, reverse, jnp.arange(num_paths))
 
 
-def _log_z_of_base(units, base):
-    return jax.nn.softplus(base).sum() + units.hidden.shape[0] * jnp.log(2.0)
-
-
-def _follow(key, path, v, places):
+def _follow(path, key, v, places):
     """Sum over steps of F at this place of the path minus F at the next one [paths]."""
     last = path.hidden.shape[0] - 2
 
@@ -121,7 +91,7 @@ def _follow(key, path, v, places):
     return jax.lax.scan(advance, (v, jnp.zeros(v.shape[0])), steps)[0][1]
 
 
-def _anneal(key, units, base, v, betas):
+def _anneal(units, base, key, v, betas):
     """Sum over steps of F at this temperature minus F at the next one [paths]."""
     difference = units.visible - base
 

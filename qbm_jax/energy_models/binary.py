@@ -36,7 +36,7 @@ class RestrictedBoltzmannMachine(EnergyModel):
     num_snapshots: int = field(
         0,
         whole(0),
-        "parameters of a fit that are kept, at updates spread evenly in their logarithm: log Z can "
+        "parameters of a fit that are kept at most, at updates even in their logarithm: log Z can "
         'be annealed along them, by Effort(method="trajectory")',
     )
 

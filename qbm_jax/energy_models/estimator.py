@@ -390,8 +390,9 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         known = self._known_log_z.get((weights, effort))
         if known is None or known[0] is not units:  # other parameters have another log Z
             key = keys.named(keys.root(self.seed), "energy model log Z")
-            unravel = ravel_pytree(units)[1]
-            path = jax.vmap(unravel)(jnp.asarray(self.snapshots_)) if len(self.snapshots_) else None
+            path = None
+            if effort.method == "trajectory" and len(self.snapshots_):
+                path = jax.vmap(ravel_pytree(units)[1])(jnp.asarray(self.snapshots_))
             found, method = log_z(key, units, jnp.asarray(self.starts_), effort, path)
             known = units, LogZ(*(float(value) for value in found)), method
             self._known_log_z[weights, effort] = known

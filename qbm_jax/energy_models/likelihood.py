@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax import partition
-from qbm_jax.energy_models.annealing import annealed, annealed_along
+from qbm_jax.energy_models.annealing import annealed
 from qbm_jax.energy_models.hidden_sums import FreeEnergies, free_energies
 from qbm_jax.energy_models.units import Units
 from qbm_jax.errors import InputError
@@ -113,7 +113,7 @@ def log_z(
       units: parameters.
       starts: visible rows [rows, visible] at which the chains behind reverse paths start.
       effort: what it may cost.
-      path: parameters along the training [machines, ...], for method "trajectory".
+      path: parameters along the training [machines, ...], for method "trajectory" alone.
 
     Raises:
       InputError: another method of the effort, or "trajectory" without a path or of other machines.
@@ -130,29 +130,26 @@ def log_z(
     if effort.method == "auto" and num_visible <= _MOST_VISIBLE and _sums_hidden(units):
         return _of_visible_states(units), "enumeration"
     if effort.method == "trajectory":
-        along = _path(units, path)
-        chosen = jnp.resize(starts, (effort.num_paths, num_visible))
-        return annealed_along(key, along, chosen, **_counts(effort)), "trajectory"
+        _check_path(units, path)
     if effort.method == "bar":
         return _less(tempered_acceptance_ratio(key, machine), constant), "bar"
     if bipartite:
         chosen = jnp.resize(starts, (effort.num_paths, num_visible))
-        return annealed(key, units, chosen, **_counts(effort)), "ais"
+        method = "ais" if path is None else "trajectory"
+        return annealed(key, units, chosen, path, **_counts(effort)), method
     return _less(_annealed_machine(key, units, machine, starts, effort), constant), "ais"
 
 
-def _path(units: Any, path: Any) -> Units:
-    """The path with the units at its end."""
+def _check_path(units: Any, path: Any) -> None:
     if not (isinstance(units, Units) and units.is_bipartite):
         raise InputError(
             "effort.method trajectory is of restricted machines of bits; use ais for this one"
         )
-    if path is None or not path.hidden.shape[0]:
+    if path is None:
         raise InputError(
             "effort.method trajectory needs a machine fitted with num_snapshots above 0; "
             "fit it again, or use ais"
         )
-    return jax.tree.map(lambda leaf, end: jnp.concatenate([leaf, end[None]]), path, units)
 
 
 def _counts(effort: Effort) -> dict[str, int]:
