@@ -8,7 +8,7 @@ import numpy as np
 from experiments.selection.scores import label_scores
 from qbm_jax.runtime.optional import installed
 from qbm_jax.selection import SampleSelector, objective
-from qbm_jax.selection.coverage import mmd_problem
+from qbm_jax.selection.energies import mmd_problem
 from qbm_jax.selection.kernels import build
 from qbm_jax.study.estimates import rank_correlation
 
@@ -109,8 +109,8 @@ def energies_of(
     points: np.ndarray, k: int, utilities: dict[str, np.ndarray]
 ) -> dict[str, Callable[[np.ndarray], float]]:
     """Objectives of chosen cells by name: MMD without and with each utility, energy distance, F."""
-    mmd = mmd_problem(build("rbf", points), points, k)
-    distance = mmd_problem(build("distance", points), points, k)
+    mmd = mmd_problem(build("rbf", points), points, np.array([k]))
+    distance = mmd_problem(build("distance", points), points, np.array([k]))
 
     def with_utility(values: np.ndarray) -> Callable[[np.ndarray], float]:
         return lambda chosen: mmd.energy(chosen) - float(values[chosen].sum())

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from qbm_jax.selection import kernels
+from qbm_jax.selection.energies import mmd_problem
 from qbm_jax.selection.problem import Problem, descend, greedy
 
 _ROUNDS = 12
@@ -230,17 +231,8 @@ def width_by_coverage(points: np.ndarray, number: int, seed: int = 0) -> float:
     distance = kernels.Kernel("distance")
 
     def uncovered(width: float) -> float:
-        problem = mmd_problem(kernels.Kernel("rbf", width), pool, number)
+        problem = mmd_problem(kernels.Kernel("rbf", width), pool, np.array([number]))
         chosen = descend(problem, greedy(problem))
         return float(-distance(held_out, pool[chosen]).max(axis=1).mean())
 
     return min((factor * median for factor in _WIDTHS), key=uncovered)
-
-
-def mmd_problem(kernel: kernels.Kernel, points: np.ndarray, number: int) -> Problem:
-    """The squared MMD of chosen cells to all points [cells, dims], but for its constant."""
-    K = kernel(points, points)
-    return Problem(
-        0.5 * (K + K.T), -2 * K.mean(axis=0) / number, 1 / number**2, 0.0,
-        np.zeros(len(points), int), np.array([number]),
-    )  # fmt: skip

@@ -47,23 +47,45 @@ def problem_of(
 ) -> Problem:
     """The problem of the cells that are not labelled, with those that are as a constant."""
     free, points = ~pool.fixed, pool.points.astype(np.float64)
-    own, held = points[free], points[~free]
-    total = int(quotas.sum()) + len(held)
-    K = kernel(own, own)
+    utility = None if pool.utility is None else utility_weight * pool.utility[free]
+    return mmd_problem(kernel, points[free], quotas, pool.codes[free], points[~free], utility)
+
+
+def mmd_problem(
+    kernel: kernels.Kernel,
+    points: np.ndarray,
+    quotas: np.ndarray,
+    codes: np.ndarray | None = None,
+    held: np.ndarray | None = None,
+    utility: np.ndarray | None = None,
+) -> Problem:
+    """The squared MMD of chosen cells to all of them, but for the constant of the latter.
+
+    Args:
+      kernel: of two sets of points.
+      points: cells to choose from [cells, dims].
+      quotas: of these, to choose from each group [groups].
+      codes: group of each cell [cells]; None: one group.
+      held: cells that are chosen already [held, dims]; None: none.
+      utility: what choosing a cell takes off the energy [cells]; None: nothing.
+    """
+    codes = np.zeros(len(points), int) if codes is None else codes
+    num_held = 0 if held is None else len(held)
+    num_chosen, num_cells = int(quotas.sum()) + num_held, len(points) + num_held
+    K = kernel(points, points)
     sums, constant = K.sum(axis=1), 0.0
-    if len(held):
-        crossed = kernel(own, held)
+    linear = np.zeros(len(points))
+    if held is not None and num_held:
+        crossed = kernel(points, held)
         sums = sums + crossed.sum(axis=1)
-        inner = float(kernel.means(held, held).sum()) * len(held)
-        constant = inner / total**2 - 2 * (inner + float(crossed.sum())) / (len(points) * total)
-    linear = -2 * sums / (len(points) * total)
-    if len(held):
-        linear += 2 * crossed.sum(axis=1) / total**2
-    if pool.utility is not None:
-        linear -= utility_weight * pool.utility[free]
-    return Problem(
-        0.5 * (K + K.T), linear, 1 / total**2, constant, pool.codes[free], quotas
-    )  # fmt: skip
+        inner = float(kernel.means(held, held).sum()) * num_held
+        constant = inner / num_chosen**2
+        constant -= 2 * (inner + float(crossed.sum())) / (num_cells * num_chosen)
+        linear += 2 * crossed.sum(axis=1) / num_chosen**2
+    linear -= 2 * sums / (num_cells * num_chosen)
+    if utility is not None:
+        linear -= utility
+    return Problem(0.5 * (K + K.T), linear, 1 / num_chosen**2, constant, codes, quotas)
 
 
 def check_memory(num_cells: int, max_gib: float) -> None:
