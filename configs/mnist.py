@@ -67,6 +67,7 @@ def shorten(config: ConfigDict) -> None:
     config.data.path, config.data.num_train, config.data.num_test = "simulated", 400, 100
     config.model.num_latents, config.model.made_width = 18, 16  # too many to be enumerated
     config.model.encoder_widths = config.model.decoder_widths = (32,)
+    config.model.relaxation = "gumbel"  # soft in training, hard where it is measured
     config.training.num_steps, config.training.minibatch_size = 300, 32
     config.training.learning_rate = 5e-3
     config.evaluation.importance_samples, config.evaluation.posterior_draws = 100, 2

@@ -1,10 +1,34 @@
 """What tests of several experiments count together."""
 
 import collections
+import os
+import shutil
+from pathlib import Path
 
 import pytest
+from command_line import config, run
 
 pytest.register_assert_rewrite("kills")
+
+
+@pytest.fixture(scope="session")
+def smoke_of(tmp_path_factory):
+    """Gives the folder of a config's finished smoke run: a copy, which a test may change.
+
+    `.ci/run` runs the commands themselves and names the folder of their runs in QBM_JAX_SMOKES;
+    what is not there runs here.
+    """
+
+    def find(name: str) -> Path:
+        workdir = tmp_path_factory.mktemp("smokes") / name
+        finished = Path(os.environ.get("QBM_JAX_SMOKES", "nowhere")) / name
+        if finished.is_dir():
+            shutil.copytree(finished, workdir)
+        else:
+            run(config(f"configs/{name}.py:smoke"), workdir)
+        return workdir
+
+    return find
 
 
 @pytest.fixture(scope="module")

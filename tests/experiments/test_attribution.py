@@ -106,14 +106,14 @@ def test_an_unknown_field_of_a_variant_is_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_writes_tables_report_and_a_figure(tmp_path):
-    runner.run(attribution, tiny(), tmp_path, StopRequest())
-    with (tmp_path / "results.csv").open() as file:
+def test_a_run_writes_tables_report_and_a_figure(smoke_of):
+    workdir = smoke_of("attribution")
+    with (workdir / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     changed = {row["method"] for row in rows if row["setting"] == doses.AXIS}
     assert changed == {"J_times_0", "J_times_1", "J_times_1.5", "J_shuffled", "temperature_2"}
     assert {row["method"] for row in rows} - changed == {"qbmvae", "bernoulli", "no_kl"}
-    report = (tmp_path / "report.md").read_text()
+    report = (workdir / "report.md").read_text()
     assert "SIMULATED" in report and not re.search(r"\bnan\b", report)
     for name in ("simulated.png", "simulated.doses.png"):
-        assert imread(tmp_path / "figures" / name).size
+        assert imread(workdir / "figures" / name).size

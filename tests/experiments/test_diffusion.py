@@ -9,8 +9,6 @@ from refusals import study_refuses
 
 from configs import diffusion as configs
 from experiments.diffusion import measure, peptides, report, sets, study
-from experiments.kit import runner
-from experiments.kit.stop import StopRequest
 from qbm_jax.diffusion import text
 from qbm_jax.errors import InputError
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
@@ -106,19 +104,18 @@ def test_more_steps_take_what_the_candidates_would_cost():
 
 
 @pytest.mark.slow
-def test_the_smoke_run_writes_every_table_and_figure(tmp_path):
-    config = configs.get_config("smoke")
-    runner.run(study, config, tmp_path, StopRequest())
-    with (tmp_path / "results.csv").open() as file:
+def test_the_smoke_run_writes_every_table_and_figure(smoke_of):
+    config, workdir = configs.get_config("smoke"), smoke_of("diffusion")
+    with (workdir / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == study.COLUMNS
     assert {row["method"] for row in rows if row["task"] == "likelihood"} == set(config.methods)
     drawn = {row["setting"] for row in rows if row["task"] == "generation"}
     assert drawn == {*config.guides, measure.REAL}
     assert {row["metric"] for row in rows if row["task"] == "residual"} >= {"gain_low", "gain_high"}
-    written = (tmp_path / "report.md").read_text()
+    written = (workdir / "report.md").read_text()
     assert "says" in written and "RBM free energy against random of K" in written
-    figures = sorted((tmp_path / "figures").glob("*.png"))
+    figures = sorted((workdir / "figures").glob("*.png"))
     assert len(figures) == 3 and all(imread(path).size for path in figures)
 
 

@@ -8,8 +8,6 @@ from refusals import study_refuses
 
 from configs import epochs as configs
 from experiments import epochs
-from experiments.kit import runner
-from experiments.kit.stop import StopRequest
 
 BAD = {
     "untrained": ({"methods": ("pca", "qbmvae")}, "pca has no epochs"),
@@ -33,12 +31,10 @@ def test_the_table_names_first_best_and_last_epoch():
 
 
 @pytest.mark.slow
-def test_every_epoch_and_seed_is_scored(tmp_path):
-    config = configs.get_config("smoke")
-    config.methods = ("qbmvae",)
-    runner.run(epochs, config, tmp_path, StopRequest())
-    with (tmp_path / "results.csv").open() as file:
+def test_every_epoch_and_seed_is_scored(smoke_of):
+    config, workdir = configs.get_config("smoke"), smoke_of("epochs")
+    with (workdir / "results.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["metric"] == "total"]
     expected = {(str(e), str(s)) for e in range(1, config.training.num_epochs + 1) for s in (0, 1)}
     assert {(row["epoch"], row["seed"]) for row in rows} == expected
-    assert imread(tmp_path / "figures" / "simulated.png").size
+    assert imread(workdir / "figures" / "simulated.png").size

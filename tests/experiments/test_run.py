@@ -59,12 +59,9 @@ def rows_of(workdir):
 
 
 @pytest.fixture(scope="module", params=mostly_slow(OF_INTEGRATION))
-def smoke(request, tmp_path_factory):
+def smoke(request, smoke_of):
     """(config, workdir) of the finished smoke run of each config of this experiment."""
-    workdir = tmp_path_factory.mktemp("runs") / request.param
-    made = config(f"configs/{request.param}.py:smoke")
-    run(made, workdir)
-    return made, workdir
+    return config(f"configs/{request.param}.py:smoke"), smoke_of(request.param)
 
 
 def test_a_smoke_run_writes_exactly_the_outputs_and_each_can_be_read(smoke):

@@ -42,16 +42,24 @@ OTHERS = ({}, 3, [], True, "text", [{}], -1.5, {"a": "b"}, None, {"X_pca": {}})
 FIGURES = (score_figure.draw, model_figures.draw_sampler)
 
 
-@pytest.mark.parametrize("figures", [(), pytest.param(FIGURES, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("figures", "others"),
+    [
+        ((), OTHERS[::2]),
+        pytest.param((), OTHERS[1::2], marks=pytest.mark.slow),
+        pytest.param(FIGURES, OTHERS[::4], marks=pytest.mark.slow),  # a figure takes its time
+    ],
+)
 def test_whatever_json_stands_in_the_scores_gives_a_report_or_one_line(
-    figures, written, monkeypatch
+    figures, others, written, monkeypatch
 ):
     scores, folder = written
+    (folder / "scores.json").write_text(json.dumps(scores))  # not what the last case left
     cells = run_outputs.read(folder).cells
     monkeypatch.setattr(run_outputs, "_read_cells", lambda path: cells)
     refused = 0
     for path in list(places(scores)):
-        for other in OTHERS if figures else OTHERS[::2]:
+        for other in others:
             changed = copy.deepcopy(scores)
             if path:
                 node = changed
@@ -69,7 +77,7 @@ def test_whatever_json_stands_in_the_scores_gives_a_report_or_one_line(
                 for draw in figures:
                     with contextlib.suppress(NotDrawn):
                         draw(outputs)
-    assert refused > 300
+    assert refused > 60 * len(others)
 
 
 @pytest.mark.parametrize(

@@ -112,16 +112,15 @@ def test_correlations_are_of_feasible_choices():
 
 
 @pytest.mark.slow
-def test_the_study_runs_and_goes_on(tmp_path):
-    config = configs.get_config("smoke")
-    runner.run(study, config, tmp_path, StopRequest())
-    text = (tmp_path / "report.md").read_text()
+def test_the_study_runs_and_goes_on(smoke_of):
+    config, workdir = configs.get_config("smoke"), smoke_of("selection")
+    text = (workdir / "report.md").read_text()
     assert text.splitlines()[0].startswith("# Greedy is ")
-    with (tmp_path / "results.csv").open() as file:
+    with (workdir / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == list(study.COLUMNS)
     assert {row["task"] for row in rows} == {"labels", "sketch", "audit", "training"}
-    assert imread(tmp_path / "figures" / "simulated-labels.png").size
-    before = (tmp_path / "results.csv").read_bytes()
-    runner.run(study, config, tmp_path, StopRequest())
-    assert (tmp_path / "results.csv").read_bytes() == before
+    assert imread(workdir / "figures" / "simulated-labels.png").size
+    before = (workdir / "results.csv").read_bytes()
+    runner.run(study, config, workdir, StopRequest())
+    assert (workdir / "results.csv").read_bytes() == before
