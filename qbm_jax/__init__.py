@@ -5,7 +5,6 @@ partition function, objective, training) does not, so they are imported only whe
 """
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return _version()
+        return importlib.import_module("qbm_jax.runtime.versions").own_version()
     if name in ROOMS:
         return importlib.import_module(f"qbm_jax.{name}")
     if name in FROM_FITTED:
@@ -41,11 +40,3 @@ def __getattr__(name: str) -> Any:
                 f'qbm_jax.{name} needs {error.name}, which is not installed; pip install ".[cells]"'
             ) from error
     raise AttributeError(f"module 'qbm_jax' has no attribute {name!r}")
-
-
-def _version() -> str:
-    """As installed; of a checkout that is not installed "unknown"."""
-    try:
-        return importlib.metadata.version(__name__)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"

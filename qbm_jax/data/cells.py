@@ -12,6 +12,8 @@ from qbm_jax.data.fingerprint import digest_counts
 
 UNLABELLED = "unlabelled"
 """Name of the label given to cells whose label is missing in the input (see `Cells.labelled`)."""
+DROPPED = ("Dropped", "Left out")
+"""How notes on cells or genes that were dropped begin."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,7 +36,8 @@ class Cells:
       is_integer: every count is a whole number, as the count likelihoods require.
       simulated: the cells come from the simulator and are no measurement.
       source: where the cells come from, in the words that a report prints.
-      notes: one sentence for each thing dropped, substituted or skipped.
+      notes: one sentence for each thing dropped, substituted or skipped; of the first kind those
+        that begin with a word of `DROPPED`.
     """
 
     counts: sp.csr_matrix

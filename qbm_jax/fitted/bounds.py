@@ -1,7 +1,8 @@
 """The bound on given cells and log Z of a trained model, each with its standard error."""
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from qbm_jax import partition, training
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import DeviceCounts
+from qbm_jax.fitted.empty_cells import full_rows
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.objective import kl
 from qbm_jax.objective.cell_scores import cell_terms
@@ -19,8 +21,11 @@ NOT_TERMS = ("elbo", "log_z")  # what `training.bound` returns beside the terms
 NUM_DRAWS, NUM_TEMPERATURES = 8, 1000  # behind a bound, where nobody says otherwise
 
 
-class Bound(NamedTuple):
-    """The bound on log p(x | batch) of some cells, in nats per cell; as an array, of each cell.
+class Bound(np.ndarray):
+    """The bound on log p(x | batch) of each cell [cells], in nats; its means are attributes.
+
+    It is a numpy array, NaN for cells without any count in the model's genes, which are in no mean.
+    What numpy makes of it (parts, sums) is a plain array.
 
     Attributes:
       value: its mean over the cells, -(reconstruction + kl); NaN where log Z is not known.
@@ -29,8 +34,7 @@ class Bound(NamedTuple):
       terms: means by name: "reconstruction", "kl", and what "kl" is made of, "entropy",
         "expected_energy", "library_kl", "global_kl" and log Z.
       log_z: of the prior, with its own error and bracket.
-      per_cell: bound of each cell [cells]; NaN for cells without any count in the model's genes,
-        which are in no mean.
+      per_cell: the same as a plain array.
       importance_weighted: the tighter importance-weighted bound; None where it was not asked for.
       importance_weighted_standard_error: as `standard_error`; None likewise.
       importance_weighted_per_cell: as `per_cell`; None likewise.
@@ -40,22 +44,61 @@ class Bound(NamedTuple):
     standard_error: float
     terms: dict[str, float]
     log_z: partition.LogZ
-    per_cell: np.ndarray
-    importance_weighted: float | None = None
-    importance_weighted_standard_error: float | None = None
-    importance_weighted_per_cell: np.ndarray | None = None
+    importance_weighted: float | None
+    importance_weighted_standard_error: float | None
+    importance_weighted_per_cell: np.ndarray | None
+
+    @staticmethod
+    def of(per_cell: np.ndarray, means: Mapping[str, Any]) -> "Bound":
+        """The bounds of cells [cells] with their means, by the names of the attributes."""
+        found = np.array(per_cell).view(Bound)
+        found.__dict__.update(means)
+        return found
+
+    def among(self, rows: np.ndarray, num_rows: int) -> "Bound":
+        """The bounds of these cells as some rows [cells] among others, which are NaN."""
+        weighted = self.importance_weighted_per_cell
+        if weighted is not None:
+            weighted = full_rows(weighted, rows, num_rows)
+        means = self.__dict__ | {"importance_weighted_per_cell": weighted}
+        return Bound.of(full_rows(np.asarray(self), rows, num_rows), means)
+
+    @property
+    def per_cell(self) -> np.ndarray:
+        """Bound of each cell [cells]."""
+        return np.asarray(self)
+
+    def __array_finalize__(self, source: Any) -> None:
+        """A copy of all cells keeps the means."""
+        if isinstance(source, Bound) and source.shape == self.shape:
+            self.__dict__.update(source.__dict__)
+
+    def __reduce__(self) -> tuple:
+        """Lets `pickle` keep the means."""
+        return Bound.of, (np.asarray(self), self.__dict__)
+
+    def __getitem__(self, item: Any) -> Any:
+        """The bounds of some cells, without means."""
+        return np.asarray(self)[item]
+
+    def __array_wrap__(self, made: np.ndarray, context: Any = None, scalar: bool = False) -> Any:
+        """What an operation of numpy makes is plain."""
+        del context
+        return made[()] if scalar or not made.ndim else np.asarray(made)
+
+    def __str__(self) -> str:
+        """As `repr`."""
+        return repr(self)
 
     def __repr__(self) -> str:
         """The means; the cells are too many to show."""
+        if not self.__dict__:
+            return repr(np.asarray(self))
         terms = ", ".join(f"{name} {value:.4g}" for name, value in self.terms.items())
         return (
             f"Bound({self.value:.2f} +- {self.standard_error:.2g} nats per cell, mean of "
             f"{np.count_nonzero(np.isfinite(self.per_cell))} cells: {terms})"
         )
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """The bound of each cell [cells], for numpy."""
-        return np.array(self.per_cell, dtype, copy=copy)
 
 
 def bound_of_cells(
@@ -121,16 +164,16 @@ def bound(
             log_z.value, num_samples=importance_weighted, num_train_cells=num_train_cells,
         )  # fmt: skip
         weighted_error = _standard_error(values, found["log_z_standard_error"])
-    return Bound(
-        found["elbo"],
-        _standard_error(per_cell, found["log_z_standard_error"]),
-        {name: value for name, value in found.items() if not name.startswith(NOT_TERMS)},
-        log_z,
-        per_cell,
-        weighted,
-        weighted_error,
-        values,
-    )
+    means = {
+        "value": found["elbo"],
+        "standard_error": _standard_error(per_cell, found["log_z_standard_error"]),
+        "terms": {name: value for name, value in found.items() if not name.startswith(NOT_TERMS)},
+        "log_z": log_z,
+        "importance_weighted": weighted,
+        "importance_weighted_standard_error": weighted_error,
+        "importance_weighted_per_cell": values,
+    }
+    return Bound.of(per_cell, means)
 
 
 def bound_key(seed: int) -> jax.Array:

@@ -13,6 +13,7 @@ from qbm_jax.fitted.evaluate import Draws, train_and_evaluate
 from qbm_jax.fitted.fit import of_cells, train_options
 from qbm_jax.fitted.inputs import cells_to_fit
 from qbm_jax.fitted.model import FittedModel, device_counts
+from qbm_jax.fitted.progress import messages, tell_notes
 from qbm_jax.fitted.scoring import BASELINES, MAX_CELLS, baseline, metrics_room, score_seeds
 from qbm_jax.model import priors
 from qbm_jax.model.presets import PRESETS, Parts, Preset, with_prior
@@ -131,11 +132,13 @@ def compare(
         for name in methods
         if name in PRESETS
     }  # fmt: skip
-    cells = _cells(adata, batch_column, label_column, layer, num_genes, progress)
-    with_bits = {name: _check(one, cells) for name, one in trainings.items()}
-    pca = metrics_room().pca_embedding(cells.counts, seed=seed)
     seeds = [(seed, number) for number in range(num_seeds)]
-    found = _train(trainings, with_bits, cells, seeds, progress)
+    with messages(progress):
+        cells = _cells(adata, batch_column, label_column, layer, num_genes, progress)
+        tell_notes(cells.notes)
+        with_bits = {name: _check(one, cells) for name, one in trainings.items()}
+        pca = metrics_room().pca_embedding(cells.counts, seed=seed)
+        found = _train(trainings, with_bits, cells, seeds, progress)
     embeddings = {
         name: [one.embedding for one in found[name]]
         if name in found

@@ -23,6 +23,7 @@ from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.fitted.generation import batch_code, check_library_size
 from qbm_jax.fitted.model_cells import cells_in_batches, cells_of_model
 from qbm_jax.model import likelihoods
+from qbm_jax.model.inference import expression
 from qbm_jax.model.vae import VAE, Params, prior_params
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import check, choice, fraction, whole
@@ -184,26 +185,16 @@ def _draws(
     return jax.lax.scan(draw, None, jax.random.split(key, num_samples))[1]
 
 
-def expression(
-    vae: VAE, params: Params, latent: jax.Array, batch: jax.Array, totals: jax.Array
-) -> jax.Array:
-    """Expected expression [cells, genes]: shares of the totals, or means of what is no count."""
-    outputs = vae.decode(params, latent, batch)
-    if not vae.likelihood.of_counts:
-        return vae.likelihood.mean(outputs, params["genes"], totals)
-    return jnp.exp(likelihoods.log_mean_counts(outputs, totals))
-
-
 def _in_batches(
     model: Model, adata: Any, batch: Any, batch_column: str | None, layer: str | None
 ) -> tuple[Cells, np.ndarray]:
     """The cells, and the codes [batches, cells] of the batches that they are decoded in."""
     if batch is None:
-        cells = cells_in_batches(model.settings, adata, layer=layer, batch_column=batch_column)
+        cells = cells_in_batches(model, adata, layer=layer, batch_column=batch_column)
         return cells, cells.batch[None]
     names = model.settings.batch_names
     chosen = range(len(names)) if batch == EACH else [batch_code(batch, names)]
-    cells = cells_of_model(model.settings, adata, layer=layer)
+    cells = cells_of_model(model, adata, layer=layer)
     return cells, np.repeat(np.array(chosen, np.int32)[:, None], cells.num_cells, axis=1)
 
 

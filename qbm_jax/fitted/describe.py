@@ -41,6 +41,11 @@ def summary(model: Model) -> str:
         "posterior": options.get("posterior", "factorial"),
         "likelihood": model.vae.likelihood.name,
         "genes": f"{len(settings.genes)}: {some(settings.genes, 3)}",
+        **(
+            {"unobserved genes": f"{len(settings.missing_genes)}, of the query: imputed"}
+            if settings.missing_genes
+            else {}
+        ),
         "batches": f"{len(settings.batch_names)}: {some(settings.batch_names, 5)}",
         "batch column": settings.batch_column or "none",
         "parameters": ", ".join(f"{name} {size:,}" for name, size in sizes.items()),

@@ -33,10 +33,11 @@ from qbm_jax.data import Cells
 from qbm_jax.data.names import some, text
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import pad_rows
-from qbm_jax.fitted.denoise import expression
 from qbm_jax.fitted.document import Model
 from qbm_jax.fitted.model_cells import cells_in_batches
+from qbm_jax.fitted.unobserved import lacked, observed
 from qbm_jax.model import likelihoods
+from qbm_jax.model.inference import expression
 from qbm_jax.model.vae import VAE, Params, gene_params, prior_params
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import check, not_negative, whole
@@ -96,7 +97,7 @@ def differential_expression(
       A row a gene, the most probable first: "log2_fold_change" of group to reference beyond the
       median gene's, its "standard_error", the "probability" that it is beyond delta, the "fdr"
       expected of the list that ends with the gene, and "mean_group" and "mean_reference", per
-      10,000 counts.
+      10,000 counts. Genes that the cells of a mapped query lack are left out.
 
     Raises:
       InputError: as `embed`; no such column or group, too few cells, or a likelihood that is not of
@@ -114,7 +115,7 @@ def differential_expression(
             f"expected a likelihood of counts, got {model.vae.likelihood.name}; train with "
             f"{' or '.join(likelihoods.those_that(lambda each: each.of_counts))}"
         )
-    cells = cells_in_batches(model.settings, adata, layer=layer, batch_column=batch_column)
+    cells = cells_in_batches(model, adata, layer=layer, batch_column=batch_column)
     groups = _groups(adata, cells, group_column, group, reference)
     chosen = _compared(cells, groups, max_cells, len(model.settings.batch_names), seed)
     means, information = _group_means(model, chosen, num_samples, seed)
@@ -125,13 +126,15 @@ def differential_expression(
     counting = np.einsum("s,ksg->g", weights**2, 1 / information) / math.log(2) ** 2
     change, error = drawn.mean(axis=0), np.sqrt(drawn.var(axis=0, ddof=1) + counting)
     in_each = likelihoods.TARGET_LIBRARY * np.einsum("s,mksg->kg", weights, means) / num_samples
+    there = observed(model.settings, lacked(model.settings, adata)) > 0
+    change, error = change[there], error[there]
     table = pd.DataFrame(
         {
             "log2_fold_change": change, "standard_error": error,
             "probability": probability_beyond(delta, change, error),
-            "mean_group": in_each[0], "mean_reference": in_each[1],
+            "mean_group": in_each[0, there], "mean_reference": in_each[1, there],
         },
-        index=pd.Index(model.settings.genes),
+        index=pd.Index(model.settings.genes)[there],
     )  # fmt: skip
     size = table.log2_fold_change.abs() / table.standard_error
     table = table.iloc[np.lexsort((-size, -table.probability))]

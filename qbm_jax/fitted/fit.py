@@ -33,7 +33,7 @@ from qbm_jax.fitted.inputs import (
 )
 from qbm_jax.fitted.model import FittedModel, Settings, device_counts
 from qbm_jax.fitted.preset_options import choose, for_cells
-from qbm_jax.fitted.progress import ProgressBar, check_progress, messages, told_both
+from qbm_jax.fitted.progress import ProgressBar, check_progress, messages, tell_notes, told_both
 from qbm_jax.fitted.retries import with_retries
 from qbm_jax.fitted.scvi_names import check_arguments
 from qbm_jax.model import priors
@@ -156,8 +156,7 @@ def fit(
             adata, batch_column=_with_covariates(batch_column, covariates), layer=layer,
             use_raw=use_raw, num_genes=num_genes, progress=progress,
         )  # fmt: skip
-        for note in (*cells.notes, what_is_modelled(cells)):
-            LOGGER.info("%s", note)
+        tell_notes((*cells.notes, what_is_modelled(cells)))
         left_out = held_out_cells(held_out, adata, cells)
     data = device_counts(cells) if isinstance(cells, Cells) else None
     with messages(progress), ProgressBar("qbmvae", enabled=progress) as bar:

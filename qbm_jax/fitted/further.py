@@ -8,7 +8,7 @@ from qbm_jax.feed.cell_source import InMemory
 from qbm_jax.fitted.document import OneModel
 from qbm_jax.fitted.history import Recorder
 from qbm_jax.fitted.model_cells import cells_in_batches, device_counts
-from qbm_jax.fitted.progress import ProgressBar, check_progress, told_both
+from qbm_jax.fitted.progress import ProgressBar, check_progress, messages, told_both
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import check, from_dict, whole
 from qbm_jax.training import Training
@@ -59,12 +59,14 @@ def continue_training(
         **(training_options or {}),
     }
     options = from_dict(training.TrainOptions, "training", fields)
-    cells = cells_in_batches(model.settings, adata, layer=layer, batch_column=batch_column)
+    cells = cells_in_batches(
+        model, adata, layer=layer, batch_column=batch_column, need_counts_for="continue_training"
+    )
     settings = model.settings
     built = Training.of(settings.model, settings.sampler, settings.sampler_options, options).build(
         len(settings.genes), len(settings.batch_names)
     )
-    with ProgressBar(model.vae.prior.model_name, enabled=progress) as bar:
+    with messages(progress), ProgressBar(model.vae.prior.model_name, enabled=progress) as bar:
         recorder = Recorder(told_both(bar.update, on_progress))
         (trained,) = training.train_seeds(
             [keys.of_training(seed)], built.vae, built.sampler, InMemory(device_counts(cells)),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ from qbm_jax.runtime.compiled import keep_compiled
 from qbm_jax.runtime.identity import digest_names
 from qbm_jax.runtime.options import LARGEST_WHOLE, check, optional, whole
 from qbm_jax.runtime.user_cache import expand_home
-from qbm_jax.runtime.versions import versions
+from qbm_jax.runtime.versions import of_another, own_version, versions
 from qbm_jax.training.checkpoint import first_difference
 
 __all__ = [
@@ -103,7 +104,7 @@ class FittedModel:
 
     def __reduce__(self) -> tuple:
         """Lets `pickle` and `copy.deepcopy` build the model's functions anew."""
-        return FittedModel, (self.settings, self.params, self.measured)
+        return FittedModel, (self.settings, self.params, self.measured), {"query": self.query}
 
     @property
     def history(self) -> Any:
@@ -195,7 +196,8 @@ class FittedModel:
           seed: of the draws; models with the same seed are compared on the same ones.
 
         Returns:
-          The mean with its standard error, that of log Z included, and its terms by name.
+          An array of each cell's bound [cells], whose attributes are the mean with its standard
+          error, that of log Z included, and its terms by name.
 
         Raises:
           InputError: as `embed`; unknown batches, no cells with counts, or relaxation gumbel,
@@ -208,7 +210,9 @@ class FittedModel:
         num_draws = check("num_draws", num_draws, whole(1))
         num_temperatures = check("num_temperatures", num_temperatures, whole(1))
         importance_weighted = check("importance_weighted", importance_weighted, optional(whole(1)))
-        cells = cells_in_batches(self.settings, adata, layer=layer, batch_column=batch_column)
+        cells = cells_in_batches(
+            self, adata, layer=layer, batch_column=batch_column, need_counts_for="bound"
+        )
         if not cells.num_cells:
             raise InputError("expected cells with a count in the model's genes, got none")
         warn_of_empty_cells(cells.num_cells, adata.n_obs, stacklevel=3)
@@ -218,14 +222,7 @@ class FittedModel:
             num_train_cells=None if self.measured is None else self.measured.num_train_cells,
             importance_weighted=importance_weighted,
         )  # fmt: skip
-        rows, size = cells.rows, adata.n_obs
-        weighted = found.importance_weighted_per_cell
-        return found._replace(
-            per_cell=full_rows(found.per_cell, rows, size),
-            importance_weighted_per_cell=None
-            if weighted is None
-            else full_rows(weighted, rows, size),
-        )
+        return found.among(cells.rows, adata.n_obs)
 
     def importance_weighted_bound(
         self, adata: Any, *, num_samples: int = 64, **arguments: Any
@@ -307,8 +304,9 @@ class FittedModel:
           >>> scores.to_frame()[["total", "bio_conservation", "batch_correction"]]
         """
         cells = cells_of_model(
-            self.settings, adata, layer=layer, batch_column=batch_column, label_column=label_column
-        )
+            self, adata, layer=layer, batch_column=batch_column, label_column=label_column,
+            need_counts_for="score",
+        )  # fmt: skip
         name = self.vae.prior.model_name
         return scoring.score(
             name, self.encode_cells(cells)[0], cells, adata.obsm, baselines,
@@ -359,8 +357,9 @@ class FittedModel:
           >>> model.report("report", adata, label_column="celltype", batch_column="tech")
         """
         cells = cells_of_model(
-            self.settings, adata, layer=layer, batch_column=batch_column, label_column=label_column
-        )
+            self, adata, layer=layer, batch_column=batch_column, label_column=label_column,
+            need_counts_for="report",
+        )  # fmt: skip
         return model_report.write_report(
             self, expand_home(folder), cells, num_draws=check("num_draws", num_draws, whole(1)),
             num_temperatures=check("num_temperatures", num_temperatures, whole(1)),
@@ -564,10 +563,7 @@ class FittedModel:
         self, adata: Any, layer: str | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """What `embed` and `energy` give [cells, N] and [cells], in one pass over the cells."""
-        if self.settings.missing_genes:
-            cells = query.cells_without(self, adata, layer)
-        else:
-            cells = cells_of_model(self.settings, adata, layer=layer)
+        cells = cells_of_model(self, adata, layer=layer)
         warn_of_empty_cells(cells.num_cells, adata.n_obs)
         if not cells.num_cells:
             nothing = np.full((adata.n_obs, self.vae.num_latents), np.nan, np.float32)
@@ -582,7 +578,11 @@ def _load(folder: Path) -> FittedModel:
     fields, arrays = saved_model.read(folder)
     history = saved_model.taken(arrays, _HISTORY)
     file = folder / SETTINGS_FILE
-    fields.pop(_VERSIONS, None)
+    if theirs := of_another(fields.pop(_VERSIONS, None) or {}):
+        warnings.warn(
+            f"{folder} was saved by qbm_jax {theirs}, this is {own_version()}: numbers may differ",
+            stacklevel=3,
+        )
     genes_sum = fields.pop(_GENES_SUM, None)
     try:
         settings = Settings(**{name: as_tuples(value) for name, value in fields.items()})

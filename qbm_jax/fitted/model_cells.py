@@ -6,47 +6,60 @@ from typing import Any
 
 import numpy as np
 
-from qbm_jax.data import Cells, check_likelihood, from_anndata
+from qbm_jax.data import Cells
 from qbm_jax.data.groups import BETWEEN
+from qbm_jax.data.names import some
 from qbm_jax.errors import InputError
 from qbm_jax.feed import minibatches
+from qbm_jax.fitted.document import Model
 from qbm_jax.fitted.settings import Settings
+from qbm_jax.fitted.unobserved import imputed, lacked, read_without
 
 
 def cells_of_model(
-    settings: Settings,
+    model: Model,
     adata: Any,
     *,
     layer: str | None = None,
     batch_column: str | Sequence[str] | None = None,
     label_column: str | None = None,
+    need_counts_for: str = "",
 ) -> Cells:
     """Cells with exactly the model's genes, by name, less those without a count in them.
 
+    Cells may lack the genes that were missing when `map_query` made the model; they are imputed.
+
     Args:
-      settings: of the model.
+      model: the fitted model.
       adata: cells that have these genes, among others or not.
       layer: layer with the raw counts; None: `X`.
       batch_column: column of `obs` with the experimental batch; None: one batch.
       label_column: column of `obs` with the cell type; None: no labels.
+      need_counts_for: what reads the counts of all genes, so that none can be imputed; "": nothing.
 
     Raises:
       InputError: genes are missing (they are listed), or counts or columns are unusable.
     """
-    cells = from_anndata(
-        adata, layer=layer, genes=settings.genes, min_cells=0, batch_column=batch_column,
-        label_column=label_column,
+    missing = lacked(model.settings, adata)
+    if missing and need_counts_for:
+        raise InputError(
+            f"expected all genes of the model, for {need_counts_for} reads their counts; "
+            f"{len(missing)} are missing that map_query took as unobserved: {some(missing, 5)}"
+        )
+    cells = read_without(
+        model.settings, adata, missing,
+        layer=layer, batch_column=batch_column, label_column=label_column,
     )  # fmt: skip
-    check_likelihood(cells, settings.model["likelihood"])
-    return cells
+    return imputed(model, cells, missing)
 
 
 def cells_in_batches(
-    settings: Settings,
+    model: Model,
     adata: Any,
     *,
     layer: str | None = None,
     batch_column: str | Sequence[str] | None = None,
+    need_counts_for: str = "",
 ) -> Cells:
     """As `cells_of_model`, with the model's codes of their batches.
 
@@ -55,10 +68,12 @@ def cells_in_batches(
     Raises:
       InputError: as `cells_of_model` and `with_batches_of`.
     """
-    if batch_column is None and len(settings.batch_names) > 1:
-        batch_column = known_columns(settings, adata)
-    cells = cells_of_model(settings, adata, layer=layer, batch_column=batch_column)
-    return with_batches_of(settings, cells)
+    if batch_column is None and len(model.settings.batch_names) > 1:
+        batch_column = known_columns(model.settings, adata)
+    cells = cells_of_model(
+        model, adata, layer=layer, batch_column=batch_column, need_counts_for=need_counts_for
+    )
+    return with_batches_of(model.settings, cells)
 
 
 def known_columns(settings: Settings, adata: Any) -> str | list[str] | None:

@@ -63,7 +63,7 @@ def posterior(
       >>> undecided = found.sd.mean(axis=1)  # 1 for a cell of which no spin is known
     """
     num_draws = check("num_draws", num_draws, whole(1))
-    cells = cells_of_model(model.settings, adata, layer=layer)
+    cells = cells_of_model(model, adata, layer=layer)
     warn_of_empty_cells(cells.num_cells, adata.n_obs, stacklevel=3)
     key = keys.named(keys.root(seed), "posterior")
     rows, weights, num_chunks = pad_rows(np.arange(cells.num_cells), _WIDTH)

@@ -3,11 +3,12 @@
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Self
 
 from tqdm import tqdm
 
+from qbm_jax.data.cells import DROPPED
 from qbm_jax.errors import InputError
 from qbm_jax.training import Progress
 
@@ -59,6 +60,12 @@ def messages(enabled: bool) -> Iterator[None]:
         LOGGER.removeHandler(handler)
         LOGGER.setLevel(level)
         LOGGER.propagate = passes_on
+
+
+def tell_notes(notes: Iterable[str]) -> None:
+    """Logs notes on cells, a warning for each that tells what was dropped."""
+    for note in notes:
+        LOGGER.log(logging.WARNING if note.startswith(DROPPED) else logging.INFO, "%s", note)
 
 
 class ProgressBar:

@@ -6,9 +6,8 @@ The encoder reads no batch and stays as it is, so the KL does not depend on what
 loss is the reconstruction alone. The reference's cells are embedded and decoded as before, to the
 bit.
 
-Genes that the new cells lack are unobserved, not zero: the encoder reads what the decoder expects
-of them given the others, found by repetition (Rezende et al. 2014, 1401.4082, appendix F), and
-the likelihood is that of the shares of the observed genes among themselves.
+Genes that the new cells lack are unobserved, not zero (see `unobserved`); the likelihood is that of
+the shares of the observed genes among themselves.
 """
 
 import dataclasses
@@ -18,7 +17,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import anndata
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,22 +24,20 @@ import optax
 import pandas as pd
 import scipy.sparse as sp
 
-from qbm_jax.data import Cells, check_likelihood, from_anndata
+from qbm_jax.data import Cells
 from qbm_jax.data.names import distinct, some
 from qbm_jax.errors import InputError
-from qbm_jax.fitted.denoise import expression
 from qbm_jax.fitted.document import Model, OneModel
 from qbm_jax.fitted.model_cells import known_columns
 from qbm_jax.fitted.saved_model import by_path
 from qbm_jax.fitted.settings import Settings, build_model
+from qbm_jax.fitted.unobserved import imputed, observed, read_without
 from qbm_jax.model.vae import VAE, Params, gene_params, prior_params
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import check, fraction, positive, whole
 
 NEW_BATCH = "query"  # its name where no column tells one
-_ROUNDS = 10  # of imputation
 _MINIBATCH, _DISPATCH = 128, 25  # cells a step, steps a dispatch
-_WIDTH = 512  # cells imputed at a time
 
 
 class Query(NamedTuple):
@@ -93,7 +89,8 @@ def map_query(
 
     Returns:
       The model with the new batches after the known ones. Its `query` has what was found, a `Query`
-      of the cells; its `embed` and `energy` take cells that lack the same genes.
+      of the cells. What it says of latents and expression takes cells that lack the same genes;
+      `bound`, `score`, `report` and `continue_training` read counts and need all genes.
 
     Raises:
       InputError: too many genes are missing, or counts or columns cannot be used.
@@ -110,7 +107,7 @@ def map_query(
     missing = _missing(model, adata, max_missing)
     if batch_column is None:
         batch_column = known_columns(model.settings, adata)
-    cells = _read(model.settings, adata, missing, layer, batch_column)
+    cells = read_without(model.settings, adata, missing, layer=layer, batch_column=batch_column)
     if not cells.num_cells:
         raise InputError("expected cells with a count in the model's genes, got none")
     names = cells.batch_names if batch_column is not None else (NEW_BATCH,)
@@ -123,7 +120,7 @@ def map_query(
         chosen = np.flatnonzero(codes >= len(model.settings.batch_names))
         filled = imputed(mapped, cells, missing)
         params = _fine_tuned(
-            mapped, trained, filled.counts[chosen], codes[chosen], _observed(settings, missing),
+            mapped, trained, filled.counts[chosen], codes[chosen], observed(settings, missing),
             len(new), num_steps, learning_rate, seed,
         )  # fmt: skip
         mapped = type(model)(settings, params, model.measured)
@@ -175,49 +172,6 @@ def transfer_labels(
     return pd.DataFrame({"label": label, "uncertainty": uncertainty}, index=adata.obs_names)
 
 
-def cells_without(model: Model, adata: Any, layer: str | None) -> Cells:
-    """Cells of a mapped model, which may lack the genes that its query lacked; these are imputed.
-
-    Raises:
-      InputError: other genes are missing, or counts cannot be used.
-    """
-    there = set(map(str, adata.var_names))
-    lacking = tuple(gene for gene in model.settings.missing_genes if gene not in there)
-    return imputed(model, _read(model.settings, adata, lacking, layer, None), lacking)
-
-
-def imputed(model: Model, cells: Cells, missing: tuple[str, ...]) -> Cells:
-    """The cells with what the decoder expects of missing genes, in the model's last batch."""
-    if not missing or not cells.num_cells:
-        return cells
-    observed = _observed(model.settings, missing)
-    batch = len(model.settings.batch_names) - 1
-    blocks = []
-    for start in range(0, cells.num_cells, _WIDTH):
-        counts = cells.counts[start : start + _WIDTH].toarray()
-        size = len(counts)
-        counts = np.pad(counts, ((0, _WIDTH - size), (0, 0)))
-        blocks.append(np.asarray(_filled(model.vae, model.params, counts, batch, observed))[:size])
-    counts = sp.csr_matrix(np.concatenate(blocks))
-    return dataclasses.replace(cells, counts=counts, is_integer=False)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _filled(vae: VAE, params: Params, counts: jax.Array, batch: jax.Array, observed: jax.Array):
-    """Counts [cells, genes] whose unobserved genes hold their expectation."""
-    of_prior, ones = prior_params(vae, params), jnp.ones(counts.shape[0])
-    batches, kept = jnp.full(counts.shape[0], batch), observed[None]
-    total = jnp.sum(counts * kept, axis=1)
-
-    def again(filled: jax.Array, _):
-        latents = vae.posterior.embed(of_prior, vae.encode(params, filled))[0]
-        shares = expression(vae, params, latents, batches, ones)
-        expected = shares * (total / jnp.sum(shares * kept, axis=1))[:, None]
-        return jnp.where(kept > 0, counts, expected), None
-
-    return jax.lax.scan(again, counts, None, length=_ROUNDS)[0]
-
-
 def _missing(model: Model, adata: Any, max_missing: float) -> tuple[str, ...]:
     """Genes of the model that the cells lack, with a warning."""
     genes = model.settings.genes
@@ -243,33 +197,6 @@ def _missing(model: Model, adata: Any, max_missing: float) -> tuple[str, ...]:
         stacklevel=3,
     )
     return missing
-
-
-def _read(
-    settings: Settings,
-    adata: Any,
-    missing: tuple[str, ...],
-    layer: str | None,
-    column: str | Sequence[str] | None,
-) -> Cells:
-    """The cells with the model's genes; missing ones are zero."""
-    given = adata
-    if missing:
-        if layer is not None and layer not in adata.layers:
-            raise InputError(f"expected layer as one of {some(adata.layers)}, got {layer!r}")
-        matrix = sp.csr_matrix(adata.X if layer is None else adata.layers[layer])
-        none = sp.csr_matrix((adata.n_obs, len(missing)), dtype=matrix.dtype)
-        var = pd.DataFrame(index=[*map(str, adata.var_names), *missing])
-        given = anndata.AnnData(sp.hstack([matrix, none]).tocsr(), obs=adata.obs, var=var)
-        layer = None
-    cells = from_anndata(given, layer=layer, genes=settings.genes, min_cells=0, batch_column=column)
-    check_likelihood(cells, settings.model["likelihood"])
-    return cells
-
-
-def _observed(settings: Settings, missing: tuple[str, ...]) -> np.ndarray:
-    """1.0 at the genes that are there [genes]."""
-    return 1.0 - np.isin(settings.genes, missing).astype(np.float32)
 
 
 def _with_batches(

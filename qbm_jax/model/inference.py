@@ -10,6 +10,7 @@ import numpy as np
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import Streamed
 from qbm_jax.feed.minibatches import DeviceCounts, gather, pad_rows, scan_some
+from qbm_jax.model import likelihoods
 from qbm_jax.model.vae import VAE, Params, gene_params, prior_params
 from qbm_jax.samplers.base import Sampler
 
@@ -119,3 +120,13 @@ def draw_latent(
     else:
         raise InputError(f"expected a sampler for prior {prior.name}, got None; give one")
     return prior.read(keys[2], latents)
+
+
+def expression(
+    vae: VAE, params: Params, latent: jax.Array, batch: jax.Array, totals: jax.Array
+) -> jax.Array:
+    """Expected expression [cells, genes]: shares of the totals, or means of what is no count."""
+    outputs = vae.decode(params, latent, batch)
+    if not vae.likelihood.of_counts:
+        return vae.likelihood.mean(outputs, params["genes"], totals)
+    return jnp.exp(likelihoods.log_mean_counts(outputs, totals))

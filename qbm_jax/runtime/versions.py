@@ -2,12 +2,28 @@
 
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "anndata", "scanpy")
+UNKNOWN = "unknown"
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that shape the numbers."""
-    return {"python": platform.python_version()} | {
+    """Versions of this package, of Python, and of the packages that shape the numbers."""
+    return {"qbm_jax": own_version(), "python": platform.python_version()} | {
         name: importlib.metadata.version(name) for name in PACKAGES
     }
+
+
+def own_version() -> str:
+    """As installed; of a checkout that is not installed "unknown"."""
+    try:
+        return importlib.metadata.version("qbm_jax")
+    except importlib.metadata.PackageNotFoundError:
+        return UNKNOWN
+
+
+def of_another(recorded: Mapping[str, str]) -> str | None:
+    """The version of this package in a record, where it is known to be another than this one."""
+    theirs = recorded.get("qbm_jax", UNKNOWN)
+    return None if UNKNOWN in (theirs, own_version()) or theirs == own_version() else theirs

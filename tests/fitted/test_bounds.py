@@ -21,7 +21,7 @@ NUM_CELLS, N = 160, 8
 
 @pytest.fixture(scope="module")
 def counts(toy):
-    cells = cells_of_model(toy.model.settings, toy.adata, batch_column="batch")
+    cells = cells_of_model(toy.model, toy.adata, batch_column="batch")
     assert cells.batch_names == toy.model.settings.batch_names
     return device_counts(cells)
 
@@ -112,7 +112,7 @@ def test_each_cell_is_decoded_in_its_own_batch_by_name(toy, monkeypatch):
     settings = dataclasses.replace(
         toy.model.settings, batch_names=("all",), median_library=(100.0,)
     )
-    cells = cells_of_model(settings, toy.adata, batch_column="batch")
+    cells = cells_of_model(toy.model, toy.adata, batch_column="batch")
     assert with_batches_of(settings, cells).batch.tolist() == NUM_CELLS * [0]
 
 

@@ -227,5 +227,10 @@ def test_what_is_logged_is_shown_where_nobody_set_up_logging(asked, capsys):
     with launched():
         qbm_jax.fit(small_adata(80), **OPTIONS)
     assert "modelled" not in capsys.readouterr().err
+    empty = small_adata(81)
+    empty.X = empty.X.multiply((np.arange(81) < 80)[:, None]).tocsr()
+    with launched(), pytest.warns(UserWarning, match="1 of 81 cells"):
+        qbm_jax.fit(empty, **OPTIONS | {"progress": True})
+    assert "warning: Dropped 1 of 81 cells" in capsys.readouterr().err
     assert not fitting.LOGGER.handlers and fitting.LOGGER.level == level
     assert fitting.LOGGER.propagate

@@ -1,5 +1,6 @@
 """Library use: fit, embed, energy, generate, save and load on a small AnnData."""
 
+import importlib.metadata
 import json
 
 import anndata
@@ -286,13 +287,18 @@ def test_a_latent_library_has_the_log_totals_of_each_batch_as_its_prior(tmp_path
     np.testing.assert_array_equal(loaded.gates(), model.gates())
 
 
-def test_a_loaded_model_is_checked_against_the_cells_it_is_for(fitted, tmp_path):
+def test_a_loaded_model_is_checked_against_the_cells_it_is_for(fitted, tmp_path, monkeypatch):
     model, adata = fitted
     model.save(tmp_path / "model")
     saved = json.loads((tmp_path / "model" / SETTINGS_FILE).read_text())
     assert saved["versions"]["jax"] == jax.__version__ and len(saved["genes_digest"]) > 16
     loaded = qbm_jax.FittedModel.load(tmp_path / "model", adata)
     assert loaded.settings == model.settings
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "0.0.1")
+    model.save(tmp_path / "earlier")
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "0.0.2")
+    with pytest.warns(UserWarning, match=r"saved by qbm_jax 0.0.1, this is 0.0.2: numbers may"):
+        qbm_jax.FittedModel.load(tmp_path / "earlier")
     few = adata[:, 2:].copy()
     line = refusal(qbm_jax.FittedModel.load, tmp_path / "model", few)
     assert "2 are missing: gene0, gene1" in line

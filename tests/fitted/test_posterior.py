@@ -1,12 +1,18 @@
 """Posteriors of cells, further training, and what a model says of itself."""
 
+import copy
+import pickle
+
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from matplotlib.figure import Figure
 
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.bounds import Bound
 from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model import FittedModel
 
@@ -45,6 +51,14 @@ def test_the_weighted_bound_is_that_of_each_cell(toy):
 def test_a_bound_is_an_array_of_the_cells_bounds_for_numpy(toy):
     found = toy.model.bound(toy.adata, num_draws=1)
     np.testing.assert_array_equal(np.asarray(found), found.per_cell)
+    assert isinstance(found, np.ndarray)
+    assert len(found) == len(pd.Series(found, index=toy.adata.obs_names)) == 160
+    plain = (found[:3], found[found > found.value], -found, jnp.asarray(found), found.mean())
+    for made in plain:
+        assert not isinstance(made, Bound) and np.isfinite(made).all()
+    assert found.mean(dtype=np.float64) == pytest.approx(found.value, rel=1e-5)
+    for again in (copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+        assert again.value == found.value and repr(again) == repr(found)
 
 
 def test_a_model_says_what_it_is(toy):

@@ -1,5 +1,6 @@
 """New cells in a trained model: an unseen batch, missing genes, labels; the reference is as was."""
 
+import copy
 import dataclasses
 
 import jax
@@ -73,6 +74,42 @@ def test_missing_genes_are_unobserved_and_said(world, mapped, tmp_path):
     found.save(tmp_path / "model")
     loaded = FittedModel.load(tmp_path / "model")
     np.testing.assert_array_equal(loaded.embed(some), found.embed(some))
+    assert "6, of the query: imputed" in loaded.summary()
+    assert copy.deepcopy(found).query.missing_share == 0.1
+
+
+@pytest.fixture(scope="module")
+def lacking(world):
+    """A query without six of the genes, and the model that it was mapped to."""
+    some = world.query[:, 6:].copy()
+    with pytest.warns(UserWarning, match="are missing"):
+        return some, world.model.map_query(some, "batch", fine_tune=False)
+
+
+def test_latents_and_expression_are_told_of_cells_that_lack_the_genes(world, lacking):
+    some, mapped = lacking
+    posterior = mapped.posterior(some, num_draws=2)
+    np.testing.assert_allclose(posterior.mean, mapped.embed(some), atol=1e-6)
+    whole, imputed = (mapped.denoise(each, num_samples=20) for each in (world.query, some))
+    assert imputed.shape == whole.shape
+    of_gene = [np.log(each.iloc[:, :6].mean()) for each in (whole, imputed)]
+    assert np.corrcoef(*of_gene)[0, 1] > 0.9  # genes that the second never saw
+    table = mapped.differential_expression(some, "kind", *some.obs.kind.unique()[:2])
+    assert set(table.index) == set(some.var_names)
+
+
+def test_what_reads_the_counts_of_all_genes_refuses_cells_that_lack_some(lacking, tmp_path):
+    some, mapped = lacking
+    readers = {
+        "bound": lambda: mapped.bound(some),
+        "score": lambda: mapped.score(some, label_column="kind"),
+        "report": lambda: mapped.report(tmp_path / "report", some),
+        "continue_training": lambda: mapped.continue_training(some, 1),
+    }
+    for name, read in readers.items():
+        line = refusal(read)
+        assert f"{name} reads their counts; 6 are missing" in line
+    assert not (tmp_path / "report").exists()
 
 
 def test_a_model_of_one_batch_learns_a_second(world):

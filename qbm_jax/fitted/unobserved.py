@@ -1,0 +1,102 @@
+"""Genes that the cells of a query lack: unobserved, not zero.
+
+The encoder reads what the decoder expects of them given the others, found by repetition (Rezende et
+al. 2014, 1401.4082, appendix F).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import anndata
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from qbm_jax.data import Cells, check_likelihood, from_anndata
+from qbm_jax.data.names import some
+from qbm_jax.errors import InputError
+from qbm_jax.fitted.document import Model
+from qbm_jax.fitted.settings import Settings
+from qbm_jax.model.inference import expression
+from qbm_jax.model.vae import VAE, Params, prior_params
+
+_ROUNDS = 10  # of imputation
+_WIDTH = 512  # cells imputed at a time
+
+
+def lacked(settings: Settings, adata: Any) -> tuple[str, ...]:
+    """Genes that a query lacked when it was mapped, and these cells lack too."""
+    there = set(map(str, getattr(adata, "var_names", ())))
+    return tuple(gene for gene in settings.missing_genes if gene not in there)
+
+
+def observed(settings: Settings, missing: tuple[str, ...]) -> np.ndarray:
+    """1.0 at the genes that are there [genes]."""
+    return 1.0 - np.isin(settings.genes, missing).astype(np.float32)
+
+
+def read_without(
+    settings: Settings,
+    adata: Any,
+    missing: tuple[str, ...],
+    *,
+    layer: str | None = None,
+    batch_column: str | Sequence[str] | None = None,
+    label_column: str | None = None,
+) -> Cells:
+    """The cells with the model's genes; missing ones are zero.
+
+    Raises:
+      InputError: other genes are missing, or counts or columns are unusable.
+    """
+    given = adata
+    if missing:
+        if layer is not None and layer not in adata.layers:
+            raise InputError(f"expected layer as one of {some(adata.layers)}, got {layer!r}")
+        matrix = sp.csr_matrix(adata.X if layer is None else adata.layers[layer])
+        none = sp.csr_matrix((adata.n_obs, len(missing)), dtype=matrix.dtype)
+        var = pd.DataFrame(index=[*map(str, adata.var_names), *missing])
+        given = anndata.AnnData(sp.hstack([matrix, none]).tocsr(), obs=adata.obs, var=var)
+        layer = None
+    cells = from_anndata(
+        given, layer=layer, genes=settings.genes, min_cells=0, batch_column=batch_column,
+        label_column=label_column,
+    )  # fmt: skip
+    check_likelihood(cells, settings.model["likelihood"])
+    return cells
+
+
+def imputed(model: Model, cells: Cells, missing: tuple[str, ...]) -> Cells:
+    """The cells with what the decoder expects of missing genes, in the model's last batch."""
+    if not missing or not cells.num_cells:
+        return cells
+    there = observed(model.settings, missing)
+    batch = len(model.settings.batch_names) - 1
+    blocks = []
+    for start in range(0, cells.num_cells, _WIDTH):
+        counts = cells.counts[start : start + _WIDTH].toarray()
+        size = len(counts)
+        counts = np.pad(counts, ((0, _WIDTH - size), (0, 0)))
+        blocks.append(np.asarray(_filled(model.vae, model.params, counts, batch, there))[:size])
+    counts = sp.csr_matrix(np.concatenate(blocks))
+    return dataclasses.replace(cells, counts=counts, is_integer=False)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _filled(vae: VAE, params: Params, counts: jax.Array, batch: jax.Array, there: jax.Array):
+    """Counts [cells, genes] whose unobserved genes hold their expectation."""
+    of_prior, ones = prior_params(vae, params), jnp.ones(counts.shape[0])
+    batches, kept = jnp.full(counts.shape[0], batch), there[None]
+    total = jnp.sum(counts * kept, axis=1)
+
+    def again(filled: jax.Array, _):
+        latents = vae.posterior.embed(of_prior, vae.encode(params, filled))[0]
+        shares = expression(vae, params, latents, batches, ones)
+        expected = shares * (total / jnp.sum(shares * kept, axis=1))[:, None]
+        return jnp.where(kept > 0, counts, expected), None
+
+    return jax.lax.scan(again, counts, None, length=_ROUNDS)[0]
