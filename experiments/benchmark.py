@@ -11,13 +11,12 @@ from experiments.comparison import plan as comparison_plan
 from experiments.comparison import report as comparison_report
 from experiments.comparison import tasks as comparison_tasks
 from experiments.comparison import trainings
-from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
+from experiments.comparison.methods import PEERS, UNTRAINED, Method, methods
 from experiments.comparison.plan import ComparisonPlan, check_counts
 from experiments.comparison.summary import COLUMNS, REAL_CELLS, Standing, summarise
-from experiments.kit.options import check_least
+from experiments.kit.options import check_least, listed, names_of
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
-from qbm_jax.errors import InputError
 from qbm_jax.fitted.tasks import embedding, model, study_set
 from qbm_jax.fitted.tasks.measured import Measured
 from qbm_jax.fitted.tasks.study_set import StudySet
@@ -38,11 +37,7 @@ def check(config: ConfigDict) -> ComparisonPlan:
     check_least(config, {"gaussian_latents": 2})
     known = ("pca", *PRESETS)  # Harmony has seen all cells
     for field in ("left_out_methods", "drawn_methods"):
-        for name in set(listed(config.evaluation[field])) - set(known):
-            raise InputError(
-                f"unknown method {name!r} in config.evaluation.{field}; "
-                f"choose from {', '.join(known)}"
-            )
+        names_of(config, f"evaluation.{field}", known)
     return comparison_plan.load(config, methods(config))
 
 

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from experiments.comparison import plan as comparison_plan
-from experiments.comparison.methods import PEERS, UNTRAINED, Method, listed, methods
+from experiments.comparison.methods import PEERS, UNTRAINED, Method, methods
 from experiments.comparison.plan import ComparisonPlan
 from experiments.comparison.titles import title_of
 from experiments.comparison.trainings import steps_of
 from experiments.kit.faults import alarmed, by_seed
-from experiments.kit.options import check_least
+from experiments.kit.options import check_least, listed
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError

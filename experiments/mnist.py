@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from experiments.energies.figures import draw_images
 from experiments.energies.images import Images, load_images
-from experiments.kit.options import LIBRARY, check_least, check_training, in_config_words
+from experiments.kit.options import LIBRARY, check_least, check_training, in_config_words, names_of
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax import partition, training
@@ -32,8 +32,6 @@ from qbm_jax.model.presets import with_prior
 from qbm_jax.model.priors import PRIORS
 from qbm_jax.objective.importance_weighted import importance_weighted_bound
 from qbm_jax.runtime import keys
-from qbm_jax.runtime.options import check as check_option
-from qbm_jax.runtime.options import choice
 from qbm_jax.study.document import Document, number, table, with_interval
 from qbm_jax.study.escape import figure_text
 from qbm_jax.study.estimates import by_seed, estimate, paired_difference
@@ -93,7 +91,7 @@ def check(config: ConfigDict) -> ImagePlan:
     check_least(config, least | counts | {f"effort.{name}": 1 for name in config.effort})
     if not config.priors or len(set(config.priors)) < len(config.priors):
         raise InputError(f"config.priors must name each prior once, got {config.priors}")
-    trainings = {name: training_of(config, name) for name in config.priors}
+    trainings = {name: training_of(config, name) for name in names_of(config, "priors", PRIORS)}
     images = load_images(config)
     if images.train.shape[1] != images.test.shape[1]:
         raise InputError(
@@ -111,7 +109,6 @@ def training_of(config: ConfigDict, prior: str) -> Training:
     Raises:
       InputError: an option that cannot be.
     """
-    check_option("config.priors", prior, choice(PRIORS))
     with in_config_words(LIBRARY):
         options = train_options(config.training.to_dict())
         model = with_prior(prior, config.model.to_dict() | {"likelihood": "bernoulli"})

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from experiments.comparison import scvi_tools
-from experiments.kit.options import check_training
+from experiments.kit.options import check_training, names_of
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.compare import training_of_method
 from qbm_jax.model.presets import PRESETS, SCVI_EPOCHS
@@ -42,24 +42,18 @@ class Method(NamedTuple):
         return self.record
 
 
-def listed(value: str | tuple[str, ...]) -> list[str]:
-    """Names of a config field, once each: a tuple, or text with commas."""
-    parts = [value] if isinstance(value, str) else value
-    return list(dict.fromkeys(name.strip() for part in parts for name in part.split(",")))
-
-
 def methods(config: ConfigDict) -> list[Method]:
     """All rows of the comparison, in the config's order.
 
     Raises:
       InputError: an unknown method or setting, or an option that cannot be used.
     """
-    settings = listed(config.settings)
-    if not settings or not set(settings) <= set(SETTINGS):
-        choices = ", ".join(SETTINGS)
-        raise InputError(f"unknown setting in config.settings {settings}; choose from {choices}")
+    settings = names_of(config, "settings", SETTINGS)
+    names = names_of(config, "methods", (*UNTRAINED, *PRESETS, *PEERS))
+    if not settings or not names:
+        raise InputError("config.methods and config.settings must name one or more each")
     rows = []
-    for name in listed(config.methods):
+    for name in names:
         if name in UNTRAINED:
             rows.append(Method(name, "default", None))
             continue
@@ -68,19 +62,11 @@ def methods(config: ConfigDict) -> list[Method]:
             notes = (scvi_tools.NOTE, _length(name, SCVI_EPOCHS, config.num_steps))
             rows.append(Method(name, "default", None, notes))
             continue
-        if name not in PRESETS:
-            known = ", ".join([*UNTRAINED, *PRESETS, *PEERS])
-            raise InputError(f"unknown method {name!r} in config.methods; choose from {known}")
         own = ("matched",) if name in OURS else settings
         rows += [_trained(config, name, setting) for setting in own]
     at_1 = {"kl_weight": 1.0, "final_kl_weight": 1.0}
     if any(config.training[field] != weight for field, weight in at_1.items()):
-        again = [name for name in listed(config.get("kl_weight_1", ())) if name]  # "": none
-        if unknown := [name for name in again if name not in OURS]:
-            known = ", ".join(OURS)
-            raise InputError(
-                f"unknown method {unknown[0]!r} in config.kl_weight_1; choose from {known}"
-            )
+        again = names_of(config, "kl_weight_1", OURS) if "kl_weight_1" in config else []
         rows += [_trained(config, name, WEIGHT_1, at_1) for name in again]
     for latents in config.get("more_gaussian_latents", ()):
         setting = f"{MORE_LATENTS}{check('config.more_gaussian_latents', latents, whole(2))}"

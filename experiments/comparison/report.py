@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from experiments.comparison import score_tables, wins
 from experiments.comparison.figures import FIGURES
-from experiments.comparison.methods import Method, listed, weights
+from experiments.comparison.methods import Method, weights
 from experiments.comparison.plan import ComparisonPlan
 from experiments.comparison.summary import (
     BEST,
@@ -21,6 +21,7 @@ from experiments.comparison.summary import (
 )
 from experiments.comparison.task_figures import Picture, pictures_of
 from experiments.comparison.titles import metric_title, title_of
+from experiments.kit.options import listed
 from experiments.kit.runner import Piece, Results
 from experiments.kit.workdir import provenance
 from qbm_jax.fitted.tasks.study_set import StudySet

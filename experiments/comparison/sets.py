@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.comparison.methods import listed
 from experiments.kit.cells import cells_key, listed_paths
+from experiments.kit.options import names_of
 from qbm_jax.data import Cells, locate, preprocess
 from qbm_jax.data.fingerprint import fingerprint as cells_fingerprint
 from qbm_jax.data.read import MIN_CELLS
@@ -59,10 +59,7 @@ def find_sets(config: ConfigDict) -> tuple[dict[str, ConfigDict], list[str]]:
       InputError: an unknown set is asked for, or none is there.
     """
     found, notes = {}, []
-    for name in listed(config.datasets):
-        if name not in config.sets:
-            known = ", ".join(config.sets)
-            raise InputError(f"unknown data set {name!r} in config.datasets; choose from {known}")
+    for name in names_of(config, "datasets", list(config.sets)):
         options = config.sets[name]
         file = Path(config.folder) / options.file if options.file else None
         if file is not None and not config.data.path and not file.is_file():

@@ -2,13 +2,14 @@
 
 from ml_collections import ConfigDict
 
-from experiments.comparison.methods import listed
 from experiments.kit.faults import alarmed, by_seed, done_again
+from experiments.kit.options import listed
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import alarms, tasks
 from qbm_jax.fitted.tasks import TASKS, missing
 from qbm_jax.fitted.tasks.measured import Measured, Scale, merged
 from qbm_jax.fitted.tasks.study_set import Group, StudySet
+from qbm_jax.runtime.options import check, choice
 
 
 def scale_of(config: ConfigDict) -> Scale:
@@ -30,11 +31,8 @@ def wanted(config: ConfigDict, study: StudySet) -> tuple[list[str], list[str]]:
         lacks = {task: missing(task, study) for task in TASKS}
         notes = [f"{study.name}: {task} is left out: {why}." for task, why in lacks.items() if why]
         return [task for task, why in lacks.items() if not why], notes
-    names = listed(asked)
+    names = [check("config.tasks", task, choice(TASKS)) for task in listed(asked)]
     for task in names:
-        if task not in TASKS:
-            known = ", ".join(TASKS)
-            raise InputError(f"unknown task {task!r} in config.tasks; choose from auto, {known}")
         if why := missing(task, study):
             raise InputError(f"{study.name}: task {task} cannot run: {why}")
     return names, []

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from experiments.diffusion.peptides import peptide_scores
 from experiments.diffusion.sets import TokenSet
+from experiments.kit.options import listed
 from experiments.kit.runner import Piece
 from qbm_jax.diffusion import Autoregressive, EnergyGuide, MaskedDiffusion, ngrams
 from qbm_jax.diffusion.bound import causal_log_probs
@@ -95,7 +96,7 @@ def energies(plan: Any, tokens: TokenSet, seed: int, key: jax.Array) -> Piece:
     root = seed_of(config.seed, "generation", seed)
     texts = some_texts(tokens, config.residual.num_texts, root)
     negatives = denoised(model, texts, config.residual.num_negatives, root)
-    heads = {MEANS.get(name, name) for name in config.guides} & set(HEADS)
+    heads = {MEANS.get(name, name) for name in listed(config.guides)} & set(HEADS)
     fitted = {
         name: ResidualEnergy(model, **residual_fields(config), head=name).fit(
             texts, negatives, root
@@ -104,7 +105,7 @@ def energies(plan: Any, tokens: TokenSet, seed: int, key: jax.Array) -> Piece:
     }
     real, _ = halves(tokens)
     drawn, metrics = {REAL: real[: config.generation.num_samples]}, []
-    for name in config.guides:
+    for name in listed(config.guides):
         start = time.perf_counter()
         drawn[name] = sample(config, model, fitted, name, root)
         seconds = time.perf_counter() - start

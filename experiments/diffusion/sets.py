@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.diffusion.peptides import Contrast
+from experiments.kit.options import names_of
 from qbm_jax import samplers
 from qbm_jax.diffusion import text
 from qbm_jax.errors import InputError
@@ -57,10 +58,7 @@ def load(config: ConfigDict) -> tuple[list[TokenSet], list[str]]:
       InputError: an unknown set, a set too small to be cut in three, or none at all.
     """
     found, notes = [], []
-    for name in config.datasets:
-        if name not in config.sets:
-            known = ", ".join(config.sets)
-            raise InputError(f"unknown config.datasets {name!r}; choose from {known}")
+    for name in names_of(config, "datasets", list(config.sets)):
         fields = config.sets[name]
         if fields.kind not in KINDS:
             known = ", ".join(KINDS)

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from experiments.diffusion import measure, report, sets
 from experiments.diffusion.sets import TokenSet
-from experiments.kit.options import check_least, in_config_words
+from experiments.kit.options import check_least, in_config_words, listed, names_of
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.diffusion import DiffusionOptions
@@ -59,13 +59,12 @@ def check(config: ConfigDict) -> DiffusionPlan:
       InputError: an unknown method or guide, a number that cannot be, or no set.
     """
     check_least(config, LEAST)
-    for field, known in {"methods": measure.METHODS, "guides": measure.GUIDES}.items():
-        if unknown := [name for name in config[field] if name not in known]:
-            raise InputError(f"unknown config.{field} {unknown}; choose from {', '.join(known)}")
-    if "diffusion" not in config.methods:
+    names_of(config, "guides", measure.GUIDES)
+    methods = names_of(config, "methods", measure.METHODS)
+    if "diffusion" not in methods:
         raise InputError("config.methods must have diffusion, which all others are compared with")
     with in_config_words({"model": config.model}):
-        for method in config.methods:
+        for method in methods:
             if method in measure.LATENTS:
                 DiffusionOptions(**config.model, latents=measure.LATENTS[method])
     with in_config_words({"residual": config.residual}):
@@ -82,7 +81,7 @@ def pieces(plan: DiffusionPlan, stop: StopRequest) -> Iterator[Work]:
     steps = plan.config.model.num_steps
     for tokens in plan.sets:
         for seed in range(plan.config.num_seeds):
-            for method in plan.config.methods:
+            for method in listed(plan.config.methods):
                 names = {"dataset": tokens.name, "method": method, "seed": seed}
                 compute = partial(measure.likelihood, plan, tokens, method, seed)
                 trained = method != "kneser_ney"

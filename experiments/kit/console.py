@@ -15,16 +15,22 @@ EVERY = 30.0  # seconds between two lines of the time left, at least
 
 
 class TimeLeft:
-    """How far all trainings of a run are; those of earlier calls count as done, not as time."""
+    """How far all trainings of a run are; those of earlier calls count as done, not as time.
+
+    The time of an epoch is that from the first dispatch of each training to its last: the first
+    compiles.
+    """
 
     def __init__(
         self, models: Sequence[str], num_seeds: int, clock: Callable[[], float] = time.monotonic
     ):
         """Nothing is trained yet; `clock` is in seconds."""
         self._models, self._num_seeds, self._clock = list(models), num_seeds, clock
-        self._done = self._gained = 0.0  # trainings, by whom ever and since the start
+        self._done = self._gained = 0.0  # trainings, by whom ever and in the time that counts
         self._size, self._share = 0, 0.0  # of those that train now: how many, and how far
-        self._start, self._told = clock(), -np.inf
+        self._spent = 0.0  # seconds
+        self._last: float | None = None  # the latest dispatch of those that train now
+        self._told = -np.inf
 
     def begin(self, name: str, seeds: Sequence[int]) -> str:
         """The title of trainings that begin, all others that began before being through.
@@ -33,8 +39,8 @@ class TimeLeft:
           name: of the model.
           seeds: their numbers from 0.
         """
-        self._move(1.0)
-        self._size, self._share = len(seeds), 0.0
+        self._done += self._size * (1.0 - self._share)
+        self._size, self._share, self._last = len(seeds), 0.0, None
         place = f"model {self._models.index(name) + 1} of {len(self._models)}"
         first, last = seeds[0] + 1, seeds[-1] + 1
         which = f"seed {first}" if first == last else f"seeds {first} to {last}"
@@ -42,25 +48,22 @@ class TimeLeft:
 
     def update(self, progress: Progress) -> None:
         """Takes note of a dispatch, and tells the time left after a validation."""
-        share = progress.epoch / progress.num_epochs
+        share, now = progress.epoch / progress.num_epochs, self._clock()
+        gained, self._share = self._size * (share - self._share), share
+        self._done += gained
         if progress.split == "start":
-            self._done += self._size * (share - self._share)
-            self._share = share
             return
-        self._move(share)
-        now = self._clock()
+        if self._last is not None:
+            self._gained, self._spent = self._gained + gained, self._spent + now - self._last
+        self._last = now
         if progress.split == "validation" and self._gained > 0 and now - self._told >= EVERY:
             self._told = now
             total = len(self._models) * self._num_seeds
-            left = (now - self._start) / self._gained * (total - self._done)
+            left = self._spent / self._gained * (total - self._done)
             LOGGER.info(
                 "%.0f %% of all training is done; about %s left, then scores and report",
                 100 * self._done / total, duration(left),
             )  # fmt: skip
-
-    def _move(self, share: float) -> None:
-        gained = self._size * (share - self._share)
-        self._done, self._gained, self._share = self._done + gained, self._gained + gained, share
 
 
 def duration(seconds: float) -> str:

@@ -2,8 +2,9 @@
 
 import contextlib
 import dataclasses
+import functools
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -17,7 +18,8 @@ from qbm_jax.fitted.evaluate import Draws
 from qbm_jax.fitted.fit import train_options
 from qbm_jax.model import priors, vae
 from qbm_jax.model.presets import with_prior
-from qbm_jax.runtime.options import field_kinds, from_dict
+from qbm_jax.runtime.options import check as check_option
+from qbm_jax.runtime.options import choice, field_kinds, from_dict
 from qbm_jax.samplers.base import check_steps
 from qbm_jax.training import SamplerSpec, Training, TrainOptions, memory
 
@@ -197,6 +199,29 @@ def check_sampler(sampler: samplers.Sampler, model: vae.VAE, num_chains: int) ->
     """Starts the sampler on the untrained prior, in shapes only: too many spins fail here."""
     prior = model.prior.init(jax.random.key(0), model.num_latents)
     jax.eval_shape(lambda key: sampler.init(key, prior, num_chains), jax.random.key(0))
+
+
+def listed(value: str | Iterable[str]) -> list[str]:
+    """Names of a config field, once each, blank ones left out: a tuple, or text with commas."""
+    parts = [value] if isinstance(value, str) else value
+    names = [name.strip() for part in parts for name in part.split(",")]
+    return list(dict.fromkeys(filter(None, names)))
+
+
+def names_of(config: ConfigDict, field: str, known: Collection[str]) -> list[str]:
+    """The names that a field of the config lists, once each.
+
+    Args:
+      config: of the run.
+      field: its dotted path.
+      known: names that it may list.
+
+    Raises:
+      InputError: another name; the message has those that are known.
+    """
+    kind = choice(known)
+    names = listed(functools.reduce(getattr, field.split("."), config))
+    return [check_option(f"config.{field}", name, kind) for name in names]
 
 
 def check_least(config: ConfigDict, least: Mapping[str, float]) -> None:

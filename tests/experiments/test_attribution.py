@@ -86,7 +86,7 @@ def test_rows_of_a_dose_stand_under_its_name():
 BAD = {
     "reference": ({"reference": "magic"}, "'magic' is no variant"),
     "seeds": ({"num_seeds": 1}, "at least 2"),
-    "task": ({"tasks": "bound,fame"}, "unknown task 'fame'"),
+    "task": ({"tasks": "bound,fame"}, "unknown config.tasks 'fame'"),
 }
 
 

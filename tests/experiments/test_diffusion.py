@@ -14,8 +14,8 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 
 BAD = {
-    "method": ({"methods": ("diffusion", "magic")}, r"unknown config.methods \['magic'\]"),
-    "guide": ({"guides": ("magic",)}, r"unknown config.guides \['magic'\]"),
+    "method": ({"methods": ("diffusion", "magic")}, "unknown config.methods 'magic'"),
+    "guide": ({"guides": ("magic",)}, "unknown config.guides 'magic'"),
     "no baseline": ({"methods": ("autoregressive",)}, "config.methods must have diffusion"),
     "set": ({"datasets": ("magic",)}, "unknown config.datasets 'magic'"),
     "no file": ({"datasets": ("shakespeare",), "folder": "/none"}, "names no set that is there"),

@@ -14,7 +14,7 @@ BAD = {
     "a peer": ({"methods": ("scvi_tools",)}, "scvi_tools has no epochs here"),
     "defaults": ({"settings": ("matched", "default")}, "settings must be matched alone"),
     "never": ({"every": 0}, "config.every must be at least 1"),
-    "method": ({"methods": ("magic",)}, "unknown method 'magic'"),
+    "method": ({"methods": ("magic",)}, "unknown config.methods 'magic'"),
 }
 
 

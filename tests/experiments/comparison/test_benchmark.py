@@ -387,10 +387,10 @@ def test_trainings_end_after_as_many_steps_on_every_set_and_no_later_than_their_
 
 BAD = {
     "no file": ({"datasets": ("pancreas_panc8_small",), "folder": "/nowhere"}, "no data set"),
-    "unknown set": ({"datasets": ("islets",)}, "unknown data set 'islets'"),
-    "unknown method": ({"methods": ("scvi", "magic")}, "unknown method 'magic'"),
-    "unknown setting": ({"settings": ("best",)}, "unknown setting in config.settings ['best']"),
-    "unknown task": ({"tasks": "fame"}, "unknown task 'fame'"),
+    "unknown set": ({"datasets": ("islets",)}, "unknown config.datasets 'islets'"),
+    "unknown method": ({"methods": ("scvi", "magic")}, "unknown config.methods 'magic'"),
+    "unknown setting": ({"settings": ("best",)}, "unknown config.settings 'best'"),
+    "unknown task": ({"tasks": "fame"}, "unknown config.tasks 'fame'"),
     "no preset": ({"sets.simulated.simulated": "immune"}, "expected a file, or simulated as one"),
     "no root": ({"tasks": "trajectory", "sets.simulated.root": ""}, "no root type"),
     "bad root": ({"sets.simulated.root": "neuron", "sets.simulated.time_column": ""}, "neuron"),

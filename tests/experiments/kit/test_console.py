@@ -30,19 +30,26 @@ def test_the_time_left_is_of_all_models_and_seeds(told):
     left = TimeLeft(["a", "b"], 2, lambda: clock.now)
     left.begin("a", [0, 1])
     left.update(at(0, "start"))
-    clock.now = 600.0  # a quarter of all: half of two of four trainings
+    clock.now = 900.0  # the first dispatch compiles, and its time is not that of an epoch
+    left.update(at(1, "train"))
+    left.update(at(1))
+    assert not told.messages
+    clock.now += 480.0  # two fifths of two of four trainings: 2400 s a training of the four
     left.update(at(5, "train"))
     assert not told.messages
     left.update(at(5))
     clock.now += 1
     left.update(at(6))  # told a moment ago
-    clock.now = 1200.0
+    left.update(at(10))
     left.begin("b", [0, 1])
     left.update(at(0, "start"))
+    clock.now += 900.0
+    left.update(at(1, "train"))
+    clock.now += 480.0
     left.update(at(5))
     assert told.messages == [
         "25 % of all training is done; about 30 min left, then scores and report",
-        "75 % of all training is done; about 7 min left, then scores and report",
+        "75 % of all training is done; about 6 min left, then scores and report",
     ]
 
 
@@ -55,8 +62,10 @@ def test_what_an_earlier_call_trained_is_done_but_took_no_time_now(told):
     left.update(at(5, "start"))  # half
     clock.now = 60.0
     left.update(at(6))
+    clock.now += 60.0
+    left.update(at(7))
     (line,) = told.messages
-    assert line.startswith("80 % of all training is done; about 4 min left")
+    assert line.startswith("85 % of all training is done; about 3 min left")
 
 
 def test_durations_are_in_words():
