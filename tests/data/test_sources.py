@@ -3,19 +3,33 @@
 import dataclasses
 import hashlib
 import logging
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import anndata
+import h5py
 import jax
 import pytest
 from command_line import ROOT, small_adata
+from parts import blob_of
 from refusals import refusal
 
+from configs import (
+    benchmark,
+    diffusion,
+    energy_models,
+    ising_benchmark,
+    mnist,
+    selection,
+)
 from qbm_jax.data import download, locate, sources
 from qbm_jax.data.sources import SOURCES, Part, check_file, contents_of, fetch_parts
 
 CONTENT = b"counts of somebody else\n" * 300
 KEY = jax.random.key(0)
+SHARED = Path(os.environ.get("QBM_JAX_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -42,10 +56,8 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch):
     """Serves the one part of the set `small`; yields its address."""
-    blob = hashlib.sha1(b"blob 7200\0" + CONTENT).hexdigest()
-    one = dataclasses.replace(
-        SOURCES["trajectory_paul15"], parts=(Part("somebody/set", "data/x.rda", blob),)
-    )
+    part = Part("somebody/set", "data/x.rda", blob_of(CONTENT))
+    one = dataclasses.replace(SOURCES["trajectory_paul15"], parts=(part,))
     monkeypatch.setitem(SOURCES, "small", one)
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
@@ -134,8 +146,53 @@ def test_the_record_is_whole_and_the_manual_prints_it():
         assert all(part.blob is None or len(part.blob) == 40 for part in source.parts)
 
 
-def test_every_set_that_the_comparison_reads_has_its_record():
-    from configs import benchmark
+def file_of_instance(name):
+    """The file that an instance of the Ising benchmark is read from; None: it is generated."""
+    if name.startswith("sk-"):
+        return None
+    name = name.partition("-")[0]  # of a file of several
+    return f"{name}.txt" if name.startswith("G") else f"{name}.npz"
 
-    files = {each.file for each in benchmark.get_config().sets.values() if each.file}
-    assert files <= {source.file_name for source in SOURCES.values()}
+
+def files_of_configs():
+    """(config, file) of everything that a full study reads."""
+    compared = benchmark.get_config(), selection.get_config()
+    for config in compared:
+        for name in config.datasets:
+            yield name, config.sets[name].file
+    if compared[1].images.budgets:
+        yield "images", "mnist.npz"
+    for module in (mnist, energy_models):
+        yield module.__name__, module.get_config().data.path
+    for name, entry in diffusion.get_config().sets.items():
+        yield name, entry.file  # the spins are generated, the peptides come with modlamp
+    for family in ising_benchmark.get_config().families.values():
+        for name in (*family.held_out, *family.pilots):
+            yield name, file_of_instance(name)
+
+
+def test_every_file_that_a_study_reads_has_its_record():
+    files = {source.file_name for source in SOURCES.values()}
+    read = [(name, Path(file).name) for name, file in files_of_configs() if file]
+    assert {"mnist.npz", "tinyshakespeare.txt", "G22.txt", "K2000.npz"} <= {
+        file for _, file in read
+    }
+    assert not [(name, file) for name, file in read if file not in files]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the sets are not beside the repository")
+def test_the_record_is_of_the_files_that_the_tables_were_made_of():
+    there = {path.name: path for path in SHARED.rglob("*.*")}
+    for name, source in SOURCES.items():
+        path = there.get(source.file_name)
+        if path is None or not source.sha256:
+            continue
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == source.sha256, name
+        if path.suffix == ".npz":
+            assert sources.contents_of_arrays(path) == source.contents, name
+        if path.suffix == ".h5ad":
+            with h5py.File(path) as file:
+                obs = anndata.io.read_elem(file["obs"])
+            assert sources.labels_of(obs) == source.labels, name
+        if path.suffix == ".txt":
+            assert blob_of(path.read_bytes()) == source.parts[0].blob, name
