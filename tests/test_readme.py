@@ -9,6 +9,7 @@ from command_line import ROOT, TINY_FIT, launched, small_adata
 
 import qbm_jax
 from experiments.kit import launch, usage
+from qbm_jax.model.vae import ModelOptions
 
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES = {path: path.read_text() for path in (*TOP, *sorted((ROOT / "docs").rglob("*.md")))}
@@ -29,6 +30,8 @@ LINKS = {  # (file, anchor or "")
     for target, anchor in re.findall(r"\]\((?!http)([^)#\s]*)#?([^)\s]*)\)", text)
     if target or anchor
 }
+SHAPE = re.compile(r"^(\w+)(?:, \w+)* = .*  # [^\[\n]*\[([\w, ]+)\](.*)$", re.MULTILINE)
+OUTPUT = re.compile(r"\)  # (None)\b")
 # What a command may name although it is no file: a reader has just written it.
 WRITTEN_BY_READERS = "configs/small_islets.py"
 
@@ -48,7 +51,7 @@ def test_the_readme_has_a_notebook_example_and_commands():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(len(BLOCKS)))
-def test_python_blocks_run(block, tmp_path, monkeypatch):
+def test_python_blocks_run(block, tmp_path, monkeypatch, capsys):
     """A block may use `adata` and `other_adata`: raw counts, with `batch` in obs."""
     monkeypatch.chdir(tmp_path)
     fit = qbm_jax.fit
@@ -61,6 +64,25 @@ def test_python_blocks_run(block, tmp_path, monkeypatch):
     if re.search(r"qbm_jax\.fit\(\s*adata", BLOCKS[block]):
         assert np.isfinite(names["adata"].obsm["X_qbmvae"]).all()
         assert names["embedding"].shape == names["adata"].obsm["X_qbmvae"].shape
+    check_comments(BLOCKS[block], names, capsys.readouterr().out)
+
+
+def check_comments(block, names, printed):
+    """What comments of a block say of shapes, spins and output holds."""
+    cells, genes = names["adata"].shape
+    sizes = {"cells": cells, "genes": genes}
+    sizes[str(ModelOptions().num_latents)] = TINY_FIT["num_latents"]  # which are not the default
+    for name, shape, rest in SHAPE.findall(block):
+        assert names[name].shape == tuple(int(sizes.get(n, n)) for n in shape.split(", ")), name
+        assert "-1 and +1" not in rest or set(np.unique(names[name])) == {-1, 1}
+    if outputs := OUTPUT.findall(block):
+        assert printed.splitlines() == outputs
+
+
+def test_comments_that_promise_a_value_are_found():
+    found = [name for block in BLOCKS for name, *_ in SHAPE.findall(block)]
+    assert sorted(found) == ["corrected", "embedding", "spins", "spins"]
+    assert [each for block in BLOCKS for each in OUTPUT.findall(block)] == ["None"]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def register(name: str, sampler: Sampler) -> str:
       InputError: not a `Sampler`, or a name that another one has.
 
     Example:
-      >>> samplers.register("mine", samplers.base.from_kernel(...))
+      >>> samplers.register("mine", samplers.build("gibbs", num_steps=5))
       >>> qbm_jax.fit(adata, sampler="mine")
     """
     if not isinstance(sampler, Sampler):

@@ -1,5 +1,6 @@
 """How all figures look: one palette, panels, points with intervals, curves and heat maps."""
 
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,15 @@ _MUTED = ["#332288", "#DDCC77", "#117733", "#AA4499", "#88CCEE", "#CC6677", "#99
 
 class NotDrawn(Exception):
     """A figure that there is no data for; the message is the reason."""
+
+
+class ShownFigure(Figure):
+    """A figure that a notebook shows; matplotlib's own it shows only once pyplot has drawn."""
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        self.savefig(content, format="png")
+        return content.getvalue()
 
 
 def colours_of(names: Iterable[str]) -> dict[str, str]:
@@ -63,7 +73,7 @@ def marked(text: str, *simulated: str | bool) -> str:
 
 def new_figure(title: str, width: float, height: float, simulated: bool = False) -> Figure:
     """An empty figure in inches; its title says so if the cells are simulated."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = ShownFigure(figsize=(width, height), layout="constrained")
     if title or simulated:
         text = figure_text(marked(title, simulated)) if title else SIMULATED
         colour = WARNING if simulated else "k"

@@ -32,6 +32,8 @@ def test_it_has_the_tutorials_with_their_output_and_a_page_for_every_room(built)
     tutorial = (built / "tutorials" / "from_counts_to_genes.html").read_text()
     assert "Boltzmann, 16 latents" in tutorial and "assert " not in tutorial
     assert len(list((built / "_images").glob("*.png"))) >= 3
+    physics = (built / "tutorials" / "machine_and_samplers.html").read_text()
+    assert physics.count('src="../_images/') == 3  # energies, autocorrelation, law
     rooms = {path.stem for path in (built / "reference").glob("qbm_jax.*.html")}
     assert {"qbm_jax.fitted", "qbm_jax.samplers.cim", "qbm_jax.machine"} <= rooms
 

@@ -20,6 +20,7 @@ from qbm_jax.study.figures import (
     draw_heat_map,
     each,
     legend,
+    new_figure,
     panels,
 )
 
@@ -35,6 +36,12 @@ def test_every_name_has_a_colour_of_its_own_and_types_are_not_batches():
         assert len(set(colours_of(names).values())) == count
     assert colours_of("ba") == colours_of("ab")
     assert colours_of("a") != batch_colours("a")
+
+
+def test_a_notebook_shows_a_figure_before_anything_was_drawn_by_pyplot():
+    formatters = pytest.importorskip("IPython.core.formatters", reason="no notebook is installed")
+    data, _ = formatters.DisplayFormatter().format(new_figure("Title", 2, 1))
+    assert data["image/png"].startswith(b"\x89PNG")
 
 
 def test_panels_fill_the_page_and_no_more():

@@ -2,9 +2,11 @@
 
 import base64
 import html.parser
+import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from hostile import HOSTILE
@@ -14,7 +16,10 @@ from qbm_jax.study.document import Document, table
 from qbm_jax.study.escape import markdown
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+REAL = Path(os.environ.get("QBM_JAX_SMOKES", "nowhere")) / "pancreas" / "report.html"
 OUTSIDE = {"src", "href", "srcset", "poster", "data", "action", "background", "xlink:href"}
+
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no browser: apt-get install chromium")
 
 
 class Reader(html.parser.HTMLParser):
@@ -108,9 +113,9 @@ def test_a_missing_figure_is_an_error_that_names_it(tmp_path):
         report.write()
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no browser: apt-get install chromium")
-def test_a_browser_shows_the_figures_and_reports_no_fault(folder, tmp_path):
-    shutil.copy(folder / "report.html", tmp_path / "alone.html")
+def opened(page, tmp_path):
+    """What a browser makes of a page without the files beside it: its DOM and a picture."""
+    shutil.copy(page, tmp_path / "alone.html")
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'own'}"]
     said = subprocess.run(
         [BROWSER, *options, "--enable-logging=stderr", "--window-size=900,1400",
@@ -122,9 +127,28 @@ def test_a_browser_shows_the_figures_and_reports_no_fault(folder, tmp_path):
         [BROWSER, *options, "--dump-dom", str(tmp_path / "alone.html")],
         capture_output=True, text=True, timeout=120, check=True,
     ).stdout  # fmt: skip
-    assert dumped.count("<img ") == 2 and dumped.count("<table>") == 1
     from PIL import Image
 
     with Image.open(tmp_path / "shot.png") as shot:
-        colours = dict((colour, count) for count, colour in shot.convert("RGB").getcolors(2**24))
+        return dumped, shot.convert("RGB")
+
+
+@needs_browser
+def test_a_browser_shows_the_figures_and_reports_no_fault(folder, tmp_path):
+    dumped, shot = opened(folder / "report.html", tmp_path)
+    assert dumped.count("<img ") == 2 and dumped.count("<table>") == 1
+    colours = dict((colour, count) for count, colour in shot.getcolors(2**24))
     assert colours[31, 119, 180] > 100, "the curves of the figures are in the picture"
+
+
+@needs_browser
+@pytest.mark.skipif(not REAL.is_file(), reason="QBM_JAX_SMOKES names no finished pancreas run")
+def test_a_browser_shows_the_report_of_a_real_run(tmp_path):
+    dumped, shot = opened(REAL, tmp_path)
+    drawn = list((REAL.parent / "figures").glob("*.png"))
+    assert dumped.count("<img ") == len(drawn) > 5
+    written = Reader(REAL.read_text(encoding="utf-8"))
+    shown = Reader(dumped)
+    for tag in ("table", "td", "h2", "img"):
+        assert shown.all(tag) == written.all(tag), tag
+    assert len(shot.getcolors(2**24)) > 20, "the window is not empty"
