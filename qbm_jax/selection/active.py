@@ -1,6 +1,7 @@
 """Rounds of query, label and refit: which cells to label next, given those that are."""
 
 import copy
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -8,7 +9,11 @@ import numpy as np
 
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.options import check, shown, whole
+from qbm_jax.selection.coordinates import opened, points_of
 from qbm_jax.selection.inputs import labelled_mask
+
+_NEIGHBOURS = 15  # labelled cells that vote in a model's embedding
+Refit = Callable[[np.ndarray, np.ndarray], Any]
 
 
 class Round(NamedTuple):
@@ -17,7 +22,7 @@ class Round(NamedTuple):
     Attributes:
       labelled: cells that are labelled after it, sorted [labelled].
       new: those of them that it asked for, sorted [new].
-      classifier: fitted on the labelled cells.
+      classifier: fitted on the labelled cells; of a fitted model, on their embedding.
       score: of the classifier on the test cells; NaN without any.
     """
 
@@ -31,58 +36,113 @@ def active_loop(
     classifier: Any,
     selector: Any,
     budgets: Sequence[int],
-    points: np.ndarray,
+    points: Any,
     labels: np.ndarray | Callable[[np.ndarray], np.ndarray],
     *,
-    test: tuple[np.ndarray, np.ndarray] | None = None,
+    test: tuple[Any, np.ndarray] | None = None,
     labelled: Any = (),
 ) -> list[Round]:
     """Queries, labels and refits until each budget of labelled cells is spent.
 
     Args:
       classifier: with `fit` and `predict`, and `predict_proba` for uncertainty, as scikit-learn's;
-        or a function without arguments that gives a new one each round.
+        a function without arguments that gives a new one each round; a function (labelled cells
+        [labelled], their labels [labelled]) -> what has `predict`, and `predict_proba`, of cells
+        as `points` and `test` give them; or a fitted model, in whose embedding the 15 nearest
+        labelled cells vote, each by its distance.
       selector: a `SampleSelector`, whose number is then that of each round; or (number,
         uncertainty [cells]) -> a selector with `fit(points, labelled=...)` and `indices_`, where
         uncertainty is one minus the classifier's largest probability, None before the first fit.
+        It is given `points` as they are: beside a fitted model it takes `model=` itself.
       budgets: of labelled cells after each round, increasing.
-      points: coordinates [cells, dims] of the pool.
+      points: coordinates [cells, dims] of the pool; for a fitted model what it embeds, as in
+        `SampleSelector.fit`.
       labels: of every cell [cells], or (indices) -> labels, which asks for them.
-      test: coordinates and labels of cells that are scored; None: nothing is.
+      test: cells that are scored, as `points`, and their labels; None: nothing is.
       labelled: cells that are labelled already, a mask [cells] or indices.
 
     Raises:
-      InputError: budgets that do not increase, or exceed the cells.
+      InputError: budgets that do not increase, or exceed the cells, or what is no classifier.
 
     Example:
       >>> choose = lambda k, u: SampleSelector(k, utility=u, utility_weight=1 / k**2)
       >>> active_loop(RandomForestClassifier(), choose, [50, 100], points, labels)[-1].labelled
+      >>> choose = SampleSelector(1, kernel="spins", solver="greedy", model=model)
+      >>> active_loop(model, choose, [5, 10], adata, labels, test=(adata, labels))[-1].score
     """
-    known = np.flatnonzero(labelled_mask(labelled, len(points)))
-    budgets = [check("budget", each, whole(1)) for each in budgets]
-    if not all(a < b for a, b in zip([len(known), *budgets], budgets, strict=False)):
-        raise InputError(f"expected budgets that increase from {len(known)}, got {shown(budgets)}")
-    if budgets and budgets[-1] > len(points):
-        raise InputError(f"expected budgets of at most {len(points)} cells, got {budgets[-1]}")
+    model = classifier if hasattr(classifier, "embed") else None
+    cells = opened(points, model)
+    seen = _seen(cells, model)
+    tested = None if test is None else (_seen(test[0], model), np.asarray(test[1]))
+    num_cells = seen.num_cells if hasattr(seen, "num_cells") else len(seen)
+    known = np.flatnonzero(labelled_mask(labelled, num_cells))
+    budgets = _checked(budgets, len(known), num_cells)
+    refit = _refit_of(classifier, seen)
     rounds: list[Round] = []
     asked: dict[int, Any] = {}
     uncertainty = None
     for budget in budgets:
         chosen = _of_round(selector, budget - len(known), uncertainty)
-        new = np.asarray(chosen.fit(points, labelled=known if known.size else None).indices_)
+        new = np.asarray(chosen.fit(cells, labelled=known if known.size else None).indices_)
         known = np.union1d(known, new)
         fresh = np.array([cell for cell in known.tolist() if cell not in asked], int)
         answers = labels(fresh) if callable(labels) else np.asarray(labels)[fresh]
         asked |= dict(zip(fresh.tolist(), np.asarray(answers).tolist(), strict=True))
-        made = isinstance(classifier, type) or not hasattr(classifier, "fit")
-        fitted = (classifier() if made else classifier).fit(
-            points[known], np.array([asked[cell] for cell in known.tolist()])
-        )
-        score = np.nan if test is None else float(np.mean(fitted.predict(test[0]) == test[1]))
+        fitted = refit(known, np.array([asked[cell] for cell in known.tolist()]))
+        score = np.nan
+        if tested is not None:
+            score = float(np.mean(np.asarray(fitted.predict(tested[0])) == tested[1]))
         if hasattr(fitted, "predict_proba"):
-            uncertainty = 1 - fitted.predict_proba(points).max(axis=1)
+            uncertainty = 1 - np.asarray(fitted.predict_proba(seen)).max(axis=1)
         rounds.append(Round(known, new, fitted, score))
     return rounds
+
+
+def _seen(cells: Any, model: Any) -> Any:
+    """What a classifier is shown of cells: a model's embedding of them, or themselves."""
+    return cells if model is None else points_of(opened(cells, model), model, None)
+
+
+def _checked(budgets: Sequence[int], num_labelled: int, num_cells: int) -> list[int]:
+    found = [check("budget", each, whole(1)) for each in budgets]
+    if not all(a < b for a, b in zip([num_labelled, *found], found, strict=False)):
+        raise InputError(f"expected budgets that increase from {num_labelled}, got {shown(found)}")
+    if found and found[-1] > num_cells:
+        raise InputError(f"expected budgets of at most {num_cells} cells, got {found[-1]}")
+    return found
+
+
+def _refit_of(classifier: Any, points: Any) -> Refit:
+    """(labelled cells, their labels) -> what predicts."""
+    if hasattr(classifier, "embed"):
+        return lambda cells, labels: _neighbours(len(cells)).fit(points[cells], labels)
+    if hasattr(classifier, "fit") and not isinstance(classifier, type):
+        return lambda cells, labels: classifier.fit(points[cells], labels)
+    if not callable(classifier):
+        raise InputError(
+            "expected classifier with fit and predict, a function that gives one, or a fitted "
+            f"model, got {shown(classifier)}"
+        )
+    if not isinstance(classifier, type) and _takes_arguments(classifier):
+        return classifier
+    return lambda cells, labels: classifier().fit(points[cells], labels)
+
+
+def _neighbours(num_labelled: int) -> Any:
+    from sklearn.neighbors import KNeighborsClassifier
+
+    return KNeighborsClassifier(min(_NEIGHBOURS, num_labelled), weights="distance")
+
+
+def _takes_arguments(function: Callable) -> bool:
+    """Whether a function cannot be called without arguments."""
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return True
+    except ValueError:  # some of other languages have no signature
+        return False
+    return False
 
 
 def _of_round(selector: Any, number: int, uncertainty: np.ndarray | None) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from qbm_jax.selection.inputs import Pool, proportional
+from qbm_jax.selection.kernels import Kernel
 
 _FEATURES = 512  # random ones behind the estimate of an energy
 _SAMPLE = 256  # cells of a block that its longest direction is found on
@@ -33,34 +34,55 @@ def choose(
     block_size: int,
     choose_in: Callable[[np.ndarray, int], np.ndarray],
 ) -> np.ndarray:
-    """Chosen cells [k]: of each block as many as its share of the group's free cells.
+    """Chosen cells [k]: of each block its share of the group's quota, see `shares`.
 
     Args:
-      pool: the cells.
+      pool: the cells; labelled ones lie in the blocks with the others and are not chosen.
       quotas: of each group [groups].
       block_size: most cells of a block.
-      choose_in: (rows of a block, how many) -> chosen rows.
+      choose_in: (rows of a block, how many) -> chosen rows, none of them labelled.
     """
     chosen = []
     for group, quota in enumerate(quotas):
-        rows = np.flatnonzero((pool.codes == group) & ~pool.fixed)
         if not quota:
             continue
+        rows = np.flatnonzero(pool.codes == group)
         blocks = list(split(pool.points, rows, block_size))
-        sizes = np.array([len(block) for block in blocks])
-        if quota < len(blocks):  # blocks without a cell lose their neighbours' view, not their own
-            shares = np.diff(np.round(quota * np.cumsum([0, *sizes]) / sizes.sum()).astype(int))
-        else:
-            shares = proportional(sizes, int(quota))
-        for block, share in zip(blocks, shares, strict=True):
-            if share == len(block):
-                chosen.append(block)
+        free = [block[~pool.fixed[block]] for block in blocks]
+        sizes = np.array([len(each) for each in free])
+        held = np.array([len(block) for block in blocks]) - sizes
+        for place, share in enumerate(shares(sizes, held, int(quota))):
+            if share == sizes[place]:
+                chosen.append(free[place])
             elif share:
-                chosen.append(choose_in(block, int(share)))
+                chosen.append(choose_in(blocks[place], int(share)))
     return np.sort(np.concatenate(chosen))
 
 
-def mean_entries(kernel, points: np.ndarray, pool: np.ndarray, seed: int) -> np.ndarray:
-    """Mean entry of each row [n, dims] with the pool, estimated by random features [n]."""
+def shares(free: np.ndarray, held: np.ndarray, number: int) -> np.ndarray:
+    """How many cells to choose of each block [blocks].
+
+    Chosen and labelled cells together are the same share of each block, but for blocks with more
+    labelled ones than that, which get none. Without labelled cells each block gets at least one,
+    where there are enough; blocks without any lose their neighbours' view, not their own.
+
+    Args:
+      free: cells of each block that are not labelled [blocks].
+      held: labelled ones [blocks].
+      number: of cells to choose, at most all free ones.
+    """
+    if number >= len(free) and not held.any():
+        return proportional(free, number)
+    sizes = free + held
+    order = np.argsort(held / sizes, kind="stable")
+    level = ((number + np.cumsum(held[order])) / np.cumsum(sizes[order])).min()
+    exact = np.maximum(level * sizes - held, 0)
+    # Sums are rounded, so that the few cells of many small shares spread over all blocks.
+    ends = np.floor(np.round(np.cumsum([0, *exact]), 6) + 0.5)
+    return np.diff(ends).astype(int)
+
+
+def mean_entry(kernel: Kernel, points: np.ndarray, pool: np.ndarray, seed: int) -> float:
+    """Mean entry of rows [n, dims] with those of the pool [m, dims], by random features."""
     features = kernel.features(pool.shape[1], _FEATURES, np.random.default_rng(seed))
-    return features(points) @ features.mean(pool)
+    return float(features.mean(points) @ features.mean(pool))

@@ -214,7 +214,7 @@ def _promising(
 
 
 def width_by_coverage(points: np.ndarray, number: int, seed: int = 0) -> float:
-    """The width of an rbf kernel whose greedy MMD choice covers held-out cells best.
+    """The width of an rbf kernel whose MMD choice, greedy and swapped, covers held-out cells best.
 
     Half of the cells are chosen from; coverage is the mean distance of the other half to the
     nearest chosen cell.

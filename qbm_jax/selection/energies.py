@@ -16,23 +16,27 @@ _BLOCK = 2**22  # entries of a kernel that are computed at a time
 def energy_of(
     pool: Pool, kernel: kernels.Kernel, chosen: np.ndarray, options: SelectionOptions
 ) -> float:
-    """E of chosen cells, places in the pool [k]; nothing larger than k times k is kept."""
+    """E of chosen cells, places in the pool [k].
+
+    No kernel is whole in memory. Means of more than `_EXACT_ENTRIES` entries are estimated by
+    random features.
+    """
     utility = 0.0
     if pool.utility is not None:
         utility = options.utility_weight * float(pool.utility[chosen].sum())
-    every = np.union1d(chosen, np.flatnonzero(pool.fixed))
-    entries = len(every) * len(pool.points)
+    every = pool.points[np.union1d(chosen, np.flatnonzero(pool.fixed))]
+    if options.criterion == "facility":
+        return -float(largest(kernel, pool.points, every.astype(np.float64)).mean()) - utility
+    inner = _mean(kernel, every, every, options.seed)
+    return inner - 2 * _mean(kernel, every, pool.points, options.seed) - utility
+
+
+def _mean(kernel: kernels.Kernel, points: np.ndarray, pool: np.ndarray, seed: int) -> float:
+    """Mean entry of rows [n, dims] with those of the pool [m, dims]."""
     has_features = kernel.name != "distance"  # without, blocks take their time
-    if entries > _EXACT_ENTRIES and options.criterion == "mmd" and has_features:
-        points = pool.points[every]
-        means = blocks.mean_entries(kernel, points, pool.points, options.seed)
-    else:
-        points, every_point = pool.points[every].astype(np.float64), pool.points
-        if options.criterion == "facility":
-            return -float(largest(kernel, every_point, points).mean()) - utility
-        means = kernel.means(points, every_point.astype(np.float64))
-    inner = kernel.means(points, points).mean()
-    return float(inner - 2 * means.mean() - utility)
+    if len(points) * len(pool) > _EXACT_ENTRIES and has_features:
+        return blocks.mean_entry(kernel, points, pool, seed)
+    return float(kernel.means(points.astype(np.float64), pool.astype(np.float64)).mean())
 
 
 def largest(kernel: kernels.Kernel, points: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -88,11 +92,20 @@ def mmd_problem(
     return Problem(0.5 * (K + K.T), linear, 1 / num_chosen**2, constant, codes, quotas)
 
 
-def check_memory(num_cells: int, max_gib: float) -> None:
-    """Raises InputError if the kernel of so many cells has no room in `max_gib`."""
-    needed = _COPIES * 8 * num_cells**2 / 2**30
+def check_memory(num_free: int, num_cells: int, max_gib: float) -> None:
+    """Raises InputError if the kernel of free cells with all has no room in `max_gib`.
+
+    Args:
+      num_free: cells to choose from.
+      num_cells: these and the labelled ones.
+      max_gib: of memory.
+    """
+    needed = _COPIES * 8 * num_free * num_cells / 2**30
     if needed > max_gib:
+        cells = f"{num_free} cells"
+        if num_free < num_cells:
+            cells += f" with all {num_cells}, labelled ones included,"
         raise InputError(
-            f"the kernel of {num_cells} cells needs {needed:,.1f} GiB, above max_gib={max_gib:g}; "
+            f"the kernel of {cells} needs {needed:,.1f} GiB, above max_gib={max_gib:g}; "
             "give block_size=2000 to choose from blocks of cells, or raise max_gib"
         )

@@ -1,17 +1,13 @@
-"""What a selector is given, checked once: coordinates, groups, quotas, utilities, labels."""
+"""What a selector is given, checked once: groups, quotas, utilities, labels."""
 
-import os
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.options import check, whole
-
-REPRESENTATIONS = ("X_qbmvae", "X_pca")  # of obsm, the first that is there
 
 
 class Pool(NamedTuple):
@@ -32,96 +28,6 @@ class Pool(NamedTuple):
     names: tuple[str, ...]
     fixed: np.ndarray
     order: np.ndarray
-
-
-def points_of(data: Any, model: Any, use_rep: str | None) -> np.ndarray:
-    """Coordinates [cells, dims] of an array, an AnnData, or cells that a model embeds.
-
-    Args:
-      data: an array [cells, dims]; an AnnData; or with a model the path of a file, or cells of
-        `qbm_jax.data` in memory or on disk, which are embedded block by block.
-      model: a fitted model that embeds the data; None: they have coordinates.
-      use_rep: key of `obsm`.
-
-    Raises:
-      InputError: no such key (those there are listed), no numbers, NaN, or fewer than two cells.
-    """
-    if model is not None:
-        points = _embedded(data, model)
-    elif hasattr(data, "obsm"):
-        points = data.obsm[_representation(data.obsm, use_rep)]
-    elif isinstance(data, str | os.PathLike):
-        raise InputError(f"expected model= with the path {data}: its cells are embedded by it")
-    else:
-        points = data
-    try:
-        points = np.asarray(points)
-        points = points.astype(np.float64 if points.dtype != np.float32 else np.float32)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"expected coordinates [cells, dims], got {type(data).__name__}"
-        ) from error
-    if points.ndim != 2 or len(points) < 2 or not points.shape[1]:
-        raise InputError(
-            f"expected coordinates [cells, dims] of 2 cells or more, got {points.shape}"
-        )
-    if bad := int((~np.isfinite(points)).any(axis=1).sum()):
-        raise InputError(
-            f"expected finite coordinates, got NaN or infinity in {bad} of {len(points)} cells; "
-            "leave these cells out"
-        )
-    return points
-
-
-def _representation(obsm: Mapping[str, Any], use_rep: str | None) -> str:
-    known = ", ".join(obsm) or "none"
-    if use_rep is None:
-        for name in REPRESENTATIONS:
-            if name in obsm:
-                return name
-        raise InputError(f"expected use_rep, a key of obsm; there are {known}")
-    if use_rep not in obsm:
-        raise InputError(f"no key {use_rep!r} in obsm; there are {known}")
-    return use_rep
-
-
-def _embedded(data: Any, model: Any) -> np.ndarray:
-    if hasattr(data, "obsm"):
-        return model.embed(data)
-    if isinstance(data, str | os.PathLike):
-        from qbm_jax.data.on_disk import open_cells
-
-        data = open_cells(
-            [Path(data)], gene_list=model.settings.genes, batch_column=model.settings.batch_column
-        )
-        if data.num_cells and data.rows[-1] >= data.num_cells:
-            raise InputError(
-                "expected counts in the model's genes in every cell of the file, got none in some; "
-                "open it with qbm_jax.data.on_disk.open_cells and take cells.rows[indices_]"
-            )
-    if not hasattr(data, "reader"):
-        return model.encode_cells(data)[0]
-    points = np.empty((data.num_cells, model.vae.num_latents), np.float32)
-    for rows, embedding, _ in model.encode_blocks(data):
-        points[rows] = embedding
-    return points
-
-
-def column_of(data: Any, values: Any, what: str, num_cells: int) -> np.ndarray:
-    """Values [cells]: given as such, or as the name of a column of `obs`.
-
-    Raises:
-      InputError: no such column, or another number of them.
-    """
-    if isinstance(values, str):
-        if not hasattr(data, "obs") or values not in data.obs:
-            known = ", ".join(map(str, getattr(data, "obs", ()))) or "none"
-            raise InputError(f"no column {values!r} of obs for {what}; there are {known}")
-        values = data.obs[values]
-    found = np.asarray(values)
-    if found.shape != (num_cells,):
-        raise InputError(f"expected {what} [{num_cells} cells], got shape {found.shape}")
-    return found
 
 
 def checked_utility(values: np.ndarray) -> np.ndarray:

@@ -157,9 +157,13 @@ def _energies(problem: Problem, fixed: np.ndarray, last: np.ndarray) -> np.ndarr
 def guarantee(problem: Problem, energy: float) -> float | None:
     """What no choice can fall below, given the energy of the greedy one.
 
-    With no negative entry in K the gain -E is submodular, and with a reward c for each cell, which
-    changes nothing at fixed k, it never falls. The greedy choice then has at least 1 - 1/e of the
-    best gain + ck, or half of it with several quotas (Nemhauser et al. 1978; Fisher et al. 1978).
+    With no negative entry in K the gain -E is submodular; a reward c for each cell changes nothing
+    at fixed k. The greedy choice S then has at least 1 - 1/e of the gain + ck of the best choice O,
+    or half of it with several quotas (Nemhauser et al. 1978; Fisher et al. 1978), provided that the
+    gain + c never falls where the proofs need it. Both add the first k - 1 cells of S to O, one
+    after another (with quotas that suffices, since no cell of O adds more to those than the cell of
+    S in its place did). The last of them meets 2k - 2 others: all k of O, and k - 2 of S. So c is
+    the most energy that a cell adds to its 2k - 2 most similar ones.
 
     Returns:
       The bound; None where K has negative entries and there is no guarantee.
@@ -167,10 +171,9 @@ def guarantee(problem: Problem, energy: float) -> float | None:
     if problem.K.min() < -1e-12:
         return None
     k, num_cells = int(problem.quotas.sum()), len(problem.linear)
-    most = np.zeros(num_cells)
-    if k > 1:
-        others = problem.K - np.diag(np.diagonal(problem.K))
-        most = np.partition(others, num_cells - k + 1, axis=1)[:, num_cells - k + 1 :].sum(axis=1)
+    others = problem.K - np.diag(np.diagonal(problem.K))
+    place = num_cells - min(2 * k - 2, num_cells - 1)
+    most = np.partition(others, min(place, num_cells - 1), axis=1)[:, place:].sum(axis=1)
     reward = max(0.0, float((problem.own + problem.linear + 2 * problem.scale * most).max()))
     share = 1 - math.exp(-1) if len(problem.quotas) == 1 else 0.5
     gain = problem.constant - energy + reward * k

@@ -9,15 +9,14 @@ import numpy as np
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.options import from_dict
 from qbm_jax.selection import blocks, coverage, kernels, machine, problem, utilities
+from qbm_jax.selection.coordinates import column_of, opened, points_of
 from qbm_jax.selection.energies import check_memory, energy_of, largest, problem_of
 from qbm_jax.selection.inputs import (
     Pool,
     checked_indices,
     checked_number,
     checked_utility,
-    column_of,
     labelled_mask,
-    points_of,
     pool_of,
     quotas_of,
 )
@@ -74,7 +73,8 @@ class SampleSelector:
           utility: of each cell, an array [cells] as it is; or a name of `utilities.UTILITIES`,
             made by the model, to mean 0 and standard deviation 1 / k^2, that of the first term's
             summands; None: none.
-          groups: of each cell, names [cells] or a column of `obs`, each of which gets a quota.
+          groups: of each cell, names [cells] or a column of `obs`, also that of cells on disk; each
+            gets a quota.
           quotas: cells to choose by group; None: in proportion, at least one of each.
           solver: "greedy", "exact" (enumeration), "swap" (descent from several starts), a name of
             `samplers.SAMPLERS`, or an object of dimod's sampler protocol.
@@ -99,6 +99,7 @@ class SampleSelector:
           data: coordinates [cells, dims]; an AnnData with them in `obsm`; or with a model what it
             embeds: an AnnData with counts, the path of a file, or cells of `qbm_jax.data`.
           labelled: cells that are there already, a mask [cells] or indices: they are not chosen.
+            Blocks have theirs too.
 
         Raises:
           InputError: data that cannot be used, quotas that cannot be met, or a kernel that has no
@@ -121,6 +122,7 @@ class SampleSelector:
         return self
 
     def _pool(self, data: Any, labelled: Any) -> Pool:
+        data = opened(data, self.model)
         points = points_of(data, self.model, self.options.use_rep)
         number = len(points)
         utility = groups = None
@@ -136,13 +138,11 @@ class SampleSelector:
         return pool_of(points, utility, groups, labelled_mask(labelled, number))
 
     def _in_block(self, pool: Pool, kernel: kernels.Kernel, rows: np.ndarray, share: int):
-        """Rows chosen from a block, which stand for the block."""
+        """Rows chosen from a block, which stand for it beside its labelled ones."""
         utility = None if pool.utility is None else pool.utility[rows]
-        nothing = np.zeros(len(rows), int)
-        block = Pool(
-            pool.points[rows], utility, nothing, ("",), nothing.astype(bool), np.arange(len(rows))
-        )
-        return rows[self._solve(block, kernel, np.array([share]))[0]]
+        fixed, nothing = pool.fixed[rows], np.zeros(len(rows), int)
+        block = Pool(pool.points[rows], utility, nothing, ("",), fixed, np.arange(len(rows)))
+        return rows[~fixed][self._solve(block, kernel, np.array([share]))[0]]
 
     def _in_one(self, pool: Pool, kernel: kernels.Kernel, quotas: np.ndarray) -> np.ndarray:
         free = np.flatnonzero(~pool.fixed)
@@ -160,7 +160,7 @@ class SampleSelector:
         self, pool: Pool, kernel: kernels.Kernel, quotas: np.ndarray
     ) -> tuple[np.ndarray, Problem | None]:
         """Places of chosen cells among the free ones [k], and the problem, if it is quadratic."""
-        check_memory(int((~pool.fixed).sum()), self.options.max_gib)
+        check_memory(int((~pool.fixed).sum()), len(pool.points), self.options.max_gib)
         if self.options.criterion == "facility":
             return self._covering(pool, kernel, quotas), None
         one = problem_of(pool, kernel, quotas, self.options.utility_weight)

@@ -49,9 +49,10 @@ def _check_spins(model: Any, name: str) -> None:
 
 
 def _check_in_memory(adata: Any, name: str) -> None:
-    if not hasattr(adata, "obs"):
+    if not hasattr(adata, "obs_names"):
+        kind = type(adata).__name__
         raise InputError(
-            f"expected an AnnData for utility {name}, got {shown(adata)}; read it, or take entropy"
+            f"expected an AnnData for utility {name}, got {kind}; read it, or take entropy"
         )
 
 

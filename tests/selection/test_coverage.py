@@ -54,3 +54,42 @@ def test_the_iteration_ends_where_no_swap_gains():
         for other in np.setdiff1d(np.arange(30), found):
             swapped = np.append(found[found != cell], other)
             assert coverage.value(SIMILARITY, swapped) <= best + 1e-12
+
+
+def by_swaps(kernel, number):
+    """The greedy choice for the MMD, then the best swap of each chosen cell in turn; by loops."""
+
+    def energy(chosen):
+        pairs = sum(kernel[i, j] for i in chosen for j in chosen) / number**2
+        return pairs - 2 * sum(kernel[i].mean() for i in chosen) / number
+
+    chosen, every = [], range(len(kernel))
+    while len(chosen) < number:
+        chosen.append(min(set(every) - set(chosen), key=lambda j: energy([*chosen, j])))
+    chosen, lower = sorted(chosen), True
+    while lower:
+        lower = False
+        for place in range(number):
+            kept = chosen[:place] + chosen[place + 1 :]
+            other = min(set(every) - set(kept), key=lambda j: energy([*kept, j]))
+            if energy([*kept, other]) < energy(chosen) - 1e-9:
+                chosen[place], lower = other, True
+    return chosen
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_width_for_coverage_covers_held_out_cells_best(seed):
+    points = np.random.default_rng(seed).normal(size=(40, 2))
+    rows = np.random.default_rng(seed).permutation(40)
+    pool, held_out = points[rows[:20]], points[rows[20:]]
+    away = np.array([[np.hypot(*(a - b)) for b in pool] for a in pool])
+    median = np.median(away[np.triu_indices(20, 1)])
+    uncovered = []
+    for share in coverage._WIDTHS:
+        chosen = by_swaps(np.exp(-(away**2) / (2 * (share * median) ** 2)), 3)
+        uncovered.append(np.mean([min(np.hypot(*(a - pool[j])) for j in chosen) for a in held_out]))
+    found = coverage._WIDTHS.index(
+        pytest.approx(coverage.width_by_coverage(points, 3, seed) / median)
+    )
+    assert uncovered[found] == pytest.approx(min(uncovered))
+    assert max(uncovered) > 1.05 * min(uncovered)

@@ -5,14 +5,7 @@ import numpy as np
 import pytest
 
 from qbm_jax.errors import InputError
-from qbm_jax.selection import (
-    SampleSelector,
-    active_loop,
-    coverage,
-    kernels,
-    objective,
-    width_by_coverage,
-)
+from qbm_jax.selection import SampleSelector, active_loop, objective
 
 POINTS = np.random.default_rng(0).normal(size=(10, 2))
 GROUPS = np.array(list("aaaabbbbcc"))
@@ -75,6 +68,10 @@ REFUSED = {
         lambda: SampleSelector(20, solver="exact").fit(np.zeros((40, 1))), "at most 5000000"),
     "budgets": (
         lambda: active_loop(None, None, [5, 5], POINTS, GROUPS), "budgets that increase from 0"),
+    "budget above the pool": (
+        lambda: active_loop(None, None, [5, 11], POINTS, GROUPS), "at most 10 cells, got 11"),
+    "classifier": (
+        lambda: active_loop("forest", None, [5], POINTS, GROUPS), "with fit and predict, a fun"),
 }  # fmt: skip
 
 
@@ -96,42 +93,3 @@ def test_a_constant_utility_is_said_to_be_without_effect():
 def test_coordinates_come_from_obsm():
     by_key = SampleSelector(3, solver="greedy").fit(adata()).indices_
     assert by_key.tolist() == SampleSelector(3, solver="greedy").fit(POINTS).indices_.tolist()
-
-
-class Nearest:
-    """One nearest neighbour."""
-
-    def fit(self, points, labels):
-        self.points, self.labels = points, labels
-        return self
-
-    def predict(self, points):
-        away = np.linalg.norm(points[:, None] - self.points[None], axis=2)
-        return self.labels[away.argmin(axis=1)]
-
-
-def test_rounds_of_labels():
-    asked = []
-
-    def label(cells):
-        asked.extend(cells.tolist())
-        return GROUPS[cells]
-
-    rounds = active_loop(
-        Nearest, lambda k, uncertainty: SampleSelector(k, solver="swap"), [3, 5], POINTS, label,
-        test=(POINTS, GROUPS), labelled=[4],
-    )  # fmt: skip
-    assert [len(each.labelled) for each in rounds] == [3, 5]
-    assert sorted(asked) == rounds[-1].labelled.tolist() and 4 in asked
-    assert set(rounds[0].labelled) < set(rounds[1].labelled)
-    assert rounds[-1].score >= 0.5
-    again = active_loop(Nearest(), SampleSelector(1, solver="swap"), [3, 5], POINTS, GROUPS,
-                        labelled=[4])  # fmt: skip
-    assert again[-1].labelled.tolist() == rounds[-1].labelled.tolist()
-
-
-def test_the_width_for_coverage_is_one_of_the_median_distances():
-    points = np.random.default_rng(0).normal(size=(60, 2))
-    median = kernels.build("rbf", points).scale
-    shares = width_by_coverage(points, 5) / median / np.array(coverage._WIDTHS)
-    assert np.abs(shares - 1).min() < 0.15  # the median of half of the points

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from command_line import small_adata, untrained_model
 
+from qbm_jax.data.on_disk import open_cells
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.model import FittedModel
 from qbm_jax.selection import SampleSelector, disagreement, objective, utilities
@@ -68,3 +69,39 @@ def test_a_utility_by_name_moves_the_choice_towards_it(model, adata):
     plain = SampleSelector(10, **options).fit(adata).indices_
     moved = SampleSelector(10, utility="entropy", utility_weight=3.0, **options).fit(adata).indices_
     assert worth[moved].mean() > worth[plain].mean()
+
+
+@pytest.mark.parametrize("column", ["batch", "kind"])
+def test_groups_of_cells_on_disk_are_a_column_of_their_file(model, adata, tmp_path, column):
+    path = tmp_path / "cells.h5ad"
+    adata.write_h5ad(path)
+    options = {"solver": "greedy", "model": model, "groups": column, "kernel": "spins"}
+    quotas = dict(zip(adata.obs[column].cat.categories, (3, 6), strict=True))
+    in_memory = SampleSelector(9, quotas=quotas, **options).fit(adata)
+    cells = open_cells([path], gene_list=model.settings.genes, batch_column="batch")
+    for on_disk in (path, cells):
+        found = SampleSelector(9, quotas=quotas, **options).fit(on_disk)
+        chosen = adata.obs[column].iloc[found.indices_]
+        assert chosen.value_counts().to_dict() == quotas
+        assert found.energy_ == pytest.approx(in_memory.energy_, rel=1e-5)
+    with pytest.raises(InputError, match="expected column 'donor' in obs, which has: batch, kind"):
+        SampleSelector(9, **(options | {"groups": "donor"})).fit(path)
+
+
+def test_cells_of_a_file_without_counts_are_refused_and_left_out_by_rows(model, adata, tmp_path):
+    path, counts = tmp_path / "cells.h5ad", adata.X.tolil()
+    counts[[3, len(adata.obs) - 1]] = 0
+    some = adata.copy()
+    some.X = counts.tocsr()
+    some.write_h5ad(path)
+    with pytest.raises(InputError, match="got none in 2 of 160; open it with"):
+        SampleSelector(9, model=model).fit(path)
+    cells = open_cells([path], gene_list=model.settings.genes)
+    found = SampleSelector(9, solver="greedy", model=model, groups="kind").fit(cells)
+    rows = cells.rows[found.indices_]
+    there = adata.obs["kind"].iloc[cells.rows]
+    expected = SampleSelector(9, solver="greedy", groups=there).fit(model.embed(adata[cells.rows]))
+    assert rows.tolist() == cells.rows[expected.indices_].tolist()
+    for utility in ("elbo", "free_energy"):
+        with pytest.raises(InputError, match=f"expected an AnnData for utility {utility}"):
+            SampleSelector(9, utility=utility, model=model).fit(cells)

@@ -72,7 +72,7 @@ def test_the_objective_is_its_definition_and_exact_finds_its_lowest(name):
     [{"solver": "swap"}, {"solver": "bifurcation"},
      {"solver": "bifurcation", "constraint": "penalty"}],
 )  # fmt: skip
-def test_all_three_constraints_give_the_optimum(options):
+def test_a_polished_choice_of_few_cells_is_the_optimum(options):
     best = SampleSelector(K, solver="exact").fit(POINTS)
     found = SampleSelector(K, **options, **QUICK).fit(POINTS)
     assert found.indices_.tolist() == best.indices_.tolist()
@@ -175,13 +175,17 @@ def test_always_exactly_k_distinct_cells(
     data, num_cells, dims, seed, solver, block_size, criterion
 ):
     number = data.draw(st.integers(1, num_cells - 1))
-    points = np.random.default_rng(seed).integers(0, 3, (num_cells, dims)).astype(float)
+    rng = np.random.default_rng(seed)
+    points = rng.integers(0, 3, (num_cells, dims)).astype(float)
+    num_labelled = data.draw(st.integers(0, num_cells - number - 1))
+    labelled = rng.choice(num_cells, num_labelled, replace=False)
     found = SampleSelector(
         number, solver=solver, block_size=block_size, criterion=criterion, num_chains=2, seed=seed
-    ).fit(points)
+    ).fit(points, labelled=labelled)
     assert found.indices_.tolist() == sorted(set(found.indices_.tolist()))
     assert len(found.indices_) == number
     assert found.indices_.min() >= 0 and found.indices_.max() < num_cells
+    assert not np.isin(found.indices_, labelled).any()
     assert np.isfinite(found.energy_)
 
 
