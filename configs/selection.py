@@ -7,6 +7,9 @@ Every way to choose at every budget, paired over seeds; embeddings are trained w
 that judge. The report's first line says whether greedy is as good. `config.data` names files of
 your own, as for configs/benchmark.py. Methods whose packages are absent (extra `selection`) are
 left out, and the report says which; thinning and scsampler are of extra `peers`.
+
+The same command goes on with a run that was killed: finished pieces are kept. Models are not, so
+that in the middle of a set it first trains those of all its seeds again; the images are one piece.
 """
 
 from ml_collections import ConfigDict
@@ -66,7 +69,10 @@ def get_config(arg: str = "full") -> ConfigDict:
 
 
 def smoke(config: ConfigDict) -> ConfigDict:
-    """Every part, with numbers too small to prove anything."""
+    """Every part but the images, with numbers too small to prove anything.
+
+    The images are 60,000 in a file of their own; tests/experiments/selection has a tiny one.
+    """
     config.num_seeds = 2
     config.num_steps = 6
     config.datasets = config.training_sets = ("simulated",)

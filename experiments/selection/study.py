@@ -1,4 +1,9 @@
-"""Which cells to label, keep or train on: every way to choose, paired over seeds, and the audit."""
+"""Which cells to label, keep or train on: every way to choose, paired over seeds, and the audit.
+
+A run that is killed keeps its finished pieces. Models live in memory alone (`trained.Trained`):
+where it goes on in the middle of a set, all seeds of the set are trained again, the same ones. The
+log's outlook counts these trainings with the set's first piece, finished or not.
+"""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -9,26 +14,23 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.comparison import plan as comparison_plan
-from experiments.comparison.methods import listed
 from experiments.comparison.methods import methods as model_methods
 from experiments.comparison.plan import ComparisonPlan
 from experiments.comparison.trainings import options_on, steps_of
-from experiments.kit.options import check_least
+from experiments.kit.options import check_least, listed, names_of
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
-from experiments.selection import report, tasks
+from experiments.selection import audit, report, tasks
 from experiments.selection.methods import METHODS, Method, available
 from experiments.selection.scores import CLASSIFIERS
-from experiments.selection.standings import COLUMNS, Standing, standings
-from qbm_jax.errors import InputError
+from experiments.selection.standings import COLUMNS, IMAGES, Standing, standings
+from experiments.selection.trained import Trained
 from qbm_jax.fitted.tasks.study_set import fold_cells
 from qbm_jax.metrics.trees import substitution
 from qbm_jax.runtime.identity import digest_of
 from qbm_jax.runtime.options import from_dict
 from qbm_jax.selection.options import SelectionOptions
 from qbm_jax.study.document import Document
-
-IMAGES = "mnist"
 
 
 class SelectionPlan(NamedTuple):
@@ -46,7 +48,7 @@ class SelectionPlan(NamedTuple):
     methods: dict[str, Method]
     notes: list[str]
     images: Path | None
-    trained: tasks.Trained
+    trained: Trained
 
     @property
     def config(self) -> ConfigDict:
@@ -73,26 +75,18 @@ def check(config: ConfigDict) -> SelectionPlan:
          "audit.num_instances": 1, "images.pool": 30, "images.test": 1},
     )  # fmt: skip
     from_dict(SelectionOptions, "selection", config.solver.to_dict())
-    for field in ("ways", "training_methods"):
-        if unknown := sorted(set(listed(config[field])) - set(METHODS)):
-            known = ", ".join(METHODS)
-            raise InputError(
-                f"unknown method {unknown[0]!r} in config.{field}; choose from {known}"
-            )
-    if unknown := sorted(set(listed(config.classifiers)) - set(CLASSIFIERS)):
-        raise InputError(
-            f"unknown classifier {unknown[0]!r} in config.classifiers; choose from "
-            f"{', '.join(CLASSIFIERS)}"
-        )
+    for field in ("ways", "training_methods", "images.methods"):
+        names_of(config, field, METHODS)
+    names_of(config, "training_sets", list(config.sets))
     ways, notes = available(listed(config.ways))
-    if "trees" in listed(config.classifiers) and (said := substitution()):
+    if "trees" in names_of(config, "classifiers", CLASSIFIERS) and (said := substitution()):
         notes.append(said)
     comparison = comparison_plan.load(config, model_methods(config), with_tasks=False)
     file = Path(config.folder) / "images" / "mnist.npz"
     if config.images.budgets and not file.is_file():
         notes.append(f"{IMAGES} is left out: there is no images/mnist.npz in {config.folder}.")
     there = file if config.images.budgets and file.is_file() else None
-    return SelectionPlan(comparison, ways, [*notes, *comparison.notes], there, tasks.Trained())
+    return SelectionPlan(comparison, ways, [*notes, *comparison.notes], there, Trained())
 
 
 def pieces(plan: SelectionPlan, stop: StopRequest) -> Iterator[Work]:
@@ -111,7 +105,8 @@ def pieces(plan: SelectionPlan, stop: StopRequest) -> Iterator[Work]:
             labels = partial(trained, study, tasks.labels_and_sketches, plan.methods, seed)
             first = (config.num_seeds, steps) if seed == 0 else (0, 0)  # trains all seeds
             yield Work("labels", names | {"seed": seed}, _keyed(labels), None, *first)
-        yield Work("audit", names, _keyed(partial(trained, study, tasks.audited)))
+        audited = _keyed(partial(trained, study, tasks.audited))
+        yield Work("audit", names, audited, {"utility": audit.UTILITY})
         if study.name in listed(config.training_sets):
             compute = partial(_training_data, plan, study, method, stop)
             ways = 1 + len(listed(config.training_methods)) * len(config.training_budgets)

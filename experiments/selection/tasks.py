@@ -11,68 +11,21 @@ from ml_collections import ConfigDict
 
 from experiments.comparison import trainings
 from experiments.comparison.methods import Method as ModelMethod
-from experiments.comparison.methods import listed
+from experiments.kit.options import listed
 from experiments.kit.stop import StopRequest
 from experiments.selection import audit
 from experiments.selection.methods import Method, Request
 from experiments.selection.scores import label_scores, sketch_scores
+from experiments.selection.trained import TrainedGroup, utilities_of
 from qbm_jax.fitted import bounds
 from qbm_jax.fitted.evaluate import train_and_evaluate
 from qbm_jax.fitted.scoring import score_cells
-from qbm_jax.fitted.tasks.study_set import Group, StudySet, fold_cells
+from qbm_jax.fitted.tasks.study_set import StudySet, fold_cells
 from qbm_jax.metrics.baselines import pca_embedding
 from qbm_jax.runtime import keys
-from qbm_jax.selection.utilities import disagreement_of, entropy_of, standardised
+from qbm_jax.selection.utilities import standardised
 
 Rows = list[tuple[str, str, str, str, int, float]]  # method, setting, task, metric, seed, value
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainedGroup:
-    """Models that did not see their seed's test cells, and what each makes of every cell.
-
-    Attributes:
-      group: models and embeddings of all seeds.
-      bounds: of every cell by every model, nats [seeds, cells].
-    """
-
-    group: Group
-    bounds: np.ndarray
-
-
-class Trained:
-    """The trained models of a set, made once; only those of the set at hand are kept."""
-
-    def __init__(self) -> None:
-        """Nothing is trained yet."""
-        self._name = ""
-        self._made: TrainedGroup | None = None
-
-    def of(
-        self, config: ConfigDict, study: StudySet, method: ModelMethod, stop: StopRequest
-    ) -> TrainedGroup:
-        """Models of all seeds."""
-        if self._name != study.name:
-            held_out = [fold_cells(study, seed, config.seed) for seed in range(config.num_seeds)]
-            group = trainings.train_group(config, study, method, held_out, stop)
-            self._made = TrainedGroup(group, _bounds(config, study, group))
-            self._name = study.name
-        assert self._made is not None, "just trained"
-        return self._made
-
-
-def _bounds(config: ConfigDict, study: StudySet, group: Group) -> np.ndarray:
-    """Of every cell by every model, nats [seeds, cells]."""
-    found = [
-        bounds.bound(
-            config.seed, model.vae, model.params, study.data,
-            num_draws=config.evaluation.posterior_draws,
-            num_temperatures=config.evaluation.log_z_temperatures,
-            num_train_cells=number, importance_weighted=None,
-        ).per_cell
-        for model, number in zip(group.models, group.num_train_cells, strict=True)
-    ]  # fmt: skip
-    return np.array(found, np.float64)
 
 
 def pool_of(config: ConfigDict, study: StudySet, seed: int) -> np.ndarray:
@@ -82,20 +35,6 @@ def pool_of(config: ConfigDict, study: StudySet, seed: int) -> np.ndarray:
         rng = np.random.default_rng([config.seed, seed])
         others = np.sort(rng.choice(others, config.max_pool, replace=False))
     return others
-
-
-def utilities_of(trained: TrainedGroup, seed: int) -> dict[str, np.ndarray]:
-    """What the seed's model makes of each cell [cells]: entropy, free energy, minus the bound.
-
-    And how much the models of all seeds, each trained without other cells, disagree on it.
-    """
-    entropy = entropy_of(trained.group.embeddings[seed])
-    return {
-        "entropy": entropy,
-        "free_energy": np.asarray(trained.group.energies[seed], np.float64) - entropy,
-        "elbo": -trained.bounds[seed],
-        "disagreement": disagreement_of(trained.bounds),
-    }
 
 
 def labels_and_sketches(
@@ -193,21 +132,23 @@ def training_data(
 
 
 def audited(config: ConfigDict, study: StudySet, trained: TrainedGroup) -> dict[str, Any]:
-    """The audit, on the first seed's embedding."""
+    """The audit, on the first seed's embedding; where a setting ends with a utility, with that."""
     group = trained.group
     pool, fold, points = pool_of(config, study, 0), group.held_out[0], group.embeddings[0]
     budget, options = budgets_of(config, len(pool))[0], options_of(config)
     here = points[pool].astype(np.float64)
     rows: Rows = []
-    num_cells, number = config.audit.small
-    size = (num_cells, number)
-    for name, metric, place, value in audit.small_instances(
-        here, config.audit.num_instances, options, size, config.seed
-    ):
-        rows.append((name, f"small-{size[0]}-{size[1]}", "audit", metric, place, value))
-    for name, metric, place, value in audit.large_instance(here, budget, options, config.seed):
-        rows.append((name, f"embedding-{budget}", "audit", metric, place, value))
+    size, number = tuple(config.audit.small), config.audit.num_instances
     made = utilities_of(trained, 0)
+    for utility, tail in ((None, ""), (made[audit.UTILITY][pool], f"-{audit.UTILITY}")):
+        small = audit.small_instances(here, number, options, size, config.seed, utility)
+        large = audit.large_instance(here, budget, options, config.seed, utility)
+        for setting, measured in (
+            (f"small-{size[0]}-{size[1]}", small),
+            (f"embedding-{budget}", large),
+        ):
+            for name, metric, place, value in measured:
+                rows.append((name, setting + tail, "audit", metric, place, value))
     found, shown = audit.correlations(
         here, study.labels[pool], (points[fold], study.labels[fold]), budget,
         config.audit.num_subsets,

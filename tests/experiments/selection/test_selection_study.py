@@ -1,7 +1,7 @@
-"""The study of selection: what it refuses, its methods, its verdict, and a run of it."""
+"""The study of selection: what it refuses, its methods, its audit, and a run of it."""
 
 import csv
-import re
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -12,18 +12,19 @@ from configs import selection as configs
 from experiments.comparison.methods import methods as models
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
-from experiments.selection import audit, report, study
+from experiments.selection import audit, study, tasks
 from experiments.selection.methods import METHODS, Request, available
 from experiments.selection.scores import sketch_scores
-from experiments.selection.standings import standings
+from qbm_jax.runtime.optional import installed
+from qbm_jax.selection import objective
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(40, 3))
 LABELS = np.repeat(["a", "b"], 20)
 QUICK = {"num_chains": 4, "num_steps": 10}
 BAD = {
-    "way": ({"ways": ("random", "magic")}, "unknown method 'magic' in config.ways"),
-    "classifier": ({"classifiers": ("svm",)}, "unknown classifier 'svm' in config.classifiers"),
+    "way": ({"ways": ("random", "magic")}, "unknown config.ways 'magic'"),
+    "classifier": ({"classifiers": ("svm",)}, "unknown config.classifiers 'svm'"),
     "seeds": ({"num_seeds": 1}, "config.num_seeds must be at least 2"),
     "solver": ({"solver.num_chains": 0}, "num_chains must be a whole number of at least 1"),
 }
@@ -63,44 +64,66 @@ def test_scores_of_a_sketch():
     assert whole["mmd"] == pytest.approx(0, abs=1e-12) and found["mmd"] > 0
 
 
-def rows_of(gain):
-    noise = np.random.default_rng(1).normal(size=(6, 3))
-    for seed in range(6):
-        for place, name in enumerate(("random", "facility_greedy", "qubo_mmd_swap")):
-            value = 0.5 + 0.01 * noise[seed, place] + (gain if place == 2 else 0)
-            yield {"dataset": "x", "method": name, "setting": "pca-10", "task": "labels",
-                   "metric": "rf_f1_macro", "seed": seed, "value": value}  # fmt: skip
-
-
-def test_a_utility_is_held_against_the_same_qubo_without_it():
-    names = {"facility_greedy": "qubo_mmd_bifurcation", "qubo_mmd_swap": "qubo_entropy"}
-    rows = [{**row, "method": names.get(row["method"], row["method"])} for row in rows_of(0.3)]
-    text = report.utility_answer(rows)
-    assert re.search(r"without \(qubo_mmd_bifurcation\): entropy \*\*\+0\.[23]\d\d \(", text), text
-    assert report.utility_answer(list(rows_of(0.3))) == ""
-
-
-@pytest.mark.parametrize(
-    ("gain", "words"),
-    [(0.3, "Greedy is not as good: qubo_mmd_swap"), (-0.3, "Greedy is as good as far"),
-     (0.0, "Greedy is as good as far")],
-)  # fmt: skip
-def test_the_first_line_says_whether_greedy_is_as_good(gain, words):
-    rows = list(rows_of(gain))
-    assert report.verdict(rows).startswith(words)
-    found = {each.method: each for each in standings(rows)}
-    own = found["qubo_mmd_swap"]
-    assert own.to_greedy == pytest.approx(gain, abs=0.02) and own.num_seeds == 6
-    assert own.best in ("random", "facility_greedy")
-    assert np.isnan(found["random"].to_random)
-
-
-def test_the_audit_measures_the_way_to_the_optimum():
-    rows = list(audit.small_instances(POINTS, 2, QUICK, (8, 3), 0))
+@pytest.mark.parametrize("utility", [None, POINTS[:, 0]], ids=["off", "on"])
+def test_the_audit_measures_the_way_to_the_optimum(utility):
+    rows = list(audit.small_instances(POINTS, 2, QUICK, (8, 3), 0, utility))
     lost = [value for _, metric, _, value in rows if metric == "lost"]
-    by_bound = [value for name, metric, _, value in rows if (name, metric) == ("bound", "lost")]
-    assert max(by_bound) <= 1e-9 and min(set(lost) - set(by_bound)) >= -1e-9
+    bounds = ("bound", audit.GUARANTEE)
+    below = [value for name, metric, _, value in rows if metric == "lost" and name in bounds]
+    assert len(below) == 4 and max(below) <= 1e-9 and min(set(lost) - set(below)) >= -1e-9
     assert {name for name, *_ in rows} >= {"greedy", "swap", "lagrange", "penalty_4_bits"}
+    energies = {(name, place): v for name, metric, place, v in rows if metric == "energy"}
+    for name, metric, place, value in rows:
+        if metric == "lost":
+            way = energies["random", place] - energies["exact", place]
+            again = (energies[name, place] - energies["exact", place]) / way
+            assert value == pytest.approx(again, abs=1e-9)
+
+
+def test_the_energies_of_an_audit_are_those_of_its_choices():
+    plain, weighed = (
+        [v for n, m, _, v in audit.small_instances(POINTS, 2, QUICK, (8, 3), 0, u)
+         if (n, m) == ("exact", "energy")]
+        for u in (None, POINTS[:, 0])
+    )  # fmt: skip
+    for place in range(2):
+        rows = np.random.default_rng([0, place]).choice(40, 8, replace=False)
+        utility = (POINTS[rows, 0] - POINTS[rows, 0].mean()) / POINTS[rows, 0].std() / 9
+        pool = [objective(POINTS[rows], each) for each in combinations(range(8), 3)]
+        gains = [utility[list(each)].sum() for each in combinations(range(8), 3)]
+        assert plain[place] == pytest.approx(min(pool), abs=1e-9)
+        assert weighed[place] == pytest.approx(min(np.subtract(pool, gains)), abs=1e-9)
+
+
+@pytest.mark.parametrize("utility", [None, POINTS[:, 0]], ids=["off", "on"])
+def test_the_audit_at_the_studys_size_has_energies_of_all_solvers(utility):
+    rows = list(audit.large_instance(POINTS, 6, QUICK, 0, utility))
+    runs = {(name, place): v for name, metric, place, v in rows if metric == "energy"}
+    assert {name for name, _ in runs} >= {"random", "greedy", "swap", "lagrange_8_bits"}
+    below = [runs.pop((name, 0)) for name in ("bound", audit.GUARANTEE)]
+    assert max(below) <= min(runs.values())
+    assert sum(name == "swap" for name, _ in runs) == audit.RUNS
+    if installed("dwave.samplers"):  # slow at the real size: once, and without a utility alone
+        assert (("sa", 0) in runs) == (("tabu", 0) in runs) == (utility is None)
+
+
+def test_labels_of_images_on_a_tiny_file(tmp_path):
+    rng, config = np.random.default_rng(0), configs.get_config("smoke")
+    types = {"train": np.arange(90) % 2, "test": np.arange(30) % 2}
+    arrays = {f"{part}_labels": kinds.astype(np.uint8) for part, kinds in types.items()}
+    for part, kinds in types.items():
+        noise = rng.integers(0, 60, (len(kinds), 28, 28))
+        arrays[f"{part}_images"] = (noise + 150 * kinds[:, None, None]).astype(np.uint8)
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    ways, config.classifiers = ("random", "facility_greedy", "qubo_mmd_swap"), ("1nn",)
+    config.images.update({"budgets": (8, 12), "pool": 60, "test": 20, "block_size": 30})
+    config.images.methods = (*ways, "mmd_greedy")
+    methods = {name: METHODS[name] for name in ways}  # what is not there is left out
+    rows = tasks.images(config, str(tmp_path / "mnist.npz"), methods)["rows"]
+    assert len(rows) == len(set(row[:5] for row in rows)) == 2 * 2 * 3 * 2
+    assert {row[0] for row in rows} == set(ways) and {row[1] for row in rows} == {"pca-8", "pca-12"}
+    assert {row[2] for row in rows} == {"labels"} and {row[4] for row in rows} == {0, 1}
+    assert min(row[5] for row in rows if row[3] == "1nn_accuracy") > 0.9  # two kinds far apart
 
 
 def test_correlations_are_of_feasible_choices():
