@@ -110,7 +110,7 @@ def main() -> None:
     """Measures, prints and writes."""
     options = arguments()
     if options.smoke:
-        options.seeds = 1
+        options.seeds = options.singles = 1
     with tempfile.TemporaryDirectory(prefix="qbm_jax_sweep_") as folder:
         figures = measure(options, Path(folder))
     for name, value in figures.items():

@@ -201,7 +201,7 @@ def _signs(path: Path) -> dict[str, np.ndarray]:
     Raises:
       InputError: another graph.
     """
-    numbers = np.fromstring(path.read_text(), dtype=np.int64, sep=" ")
+    numbers = np.fromstring(path.read_text(encoding="ascii"), dtype=np.int64, sep=" ")
     n, edges = numbers[:2].tolist()
     first, second, weight = numbers[2:].reshape(-1, 3).T
     signs = np.zeros((n, n), np.int8)

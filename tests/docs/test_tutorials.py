@@ -25,6 +25,13 @@ def test_the_sketch_is_shown_on_real_cells_too(shared_data, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     names = run_in_order(DOCS / "tutorials" / "sketch_and_train.md", tmp_path, {})
     assert names["adata"].n_obs == 3514 and not (tmp_path / "cells.h5ad").exists()
+    sketch, rest = names["sketch"], names["rest"]
+    assert (len(sketch), len(rest)) == (878, 2636)  # what the page says of these cells
+    assert names["covered"](sketch) == pytest.approx(4.02, abs=0.02)
+    assert names["covered"](names["random"]) == pytest.approx(4.44, abs=0.02)
+    bound = float(names["model"].bound(names["adata"][rest].copy()).value)
+    assert bound == pytest.approx(-2046, abs=6)
+    assert names["right"] == pytest.approx(0.994, abs=0.004)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
