@@ -12,9 +12,7 @@ choices. Methods whose packages (extras `selection`, `dimod`) are not installed 
 import argparse
 import json
 import sys
-from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -24,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone
 from experiments.selection import audit
 from experiments.selection.methods import METHODS, Request, available
 from experiments.selection.scores import label_scores
-from experiments.selection.standings import GREEDY
-from qbm_jax.study.estimates import Estimate, estimate
+from experiments.selection.standings import GREEDY, by_setting, gaps_by_training
+from qbm_jax.study.estimates import estimate
 
 NUM_SELECTED, NUM_POOL = 20, 800
 EFFORT = {"num_chains": 4, "num_steps": 100}
@@ -43,22 +41,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--num_splits", type=int, default=10)
     parser.add_argument("--smoke", action="store_true", help="two splits and three methods")
     return parser.parse_args()
-
-
-def to_greedy(rows: list[dict[str, Any]], name: str, share: float) -> Estimate:
-    """The difference to lazy greedy in accuracy, the mean of both classifiers split by split.
-
-    Args:
-      rows: all scores.
-      name: of the method.
-      share: digits that judge over those of the pool, for the corrected resampled t.
-    """
-    by_split: dict[int, list[float]] = defaultdict(list)
-    for row in rows if name != GREEDY else ():
-        if row["method"] in (name, GREEDY) and row["metric"].endswith("accuracy"):
-            sign = 1 if row["method"] == name else -1
-            by_split[row["seed"]].append(2 * sign * row["value"])
-    return estimate([float(np.mean(each)) for each in by_split.values()], share=share)
 
 
 def main() -> None:
@@ -86,6 +68,7 @@ def main() -> None:
                  "metric": metric, "seed": seed, "value": value}
                 for metric, value in scores.items()
             ]  # fmt: skip
+    scored = by_setting(rows, metric_end="accuracy")["digits"]
     for name in ways:
         mean = {
             metric: float(
@@ -93,12 +76,14 @@ def main() -> None:
             )
             for metric in ("logistic_accuracy", "1nn_accuracy")
         }
-        gap = to_greedy(rows, name, len(points) / NUM_POOL - 1)
+        # Digits that judge over those of the pool: the correction for what splits share.
+        gap = estimate(gaps_by_training(scored, name, GREEDY), share=len(points) / NUM_POOL - 1)
         figures[name] = mean | {"to_greedy": [gap.mean, gap.low, gap.high]}
+        ends = f"{gap.mean:+.3f} ({gap.low:+.3f}, {gap.high:+.3f})"
+        apart = "" if name == GREEDY else f"to lazy greedy {ends}"
         print(
             f"{name:22s} logistic {mean['logistic_accuracy']:.3f}  1-NN "
-            f"{mean['1nn_accuracy']:.3f}  to lazy greedy {gap.mean:+.3f} "
-            f"({gap.low:+.3f}, {gap.high:+.3f})",
+            f"{mean['1nn_accuracy']:.3f}  {apart}",
             flush=True,
         )
     order = np.random.default_rng(0).permutation(len(points))

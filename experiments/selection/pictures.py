@@ -58,9 +58,8 @@ def _draw(found: dict[tuple[str, str], Curves]) -> Figure:
     for panel, ((across, up), own) in zip(axes, found.items(), strict=True):
         for name, curve in own.items():
             if name == ALL:
-                mean = float(
-                    np.mean([each.mean for each in curve.values()])
-                )  # pools differ by a cell
+                # Pools differ by a cell, so that there may be several.
+                mean = float(np.mean([each.mean for each in curve.values()]))
                 panel.axhline(mean, color=colours[name], linestyle="--", label="all of the pool")
             else:
                 draw_curve(panel, curve, colours[name], shown(name))

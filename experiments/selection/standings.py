@@ -165,16 +165,18 @@ def methods_of(sets: dict[str, Settings]) -> list[str]:
 
 
 def gap_in_set(settings: Settings, name: str, rival: str) -> Estimate:
-    """The difference of two methods in one set, over the settings and metrics that have both.
+    """The difference of two methods in one set: the mean of `gaps_by_training`."""
+    return within_set(gaps_by_training(settings, name, rival))
 
-    Within a training they are averaged first, so that the interval is over trainings.
-    """
+
+def gaps_by_training(settings: Settings, name: str, rival: str) -> list[float]:
+    """Differences [trainings] of two methods, each over the settings and metrics that have both."""
     by_training: dict[int, list[float]] = defaultdict(list)
     for group in settings.values() if name != rival else ():
         if name in group and rival in group:
             for seed in sorted(group[name].keys() & group[rival].keys()):
                 by_training[seed].append(group[name][seed] - group[rival][seed])
-    return within_set([float(np.mean(each)) for each in by_training.values()])
+    return [float(np.mean(each)) for each in by_training.values()]
 
 
 def gap(sets: dict[str, Settings], name: str, rival: str | dict[str, str]) -> Estimate:

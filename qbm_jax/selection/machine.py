@@ -1,6 +1,7 @@
 """The choice on a Boltzmann machine: draws of samplers, made to have exactly k spins up."""
 
 import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -175,6 +176,11 @@ def _of_library(solver: str | samplers.Sampler, effort: Effort) -> Draw:
             # Few bits round all couplings to 0, and some samplers divide by the size of J.
             if J.any():
                 raise
+            warnings.warn(
+                "all couplings round to 0, of which this sampler makes nothing finite: each spin "
+                "follows its field alone",
+                stacklevel=2,
+            )
             ties = np.random.default_rng([effort.seed, number]).choice([-1.0, 1.0], spins.shape)
             return np.where(h == 0, ties, np.sign(h))
         return np.asarray(spins)
