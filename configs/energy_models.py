@@ -101,8 +101,8 @@ def get_config(arg: str = "full") -> ConfigDict:
         shorten(config)
     if arg == "hour":
         config.methods = ConfigDict({"pcd_1": METHODS["pcd_1"]})
-        config.machine.num_updates, config.machine.averaging = 300000, 10000.0
-        config.curve_points = 6
+        config.machine.num_updates, config.machine.averaging = 450000, 10000.0
+        config.curve_points = 4
     return config
 
 

@@ -1,37 +1,44 @@
-"""Priors of the latents on binary images: does a Boltzmann machine help beyond cells?
+"""Priors of the latents on images and peptides: does a Boltzmann machine help beyond cells?
 
 python run.py --config=configs/mnist.py --workdir=runs/mnist
 python run.py --config=configs/mnist.py:smoke --workdir=runs/mnist-smoke
+python run.py --config=configs/mnist.py:peptides --workdir=runs/peptides
+python run.py --config=configs/mnist.py:peptides_smoke --workdir=runs/peptides-smoke
 
 The full variant needs MNIST as an .npz file with train_images and test_images; the smoke variant
-simulates bars and stripes. Networks, steps, minibatches and seeds are equal: priors alone differ.
+simulates bars and stripes. Peptides, antimicrobial and others, come with the package modlamp (extra
+"domains"); their smoke variant simulates them. Networks, steps, minibatches and seeds are equal:
+priors alone differ.
 """
 
 from ml_collections import ConfigDict
 
 from qbm_jax.errors import InputError
 
+VARIANTS = ("full", "smoke", "peptides", "peptides_smoke")
 PRIORS = ("bernoulli", "boltzmann", "rbm", "gaussian", "made")
 
 
 def get_config(arg: str = "full") -> ConfigDict:
-    """Five priors, two seeds; not run at full size yet: hours. "smoke": bars and stripes.
+    """Five priors, two seeds, MNIST; "smoke": bars and stripes; "peptides", and a smoke variant.
 
     Raises:
       InputError: another variant.
     """
-    if arg not in ("full", "smoke"):
-        raise InputError(f"unknown config variant {arg!r}; choose from full, smoke")
+    if arg not in VARIANTS:
+        raise InputError(f"unknown config variant {arg!r}; choose from {', '.join(VARIANTS)}")
     config = ConfigDict()
     config.experiment = "mnist"  # a name of launch.EXPERIMENTS
     config.seed = 0
     config.num_seeds = 2
     config.priors = PRIORS  # names of qbm_jax.model.priors; bernoulli, J = 0, is the baseline
     config.data = ConfigDict()
+    config.data.kind = "images"  # or "peptides"
     config.data.path = "../shared/data/images/mnist.npz"  # or "simulated"
     config.data.num_train = 0  # images; 0 is all; a tenth of them validates
     config.data.num_test = 0
     config.data.side = 4  # of simulated images, in pixels
+    config.data.length = 40  # of peptides, in residues
     config.model = ConfigDict()  # options of qbm_jax.model.vae.ModelOptions
     config.model.num_latents = 64
     config.model.encoder_widths = config.model.decoder_widths = (400, 400)
@@ -57,8 +64,15 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.effort.num_paths = 200
     config.effort.num_equilibration = 500
     config.max_bracket = 1.0  # nats; a wider interval gives no number but the reason
-    if arg == "smoke":
+    if arg.startswith("peptides"):
+        config.data.kind, config.data.path = "peptides", ""
+        config.model.num_latents = 32
+        config.training.num_steps = 5000
+        config.training.kl_warmup = 0.5  # the decoder else learns to do without latents
+    if arg.endswith("smoke"):
         shorten(config)
+    if arg == "peptides_smoke":
+        config.priors = ("bernoulli", "boltzmann")
     return config
 
 

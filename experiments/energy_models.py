@@ -132,7 +132,7 @@ def document(plan: EnergyPlan, results: Results) -> Document:
     for part, what in (("samples", "Draws"), ("filters", "Weights of the first hidden units")):
         report.figure(
             f"{part}.png",
-            partial(figures.draw_images, found, images, part),
+            partial(figures.draw_images, found, images.side, part),
             f"{what}, a row a method.",
         )
     report.figure(

@@ -1,4 +1,4 @@
-"""Priors of the latents on binary images: test likelihoods in nats, with their intervals."""
+"""Priors of the latents beyond cells, on images or peptides: test likelihoods with intervals."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -7,13 +7,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import pandas as pd
-import scipy.sparse as sp
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from experiments.energies.figures import draw_images
-from experiments.energies.images import Images, load_images
+from experiments.energies.rows import Rows, load_rows
 from experiments.kit.options import LIBRARY, check_least, check_training, in_config_words, names_of
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
@@ -33,7 +31,7 @@ from qbm_jax.model.priors import PRIORS
 from qbm_jax.objective.importance_weighted import importance_weighted_bound
 from qbm_jax.runtime import keys
 from qbm_jax.study.document import Document, number, table, with_interval
-from qbm_jax.study.escape import figure_text
+from qbm_jax.study.escape import figure_text, markdown
 from qbm_jax.study.estimates import by_seed, estimate, paired_difference
 from qbm_jax.study.figures import NotDrawn, colours_of, panels, tidy
 from qbm_jax.training import Training
@@ -41,28 +39,34 @@ from qbm_jax.training import Training
 COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
 TASK, BASELINE, MACHINE = "likelihood", "bernoulli", "boltzmann"
 ANY_BRACKET = 1e9  # nats: the interval of the likelihood judges it
-SHOWN = 16  # draws of a figure
 PUBLISHED = (
     "For scale, and not measured here: discrete VAEs with Boltzmann priors, of convolutional "
     "networks trained long, are at 78.5 to 80 nats on dynamically binarised MNIST (DVAE++, DVAE#: "
     "arXiv 1802.04920, 1805.07445). The networks here are small and dense, and trained briefly."
 )
 
+DRAWS = (
+    "500 draws of each class. AUC: how well a logistic regression on residues and neighbouring "
+    "pairs, trained on real peptides that no model saw, tells the class that was asked for; beside "
+    "it, the true class of real test peptides. Identity: share of residues in common, place by "
+    "place, with the nearest peptide for training."
+)
 
-class ImagePlan(NamedTuple):
+
+class PriorPlan(NamedTuple):
     """What is trained on what.
 
     Attributes:
       config: of the run.
-      images: training images as means of bits, test images as bits.
-      cells: the training images as the library takes them.
+      set: the rows, images or peptides.
+      cells: the training rows as the library takes them.
       data: likewise, on the device.
-      test: the test images, on the device.
+      test: the test rows, on the device.
       trainings: by prior.
     """
 
     config: ConfigDict
-    images: Images
+    set: Rows
     cells: Cells
     data: DeviceCounts
     test: DeviceCounts
@@ -70,8 +74,8 @@ class ImagePlan(NamedTuple):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells the images from others."""
-        return self.images.identity
+        """What tells the rows from others."""
+        return self.set.identity
 
     @property
     def setting(self) -> str:
@@ -80,8 +84,8 @@ class ImagePlan(NamedTuple):
         return f"{model.num_latents} latents, {options.num_steps} steps"
 
 
-def check(config: ConfigDict) -> ImagePlan:
-    """The training of each prior, and the images.
+def check(config: ConfigDict) -> PriorPlan:
+    """The training of each prior, and what it is of.
 
     Raises:
       InputError: data or config that cannot be used.
@@ -91,67 +95,39 @@ def check(config: ConfigDict) -> ImagePlan:
     check_least(config, least | counts | {f"effort.{name}": 1 for name in config.effort})
     if not config.priors or len(set(config.priors)) < len(config.priors):
         raise InputError(f"config.priors must name each prior once, got {config.priors}")
-    trainings = {name: training_of(config, name) for name in names_of(config, "priors", PRIORS)}
-    images = load_images(config)
-    if images.train.shape[1] != images.test.shape[1]:
-        raise InputError(
-            f"config.data.path: expected training and test images of one size, got "
-            f"{images.train.shape[1]} and {images.test.shape[1]} pixels"
-        )
-    cells = as_cells(images, images.train)
-    test = device_counts(as_cells(images, images.test))
-    return ImagePlan(config, images, cells, device_counts(cells), test, trainings)
+    names = names_of(config, "priors", PRIORS)
+    found = load_rows(config)
+    trainings = {name: training_of(config, name, found.model) for name in names}
+    cells, test = found.cells("train"), device_counts(found.cells("test"))
+    return PriorPlan(config, found, cells, device_counts(cells), test, trainings)
 
 
-def training_of(config: ConfigDict, prior: str) -> Training:
-    """The training with this prior; all else is equal.
+def training_of(config: ConfigDict, prior: str, given: dict[str, Any]) -> Training:
+    """The training with this prior, and the options that the data ask for; all else is equal.
 
     Raises:
       InputError: an option that cannot be.
     """
     with in_config_words(LIBRARY):
         options = train_options(config.training.to_dict())
-        model = with_prior(prior, config.model.to_dict() | {"likelihood": "bernoulli"})
+        model = with_prior(prior, config.model.to_dict() | given)
         sampler = config.sampler.name, config.sampler.options.to_dict()
         one = Training.of(model, *sampler, options)
         check_training(one)
     return one
 
 
-def as_cells(images: Images, rows: np.ndarray) -> Cells:
-    """Rows [images, pixels] in the record that trainings take: an image a cell, a pixel a gene."""
-    number_of, width = rows.shape
-    genes = tuple(f"pixel {pixel}" for pixel in range(width))
-    counts = sp.csr_matrix(rows, dtype=np.float32)
-    return Cells(
-        counts=counts,
-        genes=genes,
-        obs=pd.DataFrame(index=np.arange(number_of).astype(str)),
-        var=pd.DataFrame(index=list(genes)),
-        rows=np.arange(number_of),
-        batch=np.zeros(number_of, np.int32),
-        batch_names=(images.name,),
-        labels=None,
-        label_names=(),
-        batch_column=None,
-        label_column=None,
-        is_integer=bool(np.all(counts.data == np.rint(counts.data))),
-        simulated=False,
-        source=images.name,
-    )
-
-
-def pieces(plan: ImagePlan, stop: StopRequest) -> Iterator[Work]:
+def pieces(plan: PriorPlan, stop: StopRequest) -> Iterator[Work]:
     """A piece a prior and seed; all priors of a seed come before the next."""
     for seed in range(plan.config.num_seeds):
         for name, one in plan.trainings.items():
-            names = {"dataset": plan.images.name, "method": name, "seed": seed}
+            names = {"dataset": plan.set.name, "method": name, "seed": seed}
             compute = partial(measure, plan, name, seed, stop)
             yield Work(TASK, names, compute, None, 1, one.options.num_steps)
 
 
-def measure(plan: ImagePlan, name: str, seed: int, stop: StopRequest, key: jax.Array) -> Piece:
-    """Trains one prior at one seed; bound and likelihood of the test images, and draws.
+def measure(plan: PriorPlan, name: str, seed: int, stop: StopRequest, key: jax.Array) -> Piece:
+    """Trains one prior at one seed; bound and likelihood of the test rows, and draws.
 
     The keys depend on the seed alone, so that all priors share split, start, order and bits.
     """
@@ -171,14 +147,15 @@ def measure(plan: ImagePlan, name: str, seed: int, stop: StopRequest, key: jax.A
         "rows_standard_error": scored.standard_error,
         **{part: bound[part] for part in ("elbo", "kl", "reconstruction", "log_z")},
         "active_latents": int(np.count_nonzero(means.std(axis=0) > LEAST_SPREAD)),
-        "seconds": trained.seconds, "images_per_second": trained.cells_per_second,
+        "seconds": trained.seconds, "rows_per_second": trained.cells_per_second,
     }  # fmt: skip
-    samples = model.generate(keys.key_of(config.seed, "generation", seed), SHOWN)
+    drawn, samples = plan.set.measure_draws(model, keys.key_of(config.seed, "generation", seed))
+    metrics |= {"nll_per_token": metrics["nll"] / plan.set.num_tokens, **drawn}
     return {
         "metrics": {metric: None if np.isnan(x) else x for metric, x in metrics.items()},
         "reason": scored.reason,
         "again": trained.again,
-        "samples": samples.astype(int).tolist(),
+        "samples": samples,
     }
 
 
@@ -188,8 +165,8 @@ def with_hard_spins(one: Training) -> Training:
     return dataclasses.replace(one, model=hard)
 
 
-def of_test(plan: ImagePlan, model: FittedModel, seed: int) -> tuple[dict[str, float], Likelihood]:
-    """Terms of the bound on the test images, and their log-likelihood with its interval."""
+def of_test(plan: PriorPlan, model: FittedModel, seed: int) -> tuple[dict[str, float], Likelihood]:
+    """Terms of the bound on the test rows, and their log-likelihood with its interval."""
     config, rows = plan.config, np.arange(plan.test.num_cells)
     effort, draws = config.effort.to_dict(), config.evaluation
     vae, params = model.vae, model.params
@@ -206,10 +183,10 @@ def of_test(plan: ImagePlan, model: FittedModel, seed: int) -> tuple[dict[str, f
         key, vae, params, plan.test, rows, 0.0, num_samples=draws.importance_samples
     ).values
     free = FreeEnergies.known(-values.astype(np.float64))
-    return bound, likelihood(free, log_z, "", config.max_bracket, plan.images.protocol)
+    return bound, likelihood(free, log_z, "", config.max_bracket, plan.set.protocol)
 
 
-def rows(plan: ImagePlan, piece: Piece) -> Iterator[Row]:
+def rows(plan: PriorPlan, piece: Piece) -> Iterator[Row]:
     """A row a metric."""
     for metric, value in piece["metrics"].items():
         yield (
@@ -230,7 +207,7 @@ class Difference(NamedTuple):
     num_seeds: int
 
 
-def summary(plan: ImagePlan, rows: list[Row]) -> list[Difference]:
+def summary(plan: PriorPlan, rows: list[Row]) -> list[Difference]:
     """Differences of every prior to J = 0; none where that was not trained."""
     values: dict[tuple[str, str], dict[int, float | None]] = {}
     for _, method, _, _, metric, seed, value in rows:
@@ -241,48 +218,49 @@ def summary(plan: ImagePlan, rows: list[Row]) -> list[Difference]:
             one = paired_difference(*by_seed(own, values[BASELINE, metric]))
             found.append(
                 Difference(
-                    plan.images.name, method, metric, one.mean, one.low, one.high, one.num_seeds
+                    plan.set.name, method, metric, one.mean, one.low, one.high, one.num_seeds
                 )
             )
     return found
 
 
-def document(plan: ImagePlan, results: Results) -> Document:
+def document(plan: PriorPlan, results: Results) -> Document:
     """The verdict first, then tables and figures."""
-    pieces, images, config = results.pieces, plan.images, plan.config
-    report = Document(results.workdir, f"Priors of binary images: {images.name}")
+    pieces, config, known = results.pieces, plan.config, plan.set
+    report = Document(results.workdir, f"Priors of {known.unit}s: {known.name}")
     report.add(
         verdict(results.summary),
         "## Test likelihood",
-        f"{len(images.train)} training and {len(images.test)} test images of {images.side} x "
-        f"{images.side} pixels; {images.protocol}. Each step of training draws the bits of its "
-        "minibatch anew; a tenth of the training images, whose bits are drawn once, chooses the "
-        f"epoch; bits of the test images are drawn once, by seed {config.seed}, the same for all. "
-        f"NLL: negative log-likelihood in nats an image, by {config.evaluation.importance_samples} "
-        "importance draws from the posterior, hard spins at evaluation: too high in expectation, "
-        "the less so the more draws. Its ends add what is not known of log Z: two standard errors "
-        "beyond the bracket of annealing in both directions; priors with a closed log Z have none. "
+        f"{known.about}NLL: negative log-likelihood in nats a {known.unit}, by "
+        f"{config.evaluation.importance_samples} importance draws from the posterior, hard spins "
+        "at evaluation: too high in expectation, the less so the more draws. Its ends add what is "
+        "not known of log Z: two standard errors beyond the bracket of annealing in both "
+        "directions; priors with a closed log Z have none. "
         f"Means over {config.num_seeds} seeds; {plan.setting}. Intervals of differences are over "
         "seeds alone; the ends of log Z come on top.",
-        likelihood_table(pieces),
+        likelihood_table(pieces, known.token),
         difference_table(results.summary),
-        PUBLISHED if images.side == 28 else "",
+        PUBLISHED if known.side == 28 else "",
     )
     report.figure(
-        "likelihoods.png", partial(draw_likelihoods, pieces),
+        "likelihoods.png", partial(draw_likelihoods, pieces, known.unit),
         "Test NLL of every seed, lower is better; bars: what is not known of log Z.",
     )  # fmt: skip
-    report.figure(
-        "samples.png", partial(draw_images, pieces, images, "samples"),
-        "Draws of the trained models, from the prior through the decoder, a row a prior.",
-    )  # fmt: skip
+    if known.side:
+        report.figure(
+            "samples.png", partial(draw_images, pieces, known.side, "samples"),
+            "Draws of the trained models, from the prior through the decoder, a row a prior.",
+        )  # fmt: skip
+    else:
+        report.add("## Draws", DRAWS, draws_table(pieces), *shown_draws(pieces, known.class_names))
     said = [
         f"{piece['method']}, seed {piece['seed']}: {piece[what]}"
         for piece in pieces for what in ("reason", "again") if piece[what]
     ]  # fmt: skip
     if said:
         report.notes(said)
-    report.add("`python run.py --config=configs/mnist.py`; all numbers: `results.csv`.")
+    variant = "" if known.side else ":peptides"
+    report.add(f"`python run.py --config=configs/mnist.py{variant}`; all numbers: `results.csv`.")
     return report
 
 
@@ -312,19 +290,48 @@ def by_method(pieces: list[Piece]) -> dict[str, dict[str, list[float | None]]]:
     return found
 
 
-def likelihood_table(pieces: list[Piece]) -> str:
-    """A line a prior: means over seeds, the lowest NLL on top."""
+def likelihood_table(pieces: list[Piece], token: str) -> str:
+    """A line a prior: means over seeds, the lowest NLL on top; NLL also of one pixel or place."""
     shown = {
-        "nll": "NLL", "nll_lower": "lower", "nll_upper": "upper", "elbo": "ELBO", "kl": "KL",
-        "active_latents": "active latents", "seconds": "seconds",
+        "nll": "NLL", "nll_lower": "lower", "nll_upper": "upper", "nll_per_token": f"of a {token}",
+        "elbo": "ELBO", "kl": "KL", "active_latents": "active latents", "seconds": "seconds",
     }  # fmt: skip
+    return means_table(pieces, shown)
+
+
+def draws_table(pieces: list[Piece]) -> str:
+    """A line a prior: means over seeds of what is measured of its draws."""
+    shown = {
+        "class_auc": "AUC of the class asked for", "class_auc_of_real": "of real test peptides",
+        "distinct": "distinct share", "nearest_identity": "identity to the nearest for training",
+        "length": "residues",
+    }  # fmt: skip
+    return means_table(pieces, shown)
+
+
+def means_table(pieces: list[Piece], shown: dict[str, str]) -> str:
+    """A line a prior: means over seeds of metrics by title, the lowest NLL on top."""
     means = {
-        method: {metric: estimate(values[metric]) for metric in shown}
+        method: {metric: estimate(values[metric]) for metric in {"nll": "", **shown}}
         for method, values in by_method(pieces).items()
     }
     order = sorted(means, key=lambda method: np.nan_to_num(means[method]["nll"].mean, nan=np.inf))
-    lines = [[method, *(number(one.mean, 4) for one in means[method].values())] for method in order]
+    lines = [
+        [method, *(number(means[method][metric].mean, 4) for metric in shown)] for method in order
+    ]
     return table(["prior", *shown.values()], lines)
+
+
+def shown_draws(pieces: list[Piece], classes: tuple[str, ...]) -> Iterator[str]:
+    """Draws of the first seed as text, half of each class."""
+    for piece in pieces:
+        if piece["seed"] == 0:
+            half = len(piece["samples"]) // 2
+            parts = piece["samples"][:half], piece["samples"][half:]
+            written = "\n\n".join(
+                "\n".join((f"{name}:", *draws)) for name, draws in zip(classes, parts, strict=True)
+            )
+            yield f"**{markdown(piece['method'])}**\n\n```\n{written}\n```"
 
 
 def difference_table(found: list[Difference]) -> str:
@@ -341,7 +348,7 @@ def difference_table(found: list[Difference]) -> str:
     return table(header, lines) if lines else ""
 
 
-def draw_likelihoods(pieces: list[Piece]) -> Figure:
+def draw_likelihoods(pieces: list[Piece], unit: str) -> Figure:
     """The NLL of every prior and seed with its interval, a column a prior."""
     known = [piece for piece in pieces if piece["metrics"]["nll"] is not None]
     if not known:
@@ -356,5 +363,5 @@ def draw_likelihoods(pieces: list[Piece]) -> Figure:
             color=colours[piece["method"]],
         )  # fmt: skip
     axes.set_xticks(range(len(colours)), [figure_text(name) for name in colours])
-    tidy(axes, "prior", "test NLL, nats an image")
+    tidy(axes, "prior", f"test NLL, nats a {unit}")
     return figure

@@ -338,7 +338,11 @@ def test_a_new_law_is_refused_fractions_by_its_own_entry_alone(monkeypatch, name
     wanted = "bits or their means" if name == "bernoulli" else "whole-number counts"
     with pytest.raises(InputError, match=f"likelihood new_law expects {wanted}"):
         check_likelihood(FRACTIONS, "new_law")
-    check_likelihood(SimpleNamespace(is_integer=True, largest=1.0), "new_law")
+    whole = SimpleNamespace(
+        is_integer=True, source="set", num_cells=2, largest=1.0,
+        select=lambda rows: SimpleNamespace(counts=sp.csr_matrix([[1.0, 0.0], [0.0, 1.0]])),
+    )  # fmt: skip
+    check_likelihood(whole, "new_law")
 
 
 # The integration run.

@@ -1,5 +1,7 @@
 """What is measured of peptides: chemistry, novelty, and whether a classifier takes them."""
 
+import importlib
+import logging
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from qbm_jax.diffusion import text
 
+LOGGER = logging.getLogger("qbm_jax")
 END = len(text.AMINO_ACIDS)  # the token of the padding
 CHARGES = {"K": 1.0, "R": 1.0, "H": 0.1, "D": -1.0, "E": -1.0}  # at pH 7
 # Kyte and Doolittle 1982, 10.1016/0022-2836(82)90515-0, in the order of AMINO_ACIDS.
@@ -40,18 +43,15 @@ def peptide_scores(
       judged: those that the classifier learns to take.
       contrast: those that it learns to refuse.
     """
-    inside = np.cumsum(rows == END, axis=1) == 0
-    residues = np.where(inside, rows, END)
+    residues = ended(rows)
     charge = np.append([CHARGES.get(residue, 0.0) for residue in text.AMINO_ACIDS], 0.0)
-    lengths = inside.sum(axis=1)
+    lengths = np.sum(residues != END, axis=1)
     hydropathy = np.append(HYDROPATHY, 0.0)[residues].sum(axis=1) / np.maximum(lengths, 1)
-    both = zip(rows, inside, strict=True)
-    same = [np.max(np.sum((train == row[None]) & own[None], axis=1)) for row, own in both]
     return {
         "peptide_length": float(lengths.mean()),
         "charge": float(charge[residues].sum(axis=1).mean()),
         "hydropathy": float(hydropathy.mean()),
-        "nearest_identity": float(np.mean(np.array(same) / np.maximum(lengths, 1))),
+        "nearest_identity": nearest_identity(rows, train),
         "classifier_auc": classifier_auc(residues, judged, contrast),
     }
 
@@ -64,6 +64,61 @@ def classifier_auc(rows: np.ndarray, judged: np.ndarray, contrast: Contrast) -> 
     shown = np.concatenate([composition(rows), composition(contrast.held_out)])
     found = classifier.decision_function(shown)
     return float(roc_auc_score(np.arange(len(shown)) < len(rows), found))
+
+
+def class_auc(
+    rows: np.ndarray, classes: np.ndarray, judged: np.ndarray, judged_classes: np.ndarray
+) -> float:
+    """AUC with which logistic regression that learned on `judged` tells the classes of rows.
+
+    Args:
+      rows: peptides [n, length].
+      classes: what was asked for, or is true, 0 or 1 [n].
+      judged: peptides that it learned on.
+      judged_classes: their classes.
+    """
+    classifier = LogisticRegression(max_iter=500, class_weight="balanced")
+    classifier.fit(composition(ended(judged)), judged_classes)
+    return float(roc_auc_score(classes, classifier.decision_function(composition(ended(rows)))))
+
+
+def ended(rows: np.ndarray) -> np.ndarray:
+    """Peptides [n, length] with padding behind the first padding."""
+    return np.where(np.cumsum(rows == END, axis=1) == 0, rows, END)
+
+
+def nearest_identity(rows: np.ndarray, train: np.ndarray) -> float:
+    """Mean share of a peptide's residues [n, length] that its nearest training peptide has too."""
+    inside = ended(rows) != END
+    both = zip(rows, inside, strict=True)
+    same = [np.max(np.sum((train == row[None]) & own[None], axis=1)) for row, own in both]
+    return float(np.mean(np.array(same) / np.maximum(inside.sum(axis=1), 1)))
+
+
+def read_peptides(name: str, length: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Peptides of modlamp (extra "domains"), shuffled tokens [n, length]: others, antimicrobial.
+
+    Each is there once; those of ambiguous residues or of more than `length` are left out, and said.
+
+    Raises:
+      ModuleNotFoundError: the package is not installed.
+    """
+    loaded = importlib.import_module("modlamp.datasets").load_AMPvsUniProt()
+    rows = []
+    for kind in (0, 1):
+        own = [s.strip() for s, k in zip(loaded.sequences, loaded.target, strict=True) if k == kind]
+        usable = sorted({s for s in own if 0 < len(s) <= length and not _ambiguous(s)})
+        LOGGER.info(
+            "%s: %d of %d peptides of kind %d are usable", name, len(usable), len(own), kind
+        )
+        filled = text.peptides(usable, length)
+        vocabulary = text.Vocabulary(text.AMINO_ACIDS + text.PADDING)
+        rows.append(rng.permutation([vocabulary.encode(each) for each in filled]))
+    return rows
+
+
+def _ambiguous(sequence: str) -> bool:
+    return any(residue not in text.AMINO_ACIDS for residue in sequence)
 
 
 def composition(rows: np.ndarray) -> np.ndarray:

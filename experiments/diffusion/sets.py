@@ -1,6 +1,5 @@
 """The data sets of the diffusion study: texts, spins of a known law, digits, peptides."""
 
-import importlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.diffusion.peptides import Contrast
+from experiments.diffusion.peptides import Contrast, read_peptides
 from experiments.kit.options import names_of
 from qbm_jax import samplers
 from qbm_jax.diffusion import text
@@ -151,26 +150,12 @@ def of_digits(name: str, fields: ConfigDict, path: Path, seed: int) -> TokenSet:
 def of_peptides(name: str, fields: ConfigDict, path: Path, seed: int) -> TokenSet:
     """Antimicrobial peptides of modlamp, each once, without those of ambiguous residues."""
     del path
-    loaded = importlib.import_module("modlamp.datasets").load_AMPvsUniProt()  # extra "domains"
     symbols = text.AMINO_ACIDS + text.PADDING
-    rng = np.random.default_rng(seed_of(seed, "tokens"))
-    rows = []
-    for kind in (0, 1):  # others, antimicrobial
-        own = [s.strip() for s, k in zip(loaded.sequences, loaded.target, strict=True) if k == kind]
-        usable = sorted({s for s in own if 0 < len(s) <= fields.length and not _ambiguous(s)})
-        LOGGER.info(
-            "%s: %d of %d peptides of kind %d are usable", name, len(usable), len(own), kind
-        )
-        filled = text.peptides(usable, fields.length)
-        rows.append(rng.permutation([text.Vocabulary(symbols).encode(each) for each in filled]))
+    rows = read_peptides(name, fields.length, np.random.default_rng(seed_of(seed, "tokens")))
     half = len(rows[0]) // 2
     contrast = Contrast(rows[0][:half], rows[0][half:])
     parts = _cut(rows[1])
     return TokenSet(name, symbols, fields.length, *parts, None, _as_text(symbols), contrast)
-
-
-def _ambiguous(sequence: str) -> bool:
-    return any(residue not in text.AMINO_ACIDS for residue in sequence)
 
 
 def _cut(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.energies.images import Images
 from qbm_jax.study.escape import figure_text
 from qbm_jax.study.figures import NotDrawn, colours_of, panels, shared_legend, tidy
 
@@ -37,14 +36,14 @@ def draw_curves(pieces: list[Piece]) -> Figure:
     return figure
 
 
-def draw_images(pieces: list[Piece], images: Images, part: str) -> Figure:
-    """Rows of images, `samples` or `filters`, a row a machine of the first seed."""
+def draw_images(pieces: list[Piece], side: int, part: str) -> Figure:
+    """Rows of images of `side` pixels, `samples` or `filters`, a row a machine of seed 0."""
     shown = [piece for piece in pieces if piece.get(part) and piece["seed"] == 0]
     if not shown:
         raise NotDrawn("no machine was trained")
     figure, axes = panels(len(shown), 12.0, 1.3, columns=1)
     for panel, piece in zip(axes, shown, strict=True):
-        tiles = np.array(piece[part], float).reshape(-1, images.side, images.side)
+        tiles = np.array(piece[part], float).reshape(-1, side, side)
         tiles = np.pad(tiles, ((0, 0), (1, 1), (1, 1)), constant_values=tiles.min())
         strip = np.concatenate(list(tiles), axis=1)
         panel.imshow(strip, cmap="gray_r" if part == "samples" else "RdBu_r", aspect="equal")

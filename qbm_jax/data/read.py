@@ -37,6 +37,7 @@ from qbm_jax.data.simulate import simulated_notes, simulated_source
 from qbm_jax.data.stored import member
 from qbm_jax.errors import InputError
 from qbm_jax.model import likelihoods
+from qbm_jax.model.token_law import check_places
 from qbm_jax.runtime.user_cache import expand_home
 
 MIN_CELLS = 50
@@ -197,10 +198,12 @@ def named_by_text(table: pd.DataFrame) -> pd.DataFrame:
     return table.set_axis(pd.Index([text(n) for n in table.index], name=table.index.name))
 
 
-def check_likelihood(cells: CellTable, likelihood: str) -> None:
+def check_likelihood(cells: CellTable, likelihood: str, num_categories: int | None = None) -> None:
     """Refuses counts that are not whole numbers for a likelihood of whole numbers.
 
-    Likewise values above 1 for a likelihood of bits.
+    Likewise values above 1 for a likelihood of bits, and what is not one-hot for one of tokens, of
+    `num_categories` kinds (None: all columns are one token). Of cells on disk some hundred are
+    looked at.
 
     Raises:
       InputError: names the alternatives; or there is no such likelihood.
@@ -213,6 +216,9 @@ def check_likelihood(cells: CellTable, likelihood: str) -> None:
             f"counts, {' or '.join(likelihoods.those_that(lambda each: each.of_counts))}"
         )
     if cells.is_integer or law.accepts_non_integer:
+        if law.of_kinds is not None:
+            counts = cells.counts if isinstance(cells, Cells) else _some_counts(cells)
+            check_places(counts, num_categories, cells.source)
         return
     example, _ = cells.fractions()
     accepting = likelihoods.those_that(

@@ -201,7 +201,7 @@ def training_of_method(
 
 def _check(one: Training, cells: Cells) -> bool:
     """Refuses what cannot be trained on these cells; whether its latents have a bound."""
-    check_likelihood(cells, one.model.likelihood)
+    check_likelihood(cells, one.model.likelihood, one.model.num_categories)
     model = of_cells(one, cells).build(cells.num_genes, len(cells.batch_names)).vae
     training.check_model(one.options, model)
     return has_bits(model)

@@ -327,7 +327,7 @@ def fit_trainings(
     trainings = [of_cells(each, cells) for each in trainings]
     built = [each.build(len(cells.genes), len(cells.batch_names)) for each in trainings]
     for each in trainings:
-        check_likelihood(cells, each.model.likelihood)
+        check_likelihood(cells, each.model.likelihood, each.model.num_categories)
     recorder = Recorder(on_progress)
     left_out = [None] * len(keys) if held_out is None else held_out
 

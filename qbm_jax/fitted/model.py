@@ -383,14 +383,15 @@ class FittedModel:
           batch: experimental batch they should look like, by its name or the number that the name
             is the text of; None for the first.
           library_size: their total count; None for the batch's median. Likelihoods normal,
-            squared_error and bernoulli have none.
+            squared_error, bernoulli and categorical have none.
           temperature: of the prior, exp(-E(s) / temperature): below 1 the states it finds common
             become more so, above 1 rare ones come up more often.
 
         Returns:
           Counts float32 [num_cells, genes], columns in the order of `settings.genes`. Under the
           likelihoods normal and squared_error these are no counts but log-normalised values,
-          log(1 + counts / total * 1e4), which may be negative; under bernoulli they are bits.
+          log(1 + counts / total * 1e4), which may be negative; under bernoulli they are bits,
+          under categorical one-hot tokens.
 
         Raises:
           InputError: an unknown batch, a library size, number of cells or temperature that cannot

@@ -66,7 +66,7 @@ def read_without(
         given, layer=layer, genes=settings.genes, min_cells=0, batch_column=batch_column,
         label_column=label_column,
     )  # fmt: skip
-    check_likelihood(cells, settings.model["likelihood"])
+    check_likelihood(cells, settings.model["likelihood"], settings.model.get("num_categories"))
     return cells
 
 

@@ -3,7 +3,8 @@
 Count likelihoods have the mean mu = library size * softmax(scale logits), the parametrisation of
 scVI (Lopez et al., Nature Methods 15, 2018), and are normalised: every constant is included, so
 values can be compared between models and with other software. The laws themselves are in
-`count_laws`, the gates of "autozi" in `autozi`, the law of bits in `pixel_law`.
+`count_laws`, the gates of "autozi" in `autozi`, the law of bits in `pixel_law`, that of one-hot
+tokens in `token_law`.
 
 Per-gene parameters are arrays [genes], or [batches, genes] where the dispersion differs between
 experimental batches. `vae.gene_params` picks each cell's row, so that the functions here read
@@ -18,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from qbm_jax.errors import InputError
-from qbm_jax.model import autozi, pixel_law
+from qbm_jax.model import autozi, pixel_law, token_law
 from qbm_jax.model.count_laws import nb_log_pmf, poisson_log_pmf, zinb_log_pmf
 from qbm_jax.runtime.options import check, choice
 
@@ -54,6 +55,8 @@ class Likelihood(NamedTuple):
         the likelihood has gates; None elsewhere.
       redraw: (key, data) -> what is modelled, where data are its means in [0, 1], others being
         refused; None where data are modelled as they are.
+      of_kinds: kinds of tokens -> log_prob, sample and mean, where data are one-hot tokens; None
+        elsewhere.
       name: in `LIKELIHOODS`; `build` gives it.
     """
 
@@ -69,24 +72,36 @@ class Likelihood(NamedTuple):
     global_kl: Callable[[Outputs], jax.Array] = lambda gene_params: jnp.zeros(())
     gate_probabilities: Callable[[Outputs], jax.Array] | None = None
     redraw: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+    of_kinds: Callable[[int | None], token_law.Functions] | None = None
     name: str = ""
 
 
-def build(name: str, dispersion: str = "gene", num_batches: int = 1) -> Likelihood:
+def build(
+    name: str, dispersion: str = "gene", num_batches: int = 1, num_categories: int | None = None
+) -> Likelihood:
     """The likelihood of that name.
 
     Args:
       name: a name of `LIKELIHOODS`.
       dispersion: "gene", or "gene_batch" for one dispersion per gene and experimental batch.
       num_batches: number of experimental batches.
+      num_categories: kinds of tokens, where data are tokens; None: all columns are one place.
 
     Raises:
       InputError: the name is not in `LIKELIHOODS`, the dispersion is not in `DISPERSIONS`, or the
-        likelihood has no dispersion.
+        likelihood has no dispersion or no tokens.
     """
     name = check("likelihood", name, choice(LIKELIHOODS))
     likelihood = LIKELIHOODS[name]._replace(name=name)
     check("dispersion", dispersion, choice(DISPERSIONS))
+    if likelihood.of_kinds is not None:
+        log_prob, sample, mean = likelihood.of_kinds(num_categories)
+        likelihood = likelihood._replace(log_prob=log_prob, sample=sample, mean=mean)
+    elif num_categories is not None:
+        raise InputError(
+            f"likelihood {name} has no tokens; leave num_categories out, or use "
+            f"{' or '.join(those_that(lambda each: each.of_kinds is not None))}"
+        )
     if dispersion == "gene":
         return likelihood
     if likelihood.dispersion is None:
@@ -306,5 +321,14 @@ LIKELIHOODS: dict[str, Likelihood] = {
         accepts_non_integer=True,
         of_counts=False,
         redraw=pixel_law.redraw,
+    ),
+    "categorical": Likelihood(
+        heads=("scale_logits",),
+        init_gene_params=_no_gene_params,
+        log_prob=token_law.log_prob,
+        sample=token_law.sample,
+        mean=token_law.mean,
+        of_counts=False,
+        of_kinds=token_law.of_kinds,
     ),
 }

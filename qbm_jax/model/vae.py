@@ -107,6 +107,11 @@ class ModelOptions:
     likelihood: str = field(
         "nb", choice(likelihoods.LIKELIHOODS), "law of a count given the decoder's outputs"
     )
+    num_categories: int | None = field(
+        None,
+        optional(whole(2)),
+        "neighbouring columns of a token, of which one is 1 (likelihood categorical); None: all",
+    )
     decoder: str = field("mlp", choice(DECODERS), "a network, or one linear layer with loadings")
     encoder_widths: tuple[int, ...] = field((128,), widths(), "units per hidden layer")
     decoder_widths: tuple[int, ...] = field(
@@ -254,7 +259,9 @@ build.__dict__["__signature__"] = _shown_signature()  # all arguments, for help(
 
 @functools.lru_cache(maxsize=32)  # the same model is the same object: what is compiled is reused
 def _build(sizes: Sizes, options: ModelOptions) -> VAE:
-    observation = likelihoods.build(options.likelihood, options.dispersion, sizes.num_batches)
+    observation = likelihoods.build(
+        options.likelihood, options.dispersion, sizes.num_batches, options.num_categories
+    )
     _check_library(options, sizes.num_batches, observation)
     relax = relaxations.build(options.relaxation, options.sharpness)
     latents = priors.build(options.prior, relax, options.couplings_scale)

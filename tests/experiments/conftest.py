@@ -19,13 +19,14 @@ def smoke_of(tmp_path_factory):
     what is not there runs here.
     """
 
-    def find(name: str) -> Path:
-        workdir = tmp_path_factory.mktemp("smokes") / name
-        finished = Path(os.environ.get("QBM_JAX_SMOKES", "nowhere")) / name
+    def find(name: str, variant: str = "smoke") -> Path:
+        folder = name if variant == "smoke" else variant
+        workdir = tmp_path_factory.mktemp("smokes") / folder
+        finished = Path(os.environ.get("QBM_JAX_SMOKES", "nowhere")) / folder
         if finished.is_dir():
             shutil.copytree(finished, workdir)
         else:
-            run(config(f"configs/{name}.py:smoke"), workdir)
+            run(config(f"configs/{name}.py:{variant}"), workdir)
         return workdir
 
     return find

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -10,9 +11,13 @@ from refusals import study_refuses
 
 from configs import mnist as configs
 from experiments import mnist
+from experiments.diffusion.peptides import class_auc, nearest_identity
+from experiments.energies import rows
 from experiments.energies.images import Images
+from qbm_jax.errors import InputError
 
 BAD = {
+    "kind": ({"data.kind": "songs"}, "config.data.kind must be images or peptides"),
     "no file": ({"data.path": "/nowhere/images.npz"}, "expected an .npz file"),
     "seeds": ({"num_seeds": 0}, "config.num_seeds must be at least 1"),
     "draws": ({"evaluation.importance_samples": 0}, "config.evaluation.importance_samples must be"),
@@ -52,19 +57,58 @@ def test_the_verdict_says_in_words_what_the_interval_shows(found, words):
 
 
 def test_images_are_taken_as_they_are_and_black_ones_too():
-    rows = np.array([[0.0, 0.5, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]], np.float32)
-    cells = mnist.as_cells(Images("two", rows, rows, 2, ""), rows)
-    np.testing.assert_array_equal(cells.counts.toarray(), rows)
+    grey = np.array([[0.0, 0.5, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]], np.float32)
+    cells = rows.of_images(Images("two", grey, grey, 2, "")).cells("train")
+    np.testing.assert_array_equal(cells.counts.toarray(), grey)
     assert not cells.is_integer and cells.num_genes == 4
+
+
+def peptides(**changes):
+    config = configs.get_config("peptides_smoke")
+    config.data.update(changes)
+    return rows.load_rows(config)
+
+
+def test_peptides_are_cut_in_parts_that_share_nothing_and_keep_their_classes():
+    found = peptides()
+    assert found.train.shape == (560, 40 * 21) and found.test.shape == (80, 40 * 21)
+    assert np.all(found.train.reshape(560, 40, 21).sum(axis=-1) == 1)
+    assert [*np.bincount(found.train_classes)] == [280, 280]
+    seen = {row.tobytes() for row in found.train}
+    assert not seen & {row.tobytes() for row in found.test}
+    residues = found.test.reshape(-1, 40, 21).argmax(axis=-1)
+    for kind in (0, 1):  # the period of the classes: what is charged now is so again later
+        own = residues[found.test_classes == kind]
+        charged = np.isin(own, [rows.SYMBOLS.index(symbol) for symbol in "KRH"])
+        first = charged[:, :12]
+        assert np.all(first[:, : -3 - kind] == first[:, 3 + kind :])
+
+
+def test_the_auc_of_a_class_is_that_of_what_was_asked_for():
+    found = peptides()
+    residues = found.test.reshape(-1, 40, 21).argmax(axis=-1)
+    asked = found.test_classes
+    train = found.train.reshape(-1, 40, 21).argmax(axis=-1), found.train_classes
+    right = class_auc(residues, asked, *train)
+    assert right > 0.95 and class_auc(residues, 1 - asked, *train) == pytest.approx(1 - right)
+    assert nearest_identity(train[0][:5], train[0]) == 1 > nearest_identity(residues, train[0])
+
+
+def test_peptides_without_their_package_or_too_few_are_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "modlamp", None)
+    with pytest.raises(InputError, match=r'needs modlamp.*; pip install "\.\[domains\]"'):
+        peptides(path="")
+    with pytest.raises(InputError, match="expected 20 peptides of each class at least"):
+        peptides(num_train=8)
 
 
 @pytest.mark.slow
 def test_every_prior_has_a_likelihood_with_its_interval(smoke_of):
     config, workdir = configs.get_config("smoke"), smoke_of("mnist")
     with (workdir / "results.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == mnist.COLUMNS
-    found = {(r["method"], r["seed"], r["metric"]): float(r["value"]) for r in rows}
+        lines = list(csv.DictReader(file))
+    assert tuple(lines[0]) == mnist.COLUMNS
+    found = {(r["method"], r["seed"], r["metric"]): float(r["value"]) for r in lines}
     for prior in config.priors:
         for seed in "01":
             low, value, high = (
@@ -84,3 +128,22 @@ def test_every_prior_has_a_likelihood_with_its_interval(smoke_of):
     assert "J = 0" in (workdir / "report.md").read_text()
     for name in ("likelihoods", "samples"):
         assert imread(workdir / "figures" / f"{name}.png").size
+
+
+@pytest.mark.slow
+def test_peptides_are_measured_by_token_and_by_what_is_drawn(smoke_of):
+    workdir = smoke_of("mnist", "peptides_smoke")
+    with (workdir / "results.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    found = {(r["method"], r["seed"], r["metric"]): float(r["value"]) for r in lines}
+    for prior in ("bernoulli", "boltzmann"):
+        for seed in "01":
+            get = {metric: found[prior, seed, metric] for _, _, metric in found}
+            assert get["nll_per_token"] == pytest.approx(get["nll"] / 40)
+            assert get["nll"] < 40 * np.log(21)  # tokens without any law
+            assert get["class_auc"] > 0.6 and get["class_auc_of_real"] > 0.95
+            assert 0 < get["nearest_identity"] < get["distinct"] <= 1
+            assert 15 < get["length"] < 40
+    report = (workdir / "report.md").read_text()
+    assert "**boltzmann**" in report and "other:" in report and "antimicrobial:" in report
+    assert "SIMULATED peptides" in report and not (workdir / "figures" / "samples.png").exists()

@@ -36,7 +36,7 @@ OF_MODEL = {
     "num_components": 3, "made_width": 3, "dispersion": "gene_batch", "library": "latent",
     "library_prior": ((1.0, 2.0),), "encoder_input": "log_counts", "normalisation": "batch",
     "dropout": 0.1, "decoder_dropout": 0.1, "gene_shift": False, "dispersion_start": "normal",
-    "encoder_output": "log_variance",
+    "encoder_output": "log_variance", "num_categories": 3,
 }  # fmt: skip
 
 

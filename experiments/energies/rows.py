@@ -1,0 +1,211 @@
+"""What the study of priors models: rows of binary images, or of peptides, in one record."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from ml_collections import ConfigDict
+
+from experiments.diffusion.peptides import class_auc, nearest_identity, read_peptides
+from experiments.energies.images import SIMULATED, Images, load_images
+from qbm_jax.data import Cells
+from qbm_jax.diffusion import text
+from qbm_jax.errors import InputError
+from qbm_jax.fitted.model import FittedModel
+from qbm_jax.model.token_law import one_hot
+from qbm_jax.runtime.identity import digest_of
+from qbm_jax.runtime.keys import seed_of
+
+SHOWN = 16  # draws of a figure
+IMAGES, PEPTIDES = "images", "peptides"
+SYMBOLS = text.AMINO_ACIDS + text.PADDING
+CLASSES = ("other", "antimicrobial")
+PARTS = (0.7, 0.2)  # of peptides: models learn from the first, the judge from the second
+MEASURED_DRAWS = 500  # peptides of each class
+
+
+class Rows(NamedTuple):
+    """Rows of a set, with classes that the decoder is told.
+
+    Attributes:
+      name: of the set.
+      train: float32 [rows, columns]: means of bits, or one-hot tokens.
+      test: bits or one-hot tokens, [rows, columns].
+      train_classes: codes into `class_names`, int32 [rows].
+      test_classes: likewise.
+      class_names: the classes; images have one.
+      model: options of the model that the data ask for.
+      unit: what a row is.
+      token: what a row is made of, such as "pixel".
+      num_tokens: how many of a row.
+      protocol: what is scored.
+      about: sentences of the report on the set.
+      measure_draws: (model, key) -> metrics of what it draws, and some draws to show.
+      side: pixels of an image's side; 0 of other rows.
+    """
+
+    name: str
+    train: np.ndarray
+    test: np.ndarray
+    train_classes: np.ndarray
+    test_classes: np.ndarray
+    class_names: tuple[str, ...]
+    model: dict[str, Any]
+    unit: str
+    token: str
+    num_tokens: int
+    protocol: str
+    about: str
+    measure_draws: Callable[[FittedModel, jax.Array], tuple[dict[str, float], list[Any]]]
+    side: int = 0
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells these rows from others."""
+        return {"train": digest_of(self.train), "test": digest_of(self.test)}
+
+    def cells(self, part: str) -> Cells:
+        """The `train` or `test` rows as trainings take them: a row a cell, a column a gene."""
+        rows, classes = (getattr(self, name) for name in (part, f"{part}_classes"))
+        number, width = rows.shape
+        columns = tuple(f"column {column}" for column in range(width))
+        counts = sp.csr_matrix(rows, dtype=np.float32)
+        return Cells(
+            counts=counts,
+            genes=columns,
+            obs=pd.DataFrame(index=np.arange(number).astype(str)),
+            var=pd.DataFrame(index=list(columns)),
+            rows=np.arange(number),
+            batch=classes,
+            batch_names=self.class_names,
+            labels=None,
+            label_names=(),
+            batch_column=None,
+            label_column=None,
+            is_integer=bool(np.all(counts.data == np.rint(counts.data))),
+            simulated=False,
+            source=self.name,
+        )
+
+
+def load_rows(config: ConfigDict) -> Rows:
+    """The rows of `config.data`.
+
+    Raises:
+      InputError: an unknown kind, or data that cannot be used.
+    """
+    kind = config.data.kind
+    if kind not in (IMAGES, PEPTIDES):
+        raise InputError(f"config.data.kind must be {IMAGES} or {PEPTIDES}, got {kind!r}")
+    return of_images(load_images(config), config.seed) if kind == IMAGES else of_peptides(config)
+
+
+def of_images(images: Images, seed: int = 0) -> Rows:
+    """Images, all of one class.
+
+    Raises:
+      InputError: training and test images of two sizes.
+    """
+    if images.train.shape[1] != images.test.shape[1]:
+        raise InputError(
+            f"config.data.path: expected training and test images of one size, got "
+            f"{images.train.shape[1]} and {images.test.shape[1]} pixels"
+        )
+
+    def measure_draws(model: FittedModel, key: jax.Array) -> tuple[dict[str, float], list[Any]]:
+        return {}, model.generate(key, SHOWN).astype(int).tolist()
+
+    return Rows(
+        name=images.name,
+        train=images.train,
+        test=images.test,
+        train_classes=np.zeros(len(images.train), np.int32),
+        test_classes=np.zeros(len(images.test), np.int32),
+        class_names=(images.name,),
+        model={"likelihood": "bernoulli"},
+        unit="image", token="pixel", num_tokens=images.train.shape[1],
+        protocol=images.protocol,
+        about=f"{len(images.train)} training and {len(images.test)} test images of {images.side} x "
+        f"{images.side} pixels; {images.protocol}. Each step of training draws the bits of its "
+        "minibatch anew; a tenth of the training images, whose bits are drawn once, chooses the "
+        f"epoch; bits of the test images are drawn once, by seed {seed}, the same for all. ",
+        measure_draws=measure_draws,
+        side=images.side,
+    )  # fmt: skip
+
+
+def of_peptides(config: ConfigDict) -> Rows:
+    """Antimicrobial peptides and others, each once; the decoder is told which is which.
+
+    Raises:
+      InputError: the package with the peptides is not installed, or too few of them.
+    """
+    length, rng = config.data.length, np.random.default_rng(seed_of(config.seed, "tokens"))
+    is_simulated = config.data.path == SIMULATED
+    if is_simulated:
+        kinds = [simulated(rng, config.data.num_train, length, kind) for kind in (0, 1)]
+    else:
+        try:
+            kinds = read_peptides(PEPTIDES, length, rng)
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f'config.data.kind {PEPTIDES} needs {error.name}; pip install ".[domains]", or set '
+                f'config.data.path to "{SIMULATED}"'
+            ) from error
+    parts = [np.split(rows, np.rint(np.cumsum(PARTS) * len(rows)).astype(int)) for rows in kinds]
+    if min(len(part) for rows in parts for part in rows) < 2:
+        raise InputError(f"expected 20 peptides of each class at least, got {[*map(len, kinds)]}")
+    train, judge, test = (
+        (np.concatenate(both), np.repeat(np.arange(2, dtype=np.int32), [len(b) for b in both]))
+        for both in zip(*parts, strict=True)
+    )
+    number = len(SYMBOLS)
+
+    def measure_draws(model: FittedModel, key: jax.Array) -> tuple[dict[str, float], list[Any]]:
+        asked = np.repeat(np.arange(2), MEASURED_DRAWS)
+        drawn = model.generate_like(key, asked, np.ones(len(asked)))
+        tokens = drawn.reshape(len(asked), length, number).argmax(axis=-1)
+        written = text.Vocabulary(SYMBOLS).decode(tokens)
+        metrics = {
+            "class_auc": class_auc(tokens, asked, *judge),
+            "class_auc_of_real": class_auc(*test, *judge),
+            "distinct": len(set(written)) / len(written),
+            "nearest_identity": nearest_identity(tokens, train[0]),
+            "length": float(np.mean([len(each.split(text.PADDING)[0]) for each in written])),
+        }
+        half = SHOWN // 2
+        return metrics, [*written[:half], *written[MEASURED_DRAWS : MEASURED_DRAWS + half]]
+
+    what = "SIMULATED peptides" if is_simulated else "peptides (modlamp: AMPs and UniProt)"
+    told = [f"{np.sum(train[1] == c)} {name}" for c, name in enumerate(CLASSES)]
+    return Rows(
+        "simulated_peptides" if is_simulated else PEPTIDES,
+        one_hot(train[0], number), one_hot(test[0], number), train[1], test[1], CLASSES,
+        model={"likelihood": "categorical", "num_categories": number},
+        unit="peptide", token="place", num_tokens=length,
+        protocol="tokens as they are",
+        about=f"{len(train[0])} training ({', '.join(told)}) and {len(test[0])} test {what} of at "
+        f"most {length} residues, each once, filled up with {text.PADDING!r}, which is a token "
+        f"like the {number - 1} residues. The decoder is told the class; a tenth of the training "
+        "peptides chooses the epoch. ",
+        measure_draws=measure_draws,
+    )  # fmt: skip
+
+
+def simulated(rng: np.random.Generator, number: int, length: int, kind: int) -> np.ndarray:
+    """Tokens [number, length] of peptides whose residues change with a period of 3 or 4.
+
+    Charged residues stand where the wave is high, as on one side of a helix; class 1 has period 4
+    and ends later. The phase and the end are a peptide's own.
+    """
+    phase = rng.integers(0, 3 + kind, (number, 1))
+    ends = rng.integers(length // 2, length * (kind + 3) // 4 + 1, (number, 1))
+    is_high = (np.arange(length)[None, :] + phase) % (3 + kind) < 2
+    high, low = (np.array([SYMBOLS.index(s) for s in group]) for group in ("KRH", "LIVAF"))
+    tokens = np.where(
+        is_high, rng.choice(high, (number, length)), rng.choice(low, (number, length))
+    )
+    return np.where(np.arange(length)[None, :] < ends, tokens, len(SYMBOLS) - 1)
