@@ -50,6 +50,17 @@ METHODS = {
     "mixture": method("mixture", num_components=500, num_iterations=30),
     "made": method("made", width=500, num_updates=20000),
     "scikit_learn": method("scikit_learn", num_hidden=500, num_iterations=10),
+    # The package's own defaults but for hidden units, and as long as ours of a full machine take.
+    "rbms": method(
+        "rbms",
+        num_hidden=500,
+        num_updates=10000,
+        minibatch_size=2000,
+        num_chains=2000,
+        num_gibbs_steps=100,
+        learning_rate=0.01,
+        seconds=1200.0,
+    ),
 }
 IN_SMOKE = ("pcd_1", "cd_1", "auxiliary_cim_4_bits", "semi_restricted", "independent", "mixture",
             "made", "scikit_learn")  # fmt: skip

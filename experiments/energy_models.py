@@ -1,5 +1,7 @@
 """Energy-based models: certified likelihoods of many negative phases, features, densities."""
 
+import importlib.util
+import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.energies import figures, measures
-from experiments.energies.baselines import LAWS
+from experiments.energies.baselines import LAWS, PEERS
 from experiments.energies.images import Digits, Images, load_images, load_split_digits
 from experiments.kit.options import check_least
 from experiments.kit.runner import Piece, Results, Row, Work
@@ -21,10 +23,11 @@ from qbm_jax.runtime.options import choice
 from qbm_jax.study.document import Document, number, table
 from qbm_jax.study.escape import markdown
 
+LOGGER = logging.getLogger("qbm_jax")
 COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
 MACHINE, LIKELIHOOD, FEATURES, DENSITIES = "machine", "likelihood", "features", "density"
 CELLS = "simulated_cells"
-BASELINES = (*LAWS, "scikit_learn")
+BASELINES = (*LAWS, *PEERS)
 
 
 class EnergyPlan(NamedTuple):
@@ -33,6 +36,7 @@ class EnergyPlan(NamedTuple):
     config: ConfigDict
     images: Images
     digits: list[Digits]
+    left_out: tuple[str, ...] = ()  # methods of packages that are not installed, with their reason
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -59,12 +63,22 @@ def check(config: ConfigDict) -> EnergyPlan:
                 model.check_options()
             except (TypeError, InputError) as error:
                 raise InputError(f"config.methods.{name}.options: {error}") from error
+    left_out = tuple(
+        f'{name} is left out: {config.methods[name].kind} is not installed; pip install ".[peers]"'
+        for name in config.methods if not _is_there(config.methods[name].kind)
+    )  # fmt: skip
+    for note in left_out:
+        LOGGER.warning("%s", note)
     images = load_images(config)
     digits = [
         load_split_digits(config.seed + seed, config.features.num_images)
         for seed in range(config.num_seeds)
     ]
-    return EnergyPlan(config, images, digits)
+    return EnergyPlan(config, images, digits, left_out)
+
+
+def _is_there(kind: str) -> bool:
+    return kind != "rbms" or importlib.util.find_spec(kind) is not None
 
 
 def pieces(plan: EnergyPlan, stop: StopRequest) -> Iterator[Work]:
@@ -74,6 +88,8 @@ def pieces(plan: EnergyPlan, stop: StopRequest) -> Iterator[Work]:
     for seed in range(config.num_seeds):
         for name, method in config.methods.items():
             options = method.options.to_dict()
+            if not _is_there(method.kind):
+                continue
             if method.kind == MACHINE:
                 compute = partial(measures.of_machine, config, plan.images, options)
             else:
@@ -153,6 +169,8 @@ def document(plan: EnergyPlan, results: Results) -> Document:
         f"{piece['method']}, seed {piece['seed']}: {piece['reason']}"
         for piece in results.pieces if piece.get("reason")
     ]  # fmt: skip
+    if plan.left_out:
+        report.notes(list(plan.left_out), "Left out")
     if reasons:
         report.notes(reasons, "No number")
     report.add("`python run.py --config=configs/energy_models.py`; all numbers: `results.csv`.")

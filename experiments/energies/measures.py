@@ -107,13 +107,14 @@ def mixing(model: RestrictedBoltzmannMachine, images: Images) -> dict[str, Any]:
 
 
 def of_law(config: ConfigDict, images: Images, name: str, options: dict, seed: int) -> dict:
-    """Learns a baseline whose likelihood is exact."""
+    """Learns a law whose likelihood is exact, or a machine of another package, bracketed by us."""
     began = time.perf_counter()
-    if name == "scikit_learn":
-        found, seconds = baselines.of_scikit_learn(
-            seed, images.train, images.test, max_bracket=config.max_bracket,
-            effort=effort_of(config), **options,
-        )  # fmt: skip
+    if name in baselines.PEERS:
+        units, seconds = baselines.PEERS[name](seed, images.train, **options)
+        model = RestrictedBoltzmannMachine(num_hidden=units.hidden.size, seed=seed)
+        found = model.with_units(units, images.train).score(
+            images.test, max_bracket=config.max_bracket, effort=effort_of(config)
+        )
         metrics, said = _metrics(found), found.reason
     else:
         rng = np.random.default_rng(seed)

@@ -10,6 +10,8 @@ from refusals import study_refuses
 from configs import energy_models as configs
 from experiments import energy_models
 from experiments.energies import baselines, images
+from experiments.kit.runner import Results
+from qbm_jax.energy_models import RestrictedBoltzmannMachine
 
 BAD = {
     "no file": ({"data.path": "/nowhere/images.npz"}, "expected an .npz file"),
@@ -34,6 +36,36 @@ def test_baselines_are_normalised():
         assert np.exp(values).sum() == pytest.approx(1, abs=1e-5)
     rows = (train @ [1, 2, 4, 8]).astype(int)
     assert several[rows].mean() > one[rows].mean() + 0.2
+
+
+def test_a_method_of_a_package_that_is_not_installed_is_left_out_and_said(monkeypatch, tmp_path):
+    monkeypatch.setattr(energy_models.importlib.util, "find_spec", lambda name: None)
+    config = configs.get_config("smoke")
+    config.methods = {name: config.methods[name].to_dict() for name in ("independent",)} | {
+        "rbms": configs.METHODS["rbms"]
+    }
+    plan = energy_models.check(config)
+    assert len(plan.left_out) == 1 and "rbms is not installed; pip install" in plan.left_out[0]
+    likelihoods = [
+        work.names["method"] for work in energy_models.pieces(plan, None)
+        if work.section == energy_models.LIKELIHOOD
+    ]  # fmt: skip
+    assert likelihoods == ["independent"]
+    report = energy_models.document(plan, Results(tmp_path, [], [], [])).text
+    assert "## Left out" in report and plan.left_out[0].split(";")[0] in report
+
+
+@pytest.mark.peers
+def test_the_machine_of_rbms_learns_and_is_bracketed_as_ours():
+    pytest.importorskip("rbms")
+    found = images.bars_and_stripes(np.random.default_rng(0), 3, 300, 100)
+    units, seconds = baselines.of_rbms(
+        0, found.train, num_hidden=12, num_updates=300, minibatch_size=100, num_chains=100,
+        num_gibbs_steps=10, learning_rate=0.3, seconds=60.0,
+    )  # fmt: skip
+    model = RestrictedBoltzmannMachine(num_hidden=12).with_units(units, found.train)
+    independent = baselines.independent(None, found.train, found.test).mean()
+    assert 0 < seconds < 70 and model.score(found.test).value > independent + 1
 
 
 @pytest.mark.slow
