@@ -70,7 +70,8 @@ def power_function(rho: jax.Array, logits: jax.Array, sharpness: float) -> jax.A
 
 @power_function.defjvp
 def _power_function_jvp(sharpness, primals, tangents):
-    zeta, slope = _power_function_and_slope(*primals, sharpness)
+    rho, logits = primals
+    zeta, slope = _power_function_and_slope(rho, logits, sharpness)
     return zeta, slope * tangents[1]
 
 

@@ -63,7 +63,8 @@ def tempering(options: TemperingOptions) -> Sampler:
         if state.colouring is not None:
             params = coloured(prepared[0], state.colouring)
             prepared = params, moves.prepare(params)
-        return advance_replicas(key, moves, *prepared, state)[0]
+        params, given = prepared
+        return advance_replicas(key, moves, params, given, state)[0]
 
     machine = from_kernel(
         init=init,

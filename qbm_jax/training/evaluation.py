@@ -42,8 +42,8 @@ def build_evaluation(
 
     def evaluate(key, data, params, cells):
         rows, weights, num_chunks = pad_rows(cells, minibatch_size)
-        rows, weights = place_chunks(data, rows, weights)
-        totals = sums(key, data, params, rows, weights, num_chunks)
+        placed, shares = place_chunks(data, rows, weights)
+        totals = sums(key, data, params, placed, shares, num_chunks)
         return {name: float(value) / len(cells) for name, value in totals._asdict().items()}
 
     return evaluate

@@ -109,16 +109,18 @@ def cim(options: CimOptions) -> Sampler:
     `OPTIMISING[variant]` has whole sets of options with which the machine looks for ground states.
     """
     machine, numbers = MACHINES[options.variant], options.numbers
-    num_steps, dt, pump_start, pump_end, *levels = numbers
+    num_steps, dt, pump_start, pump_end, coupling, noise_level, measurement = numbers
 
     def prepare(params):
-        return tuned(params, *levels, options.normalised, options.couplings_dtype)
+        return tuned(
+            params, coupling, noise_level, measurement, options.normalised,
+            options.couplings_dtype,
+        )  # fmt: skip
 
     def vacuum(key, shape):
         amplitudes = _START_AMPLITUDE * jax.random.normal(key, shape, jnp.float32)
-        companion = machine.companion
-        if companion is not None:
-            companion = jnp.full(shape, companion, jnp.float32)
+        value = machine.companion
+        companion = None if value is None else jnp.full(shape, value, jnp.float32)
         return CimState(amplitudes=amplitudes, companion=companion, step=jnp.int32(0))
 
     def kernel(key, setting, state):

@@ -93,7 +93,8 @@ def device_sampler(device: Device, options: DeviceOptions) -> Sampler:
     """
 
     def ask(seed, J, h, num_chains):
-        params = Boltzmann(J=_numpy(J), h=np.asarray(h))
+        fields: Any = np.asarray(h)  # a device reads NumPy
+        params = Boltzmann(J=_numpy(J), h=fields)
         try:
             return _read(device, options, biases(params), num_chains, int(seed))
         except InputError as error:
@@ -119,8 +120,9 @@ def device_sampler(device: Device, options: DeviceOptions) -> Sampler:
         else:
             shape = jax.ShapeDtypeStruct(state.spins.shape, jnp.float32)
             spins = jax.pure_callback(
-                lambda *given: ask(*given, num_chains), shape, *values, vmap_method="sequential"
-            )
+                lambda seed, J, h: ask(seed, J, h, num_chains), shape, *values,
+                vmap_method="sequential",
+            )  # fmt: skip
         return spins, DeviceState(spins=spins), draw_info(params, spins)
 
     def step(key, params, state):
