@@ -179,23 +179,18 @@ def document(plan: EnergyPlan, results: Results) -> Document:
 
 def likelihood_table(pieces: list[Piece]) -> str:
     """A line a method: means over seeds of values and of ends, the best lower end on top."""
-    names = ("log_likelihood", "lower", "upper", "averaged_log_likelihood", "beta_eff", "seconds")
+    shown = {
+        "log_likelihood": "log-likelihood", "lower": "lower", "upper": "upper",
+        "averaged_log_likelihood": "averaged weights", "beta_eff": "beta_eff", "updates": "updates",
+        "seconds": "seconds",
+    }  # fmt: skip
     lines = []
     for method in dict.fromkeys(piece["method"] for piece in pieces):
         mine = [piece["metrics"] for piece in pieces if piece["method"] == method]
-        means = [_mean([metrics.get(name) for metrics in mine]) for name in names]
+        means = [_mean([metrics.get(name) for metrics in mine]) for name in shown]
         lines.append((means[1], [method, *(number(mean, 5) for mean in means)]))
     lines.sort(key=lambda line: -np.inf if np.isnan(line[0]) else line[0], reverse=True)
-    header = [
-        "method",
-        "log-likelihood",
-        "lower",
-        "upper",
-        "averaged weights",
-        "beta_eff",
-        "seconds",
-    ]
-    return table(header, [cells for _, cells in lines])
+    return table(["method", *shown.values()], [cells for _, cells in lines])
 
 
 def metric_table(pieces: list[Piece], metric: str) -> str:

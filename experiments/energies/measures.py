@@ -52,7 +52,9 @@ def of_machine(config: ConfigDict, images: Images, options: dict[str, Any], seed
             curve.append([update, model.history_[-1]["seconds"], *_ends(found)])
 
     model.fit(images.train, callback=follow)
-    metrics: dict[str, float | None] = {"seconds": model.history_[-1]["seconds"]}
+    metrics: dict[str, float | None] = {
+        "updates": model.num_updates, "seconds": model.history_[-1]["seconds"]
+    }  # fmt: skip
     for weights in ("last", "averaged"):
         found = model.score(
             images.test, weights=weights, effort=effort, max_bracket=config.max_bracket
