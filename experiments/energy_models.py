@@ -4,6 +4,7 @@ import importlib.util
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -90,11 +91,15 @@ def pieces(plan: EnergyPlan, stop: StopRequest) -> Iterator[Work]:
             options = method.options.to_dict()
             if not _is_there(method.kind):
                 continue
+            names = {"dataset": plan.images.name, "method": name, "seed": seed}
             if method.kind == MACHINE:
-                compute = partial(measures.of_machine, config, plan.images, options)
-            else:
-                compute = partial(measures.of_law, config, plan.images, method.kind, options)
-            yield _work(LIKELIHOOD, plan.images.name, name, seed, partial(compute, seed=seed))
+                yield Work(
+                    LIKELIHOOD, names, partial(_machine, config, plan.images, options, seed),
+                    keeps=True,
+                )  # fmt: skip
+                continue
+            law = partial(measures.of_law, config, plan.images, method.kind, options, seed)
+            yield _work(LIKELIHOOD, plan.images.name, name, seed, law)
         digits = plan.digits[seed]
         for name in measures.FEATURES:
             compute = partial(measures.of_features, config, digits, name, seed)
@@ -103,6 +108,13 @@ def pieces(plan: EnergyPlan, stop: StopRequest) -> Iterator[Work]:
             for name in measures.DENSITIES:
                 compute = partial(measures.of_density, config, given, name, seed)
                 yield _work(DENSITIES, dataset, name, seed, compute)
+
+
+def _machine(
+    config: ConfigDict, images: Images, options: dict, seed: int, key: jax.Array, kept: Path
+) -> Piece:
+    del key  # as in `_work`
+    return measures.of_machine(config, images, options, seed, kept)
 
 
 def _work(task: str, dataset: str, method: str, seed: int, compute: Callable[[], Piece]) -> Work:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -38,8 +39,19 @@ def effort_of(config: ConfigDict) -> Effort:
     return Effort(**config.effort.to_dict())
 
 
-def of_machine(config: ConfigDict, images: Images, options: dict[str, Any], seed: int) -> dict:
-    """Trains a machine on images; its likelihood on the way, at the end, and its draws."""
+def of_machine(
+    config: ConfigDict, images: Images, options: dict[str, Any], seed: int, kept: Path | None
+) -> dict:
+    """Trains a machine on images; its likelihood on the way, at the end, and its draws.
+
+    Args:
+      config: of the study.
+      images: to learn and to score.
+      options: of the machine, before those of all machines.
+      seed: of the training.
+      kept: a file in which the training is kept, so that an interrupted one goes on; not where
+        likelihoods on the way are asked for, which a training that goes on would lack.
+    """
     kind = BoltzmannMachine if "edges" in options else RestrictedBoltzmannMachine
     model = kind(**(config.machine.to_dict() | options | {"seed": seed}))
     effort = effort_of(config)
@@ -51,7 +63,8 @@ def of_machine(config: ConfigDict, images: Images, options: dict[str, Any], seed
             found = model.score(images.test, effort=effort, max_bracket=config.max_bracket)
             curve.append([update, model.history_[-1]["seconds"], *_ends(found)])
 
-    model.fit(images.train, callback=follow)
+    checkpoint = kept if config.curve_points == 1 else None
+    model.fit(images.train, callback=follow, checkpoint=checkpoint)
     metrics: dict[str, float | None] = {
         "updates": model.num_updates, "seconds": model.history_[-1]["seconds"]
     }  # fmt: skip

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from experiments.kit.sealed import file_name, read_sealed, write_sealed
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.compiled import release_compiled
@@ -39,8 +37,9 @@ class Pieces:
         self,
         section: str,
         names: dict[str, Any],
-        compute: Callable[[jax.Array], dict[str, Any]],
+        compute: Callable[..., dict[str, Any]],
         given: dict[str, Any] | None = None,
+        keeps: bool = False,
     ) -> dict[str, Any]:
         """The piece of these names: read if it is there, else computed and written.
 
@@ -51,6 +50,8 @@ class Pieces:
           names: what the piece is of, such as its model and sampler.
           compute: key -> measurements; the key depends on the names alone, not on what ran before.
           given: what else the measurements depend on; a piece with other facts is made again.
+          keeps: whether `compute` also takes a file in which it may keep what it has trained so
+            far; an interrupted piece finds it there again, and it goes when the piece is written.
 
         Raises:
           InputError: the workdir was removed or renamed.
@@ -61,9 +62,11 @@ class Pieces:
         piece = read_sealed(path, self._workdir, of)
         if piece is None:
             start = time.perf_counter()
-            measured = compute(keys.named(self._key, name))
+            kept = path.with_suffix(".npz")
+            measured = compute(keys.named(self._key, name), *([kept] if keeps else []))
             seconds = {"seconds": time.perf_counter() - start}
             write_sealed(path, {**of, **measured, **seconds}, self._workdir, of)
+            kept.unlink(missing_ok=True)
             release_compiled()  # an experiment compiles more programs than a process can hold
             # so that a resumed run sees just what the first one saw
             piece = read_sealed(path, self._workdir, of)

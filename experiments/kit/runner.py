@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import jax
 from ml_collections import ConfigDict
 
 from experiments.kit.pieces import Pieces
@@ -39,18 +38,21 @@ class Work(NamedTuple):
     Attributes:
       section: part of the experiment.
       names: what the piece is of, such as its set and method.
-      compute: key -> measurements; the key depends on section and names alone.
+      compute: key -> measurements; the key depends on section and names alone. With `keeps` also of
+        a file, see `Pieces.measure`.
       given: what else the measurements depend on; a piece with other facts is made again.
       trainings: how many trainings it takes.
       steps: optimiser steps of them all; 0: not known, or nothing is trained.
+      keeps: whether `compute` takes a file as well, for what it has trained so far.
     """
 
     section: str
     names: dict[str, Any]
-    compute: Callable[[jax.Array], Piece]
+    compute: Callable[..., Piece]
     given: dict[str, Any] | None = None
     trainings: int = 0
     steps: int = 0
+    keeps: bool = False
 
 
 class Tables(NamedTuple):
@@ -137,7 +139,7 @@ def measure_all(works: Iterable[Work], pieces: Pieces) -> None:
     LOGGER.info("%s", outlook(works, there))
     measured: list[tuple[int, float]] = []
     for number, work in enumerate(works, start=1):
-        piece = pieces.measure(work.section, work.names, work.compute, work.given)
+        piece = pieces.measure(work.section, work.names, work.compute, work.given, work.keeps)
         measured.append((work.steps, piece["seconds"]))
         left = seconds_left(measured, [each.steps for each in works[number:]])
         LOGGER.info(

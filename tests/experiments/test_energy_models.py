@@ -1,6 +1,7 @@
 """The study of energy-based models: what is written, and what is refused."""
 
 import csv
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from refusals import study_refuses
 
 from configs import energy_models as configs
 from experiments import energy_models
-from experiments.energies import baselines, images
+from experiments.energies import baselines, images, measures
+from experiments.kit.pieces import Pieces
 from experiments.kit.runner import Results
 from qbm_jax.energy_models import RestrictedBoltzmannMachine
 
@@ -53,6 +55,54 @@ def test_a_method_of_a_package_that_is_not_installed_is_left_out_and_said(monkey
     assert likelihoods == ["independent"]
     report = energy_models.document(plan, Results(tmp_path, [], [], [])).text
     assert "## Left out" in report and plan.left_out[0].split(";")[0] in report
+
+
+def test_an_interrupted_training_goes_on_from_its_file_to_the_same_numbers(tmp_path):
+    config = configs.get_config("smoke")
+    config.curve_points = 1
+    config.machine.num_updates = 40
+    found = images.bars_and_stripes(np.random.default_rng(0), 3, 60, 20)
+    pieces = Pieces(tmp_path / "run", 0)
+    kept = pieces.path("likelihood", {"method": "pcd_1"}).with_suffix(".npz")
+    of_machine = partial(measures.of_machine, config, found, {}, 0)
+
+    def interrupted(key, file):
+        assert file == kept
+        with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(measures.RestrictedBoltzmannMachine, "fit", half)
+            of_machine(file)
+        raise KeyboardInterrupt
+
+    whole = measures.RestrictedBoltzmannMachine.fit
+
+    def half(model, rows, callback, checkpoint):
+        def stop(model, update):
+            if update >= 20:
+                raise KeyboardInterrupt
+
+        return whole(model, rows, callback=stop, checkpoint=checkpoint)
+
+    names = {"method": "pcd_1"}
+    with pytest.raises(KeyboardInterrupt):
+        pieces.measure("likelihood", names, interrupted, keeps=True)
+    assert kept.exists()
+    after = []
+
+    def told(model, rows, callback, checkpoint):
+        def note(model, update):
+            after.append(update)
+            callback(model, update)
+
+        return whole(model, rows, callback=note, checkpoint=checkpoint)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measures.RestrictedBoltzmannMachine, "fit", told)
+        again = pieces.measure("likelihood", names, lambda key, file: of_machine(file), keeps=True)
+    assert min(after) > 20 and not kept.exists()
+    at_once = of_machine(tmp_path / "other.npz")
+    for metric in ("log_likelihood", "averaged_log_likelihood", "updates"):
+        assert again["metrics"][metric] == at_once["metrics"][metric]
+    assert again["samples"] == at_once["samples"]
 
 
 @pytest.mark.peers
