@@ -26,13 +26,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
 from benchmarks.kit.epochs import OurEpochs, model_and_sampler
-from experiments.kit.computer import describe_computer
 from qbm_jax import training
 from qbm_jax.data import Cells, locate
 from qbm_jax.fitted.model import device_counts
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.model import inference
 from qbm_jax.model.vae import ModelOptions
+from qbm_jax.training.computer import describe_computer
 
 PEER = "scvi_tools"
 OURS = {  # name -> prior and latents

@@ -12,12 +12,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.energies import figures, measures
-from experiments.energies.baselines import LAWS, PEERS
-from experiments.energies.images import Digits, Images, load_images, load_split_digits
+from experiments.energies.peers import PEERS
+from experiments.energies.sources import load_images
 from experiments.kit.options import check_least
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.energy_models import BoltzmannMachine
+from qbm_jax.energy_models.baselines import LAWS
+from qbm_jax.energy_models.images import Digits, Images, load_split_digits
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.options import check as check_option
 from qbm_jax.runtime.options import choice

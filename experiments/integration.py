@@ -15,10 +15,8 @@ from experiments.kit.cells import cells_to_show, load_cells
 from experiments.kit.console import TimeLeft, tell_bounds
 from experiments.kit.faults import training_faults
 from experiments.kit.lock import check_held
-from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.options import check_options, draws_of, main_name, model_options, training_of
 from experiments.kit.processes import mesh_of
-from experiments.kit.profiling import Profile
 from experiments.kit.references import references, scope
 from experiments.kit.run_files import (
     computer_facts,
@@ -30,7 +28,6 @@ from experiments.kit.run_files import (
 )
 from experiments.kit.sealed import write_sealed
 from experiments.kit.stop import StopRequest
-from experiments.kit.tensorboard import EventFiles
 from experiments.kit.workdir import claim_workdir, plain_config
 from qbm_jax import report, training
 from qbm_jax.data import Cells
@@ -41,8 +38,10 @@ from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import CellSource
 from qbm_jax.fitted.document import Evaluated
 from qbm_jax.fitted.evaluate import train_and_evaluate
+from qbm_jax.fitted.event_files import EventFiles
 from qbm_jax.fitted.fit import open_source
 from qbm_jax.fitted.history import History
+from qbm_jax.fitted.metrics_log import MetricsLog
 from qbm_jax.fitted.model import FittedModel
 from qbm_jax.fitted.run_models import model_folder
 from qbm_jax.fitted.scoring import score_seeds
@@ -56,6 +55,7 @@ from qbm_jax.report.run_outputs import (
 from qbm_jax.runtime.identity import digest_file
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.distributed import check_agreement, is_primary
+from qbm_jax.training.profiling import Profile
 
 LOGGER = logging.getLogger("qbm_jax")
 Runs = dict[str, list[Evaluated[FittedModel]]]  # by model, one for each seed

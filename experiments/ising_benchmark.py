@@ -10,12 +10,13 @@ from ml_collections import ConfigDict
 from experiments.ising import report as ising_report
 from experiments.ising.families import check_families, load_families
 from experiments.ising.results import IsingPlan, columns, judge, rows_of, solutions_of, tune_all
-from experiments.ising.runs import Calls, measure
-from experiments.ising.samplers import Solver, entries
+from experiments.ising.samplers import entries
 from experiments.kit.runner import Piece, Results, Tables, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
 from qbm_jax.problems import Instance
+from qbm_jax.problems.measured import Calls, measure
+from qbm_jax.problems.solver import Solver
 from qbm_jax.runtime.keys import key_of
 from qbm_jax.runtime.room import check_room
 from qbm_jax.samplers.base import check_count

@@ -16,10 +16,10 @@ from sweeps import OVERRIDES, small_config
 from experiments import benchmark
 from experiments.kit import launch, runner
 from experiments.kit.lock import lock_workdir, release_locks
-from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.stop import StopRequest
 from experiments.sweep.run import Request
 from qbm_jax import training
+from qbm_jax.fitted.metrics_log import MetricsLog
 from qbm_jax.training.checkpoint import Checkpoints
 
 same_setting = functools.cache(setting)  # compiled once

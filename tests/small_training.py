@@ -17,10 +17,10 @@ import jax
 import numpy as np
 
 from experiments.kit.lock import lock_workdir
-from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.pieces import Pieces
 from qbm_jax import samplers, training
 from qbm_jax.feed.minibatches import to_device
+from qbm_jax.fitted.metrics_log import MetricsLog
 from qbm_jax.model import vae
 from qbm_jax.runtime.whole_file import whole_file
 from qbm_jax.training.checkpoint import Checkpoints

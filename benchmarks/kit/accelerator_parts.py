@@ -18,7 +18,6 @@ import numpy as np
 
 from benchmarks import sampler_roofline
 from benchmarks.kit.epochs import OurEpochs, made_counts, model_and_sampler
-from experiments.kit.computer import describe_computer
 from qbm_jax import training
 from qbm_jax.machine.boltzmann import energy
 from qbm_jax.model import inference
@@ -26,6 +25,7 @@ from qbm_jax.runtime import hardware
 from qbm_jax.runtime.compiled import keep_compiled
 from qbm_jax.samplers.numerics.noise import GENERATORS
 from qbm_jax.training.checkpoint import Checkpoints
+from qbm_jax.training.computer import describe_computer
 
 Figures = Iterator[tuple[str, Any]]
 SPINS, CHAINS = 10_000, 1024

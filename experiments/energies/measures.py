@@ -15,8 +15,8 @@ from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
-from experiments.energies import baselines
-from experiments.energies.images import Digits, Images, cell_components, real_columns
+from experiments.energies.peers import PEERS
+from experiments.energies.sources import cell_components
 from qbm_jax.energy_models import (
     BoltzmannMachine,
     DeepBeliefNetwork,
@@ -25,6 +25,8 @@ from qbm_jax.energy_models import (
     Likelihood,
     RestrictedBoltzmannMachine,
 )
+from qbm_jax.energy_models.baselines import LAWS
+from qbm_jax.energy_models.images import Digits, Images, real_columns
 from qbm_jax.energy_models.phases import sampler_of
 from qbm_jax.energy_models.precision import rounded
 from qbm_jax.machine.calibration import fit_beta
@@ -124,8 +126,8 @@ def mixing(model: RestrictedBoltzmannMachine, images: Images) -> dict[str, Any]:
 def of_law(config: ConfigDict, images: Images, name: str, options: dict, seed: int) -> dict:
     """Learns a law whose likelihood is exact, or a machine of another package, bracketed by us."""
     began = time.perf_counter()
-    if name in baselines.PEERS:
-        units, seconds = baselines.PEERS[name](seed, images.train, **options)
+    if name in PEERS:
+        units, seconds = PEERS[name](seed, images.train, **options)
         model = RestrictedBoltzmannMachine(num_hidden=units.hidden.size, seed=seed)
         found = model.with_units(units, images.train).score(
             images.test, max_bracket=config.max_bracket, effort=effort_of(config)
@@ -133,7 +135,7 @@ def of_law(config: ConfigDict, images: Images, name: str, options: dict, seed: i
         metrics, said = _metrics(found), found.reason
     else:
         rng = np.random.default_rng(seed)
-        values = baselines.LAWS[name](rng, images.train, images.test, **options)
+        values = LAWS[name](rng, images.train, images.test, **options)
         mean, error = float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
         metrics, said = dict.fromkeys(("log_likelihood", "lower", "upper"), mean), ""
         metrics["rows_standard_error"] = error

@@ -10,9 +10,10 @@ import scipy.sparse as sp
 from ml_collections import ConfigDict
 
 from experiments.diffusion.peptides import class_auc, nearest_identity, read_peptides
-from experiments.energies.images import SIMULATED, Images, load_images
+from experiments.energies.sources import SIMULATED, load_images
 from qbm_jax.data import Cells
 from qbm_jax.diffusion import text
+from qbm_jax.energy_models.images import Images
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.model import FittedModel
 from qbm_jax.model.token_law import one_hot

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.ising.samplers import Solver
 from experiments.kit.usage import ROOT
 from qbm_jax.errors import InputError
 from qbm_jax.problems import Instance, load
+from qbm_jax.problems.solver import Solver
 
 
 class Family(NamedTuple):

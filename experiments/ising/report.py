@@ -6,10 +6,10 @@ from functools import partial
 from experiments.ising.families import Family
 from experiments.ising.figures import FAMILY_FIGURES, TIME_CAPTION, draw_time_to_solution
 from experiments.ising.results import IsingPlan, Judged, Solution, best_found, best_value
-from experiments.ising.runs import LOAD
 from experiments.kit.runner import Piece, Results
 from experiments.kit.workdir import command, commit
 from qbm_jax.problems import Instance, Run, wilson_interval
+from qbm_jax.problems.measured import LOAD
 from qbm_jax.runtime.versions import versions
 from qbm_jax.study.document import Document, table
 from qbm_jax.study.escape import bold, bullets, code, file_name, markdown

@@ -6,11 +6,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.ising.families import Family, fingerprint
-from experiments.ising.runs import energies_of, runs_of
-from experiments.ising.samplers import Solver
-from experiments.ising.tuning import Tuned, tune
 from experiments.kit.runner import Piece, Row
 from qbm_jax.problems import Instance, Run, median_to_solution
+from qbm_jax.problems.measured import energies_of, runs_of
+from qbm_jax.problems.solver import Solver
+from qbm_jax.problems.tuning import Tuned, tune
 
 
 class IsingPlan(NamedTuple):

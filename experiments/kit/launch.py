@@ -35,7 +35,6 @@ from experiments.kit.disk import remedy
 from experiments.kit.lock import WorkdirLost, check_held
 from experiments.kit.options import LIBRARY, config_words, takes_none
 from experiments.kit.processes import ALONE, Processes
-from experiments.kit.profiling import Profile
 from experiments.kit.stop import StopRequest
 from experiments.kit.usage import PROGRAM
 from experiments.kit.workdir import check_workdir, flatten
@@ -47,6 +46,7 @@ from qbm_jax.runtime.compiled import keep_compiled
 from qbm_jax.runtime.keys import check_seed
 from qbm_jax.training import TrainingDiverged, TrainingStopped
 from qbm_jax.training.distributed import ends_with_the_others, is_primary
+from qbm_jax.training.profiling import Profile
 
 EXPERIMENTS: dict[str, Callable[[ConfigDict, Path, StopRequest], None]] = {
     "attribution": partial(runner.run, attribution),

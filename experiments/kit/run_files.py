@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.kit.computer import describe_computer
 from experiments.kit.options import main_name, training_of
 from experiments.kit.sealed import read_sealed
 from experiments.kit.workdir import command, commit, flatten, plain_config
@@ -31,6 +30,7 @@ from qbm_jax.report.run_outputs import (
 )
 from qbm_jax.runtime.keys import key_of
 from qbm_jax.runtime.versions import versions
+from qbm_jax.training.computer import describe_computer
 
 LOGGER = logging.getLogger("qbm_jax")
 

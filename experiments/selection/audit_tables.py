@@ -6,8 +6,8 @@ from collections import defaultdict
 import numpy as np
 
 from experiments.kit.runner import Piece
-from experiments.selection.audit import GUARANTEE
 from experiments.selection.tables import shown, told
+from qbm_jax.selection.audit import GUARANTEE
 from qbm_jax.study.document import number, table, with_interval
 from qbm_jax.study.estimates import OVER_TRAININGS, Estimate, estimate
 

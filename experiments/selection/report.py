@@ -6,7 +6,6 @@ import numpy as np
 
 from experiments.kit.runner import Results
 from experiments.selection.audit_tables import audit_tables, correlation_table
-from experiments.selection.methods import METHODS
 from experiments.selection.pictures import draw_audit, draw_labels, draw_training
 from experiments.selection.standings import (
     CELLS_TOGETHER,
@@ -34,6 +33,7 @@ from experiments.selection.tables import (
     sketch_table,
     training_table,
 )
+from qbm_jax.selection.methods import METHODS
 from qbm_jax.study.document import Document
 from qbm_jax.study.estimates import Estimate
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.selection.intervals import over_sets, within_set
-from experiments.selection.methods import ACTIVE, BASELINE, GREEDILY, METHODS, QUBO
+from qbm_jax.selection.methods import ACTIVE, BASELINE, GREEDILY, METHODS, QUBO
 from qbm_jax.study.estimates import Estimate, by_seed, differences, estimate
 
 COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")

@@ -20,16 +20,17 @@ from experiments.comparison.trainings import options_on, steps_of
 from experiments.kit.options import check_least, listed, names_of
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
-from experiments.selection import audit, report, tasks
-from experiments.selection.methods import METHODS, Method, available
-from experiments.selection.scores import CLASSIFIERS
+from experiments.selection import report, tasks
 from experiments.selection.standings import COLUMNS, IMAGES, Standing, standings
 from experiments.selection.trained import Trained
 from qbm_jax.fitted.tasks.study_set import fold_cells
 from qbm_jax.metrics.trees import substitution
 from qbm_jax.runtime.identity import digest_of
 from qbm_jax.runtime.options import from_dict
+from qbm_jax.selection import audit
+from qbm_jax.selection.methods import METHODS, Method, available
 from qbm_jax.selection.options import SelectionOptions
+from qbm_jax.selection.scores import CLASSIFIERS
 from qbm_jax.study.document import Document
 
 

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from experiments.selection.intervals import OVER, WITHIN, over_sets, within_set
-from experiments.selection.methods import METHODS
 from experiments.selection.standings import (
     GREEDY,
     RANDOM,
@@ -16,6 +15,7 @@ from experiments.selection.standings import (
     gap_in_set,
     methods_of,
 )
+from qbm_jax.selection.methods import METHODS
 from qbm_jax.study.document import number, table, with_interval, with_spread
 from qbm_jax.study.escape import Markdown, bold, markdown
 from qbm_jax.study.estimates import Estimate

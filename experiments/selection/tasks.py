@@ -13,9 +13,6 @@ from experiments.comparison import trainings
 from experiments.comparison.methods import Method as ModelMethod
 from experiments.kit.options import listed
 from experiments.kit.stop import StopRequest
-from experiments.selection import audit
-from experiments.selection.methods import Method, Request
-from experiments.selection.scores import label_scores, sketch_scores
 from experiments.selection.trained import TrainedGroup, utilities_of
 from qbm_jax.fitted import bounds
 from qbm_jax.fitted.evaluate import train_and_evaluate
@@ -23,6 +20,9 @@ from qbm_jax.fitted.scoring import score_cells
 from qbm_jax.fitted.tasks.study_set import StudySet, fold_cells
 from qbm_jax.metrics.baselines import pca_embedding
 from qbm_jax.runtime import keys
+from qbm_jax.selection import audit
+from qbm_jax.selection.methods import Method, Request
+from qbm_jax.selection.scores import label_scores, sketch_scores
 from qbm_jax.selection.utilities import standardised
 
 Rows = list[tuple[str, str, str, str, int, float]]  # method, setting, task, metric, seed, value

@@ -14,10 +14,8 @@ from typing import Any, NamedTuple
 from experiments.kit.disk import remedy
 from experiments.kit.faults import alarmed, done_again
 from experiments.kit.lock import WorkdirLost, check_held, lock_workdir
-from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.options import draws_of, training_of
 from experiments.kit.stop import StopRequest
-from experiments.kit.tensorboard import EventFiles
 from experiments.kit.workdir import remove_leftovers
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Job
@@ -27,6 +25,8 @@ from qbm_jax.data import Cells
 from qbm_jax.fitted.alarms import of_model
 from qbm_jax.fitted.document import Evaluated
 from qbm_jax.fitted.evaluate import train_and_evaluate
+from qbm_jax.fitted.event_files import EventFiles
+from qbm_jax.fitted.metrics_log import MetricsLog
 from qbm_jax.fitted.model import FittedModel, device_counts
 from qbm_jax.fitted.progress import ProgressBar
 from qbm_jax.fitted.scoring import score_seeds

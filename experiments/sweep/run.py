@@ -11,7 +11,6 @@ from ml_collections import ConfigDict
 
 from experiments.kit.cells import cells_in_memory
 from experiments.kit.stop import StopRequest
-from experiments.kit.tensorboard import EventFiles
 from experiments.kit.workdir import check_same, claim_workdir, read_claim
 from experiments.sweep import ray_jobs, report, slurm
 from experiments.sweep.job import run_job
@@ -28,6 +27,7 @@ from experiments.sweep.settings import Sweep, build_sweep
 from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.event_files import EventFiles
 
 LOGGER = logging.getLogger("qbm_jax")
 

@@ -3,6 +3,7 @@
 from qbm_jax.selection.active import Round, active_loop
 from qbm_jax.selection.coverage import width_by_coverage
 from qbm_jax.selection.options import SelectionOptions
+from qbm_jax.selection.scores import label_scores, sketch_scores
 from qbm_jax.selection.selector import SampleSelector, objective
 from qbm_jax.selection.utilities import disagreement
 
@@ -12,6 +13,8 @@ __all__ = [
     "SelectionOptions",
     "active_loop",
     "disagreement",
+    "label_scores",
     "objective",
+    "sketch_scores",
     "width_by_coverage",
 ]

@@ -10,10 +10,10 @@ from refusals import study_refuses
 
 from configs import energy_models as configs
 from experiments import energy_models
-from experiments.energies import baselines, images, measures
+from experiments.energies import measures, peers
 from experiments.kit.pieces import Pieces
 from experiments.kit.runner import Results
-from qbm_jax.energy_models import RestrictedBoltzmannMachine
+from qbm_jax.energy_models import RestrictedBoltzmannMachine, baselines, images
 
 BAD = {
     "no file": ({"data.path": "/nowhere/images.npz"}, "expected an .npz file"),
@@ -109,7 +109,7 @@ def test_an_interrupted_training_goes_on_from_its_file_to_the_same_numbers(tmp_p
 def test_the_machine_of_rbms_learns_and_is_bracketed_as_ours():
     pytest.importorskip("rbms")
     found = images.bars_and_stripes(np.random.default_rng(0), 3, 300, 100)
-    units, seconds = baselines.of_rbms(
+    units, seconds = peers.of_rbms(
         0, found.train, num_hidden=12, num_updates=300, minibatch_size=100, num_chains=100,
         num_gibbs_steps=10, learning_rate=0.3, seconds=60.0,
     )  # fmt: skip

@@ -20,8 +20,6 @@ from experiments.fidelity import tables as fidelity_tables
 from experiments.ising import report as ising_report
 from experiments.ising.families import Family
 from experiments.ising.results import IsingPlan, Judged, Solution
-from experiments.ising.samplers import Solver
-from experiments.ising.tuning import Tuned
 from experiments.kit.runner import Results
 from experiments.negatives import report as negatives_report
 from experiments.negatives.phases import Size
@@ -32,6 +30,8 @@ from experiments.sweep.plan import Job, SweepPlan
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.problems import Instance, Run
+from qbm_jax.problems.solver import Solver
+from qbm_jax.problems.tuning import Tuned
 from qbm_jax.study.escape import markdown
 
 BAD = "<script>x</script> | $\\frac{1$\n\n# heading\n\n```\n![x](y)"

@@ -17,16 +17,16 @@ from refusals import refusal
 from configs import ising_benchmark as configs
 from experiments import ising_benchmark
 from experiments.ising import results as ising_results
-from experiments.ising import runs
 from experiments.ising.families import load_families
-from experiments.ising.samplers import Solver, entries
-from experiments.ising.tuning import Tuned, tune
+from experiments.ising.samplers import entries
 from experiments.kit import runner
 from experiments.kit.sealed import file_name
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import flatten
 from qbm_jax.machine.boltzmann import Boltzmann, energy
-from qbm_jax.problems import Instance, Run, load
+from qbm_jax.problems import Instance, Run, load, measured
+from qbm_jax.problems.solver import Solver
+from qbm_jax.problems.tuning import Tuned, tune
 from qbm_jax.study.rows import read_table
 
 LEVELS = (0.9, 1.0)
@@ -349,13 +349,13 @@ def test_without_a_success_on_pilots_the_longest_run_is_judged():
 
 def test_programs_for_instances_of_another_shape_are_let_go(monkeypatch):
     program = SimpleNamespace(lower=lambda *_: program, compile=lambda: program)
-    monkeypatch.setattr(runs, "_COMPILED", {})
+    monkeypatch.setattr(measured, "_COMPILED", {})
     monkeypatch.setattr(jax, "jit", lambda solve: program)
     solver = Solver("gibbs", "gibbs", (), "strength", (1.0,), 1.0, 0.0, 0, "any")
     for num_spins, budget, kept in ((3, 10, 1), (3, 20, 2), (4, 10, 1)):
         params = Boltzmann(J=np.zeros((num_spins, num_spins)), h=np.zeros(num_spins))
-        runs._compiled(solver, budget, 2, params)
-        assert len(runs._COMPILED) == kept
+        measured._compiled(solver, budget, 2, params)
+        assert len(measured._COMPILED) == kept
 
 
 def test_a_budget_below_the_cost_of_the_start_is_no_run_length():

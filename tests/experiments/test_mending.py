@@ -12,10 +12,10 @@ from command_line import run_with_few_figures as run
 from faults import flip
 
 from experiments import integration
-from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.run_files import is_finished
 from qbm_jax import report
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.metrics_log import MetricsLog
 from qbm_jax.runtime.sealed import SEAL
 
 FIELDS = QUICK | {

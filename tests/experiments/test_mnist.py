@@ -13,7 +13,7 @@ from configs import mnist as configs
 from experiments import mnist
 from experiments.diffusion.peptides import class_auc, nearest_identity
 from experiments.energies import rows
-from experiments.energies.images import Images
+from qbm_jax.energy_models.images import Images
 from qbm_jax.errors import InputError
 
 BAD = {

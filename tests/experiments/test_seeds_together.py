@@ -6,12 +6,12 @@ import pytest
 from command_line import config
 
 from experiments import integration
-from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.stop import StopRequest
 from qbm_jax.data import simulate
 from qbm_jax.fitted import evaluate as evaluating
 from qbm_jax.fitted import fit as fitting
 from qbm_jax.fitted import model as fitted_model
+from qbm_jax.fitted.metrics_log import MetricsLog
 
 FIELDS = {
     "num_seeds": 2, "baselines.gaussian_vae": False, "baselines.gaussian_vae_wide": False,

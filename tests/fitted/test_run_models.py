@@ -8,11 +8,11 @@ from command_line import config, small_adata, untrained_model
 from refusals import refusal
 
 from experiments import integration
-from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.stop import StopRequest
 from qbm_jax.data import from_anndata
 from qbm_jax.fitted.document import Evaluated
 from qbm_jax.fitted.history import History
+from qbm_jax.fitted.metrics_log import MetricsLog
 from qbm_jax.fitted.model import FittedModel
 from qbm_jax.fitted.run_models import model_folder
 from qbm_jax.runtime.identity import digest_names

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.kit.computer import describe_computer, step_products
 from qbm_jax import samplers, training
 from qbm_jax.model import vae
 from qbm_jax.runtime import hardware
 from qbm_jax.runtime.matrix_products import Product, count_products, operations
+from qbm_jax.training.computer import describe_computer, step_products
 
 A, B = jnp.ones((3, 5)), jnp.ones((5, 7))
 ONE = Product(1, 3, 5, 7)

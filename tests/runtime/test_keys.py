@@ -19,7 +19,6 @@ from experiments import epochs, integration, negative_phase
 from experiments.comparison import trainings
 from experiments.comparison.methods import Method
 from experiments.comparison.tasks import scale_of
-from experiments.ising.runs import Calls
 from experiments.kit.cells import cells_key
 from experiments.kit.stop import StopRequest
 from experiments.sweep import job
@@ -28,6 +27,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.fitted import evaluate as evaluating
 from qbm_jax.fitted import fit as fitting
 from qbm_jax.fitted.tasks import model as tasks_of_models
+from qbm_jax.problems.measured import Calls
 from qbm_jax.runtime import keys
 from qbm_jax.training import Training, TrainOptions
 

@@ -16,11 +16,11 @@ import small_training
 from command_line import ROOT
 from small_training import CELLS, GENES, NUM_EPOCHS, newest_step
 
-from experiments.kit.profiling import Profile
 from qbm_jax import training
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import CellBlock, Streamed
 from qbm_jax.training.checkpoint import Checkpoints
+from qbm_jax.training.profiling import Profile
 
 NUM_KILLS = 20
 PAUSE = 0.005  # seconds between two looks at a folder

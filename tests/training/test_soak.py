@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from small_training import cells_on_device, options, setting
 
-from experiments.kit.metrics_log import MetricsLog
 from qbm_jax import training
+from qbm_jax.fitted.metrics_log import MetricsLog
 from qbm_jax.training.checkpoint import Checkpoints
 
 MINUTES = float(os.environ.get("QBM_JAX_SOAK", 0))

@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from experiments.kit.metrics_log import MetricsLog
-from experiments.kit.profiling import Profile
-from experiments.kit.tensorboard import EventFiles
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.event_files import EventFiles
+from qbm_jax.fitted.metrics_log import MetricsLog
 from qbm_jax.training import Progress
+from qbm_jax.training.profiling import Profile
 
 
 def progress(step, split="train", seed=0, value=1.0):
@@ -71,7 +71,7 @@ def test_a_number_of_steps_that_is_none_is_refused(number, tmp_path):
 
 def test_without_tensorboardx_event_files_are_refused_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(InputError, match="needs tensorboardX") as error:
+    with pytest.raises(InputError, match="need tensorboardX") as error:
         EventFiles(tmp_path)
     assert "\n" not in str(error.value)
 

@@ -17,11 +17,11 @@ from refusals import refusal
 
 from experiments.kit.launch import OneLine
 from experiments.kit.lock import LOCK, check_lock, lock_workdir, release_locks
-from experiments.kit.metrics_log import MetricsLog
 from experiments.kit.pieces import Pieces
 from experiments.kit.sealed import read_sealed
 from experiments.kit.workdir import check_workdir, claim_workdir
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.metrics_log import MetricsLog
 from qbm_jax.runtime.json_file import finite, write_json
 from qbm_jax.study.rows import write_table
 from qbm_jax.training import Progress

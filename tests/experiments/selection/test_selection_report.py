@@ -8,7 +8,6 @@ import scipy
 
 from experiments.kit.runner import Results
 from experiments.selection import report, tables
-from experiments.selection.audit import UTILITY
 from experiments.selection.audit_tables import audit_tables
 from experiments.selection.intervals import over_sets, within_set
 from experiments.selection.pictures import draw_labels, draw_training
@@ -19,6 +18,7 @@ from experiments.selection.standings import (
     pooled,
     standings,
 )
+from qbm_jax.selection.audit import UTILITY
 from qbm_jax.study.estimates import estimate
 
 WORDS = "corrected resampled t"

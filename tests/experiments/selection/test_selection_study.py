@@ -12,11 +12,11 @@ from configs import selection as configs
 from experiments.comparison.methods import methods as models
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
-from experiments.selection import audit, study, tasks
-from experiments.selection.methods import METHODS, Request, available
-from experiments.selection.scores import sketch_scores
+from experiments.selection import study, tasks
 from qbm_jax.runtime.optional import installed
-from qbm_jax.selection import objective
+from qbm_jax.selection import audit, objective
+from qbm_jax.selection.methods import METHODS, Request, available
+from qbm_jax.selection.scores import sketch_scores
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(40, 3))

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.ising.samplers import STRENGTH, Solver
-from experiments.kit.runner import Piece
 from qbm_jax.machine.boltzmann import Boltzmann, energy, scale
 from qbm_jax.machine.couplings import root_mean_square
-from qbm_jax.problems import Instance, Run
+from qbm_jax.problems.named import Instance
+from qbm_jax.problems.runs import Run
+from qbm_jax.problems.solver import STRENGTH, Solver
 from qbm_jax.runtime import keys
 
 LOAD = "load average, 15 minutes"
@@ -25,7 +25,7 @@ def energies_of(run: dict[str, Any]) -> np.ndarray:
     return np.array(run["energies"], float)
 
 
-def runs_of(piece: Piece, instance: Instance, best: float) -> list[Run]:
+def runs_of(piece: dict[str, Any], instance: Instance, best: float) -> list[Run]:
     """The runs of a piece, held against the best known value of its instance."""
     return [
         Run(
@@ -51,7 +51,7 @@ class Calls(NamedTuple):
     root: jax.Array
 
     def keys(self, name: str) -> Iterator[jax.Array]:
-        """One key a call on the instance of a name."""
+        """One key a call [calls] on the instance of a name."""
         return (keys.named(self.root, name, call) for call in range(self.number))
 
 
@@ -61,7 +61,7 @@ def measure(
     settings: list[tuple[int, float]],
     calls: Calls,
     key: jax.Array,
-) -> Piece:
+) -> dict[str, Any]:
     """Runs a sampler on an instance, over (budget, value) pairs."""
     del key  # calls have keys of their own
     runs = []

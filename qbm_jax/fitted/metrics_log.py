@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-from experiments.kit.tensorboard import EventFiles
+from qbm_jax.fitted.event_files import EventFiles
 from qbm_jax.fitted.history import row_of
 from qbm_jax.runtime.json_file import finite, parse_json
 from qbm_jax.runtime.whole_file import write_whole

@@ -1,20 +1,15 @@
-"""Binary images, from a file or simulated; rows of real numbers, of digits and of cells."""
+"""Images to learn from: of a file, simulated, or the digits of scikit-learn."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from qbm_jax.data.simulate import simulate
 from qbm_jax.errors import InputError
-from qbm_jax.metrics.baselines import pca_embedding
 from qbm_jax.runtime.identity import digest_of
-from qbm_jax.runtime.keys import key_of
 
-SIMULATED = "simulated"
 ARRAYS = ("train_images", "test_images")
 
 
@@ -41,28 +36,31 @@ class Images(NamedTuple):
         return {"train": digest_of(self.train), "test": digest_of(self.test)}
 
 
-def load_images(config: ConfigDict) -> Images:
-    """The images of `config.data`, bits of the test images drawn once.
+def read_images(path: str | Path, num_train: int = 0, num_test: int = 0, seed: int = 0) -> Images:
+    """The images of a file, bits of the test images drawn once.
+
+    Args:
+      path: an .npz file with grey values from 0 to 255 [images, side, side] by the names of
+        `ARRAYS`.
+      num_train: the first so many training images; 0: all.
+      num_test: likewise.
+      seed: of the test images' bits.
 
     Raises:
       InputError: no file, or one without such arrays.
     """
-    rng, data = np.random.default_rng(config.seed), config.data
-    if data.path == SIMULATED:
-        return bars_and_stripes(rng, data.side, data.num_train, data.num_test)
-    path = Path(data.path)
+    path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             train, test = (file[name] for name in ARRAYS)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
-            f"config.data.path: expected an .npz file with {' and '.join(ARRAYS)} [images, side, "
-            f'side], got {path}; or use "{SIMULATED}"'
+            f"expected an .npz file with {' and '.join(ARRAYS)} [images, side, side], got {path}"
         ) from error
     train, test = (_grey(images[:count] if count else images) for images, count in (
-        (train, data.num_train), (test, data.num_test)
+        (train, num_train), (test, num_test)
     ))  # fmt: skip
-    test = (rng.random(test.shape, np.float32) < test).astype(np.float32)
+    test = (np.random.default_rng(seed).random(test.shape, np.float32) < test).astype(np.float32)
     side = round(train.shape[1] ** 0.5)
     return Images(path.stem, train, test, side, "stochastic: grey values are means of bits")
 
@@ -109,22 +107,10 @@ def load_split_digits(seed: int, most: int) -> Digits:
     return Digits(*parts)
 
 
-def cell_components(densities: ConfigDict, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Train and test rows of principal components of simulated cells, fitted on train cells."""
-    cells = simulate(
-        key_of(seed, "cells"), num_cells=densities.num_cells, num_genes=densities.num_genes
-    )
-    train, test = train_test_split(
-        np.arange(densities.num_cells), test_size=0.25, random_state=seed
-    )
-    rows = pca_embedding(cells.counts, densities.num_principal, seed=seed, fit_on=train)
-    return rows[train], rows[test]
-
-
 def real_columns(digits: Digits, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Train and test rows with a density: noise within a grey level; edge columns left out.
+    """Train and test rows [images, columns] with a density: noise within a grey level.
 
-    Columns that are 0 in nearly all images would have the density of the noise alone.
+    Columns that are 0 in nearly all images are left out: they would have the noise's density alone.
     """
     rng = np.random.default_rng(seed)
     kept = digits.train.std(axis=0) > 0.05

@@ -23,8 +23,8 @@ class EventFiles:
             self._writer = importlib.import_module("tensorboardX").SummaryWriter
         except ImportError as error:
             raise InputError(
-                'config.tensorboard needs tensorboardX: pip install "qbm_jax[tensorboard]", or '
-                "leave it out; metrics.jsonl has the same numbers"
+                'TensorBoard\'s event files need tensorboardX: pip install "qbm_jax[tensorboard]", '
+                "or leave them out; metrics.jsonl has the same numbers"
             ) from error
         self._folder = workdir / FOLDER
         self._open: dict[tuple[str, int], Any] = {}

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments.selection.scores import label_scores
 from qbm_jax.runtime.optional import installed
-from qbm_jax.selection import SampleSelector, objective
 from qbm_jax.selection.energies import mmd_problem
 from qbm_jax.selection.kernels import build
+from qbm_jax.selection.scores import label_scores
+from qbm_jax.selection.selector import SampleSelector, objective
 from qbm_jax.selection.utilities import standardised
 from qbm_jax.study.estimates import rank_correlation
 
@@ -146,7 +146,7 @@ def _ends(selector: SampleSelector, at_random: float, place: int) -> Iterator[Fo
 def subsets(
     points: np.ndarray, k: int, number: int, seed: int, energy: Callable[[np.ndarray], float]
 ) -> list[np.ndarray]:
-    """Feasible choices of all energies: random ones, and such as random swaps lowered.
+    """Feasible choices [k] of all energies: random ones, and such as random swaps lowered.
 
     Half are uniform. The others begin there and take those of some random swaps that lower the
     energy, 1 to 200 of them.
@@ -168,7 +168,7 @@ def subsets(
 def energies_of(
     points: np.ndarray, k: int, utilities: dict[str, np.ndarray]
 ) -> dict[str, Callable[[np.ndarray], float]]:
-    """Objectives of chosen cells by name: MMD without and with each utility, energy distance, F."""
+    """Objectives of chosen cells [k] by name: MMD, with each utility, energy distance, coverage."""
     mmd = mmd_problem(build("rbf", points), points, np.array([k]))
     distance = mmd_problem(build("distance", points), points, np.array([k]))
 

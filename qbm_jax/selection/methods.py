@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qbm_jax.runtime.optional import installed
-from qbm_jax.selection import SampleSelector, width_by_coverage
+from qbm_jax.selection.coverage import width_by_coverage
 from qbm_jax.selection.inputs import proportional
 from qbm_jax.selection.kernels import Kernel, build
+from qbm_jax.selection.selector import SampleSelector
 from qbm_jax.selection.utilities import standardised
 
 BASELINE, GREEDILY, ACTIVE, QUBO = "baseline", "greedy", "active", "qubo"
@@ -61,12 +62,12 @@ class Method(NamedTuple):
 
 
 def at_random(request: Request) -> np.ndarray:
-    """Uniform."""
+    """Uniform; indices [number], as of all that follow."""
     return request.rng.choice(len(request.points), request.number, replace=False)
 
 
 def stratified(request: Request) -> np.ndarray:
-    """Uniform within each of 20 clusters, in proportion."""
+    """Uniform within each of 20 clusters, in proportion; indices [number]."""
     from sklearn.cluster import KMeans
 
     number = min(_STRATA, request.number)
@@ -81,7 +82,7 @@ def stratified(request: Request) -> np.ndarray:
 
 
 def k_means_start(request: Request) -> np.ndarray:
-    """The start of k-means++ (Arthur and Vassilvitskii 2007)."""
+    """The start of k-means++ (Arthur and Vassilvitskii 2007); indices [number]."""
     from sklearn.cluster import kmeans_plusplus
 
     seed = request.seed
@@ -90,7 +91,7 @@ def k_means_start(request: Request) -> np.ndarray:
 
 
 def k_medoids(request: Request) -> np.ndarray:
-    """FasterPAM of the package kmedoids, on distances."""
+    """FasterPAM of the package kmedoids, on distances; indices [number]."""
     import kmedoids
 
     away = -Kernel("distance")(request.points, request.points)
@@ -99,7 +100,7 @@ def k_medoids(request: Request) -> np.ndarray:
 
 
 def farthest_first(request: Request) -> np.ndarray:
-    """Each time the cell farthest from all chosen ones (Gonzalez 1985; Hopper takes it)."""
+    """Each time the cell farthest from all chosen (Gonzalez 1985; Hopper); indices [number]."""
     distance = Kernel("distance")
     chosen = [int(request.rng.integers(len(request.points)))]
     nearest = np.full(len(request.points), np.inf)
@@ -112,7 +113,7 @@ def farthest_first(request: Request) -> np.ndarray:
 
 
 def herding(request: Request) -> np.ndarray:
-    """Kernel herding (Chen et al. 2010), each cell once."""
+    """Kernel herding (Chen et al. 2010), each cell once; indices [number]."""
     K = _kernel(request)
     means, total = K.mean(axis=0), np.zeros(len(K))
     chosen: list[int] = []
@@ -125,7 +126,7 @@ def herding(request: Request) -> np.ndarray:
 
 
 def leverage(request: Request) -> np.ndarray:
-    """Drawn in proportion to leverage scores, as Seurat's sketch."""
+    """Drawn in proportion to leverage scores, as Seurat's sketch; indices [number]."""
     centred = request.points - request.points.mean(axis=0)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
     scores = (left[:, sizes > 1e-6 * sizes[0]] ** 2).sum(axis=1) + 1e-12
@@ -134,7 +135,7 @@ def leverage(request: Request) -> np.ndarray:
 
 
 def geometric_sketch(request: Request) -> np.ndarray:
-    """Geosketch (Hie et al. 2019)."""
+    """Geosketch (Hie et al. 2019); indices [number]."""
     from geosketch import gs
 
     found = gs(request.points, request.number, seed=request.seed, replace=False)
@@ -142,7 +143,7 @@ def geometric_sketch(request: Request) -> np.ndarray:
 
 
 def thinned(request: Request) -> np.ndarray:
-    """Kernel thinning of goodpoints (Dwivedi and Mackey 2021), of random cells that halve to it."""
+    """Kernel thinning (goodpoints; Dwivedi and Mackey 2021) of random cells; indices [number]."""
     from goodpoints import kt
 
     rounds = int(np.log2(len(request.points) / request.number))
@@ -158,7 +159,7 @@ def thinned(request: Request) -> np.ndarray:
 
 
 def spread_out(request: Request) -> np.ndarray:
-    """ScSampler (Song et al. 2022): as far from each other as can be."""
+    """ScSampler (Song et al. 2022): as far from each other as can be; indices [number]."""
     import scsampler
 
     found = scsampler.scsampler(request.points, n_obs=request.number, random_state=request.seed)
@@ -166,7 +167,10 @@ def spread_out(request: Request) -> np.ndarray:
 
 
 def queried(request: Request, strategy: str) -> np.ndarray:
-    """Rounds of queries of scikit-activeml with logistic regression, from up to 20 random cells."""
+    """Rounds of queries of scikit-activeml with logistic regression, from up to 20 random cells.
+
+    Indices [number].
+    """
     from skactiveml.classifier import SklearnClassifier
     from skactiveml.pool import Badge, TypiClust, UncertaintySampling
     from sklearn.linear_model import LogisticRegression
@@ -199,7 +203,7 @@ def queried(request: Request, strategy: str) -> np.ndarray:
 
 
 def selected(request: Request, utility: str = "", width: str = "", **options: Any) -> np.ndarray:
-    """By `SampleSelector`; with a utility to the scale of the first term."""
+    """By `SampleSelector`; with a utility to the scale of the first term; indices [number]."""
     if utility:
         options["utility"] = standardised(request.utilities[utility], request.number)
     if width:
@@ -211,7 +215,7 @@ def selected(request: Request, utility: str = "", width: str = "", **options: An
 
 
 def filled(chosen: np.ndarray, request: Request) -> np.ndarray:
-    """As many distinct cells as asked for, where equal cells were chosen once: random ones more."""
+    """As many distinct cells [number] as asked for: random ones more in place of equal ones."""
     chosen = np.unique(chosen)[: request.number]
     others = np.setdiff1d(np.arange(len(request.points)), chosen)
     more = request.rng.choice(others, request.number - len(chosen), replace=False)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qbm_jax.problems import Run
+from qbm_jax.problems.runs import Run
 
 TUNING_QUANTILE = 0.9  # of the objective over replicas: what the good tenth of them reach
 

@@ -1,0 +1,41 @@
+"""What a config names as data: images of a file or simulated; principal components of cells."""
+
+import numpy as np
+from ml_collections import ConfigDict
+from sklearn.model_selection import train_test_split
+
+from qbm_jax.data.simulate import simulate
+from qbm_jax.energy_models.images import Images, bars_and_stripes, read_images
+from qbm_jax.errors import InputError
+from qbm_jax.metrics.baselines import pca_embedding
+from qbm_jax.runtime.keys import key_of
+
+SIMULATED = "simulated"
+
+
+def load_images(config: ConfigDict) -> Images:
+    """The images of `config.data`.
+
+    Raises:
+      InputError: no file, or one without images.
+    """
+    data, seed = config.data, config.seed
+    if data.path == SIMULATED:
+        rng = np.random.default_rng(seed)
+        return bars_and_stripes(rng, data.side, data.num_train, data.num_test)
+    try:
+        return read_images(data.path, data.num_train, data.num_test, seed)
+    except InputError as error:
+        raise InputError(f'config.data.path: {error}; or use "{SIMULATED}"') from error
+
+
+def cell_components(densities: ConfigDict, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Train and test rows of principal components of simulated cells, fitted on train cells."""
+    cells = simulate(
+        key_of(seed, "cells"), num_cells=densities.num_cells, num_genes=densities.num_genes
+    )
+    train, test = train_test_split(
+        np.arange(densities.num_cells), test_size=0.25, random_state=seed
+    )
+    rows = pca_embedding(cells.counts, densities.num_principal, seed=seed, fit_on=train)
+    return rows[train], rows[test]
