@@ -20,7 +20,7 @@ PRIORS = ("bernoulli", "boltzmann", "rbm", "gaussian", "made")
 
 
 def get_config(arg: str = "full") -> ConfigDict:
-    """Five priors, two seeds, MNIST; "smoke": bars and stripes; "peptides", and a smoke variant.
+    """Five priors, three seeds, MNIST; "smoke": bars and stripes; "peptides", and a smoke variant.
 
     Raises:
       InputError: another variant.
@@ -30,7 +30,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config = ConfigDict()
     config.experiment = "mnist"  # a name of launch.EXPERIMENTS
     config.seed = 0
-    config.num_seeds = 2
+    config.num_seeds = 3
     config.priors = PRIORS  # names of qbm_jax.model.priors; bernoulli, J = 0, is the baseline
     config.data = ConfigDict()
     config.data.kind = "images"  # or "peptides"
@@ -47,12 +47,14 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.model.made_width = 128
     config.training = ConfigDict()  # options of qbm_jax.training.TrainOptions
     config.training.objective = "bound"
-    config.training.num_steps = 10000
+    config.training.num_steps = 30000
     config.training.minibatch_size = 128
     config.training.learning_rate = 1e-3
     config.training.kl_weight = 1.0  # what is trained is the bound itself
     config.training.kl_warmup = 0.1
     config.training.num_chains = 64
+    config.training.validate_every = None  # epochs; None: a tenth of the training
+    config.training.report_epoch = "best"  # by the bound of the training rows that validate
     config.sampler = ConfigDict()  # of the negative phase
     config.sampler.name = "gibbs"
     config.sampler.options = ConfigDict({"num_steps": 2})
@@ -67,7 +69,8 @@ def get_config(arg: str = "full") -> ConfigDict:
     if arg.startswith("peptides"):
         config.data.kind, config.data.path = "peptides", ""
         config.model.num_latents = 32
-        config.training.num_steps = 5000
+        config.num_seeds = 5
+        config.training.num_steps, config.training.validate_every = 2000, 5
         config.training.kl_warmup = 0.5  # the decoder else learns to do without latents
     if arg.endswith("smoke"):
         shorten(config)
@@ -78,6 +81,7 @@ def get_config(arg: str = "full") -> ConfigDict:
 
 def shorten(config: ConfigDict) -> None:
     """The smoke variant: sixteen pixels, few steps."""
+    config.num_seeds = 2
     config.data.path, config.data.num_train, config.data.num_test = "simulated", 400, 100
     config.model.num_latents, config.model.made_width = 18, 16  # too many to be enumerated
     config.model.encoder_widths = config.model.decoder_widths = (32,)

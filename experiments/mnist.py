@@ -231,7 +231,7 @@ def document(plan: PriorPlan, results: Results) -> Document:
     report.add(
         verdict(results.summary),
         "## Test likelihood",
-        f"{known.about}NLL: negative log-likelihood in nats a {known.unit}, by "
+        f"{known.about}{held_out(plan)}NLL: negative log-likelihood in nats a {known.unit}, by "
         f"{config.evaluation.importance_samples} importance draws from the posterior, hard spins "
         "at evaluation: too high in expectation, the less so the more draws. Its ends add what is "
         "not known of log Z: two standard errors beyond the bracket of annealing in both "
@@ -262,6 +262,15 @@ def document(plan: PriorPlan, results: Results) -> Document:
     variant = "" if known.side else ":peptides"
     report.add(f"`python run.py --config=configs/mnist.py{variant}`; all numbers: `results.csv`.")
     return report
+
+
+def held_out(plan: PriorPlan) -> str:
+    """What the part of the training rows that validates is for."""
+    options = next(iter(plan.trainings.values())).options
+    share = f"{options.validation_fraction:.0%} of the training {plan.set.unit}s are left out"
+    if options.report_epoch == "best":
+        return f"{share} and choose the epoch. "
+    return f"{share} to validate; the last epoch is reported. "
 
 
 def verdict(found: list[Difference]) -> str:

@@ -131,8 +131,8 @@ def of_images(images: Images, seed: int = 0) -> Rows:
         protocol=images.protocol,
         about=f"{len(images.train)} training and {len(images.test)} test images of {images.side} x "
         f"{images.side} pixels; {images.protocol}. Each step of training draws the bits of its "
-        "minibatch anew; a tenth of the training images, whose bits are drawn once, chooses the "
-        f"epoch; bits of the test images are drawn once, by seed {seed}, the same for all. ",
+        f"minibatch anew; those of the test images are drawn once, by seed {seed}, and are the "
+        "same for all. ",
         measure_draws=measure_draws,
         side=images.side,
     )  # fmt: skip
@@ -190,8 +190,7 @@ def of_peptides(config: ConfigDict) -> Rows:
         protocol="tokens as they are",
         about=f"{len(train[0])} training ({', '.join(told)}) and {len(test[0])} test {what} of at "
         f"most {length} residues, each once, filled up with {text.PADDING!r}, which is a token "
-        f"like the {number - 1} residues. The decoder is told the class; a tenth of the training "
-        "peptides chooses the epoch. ",
+        f"like the {number - 1} residues. The decoder is told the class. ",
         measure_draws=measure_draws,
     )  # fmt: skip
 

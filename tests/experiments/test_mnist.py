@@ -146,4 +146,5 @@ def test_peptides_are_measured_by_token_and_by_what_is_drawn(smoke_of):
             assert 15 < get["length"] < 40
     report = (workdir / "report.md").read_text()
     assert "**boltzmann**" in report and "other:" in report and "antimicrobial:" in report
+    assert "10% of the training peptides are left out and choose the epoch" in report
     assert "SIMULATED peptides" in report and not (workdir / "figures" / "samples.png").exists()
