@@ -257,9 +257,9 @@ REASONS = {
     "qbm_jax/samplers/numerics/noise.py": "the size of a generator's keys, and its own seeding",
     "qbm_jax/training/memory.py": "shapes",
     "experiments/fidelity/long_run.py": "shapes",
-    "experiments/kit/computer.py": "shapes",
+    "qbm_jax/training/computer.py": "shapes",
     "experiments/kit/options.py": "shapes",
-    "experiments/ising/runs.py": "shapes",
+    "qbm_jax/problems/measured.py": "shapes",
     "qbm_jax/problems/named.py": "the instance that its name's number stands for",
 }
 
