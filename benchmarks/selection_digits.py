@@ -19,11 +19,10 @@ from sklearn.datasets import load_digits
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
-from experiments.selection.scores import label_scores
-
-from experiments.selection import audit
 from experiments.selection.standings import GREEDY, by_setting, gaps_by_training
+from qbm_jax.selection import audit
 from qbm_jax.selection.methods import METHODS, Request, available
+from qbm_jax.selection.scores import label_scores
 from qbm_jax.study.estimates import estimate
 
 NUM_SELECTED, NUM_POOL = 20, 800

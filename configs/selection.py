@@ -35,7 +35,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.budgets = (100, 250, 500)  # cells to choose; those above half of a pool are left out
     config.max_pool = 1000  # cells to choose from; of more a random sample
     config.classifiers = ("rf", "trees")
-    config.ways = (  # to choose, names of experiments/selection/methods.py
+    config.ways = (  # to choose, names of qbm_jax/selection/methods.py
         *("random", "stratified", "kmeans++", "kmedoids", "farthest_first", "herding", "leverage"),
         *("geosketch", "thinning", "scsampler", "facility_greedy", "mmd_greedy", "uncertainty"),
         *("margin", "badge", "typiclust", "qubo_mmd_swap", "qubo_mmd_bifurcation"),
