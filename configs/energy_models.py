@@ -55,7 +55,7 @@ METHODS = {
     "mixture": method("mixture", num_components=500, num_iterations=30),
     "made": method("made", width=500, num_updates=20000),
     "scikit_learn": method("scikit_learn", num_hidden=500, num_iterations=10),
-    # The package's own defaults but for hidden units, and as long as ours of a full machine take.
+    # The package's own defaults but for hidden units, for twenty minutes at most.
     "rbms": method("rbms", num_hidden=500, num_updates=10000, minibatch_size=2000, num_chains=2000,
                    num_gibbs_steps=100, learning_rate=0.01, seconds=1200.0),
 }  # fmt: skip

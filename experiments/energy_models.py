@@ -1,6 +1,5 @@
 """Energy-based models: certified likelihoods of many negative phases, features, densities."""
 
-import importlib.util
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,6 +20,7 @@ from qbm_jax.energy_models import BoltzmannMachine
 from qbm_jax.energy_models.baselines import LAWS
 from qbm_jax.energy_models.images import Digits, Images, load_split_digits
 from qbm_jax.errors import InputError
+from qbm_jax.runtime.optional import installed
 from qbm_jax.runtime.options import check as check_option
 from qbm_jax.runtime.options import choice
 from qbm_jax.study.document import Document, number, table
@@ -81,7 +81,7 @@ def check(config: ConfigDict) -> EnergyPlan:
 
 
 def _is_there(kind: str) -> bool:
-    return kind != "rbms" or importlib.util.find_spec(kind) is not None
+    return kind != "rbms" or installed(kind)
 
 
 def pieces(plan: EnergyPlan, stop: StopRequest) -> Iterator[Work]:
@@ -93,15 +93,12 @@ def pieces(plan: EnergyPlan, stop: StopRequest) -> Iterator[Work]:
             options = method.options.to_dict()
             if not _is_there(method.kind):
                 continue
-            names = {"dataset": plan.images.name, "method": name, "seed": seed}
-            if method.kind == MACHINE:
-                yield Work(
-                    LIKELIHOOD, names, partial(_machine, config, plan.images, options, seed),
-                    keeps=True,
-                )  # fmt: skip
-                continue
-            law = partial(measures.of_law, config, plan.images, method.kind, options, seed)
-            yield _work(LIKELIHOOD, plan.images.name, name, seed, law)
+            is_machine = method.kind == MACHINE
+            if is_machine:
+                compute = partial(measures.of_machine, config, plan.images, options, seed)
+            else:
+                compute = partial(measures.of_law, config, plan.images, method.kind, options, seed)
+            yield _work(LIKELIHOOD, plan.images.name, name, seed, compute, keeps=is_machine)
         digits = plan.digits[seed]
         for name in measures.FEATURES:
             compute = partial(measures.of_features, config, digits, name, seed)
@@ -112,19 +109,15 @@ def pieces(plan: EnergyPlan, stop: StopRequest) -> Iterator[Work]:
                 yield _work(DENSITIES, dataset, name, seed, compute)
 
 
-def _machine(
-    config: ConfigDict, images: Images, options: dict, seed: int, key: jax.Array, kept: Path
-) -> Piece:
-    del key  # as in `_work`
-    return measures.of_machine(config, images, options, seed, kept)
-
-
-def _work(task: str, dataset: str, method: str, seed: int, compute: Callable[[], Piece]) -> Work:
-    def with_key(key: jax.Array) -> Piece:
+def _work(
+    task: str, dataset: str, method: str, seed: int, compute: Callable[..., Piece],
+    keeps: bool = False,
+) -> Work:  # fmt: skip
+    def with_key(key: jax.Array, *kept: Path) -> Piece:
         del key  # the seed alone decides, so that methods of a seed are paired
-        return compute()
+        return compute(*kept)
 
-    return Work(task, {"dataset": dataset, "method": method, "seed": seed}, with_key)
+    return Work(task, {"dataset": dataset, "method": method, "seed": seed}, with_key, keeps=keeps)
 
 
 def rows(plan: EnergyPlan, piece: Piece) -> Iterator[Row]:

@@ -69,7 +69,8 @@ def load(config: ConfigDict, methods: list[Method], with_tasks: bool = True) -> 
     for study in studies:
         for method in methods:
             if method.record is not None:
-                check_likelihood(study.cells, method.record.model.likelihood)
+                model = method.record.model
+                check_likelihood(study.cells, model.likelihood, model.num_categories)
     wanted = {}
     for study in studies if with_tasks else ():
         wanted[study.name], left_out = tasks.wanted(config, study)

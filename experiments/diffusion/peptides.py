@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from qbm_jax.diffusion import text
 
 LOGGER = logging.getLogger("qbm_jax")
+SYMBOLS = text.AMINO_ACIDS + text.PADDING
 END = len(text.AMINO_ACIDS)  # the token of the padding
 CHARGES = {"K": 1.0, "R": 1.0, "H": 0.1, "D": -1.0, "E": -1.0}  # at pH 7
 # Kyte and Doolittle 1982, 10.1016/0022-2836(82)90515-0, in the order of AMINO_ACIDS.
@@ -58,12 +59,9 @@ def peptide_scores(
 
 def classifier_auc(rows: np.ndarray, judged: np.ndarray, contrast: Contrast) -> float:
     """AUC with which logistic regression tells peptides [n, length] from others; 1 is best."""
-    learned = np.concatenate([composition(judged), composition(contrast.train)])
-    kinds = np.arange(len(learned)) < len(judged)
-    classifier = LogisticRegression(max_iter=500, class_weight="balanced").fit(learned, kinds)
-    shown = np.concatenate([composition(rows), composition(contrast.held_out)])
-    found = classifier.decision_function(shown)
-    return float(roc_auc_score(np.arange(len(shown)) < len(rows), found))
+    shown, learned = (rows, contrast.held_out), (judged, contrast.train)
+    kinds = [np.repeat([1, 0], [len(own), len(other)]) for own, other in (shown, learned)]
+    return class_auc(np.concatenate(shown), kinds[0], np.concatenate(learned), kinds[1])
 
 
 def class_auc(
@@ -112,7 +110,7 @@ def read_peptides(name: str, length: int, rng: np.random.Generator) -> list[np.n
             "%s: %d of %d peptides of kind %d are usable", name, len(usable), len(own), kind
         )
         filled = text.peptides(usable, length)
-        vocabulary = text.Vocabulary(text.AMINO_ACIDS + text.PADDING)
+        vocabulary = text.Vocabulary(SYMBOLS)
         rows.append(rng.permutation([vocabulary.encode(each) for each in filled]))
     return rows
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.diffusion.peptides import Contrast, read_peptides
+from experiments.diffusion.peptides import SYMBOLS, Contrast, read_peptides
 from experiments.kit.options import names_of
 from qbm_jax import samplers
 from qbm_jax.diffusion import text
@@ -150,12 +150,11 @@ def of_digits(name: str, fields: ConfigDict, path: Path, seed: int) -> TokenSet:
 def of_peptides(name: str, fields: ConfigDict, path: Path, seed: int) -> TokenSet:
     """Antimicrobial peptides of modlamp, each once, without those of ambiguous residues."""
     del path
-    symbols = text.AMINO_ACIDS + text.PADDING
     rows = read_peptides(name, fields.length, np.random.default_rng(seed_of(seed, "tokens")))
     half = len(rows[0]) // 2
     contrast = Contrast(rows[0][:half], rows[0][half:])
     parts = _cut(rows[1])
-    return TokenSet(name, symbols, fields.length, *parts, None, _as_text(symbols), contrast)
+    return TokenSet(name, SYMBOLS, fields.length, *parts, None, _as_text(SYMBOLS), contrast)
 
 
 def _cut(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,7 +9,14 @@ import pandas as pd
 import scipy.sparse as sp
 from ml_collections import ConfigDict
 
-from experiments.diffusion.peptides import class_auc, nearest_identity, read_peptides
+from experiments.diffusion.peptides import (
+    END,
+    SYMBOLS,
+    class_auc,
+    ended,
+    nearest_identity,
+    read_peptides,
+)
 from experiments.energies.sources import SIMULATED, load_images
 from qbm_jax.data import Cells
 from qbm_jax.diffusion import text
@@ -22,7 +29,6 @@ from qbm_jax.runtime.keys import seed_of
 
 SHOWN = 16  # draws of a figure
 IMAGES, PEPTIDES = "images", "peptides"
-SYMBOLS = text.AMINO_ACIDS + text.PADDING
 CLASSES = ("other", "antimicrobial")
 PARTS = (0.7, 0.2)  # of peptides: models learn from the first, the judge from the second
 MEASURED_DRAWS = 500  # peptides of each class
@@ -175,7 +181,7 @@ def of_peptides(config: ConfigDict) -> Rows:
             "class_auc_of_real": class_auc(*test, *judge),
             "distinct": len(set(written)) / len(written),
             "nearest_identity": nearest_identity(tokens, train[0]),
-            "length": float(np.mean([len(each.split(text.PADDING)[0]) for each in written])),
+            "length": float(np.sum(ended(tokens) != END, axis=1).mean()),
         }
         half = SHOWN // 2
         return metrics, [*written[:half], *written[MEASURED_DRAWS : MEASURED_DRAWS + half]]
@@ -208,4 +214,4 @@ def simulated(rng: np.random.Generator, number: int, length: int, kind: int) -> 
     tokens = np.where(
         is_high, rng.choice(high, (number, length)), rng.choice(low, (number, length))
     )
-    return np.where(np.arange(length)[None, :] < ends, tokens, len(SYMBOLS) - 1)
+    return np.where(np.arange(length)[None, :] < ends, tokens, END)

@@ -72,7 +72,7 @@ def load_into_memory(config: ConfigDict) -> Cells:
             )
     cells = locate(cells_key(config.seed, config.data.name), **options)
     already_logged = len(cells.notes)
-    check_likelihood(cells, config.model.likelihood)
+    check_likelihood(cells, config.model.likelihood, config.model.get("num_categories"))
     cells = preprocess(cells, **genes)
     for note in cells.notes[already_logged:]:
         LOGGER.info("%s", note)
@@ -106,7 +106,7 @@ def load_stored_cells(config: ConfigDict) -> StoredCells:
     LOGGER.log(level, "%s: on disk", cells.source)
     for note in cells.notes:
         LOGGER.info("%s", note)
-    check_likelihood(cells, config.model.likelihood)
+    check_likelihood(cells, config.model.likelihood, config.model.get("num_categories"))
     return cells
 
 

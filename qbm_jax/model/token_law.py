@@ -16,6 +16,10 @@ import numpy as np
 from qbm_jax.errors import InputError
 
 Outputs = dict[str, jax.Array]
+_REMEDY = (
+    "give num_categories, and cells of qbm_jax.data.from_anndata(adata, genes=adata.var_names), "
+    "with columns that are always 0"
+)
 Functions = tuple[Callable[..., jax.Array], Callable[..., jax.Array], Callable[..., jax.Array]]
 
 
@@ -89,8 +93,7 @@ def check_places(counts: Any, num_categories: int | None, source: str) -> None:
     if rest:
         raise InputError(
             f"{source}: likelihood categorical expects {kinds} columns for each place, found "
-            f"{columns} columns, no multiple of that; give num_categories, and keep columns that "
-            "are always 0"
+            f"{columns} columns, no multiple of that; {_REMEDY}"
         )
     held = counts.tocoo()
     here = held.data != 0
@@ -101,5 +104,5 @@ def check_places(counts: Any, num_categories: int | None, source: str) -> None:
         raise InputError(
             f"{source}: likelihood categorical expects one 1 among the {kinds} columns of each "
             f"place and 0 in the others, found other rows ({wrong} of {rows} have a place with "
-            "none or several); give num_categories, and keep columns that are always 0"
+            f"none or several); {_REMEDY}"
         )

@@ -41,7 +41,7 @@ def test_baselines_are_normalised():
 
 
 def test_a_method_of_a_package_that_is_not_installed_is_left_out_and_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(energy_models.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(energy_models, "installed", lambda name: False)
     config = configs.get_config("smoke")
     config.methods = {name: config.methods[name].to_dict() for name in ("independent",)} | {
         "rbms": configs.METHODS["rbms"]

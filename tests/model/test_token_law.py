@@ -84,6 +84,18 @@ def test_a_model_of_tokens_is_fitted_and_draws_tokens():
         qbm_jax.fit(broken, likelihood="categorical", num_categories=KINDS, **options)
 
 
+def test_columns_that_are_always_0_are_kept_by_cells_that_were_read():
+    tokens = np.random.default_rng(0).integers(0, 2, (120, 4))  # the third kind is never there
+    adata = anndata.AnnData(token_law.one_hot(tokens, KINDS))
+    options = TINY_FIT | {"encoder_input": "log_counts", "likelihood": "categorical"}
+    with pytest.raises(InputError, match=r"var_names\), with columns that are always 0"):
+        qbm_jax.fit(adata.copy(), num_categories=KINDS, num_genes=None, **options)
+    model = qbm_jax.fit(
+        qbm_jax.data.from_anndata(adata, genes=adata.var_names), num_categories=KINDS, **options
+    )
+    assert model.generate(jax.random.key(0), 3).shape == (3, 4 * KINDS)
+
+
 def test_kinds_are_of_tokens_alone_and_divide_the_columns():
     with pytest.raises(InputError, match="nb has no tokens; leave num_categories out, or use cat"):
         vae.build(num_genes=6, num_batches=1, num_categories=3)
