@@ -30,9 +30,10 @@ def sampled(name: str, sampler_options: dict[str, Any], **options: Any) -> dict[
     return method(negative_phase=name, sampler_options=sampler_options, **options)
 
 
-# An update of these costs 10 to 200 times one of persistent chains: they make few, and pcd_1_short,
-# which makes as many, stands beside them.
+# An update of these costs 10 to 200 times one of persistent chains: they make few, and persistent
+# chains that make as many stand beside them.
 SHORT = {"num_updates": 1500, "averaging": 150.0}
+SHORTEST = {"num_updates": 500, "averaging": 50.0}  # annealing's: each costs 200 times as much
 METHODS = {
     "pcd_1": method(),
     "pcd_5": method(num_gibbs_steps=5),
@@ -44,7 +45,8 @@ METHODS = {
     "tempering_short": sampled("tempering", TEMPERING, **SHORT),
     "auxiliary_cim_short": sampled("auxiliary_cim", AUXILIARY, **SHORT),
     "cim_calibrated_short": sampled("cim", {"num_steps": 60}, **SHORT),
-    "annealing_plugin_short": sampled("annealing", PLUGIN, **SHORT),
+    "pcd_1_shortest": method(**SHORTEST),
+    "annealing_plugin_shortest": sampled("annealing", PLUGIN, **SHORTEST),
     **{
         f"auxiliary_cim_{bits}_bits_short": sampled(
             "auxiliary_cim", AUXILIARY, precision_bits=bits, **SHORT
