@@ -11,7 +11,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.energies import figures, measures
-from experiments.energies.peers import PEERS
 from experiments.energies.sources import load_images
 from experiments.kit.options import check_least
 from experiments.kit.runner import Piece, Results, Row, Work
@@ -19,6 +18,7 @@ from experiments.kit.stop import StopRequest
 from qbm_jax.energy_models import BoltzmannMachine
 from qbm_jax.energy_models.baselines import LAWS
 from qbm_jax.energy_models.images import Digits, Images, load_split_digits
+from qbm_jax.energy_models.peers import PEERS
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.optional import installed
 from qbm_jax.runtime.options import check as check_option
@@ -194,7 +194,8 @@ def likelihood_table(pieces: list[Piece]) -> str:
     lines = []
     for method in dict.fromkeys(piece["method"] for piece in pieces):
         mine = [piece["metrics"] for piece in pieces if piece["method"] == method]
-        means = [_mean([metrics.get(name) for metrics in mine]) for name in shown]
+        found = np.array([[metrics.get(name) for name in shown] for metrics in mine], float)
+        means = found.mean(axis=0)  # NaN where one is missing
         lines.append((means[1], [method, *(number(mean, 5) for mean in means)]))
     lines.sort(key=lambda line: -np.inf if np.isnan(line[0]) else line[0], reverse=True)
     return table(["method", *shown.values()], [cells for _, cells in lines])
@@ -202,14 +203,8 @@ def likelihood_table(pieces: list[Piece]) -> str:
 
 def metric_table(pieces: list[Piece], metric: str) -> str:
     """A line a method: the mean of a metric over seeds."""
-    methods = dict.fromkeys(piece["method"] for piece in pieces)
     lines = []
-    for method in methods:
+    for method in dict.fromkeys(piece["method"] for piece in pieces):
         mine = [p["metrics"].get(metric) for p in pieces if p["method"] == method]
-        lines.append([method, number(_mean(mine), 4)])
+        lines.append([method, number(float(np.mean(np.array(mine, float))), 4)])
     return table(["method", metric.replace("_", " ")], lines)
-
-
-def _mean(values: list[float | None]) -> float:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if len(known) == len(values) else np.nan

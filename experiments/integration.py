@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 from experiments.kit.cells import cells_to_show, load_cells
 from experiments.kit.console import TimeLeft, tell_bounds
 from experiments.kit.faults import training_faults
-from experiments.kit.lock import check_held
 from experiments.kit.options import check_options, draws_of, main_name, model_options, training_of
 from experiments.kit.processes import mesh_of
 from experiments.kit.references import references, scope
@@ -26,7 +25,6 @@ from experiments.kit.run_files import (
     summarise,
     write_cells,
 )
-from experiments.kit.sealed import write_sealed
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import claim_workdir, plain_config
 from qbm_jax import report, training
@@ -53,6 +51,8 @@ from qbm_jax.report.run_outputs import (
     SCORES_FILE,
 )
 from qbm_jax.runtime.identity import digest_file
+from qbm_jax.study.lock import check_held
+from qbm_jax.study.sealed_file import write_sealed
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.distributed import check_agreement, is_primary
 from qbm_jax.training.profiling import Profile

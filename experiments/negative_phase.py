@@ -16,7 +16,6 @@ from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from experiments.negatives import report
 from experiments.negatives.phases import Phase, Size, build_phase, build_sizes
-from experiments.negatives.repair import draw_and_sweep
 from qbm_jax import training
 from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
@@ -30,6 +29,7 @@ from qbm_jax.model.vae import VAE, Params
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.keys import key_of
 from qbm_jax.runtime.options import LARGEST_WHOLE
+from qbm_jax.samplers.chains import draw_and_sweep
 from qbm_jax.study.document import Document
 
 COLUMNS = ("size", "num_latents", "phase", "seed", "metric", "value")

@@ -16,11 +16,11 @@ import pytest
 import scipy.sparse as sp
 
 from experiments.kit import launch
-from experiments.kit.lock import release_locks
 from experiments.kit.stop import SIGNALS
 from qbm_jax.fitted.model import FittedModel, Settings
 from qbm_jax.model import vae
 from qbm_jax.report import figures
+from qbm_jax.study.lock import release_locks
 
 ROOT = Path(__file__).resolve().parent.parent
 ONLY_MAIN = {f"baselines.{name}": False for name in ("gaussian_vae", "gaussian_vae_wide")} | {

@@ -15,11 +15,11 @@ from sweeps import OVERRIDES, small_config
 
 from experiments import benchmark
 from experiments.kit import launch, runner
-from experiments.kit.lock import lock_workdir, release_locks
 from experiments.kit.stop import StopRequest
 from experiments.sweep.run import Request
 from qbm_jax import training
 from qbm_jax.fitted.metrics_log import MetricsLog
+from qbm_jax.study.lock import lock_folder, release_locks
 from qbm_jax.training.checkpoint import Checkpoints
 
 same_setting = functools.cache(setting)  # compiled once
@@ -29,7 +29,7 @@ def train_small(workdir, folder):
     """A training with its log and checkpoints; `final.npz` holds what it gives."""
     del folder
     workdir.mkdir(exist_ok=True)
-    lock_workdir(workdir)
+    lock_folder(workdir)
     log = MetricsLog(workdir / "metrics.jsonl")
     with launched():
         trained = training.train(

@@ -16,13 +16,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.kit.lock import lock_workdir
-from experiments.kit.pieces import Pieces
 from qbm_jax import samplers, training
 from qbm_jax.feed.minibatches import to_device
 from qbm_jax.fitted.metrics_log import MetricsLog
 from qbm_jax.model import vae
 from qbm_jax.runtime.whole_file import whole_file
+from qbm_jax.study.lock import lock_folder
+from qbm_jax.study.pieces import Pieces
 from qbm_jax.training.checkpoint import Checkpoints
 
 CELLS, GENES, BATCHES = 60, 12, 2
@@ -72,7 +72,7 @@ def newest_step(folder):
 def live(workdir):
     """The whole training, or what is left of it, with a log, pieces and checkpoints."""
     logging.basicConfig(filename=workdir / "log.txt", level=logging.INFO, force=True)
-    lock_workdir(workdir)
+    lock_folder(workdir)
     log, pieces = MetricsLog(workdir / "metrics.jsonl"), Pieces(workdir, 0)
 
     def on_progress(progress):

@@ -9,13 +9,14 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.diffusion.peptides import SYMBOLS, Contrast, read_peptides
+from experiments.diffusion.peptides import Contrast
 from experiments.kit.options import names_of
 from qbm_jax import samplers
 from qbm_jax.diffusion import text
+from qbm_jax.diffusion.peptides import SYMBOLS, read_peptides
 from qbm_jax.errors import InputError
-from qbm_jax.machine import enumeration
 from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.machine.instances import lattice
 from qbm_jax.runtime.keys import key_of, seed_of
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -80,7 +81,7 @@ def load(config: ConfigDict) -> tuple[list[TokenSet], list[str]]:
 
 def of_text(name: str, fields: ConfigDict, path: Path, seed: int) -> TokenSet:
     """Characters of a file, cut in three in its order; or of sentences made up by a few rules."""
-    written = text.of_file(path) if fields.file else made_up(seed_of(seed, "tokens"))
+    written = text.of_file(path) if fields.file else text.made_up(seed_of(seed, "tokens"))
     symbols = text.characters(written)
     tokens = text.Vocabulary(symbols).encode(written)
     train, judge, held_out = _cut(tokens)
@@ -88,18 +89,6 @@ def of_text(name: str, fields: ConfigDict, path: Path, seed: int) -> TokenSet:
         raise InputError(f"config.sets.{name}.length is too large for a text of {len(tokens)}")
     rows = text.windows(held_out, fields.length)
     return TokenSet(name, symbols, fields.length, train, judge, rows, None, _as_text(symbols))
-
-
-def made_up(seed: int, number: int = 3000) -> str:
-    """Sentences in which the last word names the first: what is far apart belongs together."""
-    rng = np.random.default_rng(seed)
-    names, verbs = ("ann", "bob", "cleo"), ("sees", "likes", "finds")
-    things = ("a tree", "the sun", "some ink")
-    parts = []
-    for _ in range(number):
-        who, does, what = rng.choice(names), rng.choice(verbs), rng.choice(things)
-        parts.append(f"{who} {does} {what}, says {who}. ")
-    return "".join(parts)
 
 
 def of_ising(name: str, fields: ConfigDict, path: Path, seed: int) -> TokenSet:
@@ -113,26 +102,6 @@ def of_ising(name: str, fields: ConfigDict, path: Path, seed: int) -> TokenSet:
     train, judge, held_out = _cut((spins > 0).astype(np.int32))
     shown = _as_picture(side, ".#")
     return TokenSet(name, SPIN_SYMBOLS, side**2, train, judge, held_out, machine, shown)
-
-
-def lattice(side: int, temperature: float) -> Boltzmann:
-    """Couplings 1/T between neighbours on a torus.
-
-    Raises:
-      InputError: more spins than can be enumerated, or a temperature that is not above 0.
-    """
-    if side < 3 or side**2 > enumeration.MAX_SPINS or not temperature > 0:
-        raise InputError(
-            f"expected a lattice of side 3 or 4 and a temperature above 0, got {side} and "
-            f"{temperature}"
-        )
-    J = np.zeros((side**2, side**2))
-    for row in range(side):
-        for column in range(side):
-            here = row * side + column
-            for there in (row * side + (column + 1) % side, (row + 1) % side * side + column):
-                J[here, there] = J[there, here] = 1 / temperature
-    return Boltzmann(J=jax.numpy.asarray(J, "float32"), h=jax.numpy.zeros(side**2))
 
 
 def of_digits(name: str, fields: ConfigDict, path: Path, seed: int) -> TokenSet:

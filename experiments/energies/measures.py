@@ -15,7 +15,6 @@ from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
-from experiments.energies.peers import PEERS
 from experiments.energies.sources import cell_components
 from qbm_jax.energy_models import (
     BoltzmannMachine,
@@ -27,6 +26,7 @@ from qbm_jax.energy_models import (
 )
 from qbm_jax.energy_models.baselines import LAWS
 from qbm_jax.energy_models.images import Digits, Images, real_columns
+from qbm_jax.energy_models.peers import PEERS
 from qbm_jax.energy_models.phases import sampler_of
 from qbm_jax.energy_models.precision import rounded
 from qbm_jax.machine.calibration import fit_beta

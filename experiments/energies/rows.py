@@ -5,21 +5,21 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import pandas as pd
-import scipy.sparse as sp
 from ml_collections import ConfigDict
 
-from experiments.diffusion.peptides import (
+from experiments.diffusion.peptides import class_auc
+from experiments.energies.sources import SIMULATED, load_images
+from qbm_jax.data import Cells
+from qbm_jax.data.cells import of_matrix
+from qbm_jax.diffusion import text
+from qbm_jax.diffusion.peptides import (
     END,
     SYMBOLS,
-    class_auc,
     ended,
     nearest_identity,
     read_peptides,
+    simulated,
 )
-from experiments.energies.sources import SIMULATED, load_images
-from qbm_jax.data import Cells
-from qbm_jax.diffusion import text
 from qbm_jax.energy_models.images import Images
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.model import FittedModel
@@ -77,25 +77,7 @@ class Rows(NamedTuple):
     def cells(self, part: str) -> Cells:
         """The `train` or `test` rows as trainings take them: a row a cell, a column a gene."""
         rows, classes = (getattr(self, name) for name in (part, f"{part}_classes"))
-        number, width = rows.shape
-        columns = tuple(f"column {column}" for column in range(width))
-        counts = sp.csr_matrix(rows, dtype=np.float32)
-        return Cells(
-            counts=counts,
-            genes=columns,
-            obs=pd.DataFrame(index=np.arange(number).astype(str)),
-            var=pd.DataFrame(index=list(columns)),
-            rows=np.arange(number),
-            batch=classes,
-            batch_names=self.class_names,
-            labels=None,
-            label_names=(),
-            batch_column=None,
-            label_column=None,
-            is_integer=bool(np.all(counts.data == np.rint(counts.data))),
-            simulated=False,
-            source=self.name,
-        )
+        return of_matrix(rows, classes, self.class_names, self.name)
 
 
 def load_rows(config: ConfigDict) -> Rows:
@@ -199,19 +181,3 @@ def of_peptides(config: ConfigDict) -> Rows:
         f"like the {number - 1} residues. The decoder is told the class. ",
         measure_draws=measure_draws,
     )  # fmt: skip
-
-
-def simulated(rng: np.random.Generator, number: int, length: int, kind: int) -> np.ndarray:
-    """Tokens [number, length] of peptides whose residues change with a period of 3 or 4.
-
-    Charged residues stand where the wave is high, as on one side of a helix; class 1 has period 4
-    and ends later. The phase and the end are a peptide's own.
-    """
-    phase = rng.integers(0, 3 + kind, (number, 1))
-    ends = rng.integers(length // 2, length * (kind + 3) // 4 + 1, (number, 1))
-    is_high = (np.arange(length)[None, :] + phase) % (3 + kind) < 2
-    high, low = (np.array([SYMBOLS.index(s) for s in group]) for group in ("KRH", "LIVAF"))
-    tokens = np.where(
-        is_high, rng.choice(high, (number, length)), rng.choice(low, (number, length))
-    )
-    return np.where(np.arange(length)[None, :] < ends, tokens, END)

@@ -4,23 +4,17 @@ import functools
 from collections.abc import Iterator
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.fidelity import samplers as fidelity_samplers
 from experiments.kit.runner import Piece, Work
 from qbm_jax.errors import InputError
 from qbm_jax.machine import instances
-from qbm_jax.machine.boltzmann import Boltzmann, energy
-from qbm_jax.machine.calibration import fit_beta
-from qbm_jax.machine.distance import count_states, log_frequency_line, normalise
+from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.enumeration import MAX_SPINS
-from qbm_jax.samplers.base import Sampler
-from qbm_jax.samplers.chains import draw_once
+from qbm_jax.samplers import energy_draws
 
 EXACT = "exact law"
-_NUM_QUANTILES = 400  # kept of the energies of a piece
 
 
 def check(config: ConfigDict) -> None:
@@ -43,49 +37,18 @@ def pieces(config: ConfigDict) -> Iterator[Work]:
         num_chains = options.num_draws if num_spins <= MAX_SPINS else options.num_chains
         if num_spins <= MAX_SPINS:
             yield Work(
-                "energies", names | {"sampler": EXACT}, functools.partial(_exact, params=params)
+                "energies",
+                names | {"sampler": EXACT},
+                functools.partial(_exact, params),
             )
         for label in options.samplers:
             sampler = fidelity_samplers.build(config, label)
             measure = functools.partial(
-                _drawn, sampler=sampler, params=params, num_chains=num_chains
+                energy_draws.drawn, sampler=sampler, params=params, num_chains=num_chains
             )
             yield Work("energies", names | {"sampler": label}, measure)
 
 
-def _drawn(key: jax.Array, sampler: Sampler, params: Boltzmann, num_chains: int) -> Piece:
-    """One draw from each of many independent chains; those that diverged are counted."""
-    spins = np.asarray(draw_once(key, sampler, params, num_chains))
-    spins = spins[np.isfinite(spins[:, 0])]
-    if not len(spins):
-        return {"finite_share": 0.0}
-    energies = np.asarray(energy(params, jnp.asarray(spins)), np.float64)
-    found = _told(energies, np.full(len(energies), 1 / len(energies)), params) | {
-        "finite_share": len(spins) / num_chains,
-        "standard_error": float(energies.std() / np.sqrt(len(energies)) / params.num_spins),
-        "beta_eff": float(fit_beta(params, jnp.asarray(spins))),
-    }
-    if params.num_spins <= MAX_SPINS:
-        halves = count_states(spins[::2]), count_states(spins[1::2])
-        line, _ = log_frequency_line(*halves, instances.energies(params))
-        found |= {"slope": line.slope, "correlation": line.correlation}
-    return found
-
-
-def _exact(key: jax.Array, params: Boltzmann) -> Piece:
+def _exact(params: Boltzmann, key: jax.Array) -> Piece:
     del key
-    energies = np.asarray(instances.energies(params), np.float64)
-    return _told(energies, np.exp(normalise(-energies)), params) | {"beta_eff": 1.0}
-
-
-def _told(energies: np.ndarray, weights: np.ndarray, params: Boltzmann) -> Piece:
-    """Mean, s.d. and quantiles of the energy per spin, in kT."""
-    per_spin = energies / params.num_spins
-    mean = float(weights @ per_spin)
-    at = (np.arange(_NUM_QUANTILES) + 0.5) / _NUM_QUANTILES
-    quantiles = np.quantile(per_spin, at, weights=weights, method="inverted_cdf")
-    return {
-        "mean": mean,
-        "standard_deviation": float(np.sqrt(weights @ (per_spin - mean) ** 2)),
-        "quantiles": np.round(quantiles, 6).tolist(),
-    }
+    return energy_draws.exact(params)

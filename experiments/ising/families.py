@@ -1,12 +1,9 @@
 """Families of instances: settings are chosen on the pilots and judged on the held-out ones."""
 
 import os
-import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.kit.usage import ROOT
@@ -115,15 +112,6 @@ def check_families(config: ConfigDict) -> None:
             raise InputError(
                 f"{where}: expected held-out instances that are no pilots, got {shared}"
             )
-
-
-def fingerprint(families: list[Family]) -> dict[str, Any]:
-    """What tells these instances from others of the same names."""
-    instances = {i.name: i.params for family in families for i in family.pilots + family.held_out}
-    return {
-        name: zlib.crc32(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params)))
-        for name, params in instances.items()
-    }
 
 
 def _origin(config: ConfigDict, options: ConfigDict) -> ConfigDict:

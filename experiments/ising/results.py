@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.ising.families import Family, fingerprint
+from experiments.ising.families import Family
 from experiments.kit.runner import Piece, Row
 from qbm_jax.problems import Instance, Run, median_to_solution
 from qbm_jax.problems.measured import energies_of, runs_of
@@ -24,7 +24,8 @@ class IsingPlan(NamedTuple):
     @property
     def identity(self) -> dict[str, Any]:
         """What tells the instances from others."""
-        return fingerprint(self.families)
+        instances = [i for family in self.families for i in family.pilots + family.held_out]
+        return {instance.name: instance.checksum for instance in instances}
 
 
 class Judged(NamedTuple):

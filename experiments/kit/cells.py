@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.kit.lock import UNSUPPORTED
 from qbm_jax.data import Cells, check_likelihood, locate, preprocess
 from qbm_jax.data.download import cache_folder
 from qbm_jax.data.on_disk import StoredCells, open_cells, stratified_sample, write_simulated
@@ -24,6 +23,7 @@ from qbm_jax.report.run_outputs import EMBEDDING_FILE, SAMPLE_FILE
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.keys import key_of, named
 from qbm_jax.runtime.user_cache import expand_home
+from qbm_jax.study.lock import UNSUPPORTED
 from qbm_jax.training.distributed import is_primary, wait_for_primary
 
 LOGGER = logging.getLogger("qbm_jax")

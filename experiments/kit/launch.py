@@ -32,7 +32,6 @@ from experiments.kit.config_file import (
     located,
 )
 from experiments.kit.disk import remedy
-from experiments.kit.lock import WorkdirLost, check_held
 from experiments.kit.options import LIBRARY, config_words, takes_none
 from experiments.kit.processes import ALONE, Processes
 from experiments.kit.stop import StopRequest
@@ -44,6 +43,7 @@ from experiments.sweep import run as sweep_run
 from qbm_jax.errors import InputError, one_line
 from qbm_jax.runtime.compiled import keep_compiled
 from qbm_jax.runtime.keys import check_seed
+from qbm_jax.study.lock import FolderLost, check_held
 from qbm_jax.training import TrainingDiverged, TrainingStopped
 from qbm_jax.training.distributed import ends_with_the_others, is_primary
 from qbm_jax.training.profiling import Profile
@@ -213,11 +213,11 @@ def run(
         raise SystemExit(128 + (stop.signal or signal.SIGINT)) from error
 
 
-def lost_workdir(workdir: Path) -> WorkdirLost | None:
+def lost_workdir(workdir: Path) -> FolderLost | None:
     """What to say if the workdir is not there any more, so that no file can be written."""
     try:
         check_held(workdir)
-    except WorkdirLost as error:
+    except FolderLost as error:
         return error
     return None
 

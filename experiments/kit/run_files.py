@@ -10,7 +10,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.kit.options import main_name, training_of
-from experiments.kit.sealed import read_sealed
 from experiments.kit.workdir import command, commit, flatten, plain_config
 from qbm_jax import report
 from qbm_jax.data import Cells
@@ -30,6 +29,7 @@ from qbm_jax.report.run_outputs import (
 )
 from qbm_jax.runtime.keys import key_of
 from qbm_jax.runtime.versions import versions
+from qbm_jax.study.sealed_file import read_sealed
 from qbm_jax.training.computer import describe_computer
 
 LOGGER = logging.getLogger("qbm_jax")

@@ -20,14 +20,14 @@ from typing import Any, NamedTuple, Protocol
 
 from ml_collections import ConfigDict
 
-from experiments.kit.pieces import Pieces
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import claim_workdir
 from qbm_jax.study.document import Document
+from qbm_jax.study.pace import MEASURED_ON, SECONDS_PER_STEP, seconds_left
+from qbm_jax.study.pieces import Pieces
 from qbm_jax.study.rows import write_table
 
 LOGGER = logging.getLogger("qbm_jax")
-SECONDS_PER_STEP, MEASURED_ON = 0.05, "two CPU cores, 1000 genes"
 Piece = dict[str, Any]
 Row = tuple[Any, ...]
 
@@ -159,23 +159,6 @@ def outlook(works: Sequence[Work], there: int) -> str:
             f"{1000 * SECONDS_PER_STEP:.0f} ms a step with its share of the scores ({MEASURED_ON})"
         )
     return f"{text}; the time left is told after every piece"
-
-
-def seconds_left(measured: Sequence[tuple[int, float]], left: Sequence[int]) -> float:
-    """How long works take at the pace of those measured so far.
-
-    Works that train are as long as their steps, before the first at the pace of `outlook`; others
-    are as long as those of them so far were in the mean.
-
-    Args:
-      measured: optimiser steps and seconds of each work.
-      left: optimiser steps of each work that is not measured yet.
-    """
-    trained = [(steps, seconds) for steps, seconds in measured if steps]
-    others = [seconds for steps, seconds in measured if not steps]
-    pace = sum(s for _, s in trained) / sum(n for n, _ in trained) if trained else SECONDS_PER_STEP
-    each = sum(others) / len(others) if others else 0.0
-    return pace * sum(left) + each * list(left).count(0)
 
 
 def tables_of(experiment: Any, plan: Any, pieces: list[Piece]) -> Tables:

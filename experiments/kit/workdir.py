@@ -11,18 +11,18 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.kit.disk import remedy
-from experiments.kit.lock import check_lock, lock_workdir
 from experiments.kit.usage import IN_CLONE, PROGRAM, ROOT
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.identity import differences, plain
-from qbm_jax.runtime.json_file import finite, parse_json, write_json
-from qbm_jax.runtime.sealed import SEAL, broken_seal, sealed
+from qbm_jax.runtime.json_file import finite, write_json
+from qbm_jax.runtime.sealed import sealed
 from qbm_jax.runtime.versions import versions
 from qbm_jax.runtime.whole_file import remove_unfinished
+from qbm_jax.study.claim import CLAIM, read_claim
 from qbm_jax.study.escape import Markdown, code
+from qbm_jax.study.lock import check_lock, lock_folder
 from qbm_jax.training.checkpoint import remove_unfinished_states
 
-CLAIM = "config.json"
 OUTPUTS = (
     *(
         "checkpoints",
@@ -77,7 +77,7 @@ def claim_workdir(
     """Makes the workdir this run's: its config, versions, commit and what identifies its cells.
 
     Called once the cells and all options are known to be good, so that a mistake binds nothing. The
-    workdir is locked until the process ends, see `lock.lock_workdir`.
+    workdir is locked until the process ends, see `lock.lock_folder`.
 
     Args:
       workdir: made if absent.
@@ -90,7 +90,7 @@ def claim_workdir(
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        if lock_workdir(workdir, shared):
+        if lock_folder(workdir, shared):
             remove_leftovers(workdir)
         found = read_claim(workdir)
         if found is not None:
@@ -110,26 +110,6 @@ def remove_leftovers(workdir: Path) -> None:
     for folder, _, _ in os.walk(workdir):
         remove_unfinished(Path(folder))
     remove_unfinished_states(workdir)
-
-
-def read_claim(workdir: Path) -> dict[str, Any] | None:
-    """What `claim_workdir` wrote, or None where nobody has claimed the workdir.
-
-    Raises:
-      InputError: the file is damaged.
-    """
-    path = workdir / CLAIM
-    if not path.is_file():
-        return None
-    try:
-        facts = parse_json(path.read_bytes())
-        if SEAL in facts and (fault := broken_seal(facts)):
-            raise InputError(f"{path} {fault}; remove {workdir} or use another --workdir")
-        return {"config": dict(facts["config"]), "data": dict(facts["data"])}
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged; remove {workdir} or use another --workdir") from error
 
 
 def plain_config(config: ConfigDict) -> dict[str, Any]:
@@ -172,8 +152,8 @@ def provenance(workdir: Path) -> Markdown:
     found = read_claim(workdir)
     if found is None:
         return Markdown("by whom, nothing says")
-    facts, config = parse_json((workdir / CLAIM).read_bytes()), found["config"]
-    made, at = (code(facts.get(name) or "unknown") for name in ("command", "commit"))
+    config = found["config"]
+    made, at = (code(found.get(name) or "unknown") for name in ("command", "commit"))
     seeds = f"seeds 0 to {config['num_seeds'] - 1} of root seed {config['seed']}"
     return Markdown(f"{made}, commit {at}, {seeds}")
 

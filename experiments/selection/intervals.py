@@ -7,19 +7,14 @@ the same cells. Within a set the interval therefore is the corrected resampled t
 theirs and so have no more. Scores of the pool itself have no such formula, but share its cells too:
 they are widened alike.
 
-Sets are taken as they are, and not as a sample of sets. Nothing is shared between two of them, so
-the mean of their means has the standard error sqrt(sum of their squared ones) / number, and Welch's
-and Satterthwaite's degrees of freedom: never below those of the set that is known worst, which is
-what the interval rests on where this set spreads most, and more where all spread alike.
+Over sets it is that of `study.estimates.over_sets`.
 """
 
 import math
 from collections.abc import Iterable
 
-import scipy
-
 from qbm_jax.fitted.tasks.study_set import FOLD_SHARE
-from qbm_jax.study.estimates import CORRECTED, LEVEL, Estimate, estimate
+from qbm_jax.study.estimates import CORRECTED, Estimate, estimate
 
 WITHIN = f"Intervals of 95 %: {CORRECTED} over the trainings of the set. Bold: 0 is outside."
 OVER = (
@@ -36,26 +31,3 @@ def within_set(values: Iterable[float | None]) -> Estimate:
 def standard_error(sd: float, number: int) -> float:
     """Of the mean over so many trainings of one set, whose values have this deviation."""
     return sd * math.sqrt(1 / number + FOLD_SHARE)
-
-
-def over_sets(found: Iterable[Estimate]) -> Estimate:
-    """The mean of the sets' means; sets without a mean do not enter.
-
-    Without an interval where a set has none. It has no deviation: trainings of one set and of
-    others do not spread alike.
-    """
-    known = [each for each in found if math.isfinite(each.mean)]
-    if not known:
-        return estimate([])
-    mean = sum(each.mean for each in known) / len(known)
-    squares = [each.standard_error**2 for each in known]
-    error = math.sqrt(sum(squares)) / len(known)
-    total = sum(
-        square**2 / (each.num_seeds - 1) if each.num_seeds > 1 else math.nan
-        for square, each in zip(squares, known, strict=True)
-    )
-    student = 0.0  # all trainings agree, or there is one of a set: then `error` is NaN
-    if total > 0:
-        student = float(scipy.stats.t.ppf((1 + LEVEL) / 2, sum(squares) ** 2 / total))
-    number = sum(each.num_seeds for each in known)
-    return Estimate(mean, math.nan, error, student * error, number)

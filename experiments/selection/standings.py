@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.selection.intervals import over_sets, within_set
+from experiments.selection.intervals import within_set
 from qbm_jax.selection.methods import ACTIVE, BASELINE, GREEDILY, METHODS, QUBO
-from qbm_jax.study.estimates import Estimate, by_seed, differences, estimate
+from qbm_jax.study.estimates import Estimate, by_seed, differences, estimate, over_sets
 
 COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
 RANDOM, GREEDY, MMD_GREEDY = "random", "facility_greedy", "mmd_greedy"

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.selection.intervals import OVER, WITHIN, over_sets, within_set
+from experiments.selection.intervals import OVER, WITHIN, within_set
 from experiments.selection.standings import (
     GREEDY,
     RANDOM,
@@ -18,7 +18,7 @@ from experiments.selection.standings import (
 from qbm_jax.selection.methods import METHODS
 from qbm_jax.study.document import number, table, with_interval, with_spread
 from qbm_jax.study.escape import Markdown, bold, markdown
-from qbm_jax.study.estimates import Estimate
+from qbm_jax.study.estimates import Estimate, over_sets
 
 SKETCH = (
     *("rare_recall", "types_found", "hausdorff", "covering", "mmd", "batch_imbalance"),

@@ -14,12 +14,12 @@ from ml_collections import ConfigDict
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
-from experiments.kit.lock import lock_workdir
 from experiments.sweep.job import Place, is_full_disk, measure
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.ray_jobs import RETRIES, NeverStop, at_work, connected, resources
 from experiments.sweep.settings import Sweep
 from qbm_jax.runtime.options import LARGEST_WHOLE
+from qbm_jax.study.lock import lock_folder
 from qbm_jax.training import Progress
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -160,7 +160,7 @@ def _trial(
     with at_work(config, overrides, workdir, folder) as (sweep, cells):
         states = workdir / "checkpoints" / f"setting-{number:04d}"
         states.mkdir(parents=True, exist_ok=True)
-        lock_workdir(states)
+        lock_folder(states)
         place = Place(sweep, cells, "halving", states, NeverStop(), report)
         (measured,) = measure(place, [sweep.settings[number]])
         Outcomes(workdir).finish(number, measured)

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from experiments.kit.disk import remedy
 from experiments.kit.faults import alarmed, done_again
-from experiments.kit.lock import WorkdirLost, check_held, lock_workdir
 from experiments.kit.options import draws_of, training_of
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import remove_leftovers
@@ -32,6 +31,7 @@ from qbm_jax.fitted.progress import ProgressBar
 from qbm_jax.fitted.scoring import score_seeds
 from qbm_jax.metrics import pca_embedding
 from qbm_jax.runtime.compiled import release_compiled
+from qbm_jax.study.lock import FolderLost, check_held, lock_folder
 from qbm_jax.training.checkpoint import CheckpointNotSaved, Checkpoints
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -87,7 +87,7 @@ def run_job(
         return
     title, folder = f"job {number}", workdir / "checkpoints" / f"job-{number:03d}"
     folder.mkdir(parents=True, exist_ok=True)
-    if lock_workdir(folder):
+    if lock_folder(folder):
         remove_leftovers(folder)
     place = Place(sweep, cells, title, folder, stop)
     LOGGER.info("%s: %d settings", title, len(together))
@@ -116,7 +116,7 @@ def _attempt(place: Place, settings: list[SweepSetting], outcomes: Outcomes) -> 
     except training.TrainingStopped:
         raise
     except Exception as error:  # whatever one setting does, the others are still wanted
-        if is_full_disk(error) or isinstance(error, WorkdirLost):
+        if is_full_disk(error) or isinstance(error, FolderLost):
             raise
         check_held(place.folder)  # without its folder no setting can be trained
         LOGGER.debug("%s", place.title, exc_info=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.kit.sealed import read_sealed, write_sealed
+from qbm_jax.study.sealed_file import read_sealed, write_sealed
 
 FOLDER = "results"
 

@@ -12,10 +12,9 @@ import jax
 from ml_collections import ConfigDict
 
 from experiments.kit.cells import cells_in_memory
-from experiments.kit.lock import release_locks
 from experiments.kit.stop import StopRequest
 from experiments.kit.usage import ROOT
-from experiments.kit.workdir import check_same, read_claim
+from experiments.kit.workdir import check_same
 from experiments.sweep.arguments import LOCAL
 from experiments.sweep.job import is_full_disk, run_job
 from experiments.sweep.outcomes import Outcomes
@@ -26,6 +25,8 @@ from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.hardware import MEBIBYTE
 from qbm_jax.runtime.identity import plain
+from qbm_jax.study.claim import read_claim
+from qbm_jax.study.lock import release_locks
 
 LOGGER = logging.getLogger("qbm_jax")
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from experiments.kit.cells import cells_in_memory
 from experiments.kit.stop import StopRequest
-from experiments.kit.workdir import check_same, claim_workdir, read_claim
+from experiments.kit.workdir import check_same, claim_workdir
 from experiments.sweep import ray_jobs, report, slurm
 from experiments.sweep.job import run_job
 from experiments.sweep.outcomes import Outcomes
@@ -28,6 +28,7 @@ from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.event_files import EventFiles
+from qbm_jax.study.claim import read_claim
 
 LOGGER = logging.getLogger("qbm_jax")
 

@@ -161,3 +161,35 @@ def _require(condition: bool, rule: str) -> None:
     """A broken rule is a fault of the code that builds the record, not of the user."""
     if not condition:
         raise ValueError(f"Cells: broken rule: {rule}")
+
+
+def of_matrix(
+    matrix: np.ndarray, classes: np.ndarray, class_names: tuple[str, ...], source: str
+) -> Cells:
+    """Rows that are no cells, such as images: a row in place of a cell, a column of a gene.
+
+    Args:
+      matrix: of at least 0 [rows, columns].
+      classes: in place of experimental batches, int32 codes into `class_names` [rows].
+      class_names: one at least.
+      source: where the rows come from.
+    """
+    number, width = matrix.shape
+    columns = tuple(f"column {column}" for column in range(width))
+    counts = sp.csr_matrix(matrix, dtype=np.float32)
+    return Cells(
+        counts=counts,
+        genes=columns,
+        obs=pd.DataFrame(index=np.arange(number).astype(str)),
+        var=pd.DataFrame(index=list(columns)),
+        rows=np.arange(number),
+        batch=classes,
+        batch_names=class_names,
+        labels=None,
+        label_names=(),
+        batch_column=None,
+        label_column=None,
+        is_integer=bool(np.all(counts.data == np.rint(counts.data))),
+        simulated=False,
+        source=source,
+    )

@@ -241,3 +241,15 @@ def peptides(sequences: Sequence[str], length: int) -> list[str]:
                 f"{number}); leave it out"
             )
     return [sequence.ljust(length, PADDING) for sequence in sequences]
+
+
+def made_up(seed: int, number: int = 3000) -> str:
+    """Sentences in which the last word names the first: what is far apart belongs together."""
+    rng = np.random.default_rng(seed)
+    names, verbs = ("ann", "bob", "cleo"), ("sees", "likes", "finds")
+    things = ("a tree", "the sun", "some ink")
+    parts = []
+    for _ in range(number):
+        who, does, what = rng.choice(names), rng.choice(verbs), rng.choice(things)
+        parts.append(f"{who} {does} {what}, says {who}. ")
+    return "".join(parts)

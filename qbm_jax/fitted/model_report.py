@@ -15,12 +15,13 @@ from qbm_jax.fitted import programmes as meaning
 from qbm_jax.fitted.embedding_files import write_shown
 from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model_cells import device_counts, with_batches_of
-from qbm_jax.fitted.run_models import is_workdir, model_folder, read_claim
+from qbm_jax.fitted.run_models import model_folder
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.json_file import finite, write_json
 from qbm_jax.runtime.sealed import sealed
 from qbm_jax.runtime.versions import versions
 from qbm_jax.runtime.whole_file import write_whole
+from qbm_jax.study.claim import CLAIM, read_claim
 from qbm_jax.training import TrainOptions
 
 MARK = "report_of"  # in `config.json`: no run wrote this folder
@@ -124,7 +125,7 @@ def _check_folder(folder: Path) -> None:
         there = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
     except OSError as error:
         raise InputError(f"cannot write a report to {folder}: {error.strerror}") from error
-    if there and not (is_workdir(folder) and MARK in read_claim(folder)):
+    if there and MARK not in (read_claim(folder) or {}):
         shown = ", ".join(there[:3]) + (", ..." if len(there) > 3 else "")
         raise InputError(
             f"expected a new or empty folder for a report, or one of an earlier report of a "
@@ -144,7 +145,7 @@ def _write_claim(folder: Path, model: document.Model, cells: Cells) -> None:
         "data": fingerprint(with_batches_of(model.settings, cells)),
         "versions": versions(),
     }
-    write_json(folder / "config.json", facts)
+    write_json(folder / CLAIM, facts)
 
 
 def _settings(model: document.Model) -> dict[str, object]:

@@ -7,10 +7,9 @@ from typing import Any
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.settings import Settings
 from qbm_jax.runtime.identity import digest_names
-from qbm_jax.runtime.json_file import parse_json
+from qbm_jax.study.claim import CLAIM, read_claim
 
 MODELS = Path("checkpoints") / "models"  # within the working directory
-_CLAIM = "config.json"
 
 
 def model_folder(workdir: Path, name: str, seed: int) -> Path:
@@ -20,7 +19,7 @@ def model_folder(workdir: Path, name: str, seed: int) -> Path:
 
 def is_workdir(folder: Path) -> bool:
     """Whether a run has claimed this folder."""
-    return os.path.isfile(folder / _CLAIM)  # False for a name too long as well
+    return os.path.isfile(folder / CLAIM)  # False for a name too long as well
 
 
 def find_model(workdir: Path, name: str | None, seed: int) -> Path:
@@ -41,7 +40,7 @@ def find_model(workdir: Path, name: str | None, seed: int) -> Path:
             f"made the run; run the same command again, without scores.json if it is complete"
         )
     if name is None:
-        baselines = read_claim(workdir).get("config", {}).get("baselines", {})
+        baselines = _claim(workdir, "config").get("baselines", {})
         names = {folder.rpartition("-seed")[0] for folder in there}
         own = sorted(names - set(baselines))
         if len(own) != 1:
@@ -64,24 +63,16 @@ def check_belongs(workdir: Path, settings: Settings) -> None:
     Raises:
       InputError: it has others, or the run's `config.json` is damaged.
     """
-    data = read_claim(workdir).get("data", {})
+    data = _claim(workdir, "data")
     for field, names in (("gene_names", settings.genes), ("batch_names", settings.batch_names)):
         if data.get(field) != digest_names(names):
             raise InputError(
                 f"the model in {workdir / MODELS} is not of this run: its {field} are others than "
-                f"those in {_CLAIM}; use the working directory that the run wrote"
+                f"those in {CLAIM}; use the working directory that the run wrote"
             )
 
 
-def read_claim(workdir: Path) -> dict[str, Any]:
-    """What `config.json` says of a run.
-
-    Raises:
-      InputError: it is damaged.
-    """
-    path = workdir / _CLAIM
-    try:
-        claim = parse_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged; run the same command again") from error
-    return claim if isinstance(claim, dict) else {}
+def _claim(workdir: Path, part: str) -> dict[str, Any]:
+    claim = read_claim(workdir)
+    assert claim is not None, f"{workdir} is no working directory of a run"
+    return claim[part]

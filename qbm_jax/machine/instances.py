@@ -6,7 +6,7 @@ import numpy as np
 
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, energy, symmetrise
-from qbm_jax.machine.enumeration import check_size, enumerate_spins, log_weights
+from qbm_jax.machine.enumeration import MAX_SPINS, check_size, enumerate_spins, log_weights
 
 _NUM_PATTERNS = 3  # in the data that the trained machine has seen
 _FLIP_PROBABILITY = 0.15  # of each spin of a pattern
@@ -49,6 +49,26 @@ def trained(seed: int, num_spins: int) -> Boltzmann:
     patterns = draw.choice([-1.0, 1.0], (_NUM_PATTERNS, num_spins))
     means = (1 - 2 * _FLIP_PROBABILITY) * patterns
     return fit_moments(jnp.asarray(means.mean(axis=0)), jnp.asarray(means.T @ means) / len(means))
+
+
+def lattice(side: int, temperature: float) -> Boltzmann:
+    """The Ising model on a torus: side^2 spins, couplings 1/T between neighbours, no fields.
+
+    Raises:
+      InputError: more spins than can be enumerated, or a temperature that is not above 0.
+    """
+    if side < 3 or side**2 > MAX_SPINS or not temperature > 0:
+        raise InputError(
+            f"expected a lattice of side 3 or 4 and a temperature above 0, got {side} and "
+            f"{temperature}"
+        )
+    J = np.zeros((side**2, side**2))
+    for row in range(side):
+        for column in range(side):
+            here = row * side + column
+            for there in (row * side + (column + 1) % side, (row + 1) % side * side + column):
+                J[here, there] = J[there, here] = 1 / temperature
+    return _machine(J, np.zeros(side**2))
 
 
 def fit_moments(mean: jax.Array, second: jax.Array) -> Boltzmann:

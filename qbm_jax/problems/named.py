@@ -1,6 +1,7 @@
 """Instances by name: generated, or read from a folder of files, with what is to be maximised."""
 
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +34,12 @@ class Instance(NamedTuple):
     total_weight: float | None
     best_known: float | None
     source: str
+
+    @property
+    def checksum(self) -> int:
+        """What tells this machine from others of the same name."""
+        leaves = jax.tree.leaves(self.params)
+        return zlib.crc32(b"".join(np.asarray(leaf).tobytes() for leaf in leaves))
 
     @property
     def objective(self) -> str:

@@ -14,6 +14,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.report import run_fields
 from qbm_jax.runtime.json_file import parse_json
 from qbm_jax.runtime.sealed import SEAL, broken_seal, other_file
+from qbm_jax.study.claim import CLAIM
 
 EMBEDDING_FILE = "embedding.h5ad"  # all cells
 SCORES_FILE = "scores.json"
@@ -103,7 +104,7 @@ def read(workdir: Path) -> RunOutputs:
     history = [_parse(line, path) for line in _read_text(path).splitlines() if line.strip()]
     for row in history:
         _check(row, run_fields.ROW, path)
-    path = workdir / "config.json"
+    path = workdir / CLAIM
     config = _parse(_read_text(path), path)
     if SEAL in config and (fault := broken_seal(config)):
         raise InputError(f"{path} {fault}; start the run anew in another workdir")

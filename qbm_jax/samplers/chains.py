@@ -1,5 +1,6 @@
 """Compiled programs that run a sampler's chains and record them."""
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, energy
 from qbm_jax.machine.calibration import fit_beta
 from qbm_jax.samplers.base import Sampler
+from qbm_jax.samplers.gibbs import GibbsOptions, GibbsState, gibbs
 
 _RECORDED_SPINS = 16
 
@@ -55,6 +57,39 @@ def draw_once(key: jax.Array, sampler: Sampler, params: Boltzmann, num_chains: i
         return sampler.sample(key_draw, params, sampler.init(key_init, params, num_chains))[0]
 
     return draw(key, params)
+
+
+@functools.partial(jax.jit, static_argnames=("sampler", "num_chains", "num_sweeps"))
+def draw_and_sweep(
+    keys: jax.Array, machine: Boltzmann, sampler: Sampler, num_chains: int, num_sweeps: int
+) -> jax.Array:
+    """Fresh chains of a sampler, and Gibbs sweeps from each of its draws.
+
+    Args:
+      keys: one for the start and one a draw, [draws + 1].
+      machine: N spins.
+      sampler: what draws.
+      num_chains: of it.
+      num_sweeps: behind each draw; they do not change the chains.
+
+    Returns:
+      Spins int8 [draws, num_sweeps + 1, chains, N]; entry k follows k sweeps.
+    """
+    kernel = gibbs(GibbsOptions(num_steps=1))
+
+    def sweep(state, key):
+        spins, state, _ = kernel.sample(key, machine, state)
+        return state, spins.astype(jnp.int8)
+
+    def draw(chains, key):
+        key_draw, key_sweeps = jax.random.split(key)
+        spins, chains, _ = sampler.sample(key_draw, machine, chains)
+        keys = jax.random.split(key_sweeps, num_sweeps)
+        _, swept = jax.lax.scan(sweep, GibbsState(spins=spins.T), keys)
+        return chains, jnp.concatenate([spins[None].astype(jnp.int8), swept])
+
+    chains = sampler.init(keys[0], machine, num_chains)
+    return jax.lax.scan(draw, chains, keys[1:])[1]
 
 
 def record_function(sampler: Sampler, num_chains: int, burn_in: int, num_steps: int):

@@ -107,6 +107,34 @@ def estimate(values: Iterable[float | None], level: float = LEVEL, share: float 
     return Estimate(mean, sd, error, student * error, number)
 
 
+def over_sets(found: Iterable[Estimate]) -> Estimate:
+    """The mean of the sets' means; sets without a mean do not enter.
+
+    Sets are taken as they are, and not as a sample of sets. Nothing is shared between two of them,
+    so the standard error is sqrt(sum of their squared ones) / number, with Welch's and
+    Satterthwaite's degrees of freedom: never below those of the set that is known worst, which is
+    what the interval rests on where this set spreads most, and more where all spread alike.
+
+    Without an interval where a set has none. It has no deviation: trainings of one set and of
+    others do not spread alike.
+    """
+    known = [each for each in found if math.isfinite(each.mean)]
+    if not known:
+        return estimate([])
+    mean = sum(each.mean for each in known) / len(known)
+    squares = [each.standard_error**2 for each in known]
+    error = math.sqrt(sum(squares)) / len(known)
+    total = sum(
+        square**2 / (each.num_seeds - 1) if each.num_seeds > 1 else math.nan
+        for square, each in zip(squares, known, strict=True)
+    )
+    student = 0.0  # all trainings agree, or there is one of a set: then `error` is NaN
+    if total > 0:
+        student = float(scipy.stats.t.ppf((1 + LEVEL) / 2, sum(squares) ** 2 / total))
+    number = sum(each.num_seeds for each in known)
+    return Estimate(mean, math.nan, error, student * error, number)
+
+
 def differences(
     values: Iterable[float | None], baseline: Iterable[float | None]
 ) -> list[float | None]:

@@ -9,9 +9,9 @@ from command_line import launched, small_adata
 from sweeps import OVERRIDES, small_config
 
 from experiments.kit import launch, workdir
-from experiments.kit.pieces import Pieces
 from experiments.sweep.run import Request
 from qbm_jax.errors import InputError
+from qbm_jax.study.pieces import Pieces
 
 
 def of_sets(name, folder):

@@ -12,6 +12,7 @@ from experiments.diffusion import measure, peptides, report, sets, study
 from qbm_jax.diffusion import text
 from qbm_jax.errors import InputError
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
+from qbm_jax.machine.instances import lattice
 
 BAD = {
     "method": ({"methods": ("diffusion", "magic")}, "unknown config.methods 'magic'"),
@@ -66,7 +67,7 @@ def test_spins_of_the_lattice_have_its_law():
         np.mean(np.abs(drawn.mean(axis=1))), p @ np.abs(spins.mean(axis=1)), atol=0.02
     )
     with pytest.raises(InputError, match="a lattice of side 3 or 4"):
-        sets.lattice(5, 2.0)
+        lattice(5, 2.0)
 
 
 def test_verdicts_compare_seed_by_seed():

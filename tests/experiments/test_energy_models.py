@@ -10,10 +10,10 @@ from refusals import study_refuses
 
 from configs import energy_models as configs
 from experiments import energy_models
-from experiments.energies import measures, peers
-from experiments.kit.pieces import Pieces
+from experiments.energies import measures
 from experiments.kit.runner import Results
-from qbm_jax.energy_models import RestrictedBoltzmannMachine, baselines, images
+from qbm_jax.energy_models import RestrictedBoltzmannMachine, baselines, images, peers
+from qbm_jax.study.pieces import Pieces
 
 BAD = {
     "no file": ({"data.path": "/nowhere/images.npz"}, "expected an .npz file"),

@@ -20,7 +20,6 @@ from experiments.ising import results as ising_results
 from experiments.ising.families import load_families
 from experiments.ising.samplers import entries
 from experiments.kit import runner
-from experiments.kit.sealed import file_name
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import flatten
 from qbm_jax.machine.boltzmann import Boltzmann, energy
@@ -28,6 +27,7 @@ from qbm_jax.problems import Instance, Run, load, measured
 from qbm_jax.problems.solver import Solver
 from qbm_jax.problems.tuning import Tuned, tune
 from qbm_jax.study.rows import read_table
+from qbm_jax.study.sealed_file import file_name
 
 LEVELS = (0.9, 1.0)
 GRAPHS = {  # the cube's edges, and those of the 8-cycle with one negative and four chords

@@ -11,8 +11,9 @@ from refusals import study_refuses
 
 from configs import mnist as configs
 from experiments import mnist
-from experiments.diffusion.peptides import class_auc, nearest_identity
+from experiments.diffusion.peptides import class_auc
 from experiments.energies import rows
+from qbm_jax.diffusion.peptides import nearest_identity
 from qbm_jax.energy_models.images import Images
 from qbm_jax.errors import InputError
 

@@ -16,11 +16,11 @@ from experiments.kit import runner
 from experiments.kit.options import check_options
 from experiments.kit.stop import StopRequest
 from experiments.negatives.phases import build_phase
-from experiments.negatives.repair import draw_and_sweep
 from experiments.negatives.results import Found
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine import moments
+from qbm_jax.samplers.chains import draw_and_sweep
 from qbm_jax.training import TrainOptions
 
 TINY = {

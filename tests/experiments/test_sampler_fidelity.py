@@ -22,7 +22,7 @@ from experiments.kit import runner
 from qbm_jax.errors import InputError
 from qbm_jax.machine import instances, planted
 from qbm_jax.runtime.sealed import SEAL
-from qbm_jax.samplers import base, law
+from qbm_jax.samplers import base, energy_draws, law
 
 
 def test_exact_draws_are_at_the_floor_and_slightly_warm_ones_are_not():
@@ -229,7 +229,7 @@ def test_a_sampler_that_claims_the_law_and_misses_it_fails_in_the_verdict(finish
 
 def test_energies_of_exact_draws_are_those_of_the_exact_law_and_of_warm_ones_lie_higher():
     params = instances.gaussian(0, 8, 0.8)
-    law = fidelity_energies._exact(None, params)
+    law = energy_draws.exact(params)
     energies = instances.energies(params)
     weights = np.exp(-energies) / np.exp(-energies).sum()
     assert law["mean"] == pytest.approx(weights @ energies / 8)
@@ -244,7 +244,7 @@ def test_energies_of_exact_draws_are_those_of_the_exact_law_and_of_warm_ones_lie
             sample=lambda key, params, state: (state, state, {}),
             targets_boltzmann=True,
         )
-        return fidelity_energies._drawn(jax.random.key(0), exact, params, 20_000)
+        return energy_draws.drawn(jax.random.key(0), exact, params, 20_000)
 
     right, warm = drawn(1.0), drawn(0.8)
     assert abs(right["mean"] - law["mean"]) < 4 * right["standard_error"]

@@ -11,12 +11,12 @@ import pytest
 from command_line import small_adata
 from faults import every_fault, flip, killed_everywhere
 
-from experiments.kit.pieces import Pieces
 from qbm_jax.data import from_anndata
 from qbm_jax.data.write import write_embedding
 from qbm_jax.fitted.metrics_log import MetricsLog
 from qbm_jax.runtime.json_file import write_json
 from qbm_jax.runtime.whole_file import write_whole
+from qbm_jax.study.pieces import Pieces
 from qbm_jax.training import Progress
 from qbm_jax.training.checkpoint import Checkpoints
 

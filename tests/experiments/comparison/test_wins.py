@@ -5,9 +5,9 @@ from ml_collections import ConfigDict
 
 from experiments.comparison import wins
 from experiments.comparison.summary import summarise
-from experiments.kit.lock import release_locks
 from experiments.kit.workdir import claim_workdir
 from qbm_jax.errors import InputError
+from qbm_jax.study.lock import release_locks
 
 VALUES = {  # of two seeds
     ("qbmvae", "matched"): (0.8, 0.9),

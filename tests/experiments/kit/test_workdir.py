@@ -16,14 +16,14 @@ from full_disk import FullDisk
 from refusals import refusal
 
 from experiments.kit.launch import OneLine
-from experiments.kit.lock import LOCK, check_lock, lock_workdir, release_locks
-from experiments.kit.pieces import Pieces
-from experiments.kit.sealed import read_sealed
 from experiments.kit.workdir import check_workdir, claim_workdir
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.metrics_log import MetricsLog
 from qbm_jax.runtime.json_file import finite, write_json
+from qbm_jax.study.lock import LOCK, lock_folder, release_locks
+from qbm_jax.study.pieces import Pieces
 from qbm_jax.study.rows import write_table
+from qbm_jax.study.sealed_file import read_sealed
 from qbm_jax.training import Progress
 
 DATA = {"source": "cells.h5ad", "num_cells": 100, "num_genes": 20, "crc32": 7}
@@ -168,9 +168,9 @@ def test_a_metric_that_is_not_finite_is_null_in_the_log(tmp_path):
 HOLDER = """
 import sys
 from pathlib import Path
-from experiments.kit.lock import lock_workdir
+from qbm_jax.study.lock import lock_folder
 
-lock_workdir(Path(sys.argv[1]), shared=sys.argv[2] == "shared")
+lock_folder(Path(sys.argv[1]), shared=sys.argv[2] == "shared")
 print("locked", flush=True)
 sys.stdin.read()
 """
@@ -201,10 +201,10 @@ def test_a_second_process_is_refused_with_the_first_ones_number_and_machine(tmp_
     for refused in (
         refusal(check_workdir, tmp_path, config()),
         refusal(claim_workdir, tmp_path, config(), DATA),
-        refusal(lock_workdir, tmp_path, True),
+        refusal(lock_folder, tmp_path, True),
     ):
         assert f"process {first.pid} on {socket.gethostname()}" in refused
-        assert "--workdir" in refused
+        assert "use another folder" in refused
     assert not (tmp_path / "config.json").exists()
 
 
@@ -228,15 +228,18 @@ def test_jobs_that_share_a_workdir_keep_out_a_process_that_does_not(tmp_path, ho
     assert not (tmp_path / LOCK).exists()
 
 
-def test_a_process_may_lock_its_workdir_again_and_leaves_nothing_when_done(tmp_path):
-    for _ in range(2):
-        lock_workdir(tmp_path)
-        check_lock(tmp_path)
-    (tmp_path / LOCK).unlink()
-    lock_workdir(tmp_path)
-    assert (tmp_path / LOCK).exists()
-    release_locks()
-    assert not list(tmp_path.iterdir())
+def test_a_claim_removes_what_killed_processes_left_half_written(tmp_path):
+    left = [
+        tmp_path / "results" / ".unfinished-abc.tmp",
+        tmp_path / "checkpoints" / "a" / "3.orbax-checkpoint-tmp",
+    ]
+    for shared in (False, True):
+        for folder in left:
+            (folder / "inner").mkdir(parents=True)
+        claim_workdir(tmp_path, config(), {"counts": "#1"}, shared=shared)
+        assert not any(folder.exists() for folder in left)
+        assert (tmp_path / "results").is_dir()
+        release_locks()
 
 
 def write_piece(workdir, text):

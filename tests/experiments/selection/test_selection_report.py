@@ -9,7 +9,7 @@ import scipy
 from experiments.kit.runner import Results
 from experiments.selection import report, tables
 from experiments.selection.audit_tables import audit_tables
-from experiments.selection.intervals import over_sets, within_set
+from experiments.selection.intervals import within_set
 from experiments.selection.pictures import draw_labels, draw_training
 from experiments.selection.standings import (
     CELLS_TOGETHER,
@@ -19,7 +19,7 @@ from experiments.selection.standings import (
     standings,
 )
 from qbm_jax.selection.audit import UTILITY
-from qbm_jax.study.estimates import estimate
+from qbm_jax.study.estimates import estimate, over_sets
 
 WORDS = "corrected resampled t"
 

@@ -6,45 +6,39 @@ import re
 from pathlib import Path
 from typing import Any
 
-from experiments.kit.lock import check_held
-from experiments.kit.workdir import read_claim
 from qbm_jax.runtime.identity import MARK, digest_names
 from qbm_jax.runtime.json_file import finite, parse_json, write_json
 from qbm_jax.runtime.sealed import SEAL, broken_seal, sealed
+from qbm_jax.study.claim import owner
+from qbm_jax.study.lock import check_held
 
 LOGGER = logging.getLogger("qbm_jax")
 _PLAIN = re.compile(r"\w[\w.]*", re.ASCII)
 _LONGEST = 100  # characters of the readable part of a file name
 
 
-def owner(workdir: Path) -> str | None:
-    """What the files of a workdir belong to: the digest of its config and data; None without."""
-    claim = read_claim(workdir)
-    return None if claim is None else digest_names([json.dumps(claim, sort_keys=True)])
-
-
 def write_sealed(
-    path: Path, content: dict[str, Any], workdir: Path, names: dict[str, Any] | None = None
+    path: Path, content: dict[str, Any], folder: Path, names: dict[str, Any] | None = None
 ) -> None:
     """Writes JSON whole or not at all, with a checksum and with what it belongs to.
 
     Args:
       path: the file.
       content: what it holds.
-      workdir: whose run it belongs to.
+      folder: whose run it belongs to.
       names: what it is of, within the run.
 
     Raises:
-      InputError: the workdir was removed or renamed.
+      InputError: the folder was removed or renamed.
       OSError: the file cannot be written.
     """
-    check_held(workdir)
+    check_held(folder)
     content = json.loads(json.dumps(finite(content), allow_nan=False))
-    write_json(path, sealed(content, {"run": owner(workdir), "names": names or {}}))
+    write_json(path, sealed(content, {"run": owner(folder), "names": names or {}}))
 
 
 def read_sealed(
-    path: Path, workdir: Path, names: dict[str, Any] | None = None
+    path: Path, folder: Path, names: dict[str, Any] | None = None
 ) -> dict[str, Any] | None:
     """What `write_sealed` wrote there for this run and these names; None where there is no such.
 
@@ -56,7 +50,7 @@ def read_sealed(
         return None
     except (OSError, ValueError):
         value = None
-    fault = broken_seal(value, {"run": owner(workdir), "names": names or {}})
+    fault = broken_seal(value, {"run": owner(folder), "names": names or {}})
     if fault is None:
         return {name: item for name, item in value.items() if name != SEAL}
     told = f"{path}: {fault}"

@@ -1,4 +1,4 @@
-"""Pieces, sealed files and workdirs: those of others are seen, and nothing is written there."""
+"""Pieces and sealed files: those of others are seen, and nothing is written there."""
 
 import json
 import logging
@@ -6,14 +6,12 @@ import shutil
 
 import numpy as np
 import pytest
-from command_line import config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.kit.lock import WorkdirLost, check_held, lock_workdir, release_locks
-from experiments.kit.pieces import Pieces
-from experiments.kit.sealed import file_name, read_sealed, write_sealed
-from experiments.kit.workdir import claim_workdir
+from qbm_jax.study.lock import FolderLost, check_held, lock_folder, release_locks
+from qbm_jax.study.pieces import Pieces
+from qbm_jax.study.sealed_file import file_name, read_sealed, write_sealed
 from qbm_jax.training.checkpoint import Checkpoints
 
 
@@ -96,29 +94,15 @@ def test_file_names_are_as_different_as_the_names(first, second):
 def test_nothing_is_written_into_a_workdir_that_was_removed_renamed_or_made_anew(tmp_path):
     workdir = tmp_path / "run"
     workdir.mkdir()
-    lock_workdir(workdir)
+    lock_folder(workdir)
     states = Checkpoints(workdir / "states", before_save=lambda: check_held(workdir))
     write_sealed(workdir / "a.json", {"a": 1}, workdir)
     assert read_sealed(workdir / "a.json", workdir) == {"a": 1}
     workdir.rename(tmp_path / "elsewhere")
     for _ in range(2):
-        with pytest.raises(WorkdirLost, match="removed or renamed"):
+        with pytest.raises(FolderLost, match="removed or renamed"):
             states.save(1, {"x": np.zeros(2, np.float32)})
-        with pytest.raises(WorkdirLost, match="removed or renamed"):
+        with pytest.raises(FolderLost, match="removed or renamed"):
             write_sealed(workdir / "a.json", {"a": 2}, workdir)
         assert not workdir.exists() or not list(workdir.iterdir())
         workdir.mkdir(exist_ok=True)
-
-
-def test_a_claim_removes_what_killed_processes_left_half_written(tmp_path):
-    left = [
-        tmp_path / "results" / ".unfinished-abc.tmp",
-        tmp_path / "checkpoints" / "a" / "3.orbax-checkpoint-tmp",
-    ]
-    for shared in (False, True):
-        for folder in left:
-            (folder / "inner").mkdir(parents=True)
-        claim_workdir(tmp_path, config(), {"counts": "#1"}, shared=shared)
-        assert not any(folder.exists() for folder in left)
-        assert (tmp_path / "results").is_dir()
-        release_locks()

@@ -6,32 +6,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.kit.sealed import file_name, read_sealed, write_sealed
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.compiled import release_compiled
 from qbm_jax.runtime.keys import key_of
+from qbm_jax.study.sealed_file import file_name, read_sealed, write_sealed
 
 LOGGER = logging.getLogger("qbm_jax")
 FOLDER = "results"
 
 
 class Pieces:
-    """The pieces of one run, in the order in which they were asked for.
+    """The pieces of one study, in the order in which they were asked for.
 
     A piece is a dict: `section`, what it is of, what was measured, and the `seconds` it took.
     """
 
-    def __init__(self, workdir: Path, seed: int):
+    def __init__(self, folder: Path, seed: int):
         """Opens (or begins) the folder of pieces."""
-        self._workdir = workdir
-        self._folder = workdir / FOLDER
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._results = folder / FOLDER
+        self._results.mkdir(parents=True, exist_ok=True)
         self._key = key_of(seed, "piece")
         self.all: list[dict[str, Any]] = []
 
     def path(self, section: str, names: dict[str, Any]) -> Path:
         """The file of the piece of these names."""
-        return self._folder / f"{file_name(section, *names.values())}.json"
+        return self._results / f"{file_name(section, *names.values())}.json"
 
     def measure(
         self,
@@ -54,22 +54,22 @@ class Pieces:
             far; an interrupted piece finds it there again, and it goes when the piece is written.
 
         Raises:
-          InputError: the workdir was removed or renamed.
+          InputError: the folder was removed or renamed.
         """
         name = "-".join([section, *(str(value) for value in names.values())])
         path = self.path(section, names)
         of = {"section": section, **names, **(given or {})}
-        piece = read_sealed(path, self._workdir, of)
+        piece = read_sealed(path, self._folder, of)
         if piece is None:
             start = time.perf_counter()
             kept = path.with_suffix(".npz")
             measured = compute(keys.named(self._key, name), *([kept] if keeps else []))
             seconds = {"seconds": time.perf_counter() - start}
-            write_sealed(path, {**of, **measured, **seconds}, self._workdir, of)
+            write_sealed(path, {**of, **measured, **seconds}, self._folder, of)
             kept.unlink(missing_ok=True)
             release_compiled()  # an experiment compiles more programs than a process can hold
             # so that a resumed run sees just what the first one saw
-            piece = read_sealed(path, self._workdir, of)
+            piece = read_sealed(path, self._folder, of)
             assert piece is not None, f"{path} was written and cannot be read"
             LOGGER.info("%s (%.1f s)", name, seconds["seconds"])
         self.all.append(piece)

@@ -1,4 +1,4 @@
-"""One process a workdir: a lock that the operating system takes back when its holder dies."""
+"""One process a folder: a lock that the operating system takes back when its holder dies."""
 
 import atexit
 import errno
@@ -18,18 +18,18 @@ ATTEMPTS, PAUSE = 5, 0.05  # seconds: another process's check has the lock for a
 _held: dict[Path, int] = {}  # lock file -> descriptor, of this process
 
 
-class WorkdirLost(InputError):
+class FolderLost(InputError):
     """The folder of a run is not where it was, so that nothing can be written for this run."""
 
 
-def lock_workdir(workdir: Path, shared: bool = False) -> bool:
+def lock_folder(folder: Path, shared: bool = False) -> bool:
     """Locks a folder until this process ends or `release_locks`; a second call changes nothing.
 
     Several processes may share a folder, as the jobs of one sweep do; each then locks the folder of
     its own share of the work for itself.
 
     Args:
-      workdir: a folder that exists.
+      folder: one that exists.
       shared: whether others may have it too, if they share as well.
 
     Returns:
@@ -39,7 +39,7 @@ def lock_workdir(workdir: Path, shared: bool = False) -> bool:
       InputError: another process has it; the message names its number and computer.
       OSError: the folder cannot be written.
     """
-    path = workdir.resolve() / LOCK
+    path = folder.resolve() / LOCK
     if path in _held:
         if _is_current(path, _held[path]):
             return False
@@ -52,9 +52,9 @@ def lock_workdir(workdir: Path, shared: bool = False) -> bool:
     return alone
 
 
-def check_lock(workdir: Path) -> None:
+def check_lock(folder: Path) -> None:
     """Raises an InputError if another process has the folder for itself; leaves no trace."""
-    path = workdir.resolve() / LOCK
+    path = folder.resolve() / LOCK
     if path in _held or not path.exists():
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -64,16 +64,16 @@ def check_lock(workdir: Path) -> None:
         os.close(descriptor)
 
 
-def check_held(workdir: Path) -> None:
+def check_held(folder: Path) -> None:
     """Checks, before a file is written, that a folder locked by this process is still there.
 
     Raises:
-      WorkdirLost: it was removed, renamed or made anew.
+      FolderLost: it was removed, renamed or made anew.
     """
-    path = workdir.resolve() / LOCK
+    path = folder.resolve() / LOCK
     if path in _held and not _is_current(path, _held[path]):
-        raise WorkdirLost(
-            f"workdir {workdir} (or its {LOCK}) was removed or renamed while this run was at work "
+        raise FolderLost(
+            f"folder {folder} (or its {LOCK}) was removed or renamed while this run was at work "
             f"in it; nothing more is written; put it back or start the run anew"
         )
 
@@ -134,8 +134,8 @@ def _lock_or_refuse(path: Path, descriptor: int, operation: int) -> None:
             return
     holder = os.pread(descriptor, 200, 0).decode() or "another process"
     raise InputError(
-        f"workdir {path.parent} is in use by {holder}; wait for its end, stop it, or use another "
-        f"--workdir"
+        f"folder {path.parent} is in use by {holder}; wait for its end, stop it, or use another "
+        f"folder"
     )
 
 
