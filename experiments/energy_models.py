@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.energies import figures, measures
@@ -23,8 +22,9 @@ from qbm_jax.errors import InputError
 from qbm_jax.runtime.optional import installed
 from qbm_jax.runtime.options import check as check_option
 from qbm_jax.runtime.options import choice
-from qbm_jax.study.document import Document, number, table
+from qbm_jax.study.document import Document
 from qbm_jax.study.escape import markdown
+from qbm_jax.study.means import means_table
 
 LOGGER = logging.getLogger("qbm_jax")
 COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
@@ -164,14 +164,15 @@ def document(plan: EnergyPlan, results: Results) -> Document:
         "as images.",
     )  # fmt: skip
     report.add(
-        "## Digits: accuracy on held-out images", metric_table(by_task[FEATURES], "accuracy")
+        "## Digits: accuracy on held-out images",
+        means_table("method", by_task[FEATURES], {"accuracy": "accuracy"}),
     )
     for dataset, title in (
         ("digits", "Digits as real numbers: held-out log density, nats an image"),
         (CELLS, "Principal components of SIMULATED CELLS: held-out log density, nats a cell"),
     ):
         here = [piece for piece in by_task[DENSITIES] if piece["dataset"] == dataset]
-        report.add(f"## {title}", metric_table(here, "log_likelihood"))
+        report.add(f"## {title}", means_table("method", here, {"log_likelihood": "log likelihood"}))
     reasons = [
         f"{piece['method']}, seed {piece['seed']}: {piece['reason']}"
         for piece in results.pieces if piece.get("reason")
@@ -191,20 +192,4 @@ def likelihood_table(pieces: list[Piece]) -> str:
         "averaged_log_likelihood": "averaged weights", "beta_eff": "beta_eff", "updates": "updates",
         "seconds": "seconds",
     }  # fmt: skip
-    lines = []
-    for method in dict.fromkeys(piece["method"] for piece in pieces):
-        mine = [piece["metrics"] for piece in pieces if piece["method"] == method]
-        found = np.array([[metrics.get(name) for name in shown] for metrics in mine], float)
-        means = found.mean(axis=0)  # NaN where one is missing
-        lines.append((means[1], [method, *(number(mean, 5) for mean in means)]))
-    lines.sort(key=lambda line: -np.inf if np.isnan(line[0]) else line[0], reverse=True)
-    return table(["method", *shown.values()], [cells for _, cells in lines])
-
-
-def metric_table(pieces: list[Piece], metric: str) -> str:
-    """A line a method: the mean of a metric over seeds."""
-    lines = []
-    for method in dict.fromkeys(piece["method"] for piece in pieces):
-        mine = [p["metrics"].get(metric) for p in pieces if p["method"] == method]
-        lines.append([method, number(float(np.mean(np.array(mine, float))), 4)])
-    return table(["method", metric.replace("_", " ")], lines)
+    return means_table("method", pieces, shown, digits=5, best="lower")

@@ -12,7 +12,7 @@ from refusals import study_refuses
 from configs import mnist as configs
 from experiments import mnist
 from experiments.diffusion.peptides import class_auc
-from experiments.energies import rows
+from experiments.energies import prior_report, rows
 from qbm_jax.diffusion.peptides import nearest_identity
 from qbm_jax.energy_models.images import Images
 from qbm_jax.errors import InputError
@@ -38,7 +38,9 @@ def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
 
 
 def difference(low, high, num_seeds=2):
-    return mnist.Difference("mnist", "boltzmann", "nll", (low + high) / 2, low, high, num_seeds)
+    return prior_report.Difference(
+        "mnist", "boltzmann", "nll", (low + high) / 2, low, high, num_seeds
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def difference(low, high, num_seeds=2):
     ],
 )
 def test_the_verdict_says_in_words_what_the_interval_shows(found, words):
-    text = mnist.verdict(found)
+    text = prior_report.verdict(found)
     assert re.search(words, text), text
 
 
