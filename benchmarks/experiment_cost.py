@@ -33,8 +33,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone
 from experiments.comparison import scvi_tools
 from qbm_jax import samplers, training
 from qbm_jax.data import Cells, locate, preprocess
-from qbm_jax.fitted.fit import fit_trainings, train_options
 from qbm_jax.fitted.model import build_sampler, device_counts
+from qbm_jax.fitted.trainings import fit_trainings, train_options
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.model import vae
 from qbm_jax.model.presets import PRESETS

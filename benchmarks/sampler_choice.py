@@ -16,7 +16,7 @@ import jax
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
 from qbm_jax.data import locate
-from qbm_jax.fitted.fit import fit_cells
+from qbm_jax.fitted.trainings import fit_cells
 from qbm_jax.samplers import negative_phase
 from qbm_jax.training import Progress, TrainOptions
 

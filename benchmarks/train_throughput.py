@@ -31,7 +31,7 @@ from qbm_jax.data import Cells, locate
 from qbm_jax.fitted.model import device_counts
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.model import inference
-from qbm_jax.model.vae import ModelOptions
+from qbm_jax.model.options import ModelOptions
 from qbm_jax.training.computer import describe_computer
 
 PEER = "scvi_tools"

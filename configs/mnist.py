@@ -39,7 +39,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.data.num_test = 0
     config.data.side = 4  # of simulated images, in pixels
     config.data.length = 40  # of peptides, in residues
-    config.model = ConfigDict()  # options of qbm_jax.model.vae.ModelOptions
+    config.model = ConfigDict()  # options of qbm_jax.model.ModelOptions
     config.model.num_latents = 64
     config.model.encoder_widths = config.model.decoder_widths = (400, 400)
     config.model.relaxation = "straight_through"  # in training; hard spins at evaluation

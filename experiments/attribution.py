@@ -21,9 +21,9 @@ from experiments.kit.options import check_training
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
-from qbm_jax.fitted.fit import train_options
 from qbm_jax.fitted.tasks import study_set
 from qbm_jax.fitted.tasks.study_set import StudySet
+from qbm_jax.fitted.trainings import train_options
 from qbm_jax.model import priors
 from qbm_jax.model.presets import with_prior
 from qbm_jax.study.document import Document, table, with_interval

@@ -37,12 +37,12 @@ from qbm_jax.feed.cell_source import CellSource
 from qbm_jax.fitted.document import Evaluated
 from qbm_jax.fitted.evaluate import train_and_evaluate
 from qbm_jax.fitted.event_files import EventFiles
-from qbm_jax.fitted.fit import open_source
 from qbm_jax.fitted.history import History
 from qbm_jax.fitted.metrics_log import MetricsLog
 from qbm_jax.fitted.model import FittedModel
 from qbm_jax.fitted.run_models import model_folder
 from qbm_jax.fitted.scoring import score_seeds
+from qbm_jax.fitted.trainings import open_source
 from qbm_jax.metrics import pca_embedding
 from qbm_jax.model import priors
 from qbm_jax.report.run_outputs import (

@@ -15,9 +15,9 @@ from qbm_jax import partition, training
 from qbm_jax.energy_models.hidden_sums import FreeEnergies
 from qbm_jax.energy_models.likelihood import Likelihood, likelihood
 from qbm_jax.fitted.alarms import LEAST_SPREAD
-from qbm_jax.fitted.fit import describe, fit_trainings
 from qbm_jax.fitted.model import FittedModel
 from qbm_jax.fitted.progress import ProgressBar
+from qbm_jax.fitted.trainings import describe, fit_trainings
 from qbm_jax.model import inference
 from qbm_jax.objective.importance_weighted import importance_weighted_bound
 from qbm_jax.runtime import keys

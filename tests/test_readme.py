@@ -9,7 +9,7 @@ from command_line import ROOT, TINY_FIT, launched, small_adata
 
 import qbm_jax
 from experiments.kit import launch, usage
-from qbm_jax.model.vae import ModelOptions
+from qbm_jax.model.options import ModelOptions
 
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES = {path: path.read_text() for path in (*TOP, *sorted((ROOT / "docs").rglob("*.md")))}

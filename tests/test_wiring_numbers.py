@@ -21,7 +21,7 @@ from qbm_jax.data import check_likelihood
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import document
 from qbm_jax.fitted import evaluate as evaluating
-from qbm_jax.fitted import fit as fitting
+from qbm_jax.fitted import trainings as fitting
 from qbm_jax.fitted.empty_cells import full_rows
 from qbm_jax.fitted.model import FittedModel, Settings
 from qbm_jax.fitted.scoring import score_seeds
@@ -29,7 +29,7 @@ from qbm_jax.fitted.tasks import model as tasks_of_models
 from qbm_jax.machine import distance, mixing
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.model import inference, likelihoods, priors, vae
-from qbm_jax.model.vae import ModelOptions
+from qbm_jax.model.options import ModelOptions
 from qbm_jax.report import tables, verdict
 from qbm_jax.runtime.keys import key_of
 from qbm_jax.samplers.base import Sampler

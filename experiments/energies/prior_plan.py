@@ -9,8 +9,8 @@ from experiments.kit.options import LIBRARY, check_least, check_training, in_con
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import DeviceCounts
-from qbm_jax.fitted.fit import train_options
 from qbm_jax.fitted.model import device_counts
+from qbm_jax.fitted.trainings import train_options
 from qbm_jax.model.presets import with_prior
 from qbm_jax.model.priors import PRIORS
 from qbm_jax.training import Training

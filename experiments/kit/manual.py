@@ -14,7 +14,7 @@ from qbm_jax.fitted.bounds import NUM_DRAWS, NUM_TEMPERATURES
 from qbm_jax.fitted.fit import NUM_GENES
 from qbm_jax.fitted.model_report import DIAGNOSTIC_DRAWS
 from qbm_jax.fitted.scoring import MAX_CELLS
-from qbm_jax.model.vae import ModelOptions
+from qbm_jax.model.options import ModelOptions
 from qbm_jax.runtime.options import (
     Kind,
     check,

@@ -15,8 +15,9 @@ from experiments.kit.workdir import flatten
 from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.evaluate import Draws
-from qbm_jax.fitted.fit import train_options
+from qbm_jax.fitted.trainings import train_options
 from qbm_jax.model import priors, vae
+from qbm_jax.model.options import ModelOptions
 from qbm_jax.model.presets import with_prior
 from qbm_jax.runtime.options import check as check_option
 from qbm_jax.runtime.options import choice, field_kinds, from_dict
@@ -69,7 +70,7 @@ def training_of(config: ConfigDict, model: Mapping[str, Any] | None = None) -> T
       InputError: an option that cannot be; the message names it.
     """
     with in_config_words(LIBRARY):
-        checked = from_dict(vae.ModelOptions, "model", model or config.model.to_dict())
+        checked = from_dict(ModelOptions, "model", model or config.model.to_dict())
         options = train_options(config.training.to_dict())
     given = sampler_options(config)
     with in_config_words({f"sampler.{config.sampler.name}": given}):
@@ -101,7 +102,7 @@ def check_options(config: ConfigDict) -> TrainOptions:
     for name, arguments in model_options(config).items():
         try:
             with in_config_words(LIBRARY):
-                models[name] = check_model(from_dict(vae.ModelOptions, "model", arguments))
+                models[name] = check_model(from_dict(ModelOptions, "model", arguments))
                 training.check_model(options, models[name])
         except InputError as error:
             if name == main:
@@ -184,7 +185,7 @@ def check_training(one: Training) -> None:
         one.sampler.build()
 
 
-def check_model(options: vae.ModelOptions) -> vae.VAE:
+def check_model(options: ModelOptions) -> vae.VAE:
     """A model of these options, for one gene and one batch.
 
     Raises:

@@ -7,8 +7,8 @@ from experiments.kit.options import training_of
 from experiments.sweep.settings import Sweep, SweepSetting, describe
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
-from qbm_jax.fitted.fit import of_cells
 from qbm_jax.fitted.model_cells import counts_bytes
+from qbm_jax.fitted.trainings import of_cells
 from qbm_jax.runtime.hardware import MEBIBYTE
 from qbm_jax.study.sealed_file import read_sealed, write_sealed
 from qbm_jax.training.memory import free_bytes, training_bytes

@@ -10,11 +10,11 @@ from qbm_jax.data import Cells, check_likelihood
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.document import Evaluated
 from qbm_jax.fitted.evaluate import Draws, train_and_evaluate
-from qbm_jax.fitted.fit import of_cells, train_options
 from qbm_jax.fitted.inputs import cells_to_fit
 from qbm_jax.fitted.model import FittedModel, device_counts
 from qbm_jax.fitted.progress import messages, tell_notes
 from qbm_jax.fitted.scoring import BASELINES, MAX_CELLS, baseline, metrics_room, score_seeds
+from qbm_jax.fitted.trainings import of_cells, train_options
 from qbm_jax.model import priors
 from qbm_jax.model.presets import PRESETS, Parts, Preset, with_prior
 from qbm_jax.objective.importance_weighted import has_bits

@@ -13,9 +13,9 @@ from qbm_jax.feed.cell_source import CellSource, as_source
 from qbm_jax.feed.minibatches import DeviceCounts
 from qbm_jax.fitted.bounds import NUM_DRAWS, NUM_TEMPERATURES, bound_of_cells
 from qbm_jax.fitted.document import Evaluated
-from qbm_jax.fitted.fit import fit_trainings
 from qbm_jax.fitted.model import FittedModel
 from qbm_jax.fitted.progress import ProgressBar, told_both
+from qbm_jax.fitted.trainings import fit_trainings
 from qbm_jax.runtime import keys
 
 

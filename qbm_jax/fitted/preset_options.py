@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from qbm_jax import samplers
-from qbm_jax.model import vae
+from qbm_jax.model.options import check_options
 from qbm_jax.model.presets import PRESETS, Parts
 from qbm_jax.runtime.options import check, check_mapping, choice, from_dict
 from qbm_jax.training import TrainOptions
@@ -51,7 +51,7 @@ def choose(
     given = None if sampler_options is None else check_mapping("sampler_options", sampler_options)
     drawn_by = (None if sampler is None else samplers.name_of(sampler), given)
     parts = own.parts(given=Parts(model, fields, drawn_by), published=True)
-    vae.check_options(dict(parts.model))
+    check_options(dict(parts.model))
     options = from_dict(TrainOptions, "training", parts.training)
     name, of_sampler = parts.sampler or drawn_by
     name = "gibbs" if name is None else name

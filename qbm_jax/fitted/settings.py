@@ -7,6 +7,7 @@ from typing import Any
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.model import vae
+from qbm_jax.model.options import check_options
 from qbm_jax.runtime.options import check, optional, text
 from qbm_jax.training.spec import SamplerSpec
 
@@ -42,7 +43,7 @@ class Settings:
           InputError: an option that is unknown or not of its kind, or an unknown sampler.
         """
         check("batch_column", self.batch_column, optional(text()))
-        object.__setattr__(self, "model", vae.check_options(self.model))
+        object.__setattr__(self, "model", check_options(self.model))
         object.__setattr__(self, "sampler", samplers.name_of(self.sampler))
         options = samplers.check_options(self.sampler, self.sampler_options)
         object.__setattr__(self, "sampler_options", options)

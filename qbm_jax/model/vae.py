@@ -18,44 +18,21 @@ from qbm_jax.model.latent_laws import from_log_variance
 from qbm_jax.model.library_size import BatchPriors, LibraryPosterior
 from qbm_jax.model.likelihoods import Likelihood
 from qbm_jax.model.networks import (
-    NORMALISATIONS,
-    STARTS,
     Decoder,
     Encoder,
     Networks,
     SecondGroup,
 )
+from qbm_jax.model.options import ENCODER_INPUTS, ModelOptions
 from qbm_jax.model.posteriors import Groups, Posterior
 from qbm_jax.model.prior import Prior
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import (
     check_all,
-    check_fields,
-    choice,
-    documented,
-    field,
-    finite,
-    flag,
-    from_dict,
-    not_negative,
-    optional,
-    pairs,
-    positive,
-    real,
     whole,
-    widths,
 )
 
-DECODERS = ("mlp", "linear")
-ENCODER_INPUTS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "log_normalised": lambda counts: likelihoods.log_normalise(
-        counts, jnp.maximum(counts.sum(axis=-1), 1)
-    ),
-    "log_counts": jnp.log1p,
-}
 TRAINING = "training"  # of the parameters while they train: the key of what the networks drop
-LIBRARIES = ("observed", "latent")
-LOG_NORMALS = pairs(finite(), positive(), "a pair (mean, standard deviation above 0) per batch")
 Params = dict[str, Any]  # see `VAE`
 
 
@@ -95,112 +72,6 @@ class VAE(NamedTuple):
     trains_apart: bool = False
 
 
-@documented
-@dataclasses.dataclass(frozen=True)
-class ModelOptions:
-    """The options of a model; `build` takes these and the numbers of genes and batches."""
-
-    prior: str = field(
-        "boltzmann", choice(priors.PRIORS), "prior of the latents; bernoulli is J = 0"
-    )
-    num_latents: int = field(32, whole(2), "latents N, the spins of the Boltzmann machine")
-    likelihood: str = field(
-        "nb", choice(likelihoods.LIKELIHOODS), "law of a count given the decoder's outputs"
-    )
-    num_categories: int | None = field(
-        None,
-        optional(whole(2)),
-        "neighbouring columns of a token, of which one is 1 (likelihood categorical); None: all",
-    )
-    decoder: str = field("mlp", choice(DECODERS), "a network, or one linear layer with loadings")
-    encoder_widths: tuple[int, ...] = field((128,), widths(), "units per hidden layer")
-    decoder_widths: tuple[int, ...] = field(
-        (256,), widths(), "units per hidden layer; a linear decoder has none"
-    )
-    relaxation: str = field(
-        "straight_through",
-        choice(relaxations.RELAXATIONS),
-        "how bits of binary priors are relaxed, so that gradients pass",
-        source="arXiv 1609.02200, 1802.04920, 1805.07445, 1805.07349",
-    )
-    sharpness: float | None = field(
-        None, optional(positive()), "slope of the relaxation; None: its own", traceable=True
-    )
-    posterior: str = field(
-        "factorial",
-        choice(posteriors.FAMILIES),
-        "independent latents; or the second half of the spins conditioned on the first (binary "
-        "priors, relaxation spike_exponential or straight_through)",
-    )
-    couplings_scale: float = field(
-        0.0,
-        not_negative(),
-        "J starts normal with s.d. couplings_scale / sqrt(N), 0: at zero; priors boltzmann and rbm",
-    )
-    num_components: int = field(
-        20, whole(1), "normal laws of priors gaussian_mixture, vamp and vamp_factorised"
-    )
-    made_width: int = field(64, whole(1), "hidden units of prior made")
-    start: str = field("pytorch", choice(STARTS), "law that the networks' weights start with")
-    encoder_input: str = field(
-        "log_normalised",
-        choice(ENCODER_INPUTS),
-        "log(1 + counts / total * 1e4), or log(1 + counts) as scVI reads them",
-    )
-    encoder_output: str = field(
-        "log_sd",
-        choice(("log_sd", "log_variance")),
-        "what encoders give of a real latent beside its mean; log_variance is scVI's, who adds "
-        "1e-4 to each variance, and whose library sizes do not start at the total counts",
-    )
-    normalisation: str = field(
-        "layer",
-        choice(NORMALISATIONS),
-        "of hidden layers: over units; or over the minibatch's cells, and by running statistics "
-        "once trained, which normalises a linear decoder's outputs too",
-        source="arXiv 1607.06450, 1502.03167",
-    )
-    dropout: float = field(
-        0.0, real(0, below=1), "share of the encoders' hidden units left out in a training step"
-    )
-    decoder_dropout: float = field(0.0, real(0, below=1), "likewise of the decoder's")
-    gene_shift: bool = field(
-        True,
-        flag(),
-        "the batch shifts each gene behind the decoder's hidden layers too; a linear one always",
-    )
-    dispersion_start: str = field(
-        "zero",
-        choice(("zero", "normal")),
-        "the genes' log inverse dispersions start at zero or, as scVI's, standard normal",
-    )
-    dispersion: str = field(
-        "gene",
-        choice(likelihoods.DISPERSIONS),
-        "whether each gene has one inverse dispersion, or one per experimental batch",
-    )
-    library: str = field(
-        "observed",
-        choice(LIBRARIES),
-        "total counts, or a library size that is inferred as in scVI",
-        source="Lopez et al., Nature Methods 15, 2018",
-    )
-    library_prior: tuple[tuple[float, float], ...] | None = field(
-        None,
-        optional(LOG_NORMALS),
-        "mean and s.d. of the log total counts of each batch's cells; for library latent only",
-        of_cells=True,
-    )
-
-    def __post_init__(self):
-        """Checks every field by its kind, and keeps plain Python values.
-
-        Raises:
-          InputError: an unknown name, or a number out of range; the message names the field.
-        """
-        check_fields(self)
-
-
 class Sizes(NamedTuple):
     """The sizes of a model that the cells decide.
 
@@ -211,16 +82,6 @@ class Sizes(NamedTuple):
 
     num_genes: int
     num_batches: int
-
-
-def check_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The given options of a model, fields of `ModelOptions`, as plain values.
-
-    Raises:
-      InputError: an option is unknown, or its value is not of its kind.
-    """
-    checked = from_dict(ModelOptions, "model", options)
-    return {name: getattr(checked, name) for name in options}
 
 
 def build(num_genes: int, num_batches: int, **options: Any) -> VAE:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from qbm_jax.model import priors
-from qbm_jax.model.vae import ModelOptions
+from qbm_jax.model.options import ModelOptions
 from qbm_jax.report import spin_tables, style, tables
 from qbm_jax.report.figures import Drawn
 from qbm_jax.report.run_outputs import RunOutputs

@@ -72,7 +72,7 @@ class Checkpoints:
       folder: where they lie.
       identity: what the states belong to, by part, see `identity.differences`. It is written into
         every state, and a state of another one is refused. None: any state of this structure is
-        taken. `fitted.fit.fit_trainings` sets it.
+        taken. `fitted.trainings.fit_trainings` sets it.
     """
 
     def __init__(self, folder: Path, keep: int = 3, before_save: Callable[[], None] = lambda: None):

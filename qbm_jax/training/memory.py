@@ -80,7 +80,7 @@ def training_bytes(one: Training, num_genes: int, num_batches: int) -> int:
     """Predicted bytes of a training, without its cells: states and a minibatch.
 
     Args:
-      one: what is trained, with what the cells decide of it (`fitted.fit.of_cells`).
+      one: what is trained, with what the cells decide of it (`fitted.trainings.of_cells`).
       num_genes: genes per cell.
       num_batches: experimental batches.
     """

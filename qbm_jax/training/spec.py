@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.model import relaxations, vae
-from qbm_jax.model.vae import VAE, ModelOptions
+from qbm_jax.model.options import ModelOptions
+from qbm_jax.model.vae import VAE
 from qbm_jax.runtime import identity
 from qbm_jax.runtime.options import check_mapping, from_dict
 from qbm_jax.samplers import Sampler

@@ -9,8 +9,8 @@ from experiments import integration
 from experiments.kit.stop import StopRequest
 from qbm_jax.data import simulate
 from qbm_jax.fitted import evaluate as evaluating
-from qbm_jax.fitted import fit as fitting
 from qbm_jax.fitted import model as fitted_model
+from qbm_jax.fitted import trainings as fitting
 from qbm_jax.fitted.metrics_log import MetricsLog
 
 FIELDS = {

@@ -14,8 +14,9 @@ from qbm_jax.data import simulate
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import GRANULE, CellBlock, Streamed
 from qbm_jax.feed.minibatches import block_order, gather, to_device
-from qbm_jax.fitted.fit import fit_trainings
+from qbm_jax.fitted.trainings import fit_trainings
 from qbm_jax.model import inference, vae
+from qbm_jax.model.options import ModelOptions
 from qbm_jax.training import TrainingStopped, TrainOptions
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.step import build_vmapped_dispatch
@@ -216,7 +217,7 @@ def test_settings_that_differ_in_sharpness_and_pump_are_rows_of_one_program(coun
     cells = simulate(KEY, "toy", num_cells=100, num_genes=20)
     trainings = [
         training.Training(
-            vae.ModelOptions(num_latents=4, relaxation="gumbel", sharpness=sharpness,
+            ModelOptions(num_latents=4, relaxation="gumbel", sharpness=sharpness,
                              encoder_widths=(8,), decoder_widths=(8,)),
             # The gain is a float that cannot be traced: it is the same for all, and fixed.
             training.sampler_spec(

@@ -13,8 +13,8 @@ from refusals import refusal
 
 import qbm_jax
 from qbm_jax.data import from_anndata
-from qbm_jax.fitted.fit import fit_trainings, train_options
 from qbm_jax.fitted.model import SETTINGS_FILE, device_counts
+from qbm_jax.fitted.trainings import fit_trainings, train_options
 from qbm_jax.machine import boltzmann
 from qbm_jax.training import Training
 

@@ -19,8 +19,8 @@ from qbm_jax import objective, training
 from qbm_jax.data import from_anndata
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import gather
-from qbm_jax.fitted.fit import train_options
 from qbm_jax.fitted.model import device_counts
+from qbm_jax.fitted.trainings import train_options
 from qbm_jax.machine.enumeration import enumerate_spins
 from qbm_jax.model import inference, posteriors, priors, relaxations, vae
 from qbm_jax.objective.free_bits import with_free_bits

@@ -16,9 +16,10 @@ from experiments.kit import launch
 from experiments.kit.options import check_options
 from qbm_jax import samplers, training
 from qbm_jax.errors import InputError
-from qbm_jax.fitted.fit import train_options
 from qbm_jax.fitted.model import Settings
+from qbm_jax.fitted.trainings import train_options
 from qbm_jax.model import vae
+from qbm_jax.model.options import ModelOptions
 from qbm_jax.runtime import options as kinds
 from qbm_jax.runtime import room
 from qbm_jax.training import TrainOptions
@@ -62,7 +63,7 @@ def sampler(name):
 
 
 OWNERS = {
-    "model": (model, dict.fromkeys(SIZES, kinds.whole(1)) | kinds.field_kinds(vae.ModelOptions)),
+    "model": (model, dict.fromkeys(SIZES, kinds.whole(1)) | kinds.field_kinds(ModelOptions)),
     "training": (lambda **option: TrainOptions(**option), kinds.field_kinds(TrainOptions)),
     **{
         name: (sampler(name), kinds.field_kinds(entry.options))
@@ -159,7 +160,7 @@ def test_sound_widths_are_built_after_equal_ones_of_another_type_were_refused():
     for wrong in ((9.0,), (True,)):
         refused(lambda wrong=wrong: model(encoder_widths=wrong), "encoder_widths")
     assert model(encoder_widths=(9,)) is model(encoder_widths=[np.int64(9)])
-    assert model(encoder_widths=(1,)).num_latents == vae.ModelOptions.num_latents
+    assert model(encoder_widths=(1,)).num_latents == ModelOptions.num_latents
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, HUGE, 0.5, 1.0, True, "1", math.nan, None, [1]])

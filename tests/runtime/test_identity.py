@@ -15,7 +15,7 @@ from qbm_jax import training
 from qbm_jax.data import from_anndata, open_cells
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
-from qbm_jax.fitted import fit as fitting
+from qbm_jax.fitted import trainings as fitting
 from qbm_jax.runtime.identity import differences
 from qbm_jax.training import TrainingStopped
 from qbm_jax.training.checkpoint import Checkpoints

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from qbm_jax.errors import InputError
+from qbm_jax.model.options import ModelOptions
 from qbm_jax.model.presets import PRESETS
-from qbm_jax.model.vae import ModelOptions
 from qbm_jax.training import SamplerSpec, Training, TrainOptions, sampler_spec, spec
 from qbm_jax.training import options as training_options
 

@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from experiments.comparison import scvi_tools
 from qbm_jax.data import from_anndata
-from qbm_jax.fitted.fit import fit_trainings, train_options
+from qbm_jax.fitted.trainings import fit_trainings, train_options
 from qbm_jax.model.presets import PRESETS
 from qbm_jax.training import Training
 

@@ -16,8 +16,8 @@ from scipy.sparse import csr_matrix
 
 from experiments.comparison import scvi_tools
 from qbm_jax.data import locate, preprocess
-from qbm_jax.fitted.fit import fit_trainings, train_options
 from qbm_jax.fitted.model import device_counts
+from qbm_jax.fitted.trainings import fit_trainings, train_options
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.metrics.folds import stratified_folds
 from qbm_jax.model.presets import PRESETS

@@ -8,8 +8,8 @@ import pytest
 from experiments.comparison import scvi_tools, trainings
 from experiments.comparison.methods import Method
 from experiments.kit.stop import StopRequest
+from qbm_jax.model.options import ModelOptions
 from qbm_jax.model.presets import scvi_epochs
-from qbm_jax.model.vae import ModelOptions
 from qbm_jax.runtime.keys import seed_of
 from qbm_jax.training import Training, TrainOptions, sampler_spec
 

@@ -23,8 +23,8 @@ from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.fit import fit
 from qbm_jax.fitted.preset_options import choose
+from qbm_jax.model.options import ModelOptions
 from qbm_jax.model.presets import PRESETS
-from qbm_jax.model.vae import ModelOptions
 from qbm_jax.runtime import options as kinds
 from qbm_jax.training.run import TrainingDiverged
 
