@@ -18,10 +18,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from qbm_jax.energy_models.binary import RestrictedBoltzmannMachine
-from qbm_jax.energy_models.estimator import NotFitted
 from qbm_jax.energy_models.hidden_sums import FreeEnergies
 from qbm_jax.energy_models.likelihood import Effort, Likelihood, likelihood
 from qbm_jax.energy_models.saving import Saved
+from qbm_jax.energy_models.trained import NotFitted
 from qbm_jax.errors import InputError
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import (

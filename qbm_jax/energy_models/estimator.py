@@ -14,28 +14,18 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.exceptions import NotFittedError
 from tqdm import tqdm
 
 from qbm_jax import samplers
-from qbm_jax.energy_models import inputs, learning, phases, saving
+from qbm_jax.energy_models import inputs, learning, saving
 from qbm_jax.energy_models.edges import Edges
-from qbm_jax.energy_models.hidden_sums import FreeEnergies, free_energies
 from qbm_jax.energy_models.learning import OPTIMIZERS, Rates, Recipe
-from qbm_jax.energy_models.likelihood import (
-    Effort,
-    Likelihood,
-    likelihood,
-    log_z,
-)
 from qbm_jax.energy_models.phases import OWN, POSITIVE, Phases
-from qbm_jax.energy_models.saving import Saved
+from qbm_jax.energy_models.trained import TrainedMachine
 from qbm_jax.errors import InputError
-from qbm_jax.partition.estimate import LogZ
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import (
     Kind,
-    check,
     check_all,
     check_mapping,
     choice,
@@ -49,18 +39,12 @@ from qbm_jax.runtime.options import (
     whole,
 )
 from qbm_jax.samplers import SAMPLERS
-from qbm_jax.samplers.base import init_spins
 
 logger = logging.getLogger(__name__)
 
 KEPT_ROWS = 1000  # of the data, at which chains for log Z start
 NUM_REPORTS = 20  # of a training: history, progress, checkpoints
 FEW_REPORTS = 4  # where nobody looks on: to see a divergence early, and to plot a curve
-WEIGHTS = ("last", "averaged")
-
-
-class NotFitted(InputError, NotFittedError):
-    """A method that needs a trained machine was called before `fit`."""
 
 
 def _optimizer() -> Kind:
@@ -86,7 +70,7 @@ def _sampler_options() -> Kind:
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """An energy-based model as a scikit-learn estimator."""
 
     num_hidden: int = field(64, whole(1), "hidden units")
@@ -133,20 +117,8 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     # What kinds of machine differ in.
 
     @abstractmethod
-    def _prepare(self, X: np.ndarray, is_first: bool) -> np.ndarray:
-        """Checked rows as the machine sees them [rows, visible]; learns a scaling if first."""
-
-    @abstractmethod
     def _first_units(self, key: jax.Array, rows: np.ndarray) -> tuple[Any, Edges]:
         """Parameters before the first update, and where couplings may be."""
-
-    def _log_jacobian(self) -> float:
-        """What is added to log densities of scaled rows."""
-        return 0.0
-
-    def _restored(self, v: np.ndarray) -> np.ndarray:
-        """Visible units [rows, visible] in units of X."""
-        return v
 
     # Learning.
 
@@ -268,7 +240,7 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         )  # fmt: skip
         self.snapshots_ = np.zeros((0, ravel_pytree(units)[0].size), np.float32)
         self.history_: list[dict[str, float]] = []
-        self._known_log_z: dict[Any, tuple[Any, LogZ, str]] = {}
+        self._known_log_z = {}
 
     def with_units(self, units: Any, X: Any) -> Self:
         """Takes parameters from elsewhere, such as those that another package has learnt.
@@ -329,170 +301,6 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             )
         self.history_.append({"update": step, "seconds": seconds, **values})
 
-    # What a trained machine is asked for.
-
-    def units(self, weights: str = "last") -> Any:
-        """The parameters, "last" or "averaged".
-
-        Raises:
-          InputError: unfitted, or other weights.
-        """
-        if not hasattr(self, "learner_"):
-            raise NotFitted(
-                f"This {type(self).__name__} instance is not fitted yet; call fit or partial_fit"
-            )
-        check("weights", weights, choice(WEIGHTS))
-        return self.learner_.units if weights == "last" else self.learner_.average
-
-    def checked_rows(self, X: Any) -> np.ndarray:
-        """X as the machine sees it, float32 [rows, visible].
-
-        Raises:
-          InputError: unfitted, or X as in `fit`.
-        """
-        self.units()
-        return self._prepare(inputs.checked_rows(self, X, reset=False), is_first=False)
-
-    def bits_of(self, rows: np.ndarray, seed: int) -> np.ndarray:
-        """Rows [rows, visible] as they are scored: bits, where they are means of bits."""
-        del seed
-        return rows
-
-    def said_of(self, rows: np.ndarray) -> str:
-        """Which bits of rows [rows, visible] are scored; "" where they are what they are."""
-        del rows
-        return ""
-
-    def transform(self, X: Any) -> np.ndarray:
-        """Hidden means given rows, [rows, num_hidden].
-
-        Raises:
-          InputError: unfitted, or X as in `fit`.
-        """
-        units, rows = self.units(), self.checked_rows(X)
-        key = keys.named(keys.root(self.seed), "energy model transform")
-        return np.asarray(_hidden(key, units, rows, self.recipe().phases))
-
-    def free_energy(self, X: Any, *, weights: str = "last") -> np.ndarray:
-        """F(v) [rows] in nats, log p(v) = -F(v) - log Z; of many coupled hidden units, annealed."""
-        units, rows = self.units(weights), self.bits_of(self.checked_rows(X), self.seed)
-        return free_energies(units, jnp.asarray(rows)).value - self._log_jacobian()
-
-    def log_z(self, *, weights: str = "last", effort: Effort | None = None) -> LogZ:
-        """Log Z in nats with its bracket; found once for each machine and effort."""
-        return self.log_z_and_method(weights, effort)[0]
-
-    def log_z_and_method(
-        self, weights: str = "last", effort: Effort | None = None
-    ) -> tuple[LogZ, str]:
-        """Log Z in nats as `log_z`, and how it was got."""
-        units, effort = self.units(weights), effort or Effort()
-        known = self._known_log_z.get((weights, effort))
-        if known is None or known[0] is not units:  # other parameters have another log Z
-            key = keys.named(keys.root(self.seed), "energy model log Z")
-            path = None
-            if effort.method == "trajectory" and len(self.snapshots_):
-                path = jax.vmap(ravel_pytree(units)[1])(jnp.asarray(self.snapshots_))
-            found, method = log_z(key, units, jnp.asarray(self.starts_), effort, path)
-            known = units, LogZ(*(float(value) for value in found)), method
-            self._known_log_z[weights, effort] = known
-        return known[1:]
-
-    def score(
-        self,
-        X: Any,
-        y: Any = None,
-        *,
-        weights: str = "last",
-        max_bracket: float = 1.0,
-        effort: Effort | None = None,
-    ) -> Likelihood:
-        """Mean log-likelihood of rows in nats, with an interval.
-
-        Args:
-          X: [rows, features].
-          y: ignored.
-          weights: "last" or "averaged" parameters.
-          max_bracket: the widest interval in nats that gives a value.
-          effort: what log Z may cost.
-
-        Raises:
-          InputError: unfitted, or X as in `fit`.
-        """
-        del y
-        return self._scored(X, weights, max_bracket, effort)[1]
-
-    def _scored(
-        self, X: Any, weights: str, max_bracket: float, effort: Effort | None
-    ) -> tuple[FreeEnergies, Likelihood]:
-        """Of rows, and their mean."""
-        max_bracket = check("max_bracket", max_bracket, positive())
-        units, rows = self.units(weights), self.checked_rows(X)
-        found = free_energies(units, jnp.asarray(self.bits_of(rows, self.seed)))
-        if jacobian := self._log_jacobian():
-            found = FreeEnergies.known(found.value - jacobian)  # real rows are summed exactly
-        log_z, method = self.log_z_and_method(weights, effort)
-        return found, likelihood(found, log_z, method, max_bracket, self.said_of(rows))
-
-    def score_samples(
-        self,
-        X: Any,
-        *,
-        weights: str = "last",
-        max_bracket: float = 1.0,
-        effort: Effort | None = None,
-    ) -> np.ndarray:
-        """Log-likelihood of each row in nats [rows]; NaN, with a warning, where log Z is unknown.
-
-        Raises:
-          InputError: unfitted, or X as in `fit`.
-        """
-        free, total = self._scored(X, weights, max_bracket, effort)
-        return total.of_rows(-free.value)
-
-    def sample(
-        self,
-        num: int = 1,
-        given: Any = None,
-        *,
-        seed: int | None = None,
-        num_sweeps: int = 1000,
-        weights: str = "last",
-    ) -> np.ndarray:
-        """Draws rows [num, features] by Gibbs sweeps, with some units clamped where asked.
-
-        Args:
-          num: rows, each of a chain of its own.
-          given: values [features] for all rows, or [num, features], a row each; NaN: a free unit.
-          seed: of the draws; None: that of the model.
-          num_sweeps: from units without couplings.
-          weights: "last" or "averaged" parameters.
-
-        Raises:
-          InputError: unfitted, or values out of range.
-        """
-        units = self.units(weights)
-        num = check("num", num, whole(1))
-        num_sweeps = check("num_sweeps", num_sweeps, whole(1))
-        root = keys.root(self.seed if seed is None else seed)
-        held = self._given(given, num)
-        key = keys.named(root, "energy model draws")
-        drawn = self._restored(np.asarray(_draw(key, units, held, num, num_sweeps)))
-        given = np.nan if given is None else np.asarray(given, drawn.dtype)
-        return np.where(np.isnan(given), drawn, given)  # clamped ones to the last digit
-
-    def _given(self, given: Any, num: int) -> np.ndarray | None:
-        return inputs.given_rows(given, num, self.n_features_in_, bits=True)
-
-    def reconstruct(self, X: Any) -> np.ndarray:
-        """Visible means given the hidden means given rows [rows, features]."""
-        units, rows = self.units(), self.checked_rows(X)
-        return self._restored(np.asarray(_reconstructed(units, rows, self.transform(X))))
-
-    def _machines(self) -> list[Self]:
-        self.units()
-        return [self]
-
     @property
     def _n_features_out(self) -> int:
         return self.units().hidden.shape[0]
@@ -504,29 +312,3 @@ class EnergyModel(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-@jax.jit
-def _reconstructed(units, v, h):
-    lateral = getattr(units, "lateral", None)
-    if lateral is None:
-        return units.visible_means(h)
-    return jax.nn.sigmoid(units.visible[None, :] + h @ units.weights.T + v @ lateral)
-
-
-_hidden = jax.jit(phases.positive, static_argnums=3)
-_block_gibbs = jax.jit(phases.block_gibbs)  # any number of sweeps: one program
-_sweeps = jax.jit(phases.sweeps)
-
-
-def _draw(key, units, held, num, num_sweeps):
-    """Visible rows [num, visible] after sweeps from units without couplings."""
-    key_start, key_run, key_split = jax.random.split(key, 3)
-    if units.is_bipartite:
-        return _block_gibbs(key_run, units, units.start(key_start, num), num_sweeps, held)
-    machine, _ = units.machine()
-    start = init_spins(key_start, machine, num)
-    if held is not None:
-        free = np.full((num, machine.num_spins - held.shape[1]), np.nan, np.float32)
-        held = np.concatenate([2 * held - 1, free], axis=1)
-    return units.split(key_split, _sweeps(key_run, machine, start, num_sweeps, held))[0]

@@ -11,8 +11,8 @@ from qbm_jax.training.loop import train, train_seeds
 from qbm_jax.training.memory import check_model
 from qbm_jax.training.negatives import contrastive_divergence, next_draws
 from qbm_jax.training.options import TrainOptions, without_numbers
+from qbm_jax.training.outcomes import Progress, Trained, TrainingDiverged, TrainingStopped
 from qbm_jax.training.plan import EpochPlan, dispatches, plan_epochs
-from qbm_jax.training.run import Progress, Trained, TrainingDiverged, TrainingStopped
 from qbm_jax.training.spec import SamplerSpec, Training, sampler_spec
 from qbm_jax.training.state import TrainState, build_optimiser, init_state, keep_best
 from qbm_jax.training.step import Restarted, build_dispatch, build_vmapped_dispatch, train_step

@@ -20,8 +20,9 @@ from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.distributed import any_process
 from qbm_jax.training.memory import check_model
 from qbm_jax.training.options import TrainOptions
+from qbm_jax.training.outcomes import Progress, Trained, TrainingStopped
 from qbm_jax.training.plan import dispatches
-from qbm_jax.training.run import Progress, Run, Trained, TrainingStopped, plan_seeds
+from qbm_jax.training.run import Run, plan_seeds
 from qbm_jax.training.sharding import OnMesh
 from qbm_jax.training.spec import Built, Training
 from qbm_jax.training.together import SeedThreads

@@ -23,6 +23,7 @@ from qbm_jax.training import spec
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.evaluation import ANY_BRACKET, CHECKED, bound, build_evaluation, first_fault
 from qbm_jax.training.options import TrainOptions, length_of, without_numbers
+from qbm_jax.training.outcomes import Progress, Trained, TrainingDiverged
 from qbm_jax.training.plan import EpochPlan, align, plan_epochs
 from qbm_jax.training.sharding import check_mesh, local_copy, place_state
 from qbm_jax.training.spec import Built, Keys
@@ -31,70 +32,6 @@ from qbm_jax.training.together import SeedThreads, Step, build_steps_of_seeds
 
 LOGGER = logging.getLogger("qbm_jax")
 RATES = 1000  # dispatches whose speed is remembered
-
-
-class TrainingStopped(Exception):
-    """The run was asked to stop; its state is saved and the same command goes on from there."""
-
-
-class TrainingDiverged(InputError):
-    """A quantity became NaN or infinite; the last good state is kept.
-
-    Attributes:
-      seed: position of its key among those of `train_seeds`.
-      fault: the quantity that was not finite, and the step.
-    """
-
-    def __init__(self, message: str, seed: int = 0, fault: str = ""):
-        """Says which training it was; the defaults let an exception be pickled."""
-        super().__init__(message)
-        self.seed = seed
-        self.fault = fault
-
-
-class Progress(NamedTuple):
-    """What a dispatch reports of one seed.
-
-    Attributes:
-      step: steps taken so far.
-      epoch: the same in epochs.
-      num_epochs: of the whole training.
-      cells_per_second: so far, all seeds together.
-      split: "start" (once, after a restore), "train" or "validation".
-      metrics: means by name.
-      seed: position of its key among those of `train_seeds`.
-    """
-
-    step: int
-    epoch: float
-    num_epochs: int
-    cells_per_second: float
-    split: str
-    metrics: dict[str, float]
-    seed: int = 0
-
-
-class Trained(NamedTuple):
-    """The result of one seed.
-
-    Attributes:
-      params: the parameters with the best validation bound, or the last (`report_epoch`).
-      state: the final state.
-      train_cells: indices of the cells trained on.
-      validation_cells: indices of the cells that chose the epoch.
-      cells_per_second: median over (the last thousand) dispatches, all seeds of the call together,
-        waiting for their cells included; compilation and validation are not in it.
-      seconds: wall time of the call, all seeds and everything included.
-      again: why it was trained again with another key; "" where it was not.
-    """
-
-    params: Params
-    state: TrainState
-    train_cells: np.ndarray
-    validation_cells: np.ndarray
-    cells_per_second: float
-    seconds: float
-    again: str = ""
 
 
 class Seed(NamedTuple):

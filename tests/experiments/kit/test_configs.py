@@ -26,7 +26,7 @@ from qbm_jax.fitted.preset_options import choose
 from qbm_jax.model.options import ModelOptions
 from qbm_jax.model.presets import PRESETS
 from qbm_jax.runtime import options as kinds
-from qbm_jax.training.run import TrainingDiverged
+from qbm_jax.training.outcomes import TrainingDiverged
 
 PINNED = ROOT / "tests" / "experiments" / "kit" / "base_config.json"
 CONFIGS = [path.stem for path in config_files()]
