@@ -19,7 +19,7 @@ from experiments.sweep import results
 from qbm_jax import training
 from qbm_jax.data import check_likelihood
 from qbm_jax.errors import InputError
-from qbm_jax.fitted import document
+from qbm_jax.fitted import document, generation
 from qbm_jax.fitted import evaluate as evaluating
 from qbm_jax.fitted import trainings as fitting
 from qbm_jax.fitted.empty_cells import full_rows
@@ -233,7 +233,7 @@ def test_generated_cells_have_each_their_own_library_size(model):
 
 def test_generated_cells_have_the_median_library_of_the_batch_asked_for(monkeypatch, settings):
     fitted = FittedModel(settings, {})
-    monkeypatch.setattr(FittedModel, "generate_like", lambda self, *given: given)
+    monkeypatch.setattr(generation, "generate_like", lambda model, *given: given)
     for name, code, median in (("x", 0, 10.0), ("y", 1, 1000.0), (None, 0, 10.0)):
         _, batch, library, temperature = fitted.generate(KEY, 3, batch=name, temperature=0.5)
         assert temperature == 0.5

@@ -1,20 +1,103 @@
-"""What may be asked of a generated cell: its experimental batch and its total count."""
+"""New cells, and what may be asked of one: its experimental batch and its total count."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.document import Model
+from qbm_jax.fitted.settings import build_sampler
+from qbm_jax.model import inference
 from qbm_jax.model.likelihoods import Likelihood
 from qbm_jax.model.prior import Prior
 from qbm_jax.model.vae import Params
-from qbm_jax.runtime.options import check, plain, positive, shown
+from qbm_jax.runtime import keys
+from qbm_jax.runtime.options import LARGEST_WHOLE, check, plain, positive, shown, whole
 
 # The largest total count. Deep cells have 1e6; far beyond 1e8 single counts, drawn around shares of
 # it with overdispersion, pass the 2^31 that a draw of int32 can hold.
 LARGEST_LIBRARY = 1e8
+
+
+def generate(
+    model: Model,
+    key: jax.Array,
+    num_cells: int,
+    batch: Any = None,
+    library_size: float | None = None,
+    temperature: float = 1.0,
+) -> np.ndarray:
+    """New cells from the prior through the sampler and the decoder.
+
+    Args:
+      model: the fitted model.
+      key: fixes the draw.
+      num_cells: how many.
+      batch: experimental batch they should look like, by its name or the number that the name
+        is the text of; None for the first.
+      library_size: their total count; None for the batch's median. Likelihoods normal,
+        squared_error, bernoulli and categorical have none.
+      temperature: of the prior, exp(-E(s) / temperature): below 1 the states it finds common
+        become more so, above 1 rare ones come up more often.
+
+    Returns:
+      Counts float32 [num_cells, genes], columns in the order of `settings.genes`. Under the
+      likelihoods normal and squared_error these are no counts but log-normalised values,
+      log(1 + counts / total * 1e4), which may be negative; under bernoulli they are bits,
+      under categorical one-hot tokens.
+
+    Raises:
+      InputError: an unknown batch, a library size, number of cells or temperature that cannot
+        be, or a sampler that diverged.
+    """
+    code = batch_code(batch, model.settings.batch_names)
+    num_cells = check("num_cells", num_cells, whole(1))
+    check_library_size(library_size, model.vae.likelihood)
+    total = model.settings.median_library[code] if library_size is None else library_size
+    codes, totals = np.full(num_cells, code), np.full(num_cells, total)
+    return generate_like(model, key, codes, totals, temperature)
+
+
+def generate_like(
+    model: Model,
+    key: jax.Array,
+    batch: np.ndarray,
+    library_size: np.ndarray,
+    temperature: float = 1.0,
+) -> np.ndarray:
+    """One new cell for each batch code [cells] and total count [cells]; as `generate`.
+
+    Likelihoods without a library size do not use the total counts.
+
+    Raises:
+      InputError: codes of no batch, total counts that cannot be, other numbers of them, or a
+        sampler that diverged.
+    """
+    keys.check_key(key)
+    batch = check_codes(batch, model.settings.batch_names)
+    library_size = check_totals(library_size, batch.size)
+    params = at_temperature(model.vae.prior, model.params, temperature)
+    # Fresh chains need more steps than persistent ones: the sampler's own default.
+    options = {k: v for k, v in model.settings.sampler_options.items() if k != "num_steps"}
+    sampler = build_sampler(model.vae, model.settings.sampler, options)
+    drawn = inference.generate(
+        key, model.vae, params, sampler,
+        jnp.asarray(batch, jnp.int32), jnp.asarray(library_size, jnp.float32),
+    )  # fmt: skip
+    counts = np.array(drawn, np.float32)
+    if not np.isfinite(counts).all():
+        raise InputError(
+            f"sampler {model.settings.sampler} diverged on this machine; generate needs another"
+        )
+    if model.vae.likelihood.of_counts and counts.min() < 0:
+        raise InputError(
+            f"a count above {LARGEST_WHOLE} was drawn for a library size of "
+            f"{library_size.max():g}, which int32 cannot hold; use a smaller one"
+        )
+    return counts
 
 
 def batch_code(batch: Any, names: Sequence[str]) -> int:

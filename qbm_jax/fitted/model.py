@@ -1,17 +1,13 @@
 """A trained model: embeds cells, scores their energy, generates new ones; saved and loaded."""
 
-import dataclasses
-import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax import partition, samplers
+from qbm_jax import partition
 from qbm_jax.data import Cells
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.data.read import gene_positions
@@ -28,7 +24,7 @@ from qbm_jax.fitted import (
     posterior,
     query,
     run_models,
-    saved_model,
+    saving,
     scoring,
     spins,
 )
@@ -40,15 +36,12 @@ from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model_cells import cells_in_batches, cells_of_model, device_counts
 from qbm_jax.fitted.saved_model import SETTINGS_FILE
 from qbm_jax.fitted.scoring import MAX_CELLS, Scores
-from qbm_jax.fitted.settings import Settings, as_tuples, build_model, build_sampler, check_settings
+from qbm_jax.fitted.settings import Settings, build_model, build_sampler
 from qbm_jax.model import inference, likelihoods, vae
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.compiled import keep_compiled
-from qbm_jax.runtime.identity import digest_names
-from qbm_jax.runtime.options import LARGEST_WHOLE, check, optional, whole
+from qbm_jax.runtime.options import check, optional, whole
 from qbm_jax.runtime.user_cache import expand_home
-from qbm_jax.runtime.versions import of_another, own_version, versions
-from qbm_jax.training.checkpoint import first_difference
 
 __all__ = [
     "SETTINGS_FILE",
@@ -58,28 +51,6 @@ __all__ = [
     "build_sampler",
     "device_counts",
 ]
-
-_HISTORY = "history"  # beside the parameters, in the file of arrays
-_VERSIONS, _GENES_SUM = "versions", "genes_digest"  # beside the settings, in `model.json`
-
-
-def _check_arrays(settings: Settings, arrays: dict[str, Any], what: str) -> None:
-    """Raises an InputError if an array, by its path, is missing, of another shape or too many."""
-    template = jax.eval_shape(build_model(settings).init, jax.random.key(0))
-    expected, found = (
-        {path: [str(leaf.dtype), list(leaf.shape)] for path, leaf in each.items()}
-        for each in (saved_model.by_path(template), arrays)
-    )
-    difference = first_difference(expected, found)
-    if difference is not None:
-        raise InputError(f"{what} do not fit the model's options ({difference})")
-
-
-def _as_tree(settings: Settings, arrays: dict[str, np.ndarray]) -> vae.Params:
-    """Arrays by their paths as the tree of the model's parameters."""
-    template = jax.eval_shape(build_model(settings).init, jax.random.key(0))
-    leaves = [jnp.array(arrays[path]) for path in saved_model.by_path(template)]
-    return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
 class FittedModel:
@@ -126,6 +97,9 @@ class FittedModel:
     plot_history = describe.plot_history
     continue_training = further.continue_training
     posterior = posterior.posterior
+    generate = generation.generate
+    generate_like = generation.generate_like
+    save = saving.save
 
     @property
     def J(self) -> np.ndarray | None:
@@ -367,81 +341,6 @@ class FittedModel:
             gene_sets=gene_sets,
         )  # fmt: skip
 
-    def generate(
-        self,
-        key: jax.Array,
-        num_cells: int,
-        batch: Any = None,
-        library_size: float | None = None,
-        temperature: float = 1.0,
-    ) -> np.ndarray:
-        """New cells from the prior through the sampler and the decoder.
-
-        Args:
-          key: fixes the draw.
-          num_cells: how many.
-          batch: experimental batch they should look like, by its name or the number that the name
-            is the text of; None for the first.
-          library_size: their total count; None for the batch's median. Likelihoods normal,
-            squared_error, bernoulli and categorical have none.
-          temperature: of the prior, exp(-E(s) / temperature): below 1 the states it finds common
-            become more so, above 1 rare ones come up more often.
-
-        Returns:
-          Counts float32 [num_cells, genes], columns in the order of `settings.genes`. Under the
-          likelihoods normal and squared_error these are no counts but log-normalised values,
-          log(1 + counts / total * 1e4), which may be negative; under bernoulli they are bits,
-          under categorical one-hot tokens.
-
-        Raises:
-          InputError: an unknown batch, a library size, number of cells or temperature that cannot
-            be, or a sampler that diverged.
-        """
-        code = generation.batch_code(batch, self.settings.batch_names)
-        num_cells = check("num_cells", num_cells, whole(1))
-        generation.check_library_size(library_size, self.vae.likelihood)
-        total = self.settings.median_library[code] if library_size is None else library_size
-        codes, totals = np.full(num_cells, code), np.full(num_cells, total)
-        return self.generate_like(key, codes, totals, temperature)
-
-    def generate_like(
-        self,
-        key: jax.Array,
-        batch: np.ndarray,
-        library_size: np.ndarray,
-        temperature: float = 1.0,
-    ) -> np.ndarray:
-        """One new cell for each batch code [cells] and total count [cells]; as `generate`.
-
-        Likelihoods without a library size do not use the total counts.
-
-        Raises:
-          InputError: codes of no batch, total counts that cannot be, other numbers of them, or a
-            sampler that diverged.
-        """
-        keys.check_key(key)
-        batch = generation.check_codes(batch, self.settings.batch_names)
-        library_size = generation.check_totals(library_size, batch.size)
-        params = generation.at_temperature(self.vae.prior, self.params, temperature)
-        # Fresh chains need more steps than persistent ones: the sampler's own default.
-        options = {k: v for k, v in self.settings.sampler_options.items() if k != "num_steps"}
-        sampler = build_sampler(self.vae, self.settings.sampler, options)
-        drawn = inference.generate(
-            key, self.vae, params, sampler,
-            jnp.asarray(batch, jnp.int32), jnp.asarray(library_size, jnp.float32),
-        )  # fmt: skip
-        counts = np.array(drawn, np.float32)
-        if not np.isfinite(counts).all():
-            raise InputError(
-                f"sampler {self.settings.sampler} diverged on this machine; generate needs another"
-            )
-        if self.vae.likelihood.of_counts and counts.min() < 0:
-            raise InputError(
-                f"a count above {LARGEST_WHOLE} was drawn for a library size of "
-                f"{library_size.max():g}, which int32 cannot hold; use a smaller one"
-            )
-        return counts
-
     def encode_cells(
         self, cells: Cells | minibatches.DeviceCounts
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -499,34 +398,6 @@ class FittedModel:
         linear = self.settings.model.get("decoder") == "linear"
         return self.gates() if gated else None, self.loadings() if linear else None
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Writes the model, with its history and the versions of what made it, to a folder.
-
-        Whatever goes wrong, the folder holds the earlier model whole, or this one; see
-        `saved_model`. A sampler of the user's own is not in it, of which a warning tells.
-
-        Args:
-          path: the folder.
-          overwrite: whether a model that was saved there before is replaced.
-
-        Raises:
-          InputError: the folder has a model already, settings that could not be loaded again, a
-            folder with other files in it, or one that cannot be written.
-        """
-        folder = expand_home(path)
-        if not overwrite and os.path.isfile(folder / SETTINGS_FILE):
-            raise InputError(
-                f"{folder} has a saved model already; choose another folder, or give "
-                f"overwrite=True to replace it"
-            )
-        check_settings(self.settings)
-        _check_arrays(self.settings, saved_model.by_path(self.params), "the parameters")
-        history = {} if self.measured is None else {_HISTORY: self.measured.as_tree()}
-        made_by = {_VERSIONS: versions(), _GENES_SUM: digest_names(self.settings.genes)}
-        fields = dataclasses.asdict(self.settings) | made_by
-        saved_model.write(folder, fields, {**self.params, **history})
-        samplers.warn_if_given(self.settings.sampler)
-
     @staticmethod
     def load(
         path: str | Path, adata: Any = None, *, name: str | None = None, seed: int = 0
@@ -551,10 +422,10 @@ class FittedModel:
         """
         folder = expand_home(path)
         if run_models.is_workdir(folder):
-            model = _load(run_models.find_model(folder, name, seed))
+            model = FittedModel(*saving.read(run_models.find_model(folder, name, seed)))
             run_models.check_belongs(folder, model.settings)
         else:
-            model = _load(folder)
+            model = FittedModel(*saving.read(folder))
         if adata is not None:
             wanted = [g for g in model.settings.genes if g not in model.settings.missing_genes]
             gene_positions(tuple(map(str, adata.var_names)), wanted)
@@ -572,28 +443,3 @@ class FittedModel:
         embedding, energy = self.encode_cells(cells)
         rows, size = cells.rows, adata.n_obs
         return full_rows(embedding, rows, size), full_rows(energy, rows, size)
-
-
-def _load(folder: Path) -> FittedModel:
-    """The model that `FittedModel.save` wrote to a folder."""
-    fields, arrays = saved_model.read(folder)
-    history = saved_model.taken(arrays, _HISTORY)
-    file = folder / SETTINGS_FILE
-    if theirs := of_another(fields.pop(_VERSIONS, None) or {}):
-        warnings.warn(
-            f"{folder} was saved by qbm_jax {theirs}, this is {own_version()}: numbers may differ",
-            stacklevel=3,
-        )
-    genes_sum = fields.pop(_GENES_SUM, None)
-    try:
-        settings = Settings(**{name: as_tuples(value) for name, value in fields.items()})
-        check_settings(settings)
-        if genes_sum not in (None, digest_names(settings.genes)):
-            raise InputError("its genes are not those that it was saved with")
-        _check_arrays(settings, arrays, "the parameters")
-    except InputError as error:
-        raise InputError(f"{file} cannot be used: {error}") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{file} is damaged; save the model again") from error
-    kept = None if history is None else History.from_tree(history)
-    return FittedModel(settings, _as_tree(settings, arrays), kept)
