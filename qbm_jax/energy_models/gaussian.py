@@ -9,7 +9,8 @@ enumeration and every sampler of the registry serve here.
 """
 
 import dataclasses
-from typing import ClassVar
+import logging
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +20,16 @@ from flax import struct
 from qbm_jax.energy_models import inputs
 from qbm_jax.energy_models.edges import Edges, edges_of
 from qbm_jax.energy_models.estimator import EnergyModel
+from qbm_jax.energy_models.hidden_sums import FreeEnergies
+from qbm_jax.energy_models.likelihood import Effort, Likelihood
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.runtime.options import documented, field, positive, whole
 from qbm_jax.samplers.numerics.noise import normal
+
+logger = logging.getLogger(__name__)
+
+NEGLIGIBLE = 1.0  # nats a row, of training that has hardly begun
 
 
 class GaussianUnits(struct.PyTreeNode):
@@ -128,6 +135,21 @@ class GaussianRestrictedBoltzmannMachine(EnergyModel):
 
     def _restored(self, v: np.ndarray) -> np.ndarray:
         return v * self.scale_ + self.mean_
+
+    def _scored(
+        self, X: Any, weights: str, max_bracket: float, effort: Effort | None
+    ) -> tuple[FreeEnergies, Likelihood]:
+        """Of rows, and their mean; said where independent Gaussians would be better."""
+        found, total = super()._scored(X, weights, max_bracket, effort)
+        rows = self.checked_rows(X)
+        plain = -0.5 * np.mean(np.sum(rows.astype(np.float64) ** 2 + np.log(2 * np.pi), axis=1))
+        behind = plain + self._log_jacobian() - total.upper
+        if behind > NEGLIGIBLE:
+            logger.warning(
+                "the machine is %.1f nats a row below independent Gaussians with the training "
+                "rows' means and variances: it did not learn; lower learning_rate", behind,
+            )  # fmt: skip
+        return found, total
 
     def _given(self, given, num: int) -> np.ndarray | None:
         held = inputs.given_rows(given, num, self.n_features_in_, bits=False)

@@ -1,5 +1,7 @@
 """Likelihoods against enumeration, in double precision, from the definition over bits."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,12 @@ import pytest
 from energy_laws import given_units, log_law, log_weights, model_of, random_units, states
 from sklearn.mixture import GaussianMixture
 
-from qbm_jax.energy_models import DeepBeliefNetwork, Effort, RestrictedBoltzmannMachine
+from qbm_jax.energy_models import (
+    DeepBeliefNetwork,
+    Effort,
+    GaussianRestrictedBoltzmannMachine,
+    RestrictedBoltzmannMachine,
+)
 from qbm_jax.energy_models.hidden_sums import FreeEnergies, free_energies
 from qbm_jax.energy_models.likelihood import likelihood
 from qbm_jax.errors import InputError
@@ -191,3 +198,19 @@ def test_densities_are_those_of_unscaled_columns(models):
     x = np.random.default_rng(0).normal(0, 1, (5, 4))
     found = scaled.score_samples(x * scaled.scale_ + 3.0)
     np.testing.assert_allclose(found, plain.score_samples(x) - np.log(2.0), atol=2e-4)
+
+
+def test_a_gaussian_machine_that_is_worse_than_independent_gaussians_says_so(caplog):
+    rows = np.random.default_rng(0).normal(3, 2, (300, 3))
+    model = GaussianRestrictedBoltzmannMachine(num_hidden=3, num_updates=20, seed=0).fit(rows)
+    with caplog.at_level("WARNING"):
+        model.score(rows)
+        assert not caplog.text
+        units = model.learner_.units
+        wide = units.replace(log_variance=units.log_variance + 3)
+        model.with_units(wide, rows).score(rows)
+    variance = np.exp(3 + np.asarray(units.log_variance, np.float64))
+    assert "nats a row below independent Gaussians" in caplog.text
+    behind = float(re.search(r"is ([\d.]+) nats", caplog.text)[1])
+    expected = 0.5 * np.sum(np.log(variance) + 1 / variance - 1)
+    assert behind == pytest.approx(expected, abs=0.2) and expected > 3
