@@ -39,17 +39,18 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.data.num_test = 0
     config.data.side = 4  # of simulated images, in pixels
     config.data.length = 40  # of peptides, in residues
-    config.model = ConfigDict()  # options of qbm_jax.model.ModelOptions
-    config.model.num_latents = 64
+    config.model = ConfigDict()  # options of qbm_jax.model.options.ModelOptions
+    config.model.num_latents = 256
     config.model.encoder_widths = config.model.decoder_widths = (400, 400)
-    config.model.relaxation = "straight_through"  # in training; hard spins at evaluation
+    config.model.relaxation = "gumbel"  # in training; hard spins at evaluation
+    config.model.sharpness = 2.0
     config.model.encoder_input = "log_counts"  # log 2 times a bit
     config.model.made_width = 128
     config.training = ConfigDict()  # options of qbm_jax.training.TrainOptions
     config.training.objective = "bound"
     config.training.num_steps = 30000
     config.training.minibatch_size = 128
-    config.training.learning_rate = 1e-3
+    config.training.learning_rate = 2e-3
     config.training.kl_weight = 1.0  # what is trained is the bound itself
     config.training.kl_warmup = 0.1
     config.training.num_chains = 64
@@ -68,7 +69,8 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.max_bracket = 1.0  # nats; a wider interval gives no number but the reason
     if arg.startswith("peptides"):
         config.data.kind, config.data.path = "peptides", ""
-        config.model.num_latents = 32
+        config.model.num_latents, config.training.learning_rate = 32, 1e-3
+        config.model.relaxation, config.model.sharpness = "straight_through", None
         config.num_seeds = 5
         config.training.num_steps, config.training.validate_every = 2000, 5
         config.training.kl_warmup = 0.5  # the decoder else learns to do without latents
@@ -85,7 +87,7 @@ def shorten(config: ConfigDict) -> None:
     config.data.path, config.data.num_train, config.data.num_test = "simulated", 400, 100
     config.model.num_latents, config.model.made_width = 18, 16  # too many to be enumerated
     config.model.encoder_widths = config.model.decoder_widths = (32,)
-    config.model.relaxation = "gumbel"  # soft in training, hard where it is measured
+    config.model.relaxation = "gumbel"
     config.training.num_steps, config.training.minibatch_size = 300, 32
     config.training.learning_rate = 5e-3
     config.evaluation.importance_samples, config.evaluation.posterior_draws = 100, 2
