@@ -14,11 +14,13 @@ from experiments.energies.sources import load_images
 from experiments.kit.options import check_least
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
+from experiments.kit.workdir import made_by
 from qbm_jax.energy_models import BoltzmannMachine
 from qbm_jax.energy_models.baselines import LAWS
 from qbm_jax.energy_models.images import Digits, Images, load_split_digits
 from qbm_jax.energy_models.peers import PEERS
 from qbm_jax.errors import InputError
+from qbm_jax.runtime.keys import TRAINING, seed_of
 from qbm_jax.runtime.optional import installed
 from qbm_jax.runtime.options import check as check_option
 from qbm_jax.runtime.options import choice
@@ -74,7 +76,7 @@ def check(config: ConfigDict) -> EnergyPlan:
         LOGGER.warning("%s", note)
     images = load_images(config)
     digits = [
-        load_split_digits(config.seed + seed, config.features.num_images)
+        load_split_digits(seed_of(config.seed, "folds", seed), config.features.num_images)
         for seed in range(config.num_seeds)
     ]
     return EnergyPlan(config, images, digits, left_out)
@@ -89,23 +91,24 @@ def pieces(plan: EnergyPlan, stop: StopRequest) -> Iterator[Work]:
     del stop
     config = plan.config
     for seed in range(config.num_seeds):
+        own = seed_of(config.seed, TRAINING, seed)
         for name, method in config.methods.items():
             options = method.options.to_dict()
             if not _is_there(method.kind):
                 continue
             is_machine = method.kind == MACHINE
             if is_machine:
-                compute = partial(measures.of_machine, config, plan.images, options, seed)
+                compute = partial(measures.of_machine, config, plan.images, options, own)
             else:
-                compute = partial(measures.of_law, config, plan.images, method.kind, options, seed)
+                compute = partial(measures.of_law, config, plan.images, method.kind, options, own)
             yield _work(LIKELIHOOD, plan.images.name, name, seed, compute, keeps=is_machine)
         digits = plan.digits[seed]
         for name in measures.FEATURES:
-            compute = partial(measures.of_features, config, digits, name, seed)
+            compute = partial(measures.of_features, config, digits, name, own)
             yield _work(FEATURES, "digits", name, seed, compute)
         for dataset, given in (("digits", digits), (CELLS, None)):
             for name in measures.DENSITIES:
-                compute = partial(measures.of_density, config, given, name, seed)
+                compute = partial(measures.of_density, config, given, name, own)
                 yield _work(DENSITIES, dataset, name, seed, compute)
 
 
@@ -181,7 +184,7 @@ def document(plan: EnergyPlan, results: Results) -> Document:
         report.notes(list(plan.left_out), "Left out")
     if reasons:
         report.notes(reasons, "No number")
-    report.add("`python run.py --config=configs/energy_models.py`; all numbers: `results.csv`.")
+    report.add(made_by(results.workdir))
     return report
 
 

@@ -18,6 +18,7 @@ from experiments.kit.faults import alarmed, by_seed
 from experiments.kit.options import check_least, listed
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
+from experiments.kit.workdir import made_by
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import alarms
 from qbm_jax.fitted.evaluate import train_and_evaluate
@@ -128,7 +129,7 @@ def document(plan: ComparisonPlan, results: Results) -> Document:
         report.add(score_table(here), "Means over seeds; in brackets, the epoch.")
         notes += [f"{study.name}: {note}" for piece in here for note in piece["notes"]]
     report.notes(notes)
-    report.add("`python run.py --config=configs/epochs.py`; all scores are in `results.csv`.")
+    report.add(made_by(results.workdir))
     return report
 
 

@@ -23,11 +23,11 @@ from qbm_jax.objective.importance_weighted import importance_weighted_bound
 from qbm_jax.runtime import keys
 from qbm_jax.study.estimates import by_seed, paired_difference
 from qbm_jax.training import Training
+from qbm_jax.training.evaluation import ANY_BRACKET
 
 __all__ = ["COLUMNS", "check", "document", "pieces", "rows", "summary"]  # of the study kit
 COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
 TASK, BASELINE = "likelihood", "bernoulli"
-ANY_BRACKET = 1e9  # nats: the interval of the likelihood judges it
 
 
 def pieces(plan: PriorPlan, stop: StopRequest) -> Iterator[Work]:
@@ -88,9 +88,7 @@ def of_test(plan: PriorPlan, model: FittedModel, seed: int) -> tuple[dict[str, f
         params, rows, num_draws=draws.posterior_draws, max_bracket=ANY_BRACKET,
         num_chains=effort.pop("num_paths"), **effort,
     )  # fmt: skip
-    log_z = partition.LogZ(
-        bound["log_z"], *(bound[f"log_z_{part}"] for part in partition.LogZ._fields[1:])
-    )
+    log_z = partition.LogZ.of_terms(bound)
     key = keys.key_of(config.seed, keys.WEIGHTED_BOUND, seed)
     values = importance_weighted_bound(
         key, vae, params, plan.test, rows, 0.0, num_samples=draws.importance_samples

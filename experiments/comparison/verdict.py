@@ -1,4 +1,4 @@
-"""First lines of the benchmark's report: what QBM-VAE reaches, and where it does not."""
+"""The benchmark's verdict in words: what QBM-VAE reaches, and where it does not."""
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from experiments.comparison.summary import (
     comparable,
 )
 from experiments.comparison.titles import metric_title
+from experiments.comparison.wins import LOSS, WIN, outcome
 from qbm_jax.study.escape import bullets, markdown
 
 # Metrics that QBM-VAE is held to the best Gaussian-prior model in, in the first lines.
@@ -28,9 +29,7 @@ BOUND = ("bound", "importance_weighted")
 def verdict(plan: ComparisonPlan, standings: list[Standing]) -> str:
     """One paragraph: how often better, worse or level."""
     ours = [c for c in standings if c.who == MAIN and comparable(c) and np.isfinite(c.low)]
-    signed = [(HEADLINE[c.task, c.metric], c) for c in ours]
-    better = [c for sign, c in signed if min(sign * c.low, sign * c.high) > 0]
-    worse = [c for sign, c in signed if max(sign * c.low, sign * c.high) < 0]
+    better, worse = _won(ours, WIN), _won(ours, LOSS)
     text = (
         f"Over {len(plan.studies)} data set(s), {plan.config.num_seeds} seeds, QBM-VAE was held"
         " on each metric against the best method without a Boltzmann prior: better (95 % interval)"
@@ -68,19 +67,23 @@ def _reached(
         c
         for c in standings
         if (c.task, c.metric) == key and c.who == MAIN and c.dataset in names
-        and c.against == against and baseline in c.baseline and np.isfinite(c.difference)
+        and c.against == against and c.baseline.startswith(baseline) and np.isfinite(c.difference)
     ]  # fmt: skip
     if not found:
         return ""
     sign = HEADLINE[key]
     reached = [c for c in found if sign * c.difference >= 0]
-    above = [c.dataset for c in found if min(sign * c.low, sign * c.high) > 0]
-    below = [c.dataset for c in found if max(sign * c.low, sign * c.high) < 0]
     text = f"{metric_title(*key)}: at or above {title} on {len(reached)} of {len(found)} set(s)"
-    for word, sets_ in (("above", above), ("below", below)):
-        if sets_:
+    for word, kind in (("above", WIN), ("below", LOSS)):
+        if sets_ := [c.dataset for c in _won(found, kind)]:
             text += f"; significantly {word} on {', '.join(sets_)}"
     return text + "."
+
+
+def _won(standings: list[Standing], kind: str) -> list[Standing]:
+    """Those of one outcome."""
+    signed = ((HEADLINE[c.task, c.metric], c) for c in standings)
+    return [c for sign, c in signed if outcome(sign, c.low, c.high) == kind]
 
 
 def _listed(standings: list[Standing]) -> str:

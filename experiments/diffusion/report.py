@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from experiments.diffusion.measure import MEANS, REAL
 from experiments.kit.runner import Results, Row
+from experiments.kit.workdir import made_by
 from qbm_jax.study.document import Document, number, table, with_interval, with_spread
 from qbm_jax.study.escape import Markdown, bullets, fence, figure_text, file_name, markdown
 from qbm_jax.study.estimates import Estimate, by_seed, estimate, paired_difference
@@ -80,7 +81,7 @@ def write(plan: Any, results: Results) -> Document:
         report.add(generation_table(found), residual_table(found))
         report.add("### Samples, first seed", *samples(here))
     report.notes([*plan.notes, SIDES])
-    report.add("`python run.py --config=configs/diffusion.py`; all numbers are in `results.csv`.")
+    report.add(made_by(results.workdir))
     return report
 
 

@@ -1,1 +1,1 @@
-"""Parts of `experiments.energy_models`."""
+"""Parts of `experiments.energy_models` and `experiments.mnist`."""

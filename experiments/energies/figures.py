@@ -22,11 +22,9 @@ def draw_curves(pieces: list[Piece]) -> Figure:
             continue
         seconds, value, low, high = np.array(known, float).T
         name = piece["method"]
-        ends = np.abs([value - low, high - value])
         label = None if name in drawn else figure_text(name)
-        axes.errorbar(
-            seconds, value, ends, color=colours[name], label=label, marker="o", ms=3, capsize=2
-        )
+        axes.plot(seconds, value, color=colours[name], label=label, marker="o", ms=3)
+        axes.vlines(seconds, low, high, color=colours[name])
         drawn.add(name)
     if not drawn:
         raise NotDrawn("no likelihood is known within the bracket asked for")
@@ -37,10 +35,10 @@ def draw_curves(pieces: list[Piece]) -> Figure:
 
 
 def draw_images(pieces: list[Piece], side: int, part: str) -> Figure:
-    """Rows of images of `side` pixels, `samples` or `filters`, a row a machine of seed 0."""
+    """Rows of images of `side` pixels, `samples` or `filters`, a row a method of seed 0."""
     shown = [piece for piece in pieces if piece.get(part) and piece["seed"] == 0]
     if not shown:
-        raise NotDrawn("no machine was trained")
+        raise NotDrawn("no method has any")
     figure, axes = panels(len(shown), 12.0, 1.3, columns=1)
     for panel, piece in zip(axes, shown, strict=True):
         tiles = np.array(piece[part], float).reshape(-1, side, side)
@@ -59,7 +57,7 @@ def draw_mixing(pieces: list[Piece]) -> Figure:
     if not shown:
         raise NotDrawn("no machine was trained")
     figure, (axes,) = panels(1, 9.0, 4.0)
-    colours = colours_of(piece["method"] for piece in shown)
+    colours = colours_of(piece["method"] for piece in pieces)  # as in other figures
     for piece in shown:
         found, name = piece["mixing"], piece["method"]
         gap = np.array(found["draws"]) - found["images"]

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.energies.figures import draw_images
 from experiments.energies.prior_plan import PriorPlan
 from experiments.kit.runner import Piece, Results
+from experiments.kit.workdir import made_by
 from qbm_jax.study.document import Document, table, with_interval
 from qbm_jax.study.escape import figure_text, markdown
 from qbm_jax.study.figures import NotDrawn, colours_of, panels, tidy
@@ -77,8 +77,7 @@ def document(plan: PriorPlan, results: Results) -> Document:
     ]  # fmt: skip
     if said:
         report.notes(said)
-    variant = "" if known.side else ":peptides"
-    report.add(f"`python run.py --config=configs/mnist.py{variant}`; all numbers: `results.csv`.")
+    report.add(made_by(results.workdir))
     return report
 
 
@@ -162,11 +161,9 @@ def draw_likelihoods(pieces: list[Piece], unit: str) -> Figure:
     colours = colours_of(piece["method"] for piece in known)
     for piece in known:
         found, place = piece["metrics"], list(colours).index(piece["method"])
-        ends = [[found["nll"] - found["nll_lower"]], [found["nll_upper"] - found["nll"]]]
-        axes.errorbar(
-            [place + 0.1 * piece["seed"]], [found["nll"]], np.abs(ends), fmt="o", capsize=3,
-            color=colours[piece["method"]],
-        )  # fmt: skip
+        place, colour = place + 0.1 * piece["seed"], colours[piece["method"]]
+        axes.plot(place, found["nll"], "o", color=colour)
+        axes.vlines(place, found["nll_lower"], found["nll_upper"], color=colour)
     axes.set_xticks(range(len(colours)), [figure_text(name) for name in colours])
     tidy(axes, "prior", f"test NLL, nats a {unit}")
     return figure

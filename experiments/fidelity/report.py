@@ -9,6 +9,7 @@ from experiments.fidelity import tables
 from experiments.fidelity.figures import FIGURES
 from experiments.fidelity.laws import LARGEST_Z
 from experiments.kit.runner import Piece, Results
+from experiments.kit.workdir import made_by
 from qbm_jax.machine.enumeration import MAX_SPINS
 from qbm_jax.machine.mixing import FEWEST_TIMES, LARGEST_R_HAT
 from qbm_jax.study.document import Document
@@ -63,8 +64,8 @@ def write(config: ConfigDict, results: Results) -> Document:
         _log_z_text(config),
         tables.section_table(sections, "log_z"),
         "## How to reproduce",
-        "`python run.py --config=configs/sampler_fidelity.py`; settings and versions are in"
-        " `config.json`, every number in `results.csv`, every measurement in `results/`."
+        made_by(results.workdir),
+        "Settings and versions are in `config.json`, every measurement in `results/`."
         f" Measured in {sum(piece['seconds'] for piece in results.pieces):.0f} s.",
     )
     return report

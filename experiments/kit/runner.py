@@ -135,8 +135,8 @@ def run(experiment: Experiment, config: ConfigDict, workdir: Path, stop: StopReq
 def measure_all(works: Iterable[Work], pieces: Pieces) -> None:
     """Measures what is not there yet; the log tells how much it is, and how far it has come."""
     works, before = list(works), len(pieces.all)
-    there = sum(pieces.path(work.section, work.names).exists() for work in works)
-    LOGGER.info("%s", outlook(works, there))
+    missing = [w for w in works if not pieces.path(w.section, w.names).exists()]
+    LOGGER.info("%s", outlook(missing, len(works) - len(missing)))
     measured: list[tuple[int, float]] = []
     for number, work in enumerate(works, start=1):
         piece = pieces.measure(work.section, work.names, work.compute, work.given, work.keeps)
@@ -148,14 +148,15 @@ def measure_all(works: Iterable[Work], pieces: Pieces) -> None:
         )  # fmt: skip
 
 
-def outlook(works: Sequence[Work], there: int) -> str:
+def outlook(missing: Sequence[Work], there: int) -> str:
     """What is about to be measured: how many pieces and trainings, and how long that may take."""
-    text = f"{len(works)} pieces" + (f", {there} of them measured before" if there else "")
-    steps = sum(work.steps for work in works)
+    before = f", {there} of them measured before" if there else ""
+    text = f"{len(missing) + there} pieces{before}"
+    steps = sum(work.steps for work in missing)
     if steps:
-        number, minutes = sum(work.trainings for work in works), steps * SECONDS_PER_STEP / 60
+        number, minutes = sum(work.trainings for work in missing), steps * SECONDS_PER_STEP / 60
         text += (
-            f": {number} trainings of {steps} optimiser steps in all, about {minutes:.0f} min at "
+            f": {number} trainings of {steps} optimiser steps to go, about {minutes:.0f} min at "
             f"{1000 * SECONDS_PER_STEP:.0f} ms a step with its share of the scores ({MEASURED_ON})"
         )
     return f"{text}; the time left is told after every piece"

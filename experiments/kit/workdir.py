@@ -158,6 +158,11 @@ def provenance(workdir: Path) -> Markdown:
     return Markdown(f"{made}, commit {at}, {seeds}")
 
 
+def made_by(workdir: Path) -> Markdown:
+    """The last line of a study's report: what made it, and where all numbers are."""
+    return Markdown(f"Made by {provenance(workdir)}; all numbers: `results.csv`.")
+
+
 def commit() -> str:
     """The commit of the code, with a + if files differ from it; "" outside a repository."""
     if not IN_CLONE:  # a repository around an environment is another's

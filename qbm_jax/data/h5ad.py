@@ -100,7 +100,7 @@ def damage_named(path: Path, *more: type[Exception]) -> Iterator[None]:
     except MemoryError as error:
         raise InputError(
             f"{path} does not fit into memory ({_reason(error)}); keep its cells on disk "
-            "(data.open_cells, config.data.on_disk) or use a larger machine"
+            "(data.open_cells; on_disk of a run) or use a larger computer"
         ) from error
     except damage as error:
         if isinstance(error, OSError) and error.errno in _TOO_MANY_OPEN:

@@ -94,7 +94,7 @@ def masked_bound(
       num_draws: of masks (and latents) for every sequence, at least 2.
       estimator: "counts", or "times", of the model's schedule, whose variance is larger.
     """
-    key = keys.named(keys.root(seed), keys.BOUND)
+    key = keys.key_of(seed, keys.BOUND)
     one_draw = _draw(shape, estimator)
     found = np.empty((len(tokens), num_draws))
     for draw in range(num_draws):

@@ -271,7 +271,7 @@ class Autoregressive(TokenModel):
     def sample(self, num: int, *, seed: int = 0) -> Any:
         """Draws sequences: texts where the model was fitted to texts, else tokens [num, length]."""
         num, program = check("num", num, whole(1)), _predict(self.shape)
-        rng = np.random.default_rng(keys.number(keys.named(keys.root(seed), "noise")))
+        rng = np.random.default_rng(keys.number(keys.key_of(seed, "noise")))
         tokens = np.full((num, self.length + 1), self.vocabulary.size, np.int32)
         for place in range(self.length):
             laws = np.asarray(program(self.trained, tokens[:, :-1], None), np.float64)

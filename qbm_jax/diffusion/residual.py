@@ -83,7 +83,7 @@ class ResidualEnergy:
         self.options = from_dict(ResidualOptions, "residual", options)
         self.model, self.losses = model, np.zeros(0)
         self._program = Program(model.shape, self.options)
-        self.params = init(self._program, keys.named(keys.root(0), "residual"), model.trained)
+        self.params = init(self._program, keys.key_of(0, "residual"), model.trained)
 
     @property
     def num_parameters(self) -> int:
@@ -92,7 +92,7 @@ class ResidualEnergy:
 
     def fit(self, rows: np.ndarray, negatives: np.ndarray, seed: int = 0) -> "ResidualEnergy":
         """Trains on texts [n, length] and M negatives for each [n, M, length]; returns itself."""
-        key = keys.named(keys.root(seed), "residual training")
+        key = keys.key_of(seed, "residual training")
         self.params, losses = _train(self._program)(
             self.params, key, jnp.asarray(rows), jnp.asarray(negatives)
         )

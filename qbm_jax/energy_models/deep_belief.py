@@ -91,7 +91,7 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         machines: list[RestrictedBoltzmannMachine] = []
         rows = X
         for number, width in enumerate(options["num_hidden"]):
-            root = keys.named(keys.root(options["seed"]), "deep belief layer", number)
+            root = keys.key_of(options["seed"], "deep belief layer", number)
             machine = RestrictedBoltzmannMachine(num_hidden=width, seed=keys.number(root), **given)
             machines.append(machine.fit(rows))
             rows = machine.transform(rows)
@@ -155,7 +155,7 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         machines = self._machines()
         rows = machines[0].bits_of(rows, self.seed)
         layers = tuple(machine.units() for machine in machines)
-        key = keys.named(keys.root(self.seed), "deep belief bound")
+        key = keys.key_of(self.seed, "deep belief bound")
         found = _bounds(layers, jax.random.split(key, self.num_draws), jnp.asarray(rows))
         return np.asarray(found, np.float64)
 
@@ -182,7 +182,7 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         seed = self.seed if seed is None else seed
         rows = jnp.asarray(top.sample(num, seed=seed, num_sweeps=num_sweeps))
         for number, machine in reversed(list(enumerate(lower))):
-            key = keys.named(keys.root(seed), "deep belief draws", number)
+            key = keys.key_of(seed, "deep belief draws", number)
             rows = machine.units().draw_visible(key, rows)
         return np.asarray(rows)
 

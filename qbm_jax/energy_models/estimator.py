@@ -231,7 +231,7 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
         return rows
 
     def _begin(self, rows: np.ndarray, options: dict[str, Any]) -> None:
-        key = keys.named(keys.root(options["seed"]), "energy model start")
+        key = keys.key_of(options["seed"], "energy model start")
         key_units, key_chains = jax.random.split(key)
         units, self.edges_ = self._first_units(key_units, rows)
         self.learner_ = learning.start(
@@ -260,7 +260,7 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
         return self
 
     def _learn(self, rows, options, end, rates, checkpoint, callback, kept=()) -> None:
-        recipe, key = self.recipe(), keys.named(keys.root(options["seed"]), "energy model")
+        recipe, key = self.recipe(), keys.key_of(options["seed"], "energy model")
         data = jnp.asarray(rows)
         first = int(self.learner_.step)
         quiet = checkpoint is None and callback is None and not options["progress"]

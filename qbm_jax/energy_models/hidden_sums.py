@@ -67,10 +67,11 @@ def free_energies(units: Any, v: jax.Array, method: str = "") -> FreeEnergies:
     if method == MEAN_FIELD:
         high = _joined(_mean_field, units, parts)
         return FreeEnergies(high, np.full_like(high, -np.inf), high, MEAN_FIELD)
-    root = keys.root(0)  # the same calls, the same values; each part has noise of its own
+    # Seed 0: the same calls, the same values; each part has noise of its own.
+    drawn_with = [keys.key_of(0, "hidden units of rows", n) for n in range(len(parts))]
     ends = [
-        np.asarray(_annealed(keys.named(root, "hidden units of rows", n), units, part), np.float64)
-        for n, part in enumerate(parts)
+        np.asarray(_annealed(key, units, part), np.float64)
+        for key, part in zip(drawn_with, parts, strict=True)
     ]
     low, high = np.concatenate(ends, axis=1)
     return FreeEnergies((low + high) / 2, low, high, ANNEALED)

@@ -110,7 +110,7 @@ class TrainedMachine(Saved):
           InputError: unfitted, or X as in `fit`.
         """
         units, rows = self.units(), self.checked_rows(X)
-        key = keys.named(keys.root(self.seed), "energy model transform")
+        key = keys.key_of(self.seed, "energy model transform")
         return np.asarray(_hidden(key, units, rows, self.recipe().phases))
 
     def free_energy(self, X: Any, *, weights: str = "last") -> np.ndarray:
@@ -129,7 +129,7 @@ class TrainedMachine(Saved):
         units, effort = self.units(weights), effort or Effort()
         known = self._known_log_z.get((weights, effort))
         if known is None or known[0] is not units:  # other parameters have another log Z
-            key = keys.named(keys.root(self.seed), "energy model log Z")
+            key = keys.key_of(self.seed, "energy model log Z")
             path = None
             if effort.method == "trajectory" and len(self.snapshots_):
                 path = jax.vmap(ravel_pytree(units)[1])(jnp.asarray(self.snapshots_))
@@ -214,9 +214,8 @@ class TrainedMachine(Saved):
         units = self.units(weights)
         num = check("num", num, whole(1))
         num_sweeps = check("num_sweeps", num_sweeps, whole(1))
-        root = keys.root(self.seed if seed is None else seed)
+        key = keys.key_of(self.seed if seed is None else seed, "energy model draws")
         held = self._given(given, num)
-        key = keys.named(root, "energy model draws")
         drawn = self._restored(np.asarray(_draw(key, units, held, num, num_sweeps)))
         given = np.nan if given is None else np.asarray(given, drawn.dtype)
         return np.where(np.isnan(given), drawn, given)  # clamped ones to the last digit

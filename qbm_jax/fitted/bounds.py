@@ -153,14 +153,12 @@ def bound(
         key, vae, params, data, cells, num_draws=num_draws, num_temperatures=num_temperatures,
         num_train_cells=num_train_cells,
     )  # fmt: skip
-    log_z = partition.LogZ(
-        found["log_z"], *(found[f"log_z_{name}"] for name in partition.LogZ._fields[1:])
-    )
+    log_z = partition.LogZ.of_terms(found)
     per_cell = _per_cell(key, vae, params, data, num_draws, found["log_z"] + found["global_kl"])
     values = weighted = weighted_error = None
     if importance_weighted is not None:
         values, weighted = importance_weighted_bound(
-            keys.named(keys.root(seed), keys.WEIGHTED_BOUND, 0), vae, params, data, cells,
+            keys.key_of(seed, keys.WEIGHTED_BOUND, 0), vae, params, data, cells,
             log_z.value, num_samples=importance_weighted, num_train_cells=num_train_cells,
         )  # fmt: skip
         weighted_error = _standard_error(values, found["log_z_standard_error"])
@@ -178,7 +176,7 @@ def bound(
 
 def bound_key(seed: int) -> jax.Array:
     """The key of the bound of a run's first training."""
-    return keys.named(keys.root(seed), keys.BOUND, 0)
+    return keys.key_of(seed, keys.BOUND, 0)
 
 
 def log_z(

@@ -145,7 +145,7 @@ def expression_blocks(
     Yields:
       Float32 [samples, cells of the block, genes].
     """
-    key = keys.named(keys.root(seed), "expression")
+    key = keys.key_of(seed, "expression")
     width = int(np.clip(_NUMBERS // (num_samples * len(model.settings.genes)), 1, 256))
     rows, weights, num_chunks = pad_rows(np.arange(cells.num_cells), width)
     for number, (rows_, weights_) in enumerate(

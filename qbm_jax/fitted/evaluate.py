@@ -98,7 +98,7 @@ def validation_bound(
     data, rows = source.select(trained.validation_cells)
     root, number = seed
     return bound_of_cells(
-        keys.named(keys.root(root), keys.BOUND, number), model.vae, model.params, data, rows,
+        keys.key_of(root, keys.BOUND, number), model.vae, model.params, data, rows,
         num_draws=draws.posterior, num_temperatures=draws.temperatures,
         num_train_cells=trained.train_cells.size,
     )  # fmt: skip

@@ -212,7 +212,7 @@ def _compared(
     cells: Cells, groups: tuple[np.ndarray, np.ndarray], max_cells: int, num_batches: int, seed: int
 ) -> Compared:
     """At most so many cells of each group, in the batches that both have cells in."""
-    generator = np.random.default_rng(keys.number(keys.named(keys.root(seed), "compared cells")))
+    generator = np.random.default_rng(keys.number(keys.key_of(seed, "compared cells")))
 
     def some_of(mask: np.ndarray) -> np.ndarray:
         places = np.flatnonzero(mask)
@@ -252,7 +252,7 @@ def _group_means(
     cells, (kinds, strata, _) = chosen.cells, chosen.members.shape
     members = chosen.members.reshape(kinds * strata, -1).astype(np.float32)
     rows, weights, num_chunks = pad_rows(np.arange(cells.num_cells), _WIDTH)
-    key, totals = keys.named(keys.root(seed), "differential expression"), cells.totals
+    key, totals = keys.key_of(seed, "differential expression"), cells.totals
     found = [
         _sums(
             model.vae, num_samples, jax.random.fold_in(key, number), model.params,

@@ -90,7 +90,8 @@ def generate_like(
     counts = np.array(drawn, np.float32)
     if not np.isfinite(counts).all():
         raise InputError(
-            f"sampler {model.settings.sampler} diverged on this machine; generate needs another"
+            f"drawn cells are not finite: sampler {model.settings.sampler} diverged on this "
+            "machine, or the decoder is not finite there; generate with another sampler"
         )
     if model.vae.likelihood.of_counts and counts.min() < 0:
         raise InputError(

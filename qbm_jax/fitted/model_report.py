@@ -64,7 +64,7 @@ def write_report(
     content = document.compose(
         name, cells, {name: [found]}, {each: [scores.values[each]] for each in embeddings},
         sampler=document.sampler_diagnostics(
-            keys.named(keys.root(seed), "sampler diagnostics"), found,
+            keys.key_of(seed, "sampler diagnostics"), found,
             num_draws=DIAGNOSTIC_DRAWS, num_chains=TrainOptions().num_chains,
         ),
         programmes=meaning.as_columns(table),

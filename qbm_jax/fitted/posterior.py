@@ -65,7 +65,7 @@ def posterior(
     num_draws = check("num_draws", num_draws, whole(1))
     cells = cells_of_model(model, adata, layer=layer)
     warn_of_empty_cells(cells.num_cells, adata.n_obs, stacklevel=3)
-    key = keys.named(keys.root(seed), "posterior")
+    key = keys.key_of(seed, "posterior")
     rows, weights, num_chunks = pad_rows(np.arange(cells.num_cells), _WIDTH)
     parts = []
     for number, (rows_, weights_) in enumerate(

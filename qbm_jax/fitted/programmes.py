@@ -89,7 +89,7 @@ def of_embedding(
     means = embedding[np.isfinite(embedding).all(axis=1)]
     if not model.vae.prior.binary or not len(means):
         return None
-    key_states, key_read = jax.random.split(keys.named(keys.root(seed), "programmes"))
+    key_states, key_read = jax.random.split(keys.key_of(seed, "programmes"))
     draw = np.random.default_rng(keys.number(key_states))
     chosen = means[draw.integers(0, len(means), num_states)]
     states = np.where(2 * draw.random(chosen.shape) - 1 < chosen, 1.0, -1.0)
@@ -182,7 +182,7 @@ def _states(
     model: Model, adata: Any, num_states: int, layer: str | None, seed: int
 ) -> tuple[np.ndarray, jax.Array]:
     """Settings of all latents [states, N], and the key to read them with."""
-    key_states, key_read = jax.random.split(keys.named(keys.root(seed), "programmes"))
+    key_states, key_read = jax.random.split(keys.key_of(seed, "programmes"))
     num_states = -(-num_states // _STATES) * _STATES
     if adata is None:
         options = {k: v for k, v in model.settings.sampler_options.items() if k != "num_steps"}

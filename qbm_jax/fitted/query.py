@@ -256,7 +256,7 @@ def _fine_tuned(
     observed: np.ndarray, num_new: int, num_steps: int, learning_rate: float, seed: int,
 ) -> Params:  # fmt: skip
     """The parameters after training the rows of the new batches alone."""
-    key = keys.named(keys.root(seed), "query")
+    key = keys.key_of(seed, "query")
     order = np.random.default_rng(keys.number(jax.random.fold_in(key, 0)))
     paths = by_path(model.params)
     rows = {path: paths[path][-num_new:] for path in trained}

@@ -51,7 +51,7 @@ def save(model: Model, path: str | Path, *, overwrite: bool = False) -> None:
             f"overwrite=True to replace it"
         )
     check_settings(model.settings)
-    _check(model.settings, saved_model.by_path(model.params), "the parameters")
+    _check(model.settings, saved_model.by_path(model.params))
     history = {} if model.measured is None else {_HISTORY: model.measured.as_tree()}
     made_by = {_VERSIONS: versions(), _GENES_SUM: digest_names(model.settings.genes)}
     fields = dataclasses.asdict(model.settings) | made_by
@@ -79,7 +79,7 @@ def read(folder: Path) -> tuple[Settings, Params, History | None]:
         check_settings(settings)
         if genes_sum not in (None, digest_names(settings.genes)):
             raise InputError("its genes are not those that it was saved with")
-        _check(settings, arrays, "the parameters")
+        _check(settings, arrays)
     except InputError as error:
         raise InputError(f"{file} cannot be used: {error}") from error
     except (ValueError, TypeError, AttributeError) as error:
@@ -88,20 +88,24 @@ def read(folder: Path) -> tuple[Settings, Params, History | None]:
     return settings, _as_tree(settings, arrays), kept
 
 
-def _check(settings: Settings, arrays: dict[str, Any], what: str) -> None:
+def _check(settings: Settings, arrays: dict[str, Any]) -> None:
     """Raises an InputError if an array, by its path, is missing, of another shape or too many."""
-    template = jax.eval_shape(build_model(settings).init, jax.random.key(0))
     expected, found = (
         {path: [str(leaf.dtype), list(leaf.shape)] for path, leaf in each.items()}
-        for each in (saved_model.by_path(template), arrays)
+        for each in (saved_model.by_path(_template(settings)), arrays)
     )
     difference = first_difference(expected, found)
     if difference is not None:
-        raise InputError(f"{what} do not fit the model's options ({difference})")
+        raise InputError(f"the parameters do not fit the model's options ({difference})")
 
 
 def _as_tree(settings: Settings, arrays: dict[str, np.ndarray]) -> Params:
     """Arrays by their paths as the tree of the model's parameters."""
-    template = jax.eval_shape(build_model(settings).init, jax.random.key(0))
+    template = _template(settings)
     leaves = [jnp.array(arrays[path]) for path in saved_model.by_path(template)]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def _template(settings: Settings) -> Params:
+    """Shapes of the model's parameters, without values."""
+    return jax.eval_shape(build_model(settings).init, jax.random.key(0))

@@ -43,7 +43,7 @@ LOG_NORMALS = pairs(finite(), positive(), "a pair (mean, standard deviation abov
 @documented
 @dataclasses.dataclass(frozen=True)
 class ModelOptions:
-    """The options of a model; `build` takes these and the numbers of genes and batches."""
+    """The options of a model; `vae.build` takes these and the numbers of genes and batches."""
 
     prior: str = field(
         "boltzmann", choice(priors.PRIORS), "prior of the latents; bernoulli is J = 0"

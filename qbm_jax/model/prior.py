@@ -30,7 +30,8 @@ class Prior(NamedTuple):
       energy: (params, latents [cells, latents]) -> E [cells]; where `expected_energy` has a closed
         form, the energy of independent spins' means is that.
       expected_energy: (params, posterior) -> E_q[E] [cells]; None where it has no closed form, so
-        that a draw of the posterior estimates it (`posteriors.factorial`).
+        that a draw of the posterior estimates it (`posteriors.factorial`). Of spins, it says that
+        the energy is `multilinear`: J / T and h / T are then the machine at temperature T.
       log_z: params -> log Z where it has a closed form; None where it needs samples.
       log_q: (posterior, latents [cells, latents]) -> log q(latents) [cells].
       information: posterior -> what each cell tells of each latent [cells, latents]: the KL to the
@@ -78,7 +79,7 @@ class Prior(NamedTuple):
 
     @property
     def multilinear(self) -> bool:
-        """Whether the latents are spins in each of which the energy is linear."""
+        """Whether the latents are spins in each of which, and in the parameters, E is linear."""
         return self.binary and self.expected_energy is not None
 
     def draw_latents(self, key: jax.Array, posterior: jax.Array) -> jax.Array:

@@ -4,8 +4,8 @@ Every prior is written as p(z) = exp(-E(z)) / Z, so that one formula serves them
 
     KL(q || p) = -H(q) + E_q[E(z)] + log Z.
 
-For binary latents the posterior is factorial with logits l: mean spins m = tanh(l/2), and the
-expected energy is exact because J has a zero diagonal.
+For a factorial posterior of binary latents with logits l the mean spins are m = tanh(l/2), and the
+expected energy is exact because J has a zero diagonal. A posterior in two groups: `posteriors`.
 """
 
 import math

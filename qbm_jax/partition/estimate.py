@@ -1,6 +1,7 @@
 """What every method of estimating log Z returns."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 
@@ -24,6 +25,11 @@ class LogZ(NamedTuple):
     forward_standard_error: jax.Array | float
     reverse: jax.Array | float
     reverse_standard_error: jax.Array | float
+
+    @classmethod
+    def of_terms(cls, terms: Mapping[str, Any]) -> "LogZ":
+        """From the terms of a bound: "log_z", and "log_z_" before the names of the others."""
+        return cls(terms["log_z"], *(terms[f"log_z_{name}"] for name in cls._fields[1:]))
 
     @property
     def bracket(self) -> jax.Array | float:

@@ -51,6 +51,25 @@ USES = (
     "pilot runs",  # none: the instance and the call follow
     "judged runs",  # none: likewise
     "reference runs",  # none: likewise
+    "expression",  # none: posterior draws behind denoised counts
+    "compared cells",  # none: which cells of two groups are compared
+    "differential expression",  # none
+    "posterior",  # none: what is asked of a model's posterior
+    "programmes",  # none: states of the spins whose genes are told
+    "query",  # none: mapping of new cells
+    "selection",  # instance: of a sampler that chooses cells
+    "energy model",  # none: minibatches and negative phases
+    "energy model start",  # none: first parameters and chains
+    "energy model transform",  # none: of hidden units that are annealed
+    "energy model log Z",  # none
+    "energy model draws",  # none
+    "hidden units of rows",  # part of the rows
+    "deep belief layer",  # layer
+    "deep belief bound",  # none
+    "deep belief draws",  # layer
+    "noise",  # none: of samples of a diffusion
+    "residual",  # none: first parameters of a residual energy
+    "residual training",  # none
 )
 
 

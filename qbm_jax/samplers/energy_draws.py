@@ -27,7 +27,7 @@ def drawn(key: jax.Array, sampler: Sampler, params: Boltzmann, num_chains: int) 
       but `finite_share` where all diverged.
     """
     spins = np.asarray(draw_once(key, sampler, params, num_chains))
-    spins = spins[np.isfinite(spins[:, 0])]
+    spins = spins[np.isfinite(spins).all(axis=1)]
     if not len(spins):
         return {"finite_share": 0.0}
     energies = np.asarray(energy(params, jnp.asarray(spins)), np.float64)

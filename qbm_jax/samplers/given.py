@@ -16,7 +16,7 @@ UNNAMED = "object-"  # begins the name of one that nobody named; no two processe
 
 
 def register(name: str, sampler: Sampler) -> str:
-    """Gives a sampler a name, which then stands wherever a sampler's name does in this process.
+    """Gives a sampler a name, which in this process then stands where a negative phase is named.
 
     Whoever loads a model that was trained with it registers an equal sampler by the same name
     first. A sampler that is given without a name gets one, `object-...`, of this process alone.

@@ -6,13 +6,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from qbm_jax.errors import InputError
 from qbm_jax.machine import mixing
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.samplers.chains import advance_function
 
 LOGGER = logging.getLogger("qbm_jax")
-NUM_DISPATCHES = 20  # between which a stop takes effect
+NUM_DISPATCHES = 20  # between which an interrupt takes effect
 DISPATCHES_PER_LINE = 5  # of the log
 
 
@@ -33,7 +34,15 @@ def long_run(
     Returns:
       `traces` by name, `moments` by the same names (see `mixing.compare_tenths`), whether all is
       `finite`, and `num_steps`, `steps_per_record`, `num_spins` and `num_chains` as they were.
+
+    Raises:
+      InputError: fewer records than `NUM_DISPATCHES`, or fewer steps than records.
     """
+    if not NUM_DISPATCHES <= num_records <= num_steps:
+        raise InputError(
+            f"expected at least {NUM_DISPATCHES} records and as many steps, got num_records "
+            f"{num_records} and num_steps {num_steps}"
+        )
     key_init, key_run = jax.random.split(key)
     records = num_records // NUM_DISPATCHES
     steps_per_record = num_steps // (records * NUM_DISPATCHES)

@@ -167,7 +167,7 @@ def _of_library(solver: str | samplers.Sampler, effort: Effort) -> Draw:
         if tempered:
             typical = np.sqrt(np.mean(h**2 + (J**2).sum(axis=1)))
             params = scale(params, float(_COLDNESS / max(typical, 1e-30)))
-        key = keys.named(keys.root(effort.seed), "selection", number)
+        key = keys.key_of(effort.seed, "selection", number)
         key_init, key_draw = jax.random.split(key)
         spins, _, info = sample(key_draw, params, init(key_init, params, effort.chains))
         try:

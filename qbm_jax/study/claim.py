@@ -22,13 +22,15 @@ def read_claim(folder: Path) -> dict[str, Any] | None:
     path = folder / CLAIM
     if not path.is_file():
         return None
+    advice = f"remove {folder} or use another folder"
     try:
         facts = parse_json(path.read_bytes())
-        if SEAL in facts and (fault := broken_seal(facts)):
-            raise InputError(f"{path} {fault}; remove {folder} or use another folder")
-        return facts | {part: dict(facts[part]) for part in PARTS}
+        found = facts | {part: dict(facts[part]) for part in PARTS}
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged; remove {folder} or use another folder") from error
+        raise InputError(f"{path} is damaged; {advice}") from error
+    if SEAL in facts and (fault := broken_seal(facts)):
+        raise InputError(f"{path} {fault}; {advice}")
+    return found
 
 
 def owner(folder: Path) -> str | None:

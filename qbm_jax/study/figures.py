@@ -43,7 +43,7 @@ class ShownFigure(Figure):
 
 
 def colours_of(names: Iterable[str]) -> dict[str, str]:
-    """The one colour of each name (of a cell type, a sampler, a method) in all figures."""
+    """A colour of each name (of a cell type, a sampler, a method); the same for the same names."""
     return _colours(names, _OKABE_ITO + _MUTED)
 
 

@@ -48,7 +48,7 @@ def read_sealed(
         value = parse_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except ValueError:
         value = None
     fault = broken_seal(value, {"run": owner(folder), "names": names or {}})
     if fault is None:

@@ -121,6 +121,14 @@ def test_seeds_of_other_generators_are_told_apart_by_config_and_training():
     assert len(set(made)) == len(made)
 
 
+def test_every_use_of_a_root_is_listed():
+    """A name of its own beside `USES` would escape the test that no two uses share a key."""
+    rooms = [ROOT / "qbm_jax", ROOT / "experiments"]
+    files = [path for room in rooms for path in room.rglob("*.py") if path.name != "keys.py"]
+    own = [path for path in files if re.search(r"named\(\s*(keys\.)?root\(", path.read_text())]
+    assert len(files) > 300 and not own
+
+
 def test_a_use_without_a_name_is_an_error():
     with pytest.raises(ValueError, match="unknown use 'boundd'"):
         keys.key_of(0, "boundd")
@@ -138,8 +146,10 @@ def of_fit(monkeypatch, seed, number):
 
 
 def of_integration(monkeypatch, seed, number):
+    """Nothing is written: training is another function here."""
     monkeypatch.setattr(evaluating, "fit_trainings", raises_keys)
     monkeypatch.setattr(integration, "open_source", contextlib.nullcontext)
+    monkeypatch.setattr(integration, "Checkpoints", lambda *_, **__: None)
     made = config(seed=seed, num_seeds=number + 1)
     setup = integration.Setup(made, ROOT / "none", None, None, MaybeLog(), StopRequest())
     return seen(integration.train_all, setup)[number:]
@@ -251,7 +261,7 @@ def test_bounds_and_generated_cells_of_the_benchmark_draw_with_keys_of_their_own
 # Where `jax.random.key(` may stand outside of qbm_jax/runtime/keys.py, and why.
 REASONS = {
     "qbm_jax/training/sharding.py": "shapes",
-    "qbm_jax/fitted/model.py": "a template for shapes",
+    "qbm_jax/fitted/saving.py": "a template for shapes",
     "qbm_jax/fitted/query.py": "likewise",
     "qbm_jax/samplers/numerics/spectrum.py": "a fixed start of the power iteration",
     "qbm_jax/samplers/numerics/noise.py": "the size of a generator's keys, and its own seeding",

@@ -77,11 +77,11 @@ def test_it_says_how_much_there_is_to_do_and_after_every_piece_how_long_it_takes
     for _ in range(2):
         runner.run(experiment([], pieces=pieces), CONFIG, tmp_path, StopRequest())
     told = [record.getMessage() for record in caplog.records]
-    first, again = [text for text in told if "trainings" in text]
+    first, again = [text for text in told if text.startswith("3 pieces")]
     assert first.startswith(
-        "3 pieces: 10 trainings of 12000 optimiser steps in all, about 10 min at"
+        "3 pieces: 10 trainings of 12000 optimiser steps to go, about 10 min at"
     )
-    assert again.startswith("3 pieces, 3 of them measured before: 10 trainings")
+    assert again.startswith("3 pieces, 3 of them measured before; the time left")
     assert sum("min left at their pace" in text for text in told) == 6
 
 
