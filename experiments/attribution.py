@@ -145,7 +145,7 @@ def summary(plan: ComparisonPlan, rows: Iterable[Row]) -> list[Effect]:
 
 
 def summarise(rows: Iterable[Row], reference: str) -> list[Effect]:
-    """As `summary`, for the reference of this name."""
+    """The rows of `summary` for the reference of this name."""
     values: dict[tuple, dict[int, float]] = defaultdict(dict)
     axes = {}
     for dataset, name, axis, task, metric, seed, value in rows:

@@ -129,8 +129,8 @@ def test_the_pump_of_a_cim_rises_from_start_to_end_over_a_draw(monkeypatch):
         given.append([float(setting.coupling), float(setting.noise), float(setting.measurement)])
         return jnp.full_like(amplitudes, pump), companion
 
-    machine = anneal.MACHINES["gaussian_state"]._replace(advance=advance)
-    monkeypatch.setitem(anneal.MACHINES, "gaussian_state", machine)
+    machine = anneal.VARIANTS["gaussian_state"]._replace(advance=advance)
+    monkeypatch.setitem(anneal.VARIANTS, "gaussian_state", machine)
     built = samplers.build(
         "cim", variant="gaussian_state", num_steps=4, dt=0.1, pump_start=0.5, pump_end=2.5,
         coupling=0.02, noise=0.3, measurement=0.7, calibration_gain=0.0,

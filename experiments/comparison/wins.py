@@ -69,7 +69,7 @@ def wins_of(standings: Sequence[Standing]) -> list[Win]:
 
 
 def outcome(sign: int, low: float, high: float) -> str:
-    """Of an interval; `sign` is 1 where larger is better and -1 where smaller is."""
+    """Win, tie or loss by an interval; `sign` is 1 where larger is better, else -1."""
     worst, best = sorted((sign * low, sign * high))
     return WIN if worst > 0 else LOSS if best < 0 else TIE
 

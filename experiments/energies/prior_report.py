@@ -91,7 +91,7 @@ def held_out(plan: PriorPlan) -> str:
 
 
 def verdict(found: list[Difference]) -> str:
-    """In words, whether the Boltzmann prior is better than J = 0."""
+    """Says whether the Boltzmann prior is better than J = 0."""
     chosen = [one for one in found if (one.method, one.metric) == (MACHINE, "nll")]
     if not chosen or not chosen[0].num_seeds:
         return "Priors boltzmann and J = 0 (bernoulli) were not both measured: no comparison."

@@ -116,7 +116,7 @@ def _runs(
 
 
 def columns(config: ConfigDict) -> list[str]:
-    """Of `results.csv`: one success count a level at the end."""
+    """The columns of `results.csv`: one success count a level at the end."""
     counts = [f"{name}_{level:g}" for name in ("successes", "call_successes")
               for level in config.levels]  # fmt: skip
     return [

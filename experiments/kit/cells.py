@@ -46,7 +46,7 @@ def load_cells(config: ConfigDict) -> Cells | StoredCells:
 
 
 def cells_in_memory(config: ConfigDict) -> Cells:
-    """As `load_cells`, for an experiment that has its cells in memory.
+    """The cells of `load_cells` for an experiment that has its cells in memory.
 
     Raises:
       InputError: as `load_cells`, or the config has them on disk.

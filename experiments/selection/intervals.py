@@ -29,5 +29,5 @@ def within_set(values: Iterable[float | None]) -> Estimate:
 
 
 def standard_error(sd: float, number: int) -> float:
-    """Of the mean over so many trainings of one set, whose values have this deviation."""
+    """The standard error of the mean over `number` trainings of one set of this s.d."""
     return sd * math.sqrt(1 / number + FOLD_SHARE)

@@ -60,7 +60,7 @@ class Standing(NamedTuple):
 
 
 def standings(rows: list[Row]) -> list[Standing]:
-    """Of all metrics that are compared, then over all settings: intervals as `intervals` has."""
+    """Standings in all compared metrics, then over all settings; intervals: `intervals`."""
     groups: dict[tuple, Methods] = defaultdict(lambda: defaultdict(dict))
     whole: dict[tuple, dict[int, float]] = defaultdict(dict)
     for row in rows:
@@ -117,7 +117,7 @@ def paired(values: dict[int, float], rival: dict[int, float]) -> Estimate:
 
 
 def difference(group: Methods, name: str, rival: str) -> Estimate:
-    """Of a method to another; NaN where that is itself or was not measured."""
+    """The difference of a method to another; NaN where that is itself or was not measured."""
     return paired(group[name] if rival != name else {}, group.get(rival, {}))
 
 
@@ -193,7 +193,7 @@ def pooled(rows: list[Row], name: str, rival: str, metric_end: str = "f1_macro")
 
 
 def best_in_sets(sets: dict[str, Settings], name: str) -> dict[str, str]:
-    """By set the baseline of the best mean, other than this one; "" for none.
+    """The baseline of the best mean by set, other than this one; "" for none.
 
     The mean is over the settings that all baselines have: some are not asked for many cells.
     """

@@ -7,7 +7,7 @@ _LEAST_INFORMATIVE = 3  # values of a cell, besides the smallest, that tell whet
 
 
 def what_fractions_are(counts: sp.csr_matrix) -> str:
-    """In words, from cells [cells, genes] of which some hold fractions.
+    """Says in words what values of cells [cells, genes] are of which some are fractions.
 
     Normalised counts are whole multiples of one number in each cell, their logarithms are that
     after exp(x) - 1. Decontaminated counts (SoupX) and expected counts (RSEM) have no such number.

@@ -102,7 +102,7 @@ def simulate(
 def simulate_with_truth(
     key: jax.Array, preset: str = "pancreas", *, num_cells: int = 0, num_genes: int = 0
 ) -> tuple[Cells, SimulatedTruth]:
-    """As `simulate`, with what generated the cells."""
+    """Simulates cells as `simulate` does, and returns what generated them."""
     study = find_preset(preset)
     chunks = list(simulate_chunks(key, preset, num_cells=num_cells, num_genes=num_genes))
     whole = SimulatedChunk(

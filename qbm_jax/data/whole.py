@@ -10,7 +10,7 @@ from qbm_jax.runtime.whole_file import whole_file
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """As `whole_file`, with one line for the user where the place cannot be written.
+    """Writes as `whole_file`, with one line for the user where the place cannot be written.
 
     Raises:
       InputError: the place cannot be written.

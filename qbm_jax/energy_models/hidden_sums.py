@@ -42,7 +42,7 @@ class FreeEnergies(NamedTuple):
 
     @classmethod
     def known(cls, value: np.ndarray, method: str = EXACT) -> "FreeEnergies":
-        """Of values [rows] that are known."""
+        """The free energies of rows whose values [rows] are known."""
         return cls(value, value, value, method)
 
 

@@ -58,7 +58,7 @@ class Likelihood:
 
     @property
     def width(self) -> float:
-        """Of the interval, in nats."""
+        """The width of the interval, in nats."""
         return self.upper - self.lower
 
     def of_rows(self, values: np.ndarray) -> np.ndarray:

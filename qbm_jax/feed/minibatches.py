@@ -140,7 +140,7 @@ def epoch_order(key: jax.Array, epoch: int, cells: np.ndarray) -> np.ndarray:
 def block_order(
     key: jax.Array, epoch: int, cells: np.ndarray, block_size: int, window: int
 ) -> np.ndarray:
-    """As `epoch_order`, but of blocks: what is close in `cells` [cells] comes in one window.
+    """The order of an epoch by blocks: what is close in `cells` [cells] comes in one window.
 
     Blocks of `block_size` consecutive entries of `cells` are put in random order; each `window`
     entries of what results are then mixed. A window of many blocks is read from disk as a few long

@@ -43,7 +43,7 @@ class Model(Protocol):
     def embed_with_energy(
         self, adata: Any, layer: str | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Both, in one pass over the cells."""
+        """Embedding and energy, in one pass over the cells."""
 
     def encode_cells(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
         """Embedding [cells, N] and energy [cells]."""

@@ -61,7 +61,7 @@ def cells_in_batches(
     batch_column: str | Sequence[str] | None = None,
     need_counts_for: str = "",
 ) -> Cells:
-    """As `cells_of_model`, with the model's codes of their batches.
+    """The cells of `cells_of_model`, with the model's codes of their batches.
 
     Where no column is named, it is the one of the cells trained on, if these cells have it.
 

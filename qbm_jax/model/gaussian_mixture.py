@@ -147,7 +147,7 @@ def factorised_energy(params: Mixture, latents: jax.Array) -> jax.Array:
 
 
 def sample_factorised(key: jax.Array, params: Mixture, shape: tuple[int, int]) -> jax.Array:
-    """As `sample`, with a component for each cell and latent."""
+    """Draws as `sample`, with a component for each cell and latent."""
     of_each = jax.vmap(lambda key, one: sample(key, one, (shape[0], 1))[:, 0], (0, _BY_LATENT), 1)
     return of_each(jax.random.split(key, shape[1]), _by_latent(params))
 

@@ -28,7 +28,7 @@ class LogZ(NamedTuple):
 
     @classmethod
     def of_terms(cls, terms: Mapping[str, Any]) -> "LogZ":
-        """From the terms of a bound: "log_z", and "log_z_" before the names of the others."""
+        """The estimate in the terms of a bound: "log_z", and "log_z_" before the other names."""
         return cls(terms["log_z"], *(terms[f"log_z_{name}"] for name in cls._fields[1:]))
 
     @property

@@ -107,7 +107,7 @@ class _Sampling:
         return dimod.SampleSet.from_samples_bqm((values, names), bqm, info=info)
 
     def sample_ising(self, h: Any, J: Any, **parameters: Any) -> Any:
-        """As `sample`, for biases of spins and pairs; dimod would add a self-loop to the offset.
+        """Samples from biases of spins and pairs; dimod would add a self-loop to the offset.
 
         Raises:
           InputError: a pair of a variable with itself, or what `sample` raises.

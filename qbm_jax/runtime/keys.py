@@ -164,5 +164,5 @@ def key_of(seed: int, use: str, *indices: int) -> jax.Array:
 
 
 def seed_of(seed: int, use: str, *indices: int) -> int:
-    """As `key_of`, for numpy and for packages with generators of their own."""
+    """The seed of one of `USES`, for numpy and packages with generators of their own."""
     return number(key_of(seed, use, *indices))

@@ -281,7 +281,7 @@ def pairs(first: Kind, second: Kind, says: str) -> Kind:
 
 
 def traceable(kind: Kind) -> Kind:
-    """Of this kind; or a traced number or an array of such, which is taken as it is."""
+    """A value of this kind; or a traced number or array of such, taken as it is."""
 
     def read(value: Any) -> Any:
         if isinstance(value, jax.core.Tracer):

@@ -16,7 +16,7 @@ def versions() -> dict[str, str]:
 
 
 def own_version() -> str:
-    """As installed; of a checkout that is not installed "unknown"."""
+    """The version that is installed; "unknown" of a checkout that is not."""
     try:
         return importlib.metadata.version("qbm_jax")
     except importlib.metadata.PackageNotFoundError:

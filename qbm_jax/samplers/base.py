@@ -197,7 +197,7 @@ def check_count(**counts: int) -> None:
 
 
 def check_steps(**counts: int) -> None:
-    """As `check_count`, for steps of one draw: each has a key of its own, all made at once.
+    """Checks the steps of one draw, as `check_count`: each has a key of its own, all made at once.
 
     Raises:
       InputError: not an integer of 1 to `MOST_STEPS`; says the memory that more would need.

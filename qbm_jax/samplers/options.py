@@ -76,21 +76,21 @@ class SamplerOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Generator(SamplerOptions):
-    """Of samplers that `generated` wraps."""
+    """The generator of samplers that `generated` wraps."""
 
     noise_generator: str | None = generator()
 
 
 @dataclasses.dataclass(frozen=True)
 class Products(SamplerOptions):
-    """Of samplers whose products with J may be in fewer bits, see `couplings.reduced`."""
+    """The type of the products with J, which may be in fewer bits, see `couplings.reduced`."""
 
     couplings_dtype: str = chosen("float32", couplings.DTYPES, "of the products with J")
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibration(SamplerOptions):
-    """Of samplers that `calibrated` wraps; with a gain of 0 the machine is as it is.
+    """The options of `calibrated`; with a gain of 0 the machine is as it is.
 
     Finishing sweeps are Gibbs' at the machine's temperature; if normalised, rounds of a descent at
     T = 0.
@@ -107,7 +107,7 @@ class Calibration(SamplerOptions):
 
 @dataclasses.dataclass(frozen=True)
 class Normalised(Calibration):
-    """Of samplers that look for ground states in units of each spin's typical field.
+    """The units of samplers that look for ground states, in units of each spin's typical field.
 
     Defaults then work at any N, any scale of J and with a mean (`conditioning`); the temperature is
     lost.
@@ -129,7 +129,7 @@ FIELDS = ("scaled", "gauge_spin")  # h scaled by the rms amplitude, or as coupli
 
 @dataclasses.dataclass(frozen=True)
 class Amplitudes(Normalised, Products, Generator):
-    """Of machines whose spins are signs of amplitudes, and which may have no fields."""
+    """The amplitudes of samplers whose spins are their signs; these may have no fields."""
 
     fields: str = chosen("scaled", FIELDS, "how h reaches the machine")
     noise_law: str = noise_law()

@@ -11,7 +11,8 @@ import numpy as np
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.samplers.auxiliary_cim import prepare_machine
 from qbm_jax.samplers.auxiliary_langevin import euler_maruyama, exponential_step
-from qbm_jax.samplers.cim.anneal import MACHINES, SAMPLING
+from qbm_jax.samplers.cim.anneal import SAMPLING
+from qbm_jax.samplers.cim.equations import VARIANTS
 from qbm_jax.samplers.cim.feedback import tuned
 
 _JACKKNIFE_BLOCKS = 20  # of chains, for the error of a measured order
@@ -38,21 +39,21 @@ class Scheme(NamedTuple):
 
 
 def cim_scheme(variant: str) -> Scheme:
-    """The machine above threshold, at the end of its ramp, with its numbers for sampling."""
-    machine, numbers = MACHINES[variant], SAMPLING[variant]
+    """The CIM above threshold, at the end of its ramp, with its numbers for sampling."""
+    equations, numbers = VARIANTS[variant], SAMPLING[variant]
 
     def prepare(params):
         levels = numbers.coupling, numbers.noise, numbers.measurement
         return tuned(params, *levels, normalise=False, couplings_dtype="float32")
 
     def start(shape):
-        companion = machine.companion
+        companion = equations.companion
         return jnp.full(shape, 0.3), None if companion is None else jnp.full(shape, companion)
 
     def advance(white, setting, state, dt):
-        return machine.advance(white, setting, *state, numbers.pump_end, dt)
+        return equations.advance(white, setting, *state, numbers.pump_end, dt)
 
-    return Scheme(prepare, start, advance, machine.num_noises, float(numbers.dt), order=1)
+    return Scheme(prepare, start, advance, equations.num_noises, float(numbers.dt), order=1)
 
 
 def langevin_scheme(step: Callable[..., jax.Array]) -> Scheme:
@@ -71,7 +72,7 @@ def langevin_scheme(step: Callable[..., jax.Array]) -> Scheme:
     )
 
 
-SCHEMES = {variant: partial(cim_scheme, variant) for variant in MACHINES} | {
+SCHEMES = {variant: partial(cim_scheme, variant) for variant in VARIANTS} | {
     "langevin_exponential": partial(langevin_scheme, exponential_step),
     "langevin_euler": partial(langevin_scheme, euler_maruyama),
 }

@@ -203,7 +203,7 @@ def queried(request: Request, strategy: str) -> np.ndarray:
 
 
 def selected(request: Request, utility: str = "", width: str = "", **options: Any) -> np.ndarray:
-    """By `SampleSelector`; with a utility to the scale of the first term; indices [number]."""
+    """The choice of `SampleSelector`, indices [number]; a utility is to the first term's scale."""
     if utility:
         options["utility"] = standardised(request.utilities[utility], request.number)
     if width:
@@ -215,7 +215,7 @@ def selected(request: Request, utility: str = "", width: str = "", **options: An
 
 
 def filled(chosen: np.ndarray, request: Request) -> np.ndarray:
-    """As many distinct cells [number] as asked for: random ones more in place of equal ones."""
+    """The distinct cells [number] asked for: random ones more in place of equal ones."""
     chosen = np.unique(chosen)[: request.number]
     others = np.setdiff1d(np.arange(len(request.points)), chosen)
     more = request.rng.choice(others, request.number - len(chosen), replace=False)

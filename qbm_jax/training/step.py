@@ -223,7 +223,7 @@ def build_vmapped_dispatch(
     sampler_of: SamplerSpec | None = None,
     mesh: Mesh | None = None,
 ) -> Callable[..., tuple[tuple[TrainState, ...], tuple[dict[str, jax.Array], ...]]]:
-    """As `build_dispatch` for several seeds in one program; arguments are tuples over seeds.
+    """Builds a dispatch of several seeds in one program; arguments are tuples over seeds.
 
     Stacking is inside, so that outside each seed has a state of its own. With `shared_data` the
     data are one for all; `sampler_of` and `mesh` are those of `many_steps`.

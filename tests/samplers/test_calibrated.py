@@ -19,7 +19,7 @@ NUM_CHAINS = 3000
 #   mean_field       0.61  0.252  0.094      cac           1.08  0.089  0.077
 #   truncated_wigner 0.97  0.079  0.083      cfc           1.64  0.305  0.084
 #   gaussian_state   1.20  0.135  0.092      noisy_analog  1.04  0.100  0.091
-MACHINES = {
+VARIANTS = {
     "mean_field": ("cim", {"variant": "mean_field"}, 0.05),
     "truncated_wigner": ("cim", {"variant": "truncated_wigner"}, 0.05),
     "gaussian_state": ("cim", {"variant": "gaussian_state"}, 0.06),
@@ -27,7 +27,7 @@ MACHINES = {
     "cfc": ("cfc", {}, 0.06),
     "noisy_analog": ("noisy_analog", {}, 0.06),
 }
-each_machine = pytest.mark.parametrize("label", mostly_slow(MACHINES, "mean_field"))
+each_machine = pytest.mark.parametrize("label", mostly_slow(VARIANTS, "mean_field"))
 
 
 @functools.cache
@@ -36,7 +36,7 @@ def drawer(label):
 
     A few hundred chains calibrate for all. Compiled once a shape.
     """
-    name, options, _ = MACHINES[label]
+    name, options, _ = VARIANTS[label]
     calibrated = samplers.build(name, **options)
     machine = samplers.build(name, **options, calibration_gain=0)
 
@@ -64,7 +64,7 @@ def test_calibration_brings_the_temperature_to_one_and_the_law_near(label):
     print(f"{label}: beta_eff {info['beta_eff']}, raw {far}, calibrated {near}")
     assert info["input_scale"][0] == 1
     assert float(info["beta_eff"][1]) == pytest.approx(1, abs=0.1)
-    assert near.value - near.floor < MACHINES[label][2]
+    assert near.value - near.floor < VARIANTS[label][2]
     assert near.value < far.value + 0.02
 
 

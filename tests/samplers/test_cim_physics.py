@@ -15,13 +15,13 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, energy
 from qbm_jax.machine.couplings import reduced
 from qbm_jax.machine.enumeration import log_weights
-from qbm_jax.samplers.cim.anneal import MACHINES, OPTIMISING
+from qbm_jax.samplers.cim.anneal import OPTIMISING, VARIANTS
 from qbm_jax.samplers.cim.equations import gaussian_state, mean_field, truncated_wigner
 from qbm_jax.samplers.cim.feedback import Setting, feedback, rms_amplitude, tuned
 from qbm_jax.samplers.numerics.noise import white
 
-each_variant = pytest.mark.parametrize("variant", list(MACHINES))
-one_variant = pytest.mark.parametrize("variant", mostly_slow(MACHINES, "gaussian_state"))
+each_variant = pytest.mark.parametrize("variant", list(VARIANTS))
+one_variant = pytest.mark.parametrize("variant", mostly_slow(VARIANTS, "gaussian_state"))
 FREE = Boltzmann(J=jnp.zeros((1, 1)), h=jnp.zeros(1))
 
 
@@ -40,14 +40,14 @@ def setting(params=FREE, coupling=0.0, noise=0.5, measurement=1.0):
 
 
 def vacuum(variant, shape):
-    companion = MACHINES[variant].companion
+    companion = VARIANTS[variant].companion
     return jnp.zeros(shape), None if companion is None else jnp.full(shape, companion)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5))
 def evolve(variant, key, setting, state, pump, num_steps, dt):
     """Amplitudes and companion after num_steps of normal noise."""
-    advance, num_noises = MACHINES[variant].advance, MACHINES[variant].num_noises
+    advance, num_noises = VARIANTS[variant].advance, VARIANTS[variant].num_noises
 
     def step(state, key):
         noise = white(key, (num_noises, *state[0].shape), "normal")
@@ -212,11 +212,11 @@ def test_schemes_have_weak_order_one(variant, noise_law, float64):
     nodes, weights = QUADRATURE[noise_law]
     grid = np.linspace(-4, 4, 801)
     x, noise = (a.ravel()[:, None] for a in np.meshgrid(grid, nodes, indexing="ij"))
-    whites = np.stack([noise, np.zeros_like(noise)])[: MACHINES[variant].num_noises]
-    companion = None if MACHINES[variant].companion is None else jnp.zeros_like(x)
+    whites = np.stack([noise, np.zeros_like(noise)])[: VARIANTS[variant].num_noises]
+    companion = None if VARIANTS[variant].companion is None else jnp.zeros_like(x)
 
     def second_moment(num_steps):
-        moved, _ = MACHINES[variant].advance(
+        moved, _ = VARIANTS[variant].advance(
             jnp.asarray(whites), setting(noise=0.5), jnp.asarray(x), companion, 1.6, 1 / num_steps
         )
         moved = np.clip(np.asarray(moved).reshape(len(grid), -1), grid[0], grid[-1])
@@ -235,7 +235,7 @@ def test_one_step_has_the_mean_of_its_drift_and_the_variance_of_its_diffusion(va
     params, num_chains, dt = machine(3, 6), 20000, 0.04
     state = setting(params, coupling=0.2, noise=0.6, measurement=0.5)
     x = jnp.tile(jnp.linspace(-1, 1, 6), (num_chains, 1))
-    second = None if MACHINES[variant].companion is None else jnp.full_like(x, 0.8)
+    second = None if VARIANTS[variant].companion is None else jnp.full_like(x, 0.8)
     moved, _ = evolve(variant, jax.random.key(0), state, (x, second), 1.5, 1, dt)
     drift, spread = {
         "mean_field": lambda: (

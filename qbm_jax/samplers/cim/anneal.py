@@ -1,9 +1,9 @@
 """The coherent Ising machine: annealed stochastic equations of amplitudes, a heuristic in law.
 
-Three machines of one kind, whose equations stand in `equations`: `mean_field`, `truncated_wigner`
+Three variants of the CIM, whose equations stand in `equations`: `mean_field`, `truncated_wigner`
 and `gaussian_state`. The pump p(t) is ramped from below threshold, couplings act as feedback, and
 spins are the signs of amplitudes. At finite pump their law is not the Boltzmann law: amplitudes
-differ, the ramp freezes, and the machine's temperature has to be measured. Hence the input scale of
+differ, the ramp freezes, and the temperature of draws has to be measured. Hence the input scale of
 `calibrated`: parameters are multiplied by it before they are sent, and it is moved until the draws
 fit beta_eff = 1.
 """
@@ -17,7 +17,7 @@ from flax import struct
 
 from qbm_jax.runtime.options import documented, field, finite, optional, positive, whole
 from qbm_jax.samplers.base import Sampler, from_kernel
-from qbm_jax.samplers.cim.equations import MACHINES
+from qbm_jax.samplers.cim.equations import VARIANTS
 from qbm_jax.samplers.cim.feedback import tuned
 from qbm_jax.samplers.numerics.noise import white
 from qbm_jax.samplers.numerics.readout import signs
@@ -42,7 +42,7 @@ class CimState(struct.PyTreeNode):
 
 
 class Numbers(NamedTuple):
-    """What a machine is set to, as fields of `CimOptions`."""
+    """What a CIM is set to, as fields of `CimOptions`."""
 
     num_steps: int
     dt: Number
@@ -53,7 +53,7 @@ class Numbers(NamedTuple):
     measurement: Number = 1.0  # of Gaussian states alone
 
 
-# The numbers of each machine where `cim` is given none, for sampling.
+# The numbers of each variant where `cim` is given none, for sampling.
 SAMPLING = {
     "mean_field": Numbers(400, 0.15, pump_start=0.5, pump_end=2.0, coupling=0.18, noise=0.6),
     "truncated_wigner": Numbers(400, 0.15, pump_start=0.5, pump_end=2.0, coupling=0.2, noise=0.5),
@@ -67,7 +67,7 @@ _OPTIMISING: dict[str, Any] = {
     "normalised": True, "calibration_gain": 0.0, "finishing_sweeps": 20,
 }  # fmt: skip
 _GAUSSIAN = {"num_steps": 2000, "pump_end": 1.5, "noise": 0.3, "measurement": 0.5}
-# Whole sets of options with which each machine looks for ground states.
+# Whole sets of options with which each variant looks for ground states.
 OPTIMISING: dict[str, dict[str, Any]] = {
     "mean_field": _OPTIMISING | {"variant": "mean_field", "noise": 0.4},
     "truncated_wigner": _OPTIMISING | {"variant": "truncated_wigner", "noise": 0.5},
@@ -83,7 +83,7 @@ class CimOptions(Amplitudes):
     The threshold of the pump is 1, of Gaussian states 1 + j; g is 1/A_s.
     """
 
-    variant: str = chosen("mean_field", MACHINES, "which machine")
+    variant: str = chosen("mean_field", VARIANTS, "which equations")
     num_steps: int | None = field(None, optional(whole(1)), "Euler-Maruyama steps of a draw")
     dt: float | None = number(None, positive(), "time step", unit="the amplitude's lifetime")
     pump_start: float | None = number(None, finite(), "pump at the start of the linear ramp")
@@ -105,10 +105,10 @@ def cim(options: CimOptions) -> Sampler:
 
     Info has what `calibrated` reports. If dt is too large the amplitudes diverge: the draw is NaN,
     `is_finite` is False, `diverged_at` and `stable_dt` say when and what would be stable.
-    The machine's numbers may be traced arrays, so that one `vmap` scans a calibration grid.
-    `OPTIMISING[variant]` has whole sets of options with which the machine looks for ground states.
+    Its numbers may be traced arrays, so that one `vmap` scans a calibration grid.
+    `OPTIMISING[variant]` has whole sets of options with which the variant looks for ground states.
     """
-    machine, numbers = MACHINES[options.variant], options.numbers
+    variant, numbers = VARIANTS[options.variant], options.numbers
     num_steps, dt, pump_start, pump_end, coupling, noise_level, measurement = numbers
 
     def prepare(params):
@@ -119,20 +119,20 @@ def cim(options: CimOptions) -> Sampler:
 
     def vacuum(key, shape):
         amplitudes = _START_AMPLITUDE * jax.random.normal(key, shape, jnp.float32)
-        value = machine.companion
+        value = variant.companion
         companion = None if value is None else jnp.full(shape, value, jnp.float32)
         return CimState(amplitudes=amplitudes, companion=companion, step=jnp.int32(0))
 
     def kernel(key, setting, state):
         ramp = jnp.minimum(state.step.astype(jnp.float32) / num_steps, 1)
         pump = pump_start + (pump_end - pump_start) * ramp
-        noise = white(key, (machine.num_noises, *state.amplitudes.shape), options.noise_law)
-        moved = machine.advance(noise, setting, state.amplitudes, state.companion, pump, dt)
+        noise = white(key, (variant.num_noises, *state.amplitudes.shape), options.noise_law)
+        moved = variant.advance(noise, setting, state.amplitudes, state.companion, pump, dt)
         amplitudes, companion = jax.tree.map(lambda array: array.astype(jnp.float32), moved)
         return CimState(amplitudes=amplitudes, companion=companion, step=state.step + 1)
 
     def report(setting):
-        return {"stable_dt": machine.stable_dt(setting, jnp.maximum(pump_start, pump_end))}
+        return {"stable_dt": variant.stable_dt(setting, jnp.maximum(pump_start, pump_end))}
 
     return from_kernel(
         init=lambda key, params, num_chains: vacuum(key, (num_chains, params.num_spins)),

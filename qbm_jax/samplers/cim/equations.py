@@ -40,6 +40,9 @@ in the sense of Ito. j is the rate at which light leaves to be measured. The mea
 feedback, so the same noise reaches each spin twice: by what the measurement tells about it, and
 through the couplings. Mean and measurement are consistent: without feedback and saturation, the
 variance of the mean plus V obeys the equation of an unmeasured oscillator with loss 1 + j.
+
+In all three what arrives through the couplings, eps (J x + h a), is held within `bound` times a
+(`feedback.received`), and a step may be damped along stiff modes (`feedback.conditioned`).
 """
 
 from collections.abc import Callable
@@ -54,8 +57,8 @@ from qbm_jax.samplers.cim.feedback import Setting, conditioned, highest_gain, re
 VACUUM = 0.5  # variance of the quadrature (a + a*)/sqrt(2)
 
 
-class Machine(NamedTuple):
-    """One variant.
+class Variant(NamedTuple):
+    """The equations and the step of one variant.
 
     Attributes:
       drift: rates of its variables.
@@ -106,7 +109,7 @@ def mean_field_advance(
       white: [1, chains, spins], of mean 0 and variance 1.
       setting: coupling eps, noise sigma.
       amplitudes: [chains, spins].
-      companion: None; other machines have a second array.
+      companion: None; other variants have a second array.
       pump: p.
       dt: time step, in units of the amplitude's lifetime.
     """
@@ -121,7 +124,7 @@ def mean_field_stable_dt(setting: Setting, pump: jax.Array | float) -> jax.Array
     return 0.5 / jnp.maximum(highest_gain(setting, pump), 1)
 
 
-mean_field = Machine(
+mean_field = Variant(
     mean_field_drift,
     mean_field_diffusion,
     mean_field_advance,
@@ -148,7 +151,7 @@ def truncated_wigner_drift(
 def truncated_wigner_diffusion(
     amplitudes: jax.Array, quadratures: jax.Array, noise: jax.Array | float
 ) -> jax.Array:
-    """Of both equations, g sqrt(c^2 + s^2 + 1/2) [chains, spins]."""
+    """The factor of both noises, g sqrt(c^2 + s^2 + 1/2) [chains, spins]."""
     return noise * jnp.sqrt(amplitudes**2 + quadratures**2 + 0.5)
 
 
@@ -176,7 +179,7 @@ def truncated_wigner_stable_dt(setting: Setting, pump: jax.Array | float) -> jax
     return jnp.minimum(0.5 / gain, 1 / (1 + jnp.abs(pump) + gain))
 
 
-truncated_wigner = Machine(
+truncated_wigner = Variant(
     truncated_wigner_drift,
     truncated_wigner_diffusion,
     truncated_wigner_advance,
@@ -239,7 +242,7 @@ def gaussian_state_stable_dt(setting: Setting, pump: jax.Array | float) -> jax.A
     return 0.25 / jnp.maximum(highest_gain(setting, pump - setting.measurement), 1)
 
 
-gaussian_state = Machine(
+gaussian_state = Variant(
     gaussian_state_drift,
     gaussian_state_diffusion,
     gaussian_state_advance,
@@ -248,7 +251,7 @@ gaussian_state = Machine(
     companion=VACUUM,
 )
 
-MACHINES = {
+VARIANTS = {
     "mean_field": mean_field,
     "truncated_wigner": truncated_wigner,
     "gaussian_state": gaussian_state,
