@@ -1,8 +1,10 @@
 """Imports point one way: run.py -> experiments -> qbm_jax, and the core stands alone."""
 
 import ast
+import io
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -206,3 +208,35 @@ def test_a_forbidden_import_would_be_seen(tmp_path, monkeypatch, name):
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
     (tmp_path / "module.py").write_text(f"def function():\n    {name}\n")
     assert _violations([tmp_path / "module.py"], _is_standard)
+
+
+SPACE = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
+         tokenize.ENDMARKER)  # fmt: skip
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
+
+
+def _code_lines(text):
+    """Numbers of the lines that have code: no blank ones, no comments, no docstrings."""
+    lines = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in SPACE:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            lines -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return lines
+
+
+def test_files_and_functions_are_short_and_experiments_are_a_quarter_of_the_code():
+    sizes = {}
+    for path in (*_files("qbm_jax"), *_files("experiments")):
+        text, name = path.read_text(), str(path.relative_to(ROOT))
+        lines = sizes[name] = _code_lines(text)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                body = range(node.body[0].lineno, node.end_lineno + 1)
+                assert len(lines & set(body)) <= 50, f"{name}: {node.name}"
+    sizes = {name: len(lines) for name, lines in sizes.items()}
+    assert max(sizes.values()) <= 250, max(sizes, key=sizes.get)
+    own = sum(size for name, size in sizes.items() if name.startswith("experiments"))
+    assert own <= sum(sizes.values()) / 4
