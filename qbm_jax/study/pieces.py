@@ -28,6 +28,7 @@ class Pieces:
         self._results.mkdir(parents=True, exist_ok=True)
         self._key = key_of(seed, "piece")
         self.all: list[dict[str, Any]] = []
+        self._paths: dict[str, Path] = {}  # by the name that a piece's key is derived from
 
     def path(self, section: str, names: dict[str, Any]) -> Path:
         """The file of the piece of these names."""
@@ -55,9 +56,12 @@ class Pieces:
 
         Raises:
           InputError: the folder was removed or renamed.
+          ValueError: names that an earlier piece has but for where hyphens part them.
         """
         name = "-".join([section, *(str(value) for value in names.values())])
         path = self.path(section, names)
+        if self._paths.setdefault(name, path) != path:
+            raise ValueError(f"two pieces would share the key of {name}; give them other names")
         of = {"section": section, **names, **(given or {})}
         piece = read_sealed(path, self._folder, of)
         if piece is None:

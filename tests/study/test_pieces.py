@@ -80,6 +80,13 @@ def test_names_that_looked_alike_have_three_pieces(tmp_path):
     assert len(list((tmp_path / "results").iterdir())) == len(names)
 
 
+def test_names_that_would_share_a_key_are_an_error(tmp_path):
+    pieces = Pieces(tmp_path, 0)
+    pieces.measure("part", {"a": "x-y", "b": "z"}, lambda key: {})
+    with pytest.raises(ValueError, match="share the key of part-x-y-z"):
+        pieces.measure("part", {"a": "x", "b": "y-z"}, lambda key: {})
+
+
 TEXTS = st.lists(st.text(st.sampled_from("aA_-./ ~é\n"), max_size=4), min_size=2, max_size=2)
 
 
