@@ -41,7 +41,11 @@ def edges_of(edges: Any, num_visible: int, num_hidden: int) -> Edges:
     if isinstance(edges, str):
         mask = _pattern(edges, num_visible, total)
     else:
-        given = np.asarray(edges) if not hasattr(edges, "toarray") else edges.toarray()
+        try:
+            given = np.asarray(edges) if not hasattr(edges, "toarray") else edges.toarray()
+        except ValueError:  # of lists of unequal lengths
+            given = np.array(None)
+        given = np.zeros((0, 2), int) if given.size == 0 else given  # no pairs
         is_mask = given.shape == (total, total)
         is_pairs = given.ndim == 2 and given.shape[1] == 2 and given.dtype.kind in "iu"
         if not (is_mask or is_pairs):

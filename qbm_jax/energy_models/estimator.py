@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from qbm_jax.energy_models.phases import OWN, POSITIVE, Phases
 from qbm_jax.energy_models.trained import TrainedMachine
 from qbm_jax.errors import InputError
 from qbm_jax.runtime import keys
+from qbm_jax.runtime.identity import digest_of
 from qbm_jax.runtime.options import (
     Kind,
     check_all,
@@ -111,6 +113,9 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
     seed: int = field(0, seed(), "root of all randomness")
     progress: bool = field(False, flag(), "whether a bar is shown")
 
+    shaping: ClassVar[tuple[str, ...]] = (
+        "num_hidden", "negative_phase", "sampler_options", "num_chains", "optimizer", "edges",
+    )  # options on which the arrays of a training depend  # fmt: skip
     num_rows_needed: ClassVar[int] = 1
     saved_arrays: ClassVar[tuple[str, ...]] = ("starts_", "snapshots_")
 
@@ -144,8 +149,10 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
         """
         del y
         options = self.check_options()
-        rows = self._start(X, options)
         path = None if checkpoint is None else Path(checkpoint)
+        if path is not None and not path.absolute().parent.is_dir():
+            raise InputError(f"checkpoint: there is no folder {path.absolute().parent}")
+        rows = self._start(X, options)
         if path is not None and path.exists():
             saving.load_into(self, path, rows)
         end = options["num_updates"]
@@ -165,6 +172,7 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
         """
         del y
         options = self.check_options()
+        self.check_unchanged()
         rows = self.checked_rows(X) if hasattr(self, "learner_") else self._start(X, options)
         rates = self._rates(options)
         rates = rates._replace(end=rates.start)
@@ -241,6 +249,26 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
         self.snapshots_ = np.zeros((0, ravel_pytree(units)[0].size), np.float32)
         self.history_: list[dict[str, float]] = []
         self._known_log_z = {}
+        self._shaped_by = self._shape()
+
+    def _shape(self) -> dict[str, str]:
+        """The options that shape the arrays of a training, as they are now."""
+        params = self.get_params(deep=False)
+        own = {name: params[name] for name in self.shaping if name in params}
+        own |= {n: v.toarray() for n, v in own.items() if hasattr(v, "toarray")}
+        return {
+            n: str(digest_of(v)) if isinstance(v, np.ndarray) else repr(v) for n, v in own.items()
+        }
+
+    def check_unchanged(self) -> None:
+        """Raises an InputError where an option that shapes a trained machine is another by now."""
+        was = getattr(self, "_shaped_by", None)
+        if was is not None and (changed := [n for n, v in self._shape().items() if was[n] != v]):
+            name = changed[0]
+            raise InputError(
+                f"{name} was {was[name]} when this machine was trained and is {self._shape()[name]}"
+                " now; set it back, or call fit"
+            )
 
     def with_units(self, units: Any, X: Any) -> Self:
         """Takes parameters from elsewhere, such as those that another package has learnt.
@@ -273,10 +301,11 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
         )
         with bar:
             for stop in (stop for stop in np.union1d(ends, kept) if stop > first):
-                self.learner_, measured = learning.advance(
-                    recipe, self.edges_, rates, key, data, self.learner_, jnp.int32(stop)
-                )
-                jax.block_until_ready(self.learner_)  # its time counts
+                with samplers.device_errors():
+                    self.learner_, measured = learning.advance(
+                        recipe, self.edges_, rates, key, data, self.learner_, jnp.int32(stop)
+                    )
+                    jax.block_until_ready(self.learner_)  # its time counts
                 if stop in kept:
                     flat = ravel_pytree(self.learner_.units)[0]
                     self.snapshots_ = np.vstack([self.snapshots_, np.asarray(flat)])
@@ -293,12 +322,19 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
 
     def _record(self, step: int, measured: dict[str, jax.Array], seconds: float) -> None:
         values = {name: float(value) for name, value in jax.device_get(measured).items()}
+        if (share := values.pop("finite_share")) < 1:
+            raise InputError(
+                f"draws of the sampler were not finite in {1 - share:.0%} of the updates up to "
+                f"{step}; see its options, such as a smaller dt"
+            )
         leaves = jax.device_get(jax.tree.leaves(self.learner_.units))
         if not all(np.isfinite(leaf).all() for leaf in leaves):
             raise InputError(
                 f"the training diverged before update {step}: parameters are NaN or infinite; "
                 "lower learning_rate"
             )
+        if math.isnan(values["beta_eff"]):  # the sampler does not measure it
+            del values["beta_eff"]
         self.history_.append({"update": step, "seconds": seconds, **values})
 
     @property

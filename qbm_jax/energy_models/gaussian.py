@@ -112,6 +112,7 @@ class GaussianRestrictedBoltzmannMachine(EnergyModel):
     )
 
     num_rows_needed: ClassVar[int] = 2
+    input_dtype: ClassVar[type] = np.float64  # until the columns are scaled
     saved_arrays: ClassVar[tuple[str, ...]] = (*EnergyModel.saved_arrays, "mean_", "scale_")
     _centres: ClassVar[bool] = False  # b is inside the energy's differences: they are centred
 

@@ -8,6 +8,8 @@ from sklearn.utils.validation import validate_data
 
 from qbm_jax.errors import InputError
 
+_SAME = 1e-13  # of a column's largest value: a spread that is rounding
+_ALIKE = 1e-8  # below 1 of a correlation: columns that are the same but for rounding
 BINARISATIONS = {
     "sampled": "bits drawn with X as their means",
     "thresholded": "bits X > 1/2",
@@ -16,15 +18,16 @@ BINARISATIONS = {
 
 
 def checked_rows(estimator: BaseEstimator, X: Any, reset: bool, least: int = 1) -> np.ndarray:
-    """X as float32 [rows, features], its features those of the fit.
+    """X as float32, or the estimator's `input_dtype`, [rows, features]; features as in the fit.
 
     Raises:
       InputError: sparse, empty, NaN, infinite, not of numbers, or of other features.
     """
     try:
         return validate_data(
-            estimator, X, reset=reset, dtype=np.float32, ensure_min_samples=least, order="C"
-        )
+            estimator, X, reset=reset, dtype=getattr(estimator, "input_dtype", np.float32),
+            ensure_min_samples=least, order="C",
+        )  # fmt: skip
     except (ValueError, TypeError) as error:
         text = str(error).strip()
         said = (text if "Reshape" in text else text.partition("\n")[0]).rstrip(".")
@@ -65,19 +68,17 @@ def check_real(X: np.ndarray) -> None:
     if len(X) < 2:
         raise InputError(f"expected at least 2 rows to scale real columns by, got {len(X)} sample")
     spread = X.std(axis=0, dtype=np.float64)
-    if (constant := np.flatnonzero(spread <= 1e-7 * np.abs(X).max(axis=0))).size:
+    if (constant := np.flatnonzero(spread <= _SAME * np.abs(X).max(axis=0))).size:
         raise InputError(
             f"column {constant[0]} of X is constant, so it has no density; leave it out"
         )
-    scaled = (X - X.mean(axis=0)) / spread
-    with np.errstate(invalid="ignore"):
-        _, first, counts = np.unique(
-            np.round(scaled.T, 5), axis=0, return_index=True, return_counts=True
-        )
-    if len(X) > 2 and (counts > 1).any():
+    scaled = (X - X.mean(axis=0, dtype=np.float64)) / spread
+    alike = np.abs(scaled.T @ scaled) / len(X) > 1 - _ALIKE
+    first, second = np.nonzero(np.triu(alike, 1))
+    if len(X) > 2 and first.size:
         raise InputError(
-            f"column {first[counts.argmax()]} of X comes twice, up to its scale, so X has no "
-            "density; leave one out"
+            f"columns {first[0]} and {second[0]} of X are the same but for scale and shift, so X "
+            "has no density; leave one out"
         )
 
 
@@ -96,6 +97,8 @@ def given_rows(given: Any, num: int, num_visible: int, bits: bool) -> np.ndarray
     if given is None:
         return None
     try:
+        if np.iscomplexobj(given):
+            raise TypeError
         rows = np.asarray(given, np.float32)
     except (TypeError, ValueError) as error:
         raise InputError("expected numbers in given, NaN for a free unit") from error

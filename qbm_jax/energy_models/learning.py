@@ -121,7 +121,7 @@ def advance(
     return learner, {name: total / (end - first) for name, total in totals.items()}
 
 
-MEASURED = ("free_energy_gap", "hidden_activity")
+MEASURED = ("free_energy_gap", "hidden_activity", *phases_of.TOLD)
 
 
 def _update(recipe, edges, rates, key, data, learner):
@@ -133,7 +133,7 @@ def _update(recipe, edges, rates, key, data, learner):
     v = draw_bits(key_bits, v) if recipe.draws_bits else v
     units = learner.units
     h = phases_of.positive(key_positive, units, v, recipe.phases)
-    v_model, h_model, chains = phases_of.negative(
+    v_model, h_model, chains, told = phases_of.negative(
         key_negative, units, learner.chains, v, h, recipe.phases
     )
     gap, gradient = jax.value_and_grad(contrast)(units, v, h, v_model, h_model)
@@ -152,7 +152,7 @@ def _update(recipe, edges, rates, key, data, learner):
     average = jax.tree.map(
         lambda a, p: a + (p - a) / jnp.maximum(memory, 1), learner.average, units
     )
-    measured = {"free_energy_gap": gap, "hidden_activity": h.mean()}
+    measured = {"free_energy_gap": gap, "hidden_activity": h.mean(), **told}
     return Learner(units, average, optimiser, chains, offsets, learner.step + 1), measured
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from qbm_jax import partition
 from qbm_jax.energy_models.annealing import annealed
-from qbm_jax.energy_models.hidden_sums import FreeEnergies, free_energies
+from qbm_jax.energy_models.hidden_sums import MEAN_FIELD, FreeEnergies, free_energies
 from qbm_jax.energy_models.units import Units
 from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
@@ -20,7 +20,7 @@ from qbm_jax.machine.enumeration import MAX_SPINS, enumerate_spins
 from qbm_jax.partition.annealing import annealed_importance_sampling
 from qbm_jax.partition.estimate import LogZ
 from qbm_jax.partition.tempering import tempered_acceptance_ratio
-from qbm_jax.runtime.options import check, choice
+from qbm_jax.runtime.options import check, choice, shown, whole
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,23 @@ class Effort(NamedTuple):
     num_equilibration: int = 500
 
 
+def checked(effort: Effort | None) -> Effort:
+    """The effort, the default for None.
+
+    Raises:
+      InputError: no `Effort`, another method, or a number out of range.
+    """
+    if effort is None:
+        return Effort()
+    if not isinstance(effort, Effort):
+        raise InputError(f"effort must be an Effort, got {shown(effort)}")
+    kinds = {
+        "method": choice(METHODS), "num_temperatures": whole(1), "num_paths": whole(2),
+        "num_equilibration": whole(1),
+    }  # fmt: skip
+    return Effort(**{n: check(f"effort.{n}", getattr(effort, n), k) for n, k in kinds.items()})
+
+
 def log_z(
     key: jax.Array, units: Any, starts: jax.Array, effort: Effort, path: Any = None
 ) -> tuple[LogZ, str]:
@@ -118,7 +135,7 @@ def log_z(
     Raises:
       InputError: another method of the effort, or "trajectory" without a path or of other machines.
     """
-    check("effort.method", effort.method, choice(METHODS))
+    effort = checked(effort)
     machine, constant = jax.jit(lambda units: units.machine())(units)
     num_visible, num_hidden = units.weights.shape
     num_spins = machine.num_spins
@@ -157,12 +174,16 @@ def _counts(effort: Effort) -> dict[str, int]:
 
 
 def _annealed_machine(key, units, machine: Boltzmann, starts, effort: Effort) -> LogZ:
-    """Annealing of all units; chains behind reverse paths start at the rows, hidden units at 0."""
-    target = None
+    """Annealing of all spins; chains behind reverse paths start at the rows.
+
+    Hidden units start at 0; those of Gaussian units at their likelier values given the rows.
+    """
+    rows = jnp.resize(starts, (effort.num_paths, starts.shape[1]))
     if isinstance(units, Units):
-        num_hidden = machine.num_spins - starts.shape[1]
-        rows = boltzmann.bits_to_spins(jnp.resize(starts, (effort.num_paths, starts.shape[1])))
-        target = jnp.concatenate([rows, -jnp.ones((effort.num_paths, num_hidden))], axis=1)
+        hidden = -jnp.ones((effort.num_paths, machine.num_spins - starts.shape[1]))
+        target = jnp.concatenate([boltzmann.bits_to_spins(rows), hidden], axis=1)
+    else:  # Gaussian units, whose machine is that of the hidden ones
+        target = jnp.where(units.hidden_means(rows) > 0.5, 1.0, -1.0)
     return annealed_importance_sampling(
         key, machine, num_temperatures=effort.num_temperatures, num_chains=effort.num_paths,
         num_equilibration=effort.num_equilibration, target_spins=target,
@@ -210,14 +231,22 @@ def likelihood(
     lower = -float(free.high.mean()) - error - max(high, low)
     upper = -float(free.low.mean()) + error - min(low, high)
     crossed = float(log_z.forward) - float(log_z.reverse)
+    behind = float((free.low - free.high).mean()) if known else 0.0
     reason = ""
     if crossed > ERRORS * math.hypot(low_error, high_error) + _ROUNDING * abs(float(log_z.value)):
         reason = (
             f"forward annealing found {crossed:.2f} nats more than the reverse chains know of: "
             "these are not at equilibrium; raise num_equilibration"
         )
-    elif not known:
+    elif free.method == MEAN_FIELD:
         reason = "coupled hidden units are bounded by a mean field: there is a lower end alone"
+    elif not (known and math.isfinite(lower + upper)):
+        reason = "free energies or log Z are not finite: rows or parameters are too far from 0"
+    elif behind > error + _ROUNDING * abs(float(free.value.mean())):
+        reason = (
+            f"annealing of hidden units found {behind:.2f} nats more than the reverse chains know "
+            "of: these are not at equilibrium"
+        )
     elif not upper - lower <= max_bracket:
         reason = (
             f"the interval is {upper - lower:.2f} nats wide, more than {max_bracket:g}; "

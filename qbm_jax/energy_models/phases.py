@@ -22,6 +22,8 @@ from qbm_jax.samplers.numerics.noise import half_logistic
 OWN = ("pcd", "cd")  # negative phases of Gibbs chains; all others are samplers by name
 POSITIVE = ("mean_field", "sampled")
 _BLOCK = 16
+# What a sampler tells of a draw: its temperature where it measures it, and whether it is finite.
+TOLD = ("beta_eff", "finite_share")
 _DAMPING = 0.5  # of the mean field, which else may alternate
 
 
@@ -82,8 +84,13 @@ def mean_field(units: Units, v: jax.Array, num_steps: int) -> jax.Array:
     return jax.lax.fori_loop(0, num_steps, iterate, jax.nn.sigmoid(inputs))
 
 
-def clamped_hidden(key: jax.Array, units: Units, v: jax.Array, num_steps: int) -> jax.Array:
-    """Hidden bits [rows, hidden] after Gibbs sweeps with the visible ones clamped."""
+def clamped_hidden(
+    key: jax.Array, units: Units, v: jax.Array, num_steps: int, start: jax.Array | None = None
+) -> jax.Array:
+    """Hidden bits [rows, hidden] after Gibbs sweeps with the visible ones clamped.
+
+    They start at `start` [rows, hidden]; None: at draws without couplings among them.
+    """
     assert units.deep is not None, "without couplings, hidden_means is exact"
     inputs, deep = units.hidden_inputs(v), units.deep
 
@@ -91,7 +98,8 @@ def clamped_hidden(key: jax.Array, units: Units, v: jax.Array, num_steps: int) -
         return hidden_sweep(key, inputs, deep, h), None
 
     key_start, key_run = jax.random.split(key)
-    start = draw_bits(key_start, jax.nn.sigmoid(inputs))
+    if start is None:
+        start = draw_bits(key_start, jax.nn.sigmoid(inputs))
     return jax.lax.scan(advance, start, jax.random.split(key_run, num_steps))[0]
 
 
@@ -105,8 +113,8 @@ def hidden_sweep(key: jax.Array, inputs: jax.Array, deep: jax.Array, h: jax.Arra
 
 def negative(
     key: jax.Array, units: Any, chains: Any, v: jax.Array, h: jax.Array, phases: Phases
-) -> tuple[jax.Array, jax.Array, Any]:
-    """Draws v and h of the negative phase [chains, ...], and the chains behind them.
+) -> tuple[jax.Array, jax.Array, Any, dict[str, jax.Array]]:
+    """Draws v and h of the negative phase [chains, ...], the chains behind them, and `TOLD`.
 
     Args:
       key: consumed.
@@ -120,18 +128,21 @@ def negative(
     sampler = sampler_of(phases)
     if sampler is not None:
         machine = rounded(units.machine()[0], phases.bits)
-        spins, chains, _ = sampler.sample(key_run, machine, chains)
-        return *units.split(key_split, spins), chains
+        spins, chains, info = sampler.sample(key_run, machine, chains)
+        told = {"beta_eff": jnp.mean(info.get("beta_eff", jnp.nan)),
+                "finite_share": jnp.mean(info["is_finite"], dtype=jnp.float32)}  # fmt: skip
+        return *units.split(key_split, spins), chains, told
+    told = {"beta_eff": jnp.float32(jnp.nan), "finite_share": jnp.float32(1)}
     if units.is_bipartite:
         start = v if phases.negative == "cd" else chains
         v = block_gibbs(key_run, units, start, phases.num_steps)
-        return v, units.hidden_means(v), v if phases.negative == "pcd" else chains
+        return v, units.hidden_means(v), v if phases.negative == "pcd" else chains, told
     if phases.negative == "cd":
         start = boltzmann.bits_to_spins(jnp.concatenate([v, draw_bits(key_start, h)], axis=1))
     else:
         start = chains
     spins = sweeps(key_run, units.machine()[0], start, phases.num_steps)
-    return *units.split(key_split, spins), spins if phases.negative == "pcd" else chains
+    return *units.split(key_split, spins), spins if phases.negative == "pcd" else chains, told
 
 
 def block_gibbs(

@@ -61,6 +61,8 @@ def save(model: Any, path: Path, rows: np.ndarray | None = None) -> None:
       InputError: an optimizer that has no name, which no file can hold.
     """
     machines = model._machines()
+    for machine in machines:
+        machine.check_unchanged()
     arrays: dict[str, np.ndarray] = {}
     for number, machine in enumerate(machines):
         arrays |= {f"{number}_{name}": values for name, values in _state(machine).items()}
@@ -75,7 +77,10 @@ def save(model: Any, path: Path, rows: np.ndarray | None = None) -> None:
     buffer = io.BytesIO()
     header: Any = np.array(json.dumps(sealed(plain(content), of)))
     np.savez(buffer, allow_pickle=False, **{HEADER: header}, **arrays)
-    write_whole(path, buffer.getvalue())
+    try:
+        write_whole(path, buffer.getvalue())
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     samplers.warn_if_given(params.get("negative_phase"))
 
 
@@ -139,7 +144,7 @@ def _read(path: Path, of: dict[str, Any]) -> tuple[dict[str, Any], dict[str, np.
         header = json.loads(str(arrays.pop(HEADER)))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
         raise InputError(f"{path} is no saved model, or is damaged") from error
     if reason := broken_seal(header):
         raise InputError(f"{path} {reason}")

@@ -15,6 +15,7 @@ from qbm_jax.energy_models.learning import Recipe
 from qbm_jax.energy_models.likelihood import (
     Effort,
     Likelihood,
+    checked,
     likelihood,
     log_z,
 )
@@ -126,7 +127,7 @@ class TrainedMachine(Saved):
         self, weights: str = "last", effort: Effort | None = None
     ) -> tuple[LogZ, str]:
         """Log Z in nats as `log_z`, and how it was got."""
-        units, effort = self.units(weights), effort or Effort()
+        units, effort = self.units(weights), checked(effort)
         known = self._known_log_z.get((weights, effort))
         if known is None or known[0] is not units:  # other parameters have another log Z
             key = keys.key_of(self.seed, "energy model log Z")

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from qbm_jax.machine.opposite_sign import check_pairs
 from qbm_jax.problems.bqm import check_quadratic, from_bqm
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.optional import needed
-from qbm_jax.runtime.options import LARGEST_SEED, check, positive
+from qbm_jax.runtime.options import LARGEST_SEED, check, positive, shown
 from qbm_jax.runtime.options import seed as kind_of_seed
 from qbm_jax.samplers.auxiliary_cim import AuxiliaryState
 from qbm_jax.samplers.base import Sampler, check_count
@@ -88,6 +88,9 @@ class _Sampling:
         starts = None if initial_states is None else _starts(dimod, initial_states, names)
         num_reads = (1 if starts is None else len(starts)) if num_reads is None else num_reads
         check_count(num_reads=num_reads)
+        if interrupt_function is not None and not callable(interrupt_function):
+            got = shown(interrupt_function)
+            raise InputError(f"interrupt_function must be a function, got {got}")
         if seed is None:
             seed = int(np.random.default_rng().integers(LARGEST_SEED))
         key = keys.root(check("seed", seed, kind_of_seed()))
@@ -112,9 +115,20 @@ class _Sampling:
         Raises:
           InputError: a pair of a variable with itself, or what `sample` raises.
         """
-        pairs = list(J)
+        if isinstance(J, np.ndarray):
+            J = {(int(u), int(v)): J[u, v] for u, v in np.argwhere(J)}
+        pairs = _pairs("J", J)
         check_pairs("pairs of J", [u for u, _ in pairs], [v for _, v in pairs])
         return super().sample_ising(h, J, **parameters)  # type: ignore[misc]
+
+    def sample_qubo(self, Q: Any, **parameters: Any) -> Any:
+        """Samples from a QUBO, a dict of values by (label, label).
+
+        Raises:
+          InputError: keys that are no pairs, or what `sample` raises.
+        """
+        _pairs("Q", Q)
+        return super().sample_qubo(Q, **parameters)  # type: ignore[misc]
 
     def _reads(
         self,
@@ -140,6 +154,17 @@ class _Sampling:
             if interrupt is not None and interrupt():
                 break
         return np.concatenate(drawn)[:num_reads]
+
+
+def _pairs(name: str, given: Any) -> list[tuple[Any, Any]]:
+    """The keys of a dict by pairs of variables."""
+    pairs: list[Any] = list(given) if isinstance(given, Mapping) else [()]
+    if wrong := [key for key in pairs if not isinstance(key, tuple) or len(key) != 2]:
+        got = shown(wrong[0] if isinstance(given, Mapping) else given)
+        raise InputError(
+            f"expected {name} by pairs of variables, got {got}; reduce higher orders with dimod"
+        )
+    return pairs
 
 
 @functools.cache

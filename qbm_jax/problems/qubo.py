@@ -43,7 +43,8 @@ def from_qubo(
     Raises:
       InputError: an empty or higher-order Q, one that is not finite, or labels that are not its.
     """
-    entries = _of_dict(Q, labels) if isinstance(Q, Mapping) else _of_matrix(Q, labels)
+    is_dict = isinstance(Q, Mapping) and not hasattr(Q, "tocoo")  # scipy's dok is both
+    entries = _of_dict(Q, labels) if is_dict else _of_matrix(Q, labels)
     if not entries.num_bits:
         raise InputError("expected a QUBO with variables, got an empty one")
     linear = np.zeros(entries.num_bits)

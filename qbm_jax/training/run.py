@@ -19,6 +19,7 @@ from qbm_jax.machine.boltzmann import has_energies
 from qbm_jax.model.vae import Params
 from qbm_jax.runtime.keys import named
 from qbm_jax.runtime.options import traceable_fields
+from qbm_jax.samplers.devices import device_errors
 from qbm_jax.training import spec
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.evaluation import ANY_BRACKET, CHECKED, bound, build_evaluation, first_fault
@@ -180,10 +181,12 @@ class Run:
             LOGGER.info("the first %d steps begin; compiling them may take a while", num_steps)
         # The dispatch donates the states.
         self.last_good = [copied(state) for state in self.states]
-        stepped = self.steps([
+        steps = [
             Step(seed.keys.steps, part, state, jnp.float32(seed.plan.train_cells.size))
             for seed, part, state in zip(self.seeds, parts, self.states, strict=True)
-        ])  # fmt: skip
+        ]
+        with device_errors():
+            stepped = self.steps(steps)
         self.states, traces = (list(values) for values in zip(*stepped, strict=True))
         num_cells = sum(rows.size for _, rows in parts)
         seconds = time.perf_counter() - self.clock

@@ -9,7 +9,10 @@ from energy_laws import H, V, log_law, log_weights, random_units, states
 from qbm_jax.energy_models import BoltzmannMachine, RestrictedBoltzmannMachine, learning
 from qbm_jax.energy_models.edges import edges_of
 from qbm_jax.energy_models.precision import rounded
+from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.samplers import DeviceError
+from qbm_jax.samplers.devices.machine import Device, DeviceOptions, device_sampler
 
 EDGES = {"restricted": "bipartite", "semi_restricted": "semi_restricted", "full": "full"}
 FAST = {"num_hidden": 3, "num_updates": 40, "minibatch_size": 20, "num_chains": 20}
@@ -138,3 +141,49 @@ def test_rounded_couplings_lie_on_a_grid_of_few_bits():
     np.testing.assert_allclose(3 * coarse.J, [[0, 3, -1], [3, 0, 0], [-1, 0, 0]], atol=1e-6)
     np.testing.assert_allclose(coarse.h, 1)
     assert rounded(machine, None) is machine
+
+
+def failing(at):
+    """A device that fails at its `at`-th call, as a sampler."""
+    calls = []
+
+    def draw(given, num_reads, seed):
+        calls.append(seed)
+        if len(calls) >= at:
+            raise OSError("cable gone")
+        return np.ones((num_reads, len(given.linear)), np.int8)
+
+    return device_sampler(
+        Device(draw, lambda: None), DeviceOptions(calibration_gain=0.0, num_gauges=0)
+    )
+
+
+def test_a_device_that_fails_in_a_training_is_told_as_such(rows):
+    for _ in range(3):
+        with pytest.raises(DeviceError, match="cable gone"):
+            RestrictedBoltzmannMachine(negative_phase=failing(3), **FAST).fit(rows)
+
+
+def test_the_history_has_the_temperature_of_the_sampler(rows):
+    options = {"sampler_options": {"num_steps": 20}, **FAST}
+    model = RestrictedBoltzmannMachine(negative_phase="cim", **options).fit(rows)
+    assert all(0.1 < row["beta_eff"] < 10 for row in model.history_)
+    chains = RestrictedBoltzmannMachine(**FAST).fit(rows)
+    assert "beta_eff" not in chains.history_[0] and "finite_share" not in chains.history_[0]
+
+
+def test_draws_that_are_not_finite_end_a_training(rows):
+    options = {"sampler_options": {"num_steps": 20, "dt": 50.0}, **FAST}
+    with pytest.raises(InputError, match="were not finite in"):
+        RestrictedBoltzmannMachine(negative_phase="cim", **options).fit(rows)
+
+
+def test_first_weights_lie_in_principal_directions_of_the_data(rows):
+    model = RestrictedBoltzmannMachine(num_hidden=400, start_rank=2, start_scale=0.1, seed=3)
+    units, _ = model._first_units(jax.random.key(0), rows)
+    values = np.linalg.svd(np.asarray(units.weights), compute_uv=False)
+    assert values[1] > 100 * values[2] and np.std(units.weights) == pytest.approx(0.1, rel=0.1)
+    centred = rows - rows.mean(axis=0)
+    directions = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    inside = directions.T @ directions @ np.asarray(units.weights)
+    np.testing.assert_allclose(inside, units.weights, atol=1e-6)

@@ -10,6 +10,7 @@ from energy_laws import given_units, log_law, log_weights, model_of, random_unit
 from sklearn.mixture import GaussianMixture
 
 from qbm_jax.energy_models import (
+    BoltzmannMachine,
     DeepBeliefNetwork,
     Effort,
     GaussianRestrictedBoltzmannMachine,
@@ -17,6 +18,7 @@ from qbm_jax.energy_models import (
 )
 from qbm_jax.energy_models.hidden_sums import FreeEnergies, free_energies
 from qbm_jax.energy_models.likelihood import likelihood
+from qbm_jax.energy_models.units import Units
 from qbm_jax.errors import InputError
 from qbm_jax.partition.estimate import LogZ
 
@@ -214,3 +216,34 @@ def test_a_gaussian_machine_that_is_worse_than_independent_gaussians_says_so(cap
     behind = float(re.search(r"is ([\d.]+) nats", caplog.text)[1])
     expected = 0.5 * np.sum(np.log(variance) + 1 / variance - 1)
     assert behind == pytest.approx(expected, abs=0.2) and expected > 3
+
+
+EFFORTS = {
+    "no effort": "ais", "method": Effort("annealing"), "temperatures": Effort(num_temperatures=0),
+    "one path": Effort(num_paths=1), "equilibration": Effort(num_equilibration=-3),
+    "float": Effort(num_temperatures=10.5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", EFFORTS)
+def test_an_effort_that_cannot_be_is_refused(models, case):
+    with pytest.raises(InputError, match=r"effort(\.\w+)? must be|unknown effort"):
+        models["restricted"].score(states(4), effort=EFFORTS[case])
+
+
+def test_a_mode_of_hidden_units_that_chains_do_not_find_gives_no_false_number():
+    """Thirteen units that are 0 or 1 together; all at 1 is likelier by 6 nats."""
+    num, coupling = 13, 3.0
+    deep = np.float32(coupling * (np.ones((num, num)) - np.eye(num)))
+    hidden = jnp.full(num, -coupling * (num - 1) / 2 + 6 / num)
+    rows = np.float32([[0, 0], [1, 0], [0, 1], [1, 1]])
+    units = Units(jnp.zeros(2), hidden, jnp.zeros((2, num)), jnp.zeros((2, 2)), jnp.asarray(deep))
+    model = BoltzmannMachine(num_hidden=num, num_updates=1).fit(rows).with_units(units, rows)
+    found = model.score(rows)
+    assert found.lower <= -np.log(4) <= found.upper or found.reason
+    assert found.reason and np.isnan(found.value)
+
+
+def test_rows_too_far_from_zero_say_so(models):
+    found = models["gaussian"].score(np.full((2, 4), 3e38))
+    assert "too far from 0" in found.reason

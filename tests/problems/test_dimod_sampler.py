@@ -86,6 +86,9 @@ def test_a_sampler_that_is_built_is_taken():
 def test_mistakes_are_one_line(sampler):
     for call, message in (
         (lambda: sampler.sample_ising({}, {("a", "a"): 1}), "self-loop of 'a'"),
+        (lambda: sampler.sample_ising({}, {(0, 1, 2): 1}), "J by pairs of variables"),
+        (lambda: sampler.sample_qubo({(0, 1, 2): 1}), "Q by pairs of variables"),
+        (lambda: sampler.sample_ising({0: 1}, {}, interrupt_function=3), "must be a function"),
         (lambda: sampler.sample(dimod.BinaryQuadraticModel("SPIN")), "empty"),
         (lambda: sampler.sample(model(), num_reads=0), "num_reads"),
         (lambda: sampler.sample(model(), seed=-1), "seed"),

@@ -2,16 +2,19 @@
 
 import sys
 
+import anndata
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import qbm_jax
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, symmetrise
 from qbm_jax.machine.calibration import fit_beta
 from qbm_jax.machine.opposite_sign import biases
+from qbm_jax.samplers.devices import machine
 from qbm_jax.samplers.devices.machine import Device, DeviceOptions, device_sampler
 
 N, READS = 5, 24
@@ -247,7 +250,13 @@ def test_more_spins_than_the_device_has_start_no_chains(params):
 WORKER = """
 import json, sys
 mode = sys.argv[1]
-print(json.dumps({"protocol": 2 if mode == "old" else 1, "max_spins": 5}), flush=True)
+if mode == "mute":
+    sys.stdin.read()
+if mode == "bytes":
+    sys.stdout.buffer.write(b"\\xff\\n")
+    sys.stdout.buffer.flush()
+most = {"text": "5", "list": [1], "below": -1, "true": True}.get(mode, 5)
+print(json.dumps({"protocol": 2 if mode == "old" else 1, "max_spins": most}), flush=True)
 for line in sys.stdin:
     asked = json.loads(line)
     if mode == "dies":
@@ -299,6 +308,26 @@ def test_a_worker_draws_in_a_process_of_its_own(params, worker):
 @pytest.mark.parametrize(
     ("mode", "message"),
     [
+        ("text", "no number of spins"), ("list", "no number of spins"),
+        ("below", "no number of spins"), ("true", "no number of spins"),
+        ("bytes", "no JSON"), ("mute", "no answer within 2 seconds"),
+    ],
+)  # fmt: skip
+def test_a_worker_with_another_first_line_is_one_line(params, worker, mode, message, monkeypatch):
+    monkeypatch.setattr(machine, "START", 2.0)
+    with pytest.raises(samplers.DeviceError, match=rf"^[^\n]*{message}"):
+        worker(mode, timeout=0.5).init(jax.random.key(0), params, 3)
+
+
+@pytest.mark.parametrize("command", [3, {"a": 1}, [], [""], None])
+def test_a_command_that_is_no_words_is_refused(command):
+    with pytest.raises(InputError, match="expected the words of a command"):
+        samplers.build("worker", command=command)
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
         ("refuses", "the worker says: no licence"),
         ("dies", "ended with exit code 3"),
         ("chatters", "no JSON"),
@@ -322,3 +351,22 @@ def test_a_worker_that_cannot_start_or_is_of_another_protocol_is_one_line(params
     absent = samplers.build("worker", command=["/no/such/interpreter"])
     with pytest.raises(samplers.DeviceError, match="cannot start"):
         absent.init(jax.random.key(0), params, 2)
+
+
+def test_a_device_that_fails_in_a_training_of_a_vae_is_told_as_such():
+    calls = []
+
+    def draw(given, num_reads, seed):
+        calls.append(seed)
+        if len(calls) > 2:
+            raise OSError("cable gone")
+        return np.ones((num_reads, len(given.linear)), np.int8)
+
+    options = DeviceOptions(calibration_gain=0.0, num_gauges=0)
+    cells = anndata.AnnData(np.random.default_rng(0).poisson(3, (60, 20)).astype(np.float32))
+    with pytest.raises(samplers.DeviceError, match="cable gone"):
+        qbm_jax.fit(
+            cells, num_genes=None, num_latents=4, encoder_widths=(4,), decoder_widths=(4,),
+            sampler=device_sampler(Device(draw, lambda: None), options),
+            training_options={"num_steps": 5}, progress=False,
+        )  # fmt: skip

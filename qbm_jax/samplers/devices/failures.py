@@ -33,7 +33,7 @@ def device_errors() -> Iterator[None]:
     _LATEST.clear()
     try:
         yield
-    except JaxRuntimeError as error:
+    except (JaxRuntimeError, ValueError) as error:  # which of the two, JAX does not promise
         if not _LATEST:
             raise
         raise _LATEST.pop() from error

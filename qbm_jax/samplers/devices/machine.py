@@ -9,6 +9,7 @@ out. The law of what comes back is the device's own: it is measured, never assum
 import dataclasses
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +27,8 @@ from qbm_jax.samplers.base import Sampler, draw_info, init_spins, is_concrete
 from qbm_jax.samplers.devices.failures import DeviceError, device_errors, kept
 from qbm_jax.samplers.options import FIELDS, Calibration, chosen, count
 from qbm_jax.samplers.wrappers.gauge import through_gauge_spin
+
+START = 30.0  # seconds that a device has at least to say how many spins it takes
 
 _SEEDS = 2**31  # what devices take
 
@@ -102,7 +105,8 @@ def device_sampler(device: Device, options: DeviceOptions) -> Sampler:
 
     def init(key, params, num_chains):
         params = single_precision(params)
-        most = device.max_spins()
+        patience = None if options.timeout is None else max(options.timeout, START)
+        most = _in_time(device, device.max_spins, patience)
         if most is not None and params.num_spins > most:
             raise DeviceError(
                 f"expected at most {most} spins for this device, got {params.num_spins}; embed the "
@@ -167,9 +171,8 @@ def _read(
             gauge * sent.linear, sent.rows, sent.columns,
             gauge[sent.rows] * gauge[sent.columns] * sent.values,
         )  # fmt: skip
-        drawn = _in_time(
-            device, turned, share.size, int(generator.integers(_SEEDS)), options.timeout
-        )
+        draw = partial(device.draw, turned, share.size, int(generator.integers(_SEEDS)))
+        drawn = _in_time(device, draw, options.timeout)
         spins[share] = gauge * _checked(drawn, share.size, len(gauge))
     return spins
 
@@ -191,10 +194,8 @@ def _limited(given: Biases, options: DeviceOptions) -> Biases:
     )
 
 
-def _in_time(
-    device: Device, sent: Biases, num_reads: int, seed: int, timeout: float | None
-) -> np.ndarray:
-    """The device's answer.
+def _in_time(device: Device, call: Callable[[], Any], timeout: float | None) -> Any:
+    """What a call of the device answers.
 
     Raises:
       DeviceError: it raised anything, or is late.
@@ -203,7 +204,7 @@ def _in_time(
 
     def ask():
         try:
-            answer["spins"] = device.draw(sent, num_reads, seed)
+            answer["found"] = call()
         except Exception as error:  # whatever a stranger's code raises
             answer["error"] = error
 
@@ -217,10 +218,10 @@ def _in_time(
         raise error
     if error is not None:
         raise DeviceError(f"the device failed: {type(error).__name__}: {error}") from error
-    if "spins" not in answer:
+    if "found" not in answer:
         device.give_up()
         raise DeviceError(f"the device gave no answer within {timeout:g} seconds")
-    return answer["spins"]
+    return answer["found"]
 
 
 def _checked(spins: Any, num_reads: int, num_spins: int) -> np.ndarray:

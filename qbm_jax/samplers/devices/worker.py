@@ -42,7 +42,8 @@ def worker_device(command: Any, arguments: dict[str, Any]) -> Device:
     Raises:
       InputError: the command is no list of words, or there are arguments.
     """
-    words = [command] if isinstance(command, str) else list(command or ())
+    words = [command] if isinstance(command, str) else command
+    words = list(words) if isinstance(words, list | tuple) else []
     if not words or not all(isinstance(word, str) and word for word in words):
         raise InputError(
             f"expected the words of a command that starts a worker, got {shown(command)}"
@@ -84,7 +85,7 @@ class _Worker:
                 "linear": sent.linear.tolist(), "quadratic": [list(pair) for pair in pairs],
             }  # fmt: skip
             answer = self._exchange(request)
-        if "error" in answer:
+        if answer.get("error") is not None:
             raise DeviceError(f"the worker says: {visible(str(answer['error']))}")
         try:
             return np.asarray(answer["spins"], np.float32)
@@ -97,7 +98,7 @@ class _Worker:
         pipe = subprocess.PIPE
         try:
             self.process = subprocess.Popen(
-                self.words, stdin=pipe, stdout=pipe, text=True, encoding="utf-8"
+                self.words, stdin=pipe, stdout=pipe, text=True, encoding="utf-8", errors="replace"
             )
         except OSError as error:
             raise DeviceError(
@@ -106,6 +107,9 @@ class _Worker:
         self.greeting = self._line()
         if self.greeting.get("protocol") != PROTOCOL:
             raise self._broken(f"a first line without protocol {PROTOCOL}, {shown(self.greeting)}")
+        most = self.greeting.get("max_spins")
+        if most is not None and (type(most) is not int or most < 1):
+            raise self._broken(f"max_spins that are no number of spins, {shown(most)}")
 
     def _exchange(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self.process is not None and self.process.stdin is not None, "_start has started it"
