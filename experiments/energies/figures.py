@@ -9,25 +9,37 @@ from qbm_jax.study.escape import figure_text
 from qbm_jax.study.figures import NotDrawn, colours_of, panels, shared_legend, tidy
 
 Piece = dict[str, Any]
+FAR = 4.0  # times the way from the best to the median: farther ones stand at the edge
 
 
 def draw_curves(pieces: list[Piece]) -> Figure:
-    """Test log-likelihood with its interval against wall time, a line a method."""
+    """Test log-likelihood with its interval against wall time, a line a method.
+
+    Those that are far below the others stand at the lower edge, with their value in the legend.
+    """
+    curves = [
+        (piece["method"], np.array([p[1:] for p in piece["curve"] if p[2] is not None], float))
+        for piece in pieces
+    ]
+    known = [(name, found) for name, found in curves if found.size]
+    if not known:
+        raise NotDrawn("no likelihood is known within the bracket asked for")
     figure, (axes,) = panels(1, 9.0, 5.0)
     colours = colours_of(piece["method"] for piece in pieces)
-    drawn = set()
-    for piece in pieces:
-        known = [point[1:] for point in piece["curve"] if point[2] is not None]
-        if not known:
-            continue
-        seconds, value, low, high = np.array(known, float).T
-        name = piece["method"]
-        label = None if name in drawn else figure_text(name)
-        axes.plot(seconds, value, color=colours[name], label=label, marker="o", ms=3)
-        axes.vlines(seconds, low, high, color=colours[name])
-        drawn.add(name)
-    if not drawn:
-        raise NotDrawn("no likelihood is known within the bracket asked for")
+    ends = np.array([found[-1, 1] for _, found in known])
+    floor = ends.max() - FAR * (ends.max() - np.median(ends)) - 1
+    told: set[str] = set()
+    for name, found in known:
+        seconds, value, low, high = found.T
+        is_far = value[-1] < floor
+        text = figure_text(f"{name}: {value[-1]:.0f}" if is_far else name)
+        label = None if name in told else text
+        told.add(name)
+        marker = "v" if is_far else "o"
+        axes.plot(
+            seconds, np.maximum(value, floor), color=colours[name], label=label, marker=marker, ms=4
+        )
+        axes.vlines(seconds, np.maximum(low, floor), np.maximum(high, floor), color=colours[name])
     axes.set_xscale("log")
     tidy(axes, "seconds of training", "test log-likelihood, nats an image")
     shared_legend(figure, [axes])
