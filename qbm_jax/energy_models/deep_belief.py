@@ -11,6 +11,7 @@ bound of a row does not depend on others; the lower end of `score` has the error
 
 import dataclasses
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import jax
@@ -72,34 +73,71 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     num_draws: int = field(50, whole(2), "of hidden units behind the bound")
     seed: int = field(0, seed(), "root of all randomness")
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
         """Learns layer by layer; each sees bits drawn from the hidden means of the one below.
+
+        Args:
+          X: bits, or means of bits, [rows, features].
+          y: ignored.
+          checkpoint: a file; each layer's training is written beside it, `NAME-layer0` and so on,
+            and goes on from there, bit for bit.
+
+        Raises:
+          InputError: options or data that cannot be used.
+        """
+        del y
+        path = None if checkpoint is None else Path(checkpoint)
+        self.machines_, rows = self._new_machines(), X
+        for number, machine in enumerate(self.machines_):
+            own = None if path is None else path.with_stem(f"{path.stem}-layer{number}")
+            rows = machine.fit(rows, checkpoint=own).transform(rows)
+        return self._named()
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Goes on learning: every layer passes over the rows once, from the data up.
 
         Args:
           X: bits, or means of bits, [rows, features].
           y: ignored.
 
         Raises:
-          InputError: options or data that cannot be used.
+          InputError: as `fit`.
         """
         del y
+        if not hasattr(self, "machines_"):
+            self.machines_ = self._new_machines()
+        rows = X
+        for machine in self.machines_:
+            rows = machine.partial_fit(rows).transform(rows)
+        return self._named()
+
+    @property
+    def history_(self) -> list[dict[str, float]]:
+        """The history of every layer, from the data up, with the layer's number."""
+        histories = [machine.history_ for machine in self._machines()]
+        return [{"layer": n, **row} for n, history in enumerate(histories) for row in history]
+
+    def _new_machines(self) -> list[RestrictedBoltzmannMachine]:
         kinds = field_kinds(type(self))
         options = check_all({name: getattr(self, name) for name in kinds}, kinds)
         given = options["machine_options"] or {}
         valid = set(field_kinds(RestrictedBoltzmannMachine)) - {"num_hidden", "seed"}
         if unknown := sorted(set(given) - valid):
             raise InputError(f"unknown machine_options {unknown}; choose from {sorted(valid)}")
-        machines: list[RestrictedBoltzmannMachine] = []
-        rows = X
-        for number, width in enumerate(options["num_hidden"]):
-            root = keys.key_of(options["seed"], "deep belief layer", number)
-            machine = RestrictedBoltzmannMachine(num_hidden=width, seed=keys.number(root), **given)
-            machines.append(machine.fit(rows))
-            rows = machine.transform(rows)
-        self.machines_ = machines
+        seeds = [
+            keys.seed_of(options["seed"], "deep belief layer", number)
+            for number in range(len(options["num_hidden"]))
+        ]
+        return [
+            RestrictedBoltzmannMachine(num_hidden=width, seed=own, **given)
+            for width, own in zip(options["num_hidden"], seeds, strict=True)
+        ]
+
+    def _named(self) -> Self:
+        """With the features that the lowest machine has seen."""
         for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(machines[0], name):
-                setattr(self, name, getattr(machines[0], name))
+            if hasattr(self.machines_[0], name):
+                setattr(self, name, getattr(self.machines_[0], name))
         return self
 
     def _machines(self) -> list[RestrictedBoltzmannMachine]:
@@ -116,6 +154,13 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         for machine in self._machines():
             X = machine.transform(X)
         return X
+
+    def reconstruct(self, X: Any) -> np.ndarray:
+        """Visible means given the top layer's means given rows [rows, features]."""
+        rows = jnp.asarray(self.transform(X))
+        for machine in reversed(self._machines()):
+            rows = machine.units().visible_means(rows)
+        return np.asarray(rows)
 
     def score_samples(
         self, X: Any, *, max_bracket: float = 1.0, effort: Effort | None = None

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from energy_laws import H, V, given_units, log_weights, random_units, states
+from scipy.special import expit
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
@@ -129,6 +130,25 @@ def test_the_bound_of_a_deep_network_is_below_its_enumerated_likelihood(deep):
     total = deep.score(v)
     assert total.value == pytest.approx(found.mean(), abs=1e-5) and total.upper == np.inf
     assert total.hidden == "variational bound" and deep.sample(7).shape == (7, V)
+
+
+def test_a_deep_network_resumes_goes_on_and_reconstructs(rows, tmp_path):
+    network = DeepBeliefNetwork(num_hidden=(3, 2), machine_options=FAST)
+    first = clone(network).fit(rows, checkpoint=tmp_path / "deep.npz")
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["deep-layer0.npz", "deep-layer1.npz"]
+    (tmp_path / "deep-layer1.npz").unlink()  # as if it had been stopped behind the first layer
+    again = clone(network).fit(rows, checkpoint=tmp_path / "deep.npz")
+    np.testing.assert_array_equal(again.transform(rows), first.transform(rows))
+    assert {row["layer"] for row in again.history_} == {0, 1}
+    before = [row["update"] for row in again.history_ if row["layer"] == 1][-1]
+    after = [row["update"] for row in again.partial_fit(rows).history_ if row["layer"] == 1][-1]
+    assert after == before + 3  # 60 rows in minibatches of 20
+    low, top = (machine.units() for machine in first.machines_)
+    means = first.transform(rows)
+    for units in (top, low):
+        means = expit(np.asarray(units.visible) + means @ np.asarray(units.weights).T)
+    np.testing.assert_allclose(first.reconstruct(rows), means, atol=1e-5)
+    assert clone(network).partial_fit(rows).transform(rows).shape == (60, 2)
 
 
 def clone_of(deep, **options):
@@ -279,7 +299,13 @@ def test_scikit_learns_own_checks_of_real_columns():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "model", [RestrictedBoltzmannMachine(**SMALL), DeepBeliefNetwork(2, machine_options=LAYER)]
+    "model",
+    [
+        RestrictedBoltzmannMachine(**SMALL),
+        BoltzmannMachine(edges="full", **SMALL),
+        DeepBeliefNetwork(2, machine_options=LAYER),
+    ],
+    ids=lambda model: type(model).__name__,
 )
 def test_scikit_learns_own_checks_of_bits(model):
     """Checks whose data are no bits cannot apply: nothing but their refusal may fail them."""
