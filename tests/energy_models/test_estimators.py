@@ -1,5 +1,7 @@
 """Conventions of scikit-learn, files, deep belief networks."""
 
+from unittest import SkipTest
+
 import numpy as np
 import pytest
 from energy_laws import H, V, given_units, log_weights, random_units, states
@@ -309,8 +311,14 @@ def test_scikit_learns_own_checks_of_real_columns():
 )
 def test_scikit_learns_own_checks_of_bits(model):
     """Checks whose data are no bits cannot apply: nothing but their refusal may fail them."""
+    done, left_out = 0, []
     for estimator, check in estimator_checks_generator(model):
         try:
             check(estimator)
-        except InputError as error:
-            assert "expected bits 0 and 1" in str(error), check
+            done += 1
+        except (InputError, AssertionError) as error:  # a check wraps what it did not expect
+            refusal = error if isinstance(error, InputError) else error.__cause__
+            assert "expected bits 0 and 1" in str(refusal), check
+        except SkipTest as reason:  # which would end the test here
+            left_out.append(str(reason))
+    assert done > 20 and all("ARRAY_API" in reason for reason in left_out), left_out
