@@ -12,25 +12,21 @@ from typing import Any, ClassVar, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.flatten_util import ravel_pytree
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from tqdm import tqdm
 
 from qbm_jax import samplers
-from qbm_jax.energy_models import inputs, learning, saving
+from qbm_jax.energy_models import inputs, kinds, learning, saving
 from qbm_jax.energy_models.edges import Edges
-from qbm_jax.energy_models.learning import OPTIMIZERS, Rates, Recipe
+from qbm_jax.energy_models.learning import Rates, Recipe
 from qbm_jax.energy_models.phases import OWN, POSITIVE, Phases
 from qbm_jax.energy_models.trained import TrainedMachine
 from qbm_jax.errors import InputError
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.identity import digest_of
 from qbm_jax.runtime.options import (
-    Kind,
     check_all,
-    check_mapping,
-    choice,
     field,
     field_kinds,
     flag,
@@ -40,35 +36,12 @@ from qbm_jax.runtime.options import (
     seed,
     whole,
 )
-from qbm_jax.samplers import SAMPLERS
 
 logger = logging.getLogger(__name__)
 
 KEPT_ROWS = 1000  # of the data, at which chains for log Z start
 NUM_REPORTS = 20  # of a training: history, progress, checkpoints
 FEW_REPORTS = 4  # where nobody looks on: to see a divergence early, and to plot a curve
-
-
-def _optimizer() -> Kind:
-    named = choice(OPTIMIZERS)
-
-    def read(value: Any) -> Any:
-        return value if isinstance(value, optax.GradientTransformation) else named.read(value)
-
-    return Kind(f"{', '.join(OPTIMIZERS)}, or a transformation of optax", read)
-
-
-def _negative_phase() -> Kind:
-    def read(value: Any) -> str:
-        name = samplers.name_of(value)
-        return choice((*OWN, *SAMPLERS, *samplers.GIVEN)).read(name)
-
-    named = choice((*OWN, *SAMPLERS))
-    return dataclasses.replace(named, says=f"{named.says}, or a built Sampler", read=read)
-
-
-def _sampler_options() -> Kind:
-    return optional(Kind("a dict", lambda value: check_mapping("sampler_options", value)))
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -78,13 +51,13 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
     num_hidden: int = field(64, whole(1), "hidden units")
     negative_phase: str | samplers.Sampler = field(  # noqa: RUF009
         "pcd",
-        _negative_phase(),
+        kinds.negative_phase(),
         "what draws the model's moments: pcd, persistent Gibbs chains; cd, Gibbs chains from the "
         "data; or a sampler, by name or built",
     )
     num_gibbs_steps: int = field(1, whole(1), "sweeps of an update, of pcd and cd")
     sampler_options: dict | None = field(  # noqa: RUF009
-        None, _sampler_options(), "options of the sampler, before those for a negative phase"
+        None, kinds.sampler_options(), "options of the sampler, before those for a negative phase"
     )
     precision_bits: int | None = field(
         None, optional(whole(2, 24)), "of couplings and fields that the sampler is given"
@@ -97,7 +70,7 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
         0.1, not_negative(), "where a linear decay ends", unit="learning_rate"
     )
     optimizer: Any = field(  # noqa: RUF009
-        "sgd", _optimizer(), "sgd, momentum (0.9), adam; one of optax's has its own rate"
+        "sgd", kinds.optimizer(), "sgd, momentum (0.9), adam; one of optax's has its own rate"
     )
     weight_decay: float = field(0.0, not_negative(), "share of couplings added to their gradient")
     centred: bool = field(
@@ -186,8 +159,8 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
         Raises:
           InputError: a value out of its range, or at odds with another.
         """
-        kinds = field_kinds(type(self))
-        options = check_all({name: getattr(self, name) for name in kinds}, kinds)
+        own = field_kinds(type(self))
+        options = check_all({name: getattr(self, name) for name in own}, own)
         if options["negative_phase"] in OWN:
             for name in ("sampler_options", "precision_bits"):
                 if options[name] is not None:

@@ -165,7 +165,7 @@ def test_a_workdir_that_is_renamed_while_a_model_is_trained_ends_the_run(
         run(made, workdir)
     assert exit_.value.code == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("error: workdir") and "removed or renamed" in line
+    assert line.startswith("error: folder") and "removed or renamed" in line
     assert not workdir.exists()
 
 
