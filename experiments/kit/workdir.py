@@ -154,7 +154,8 @@ def provenance(workdir: Path) -> Markdown:
         return Markdown("by whom, nothing says")
     config = found["config"]
     made, at = (code(found.get(name) or "unknown") for name in ("command", "commit"))
-    seeds = f"seeds 0 to {config['num_seeds'] - 1} of root seed {config['seed']}"
+    root, number = f"root seed {config['seed']}", config.get("num_seeds")
+    seeds = root if number is None else f"seeds 0 to {number - 1} of {root}"
     return Markdown(f"{made}, commit {at}, {seeds}")
 
 
