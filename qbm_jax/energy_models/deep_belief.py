@@ -87,11 +87,11 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         """
         del y
         path = None if checkpoint is None else Path(checkpoint)
-        self.machines_, rows = self._new_machines(), X
-        for number, machine in enumerate(self.machines_):
+        machines, rows = self._new_machines(), X
+        for number, machine in enumerate(machines):
             own = None if path is None else path.with_stem(f"{path.stem}-layer{number}")
             rows = machine.fit(rows, checkpoint=own).transform(rows)
-        return self._named()
+        return self._with(machines)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Goes on learning: every layer passes over the rows once, from the data up.
@@ -104,12 +104,10 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
           InputError: as `fit`.
         """
         del y
-        if not hasattr(self, "machines_"):
-            self.machines_ = self._new_machines()
-        rows = X
-        for machine in self.machines_:
+        rows, machines = X, getattr(self, "machines_", None) or self._new_machines()
+        for machine in machines:
             rows = machine.partial_fit(rows).transform(rows)
-        return self._named()
+        return self._with(machines)
 
     @property
     def history_(self) -> list[dict[str, float]]:
@@ -133,11 +131,12 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
             for width, own in zip(options["num_hidden"], seeds, strict=True)
         ]
 
-    def _named(self) -> Self:
-        """With the features that the lowest machine has seen."""
+    def _with(self, machines: list[RestrictedBoltzmannMachine]) -> Self:
+        """Takes trained machines, and the features that the lowest has seen."""
+        self.machines_ = machines
         for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(self.machines_[0], name):
-                setattr(self, name, getattr(self.machines_[0], name))
+            if hasattr(machines[0], name):
+                setattr(self, name, getattr(machines[0], name))
         return self
 
     def _machines(self) -> list[RestrictedBoltzmannMachine]:

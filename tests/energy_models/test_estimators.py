@@ -153,6 +153,18 @@ def test_a_deep_network_resumes_goes_on_and_reconstructs(rows, tmp_path):
     assert clone(network).partial_fit(rows).transform(rows).shape == (60, 2)
 
 
+def test_a_deep_network_that_could_not_learn_stays_as_it_was(rows, deep):
+    network = DeepBeliefNetwork(num_hidden=(3, 2), machine_options=FAST)
+    for call in (network.fit, network.partial_fit):
+        with pytest.raises(InputError, match="NaN"):
+            call(np.full((4, V), np.nan))
+        assert not hasattr(network, "machines_")
+    fitted = clone_of(deep)
+    with pytest.raises(InputError, match="NaN"):
+        fitted.fit(np.full((4, V), np.nan))
+    np.testing.assert_array_equal(fitted.transform(rows), deep.transform(rows))
+
+
 def clone_of(deep, **options):
     """The same network with other options of its score."""
     other = clone(deep).set_params(num_draws=20, **options)

@@ -34,6 +34,6 @@ def device_errors() -> Iterator[None]:
     try:
         yield
     except (JaxRuntimeError, ValueError) as error:  # which of the two, JAX does not promise
-        if not _LATEST:
+        if not _LATEST or isinstance(error, InputError):  # outside of compiled code it is itself
             raise
         raise _LATEST.pop() from error
