@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +27,7 @@ from qbm_jax.model.options import ENCODER_INPUTS, ModelOptions
 from qbm_jax.model.posteriors import Groups, Posterior
 from qbm_jax.model.prior import Prior
 from qbm_jax.runtime import keys
+from qbm_jax.runtime.by_value import ByValue, spec_of
 from qbm_jax.runtime.options import (
     check_all,
     whole,
@@ -36,8 +37,25 @@ TRAINING = "training"  # of the parameters while they train: the key of what the
 Params = dict[str, Any]  # see `VAE`
 
 
-class VAE(NamedTuple):
+class _Functions(NamedTuple):
+    prior: Prior
+    posterior: Posterior
+    likelihood: Likelihood
+    num_latents: int
+    init: Callable[[jax.Array], Params]
+    encode: Callable[[Params, jax.Array], jax.Array | Groups]
+    decode: Callable[[Params, jax.Array, jax.Array], dict[str, jax.Array]]
+    loadings: Callable[[Params], jax.Array]
+    encode_library: Callable[[Params, jax.Array], LibraryPosterior] | None
+    library_prior: BatchPriors | None
+    trains_apart: bool = False
+    spec: Hashable | None = None
+
+
+class VAE(ByValue, _Functions):
     """The model's functions; `params` holds "encoder", "decoder", "genes" and "prior".
+
+    Models of equal sizes and options are equal, so that programs compiled with one serve the other.
 
     With a latent library size it also holds "library", the parameters of that encoder. With a
     posterior in two groups it also holds "second_group", those of the network that reads the first.
@@ -57,19 +75,10 @@ class VAE(NamedTuple):
       encode_library: (params, counts) -> posterior of a latent library size; None if observed.
       library_prior: its prior, (mean, s.d.) of the log library of each batch; None if observed.
       trains_apart: whether the networks do something else in a training step (`while_training`).
+      spec: what it was built of; None of a model that was changed by hand.
     """
 
-    prior: Prior
-    posterior: Posterior
-    likelihood: Likelihood
-    num_latents: int
-    init: Callable[[jax.Array], Params]
-    encode: Callable[[Params, jax.Array], jax.Array | Groups]
-    decode: Callable[[Params, jax.Array, jax.Array], dict[str, jax.Array]]
-    loadings: Callable[[Params], jax.Array]
-    encode_library: Callable[[Params, jax.Array], LibraryPosterior] | None
-    library_prior: BatchPriors | None
-    trains_apart: bool = False
+    __slots__ = ()
 
 
 class Sizes(NamedTuple):
@@ -105,7 +114,7 @@ def _shown_signature() -> inspect.Signature:
 
 
 def build_sized(num_genes: int, num_batches: int, options: ModelOptions) -> VAE:
-    """Builds a model of checked options; equal options give the same object.
+    """Builds a model of checked options; equal options give equal models.
 
     Raises:
       InputError: as `build`.
@@ -118,7 +127,6 @@ def build_sized(num_genes: int, num_batches: int, options: ModelOptions) -> VAE:
 build.__dict__["__signature__"] = _shown_signature()  # all arguments, for help() and completion
 
 
-@functools.lru_cache(maxsize=32)  # the same model is the same object: what is compiled is reused
 def _build(sizes: Sizes, options: ModelOptions) -> VAE:
     observation = likelihoods.build(
         options.likelihood, options.dispersion, sizes.num_batches, options.num_categories
@@ -126,6 +134,10 @@ def _build(sizes: Sizes, options: ModelOptions) -> VAE:
     _check_library(options, sizes.num_batches, observation)
     relax = relaxations.build(options.relaxation, options.sharpness)
     latents = priors.build(options.prior, relax, options.couplings_scale)
+    parts = (  # what their names stand for now
+        priors.PRIORS[options.prior], likelihoods.LIKELIHOODS[options.likelihood],
+        relaxations.RELAXATIONS[options.relaxation],
+    )  # fmt: skip
     known = {**dataclasses.asdict(options), **sizes._asdict()}
     given = {name: known[name] for name in latents.init_options}
     latents = latents._replace(init=functools.partial(latents.init, **given))
@@ -155,6 +167,7 @@ def _build(sizes: Sizes, options: ModelOptions) -> VAE:
         library_prior=options.library_prior,
         trains_apart=options.normalisation == "batch"
         or options.dropout + options.decoder_dropout > 0,
+        spec=spec_of(sizes, options, *parts),
     )
 
 

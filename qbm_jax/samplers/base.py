@@ -1,6 +1,6 @@
 """The protocol of all samplers, and the only loop over sampler steps in the library."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, Protocol
 
 import chex
@@ -11,6 +11,7 @@ import numpy as np
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, energy
 from qbm_jax.machine.couplings import single_precision
+from qbm_jax.runtime.by_value import ByValue
 from qbm_jax.samplers.numerics.noise import half_logistic
 
 MOST_STEPS = 2**27
@@ -48,8 +49,18 @@ class SampleFn(Protocol):
         """Draws one configuration per chain."""
 
 
-class Sampler(NamedTuple):
+class _Functions(NamedTuple):
+    init: InitFn
+    step: StepFn
+    sample: SampleFn
+    targets_boltzmann: bool
+    spec: Hashable | None = None
+
+
+class Sampler(ByValue, _Functions):
     """Three pure functions; the caller owns the chain state and every key.
+
+    Samplers of equal options are equal, so that programs compiled with one serve the other.
 
     Attributes:
       init: starts chains.
@@ -57,12 +68,11 @@ class Sampler(NamedTuple):
       sample: advances them by the sampler's own number of steps and reads spins out.
       targets_boltzmann: whether the stationary law is p(s) exactly. If not, the sampler is a
         heuristic: its law is measured, never assumed.
+      spec: the factory and its options; None of a sampler that was made by hand, that has options
+        which cannot be compared, or that asks a device.
     """
 
-    init: InitFn
-    step: StepFn
-    sample: SampleFn
-    targets_boltzmann: bool
+    __slots__ = ()
 
 
 class Kernel(NamedTuple):

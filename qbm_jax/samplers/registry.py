@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qbm_jax.errors import InputError
+from qbm_jax.runtime.by_value import spec_of
 from qbm_jax.samplers import annealing, bifurcation, noisy_analog, tempering
 from qbm_jax.samplers.auxiliary_cim import AuxiliaryCimOptions, AuxiliaryState, auxiliary_cim
 from qbm_jax.samplers.auxiliary_langevin import LangevinOptions, LangevinState, auxiliary_langevin
@@ -61,7 +62,8 @@ class SamplerEntry:
         if unknown := sorted(set(options) - set(names)):
             raise InputError(f"expected options in {names}, got {unknown}")
         checked = self.options(**options)
-        return guarded(composed(self.factory(checked), checked), self.state)
+        sampler = guarded(composed(self.factory(checked), checked), self.state)
+        return sampler._replace(spec=spec_of(self.factory, self.state, checked))
 
 
 SAMPLERS: dict[str, SamplerEntry] = {

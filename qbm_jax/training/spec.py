@@ -6,7 +6,6 @@ of that program, and the keys of its random numbers.
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -67,15 +66,8 @@ class SamplerSpec:
         return {k: v for k, v in self.options if k in may_vary and isinstance(v, float)}
 
     def build(self, **numbers: Any) -> Sampler:
-        """The sampler, the same object for equal specs; numbers, which may be traced, are added."""
-        if numbers or self.name in samplers.GIVEN:
-            return samplers.build(self.name, **dict(self.options), **numbers)
-        return _sampler_of(self)
-
-
-@functools.lru_cache(maxsize=32)  # programs that were compiled with a sampler find it again
-def _sampler_of(spec: SamplerSpec) -> Sampler:
-    return samplers.build(spec.name, **dict(spec.options))
+        """The sampler, equal for equal specs; numbers, which may be traced, are added."""
+        return samplers.build(self.name, **dict(self.options), **numbers)
 
 
 def sampler_spec(name: str | Sampler, options: Mapping[str, Any] | None) -> SamplerSpec:

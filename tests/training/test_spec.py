@@ -76,7 +76,7 @@ def test_numbers_of_numpy_and_the_order_of_options_make_no_other_record():
         ModelOptions(relaxation="gumbel", sharpness=np.float32(3), num_latents=np.int64(4)),
         sampler_spec("cim", given), TrainOptions(kl_weight=3),
     )  # fmt: skip
-    assert same == ONE and hash(same) == hash(ONE) and same.sampler.build() is SAMPLER.build()
+    assert same == ONE and hash(same) == hash(ONE) and same.sampler.build() == SAMPLER.build()
     assert sampler_spec("gibbs", None) == SamplerSpec("gibbs", (("num_steps", 2),))
 
 
@@ -185,8 +185,8 @@ def test_a_prior_with_a_closed_log_z_is_built_without_its_sampler_and_others_nee
     built = free.build(3, 1)
     assert built.sampler is None and built.record.sampler is None
     assert built.numbers.sampler == {}
-    assert ONE.build(3, 1).sampler is SAMPLER.build()
-    assert ONE.build(3, 1).vae is ONE.build(3, 1).vae
+    assert ONE.build(3, 1).sampler == SAMPLER.build()
+    assert ONE.build(3, 1).vae == ONE.build(3, 1).vae
     with pytest.raises(InputError, match="prior boltzmann needs a sampler"):
         dataclasses.replace(ONE, sampler=None).build(3, 1)
 
