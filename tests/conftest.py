@@ -1,5 +1,6 @@
 """Fixtures shared by all tests; strict broadcasting is on for the whole suite."""
 
+import gc
 import logging
 import os
 import sys
@@ -18,6 +19,9 @@ import pytest  # noqa: E402
 from qbm_jax.runtime.compiled import release_compiled  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Tracing makes millions of objects that live: at Python's own thresholds looking through them again
+# and again is an eighth of the processor time of files that trace much.
+gc.set_threshold(20_000, 20, 50)
 
 
 def pytest_collection_finish() -> None:
