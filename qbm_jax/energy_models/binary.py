@@ -1,7 +1,7 @@
 """Boltzmann machines over bits: restricted, semi-restricted, full, or with any edges."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,8 @@ class RestrictedBoltzmannMachine(EnergyModel):
     X holds bits, or means of bits in 0 to 1 (such as grey values), which `binarisation` turns into
     bits. After `fit` it has `history_`, and `learner_` with parameters `units` and `average`.
     """
+
+    independent: ClassVar[str] = "independent bits with the training rows' means"
 
     binarisation: str = field(
         "sampled",
@@ -72,6 +74,12 @@ class RestrictedBoltzmannMachine(EnergyModel):
             return rows
         noise = np.random.default_rng(seed).random(rows.shape, np.float32)
         return (noise < rows).astype(np.float32)
+
+    def log_independent(self, rows: np.ndarray) -> float:
+        """Mean log-probability of rows [rows, visible] by independent bits of the data's means."""
+        seen = np.asarray(self.learner_.offsets[0], np.float64)  # of the last updates' rows
+        means = np.clip(seen, _CLIP, 1 - _CLIP)
+        return float(np.mean(rows @ np.log(means) + (1 - rows) @ np.log1p(-means)))
 
     def said_of(self, rows: np.ndarray) -> str:
         """Which bits of rows [rows, visible] are scored; "" where they are bits as they are."""

@@ -9,8 +9,7 @@ enumeration and every sampler of the registry serve here.
 """
 
 import dataclasses
-import logging
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -20,16 +19,10 @@ from flax import struct
 from qbm_jax.energy_models import inputs
 from qbm_jax.energy_models.edges import Edges, edges_of
 from qbm_jax.energy_models.estimator import EnergyModel
-from qbm_jax.energy_models.hidden_sums import FreeEnergies
-from qbm_jax.energy_models.likelihood import Effort, Likelihood
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.runtime.options import documented, field, positive, whole
 from qbm_jax.samplers.numerics.noise import normal
-
-logger = logging.getLogger(__name__)
-
-NEGLIGIBLE = 1.0  # nats a row, of training that has hardly begun
 
 
 class GaussianUnits(struct.PyTreeNode):
@@ -114,6 +107,7 @@ class GaussianRestrictedBoltzmannMachine(EnergyModel):
     num_rows_needed: ClassVar[int] = 2
     input_dtype: ClassVar[type] = np.float64  # until the columns are scaled
     saved_arrays: ClassVar[tuple[str, ...]] = (*EnergyModel.saved_arrays, "mean_", "scale_")
+    independent: ClassVar[str] = "independent Gaussians with the training rows' means and variances"
     _centres: ClassVar[bool] = False  # b is inside the energy's differences: they are centred
 
     def _prepare(self, X: np.ndarray, is_first: bool) -> np.ndarray:
@@ -137,20 +131,10 @@ class GaussianRestrictedBoltzmannMachine(EnergyModel):
     def _restored(self, v: np.ndarray) -> np.ndarray:
         return v * self.scale_ + self.mean_
 
-    def _scored(
-        self, X: Any, weights: str, max_bracket: float, effort: Effort | None
-    ) -> tuple[FreeEnergies, Likelihood]:
-        """Of rows, and their mean; said where independent Gaussians would be better."""
-        found, total = super()._scored(X, weights, max_bracket, effort)
-        rows = self.checked_rows(X)
-        plain = -0.5 * np.mean(np.sum(rows.astype(np.float64) ** 2 + np.log(2 * np.pi), axis=1))
-        behind = plain + self._log_jacobian() - total.upper
-        if behind > NEGLIGIBLE:
-            logger.warning(
-                "the machine is %.1f nats a row below independent Gaussians with the training "
-                "rows' means and variances: it did not learn; lower learning_rate", behind,
-            )  # fmt: skip
-        return found, total
+    def log_independent(self, rows: np.ndarray) -> float:
+        """Mean log-density of scaled rows [rows, visible] by standard normal columns."""
+        squares = rows.astype(np.float64) ** 2
+        return -0.5 * float(np.mean(np.sum(squares + np.log(2 * np.pi), axis=1)))
 
     def _given(self, given, num: int) -> np.ndarray | None:
         held = inputs.given_rows(given, num, self.n_features_in_, bits=False)

@@ -1,7 +1,8 @@
 """What a trained machine is asked for: free energies, likelihoods, draws, hidden means."""
 
+import logging
 from abc import abstractmethod
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,10 @@ from qbm_jax.runtime.options import (
 )
 from qbm_jax.samplers.base import init_spins
 
+logger = logging.getLogger(__name__)
+
 WEIGHTS = ("last", "averaged")
+NEGLIGIBLE = 1.0  # nats a row, of training that has hardly begun
 
 
 class NotFitted(InputError, NotFittedError):
@@ -49,6 +53,7 @@ class TrainedMachine(Saved):
       snapshots_: parameters along the training [snapshots, parameters], for trajectory annealing.
     """
 
+    independent: ClassVar[str]  # units without couplings that a machine has to be better than
     seed: int
     n_features_in_: int
     learner_: learning.Learner
@@ -63,6 +68,10 @@ class TrainedMachine(Saved):
     @abstractmethod
     def recipe(self) -> Recipe:
         """How the machine learns, as one hashable value."""
+
+    @abstractmethod
+    def log_independent(self, rows: np.ndarray) -> float:
+        """Mean log-density of scaled rows [rows, visible] by `independent` units of the data."""
 
     def _log_jacobian(self) -> float:
         """What is added to log densities of scaled rows."""
@@ -166,14 +175,22 @@ class TrainedMachine(Saved):
     def _scored(
         self, X: Any, weights: str, max_bracket: float, effort: Effort | None
     ) -> tuple[FreeEnergies, Likelihood]:
-        """Of rows, and their mean."""
+        """Of rows, and their mean; said where units without couplings would be better."""
         max_bracket = check("max_bracket", max_bracket, positive())
         units, rows = self.units(weights), self.checked_rows(X)
-        found = free_energies(units, jnp.asarray(self.bits_of(rows, self.seed)))
+        scored = self.bits_of(rows, self.seed)
+        found = free_energies(units, jnp.asarray(scored))
         if jacobian := self._log_jacobian():
             found = FreeEnergies.known(found.value - jacobian)  # real rows are summed exactly
         log_z, method = self.log_z_and_method(weights, effort)
-        return found, likelihood(found, log_z, method, max_bracket, self.said_of(rows))
+        total = likelihood(found, log_z, method, max_bracket, self.said_of(rows))
+        behind = self.log_independent(scored) + jacobian - total.upper
+        if behind > NEGLIGIBLE:
+            logger.warning(
+                "the machine is %.1f nats a row below %s: it did not learn; lower learning_rate",
+                behind, self.independent,
+            )  # fmt: skip
+        return found, total
 
     def score_samples(
         self,

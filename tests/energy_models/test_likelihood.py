@@ -1,6 +1,7 @@
 """Likelihoods against enumeration, in double precision, from the definition over bits."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -216,6 +217,20 @@ def test_a_gaussian_machine_that_is_worse_than_independent_gaussians_says_so(cap
     behind = float(re.search(r"is ([\d.]+) nats", caplog.text)[1])
     expected = 0.5 * np.sum(np.log(variance) + 1 / variance - 1)
     assert behind == pytest.approx(expected, abs=0.2) and expected > 3
+
+
+def test_a_machine_of_bits_that_is_worse_than_independent_bits_says_so(caplog):
+    rows = np.random.default_rng(0).random((300, 4)) < [0.1, 0.4, 0.6, 0.9]
+    fit = partial(RestrictedBoltzmannMachine, num_hidden=3, num_updates=200, seed=0)
+    with caplog.at_level("WARNING"):
+        fit().fit(rows).score(rows)
+        assert not caplog.text
+        wild = fit(learning_rate=1e6).fit(rows).score(rows)
+    assert "nats a row below independent bits with the training rows' means" in caplog.text
+    means = rows.mean(axis=0)
+    plain = np.mean(rows @ np.log(means) + ~rows @ np.log(1 - means))
+    behind = float(re.search(r"is ([\d.]+) nats", caplog.text)[1])
+    assert behind == pytest.approx(plain - wild.upper, rel=0.01)
 
 
 EFFORTS = {
