@@ -30,7 +30,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.experiment = "benchmark"  # a name of launch.EXPERIMENTS
     config.seed = 0  # root of every random number
     config.num_seeds = 5  # trainings of every method; seed s holds out fold s and donor s
-    config.folder = "../shared/data"  # where the h5ad files of `sets` are
+    config.folder = ""  # of the h5ad files; "": see docs/data.md
     config.datasets = (  # in the report those that were not tuned on judge, see `study`
         *("pancreas_baron_segerstolpe", "pbmc_kang_ctrl_8donors", "trajectory_paul15"),
         *("pancreas_panc8_small", "pancreas_human_mouse_328", "pbmc_kang_ctrl_stim"),

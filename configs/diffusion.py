@@ -26,7 +26,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.experiment = "diffusion"  # a name of launch.EXPERIMENTS
     config.seed = 0  # root of every random number
     config.num_seeds = 3  # trainings of every method
-    config.folder = "../shared/data"  # where the files of `sets` are
+    config.folder = ""  # of the files of `sets`; "": see docs/data.md
     config.datasets = ("shakespeare", "wikitext", "ising", "digits", "peptides")
     # kneser_ney, autoregressive, diffusion, and diffusion with latents of these priors
     config.methods = ("kneser_ney", "autoregressive", "diffusion", *LATENTS)

@@ -164,8 +164,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config = ConfigDict()
     config.experiment = "ising_benchmark"
     config.seed = 0  # root of all keys of the samplers; generated instances have their own seeds
-    # Folder with k2000/, gset/ and dense_small/; "" is $QBM_JAX_SHARED_DATA/ising, or else
-    # ../shared/data/ising beside the repository.
+    # Folder with the files, or with k2000/, gset/ and dense_small/; "": see docs/data.md.
     config.data_dir = ""
     config.replicas = 32  # independent replicas of a call
     config.pilot_calls = 1  # calls of each setting on each pilot instance

@@ -34,7 +34,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.priors = PRIORS  # names of qbm_jax.model.priors; bernoulli, J = 0, is the baseline
     config.data = ConfigDict()
     config.data.kind = "images"  # or "peptides"
-    config.data.path = "../shared/data/images/mnist.npz"  # or "simulated"
+    config.data.path = ""  # .npz file; "": mnist.npz, see docs/data.md; or "simulated"
     config.data.num_train = 0  # images; 0 is all; a tenth of them validates
     config.data.num_test = 0
     config.data.side = 4  # of simulated images, in pixels

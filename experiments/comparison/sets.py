@@ -2,12 +2,12 @@
 
 import logging
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.kit import data_files
 from experiments.kit.cells import cells_key, listed_paths
 from experiments.kit.options import names_of
 from qbm_jax.data import Cells, locate, preprocess
@@ -61,9 +61,10 @@ def find_sets(config: ConfigDict) -> tuple[dict[str, ConfigDict], list[str]]:
     found, notes = {}, []
     for name in names_of(config, "datasets", list(config.sets)):
         options = config.sets[name]
-        file = Path(config.folder) / options.file if options.file else None
-        if file is not None and not config.data.path and not file.is_file():
-            notes.append(f"{name} is left out: there is no {options.file} in {config.folder}.")
+        is_own = config.data.path or not options.file
+        if not is_own and data_files.find_file(config.folder, options.file) is None:
+            absent = data_files.missing(config.folder, options.file)
+            notes.append(f"{name} is left out: {absent}.")
             LOGGER.warning("%s", notes[-1])
         else:
             found[name] = options
@@ -94,7 +95,7 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
     if options.file:
         cells = locate(
             key,
-            path=Path(config.folder) / options.file,
+            path=data_files.find_file(config.folder, options.file) or options.file,
             batch_column=options.batch_column,
             label_column=options.label_column,
             layer=options.layer,

@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.diffusion.peptides import Contrast
+from experiments.kit import data_files
 from experiments.kit.options import names_of
 from qbm_jax import samplers
 from qbm_jax.diffusion import text
@@ -63,9 +64,10 @@ def load(config: ConfigDict) -> tuple[list[TokenSet], list[str]]:
         if fields.kind not in KINDS:
             known = ", ".join(KINDS)
             raise InputError(f"config.sets.{name}.kind must be one of {known}, got {fields.kind!r}")
-        path = Path(config.folder) / fields.file
-        if fields.file and not path.exists():
-            notes.append(f"{name} is left out: there is no {path}")
+        path = data_files.find_file(config.folder, fields.file) if fields.file else Path()
+        if path is None:
+            absent = data_files.missing(config.folder, fields.file)
+            notes.append(f"{name} is left out: {absent}")
             LOGGER.warning("%s", notes[-1])
             continue
         try:

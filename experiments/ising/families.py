@@ -1,12 +1,11 @@
 """Families of instances: settings are chosen on the pilots and judged on the held-out ones."""
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from experiments.kit.usage import ROOT
+from experiments.kit import data_files
 from qbm_jax.errors import InputError
 from qbm_jax.problems import Instance, load
 from qbm_jax.problems.solver import Solver
@@ -48,7 +47,7 @@ class Family(NamedTuple):
 
 
 def data_folder(configured: str) -> Path | None:
-    """The folder of Ising files: as configured, or $QBM_JAX_SHARED_DATA/ising, or the default.
+    """The folder of Ising files: as configured, or that of all data, or "ising" in it.
 
     Returns:
       None where nothing was configured and none is found.
@@ -60,8 +59,8 @@ def data_folder(configured: str) -> Path | None:
         if not Path(configured).is_dir():
             raise InputError(f"config.data_dir: expected a folder, found none at {configured!r}")
         return Path(configured)
-    shared = Path(os.environ.get("QBM_JAX_SHARED_DATA", ROOT.parent / "shared" / "data"))
-    return shared / "ising" if (shared / "ising").is_dir() else None
+    found = data_files.data_folder("")
+    return next((each for each in (found / "ising", found) if each.is_dir()), None)
 
 
 def load_families(config: ConfigDict) -> tuple[list[Family], list[str]]:
@@ -71,7 +70,7 @@ def load_families(config: ConfigDict) -> tuple[list[Family], list[str]]:
       InputError: an unknown name, a damaged file, or nothing left to run.
     """
     folder = data_folder(config.data_dir)
-    advice = "" if folder else "; set QBM_JAX_SHARED_DATA or config.data_dir"
+    advice = "" if folder else f"; set {data_files.VARIABLE} or config.data_dir"
     names = {i for options in config.families.values() for i in _names(config, options)}
     loaded = {name: load(name, folder) for name in sorted(names)}
     there = {name: found for name, found in loaded.items() if not isinstance(found, str)}

@@ -17,6 +17,8 @@ from experiments.comparison import plan as comparison_plan
 from experiments.comparison.methods import methods as model_methods
 from experiments.comparison.plan import ComparisonPlan
 from experiments.comparison.trainings import options_on, steps_of
+from experiments.energies.sources import MNIST
+from experiments.kit import data_files
 from experiments.kit.options import check_least, listed, names_of
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
@@ -83,11 +85,10 @@ def check(config: ConfigDict) -> SelectionPlan:
     if "trees" in names_of(config, "classifiers", CLASSIFIERS) and (said := substitution()):
         notes.append(said)
     comparison = comparison_plan.load(config, model_methods(config), with_tasks=False)
-    file = Path(config.folder) / "images" / "mnist.npz"
-    if config.images.budgets and not file.is_file():
-        notes.append(f"{IMAGES} is left out: there is no images/mnist.npz in {config.folder}.")
-    there = file if config.images.budgets and file.is_file() else None
-    return SelectionPlan(comparison, ways, [*notes, *comparison.notes], there, Trained())
+    file = data_files.find_file(config.folder, MNIST) if config.images.budgets else None
+    if config.images.budgets and file is None:
+        notes.append(f"{IMAGES} is left out: {data_files.missing(config.folder, MNIST)}.")
+    return SelectionPlan(comparison, ways, [*notes, *comparison.notes], file, Trained())
 
 
 def pieces(plan: SelectionPlan, stop: StopRequest) -> Iterator[Work]:

@@ -17,24 +17,24 @@ import numpy as np
 import scipy.sparse as sp
 
 from qbm_jax.data import sources, sources_objects
+from qbm_jax.data.download import cache_folder
 from qbm_jax.data.read import from_anndata
 from qbm_jax.data.sources_cells import ISLET_DONORS, MIN_CELLS, SATURATION, TYPE_OF_CLUSTER
 from qbm_jax.data.sources_objects import column
 from qbm_jax.data.sources_r import load
 from qbm_jax.data.whole import written_whole
 from qbm_jax.errors import InputError
-from qbm_jax.runtime.user_cache import expand_home
 
 Made: TypeAlias = anndata.AnnData | dict[str, np.ndarray] | bytes
 """What goes into an .h5ad file, into an .npz file, or is a file as it is."""
 
 
-def reconstruct(name: str, folder: str | Path, *, url: str = sources.GITHUB) -> Path:
+def reconstruct(name: str, folder: str | Path | None = None, *, url: str = sources.GITHUB) -> Path:
     """Makes the file of a set in a folder; the parts that the folder lacks are fetched into it.
 
     Args:
       name: in `sources.SOURCES`, of a set whose parts can be fetched.
-      folder: where the parts and the file go.
+      folder: where the parts and the file go; None: the cache, where runs look for them.
       url: see `sources.fetch_parts`.
 
     Returns:
@@ -51,11 +51,12 @@ def reconstruct(name: str, folder: str | Path, *, url: str = sources.GITHUB) -> 
     """
     if name not in RECIPES:
         raise InputError(f"expected a set with a recipe, {list(RECIPES)}, got {name!r}")
-    parts = sources.fetch_parts(name, folder, url=url)
+    place = cache_folder(folder)
+    parts = sources.fetch_parts(name, place, url=url)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of anndata: old files, and genes that come twice
         made = RECIPES[name](*parts)
-    path = expand_home(folder) / sources.SOURCES[name].file_name
+    path = place / sources.SOURCES[name].file_name
     with written_whole(path) as temporary:
         _write(made, temporary)
         _check(name, made, temporary)
@@ -92,6 +93,7 @@ def _islets(baron: Path, segerstolpe: Path) -> anndata.AnnData:
     first.obs["batch"] = [f"baron_{donor}" for donor in first.obs["donor"]]
     second.obs["batch"] = [f"segerstolpe_{donor}" for donor in second.obs["donor"]]
     genes = first.var_names[first.var_names.isin(second.var_names)]
+    first.obs["study"], second.obs["study"] = "Baron2016", "Segerstolpe2016"
     both = anndata.concat([first[:, genes], second[:, genes]])
     return _with_seen_genes(both[both.obs["donor"].isin(ISLET_DONORS)])
 

@@ -59,7 +59,8 @@ def load(name: str, folder: Path | None) -> Instance | str:
     Args:
       name: `sk-N-SEED` (couplings -1 and +1 from `jax.random.key(SEED)`), `K2000`, `G1` and other
         files of the G-set, `mc_n100-3` and the like (a file of dense_small and the place in it).
-      folder: with `k2000/`, `gset/` and `dense_small/`; None where there is no such folder.
+      folder: with the files, or with `k2000/`, `gset/` and `dense_small/` that hold them; None
+        where there is no such folder.
 
     Raises:
       InputError: a name of no such form, or a damaged file.
@@ -82,10 +83,10 @@ class _AbsentError(Exception):
 def _find(folder: Path | None, *parts: str) -> Path:
     if folder is None:
         raise _AbsentError("no folder of Ising files")
-    path = folder.joinpath(*parts)
-    if not path.is_file():
-        raise _AbsentError(f"no file {'/'.join(parts)} in the folder of Ising files")
-    return path
+    for path in (folder.joinpath(*parts), folder / parts[-1]):
+        if path.is_file():
+            return path
+    raise _AbsentError(f"no file {'/'.join(parts)} in the folder of Ising files")
 
 
 def _sk(name: str, folder: Path | None, num_spins: str, seed: str) -> Instance:
