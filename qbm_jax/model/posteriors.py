@@ -31,6 +31,8 @@ from qbm_jax.model.relaxations import Relax, Sharpness
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import check, choice
 
+MOST_FLIPS = 32  # of a cell's spins, behind a gradient; of more spins, random ones
+
 
 class Drawn(NamedTuple):
     """A draw from the posterior and the terms of the KL.
@@ -121,32 +123,64 @@ def _estimated_energy(
     if not prior.binary:
         return prior.energy(params, zeta)
     spins = prior.draw_latents(keys.named(key, "true spins"), encoded)
-    return energy_of_draw(prior.energy, params, encoded, spins)
+    places = flipped_places(keys.named(key, "flipped spins"), *spins.shape)
+    return energy_of_draw(prior.energy, params, encoded, spins, places)
+
+
+def flipped_places(key: jax.Array, num_cells: int, num_spins: int) -> jax.Array:
+    """Which spins of each cell are flipped for a gradient [cells, flips]: all, or random ones.
+
+    Consumes the key.
+    """
+    places = jnp.broadcast_to(jnp.arange(num_spins), (num_cells, num_spins))
+    if num_spins <= MOST_FLIPS:
+        return places
+    noise = jax.random.uniform(key, places.shape)
+    return jax.lax.top_k(noise, MOST_FLIPS)[1]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def energy_of_draw(
-    energy: Callable[[Any, jax.Array], jax.Array], params: Any, logits: jax.Array, spins: jax.Array
+    energy: Callable[[Any, jax.Array], jax.Array],
+    params: Any,
+    logits: jax.Array,
+    spins: jax.Array,
+    places: jax.Array,
 ) -> jax.Array:
     """E of spins drawn by these logits, [cells]; its gradient is that of E_q[E] on average.
 
     By each logit it is q (1 - q) times the difference that flipping its spin makes, all others as
     drawn: local expectation gradients, Titsias and Lazaro-Gredilla 2015. It takes as many energies
-    as there are spins, and no relaxation.
+    as there are flips, and no relaxation.
+
+    Args:
+      energy: (params, spins [cells, spins]) -> [cells].
+      params: of the energy.
+      logits: [cells, spins].
+      spins: drawn by them [cells, spins].
+      places: of the spins that are flipped [cells, flips], see `flipped_places`; random ones stand
+        for all, each as many times as it takes.
     """
-    del logits
+    del logits, places
     return energy(params, spins)
 
 
 @energy_of_draw.defjvp
 def _energy_of_draw_jvp(energy, primals, tangents):
-    params, logits, spins = primals
+    params, logits, spins, places = primals
     value, change = jax.jvp(lambda p: energy(p, spins), (params,), (tangents[0],))
-    flips = 1 - 2 * jnp.eye(spins.shape[-1], dtype=spins.dtype)
-    flipped = jax.vmap(lambda flip: energy(params, spins * flip[None]), out_axes=-1)(flips)
-    up_minus_down = spins * (value[:, None] - flipped)
-    slope = jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits) * up_minus_down
-    return value, change + jnp.sum(slope * tangents[1], axis=-1)
+    num_spins, num_flips = spins.shape[-1], places.shape[-1]
+
+    def flipped(place: jax.Array) -> jax.Array:
+        flip = 1 - 2 * jax.nn.one_hot(place, num_spins, dtype=spins.dtype)
+        return energy(params, spins * flip)
+
+    energies = jax.vmap(flipped, in_axes=-1, out_axes=-1)(places)
+    own, logit, tangent = (
+        jnp.take_along_axis(each, places, axis=-1) for each in (spins, logits, tangents[1])
+    )
+    slope = jax.nn.sigmoid(logit) * jax.nn.sigmoid(-logit) * own * (value[:, None] - energies)
+    return value, change + num_spins / num_flips * jnp.sum(slope * tangent, axis=-1)
 
 
 def two_groups(prior: Prior) -> Posterior:

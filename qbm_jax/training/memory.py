@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from qbm_jax.errors import InputError
+from qbm_jax.model.posteriors import MOST_FLIPS
 from qbm_jax.model.vae import VAE
 from qbm_jax.runtime.room import GIBIBYTE, check_room, total_bytes
 from qbm_jax.samplers.base import check_steps
@@ -23,8 +24,8 @@ BYTES = 4  # of a float32
 # Arrays [cells, genes] that a step needs at once. XLA's own count for 5 models (200 and 2000 genes,
 # 16 to 512 latents, nb and zinb, minibatches of 128 and 1024) was 7 to 12.
 GENE_ARRAYS = 12
-# Arrays [cells, spins, spins] of the energies of all flips (`posteriors.energy_of_draw`), beside
-# one [cells, spins, hidden units]: XLA's own count for 64 to 256 spins and 64 to 512 units.
+# Arrays [cells, flips, spins] of the energies of flips (`posteriors.energy_of_draw`), beside
+# one [cells, flips, hidden units]: XLA's own count for 64 to 256 spins and 64 to 512 units.
 FLIP_ARRAYS = 5
 MEMINFO = Path("/proc/meminfo")
 
@@ -94,7 +95,8 @@ def training_bytes(one: Training, num_genes: int, num_batches: int) -> int:
     widths = (*one.model.encoder_widths, *one.model.decoder_widths, one.model.num_latents)
     of_cell = GENE_ARRAYS * num_genes + sum(widths)
     if vae.prior.binary and vae.prior.expected_energy is None:
-        of_cell += vae.num_latents * (FLIP_ARRAYS * vae.num_latents + one.model.made_width)
+        num_flips = min(vae.num_latents, MOST_FLIPS)
+        of_cell += num_flips * (FLIP_ARRAYS * vae.num_latents + one.model.made_width)
     return states + options.minibatch_size * BYTES * of_cell
 
 

@@ -88,7 +88,8 @@ def test_the_mean_over_all_draws_of_value_and_gradients_is_that_of_the_enumerate
 
     def of_draw(params, logits, spins):
         rows = jnp.broadcast_to(spins, logits.shape)
-        return posteriors.energy_of_draw(made.energy, params, logits, rows)
+        places = posteriors.flipped_places(KEY, *rows.shape)
+        return posteriors.energy_of_draw(made.energy, params, logits, rows, places)
 
     values = jax.vmap(of_draw, (None, None, 0), 1)(params, logits, _states())
     want, pull = jax.vjp(_expected_energy, params, logits)
@@ -105,6 +106,27 @@ def test_the_mean_over_all_draws_of_value_and_gradients_is_that_of_the_enumerate
         shift = 1e-5 * jnp.eye(N)[i][None]
         change = _expected_energy(params, logits + shift) - _expected_energy(params, logits - shift)
         np.testing.assert_allclose(got[1][:, i], change / 2e-5, rtol=1e-6)
+
+
+def test_random_flips_stand_for_all_on_average(float64, monkeypatch):
+    params, logits = _params(), LOGITS.astype(jnp.float64)
+    spins = jnp.where(logits > 0, 1.0, -1.0)
+
+    def slope(places):
+        total = lambda given: posteriors.energy_of_draw(  # noqa: E731
+            made.energy, params, given, spins, places
+        ).sum()
+        return jax.grad(total)(logits)
+
+    every = slope(posteriors.flipped_places(KEY, *spins.shape))
+    monkeypatch.setattr(posteriors, "MOST_FLIPS", 2)
+    keys = jax.random.split(KEY, 4000)
+    places = jax.vmap(lambda key: posteriors.flipped_places(key, *spins.shape))(keys)
+    assert places.shape == (4000, 2, 2) and np.all(places[..., 0] != places[..., 1])
+    some = jax.jit(jax.vmap(slope))(places)
+    error = np.std(some, axis=0) / np.sqrt(len(keys))
+    assert np.all(np.abs(some.mean(axis=0) - every) < 4.5 * error + 1e-12)
+    assert np.all(error < 0.1 * np.abs(every).max())
 
 
 @pytest.mark.parametrize("relaxation", ["spike_exponential", "power_function"])
