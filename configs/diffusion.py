@@ -54,7 +54,8 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.residual.num_steps = 600
     config.residual.minibatch_size = 16
     config.residual.num_texts = 2000  # that it learns from
-    config.residual.num_negatives = 4  # for each of them
+    config.residual.num_negatives = 4  # for each of them, a part drawn anew: behind the guides
+    config.residual.num_drawn = 1  # draws of the diffusion for each: behind the likelihoods
 
     config.generation = ConfigDict()
     config.generation.num_samples = 128
@@ -68,16 +69,16 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.evaluation = ConfigDict()
     config.evaluation.max_sequences = 512  # held-out ones, at most
     config.evaluation.num_draws = 8  # of masks for each
-    config.evaluation.num_proposals = 256  # behind log Z of a residual energy
+    config.evaluation.num_proposals = 1000  # behind log Z of a residual energy
     config.evaluation.num_ordered = 8  # held-out ones whose likelihood is told from two sides
-    config.evaluation.num_orders = 8
+    config.evaluation.num_orders = 64
 
     config.sets = ConfigDict()
     config.sets.made_up = study("text", length=32)
-    config.sets.shakespeare = study("text", "text/tinyshakespeare.txt", length=64)
-    config.sets.wikitext = study("text", "text/wikitext2_valid.txt", length=64)
+    config.sets.shakespeare = study("text", "tinyshakespeare.txt", length=64)
+    config.sets.wikitext = study("text", "wikitext2_valid.txt", length=64)
     config.sets.ising = study("ising", num_sequences=6000)
-    config.sets.digits = study("digits", "images/mnist.npz", num_sequences=20_000)
+    config.sets.digits = study("digits", "mnist.npz", num_sequences=20_000)
     config.sets.peptides = study("peptides", length=40)
     return smoke(config) if arg == "smoke" else config
 
@@ -114,5 +115,5 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.evaluation.max_sequences = 64
     config.evaluation.num_draws = 2
     config.evaluation.num_proposals = 64
-    config.evaluation.num_ordered = config.evaluation.num_orders = 2
+    config.evaluation.num_ordered, config.evaluation.num_orders = 2, 4
     return config

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.kit import data_files
 from experiments.kit.cells import cells_key, listed_paths
 from experiments.kit.options import names_of
-from qbm_jax.data import Cells, locate, preprocess
+from qbm_jax.data import Cells, folder, locate, preprocess
 from qbm_jax.data.fingerprint import fingerprint as cells_fingerprint
 from qbm_jax.data.read import MIN_CELLS
 from qbm_jax.data.simulate_presets import PRESETS, base_name, find_preset
@@ -62,8 +61,8 @@ def find_sets(config: ConfigDict) -> tuple[dict[str, ConfigDict], list[str]]:
     for name in names_of(config, "datasets", list(config.sets)):
         options = config.sets[name]
         is_own = config.data.path or not options.file
-        if not is_own and data_files.find_file(config.folder, options.file) is None:
-            absent = data_files.missing(config.folder, options.file)
+        if not is_own and folder.find(config.folder, options.file) is None:
+            absent = folder.missing(config.folder, options.file)
             notes.append(f"{name} is left out: {absent}.")
             LOGGER.warning("%s", notes[-1])
         else:
@@ -95,7 +94,7 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
     if options.file:
         cells = locate(
             key,
-            path=data_files.find_file(config.folder, options.file) or options.file,
+            path=folder.find(config.folder, options.file) or options.file,
             batch_column=options.batch_column,
             label_column=options.label_column,
             layer=options.layer,

@@ -3,56 +3,45 @@
 import logging
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.diffusion.peptides import peptide_scores
 from experiments.diffusion.sets import TokenSet
+from experiments.diffusion.trained import JUDGE, LATENTS, trained
 from experiments.kit.options import listed
 from experiments.kit.runner import Piece
+from experiments.kit.stop import StopRequest
 from qbm_jax.diffusion import Autoregressive, EnergyGuide, MaskedDiffusion, ngrams
 from qbm_jax.diffusion.bound import causal_log_probs
 from qbm_jax.diffusion.heads import HEADS
-from qbm_jax.diffusion.options import LATENTS as LATENT_NAMES
 from qbm_jax.diffusion.residual import ResidualEnergy, denoised
-from qbm_jax.machine.boltzmann import Boltzmann, bits_to_spins, energy
-from qbm_jax.machine.distance import normalise
-from qbm_jax.machine.enumeration import log_weights
-from qbm_jax.machine.moments import exact_moments
-from qbm_jax.runtime.keys import TRAINING, seed_of
+from qbm_jax.diffusion.spins import correlation_error, energy_variation
+from qbm_jax.runtime.keys import BOUND, seed_of
 
 LOGGER = logging.getLogger("qbm_jax")
 BITS = 1 / math.log(2)
-LATENTS = {"diffusion": "none"} | {name: name for name in LATENT_NAMES if name != "none"}
 METHODS = ("kneser_ney", "autoregressive", *LATENTS)
 MEANS = {f"{name}_mean": name for name in ("rbm", "boltzmann")}  # ranked by their mean energy
 GUIDES = ("none", "more_steps", "random", "proposal", *HEADS, *MEANS)
 REAL = "held_out"  # in the place of a guide: texts themselves
 MAX_ENERGIES = 200  # of a kind, behind the figure
 Metric = tuple[str, str, str, str, float]  # method, setting, task, name, value
-JUDGE = "judge"
 
 
-def trained(plan: Any, tokens: TokenSet, method: str, seed: int) -> Any:
-    """The model of a set, method and seed; trained once a process, always to the same numbers.
-
-    Seeds of different methods share batches, so that their differences are paired.
-    """
-    name = (tokens.name, method, seed)
-    if name not in plan.models:
-        kind = MaskedDiffusion if method in LATENTS else Autoregressive
-        own = {"latents": LATENTS[method]} if method in LATENTS else {}
-        root = seed_of(plan.config.seed, TRAINING, seed)
-        model = kind(tokens.vocabulary, tokens.length, **plan.config.model, **own, seed=root)
-        plan.models[name] = model.fit(tokens.judge if method == JUDGE else tokens.train)
-    return plan.models[name]
-
-
-def likelihood(plan: Any, tokens: TokenSet, method: str, seed: int, key: jax.Array) -> Piece:
+def likelihood(
+    plan: Any,
+    tokens: TokenSet,
+    method: str,
+    seed: int,
+    stop: StopRequest,
+    key: jax.Array,
+    kept: Path,
+) -> Piece:
     """Trains one model; its bound on held-out sequences in bits per token."""
     del key  # trainings and bounds of a seed are paired
     start = time.perf_counter()
@@ -62,9 +51,12 @@ def likelihood(plan: Any, tokens: TokenSet, method: str, seed: int, key: jax.Arr
         value = -float(counted.log_probs(tokens.held_out).mean())
         seconds = time.perf_counter() - start
     else:
-        model = trained(plan, tokens, method, seed)
-        seconds, size = time.perf_counter() - start, float(model.num_parameters)
-        own = {} if method == "autoregressive" else {"num_draws": plan.config.evaluation.num_draws}
+        model, seconds = trained(plan, tokens, method, seed, kept.parent, stop)
+        size = float(model.num_parameters)
+        own = {} if method == "autoregressive" else {
+            "num_draws": plan.config.evaluation.num_draws,
+            "seed": seed_of(plan.config.seed, BOUND, seed),  # the same masks for all methods
+        }  # fmt: skip
         value, error = model.nll_bound(tokens.held_out, **own)
     found = {
         "bits_per_token": value * BITS, "standard_error": error * BITS, "parameters": size,
@@ -77,7 +69,7 @@ def likelihood(plan: Any, tokens: TokenSet, method: str, seed: int, key: jax.Arr
 
 def residual_fields(config: ConfigDict) -> dict[str, Any]:
     """Fields of `ResidualOptions`."""
-    ours = ("num_texts", "num_negatives")
+    ours = ("num_texts", "num_negatives", "num_drawn")
     return {name: value for name, value in config.residual.items() if name not in ours}
 
 
@@ -88,13 +80,17 @@ def guide_of(config: ConfigDict, source: Any) -> EnergyGuide:
     return EnergyGuide(source, own.num_candidates, own.temperature, window)
 
 
-def energies(plan: Any, tokens: TokenSet, seed: int, key: jax.Array) -> Piece:
+def energies(
+    plan: Any, tokens: TokenSet, seed: int, stop: StopRequest, key: jax.Array, kept: Path
+) -> Piece:
     """Trains residual energies on one diffusion model; samples under every guide, likelihoods."""
     del key
     config = plan.config
-    model, judge = trained(plan, tokens, "diffusion", seed), trained(plan, tokens, JUDGE, seed)
+    model, judge = (
+        trained(plan, tokens, method, seed, kept.parent, stop)[0] for method in ("diffusion", JUDGE)
+    )
     root = seed_of(config.seed, "generation", seed)
-    texts = some_texts(tokens, config.residual.num_texts, root)
+    texts = some_texts(tokens, config.residual.num_texts, seed_of(config.seed, "texts", seed))
     negatives = denoised(model, texts, config.residual.num_negatives, root)
     heads = {MEANS.get(name, name) for name in listed(config.guides)} & set(HEADS)
     fitted = {
@@ -106,10 +102,15 @@ def energies(plan: Any, tokens: TokenSet, seed: int, key: jax.Array) -> Piece:
     real, _ = halves(tokens)
     drawn, metrics = {REAL: real[: config.generation.num_samples]}, []
     for name in listed(config.guides):
+        if name == "more_steps" and num_steps(config, model.length, name) == num_steps(
+            config, model.length, "none"
+        ):
+            continue  # the same draws: no guide already takes one step a token
         start = time.perf_counter()
         drawn[name] = sample(config, model, fitted, name, root)
-        seconds = time.perf_counter() - start
-        metrics.append(("diffusion", name, "generation", "seconds", seconds))
+        told = {"seconds": time.perf_counter() - start,
+                "calls": float(num_calls(config, model.length, name))}  # fmt: skip
+        metrics += [("diffusion", name, "generation", what, each) for what, each in told.items()]
     for name, rows in drawn.items():
         found = scores(tokens, judge, rows)
         metrics += [("diffusion", name, "generation", key, value) for key, value in found.items()]
@@ -118,13 +119,11 @@ def energies(plan: Any, tokens: TokenSet, seed: int, key: jax.Array) -> Piece:
         name: [tokens.shown(row) for row in rows[: config.generation.num_shown]]
         for name, rows in drawn.items()
     }
-    told = {} if first is None else {
+    shown_energies = {} if first is None else {
         name: first.energy(rows[:MAX_ENERGIES]).tolist() for name, rows in drawn.items()
     }  # fmt: skip
-    for name in ("rbm", "mlp"):
-        if name in fitted:
-            metrics += residual_likelihood(config, tokens, model, name, texts, root)
-    return {"metrics": metrics, "samples": shown, "energies": told}
+    metrics += residual_likelihoods(config, tokens, model, list(fitted), texts, seed)
+    return {"metrics": metrics, "samples": shown, "energies": shown_energies}
 
 
 def halves(tokens: TokenSet) -> tuple[np.ndarray, np.ndarray]:
@@ -149,17 +148,10 @@ def sample(
     name: str,
     seed: int,
 ) -> np.ndarray:
-    """Sequences [num_samples, length] under a guide.
-
-    With K candidates a step costs K energies, each as much as a call of the network, so more_steps
-    takes 1 + K times the steps, at most one a token. One a token is first_hitting, which is exact.
-    """
-    own = config.generation
-    steps = min(own.steps, model.length)
+    """Sequences [num_samples, length] under a guide; one step a token is exact: first_hitting."""
+    own, steps = config.generation, num_steps(config, model.length, name)
     guide = None
-    if name == "more_steps":
-        steps = min(steps * (1 + own.num_candidates), model.length)
-    elif name == "proposal":
+    if name == "proposal":
         guide = guide_of(config, "proposal")
     elif name == "random":
         guide = guide_of(config, lambda rows: np.zeros(len(rows)))
@@ -169,6 +161,22 @@ def sample(
         guide = guide_of(config, fitted[name].energy)
     method = "first_hitting" if steps == model.length else "ancestral"
     return model.sample(own.num_samples, steps=steps, seed=seed, guide=guide, method=method)
+
+
+def num_steps(config: ConfigDict, length: int, name: str) -> int:
+    """Steps under a guide; more_steps takes as many as the calls of a guide by an energy."""
+    steps = min(config.generation.steps, length)
+    return min(num_calls(config, length, "rbm"), length) if name == "more_steps" else steps
+
+
+def num_calls(config: ConfigDict, length: int, name: str) -> int:
+    """Calls of a network for a sequence: one a step, and in guided ones an energy a candidate."""
+    if name == "more_steps":
+        return num_steps(config, length, name)
+    steps = min(config.generation.steps, length)
+    guide, has_energy = guide_of(config, "proposal"), name in HEADS or name in MEANS
+    guided = sum(guide.covers(1 - step / steps) for step in range(steps))
+    return steps + guided * guide.num_candidates * has_energy
 
 
 def scores(tokens: TokenSet, judge: Autoregressive, rows: np.ndarray) -> dict[str, float]:
@@ -192,55 +200,45 @@ def scores(tokens: TokenSet, judge: Autoregressive, rows: np.ndarray) -> dict[st
     return found
 
 
-def correlation_error(rows: np.ndarray, others: np.ndarray, machine: Boltzmann | None) -> float:
-    """Root mean square error of the second moments of spins, of the law or of other sequences."""
-    if machine is None:
-        given = np.asarray(bits_to_spins(jnp.asarray(others)))
-        truth = given.T @ given / len(given)
-    else:
-        truth = exact_moments(machine).pairs[0]
-    drawn = np.asarray(bits_to_spins(jnp.asarray(rows)))
-    found = drawn.T @ drawn / len(drawn)
-    pairs = np.triu_indices(len(truth), 1)
-    return float(np.sqrt(np.mean((found - truth)[pairs] ** 2)))
-
-
-def energy_variation(machine: Boltzmann, rows: np.ndarray) -> float:
-    """Total variation of the energies of sequences [n, N] from the enumerated law of energies."""
-    weights = np.asarray(log_weights(machine), np.float64)
-    p = np.exp(normalise(weights))
-    found = np.asarray(energy(machine, bits_to_spins(jnp.asarray(rows))))
-    levels, places = np.unique(np.round(-weights, 3), return_inverse=True)
-    law = np.bincount(places, weights=p)
-    nearest = np.argmin(np.abs(found[:, None] - levels[None]), axis=1)
-    share = np.bincount(nearest, minlength=len(levels)) / len(rows)
-    return float(0.5 * np.abs(share - law).sum())
-
-
-def residual_likelihood(
+def residual_likelihoods(
     config: ConfigDict,
     tokens: TokenSet,
     model: MaskedDiffusion,
-    head: str,
+    heads: list[str],
     texts: np.ndarray,
     seed: int,
 ) -> list[Metric]:
-    """The likelihood with a residual energy that contrasts texts with samples, from two sides."""
-    own = config.evaluation
-    steps = min(config.generation.steps, tokens.length)
-    negatives = model.sample(len(texts), steps=steps, seed=seed, method="ancestral")[:, None]
-    fitted = ResidualEnergy(model, **residual_fields(config), head=head)
-    fitted.fit(texts, negatives, seed)
-    proposals = model.sample(own.num_proposals, seed=seed + 1)
-    log_z = fitted.log_z(proposals, seed)
-    mean, scale = fitted.energy(tokens.held_out).mean(), BITS / tokens.length
-    sides = fitted.nll(tokens.held_out[: own.num_ordered], proposals, seed, own.num_orders)
-    found = {
-        "gain_low": -(mean + log_z.high) * scale, "gain_high": -(mean + log_z.low) * scale,
-        "log_z_low": log_z.low, "log_z_high": log_z.high, "log_z_width": log_z.width,
-        "bits_low": sides.low * BITS, "bits_high": sides.high * BITS,
-        "bits_low_error": sides.low_standard_error * BITS,
-        "bits_high_error": sides.high_standard_error * BITS,
-        "bits_width": sides.width * BITS, "parameters": float(fitted.num_parameters),
-    }  # fmt: skip
-    return [(head, "none", "residual", name, float(value)) for name, value in found.items()]
+    """Likelihoods with residual energies that tell texts from samples of the diffusion.
+
+    Samples are exact, one step a token, as the likelihood has it; log Z is of other ones.
+    """
+    if not heads:
+        return []
+    own, number = config.evaluation, config.residual.num_drawn
+    drawn_by, proposed_by = (
+        seed_of(config.seed, use, seed) for use in ("drawn negatives", "proposals")
+    )
+    negatives = model.sample(len(texts) * number, seed=drawn_by)
+    negatives = negatives.reshape(len(texts), number, tokens.length)
+    proposals = model.sample(own.num_proposals, seed=proposed_by)
+    some = np.linspace(0, len(tokens.held_out) - 1, min(own.num_ordered, len(tokens.held_out)))
+    metrics = []
+    for head in heads:
+        fitted = ResidualEnergy(model, **residual_fields(config), head=head)
+        fitted.fit(texts, negatives, drawn_by)
+        log_z = fitted.log_z(proposals, proposed_by)
+        mean, scale = fitted.energy(tokens.held_out).mean(), BITS / tokens.length
+        rows = tokens.held_out[some.astype(int)]
+        sides = fitted.nll(rows, proposals, proposed_by, own.num_orders)
+        found = {
+            "gain_low": -(mean + log_z.high) * scale, "gain_high": -(mean + log_z.low) * scale,
+            "log_z_low": log_z.low, "log_z_low_error": log_z.low_standard_error,
+            "log_z_high": log_z.high, "log_z_high_error": log_z.high_standard_error,
+            "log_z_reach": log_z.reach,
+            "bits_low": sides.low * BITS, "bits_low_error": sides.low_standard_error * BITS,
+            "bits_high": sides.high * BITS, "bits_high_error": sides.high_standard_error * BITS,
+            "bits_width": sides.width * BITS, "bits_reach": sides.reach,
+            "parameters": float(fitted.num_parameters),
+        }  # fmt: skip
+        metrics += [(head, "none", "residual", name, float(each)) for name, each in found.items()]
+    return metrics

@@ -10,9 +10,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.diffusion.peptides import Contrast
-from experiments.kit import data_files
 from experiments.kit.options import names_of
 from qbm_jax import samplers
+from qbm_jax.data import folder
 from qbm_jax.diffusion import text
 from qbm_jax.diffusion.peptides import SYMBOLS, read_peptides
 from qbm_jax.errors import InputError
@@ -24,6 +24,7 @@ LOGGER = logging.getLogger("qbm_jax")
 SPIN_SYMBOLS = "01"
 JUDGE_SHARE, HELD_OUT_SHARE = 0.3, 0.1  # of a set; the models see the rest
 MNIST_SIDE, THRESHOLD = 14, 128
+LEAST_HELD_OUT = 4  # sequences: two that stand for samples, two that samples are compared with
 
 
 class TokenSet(NamedTuple):
@@ -64,9 +65,9 @@ def load(config: ConfigDict) -> tuple[list[TokenSet], list[str]]:
         if fields.kind not in KINDS:
             known = ", ".join(KINDS)
             raise InputError(f"config.sets.{name}.kind must be one of {known}, got {fields.kind!r}")
-        path = data_files.find_file(config.folder, fields.file) if fields.file else Path()
+        path = folder.find(config.folder, fields.file) if fields.file else Path()
         if path is None:
-            absent = data_files.missing(config.folder, fields.file)
+            absent = folder.missing(config.folder, fields.file)
             notes.append(f"{name} is left out: {absent}")
             LOGGER.warning("%s", notes[-1])
             continue
@@ -87,7 +88,7 @@ def of_text(name: str, fields: ConfigDict, path: Path, seed: int) -> TokenSet:
     symbols = text.characters(written)
     tokens = text.Vocabulary(symbols).encode(written)
     train, judge, held_out = _cut(tokens)
-    if len(held_out) < 2 * fields.length:
+    if len(held_out) < LEAST_HELD_OUT * fields.length:
         raise InputError(f"config.sets.{name}.length is too large for a text of {len(tokens)}")
     rows = text.windows(held_out, fields.length)
     return TokenSet(name, symbols, fields.length, train, judge, rows, None, _as_text(symbols))

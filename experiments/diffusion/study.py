@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from experiments.diffusion import measure, report, sets
-from experiments.diffusion.sets import TokenSet
+from experiments.diffusion.sets import LEAST_HELD_OUT, TokenSet
 from experiments.kit.options import check_least, in_config_words, listed, names_of
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.diffusion import DiffusionOptions
+from qbm_jax.diffusion.bound import LEAST_DRAWS
 from qbm_jax.diffusion.residual import ResidualOptions
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.identity import digest_of
@@ -20,9 +21,10 @@ from qbm_jax.study.document import Document
 COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
 LEAST = {
     "num_seeds": 1, "ngram_order": 1, "generation.num_samples": 4, "generation.steps": 1,
-    "residual.num_texts": 1, "residual.num_negatives": 1, "evaluation.max_sequences": 2,
-    "evaluation.num_draws": 2, "evaluation.num_proposals": 32, "evaluation.num_ordered": 1,
-    "evaluation.num_orders": 2,
+    "residual.num_texts": 1, "residual.num_negatives": 1, "residual.num_drawn": 1,
+    "evaluation.max_sequences": LEAST_HELD_OUT,
+    "evaluation.num_draws": 2, "evaluation.num_proposals": LEAST_DRAWS, "evaluation.num_ordered": 1,
+    "evaluation.num_orders": LEAST_DRAWS,
 }  # fmt: skip
 
 
@@ -77,18 +79,19 @@ def check(config: ConfigDict) -> DiffusionPlan:
 
 def pieces(plan: DiffusionPlan, stop: StopRequest) -> Iterator[Work]:
     """A piece a set, seed and method; then, a set and seed, what is drawn with its energies."""
-    del stop  # a signal interrupts at once: what was under way starts again
     steps = plan.config.model.num_steps
     for tokens in plan.sets:
         for seed in range(plan.config.num_seeds):
             for method in listed(plan.config.methods):
                 names = {"dataset": tokens.name, "method": method, "seed": seed}
-                compute = partial(measure.likelihood, plan, tokens, method, seed)
+                compute = partial(measure.likelihood, plan, tokens, method, seed, stop)
                 trained = method != "kneser_ney"
-                yield Work("likelihood", names, compute, None, int(trained), trained * steps)
+                yield Work(
+                    "likelihood", names, compute, None, int(trained), trained * steps, keeps=True
+                )
             names = {"dataset": tokens.name, "seed": seed}
-            compute = partial(measure.energies, plan, tokens, seed)
-            yield Work("energies", names, compute, None, 1, steps)
+            compute = partial(measure.energies, plan, tokens, seed, stop)
+            yield Work("energies", names, compute, None, 1, steps, keeps=True)
 
 
 def rows(plan: DiffusionPlan, piece: Piece) -> Iterator[Row]:

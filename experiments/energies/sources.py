@@ -4,7 +4,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from sklearn.model_selection import train_test_split
 
-from experiments.kit import data_files
+from qbm_jax.data import folder
 from qbm_jax.data.simulate import simulate
 from qbm_jax.energy_models.images import Images, bars_and_stripes, read_images
 from qbm_jax.errors import InputError
@@ -26,9 +26,9 @@ def load_images(config: ConfigDict) -> Images:
         rng = np.random.default_rng(seed)
         return bars_and_stripes(rng, data.side, data.num_train, data.num_test)
     try:
-        path = data.path or data_files.find_file("", MNIST)
+        path = data.path or folder.find("", MNIST)
         if not path:
-            raise InputError(data_files.missing("", MNIST))
+            raise InputError(folder.missing("", MNIST))
         return read_images(path, data.num_train, data.num_test, seed)
     except InputError as error:
         raise InputError(f'config.data.path: {error}; or use "{SIMULATED}"') from error

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from experiments.kit import data_files
+from qbm_jax.data import folder
 from qbm_jax.errors import InputError
 from qbm_jax.problems import Instance, load
 from qbm_jax.problems.solver import Solver
@@ -59,7 +59,7 @@ def data_folder(configured: str) -> Path | None:
         if not Path(configured).is_dir():
             raise InputError(f"config.data_dir: expected a folder, found none at {configured!r}")
         return Path(configured)
-    found = data_files.data_folder("")
+    found = folder.data_folder("")
     return next((each for each in (found / "ising", found) if each.is_dir()), None)
 
 
@@ -69,10 +69,10 @@ def load_families(config: ConfigDict) -> tuple[list[Family], list[str]]:
     Raises:
       InputError: an unknown name, a damaged file, or nothing left to run.
     """
-    folder = data_folder(config.data_dir)
-    advice = "" if folder else f"; set {data_files.VARIABLE} or config.data_dir"
+    place = data_folder(config.data_dir)
+    advice = "" if place else f"; set {folder.VARIABLE} or config.data_dir"
     names = {i for options in config.families.values() for i in _names(config, options)}
-    loaded = {name: load(name, folder) for name in sorted(names)}
+    loaded = {name: load(name, place) for name in sorted(names)}
     there = {name: found for name, found in loaded.items() if not isinstance(found, str)}
     families, notes = [], []
     for name, options in config.families.items():

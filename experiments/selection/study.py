@@ -18,13 +18,13 @@ from experiments.comparison.methods import methods as model_methods
 from experiments.comparison.plan import ComparisonPlan
 from experiments.comparison.trainings import options_on, steps_of
 from experiments.energies.sources import MNIST
-from experiments.kit import data_files
 from experiments.kit.options import check_least, listed, names_of
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from experiments.selection import report, tasks
 from experiments.selection.standings import COLUMNS, IMAGES, Standing, standings
 from experiments.selection.trained import Trained
+from qbm_jax.data import folder
 from qbm_jax.fitted.tasks.study_set import fold_cells
 from qbm_jax.metrics.trees import substitution
 from qbm_jax.runtime.identity import digest_of
@@ -85,9 +85,9 @@ def check(config: ConfigDict) -> SelectionPlan:
     if "trees" in names_of(config, "classifiers", CLASSIFIERS) and (said := substitution()):
         notes.append(said)
     comparison = comparison_plan.load(config, model_methods(config), with_tasks=False)
-    file = data_files.find_file(config.folder, MNIST) if config.images.budgets else None
+    file = folder.find(config.folder, MNIST) if config.images.budgets else None
     if config.images.budgets and file is None:
-        notes.append(f"{IMAGES} is left out: {data_files.missing(config.folder, MNIST)}.")
+        notes.append(f"{IMAGES} is left out: {folder.missing(config.folder, MNIST)}.")
     return SelectionPlan(comparison, ways, [*notes, *comparison.notes], file, Trained())
 
 

@@ -23,6 +23,9 @@ from qbm_jax.runtime import keys
 ROWS = 64  # sequences in one call of a program
 ESTIMATORS = ("counts", "times")
 LONGEST_ENUMERATED = 12  # tokens, whose masks are all gone through
+LEAST_DRAWS = 4  # behind an interval
+LEAST_REACH = 30.0  # draws of equal weight; with fewer, resampled ones are none of the target
+NUM_BOOTSTRAPS, NUM_CHOSEN = 200, 16
 
 
 class Bound(NamedTuple):
@@ -45,17 +48,22 @@ class Bound(NamedTuple):
 class Interval(NamedTuple):
     """An estimate from two sides.
 
+    One side needs draws of the target. They are resampled from those of the proposal, and are draws
+    of the target as far as these reach: where too few of them carry the weight, the side is NaN.
+
     Attributes:
       low: not above the truth in expectation.
       low_standard_error: of `low`.
       high: not below the truth in expectation.
       high_standard_error: of `high`.
+      reach: how many equal weights the weights are worth, (sum w)^2 / sum w^2, the smallest of all.
     """
 
     low: float
     low_standard_error: float
     high: float
     high_standard_error: float
+    reach: float
 
     @property
     def width(self) -> float:
@@ -92,7 +100,8 @@ def masked_bound(
       tokens: the sequences.
       seed: of all draws.
       num_draws: of masks (and latents) for every sequence, at least 2.
-      estimator: "counts", or "times", of the model's schedule, whose variance is larger.
+      estimator: "counts", or "times" of the model's schedule, whose variance is larger: without an
+        end for schedules linear and cosine, whose standard errors are therefore too small.
     """
     key = keys.key_of(seed, keys.BOUND)
     one_draw = _draw(shape, estimator)
@@ -171,47 +180,57 @@ def order_interval(
 ) -> Interval:
     """Log p(x) of the law that random orders draw, from two sides: the mean over rows, in nats.
 
-    p(x) is the mean over orders of p in that order. Random orders give the lower side; one drawn by
-    resampling from as many others, in the place of the first, gives the upper.
+    p(x) is the mean over orders of p in that order, so that random orders are draws of a proposal
+    of weights p(x in this order). Errors are those of the estimate for these rows.
     """
-    low, high = [], []
+    found = []
     for row in tokens:
-        orders = rng.permuted(np.tile(np.arange(shape.length), (2 * num_orders, 1)), axis=1)
-        both = any_order_log_probs(shape, params, row, orders)
-        sides = sandwich(both[:num_orders], both[num_orders:], rng)
-        low.append(sides[0])
-        high.append(sides[1])
-    return Interval(*mean_and_error(low), *mean_and_error(high))
+        orders = rng.permuted(np.tile(np.arange(shape.length), (num_orders, 1)), axis=1)
+        found.append(log_mean_interval(any_order_log_probs(shape, params, row, orders), rng))
+    low, low_error, high, high_error, reach = np.transpose(found)
+    errors = [math.hypot(*each) / len(found) for each in (low_error, high_error)]
+    return Interval(low.mean(), errors[0], high.mean(), errors[1], reach.min())
 
 
-def sandwich(
-    log_weights: np.ndarray, others: np.ndarray, rng: np.random.Generator
-) -> tuple[float, float]:
-    """Log of a mean weight, from below and from above in expectation (arXiv 1511.02543).
+def log_mean_interval(log_weights: np.ndarray, rng: np.random.Generator) -> Interval:
+    """Log of the mean weight of independent draws of a proposal [draws], from two sides.
 
-    Args:
-      log_weights: of independent draws from a proposal [draws].
-      others: of as many more draws, from which one is resampled by its weight: a draw from the
-        target as far as they reach. It takes the place of the first of `log_weights`.
-      rng: for the resampling.
+    The lower side is the log of their mean. For the upper one, a draw of the target takes the place
+    of one of the proposal (arXiv 1511.02543): the draws are halved, and from each half one is
+    resampled by its weight for the other. Errors are those of resampled draws (bootstrap).
+
+    Raises:
+      InputError: fewer than 4 draws.
     """
-    chosen = others[np.argmax(others + rng.gumbel(size=others.shape))]
-    mixed = np.concatenate([[chosen], log_weights[1:]])
-    return log_mean_exp(log_weights), log_mean_exp(mixed)
+    values = np.asarray(log_weights, np.float64)
+    if values.size < LEAST_DRAWS:
+        raise InputError(f"expected at least {LEAST_DRAWS} draws, got {values.size}")
+    again = rng.choice(values, (NUM_BOOTSTRAPS, values.size))
+    low, high = log_mean_exp(values), _from_above(values, rng)
+    low_error = np.std([log_mean_exp(each) for each in again], ddof=1)
+    high_error = float(np.std([_from_above(each, rng) for each in again], ddof=1))
+    reach = float(np.exp(2 * np.logaddexp.reduce(values) - np.logaddexp.reduce(2 * values)))
+    if reach < LEAST_REACH:
+        high = high_error = math.nan
+    return Interval(low, float(low_error), high, float(high_error), reach)
+
+
+def _from_above(log_weights: np.ndarray, rng: np.random.Generator) -> float:
+    """The mean over both halves of log mean weights with a draw of the target among them."""
+    halves = np.array_split(log_weights, 2)
+    found = []
+    for own, others in (halves, halves[::-1]):
+        noise = rng.gumbel(size=(NUM_CHOSEN, others.size))
+        chosen = others[np.argmax(others + noise, axis=1)]
+        rest = np.logaddexp.reduce(own[1:])
+        found += list(np.logaddexp(chosen, rest) - math.log(own.size))
+    return float(np.mean(found))
 
 
 def log_mean_exp(values: np.ndarray) -> float:
     """Log of the mean of exponentials of values [number], in float64."""
     values = np.asarray(values, np.float64)
     return float(np.logaddexp.reduce(values) - math.log(values.size))
-
-
-def mean_and_error(values: Any) -> tuple[float, float]:
-    """Mean of values [number] and its standard error; 0 of a single one."""
-    values = np.asarray(values, np.float64)
-    if values.size < 2:
-        return float(values.mean()), 0.0
-    return float(values.mean()), float(values.std(ddof=1) / math.sqrt(values.size))
 
 
 def causal_log_probs(shape: Shape, params: Params, tokens: np.ndarray) -> np.ndarray:

@@ -90,7 +90,8 @@ class TokenModel:
             long one, any part is a sequence.
           checkpoints: a folder of states; a training that was stopped goes on from them, bit for
             bit. None keeps none.
-          on_progress: called every few steps with the step and means of the loss and its parts.
+          on_progress: called every few steps with the step and means of the loss and its parts;
+            of a prior whose log Z is not known in training, with the masked bound alone.
           should_stop: asked every few steps.
 
         Raises:
@@ -166,7 +167,8 @@ class MaskedDiffusion(TokenModel):
           tokens: as in `fit`; a long text is cut into windows.
           num_draws: of masks (and latents) for every sequence, at least 2.
           seed: of the draws.
-          estimator: "counts" of masked tokens, or "times" of the model's schedule.
+          estimator: "counts" of masked tokens, or "times" of the model's schedule, whose standard
+            errors are too small for schedules linear and cosine.
 
         Raises:
           InputError: tokens that cannot be used, or a model that is not trained.
@@ -206,7 +208,7 @@ class MaskedDiffusion(TokenModel):
             -1 there; what is behind its end is unknown.
           method: "ancestral", "first_hitting" or "confidence"; None: first_hitting without steps,
             ancestral with them.
-          temperature: of the noise on confidences.
+          temperature: of the noise on confidences, with that method alone.
           guide: chooses among candidates.
 
         Raises:
@@ -218,6 +220,10 @@ class MaskedDiffusion(TokenModel):
         chosen = method or ("first_hitting" if steps is None else "ancestral")
         chosen = check("method", chosen, choice(sampling.METHODS))
         temperature = check("temperature", temperature, not_negative())
+        if temperature and chosen != "confidence":
+            raise InputError(
+                f"temperature is of method confidence, got method {chosen}; leave temperature out"
+            )
         mask = self.vocabulary.size
         start = np.full(self.length, mask, np.int32)
         if prompt is not None:

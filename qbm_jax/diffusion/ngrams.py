@@ -19,14 +19,21 @@ class KneserNey:
     def __init__(self, tokens: np.ndarray, num_symbols: int, order: int = 5):
         """Counts the n-grams of a long row [number], or of sequences [n, length].
 
+        The start of a sequence is a symbol of its own. A long row has none: what it is asked for
+        begins anywhere in a text, and the first tokens are told by lower orders.
+
         Raises:
-          InputError: n-grams that 64 bits cannot number.
+          InputError: n-grams that 64 bits cannot number, or a row that is shorter than one.
         """
         if (num_symbols + 1) ** order >= 2**62:
             raise InputError(f"expected a lower order than {order} for {num_symbols} symbols")
+        if tokens.ndim == 1 and tokens.size < order:
+            raise InputError(f"expected a row of at least {order} tokens, got {tokens.size}")
         self.num_symbols, self.order = num_symbols, order
         self._base = num_symbols + 1
-        codes, counts = np.unique(self._codes(np.atleast_2d(tokens), order), return_counts=True)
+        rows = np.atleast_2d(tokens)
+        codes = self._codes(rows, order)[:, order - 1 if tokens.ndim == 1 else 0 :]
+        codes, counts = np.unique(codes, return_counts=True)
         self._tables = {order: _Table(codes, counts, self._base)}
         for number in range(order - 1, 0, -1):
             codes, counts = np.unique(codes % self._base**number, return_counts=True)
@@ -105,7 +112,12 @@ def discrepancy(ours: np.ndarray, theirs: np.ndarray, number: int) -> float:
       ours: sequences [n, length].
       theirs: others [m, length].
       number: tokens of an n-gram.
+
+    Raises:
+      InputError: a single sequence on either side.
     """
+    if min(len(ours), len(theirs)) < 2:
+        raise InputError(f"expected two sequences or more, got {len(ours)} and {len(theirs)}")
     both = np.concatenate([ours, theirs])
     grams = _grams(both, number)
     _, names = np.unique(grams.reshape(-1, number), axis=0, return_inverse=True)

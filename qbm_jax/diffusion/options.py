@@ -61,7 +61,8 @@ class DiffusionOptions:
         """Checks every field by its kind, and keeps plain Python values.
 
         Raises:
-          InputError: a value out of range, or heads that do not share the width evenly.
+          InputError: a value out of range, heads that do not share the width evenly, or a warm-up
+            of the whole training.
         """
         check_fields(self)
         if self.width % (2 * self.num_heads):
@@ -69,5 +70,7 @@ class DiffusionOptions:
                 f"width must be a multiple of 2 num_heads, which is {2 * self.num_heads}, got "
                 f"{self.width}"
             )
+        if self.warmup == 1:
+            raise InputError("warmup must be below 1, got 1: the rate would never decay")
         if self.ema == 1:
             raise InputError("ema must be below 1, got 1: the parameters would never move")

@@ -40,11 +40,21 @@ def ended(rows: np.ndarray) -> np.ndarray:
 
 
 def nearest_identity(rows: np.ndarray, train: np.ndarray) -> float:
-    """Mean share of a peptide's residues [n, length] that its nearest training peptide has too."""
-    inside = ended(rows) != END
-    both = zip(rows, inside, strict=True)
-    same = [np.max(np.sum((train == row[None]) & own[None], axis=1)) for row, own in both]
-    return float(np.mean(np.array(same) / np.maximum(inside.sum(axis=1), 1)))
+    """Mean share of a peptide's residues [n, length] that its nearest training peptide has too.
+
+    The two are laid side by side without gaps, shifted to where most residues agree.
+    """
+    length = rows.shape[1]
+    known = np.where(train == END, -1, train).astype(np.int8)
+    wide = np.pad(known, ((0, 0), (length - 1, length - 1)), constant_values=-1)
+    same = []
+    for row in ended(rows):
+        own = row[row != END].astype(np.int8)
+        places = np.lib.stride_tricks.sliding_window_view(wide, max(len(own), 1), axis=1)
+        shares = [np.sum(places[:, shift, : len(own)] == own, axis=1).max() / max(len(own), 1)
+                  for shift in range(places.shape[1])]  # fmt: skip
+        same.append(max(shares))
+    return float(np.mean(same))
 
 
 def read_peptides(name: str, length: int, rng: np.random.Generator) -> list[np.ndarray]:

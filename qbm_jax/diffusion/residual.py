@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from qbm_jax.diffusion import bound, sampling
-from qbm_jax.diffusion.bound import Interval, in_chunks, mean_and_error, sandwich
+from qbm_jax.diffusion import bound, latent, sampling, text
+from qbm_jax.diffusion.bound import Interval, in_chunks, log_mean_interval
 from qbm_jax.diffusion.heads import HEADS, READOUTS
 from qbm_jax.diffusion.model import MaskedDiffusion
 from qbm_jax.diffusion.network import Params, Shape, num_parameters
@@ -78,8 +78,9 @@ class ResidualEnergy:
         """Builds an untrained energy, whose features start as those of the diffusion's network.
 
         Raises:
-          InputError: an option that cannot be.
+          InputError: an option that cannot be, or a diffusion with latents.
         """
+        _check_no_latents(model)
         self.options = from_dict(ResidualOptions, "residual", options)
         self.model, self.losses = model, np.zeros(0)
         self._program = Program(model.shape, self.options)
@@ -91,7 +92,19 @@ class ResidualEnergy:
         return num_parameters(self.params["head"])
 
     def fit(self, rows: np.ndarray, negatives: np.ndarray, seed: int = 0) -> "ResidualEnergy":
-        """Trains on texts [n, length] and M negatives for each [n, M, length]; returns itself."""
+        """Trains on texts [n, length] and M negatives for each [n, M, length]; returns itself.
+
+        Raises:
+          InputError: tokens of another shape or vocabulary, or a loss that is not finite.
+        """
+        rows, negatives = np.asarray(rows), np.asarray(negatives)
+        if rows.ndim != 2 or negatives.ndim != 3 or negatives[:, 0].shape != rows.shape:
+            raise InputError(
+                f"expected texts [n, length] and negatives [n, M, length], got shapes {rows.shape} "
+                f"and {negatives.shape}"
+            )
+        for tokens in (rows, negatives.reshape(-1, rows.shape[1])):
+            text.as_tokens(self.model.vocabulary, tokens, self.model.length)
         key = keys.key_of(seed, "residual training")
         self.params, losses = _train(self._program)(
             self.params, key, jnp.asarray(rows), jnp.asarray(negatives)
@@ -106,58 +119,46 @@ class ResidualEnergy:
         program = _energy(self._program, check("readout", readout, choice(READOUTS)))
         return in_chunks(lambda part: program(self.params, part), np.asarray(rows))
 
-    def log_z(self, proposals: np.ndarray, seed: int = 0, num_groups: int = 8) -> Interval:
+    def log_z(self, proposals: np.ndarray, seed: int = 0) -> Interval:
         """Log Z in nats from two sides, by independent draws of the diffusion [n, length].
 
-        The lower side is importance sampling in groups. For the upper one the first draw of a group
-        is one of the model, resampled from as many others; as exact as these reach.
+        The lower side is importance sampling; the upper one is NaN where too few draws carry the
+        weight, see `Interval`.
 
         Raises:
-          InputError: fewer than 4 draws a group.
+          InputError: fewer than 4 draws.
         """
-        return log_mean_interval(-self.energy(proposals), seed, num_groups)
+        rng = np.random.default_rng(keys.seed_of(seed, "residual log Z"))
+        return log_mean_interval(-self.energy(proposals), rng)
 
     def nll(
-        self, rows: np.ndarray, proposals: np.ndarray, seed: int = 0, num_orders: int = 8
+        self, rows: np.ndarray, proposals: np.ndarray, seed: int = 0, num_orders: int = 64
     ) -> Interval:
         """-log p of sequences [n, length] in nats per token, from two sides.
 
-        The errors of few sequences are large, and so is that of the lower side, which has the
-        spread between sequences in it; within these errors the sides may cross.
+        The lower side needs log p of the diffusion from above, the upper one log Z from above:
+        either is NaN where the draws do not reach. Errors are those of the estimates for these
+        sequences; the spread between sequences is not in them. Within them the sides may cross.
 
         Args:
           rows: the texts.
-          proposals: independent draws of the diffusion [draws, length], for log Z.
+          proposals: independent draws of the diffusion [draws, length], for log Z; none of the
+            negatives that the energy has learnt from.
           seed: of all draws.
           num_orders: random orders behind the lower side of the diffusion's own -log p.
         """
         shape, length = self.model.shape, self.model.length
-        log_z, (energy, error) = self.log_z(proposals, seed), mean_and_error(self.energy(rows))
-        del error  # of the texts, not of the estimate for them
+        log_z, energy = self.log_z(proposals, seed), float(self.energy(rows).mean())
         above = self.model.nll_bound(rows, seed=seed, num_draws=NUM_DRAWS)
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(keys.seed_of(seed, "residual orders"))
         own = bound.order_interval(shape, self.model.trained, rows, rng, num_orders)
         return Interval(
             (energy + log_z.low - own.high) / length,
             math.hypot(log_z.low_standard_error, own.high_standard_error) / length,
             (energy + log_z.high) / length + above.value,
             math.hypot(log_z.high_standard_error / length, above.standard_error),
+            min(log_z.reach, own.reach),
         )
-
-
-def log_mean_interval(log_weights: np.ndarray, seed: int = 0, num_groups: int = 8) -> Interval:
-    """Log of the mean weight of independent draws [n] from two sides, see `bound.sandwich`.
-
-    Raises:
-      InputError: fewer than 4 draws a group.
-    """
-    size = len(log_weights) // (2 * num_groups)
-    if size < 2:
-        raise InputError(f"expected at least {4 * num_groups} draws, got {len(log_weights)}")
-    rng = np.random.default_rng(seed)
-    groups = np.asarray(log_weights)[: 2 * size * num_groups].reshape(num_groups, 2, size)
-    low, high = zip(*(sandwich(own, others, rng) for own, others in groups), strict=True)
-    return Interval(*mean_and_error(low), *mean_and_error(high))
 
 
 def denoised(
@@ -167,8 +168,13 @@ def denoised(
 
     A random number of tokens is masked, and the network draws all of them at once, as the
     candidates of a guided step are drawn.
+
+    Raises:
+      InputError: a diffusion with latents, whose law given a part of a text is not known.
     """
-    rng, mask = np.random.default_rng(seed), model.vocabulary.size
+    _check_no_latents(model)
+    rng = np.random.default_rng(keys.seed_of(seed, "negatives"))
+    mask = model.vocabulary.size
     counts = rng.integers(1, model.length + 1, len(rows))
     ranks = np.argsort(rng.random(rows.shape), axis=1)
     unknown = ranks < counts[:, None]
@@ -178,6 +184,14 @@ def denoised(
     for number in range(num_negatives):
         found[:, number][unknown] = sampling.draw_symbols(rng, laws)
     return found
+
+
+def _check_no_latents(model: MaskedDiffusion) -> None:
+    if latent.has_latents(model.shape):
+        raise InputError(
+            f"a residual energy needs a diffusion without latents, got latents "
+            f"{model.options.latents}; fit one with latents none"
+        )
 
 
 def init(program: Program, key: jax.Array, trained: Params) -> Params:

@@ -22,7 +22,7 @@ def write(folder: Path, fields: dict[str, Any], params: Any) -> None:
     Raises:
       InputError: the folder holds something else, or cannot be written.
     """
-    if folder.exists() and not (folder / MODEL).is_file():
+    if folder.exists() and not _is_own(folder):
         raise InputError(f"{folder} is no saved model and is not replaced; name a new folder")
     buffer = io.BytesIO()
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
@@ -35,6 +35,16 @@ def write(folder: Path, fields: dict[str, Any], params: Any) -> None:
             write_json(temporary / MODEL, sealed(fields, {"arrays": _digest(buffer.getvalue())}))
     except OSError as error:
         raise InputError(f"cannot save a model to {folder}: {error.strerror or error}") from error
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is what `write` writes, and nothing else."""
+    if not folder.is_dir() or {each.name for each in folder.iterdir()} != {MODEL, ARRAYS}:
+        return False
+    try:
+        return parse_json((folder / MODEL).read_bytes()).keys() >= {"kind", "vocabulary", "length"}
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def read(folder: Path, kind: str) -> tuple[dict[str, Any], list[np.ndarray]]:

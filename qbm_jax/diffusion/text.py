@@ -200,11 +200,15 @@ def prompt_tokens(vocabulary: Vocabulary, prompt: Any, length: int) -> np.ndarra
     if isinstance(prompt, str):
         tokens = vocabulary.encode(prompt, with_masks=True)
     else:
-        tokens = np.array(prompt)
+        try:
+            tokens = np.array(prompt)
+        except ValueError:  # of unequal parts
+            tokens = np.zeros((0, 0))
         if tokens.ndim != 1 or (tokens.size and not np.issubdtype(tokens.dtype, np.integer)):
             raise InputError(f"expected a prompt [tokens] of whole numbers, got {shown(prompt)}")
-        tokens = np.where(tokens == -1, vocabulary.size, tokens).astype(np.int32)
+        tokens = np.where(tokens == -1, vocabulary.size, tokens)
         check_tokens(vocabulary, tokens[tokens != vocabulary.size])
+        tokens = tokens.astype(np.int32)
     if tokens.size > length:
         raise InputError(
             f"expected a prompt of at most {length} tokens, the length of the model, got "

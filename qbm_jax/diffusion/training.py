@@ -18,6 +18,7 @@ from qbm_jax.diffusion import latent
 from qbm_jax.diffusion.network import Params, Shape, causal_nll, token_nll
 from qbm_jax.diffusion.schedule import SCHEDULES, draw_counts, draw_masks
 from qbm_jax.feed.minibatches import scan_some
+from qbm_jax.objective.bound import weight_at
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.compiled import keep_compiled
 from qbm_jax.training import TrainingDiverged, TrainingStopped
@@ -87,18 +88,21 @@ def init_state(shape: Shape, key: jax.Array) -> State:
 
 def build_optimiser(shape: Shape) -> optax.GradientTransformation:
     """Adam with clipped gradients, a warm-up and a cosine decay to a tenth."""
-    own = shape.options
+    own, num_steps = shape.options, max(2, shape.options.num_steps)
+    grown = min(max(1, round(own.warmup * num_steps)), num_steps - 1)
     rate = optax.warmup_cosine_decay_schedule(
-        0.1 * own.learning_rate, own.learning_rate, max(1, round(own.warmup * own.num_steps)),
-        max(2, own.num_steps), 0.1 * own.learning_rate,
-    )  # fmt: skip
+        0.1 * own.learning_rate, own.learning_rate, grown, num_steps, 0.1 * own.learning_rate
+    )
     return optax.chain(optax.clip_by_global_norm(own.gradient_clip), optax.adam(rate, b2=0.98))
 
 
 def loss_of(
     shape: Shape, params: Params, key: jax.Array, tokens: jax.Array, kl_weight: Any, negatives: Any
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """What is trained, in nats per token, and its parts by name, for tokens [rows, length]."""
+    """What is trained, in nats per token, and its parts by name, for tokens [rows, length].
+
+    Where negatives stand for log Z, the KL has a gradient but no value, and is no part.
+    """
     if shape.causal:
         bound = jnp.mean(causal_nll(shape, params, tokens))
         return bound, {"bound": bound}
@@ -113,7 +117,8 @@ def loss_of(
         read, kl = drawn.read, (jnp.mean(drawn.energy_minus_entropy) + log_z) / length
     sums = jnp.sum(token_nll(shape, params, tokens, masked, read), axis=-1)
     bound = jnp.mean(weights * sums) / length
-    return bound + kl_weight * kl, {"bound": bound, "kl": kl}
+    parts = {"bound": bound} | ({"kl": kl} if negatives is None else {})
+    return bound + kl_weight * kl, parts
 
 
 def one_step(
@@ -129,7 +134,7 @@ def one_step(
         machine = latent.prior_of(shape).project(state.params["prior"])
         negatives, chains, _ = sampler.sample(key_chains, machine, chains)
     warmup = max(1.0, own.kl_warmup * own.num_steps)
-    kl_weight = own.kl_weight * jnp.minimum(1.0, (state.step + 1) / warmup)
+    kl_weight = weight_at(state.step, own.kl_weight, warmup)
 
     def loss(params: Params) -> tuple[jax.Array, dict[str, jax.Array]]:
         return loss_of(shape, params, key_loss, minibatch, kl_weight, negatives)
@@ -172,7 +177,8 @@ def train(
       seed: root of all randomness.
       stream: what sequences are cut from.
       checkpoints: where states are kept and gone on from; None keeps none.
-      on_progress: called with the step and means of the loss and its parts.
+      on_progress: called with the step and means of the loss and its parts, as far as they have
+        values.
       should_stop: asked after every dispatch.
 
     Raises:
@@ -199,6 +205,8 @@ def train(
                 f"the loss was not finite before step {step}; lower learning_rate, which is "
                 f"{shape.options.learning_rate:g}", fault="loss",
             )  # fmt: skip
+        if latent.negative_phase(shape) is not None:
+            del found["loss"]  # a surrogate, whose value means nothing
         on_progress(step, found)
         stopping = step < total and should_stop()
         if checkpoints is not None and (stopping or step % every == 0 or step == total):

@@ -70,6 +70,12 @@ USES = (
     "noise",  # none: of samples of a diffusion
     "residual",  # none: first parameters of a residual energy
     "residual training",  # none
+    "residual log Z",  # none: which draws stand for those of the target
+    "residual orders",  # none: of the tokens of a text
+    "negatives",  # none: texts of which a part is drawn anew
+    "texts",  # training: which of them residual energies learn from
+    "drawn negatives",  # training: draws of the diffusion that residual energies learn from
+    "proposals",  # training: other draws of it, behind log Z
 )
 
 

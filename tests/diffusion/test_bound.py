@@ -16,6 +16,7 @@ from qbm_jax.diffusion.schedule import (
     draw_masks,
     low_discrepancy_times,
 )
+from qbm_jax.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +80,42 @@ def test_the_interval_over_orders_holds_the_enumerated_law(model):
     truth = dict(zip(map(tuple, ALL), law(model), strict=True))
     mean = np.mean([truth[tuple(row)] for row in rows])
     rng = np.random.default_rng(0)
-    found = bound.order_interval(model.shape, model.params, rows, rng, num_orders=12)
-    assert found.low - 0.05 < mean < found.high + 0.05
-    assert -0.01 < found.width < 0.2
+    found = bound.order_interval(model.shape, model.params, rows, rng, num_orders=200)
+    slack = 3 * max(found.low_standard_error, found.high_standard_error)
+    assert slack < 0.03  # the bound of random orders is 0.04 below
+    assert found.low - slack < mean < found.high + slack
+    assert mean - bound.exact_bound(model.shape, model.params, rows).mean() * -1 > slack
+    few = bound.order_interval(model.shape, model.params, rows, rng, num_orders=12)
+    assert few.reach <= 12 and np.isnan(few.high) and np.isfinite(few.low)
+
+
+@pytest.mark.parametrize(("spread", "draws"), [(0.5, 64), (1.0, 256), (1.5, 2000)])
+def test_intervals_of_a_mean_weight_hold_it_from_both_sides_in_expectation(spread, draws):
+    """Log-normal weights, whose mean is known; sides are compared within errors of many of them."""
+    rng, truth = np.random.default_rng(0), spread**2 / 2
+    found = np.array([
+        bound.log_mean_interval(spread * rng.normal(size=draws), rng) for _ in range(150)
+    ])  # fmt: skip
+    found = found[np.isfinite(found[:, 2])]
+    assert len(found) > 130
+    low, high = found[:, 0], found[:, 2]
+    error = 3 / np.sqrt(len(found))
+    assert low.mean() < truth + error * low.std() and high.mean() > truth - error * high.std()
+    assert low.mean() < high.mean()
+    for side, told in ((low, found[:, 1]), (high, found[:, 3])):
+        assert 0.6 < told.mean() / side.std() < 1.4
+
+
+@pytest.mark.parametrize(("spread", "draws"), [(5.0, 16), (5.0, 1000), (3.0, 40)])
+def test_where_draws_do_not_reach_the_target_one_side_is_not_known(spread, draws):
+    rng, truth = np.random.default_rng(1), spread**2 / 2
+    for _ in range(20):
+        found = bound.log_mean_interval(spread * rng.normal(size=draws), rng)
+        assert found.reach < bound.LEAST_REACH
+        assert np.isnan([found.high, found.high_standard_error, found.width]).all()
+        assert found.low < truth + spread
+    with pytest.raises(InputError, match="expected at least 4 draws, got 3"):
+        bound.log_mean_interval(np.zeros(3), rng)
 
 
 @pytest.mark.parametrize("name", ["boltzmann", "made"])

@@ -59,6 +59,15 @@ def test_a_saved_model_is_the_same_and_damage_is_noticed(model, tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(InputError, match="is no saved model and is not replaced"):
         model.save(tmp_path / "other")
+    (tmp_path / "other" / "model.json").write_text('{"kind": "of another package"}')
+    (tmp_path / "other" / "params.npz").write_text("")
+    with pytest.raises(InputError, match="is no saved model and is not replaced"):
+        model.save(tmp_path / "other")
+    model.save(tmp_path / "mine")
+    model.save(tmp_path / "mine")
+    (tmp_path / "mine" / "notes.txt").write_text("of the user")
+    with pytest.raises(InputError, match="is no saved model and is not replaced"):
+        model.save(tmp_path / "mine")
 
 
 def test_texts_go_in_and_come_out():
@@ -140,6 +149,9 @@ NO_SAMPLES = {
     "fewer steps": ({"steps": 2, "method": "first_hitting"}, "takes one step a token, 4 here"),
     "method": ({"method": "magic"}, "unknown method 'magic'"),
     "temperature": ({"temperature": -1}, "temperature must be a finite number of at least 0"),
+    "no confidence": ({"temperature": 1}, "temperature is of method confidence, got method first"),
+    "no int32": ({"prompt": [2**32 + 1, -1]}, "expected tokens from 0 to 2, got 4294967297"),
+    "ragged": ({"prompt": [[0], [1, 2]]}, "expected a prompt .tokens. of whole numbers"),
 }
 
 

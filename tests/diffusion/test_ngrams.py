@@ -13,11 +13,10 @@ TEXT = np.random.default_rng(0).choice(3, 400, p=[0.6, 0.3, 0.1])
 
 def by_hand(text, context, symbol, order, num_symbols):
     """Kneser-Ney with dictionaries, for a context that the text holds."""
-    padded = [num_symbols] * (order - 1) + list(text)
     grams = {}
     for number in range(order, 0, -1):
         if number == order:
-            seen = [tuple(padded[i : i + order]) for i in range(len(text))]
+            seen = [tuple(text[i : i + order]) for i in range(len(text) - order + 1)]
         else:
             seen = [gram[1:] for gram in grams[number + 1]]
         grams[number] = {gram: seen.count(gram) for gram in dict.fromkeys(seen)}
@@ -48,7 +47,12 @@ def test_kneser_ney_is_that_of_plain_dictionaries_and_normalised():
 def test_kneser_ney_learns_what_repeats_and_counts_within_rows():
     text = np.tile([0, 1, 2, 3], 50)
     model = ngrams.KneserNey(text, 4)
-    assert -model.log_probs(np.tile([0, 1, 2, 3], 4)[None])[:, 4:].mean() < 0.1
+    found = -model.log_probs(np.tile([0, 1, 2, 3], 4)[None])
+    assert found[:, 4:].mean() < 0.1
+    # A window begins anywhere in the text: its first token has the law of the lowest order.
+    assert np.exp(-found[0, 0]) == pytest.approx(0.25, abs=0.05)
+    with pytest.raises(InputError, match="a row of at least 5 tokens, got 3"):
+        ngrams.KneserNey(text[:3], 4)
     rows = ngrams.KneserNey(text.reshape(-1, 2), 4)
     assert np.exp(rows.log_probs(np.array([[0, 1]])))[0, 1] > 0.8
     with pytest.raises(InputError, match="lower order than 5"):
@@ -66,5 +70,7 @@ def test_measures_of_variety():
     assert abs(np.mean(same)) < 0.003
     other = np.sort(rng.integers(0, 3, (50, 9)), axis=1)
     assert ngrams.discrepancy(other, rng.integers(0, 3, (50, 9)), 2) > 0.02
+    with pytest.raises(InputError, match="expected two sequences or more, got 2 and 1"):
+        ngrams.discrepancy(rows, rows[:1], 2)
     with pytest.raises(InputError, match="at least 5 tokens"):
         ngrams.repetition(rows, 5)

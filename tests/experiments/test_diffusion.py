@@ -9,6 +9,7 @@ from refusals import study_refuses
 
 from configs import diffusion as configs
 from experiments.diffusion import measure, peptides, report, sets, study
+from qbm_jax.diffusion import spins as of_spins
 from qbm_jax.diffusion import text
 from qbm_jax.errors import InputError
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
@@ -39,7 +40,7 @@ def test_a_set_is_cut_in_three_parts_and_one_without_data_is_told():
     config = configs.get_config("smoke")
     config.datasets, config.folder = ("shakespeare", "made_up"), "/none"
     (found,), notes = sets.load(config)
-    assert notes == ["shakespeare is left out: there is no /none/text/tinyshakespeare.txt"]
+    assert notes[0].startswith("shakespeare is left out: there is no tinyshakespeare.txt in /none")
     sizes = np.array([len(found.train), len(found.judge)]) / len(found.judge)
     np.testing.assert_allclose(sizes, [2, 1], rtol=1e-3)
     assert found.held_out.shape == (64, 16)
@@ -55,10 +56,10 @@ def test_spins_of_the_lattice_have_its_law():
     found = sets.of_ising("ising", fields, None, 0)
     machine = found.machine
     assert np.asarray(machine.J).sum() == pytest.approx(9 * 4 / fields.temperature, rel=1e-5)
-    assert measure.energy_variation(machine, found.train) < 0.03
-    assert measure.correlation_error(found.train, found.held_out, machine) < 0.03
+    assert of_spins.energy_variation(machine, found.train) < 0.03
+    assert of_spins.correlation_error(found.train, found.held_out, machine) < 0.03
     other = np.zeros_like(found.train)
-    assert measure.energy_variation(machine, other) > 0.4
+    assert of_spins.energy_variation(machine, other) > 0.4
     weights = np.asarray(log_weights(machine), float)
     p = np.exp(weights - np.logaddexp.reduce(weights))
     spins = np.asarray(enumerate_spins(9))
@@ -77,16 +78,22 @@ def test_verdicts_compare_seed_by_seed():
     for method, values in bits.items():
         for seed, value in enumerate(values):
             rows.append(("text", method, "none", "likelihood", "bits_per_token", seed, value))
-    for guide, shift in {"rbm": -0.5, "random": 0.0}.items():
-        for metric in ("judge_bits", "unigram_entropy"):
+    shifts = {"rbm": (-0.5, 0.0), "random": (0.0, 0.0), "proposal": (0.0, 1.0)}
+    for guide, shift in shifts.items():
+        for metric, moved in zip(("judge_bits", "unigram_entropy"), shift, strict=True):
             for seed in (0, 1):
-                value = 3 + shift + 0.01 * seed
+                value = 3 + moved + 0.01 * seed
                 rows.append(("text", "diffusion", guide, "generation", metric, seed, value))
     lines = report.verdicts(report.Found(rows, "text"))
-    assert "needs +10.0 % bits per token" in lines[0] and "15 %, met" in lines[0]
+    assert "needs +10.0 % (+10.0, +10.0) bits" in lines[0] and "15 %, met" in lines[0]
     assert "without latents: **" in lines[1] and "better" in lines[1]
     assert "at J = 0" in lines[2] and "no difference is shown" in lines[2]
-    assert "against random of K: judge" in lines[3] and "better" in lines[3]
+    assert "against random of K: judge" in lines[3] and lines[3].endswith("apart: better.")
+    assert "proposal: judge" in lines[4] and lines[4].endswith("apart: not at equal entropy.")
+    gap = {("autoregressive", 0): 2.0, ("autoregressive", 1): 2.0, ("diffusion", 0): 2.2,
+           ("diffusion", 1): 2.5}  # fmt: skip
+    rows = [("text", m, "none", "likelihood", "bits_per_token", s, v) for (m, s), v in gap.items()]
+    assert "not decided" in report.verdicts(report.Found(rows, "text"))[0]
 
 
 def test_more_steps_take_what_the_candidates_would_cost():
@@ -101,7 +108,11 @@ def test_more_steps_take_what_the_candidates_would_cost():
     config = configs.get_config("smoke")
     measure.sample(config, Model(), {}, "more_steps", 0)
     measure.sample(config, Model(), {}, "none", 0)
-    assert taken == [(8 * 5, None), (8, None)]
+    guided = sum(0.2 <= 1 - step / 8 <= 0.8 for step in range(8))
+    assert taken == [(8 + 4 * guided, None), (8, None)]
+    assert measure.num_calls(config, 64, "rbm") == 8 + 4 * guided
+    assert measure.num_calls(config, 64, "random") == measure.num_calls(config, 64, "none") == 8
+    assert measure.num_steps(config, 10, "more_steps") == 10
 
 
 @pytest.mark.slow
@@ -132,7 +143,7 @@ def test_peptides_are_measured_by_their_residues_alone():
     assert found["charge"] == pytest.approx((3 + 2 + 2) / 3)
     hydropathy = [(2 * -3.9 - 4.5 + 3.8) / 4, (-3.9 - 4.5 + 3.8) / 3, (3.8 - 7.8) / 3]
     assert found["hydropathy"] == pytest.approx(np.mean(hydropathy))
-    assert found["nearest_identity"] == pytest.approx((1 + 1 / 3 + 1 / 3) / 3)
+    assert found["nearest_identity"] == pytest.approx((1 + 1 + 2 / 3) / 3)  # shifted to fit
     assert found["classifier_auc"] == 1
     longer = rows.copy()
     longer[:, 5] = 3  # behind the first padding

@@ -3,12 +3,11 @@
 import os
 from pathlib import Path
 
-from experiments.kit.usage import ROOT
 from qbm_jax.data.download import cache_folder
 from qbm_jax.runtime.user_cache import expand_home
 
 VARIABLE = "QBM_JAX_SHARED_DATA"
-BESIDE = ROOT.parent / "shared" / "data"  # of a clone
+BESIDE = Path(__file__).resolve().parents[3] / "shared" / "data"  # of a clone
 KINDS = ("", "images", "text", "ising")  # folders in it that hold files by their kind
 HOW = "qbm_jax.data.reconstruct.reconstruct makes the files in a folder (docs/data.md)"
 
@@ -23,7 +22,7 @@ def data_folder(configured: str) -> Path:
     return BESIDE if BESIDE.is_dir() else cache_folder()
 
 
-def find_file(configured: str, name: str) -> Path | None:
+def find(configured: str, name: str) -> Path | None:
     """A file in the folder of data, or in its folder of that kind; None where it is not."""
     places = (data_folder(configured) / kind / name for kind in KINDS)
     return next((path for path in places if path.is_file()), None)

@@ -1,0 +1,87 @@
+"""Models of tokens that a study trains: each once, kept in the workdir, resumed where stopped."""
+
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments.diffusion.sets import TokenSet
+from experiments.kit.stop import StopRequest
+from qbm_jax.diffusion import Autoregressive, MaskedDiffusion
+from qbm_jax.diffusion.options import LATENTS as LATENT_NAMES
+from qbm_jax.errors import InputError
+from qbm_jax.runtime.keys import TRAINING, seed_of
+from qbm_jax.study.sealed_file import file_name
+
+LOGGER = logging.getLogger("qbm_jax")
+LATENTS = {"diffusion": "none"} | {name: name for name in LATENT_NAMES if name != "none"}
+JUDGE = "judge"
+MODELS = "models"  # a folder beside that of the pieces
+
+
+def trained(
+    plan: Any, tokens: TokenSet, method: str, seed: int, results: Path, stop: StopRequest
+) -> tuple[Any, float]:
+    """The model of a set, method and seed, and how long this call took to train it, in seconds.
+
+    Seeds of different methods share batches, so that their differences are paired.
+
+    Args:
+      plan: of the study.
+      tokens: the set.
+      method: what is trained; the judge learns from the set's other part.
+      seed: number of the training.
+      results: the folder of pieces; the model is kept beside it.
+      stop: asked every few steps.
+
+    Raises:
+      TrainingStopped: a stop was asked for; the same call goes on from the last state.
+    """
+    name, start = (tokens.name, method, seed), time.perf_counter()
+    if name not in plan.models:
+        folder = results.parent / MODELS / file_name(*name)
+        plan.models[name] = _kept(folder, method) or _fitted(plan, tokens, name, folder, stop)
+    return plan.models[name], time.perf_counter() - start
+
+
+def _kind(method: str) -> type[MaskedDiffusion] | type[Autoregressive]:
+    return MaskedDiffusion if method in LATENTS else Autoregressive
+
+
+def _kept(folder: Path, method: str) -> Any:
+    """The model that an earlier call trained; None where there is none, or a damaged one."""
+    if not folder.exists():
+        return None
+    try:
+        return _kind(method).load(folder)
+    except InputError as error:
+        LOGGER.warning("%s; it is trained again", error)
+        shutil.rmtree(folder)
+        return None
+
+
+def _fitted(
+    plan: Any, tokens: TokenSet, name: tuple[str, str, int], folder: Path, stop: StopRequest
+) -> Any:
+    """Trains a model, from its last state if there is one, and keeps it."""
+    _, method, seed = name
+    own = {"latents": LATENTS[method]} if method in LATENTS else {}
+    root = seed_of(plan.config.seed, TRAINING, seed)
+    model = _kind(method)(tokens.vocabulary, tokens.length, **plan.config.model, **own, seed=root)
+    states, total = folder.with_name(f"{folder.name}-states"), model.options.num_steps
+    told = max(total // 5, 1)
+
+    def on_progress(step: int, parts: dict[str, float]) -> None:
+        if step % told == 0:
+            text = ", ".join(f"{part} {value:.3f}" for part, value in parts.items())
+            LOGGER.info("%s, %s, seed %d: step %d of %d, %s", *name, step, total, text)
+
+    with stop.deferred():
+        model.fit(
+            tokens.judge if method == JUDGE else tokens.train, checkpoints=states,
+            on_progress=on_progress, should_stop=stop,
+        )  # fmt: skip
+    model.save(folder)
+    shutil.rmtree(states)
+    return model
