@@ -29,7 +29,7 @@ from configs import base
 
 
 def get_config(arg: str = "full") -> ConfigDict:
-    """The public set of eight protocols, downloaded once; simulated cells where that fails."""
+    """The public set of nine batches, downloaded once; simulated cells where that fails."""
     config = base.get_config()
     config.data.name = "pancreas"
     config.baselines.harmony = True

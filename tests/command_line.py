@@ -146,3 +146,10 @@ def small_adata(num_cells=160, num_genes=40, seed=0):
     )
     var = pd.DataFrame(index=[f"gene{i}" for i in range(num_genes)])
     return anndata.AnnData(sp.csr_matrix(counts), obs=obs, var=var)
+
+
+def example_adata(seed=0):
+    """Those cells with their types where the examples of README and manual look for them."""
+    adata = small_adata(seed=seed)
+    adata.obs["cell_type"] = adata.obs["kind"]
+    return adata

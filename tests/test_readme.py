@@ -5,7 +5,7 @@ import shlex
 
 import numpy as np
 import pytest
-from command_line import ROOT, TINY_FIT, launched, small_adata
+from command_line import ROOT, TINY_FIT, example_adata, launched
 
 import qbm_jax
 from experiments.kit import launch, usage
@@ -58,7 +58,7 @@ def test_python_blocks_run(block, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         qbm_jax, "fit", lambda adata, **options: fit(adata, **(options | TINY_FIT)), raising=False
     )
-    names = {"adata": small_adata(), "other_adata": small_adata(seed=1)}
+    names = {"adata": example_adata(), "other_adata": example_adata(seed=1)}
     with launched():
         exec(compile(BLOCKS[block], f"block {block}", "exec"), names)
     if re.search(r"qbm_jax\.fit\(\s*adata", BLOCKS[block]):
@@ -81,7 +81,7 @@ def check_comments(block, names, printed):
 
 def test_comments_that_promise_a_value_are_found():
     found = [name for block in BLOCKS for name, *_ in SHAPE.findall(block)]
-    assert sorted(found) == ["corrected", "embedding", "spins", "spins"]
+    assert sorted(found) == ["corrected", "embedding", "spins"]
     assert [each for block in BLOCKS for each in OUTPUT.findall(block)] == ["None"]
 
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from command_line import ROOT, TINY_FIT, launched, small_adata
+from command_line import ROOT, TINY_FIT, example_adata, launched
 
 import qbm_jax
 
@@ -42,4 +42,4 @@ def tiny_cells(monkeypatch) -> dict:
     monkeypatch.setattr(
         qbm_jax, "fit", lambda adata, **options: fit(adata, **(TINY_FIT | options)), raising=False
     )
-    return {"adata": small_adata(), "other_adata": small_adata(seed=1)}
+    return {"adata": example_adata(), "other_adata": example_adata(seed=1)}
