@@ -55,7 +55,7 @@ def score_scgraph(
         genes and 10 components.
       batch: batch of every cell [cells]; those of fewer than 100 cells give no reference.
       labels: type of every cell [cells]; those of fewer than 10 cells, or in no batch of 100 cells,
-        are left out with a note.
+        have no distances, with a note. Cells of small types still count in their batches.
 
     Raises:
       InputError: no labels, no batch of 100 cells with three usable types, or arrays that do not
@@ -64,8 +64,7 @@ def score_scgraph(
     types = check_labels(labels, "scGraph")
     points = {n: check_points(e, len(types), f"embedding {n}") for n, e in embeddings.items()}
     batch = np.asarray(batch).astype(str)
-    usable, notes = _usable_types(batch, types)
-    chosen = np.isin(types, usable)
+    chosen, notes = _usable_cells(batch, types)
     cells = anndata.AnnData(
         sparse.csr_matrix(counts, dtype=np.float32)[chosen],
         obs=pd.DataFrame({"batch": batch[chosen], "type": types[chosen]}).set_index(
@@ -85,30 +84,32 @@ def score_scgraph(
     return ScGraph(values, notes)
 
 
-def _usable_types(batch: np.ndarray, types: np.ndarray) -> tuple[list[str], list[str]]:
-    """Types that have a reference, and notes on the others.
+def _usable_cells(batch: np.ndarray, types: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """The cells that the package gets [cells], and notes on types and batches that do not enter.
 
-    The package fails at a type that is in no batch large enough.
+    It skips small types itself, after it has counted a batch's cells and found their components. It
+    fails at a type that is in no batch large enough, and at a batch that has small types alone.
     """
-    names, sizes = np.unique(batch, return_counts=True)
-    large = names[sizes >= MIN_BATCH]
     all_types, sizes = np.unique(types, return_counts=True)
-    seen = set(types[np.isin(batch, large)])
-    usable = [str(t) for t, s in zip(all_types, sizes, strict=True) if s >= MIN_TYPE and t in seen]
+    enough = all_types[sizes >= MIN_TYPE]
+    with_types = np.unique(batch[np.isin(types, enough)])
+    names, sizes = np.unique(batch, return_counts=True)
+    large = names[(sizes >= MIN_BATCH) & np.isin(names, with_types)]
+    seen = np.unique(types[np.isin(batch, large)])
+    usable = np.intersect1d(enough, seen)
     if len(usable) < 3:
         raise InputError(
             f"expected three types of {MIN_TYPE} cells in batches of {MIN_BATCH} cells for scGraph,"
             f" got {len(usable)} in {len(large)} such batches; leave this score out"
         )
     notes = []
-    if left_out := sorted(set(all_types.tolist()) - set(usable)):
+    if len(left_out := np.setdiff1d(all_types, usable)):
         notes.append(f"scGraph leaves out types that are too small: {', '.join(left_out)}")
-    if len(large) < len(names):
-        small = sorted(set(names.tolist()) - set(large.tolist()))
-        notes.append(
-            f"batches of fewer than {MIN_BATCH} cells give no reference: {', '.join(small)}"
-        )
-    return usable, notes
+    if len(without := np.setdiff1d(names, large)):
+        why = f"fewer than {MIN_BATCH} cells"
+        why += "" if np.isin(without, with_types).all() else " or of small types alone"
+        notes.append(f"batches of {why} give no reference: {', '.join(without)}")
+    return np.isin(types, seen) & np.isin(batch, with_types), notes
 
 
 def _run(cells: anndata.AnnData, names: list[str]) -> pd.DataFrame:

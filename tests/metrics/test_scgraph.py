@@ -47,7 +47,8 @@ def scored(cells, embeddings):
     return score_scgraph(embeddings, *cells)
 
 
-def test_scores_equal_those_of_the_package(cells, embeddings, scored, tmp_path):
+def of_the_package(cells, embeddings, path):
+    """The package's own table of all cells."""
     counts, batch, types = cells
     data = anndata.AnnData(
         counts.copy(),
@@ -56,10 +57,28 @@ def test_scores_equal_those_of_the_package(cells, embeddings, scored, tmp_path):
     )
     scanpy.pp.normalize_total(data, target_sum=1e4)
     scanpy.pp.log1p(data)
-    data.write_h5ad(tmp_path / "cells.h5ad")
+    data.write_h5ad(path / "cells.h5ad")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        table = scGraph(str(tmp_path / "cells.h5ad"), "b", "t", only_umap=False).main()
+        return scGraph(str(path / "cells.h5ad"), "b", "t", only_umap=False).main()
+
+
+def with_small_types(cells):
+    """Two types of nine cells and of one in the first batch, which has 100 cells with them."""
+    counts, batch, types = cells
+    types = types.astype("U8")
+    types[:9], types[9] = "nine", "one"
+    return (
+        counts,
+        np.where(np.arange(NUM_CELLS) < 100, batch, np.where(batch == "x", "y", batch)),
+        types,
+    )
+
+
+@pytest.mark.parametrize("change", [lambda cells: cells, with_small_types])
+def test_scores_equal_those_of_the_package(cells, embeddings, change, tmp_path):
+    cells = change(cells)
+    table, scored = of_the_package(cells, embeddings, tmp_path), score_scgraph(embeddings, *cells)
     for name in embeddings:
         ours = scored.values[name]
         assert ours["scgraph_rank"] == pytest.approx(table.loc[name, "Rank-PCA"], abs=1e-5)
@@ -92,6 +111,23 @@ def test_types_in_no_large_batch_are_left_out_with_a_note(cells, embeddings, sco
     result = score_scgraph({"pca": embeddings["pca"]}, counts, batch, types)
     assert "scGraph leaves out types that are too small: only here" in result.notes
     assert np.isfinite(result.values["pca"]["scgraph_weighted"])
+
+
+def test_a_batch_is_large_enough_with_its_cells_of_small_types(cells, embeddings):
+    changed = with_small_types(cells)
+    result = score_scgraph({"pca": embeddings["pca"]}, *changed)
+    assert result.notes == [
+        "scGraph leaves out types that are too small: nine, one",
+        "batches of fewer than 100 cells give no reference: small",
+    ]
+
+
+def test_a_batch_of_small_types_alone_gives_no_reference(cells, embeddings):
+    counts, batch, types = cells
+    types = np.where(batch == "x", (np.arange(NUM_CELLS) // 5).astype(str), types)
+    result = score_scgraph({"pca": embeddings["pca"]}, counts, batch, types)
+    told = "batches of fewer than 100 cells or of small types alone give no reference: small, x"
+    assert told in result.notes and np.isfinite(result.values["pca"]["scgraph_weighted"])
 
 
 @pytest.mark.parametrize(
