@@ -82,7 +82,7 @@ class _TypeResult(NamedTuple):
 
 def _score_type(graph: sparse.csr_matrix, batch: np.ndarray, limit: int) -> _TypeResult:
     """Scores the cells of one type with connectivities `graph` [cells, cells]."""
-    if len(batch) < MIN_CELLS:
+    if len(batch) < MIN_CELLS or len(np.unique(batch)) == 1:
         return _TypeResult(np.nan, limit, "")
     depth = _num_neighbors(batch)
     usable = _usable_cells(graph, depth)

@@ -177,6 +177,15 @@ def test_type_and_batch_of_one_cell_are_scored_and_named(cells):
     assert "types with fewer than 10 cells have no kbet: lonely" in scores.notes
 
 
+def test_a_type_of_one_batch_has_no_kbet_also_where_its_graph_is_in_many_pieces(cells):
+    embeddings, batch, labels, _ = cells
+    points, apart = embeddings["good"].copy(), np.flatnonzero(labels == "c")
+    points[apart] += 1e3 * (np.arange(apart.size) % 6)[:, None]  # a graph's piece has 20 cells
+    score = kbet.kbet_per_type(exact_neighbors(points, 15), batch, labels)
+    assert np.isnan(score.per_type["c"]) and not any("small pieces" in each for each in score.notes)
+    assert score.mean == np.mean([score.per_type["a"], score.per_type["b"]])
+
+
 def test_failed_diffusion_map_is_left_out_with_a_reason_and_not_counted_as_zero(
     cells, scored, monkeypatch
 ):
