@@ -89,10 +89,10 @@ def _score_type(graph: sparse.csr_matrix, batch: np.ndarray, limit: int) -> _Typ
     if usable is None:  # scIB's rule, unlike a failed computation
         return _TypeResult(0.0, limit, "0, its graph is in many small pieces")
     graph, batch = graph[usable][:, usable], batch[usable]
-    if len(np.unique(batch)) == 1:
-        return _TypeResult(np.nan, limit, "")
     most = min(NUM_COMPONENTS, len(batch) - 1)
     used = min(limit, most)
+    if len(np.unique(batch)) == 1:  # in scib-metrics a test without freedom, which no cell passes
+        return _TypeResult(0.0, used, "0, its pieces large enough to test are of one batch")
     try:
         embedding = _diffusion_map(graph, used)
     except sparse.linalg.ArpackError as error:

@@ -186,6 +186,16 @@ def test_a_type_of_one_batch_has_no_kbet_also_where_its_graph_is_in_many_pieces(
     assert score.mean == np.mean([score.per_type["a"], score.per_type["b"]])
 
 
+def test_a_type_whose_large_pieces_are_of_one_batch_has_kbet_zero_as_in_scib_metrics(cells):
+    embeddings, batch, labels, _ = cells
+    points, batch = embeddings["good"].copy(), batch.copy()
+    few = np.flatnonzero(labels == "c")[:20]
+    points[few], batch[few] = points[few] + 1e3, "x"
+    score = kbet.kbet_per_type(exact_neighbors(points, 15), batch, labels)
+    assert score.per_type["c"] == 0
+    assert any("kBET of c: 0, its pieces large" in note for note in score.notes)
+
+
 def test_failed_diffusion_map_is_left_out_with_a_reason_and_not_counted_as_zero(
     cells, scored, monkeypatch
 ):
