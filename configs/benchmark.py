@@ -102,7 +102,12 @@ def get_config(arg: str = "full") -> ConfigDict:
     tree.root, tree.time_column, tree.left_out_type = "sim_a1x", "pseudotime", "sim_b1z"
     paul.root, paul.stage_column, paul.stage_ranks = "MEP", "stage", ConfigDict(PAUL_STAGES)
     paul.left_out_type = "Megakaryocyte"
-    config.sets.pancreas_baron_segerstolpe.left_out_type = "delta"
+    islets, donors = config.sets.pancreas_baron_segerstolpe, config.sets.pbmc_kang_ctrl_8donors
+    islets.left_out_type = "delta"
+    islets.shares_cells_with = (  # column also_in_baron_segerstolpe of both
+        "67 of the 500 cells of pancreas_panc8_small, 36 of the 328 of pancreas_human_mouse_328"
+    )
+    donors.shares_cells_with = "742 of the 936 control cells of pbmc_kang_ctrl_stim (by barcode)"
     return smoke(config) if arg == "smoke" else config
 
 
@@ -127,6 +132,7 @@ def study(
     entry.tasks = "auto"  # of this set, where config.tasks is auto
     # whether defaults were chosen on it, as on all simulated cells: then it cannot judge them
     entry.tuned_on = tuned_on or bool(simulated)
+    entry.shares_cells_with = ""  # which cells of sets that defaults were chosen on are in it too
     return entry
 
 

@@ -127,6 +127,12 @@ def judges(studies: list[StudySet]) -> str:
     kept = [study.name for study in studies if not study.tuned_on]
     told = [f"{text} {', '.join(names)}." for text, names in marked.items() if names]
     told.append(f"Kept aside, so that they judge: {', '.join(kept) or 'none'}.")
+    told += [
+        f"But {study.name} shares cells with sets that settings were chosen on:"
+        f" {study.shares_cells_with}."
+        for study in studies
+        if study.shares_cells_with and not study.tuned_on
+    ]
     return markdown(" ".join(told))
 
 

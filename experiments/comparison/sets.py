@@ -133,6 +133,7 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
         _abundance(options, labels), whole.counts[np.searchsorted(whole.rows, cells.rows)],
         options.tuned_on,
         None if truth is None else Planted(truth.bits[cells.rows], truth.couplings),
+        options.shares_cells_with,
     )  # fmt: skip
 
 

@@ -40,6 +40,8 @@ class StudySet:
         there are no other genes.
       tuned_on: settings that are compared were chosen on these cells.
       planted: bits of these cells and their couplings, where the simulator planted a machine.
+      shares_cells_with: which cells of sets that settings were chosen on are in this one too, in
+        words; "" for none.
     """
 
     name: str
@@ -54,6 +56,7 @@ class StudySet:
     all_counts: sparse.csr_matrix | None = None
     tuned_on: bool = False
     planted: Planted | None = None
+    shares_cells_with: str = ""
 
     @property
     def counts_of_all_genes(self) -> sparse.csr_matrix:

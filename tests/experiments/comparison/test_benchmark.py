@@ -270,6 +270,11 @@ def test_sets_that_settings_were_chosen_on_are_marked_and_the_others_judge(study
     told = report.judges([study, aside])
     assert "chosen on simulated." in told and "machine, in simulated." in told
     assert told.endswith("judge: mine.")
+    sharing = config.sets.pancreas_baron_segerstolpe.shares_cells_with
+    told = report.judges([study, dataclasses.replace(aside, shares_cells_with=sharing)])
+    assert "But mine shares cells with sets that settings" in told
+    assert told.endswith("36 of the 328 of pancreas_human_mouse_328.")
+    assert "pbmc_kang_ctrl_stim" in config.sets.pbmc_kang_ctrl_8donors.shares_cells_with
     row = {"dataset": "simulated", "method": "pca", "setting": "default", "task": "integration",
            "metric": "total", "seed": 0, "value": 0.5}  # fmt: skip
     cells = summarise([row, row | {"dataset": "mine"}], tuned_on=["simulated"])
