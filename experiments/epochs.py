@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -73,19 +74,19 @@ def measure(
 ) -> Piece:
     """Trains all seeds on all cells of a set and scores their embeddings along the way."""
     del key  # seeds have keys of their own, to be paired
-    snapshots: dict[int, list] = {}
+    snapshots: dict[int, dict[int, Any]] = {}  # by seed and epoch
     data = study.data
     numbers = range(config.num_seeds)
     found = train_and_evaluate(
         [method.training] * len(numbers), study.cells, [(config.seed, k) for k in numbers],
         data=data, title=f"{study.name}, {method.label}", while_training=stop.deferred(),
-        should_stop=stop, on_validation=snapshots.__setitem__,
+        should_stop=stop, on_snapshots=snapshots.__setitem__,
     )  # fmt: skip
     vae = found[0].model.vae
     embeddings = {
         f"{epoch}/{seed}": inference.embed(vae, params, data)[0]
-        for epoch, seeds in snapshots.items()
-        for seed, params in enumerate(seeds)
+        for seed, by_epoch in snapshots.items()
+        for epoch, params in by_epoch.items()
     }
     scores = score_embeddings(
         embeddings, study.batch, study.labels,
@@ -93,7 +94,7 @@ def measure(
         max_cells=config.evaluation.max_scored_cells, seed=config.seed,
     )  # fmt: skip
     ended = [
-        alarms.of_embedding(embeddings[f"{max(snapshots)}/{seed}"], study.cells)
+        alarms.of_embedding(embeddings[f"{max(snapshots[seed])}/{seed}"], study.cells)
         for seed in range(config.num_seeds)
     ]
     scored = [

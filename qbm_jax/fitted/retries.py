@@ -1,16 +1,20 @@
 """A training that diverged or collapsed is done again, with another key, and this is said."""
 
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 
 import jax
 
+from qbm_jax.model.vae import Params
 from qbm_jax.runtime import keys
 from qbm_jax.training import Progress, Trained, TrainingDiverged
 
 LOGGER = logging.getLogger("qbm_jax")
 Tell = Callable[[Progress], None]
-Train = Callable[[list[int], list[jax.Array], int, Tell], list[Trained]]
+OnValidation = Callable[[int, list[Params]], None]
+Train = Callable[[list[int], list[jax.Array], int, Tell, OnValidation], list[Trained]]
+Snapshots = dict[int, Params]  # parameters by the epoch of a validation
 
 
 def with_retries(
@@ -19,58 +23,79 @@ def with_retries(
     collapsed: Callable[[int, Trained], str | None],
     num_retries: int,
     on_progress: Tell,
+    on_snapshots: Callable[[int, Snapshots], None] | None = None,
 ) -> list[Trained]:
     """Trains side by side, and again those that fail.
 
     Trainings that are side by side with one that diverges begin again with it, with their own keys.
-    One that collapsed trains again without the others.
+    One that collapsed trains again without the others; if it then diverges to the last, its first
+    result stays.
 
     Args:
-      train: (numbers of the trainings, their root keys, attempt, on_progress) -> their results;
-        attempt 0 is the first.
+      train: (numbers of the trainings, their root keys, attempt, on_progress, on_validation) ->
+        their results; attempt 0 is the first, of all of them together.
       roots: one root key per training.
       collapsed: (number, result) -> what is wrong with it, None for a sound one.
-      num_retries: how often a training may be done again.
+      num_retries: how often each training may be done again with another key.
       on_progress: told the progress of all attempts.
+      on_snapshots: told a training's number and its parameters at every validation, once it has a
+        result; those of a later result take their place. None: they are not kept.
 
     Raises:
-      TrainingDiverged: one diverged at the last attempt as well.
+      TrainingDiverged: one diverged at its last attempt as well.
     """
-    again = dict.fromkeys(range(len(roots)), "")
+    again, tries = dict.fromkeys(range(len(roots)), ""), [0] * len(roots)
     found: dict[int, Trained] = {}
     waiting = list(again)
-    for attempt in range(num_retries + 1):
+    for attempt in itertools.count():
         own = [
-            keys.named(roots[number], keys.AGAIN, attempt) if again[number] else roots[number]
+            keys.named(roots[number], keys.AGAIN, tries[number]) if tries[number] else roots[number]
             for number in waiting
         ]
+        seen: dict[int, Snapshots] = {number: {} for number in waiting}
+        keep = _kept_in(list(seen.values())) if on_snapshots else _kept_in([])
         try:
-            results = train(waiting, own, attempt, _renumbered(waiting, on_progress))
+            results = train(waiting, own, attempt, _renumbered(waiting, on_progress), keep)
         except TrainingDiverged as error:
-            if found:
-                break  # of a collapsed training, which stays
-            if attempt == num_retries:
+            number = waiting[error.seed]
+            if tries[number] < num_retries:
+                tries[number] += 1
+                again[number] = f"the training diverged ({error.fault})"
+                _say(number, len(roots), again)
+            elif number not in found:
                 raise
-            again[waiting[error.seed]] = f"the training diverged ({error.fault})"
-            _say(waiting[error.seed], len(roots), again)
-            continue
-        for number, result in zip(waiting, results, strict=True):
-            found[number] = result._replace(again=again[number])
-        if attempt == num_retries:
-            break
-        faults = {number: collapsed(number, found[number]) for number in waiting}
-        waiting = [number for number, fault in faults.items() if fault]
+            else:  # it collapsed before, which stays
+                waiting = [each for each in waiting if each != number]
+        else:
+            for number, result in zip(waiting, results, strict=True):
+                found[number] = result._replace(again=again[number])
+                if on_snapshots:
+                    on_snapshots(number, seen[number])
+            waiting = [number for number in waiting if tries[number] < num_retries]
+            faults = {number: collapsed(number, found[number]) for number in waiting}
+            waiting = [number for number, fault in faults.items() if fault]
+            for number in waiting:
+                tries[number] += 1
+                again[number] = f"the posterior collapsed at the key before ({faults[number]})"
+                _say(number, len(roots), again)
         if not waiting:
             break
-        for number in waiting:
-            again[number] = f"the posterior collapsed at the first key ({faults[number]})"
-            _say(number, len(roots), again)
     return [found[number] for number in again]
 
 
 def _renumbered(numbers: list[int], on_progress: Tell) -> Tell:
     """Tells the progress of some trainings under their numbers among all."""
     return lambda progress: on_progress(progress._replace(seed=numbers[progress.seed]))
+
+
+def _kept_in(seen: list[Snapshots]) -> OnValidation:
+    """Keeps parameters by epoch, each training's in its place of `seen`; [] keeps none."""
+
+    def keep(epoch: int, params: list[Params]) -> None:
+        for snapshots, own in zip(seen, params, strict=False):
+            snapshots[epoch] = own
+
+    return keep
 
 
 def _say(number: int, count: int, again: dict[int, str]) -> None:

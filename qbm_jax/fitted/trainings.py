@@ -17,7 +17,7 @@ from qbm_jax.feed.cell_source import CellSource, InMemory, Streamed, as_source
 from qbm_jax.fitted import alarms
 from qbm_jax.fitted.history import Recorder
 from qbm_jax.fitted.model import FittedModel, Settings, device_counts
-from qbm_jax.fitted.retries import with_retries
+from qbm_jax.fitted.retries import OnValidation, Snapshots, with_retries
 from qbm_jax.runtime.identity import digest_of
 from qbm_jax.runtime.options import from_dict
 from qbm_jax.samplers import Sampler
@@ -68,6 +68,7 @@ def fit_trainings(
     checkpoints: Checkpoints | None = None,
     held_out: Sequence[np.ndarray | None] | None = None,
     on_progress: Callable[[training.Progress], None] = lambda progress: None,
+    on_snapshots: Callable[[int, Snapshots], None] | None = None,
     **train_arguments: Any,
 ) -> list[tuple[FittedModel, training.Trained]]:
     """Trains side by side, see `training.train_seeds`.
@@ -85,6 +86,7 @@ def fit_trainings(
         cells or trainings are refused.
       held_out: indices [held-out cells] per training, as in `training.train_seeds`.
       on_progress: as in `training.train_seeds`; what it is told is each model's history as well.
+      on_snapshots: as in `with_retries`: told the parameters at every validation.
       **train_arguments: `should_stop`, `method`, ... of `training.train_seeds`.
 
     Returns:
@@ -102,8 +104,9 @@ def fit_trainings(
     left_out = [None] * len(keys) if held_out is None else held_out
 
     def train(
-        numbers: list[int], roots: list[jax.Array], attempt: int, tell: Callable[..., None]
-    ) -> list[training.Trained]:
+        numbers: list[int], roots: list[jax.Array], attempt: int, tell: Callable[..., None],
+        keep: OnValidation,
+    ) -> list[training.Trained]:  # fmt: skip
         chosen, without = [trainings[i] for i in numbers], [left_out[i] for i in numbers]
         models, drawn_by, options, records = zip(*(built[i] for i in numbers), strict=True)
         place = checkpoints.again(attempt) if checkpoints and attempt else checkpoints
@@ -111,7 +114,7 @@ def fit_trainings(
             place.identity = identity(roots, chosen, cells, without)
         return training.train_seeds(
             roots, models, drawn_by, source, options, records=records, checkpoints=place,
-            held_out=without, on_progress=tell, **train_arguments,
+            held_out=without, on_progress=tell, on_validation=keep, **train_arguments,
         )  # fmt: skip
 
     def collapsed(number: int, result: training.Trained) -> str | None:
@@ -121,7 +124,7 @@ def fit_trainings(
 
     with contextlib.nullcontext(data) if data is not None else open_source(cells) as source:
         trained = with_retries(
-            train, keys, collapsed, trainings[0].options.num_retries, recorder.update
+            train, keys, collapsed, trainings[0].options.num_retries, recorder.update, on_snapshots
         )
     return [
         (

@@ -139,10 +139,10 @@ def test_a_setting_of_a_sweep_that_collapsed_is_named_in_log_and_report(
 
 
 def test_a_seed_of_epochs_that_collapsed_is_named_in_log_and_report(tmp_path, monkeypatch, caplog):
-    def fit(trainings, cells, seeds, *, on_validation, **_):
+    def fit(trainings, cells, seeds, *, on_snapshots, **_):
         del cells
-        for epoch in (1, 2):  # the embedding at the last epoch is what counts
-            on_validation(epoch, [(epoch, seed) for _, seed in seeds])
+        for _, seed in seeds:  # the embedding at the last epoch is what counts
+            on_snapshots(seed, {epoch: (epoch, seed) for epoch in (1, 2)})
         return [SimpleNamespace(model=SimpleNamespace(vae=None))]
 
     def embed(vae, params, data):
