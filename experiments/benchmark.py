@@ -1,5 +1,6 @@
 """The benchmark: every method, task and data set, matched and at defaults, paired over seeds."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from functools import partial
 
@@ -22,8 +23,10 @@ from qbm_jax.fitted.tasks.measured import Measured
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.model.presets import PRESETS
 from qbm_jax.study.document import Document
+from qbm_jax.training import TrainingDiverged
 
 __all__ = ["COLUMNS", "check", "document", "pieces", "rows", "summary"]
+LOGGER = logging.getLogger("qbm_jax")
 
 
 def check(config: ConfigDict) -> ComparisonPlan:
@@ -88,7 +91,10 @@ def measure(
     stop: StopRequest,
     key: jax.Array,
 ) -> Piece:
-    """One protocol of one method on one set; seeds have the same keys, so methods are paired."""
+    """One protocol of one method on one set; seeds have the same keys, so methods are paired.
+
+    A method that diverges at its last attempt as well has a note instead of numbers.
+    """
     del key
     config = plan.config
     if method.name in PEERS:
@@ -96,7 +102,12 @@ def measure(
     elif method.record is None:
         group = trainings.untrained_group(config, study, method, held_out)
     else:
-        group = trainings.train_group(config, study, method, held_out, stop)
+        try:
+            group = trainings.train_group(config, study, method, held_out, stop)
+        except TrainingDiverged as error:
+            note = f"{method.label} has no numbers of protocol {protocol}: {error}."
+            LOGGER.warning("%s: %s", study.name, note)
+            return written(Measured([], [note], {}), 0.0)
     if protocol == "folds":
         asked = plan.tasks[study.name]
         measured = comparison_tasks.measure(config, study, group, asked)

@@ -12,6 +12,7 @@ from refusals import refusal
 
 from configs import benchmark as configs
 from experiments import benchmark
+from experiments.comparison import plan as comparison_plan
 from experiments.comparison import report, scvi_tools, sets, tasks, trainings
 from experiments.comparison.methods import OURS, methods
 from experiments.comparison.summary import HEADLINE, baselines, summarise
@@ -23,7 +24,7 @@ from qbm_jax.fitted.tasks import embedding, model, study_set
 from qbm_jax.metrics.integration import IntegrationScores
 from qbm_jax.model.presets import PRESETS
 from qbm_jax.study.rows import write_table
-from qbm_jax.training import TrainOptions
+from qbm_jax.training import TrainingDiverged, TrainOptions
 
 COLUMNS = ["dataset", "method", "setting", "task", "metric", "seed", "value"]
 
@@ -139,6 +140,22 @@ def test_a_second_run_trains_only_what_is_missing(finished, monkeypatch):
     runner.run(benchmark, tiny(), finished, StopRequest())
     assert (finished / "results.csv").read_text() == before
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+def test_a_method_that_diverges_to_the_last_is_a_note_in_the_report(study, tmp_path, monkeypatch):
+    def diverge(*_):
+        raise TrainingDiverged("training of seed 1 diverged at step 3: kl is not finite", 1)
+
+    monkeypatch.setattr(trainings, "train_group", diverge)
+    config = tiny(methods=("qbmvae",), tasks="bound")
+    plan = comparison_plan.ComparisonPlan(config, [study], methods(config), {study.name: []}, [])
+    (work,) = benchmark.pieces(plan, StopRequest())
+    piece = work.compute(None) | work.names
+    assert not piece["rows"] and not list(benchmark.rows(plan, piece))
+    results = runner.Results(tmp_path, [piece], [], benchmark.summary(plan, []))
+    benchmark.document(plan, results).write()
+    told = (tmp_path / "report.md").read_text()
+    assert "qbmvae-matched has no numbers of protocol folds: training of seed 1 div" in told
 
 
 @pytest.mark.slow
