@@ -41,7 +41,7 @@ def write(plan: ComparisonPlan, results: Results) -> Document:
     titles = {study.name: figure_text(study.title) for study in plan.studies}
     title = "Benchmark: does the Boltzmann prior help?"
     report = Document(results.workdir, title, plan.simulated)
-    found = wins.wins_of(standings)
+    found, num_seeds = wins.wins_of(standings), plan.config.num_seeds
     wins.write(results.workdir, found)
 
     def show(name: str) -> None:
@@ -55,18 +55,18 @@ def write(plan: ComparisonPlan, results: Results) -> Document:
         judges(plan.studies),
         targets(standings, names),
         "## QBM-VAE against the best method without a Boltzmann prior",
-        difference_table(standings, names),
+        difference_table(standings, names, num_seeds),
         "Difference of means over seeds, QBM-VAE minus the best other method on that set and metric"
         " (95 % interval, paired over seeds). **Bold**: the interval does not contain"
-        " 0. Bounds are in nats per cell and are compared between priors on the same networks and"
-        " likelihood.",
+        f" 0; n: the seeds that both have, where they are fewer than {num_seeds}. Bounds are in"
+        " nats per cell and are compared between priors on the same networks and likelihood.",
     )
     show("differences")
     report.add(
         "## QBM-VAE against the best model with a Gaussian prior",
-        difference_table(standings, names, BEST_GAUSSIAN),
+        difference_table(standings, names, num_seeds, BEST_GAUSSIAN),
         "## QBM-VAE against other priors on the same networks and likelihood, and Harmony",
-        *_named(standings, names),
+        *_named(standings, names, num_seeds),
     )
     weighed = _weighed(plan.methods)
     for study in plan.studies:
@@ -83,9 +83,16 @@ def write(plan: ComparisonPlan, results: Results) -> Document:
 
 
 def difference_table(
-    standings: list[Standing], names: list[str], against: str = BEST, baseline: str = ""
+    standings: list[Standing],
+    names: list[str],
+    num_seeds: int,
+    against: str = BEST,
+    baseline: str = "",
 ) -> str:
-    """Headline metrics (rows) by set (columns): QBM-VAE minus the best, or a named, baseline."""
+    """Headline metrics (rows) by set (columns): QBM-VAE minus the best, or a named, baseline.
+
+    The number of paired seeds stands where it is below `num_seeds`.
+    """
     chosen = {
         (c.dataset, c.task, c.metric): c
         for c in standings
@@ -93,24 +100,28 @@ def difference_table(
     }
     rows = []
     for task, metric in HEADLINE:
-        row = [_difference(chosen.get((name, task, metric)), against) for name in names]
+        found = [chosen.get((name, task, metric)) for name in names]
+        row = [_difference(standing, against, num_seeds) for standing in found]
         if any(text != "–" for text in row):
             rows.append([metric_title(task, metric), *row])
     return table(["metric", *names], rows) if rows else ""
 
 
-def _difference(standing: Standing | None, against: str) -> str:
+def _difference(standing: Standing | None, against: str, num_seeds: int) -> str:
     if standing is None or not np.isfinite(standing.difference):
         return "–"
     digits = 1 if standing.task == "bound" else 3
     text = with_interval(standing.difference, standing.low, standing.high, digits)
-    return Markdown(f"{text} {markdown(standing.baseline)}") if against != PAIR else text
+    if against != PAIR:
+        text = Markdown(f"{text} {markdown(standing.baseline)}")
+    few = standing.num_pairs < num_seeds
+    return Markdown(f"{text} (n = {standing.num_pairs})") if few else text
 
 
-def _named(standings: list[Standing], names: list[str]) -> list[str]:
+def _named(standings: list[Standing], names: list[str], num_seeds: int) -> list[str]:
     parts = []
     for method, setting in NAMED:
-        differences = difference_table(standings, names, PAIR, f"{method} (")
+        differences = difference_table(standings, names, num_seeds, PAIR, f"{method} (")
         if differences:
             parts += [f"QBM-VAE minus {title_of(method, setting)}:", differences]
     return parts

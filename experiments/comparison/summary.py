@@ -19,6 +19,7 @@ from qbm_jax.study.estimates import (
     by_seed,
     differences,
     estimate,
+    finite,
 )
 
 COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
@@ -66,6 +67,7 @@ OWN = tuple(name for name, law in LAWS.items() if law.couplings)  # no baselines
 # Gaussian priors, of all of whom the best is a rival of its own.
 GAUSSIAN = (*(name for name, law in LAWS.items() if law.name == "gaussian"), *PEERS)
 REAL_CELLS = ("real_cells", "reference")  # in the place of generated ones: no method
+FEWEST_PAIRS = 2  # seeds of a comparison, where there are so many: one alone may be luck
 BEST, PAIR, BEST_GAUSSIAN = "best", "named", "gaussian"
 
 Who = tuple[str, str]  # method, setting
@@ -78,7 +80,8 @@ class Standing(NamedTuple):
 
     `against` is "best" (of the methods without a Boltzmann prior, on that set), "gaussian" (the
     best of those with a Gaussian prior) or "named". `interval` says what `low` and `high` are,
-    `tuned_on` whether settings were chosen on this set.
+    `tuned_on` whether settings were chosen on this set, and `num_pairs` how many seeds have a
+    finite value of both, which is what the difference is over.
     """
 
     dataset: str
@@ -98,6 +101,7 @@ class Standing(NamedTuple):
     bootstrap_high: float
     interval: str
     tuned_on: bool
+    num_pairs: int
 
     @property
     def who(self) -> Who:
@@ -117,8 +121,9 @@ def summarise(
 ) -> list[Standing]:
     """Every metric of every method; headline metrics with the difference to the best baseline.
 
-    "Best" is by the mean over seeds on that set, so the comparison is against the hardest of them;
-    its selection makes the intervals slightly too kind to the baseline. QBM-VAE is held against
+    "Best" is by the mean difference over the seeds that both have on that set, so the comparison is
+    against the hardest of them; its selection makes the intervals slightly too kind to the
+    baseline. One with fewer than `FEWEST_PAIRS` such seeds is no baseline. QBM-VAE is held against
     `NAMED` as well, whether they are the best or not.
 
     Args:
@@ -144,9 +149,10 @@ def summarise(
             rival = _best_baseline(group, task, metric, MAIN, GAUSSIAN)
             if rival is not None:
                 standings.append(standing(MAIN, BEST_GAUSSIAN, rival))
-            named = [rival for rival in NAMED if rival in group]
             allowed = baselines(task, metric)
-            standings += [standing(MAIN, PAIR, rival) for rival in named if rival[0] in allowed]
+            known = _gaps(group, MAIN)
+            named = [rival for rival in NAMED if rival in known and rival[0] in allowed]
+            standings += [standing(MAIN, PAIR, rival) for rival in named]
     return standings
 
 
@@ -167,15 +173,25 @@ def baselines(task: str, metric: str) -> tuple[str, ...]:
 def _best_baseline(
     group: Group, task: str, metric: str, who: Who, among: tuple[str, ...] | None = None
 ) -> Who | None:
-    """The baseline with the best mean, of the methods `among` or of all; None if there is none."""
+    """The baseline that is best beside `who`, of the methods `among` or of all; or None."""
     sign = HEADLINE.get((task, metric))
     if not sign or who == REAL_CELLS or (task == "bound" and who[0] not in SAME_LIKELIHOOD):
         return None
     names = [name for name in baselines(task, metric) if among is None or name in among]
-    allowed = [key for key in group if key[0] in names and key != who]
-    means = {key: sign * np.mean(list(group[key].values())) for key in allowed}
-    means = {key: mean for key, mean in means.items() if np.isfinite(mean)}
-    return max(means, key=means.__getitem__, default=None)
+    gaps = {key: sign * gap for key, gap in _gaps(group, who).items() if key[0] in names}
+    return min(gaps, key=gaps.__getitem__, default=None)
+
+
+def _gaps(group: Group, who: Who) -> dict[Who, float]:
+    """Mean differences of `who` to the others, of those that have enough seeds beside it."""
+    fewest = min(FEWEST_PAIRS, len({seed for values in group.values() for seed in values}))
+    pairs = {key: _pairs(group, who, key) for key in group if key != who}
+    return {key: float(pair.mean()) for key, pair in pairs.items() if pair.size >= fewest}
+
+
+def _pairs(group: Group, who: Who, rival: Who) -> np.ndarray:
+    """Differences [pairs] over the seeds of which both have a finite value."""
+    return finite(differences(*by_seed(group[who], group[rival])))
 
 
 def protocol_of(metric: str) -> str:
@@ -199,13 +215,13 @@ def _standing(
     against: str,
     rival: Who | None,
 ) -> Standing:
-    found, gap = estimate(group[who].values()), (float("nan"),) * 5
+    found, gap, apart = estimate(group[who].values()), (float("nan"),) * 5, np.array([])
     if rival is not None:
-        apart = differences(*by_seed(group[who], group[rival]))
+        apart = _pairs(group, who, rival)
         mean, interval = estimate(apart, share=share), bootstrap_interval(apart)
         gap = (mean.mean, mean.low, mean.high, *interval)
     name = "" if rival is None else f"{rival[0]} ({rival[1]})"
     return Standing(
         what[0], *who, *what[1:], found.num_seeds, found.mean, found.sd, against, name, *gap,
-        CORRECTED if share else OVER_TRAININGS, tuned_on,
+        CORRECTED if share else OVER_TRAININGS, tuned_on, apart.size,
     )  # fmt: skip

@@ -38,7 +38,10 @@ LEGEND = (
 
 
 class Win(NamedTuple):
-    """How QBM-VAE stands to one rival in one metric of one set; `outcome` is win, tie or loss."""
+    """How QBM-VAE stands to one rival in one metric of one set; `outcome` is win, tie or loss.
+
+    `num_seeds` is of those that both have.
+    """
 
     dataset: str
     tuned_on: bool
@@ -58,7 +61,7 @@ def wins_of(standings: Sequence[Standing]) -> list[Win]:
     """All that the summary of a benchmark tells."""
     return [
         Win(
-            c.dataset, c.tuned_on, c.task, c.metric, rival, c.baseline, c.num_seeds, c.difference,
+            c.dataset, c.tuned_on, c.task, c.metric, rival, c.baseline, c.num_pairs, c.difference,
             c.low, c.high, c.interval, outcome(HEADLINE[c.task, c.metric], c.low, c.high),
         )
         for c in standings

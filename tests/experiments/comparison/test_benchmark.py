@@ -256,6 +256,30 @@ def test_the_baseline_is_the_best_other_method_and_seeds_are_paired():
     assert ours.low < -0.5 and ours.high > -0.2
 
 
+def test_baselines_are_ranked_on_common_seeds_and_one_lucky_seed_is_none():
+    values = {
+        ("pca", "default"): {0: 0.5, 1: 0.6, 2: 0.7},
+        ("scvi", "matched"): {2: 0.99},  # the one of its seeds that has a score
+        ("harmony", "default"): {1: 0.59, 2: 0.69},  # mean above PCA's, of the easier seeds
+        ("qbmvae", "matched"): {0: 0.6, 1: 0.7, 2: 0.8},
+    }
+    rows = [
+        {"dataset": "d", "method": m, "setting": s, "task": "integration", "metric": "total",
+         "seed": seed, "value": value}
+        for (m, s), own in values.items() for seed, value in own.items()
+    ]  # fmt: skip
+    ours = {c.against: c for c in summarise(rows) if c.method == "qbmvae"}
+    assert ours["best"].baseline == "pca (default)" and ours["best"].num_pairs == 3
+    assert ours["named"].baseline == "harmony (default)" and ours["named"].num_pairs == 2
+    assert "gaussian" not in ours
+    text = report.difference_table(list(ours.values()), ["d"], 3)
+    assert "pca (default)" in text and "n = " not in text
+    told = report.difference_table(list(ours.values()), ["d"], 3, "named", "harmony (")
+    assert "(n = 2)" in told
+    one = [row for row in rows if row["seed"] == 2]
+    assert next(c for c in summarise(one) if c.method == "qbmvae").baseline == "scvi (matched)"
+
+
 def test_intervals_of_unseen_cells_are_corrected_and_those_of_all_cells_say_what_they_are():
     rows = [
         {"dataset": "d", "method": m, "setting": "matched", "task": task, "metric": metric,
