@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.comparison import trainings
 from experiments.comparison.methods import Method as ModelMethod
 from experiments.kit.options import listed
 from experiments.kit.stop import StopRequest
@@ -24,6 +23,7 @@ from qbm_jax.selection import audit
 from qbm_jax.selection.methods import Method, Request
 from qbm_jax.selection.scores import label_scores, sketch_scores
 from qbm_jax.selection.utilities import standardised
+from qbm_jax.training.within import within_steps
 
 Rows = list[tuple[str, str, str, str, int, float]]  # method, setting, task, metric, seed, value
 
@@ -104,7 +104,7 @@ def training_data(
                 request = Request(here, budget, seed, study.labels[pool], {}, options_of(config))
                 chosen[name, budget] = pool[methods[name].choose(request)]
         for (name, budget), cells in chosen.items():
-            options = trainings.within_steps(method.training.options, len(cells), config.num_steps)
+            options = within_steps(method.training.options, len(cells), config.num_steps)
             options = dataclasses.replace(
                 options, minibatch_size=min(options.minibatch_size, max(8, len(cells) // 4))
             )

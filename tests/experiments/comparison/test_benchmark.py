@@ -25,6 +25,7 @@ from qbm_jax.metrics.integration import IntegrationScores
 from qbm_jax.model.presets import PRESETS
 from qbm_jax.study.rows import write_table
 from qbm_jax.training import TrainingDiverged, TrainOptions
+from qbm_jax.training.within import within_steps
 
 COLUMNS = ["dataset", "method", "setting", "task", "metric", "seed", "value"]
 
@@ -424,11 +425,11 @@ def test_the_closest_types_are_named_with_what_other_methods_confuse():
 def test_trainings_end_after_as_many_steps_on_every_set_and_no_later_than_their_epochs():
     options = TrainOptions(num_epochs=400, kl_warmup_epochs=60.0, validate_every=100)
     for num_cells, epochs in ((1600, 109), (9800, 18), (100, 400)):
-        fitted = trainings.within_steps(options, num_cells, 1200)
+        fitted = within_steps(options, num_cells, 1200)
         assert fitted.num_epochs == pytest.approx(epochs, abs=3)
         assert fitted.kl_warmup_epochs == pytest.approx(0.15 * fitted.num_epochs)
         assert 4 * fitted.validate_every == pytest.approx(fitted.num_epochs, abs=2)
-    assert trainings.within_steps(options, 2000, 10**6) == options
+    assert within_steps(options, 2000, 10**6) == options
 
 
 BAD = {

@@ -1,0 +1,33 @@
+"""Trainings that a number of steps cuts short."""
+
+import dataclasses
+
+from qbm_jax.training.options import TrainOptions
+
+
+def epochs_of(num_steps: int, num_cells: int, validation: float, minibatch_size: int) -> int:
+    """How many epochs so many steps are; `validation` is the share of cells not trained on."""
+    steps_per_epoch = max(1, int(num_cells * (1 - validation) / minibatch_size))
+    return max(1, round(num_steps / steps_per_epoch))
+
+
+def within_steps(options: TrainOptions, num_cells: int, num_steps: int) -> TrainOptions:
+    """The options with no more epochs than so many steps on so many cells take; 0: as they are.
+
+    The KL warm-up and the epochs between validations shrink in proportion.
+    """
+    if not num_steps:
+        return options
+    if options.num_epochs is None:
+        return dataclasses.replace(options, num_steps=min(options.num_steps, num_steps))
+    most = epochs_of(num_steps, num_cells, options.validation_fraction, options.minibatch_size)
+    epochs = min(options.num_epochs, most)
+    share, warmup, every = (
+        epochs / options.num_epochs, options.kl_warmup_epochs, options.validate_every
+    )  # fmt: skip
+    return dataclasses.replace(
+        options,
+        num_epochs=epochs,
+        kl_warmup_epochs=None if warmup is None else share * warmup,
+        validate_every=None if every is None else max(1, round(share * every)),
+    )
