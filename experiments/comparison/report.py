@@ -20,7 +20,7 @@ from experiments.comparison.summary import (
 )
 from experiments.comparison.task_figures import Picture, pictures_of
 from experiments.comparison.titles import metric_title, title_of
-from experiments.comparison.verdict import targets, verdict
+from experiments.comparison.verdict import targets, took_part, verdict
 from experiments.kit.options import listed
 from experiments.kit.runner import Piece, Results
 from experiments.kit.workdir import provenance
@@ -53,7 +53,7 @@ def write(plan: ComparisonPlan, results: Results) -> Document:
         f"Made by {provenance(results.workdir)}.",
         verdict(plan, standings),
         judges(plan.studies),
-        targets(standings, names),
+        targets(standings),
         "## QBM-VAE against the best method without a Boltzmann prior",
         difference_table(standings, names, num_seeds),
         "Difference of means over seeds, QBM-VAE minus the best other method on that set and metric"
@@ -65,6 +65,7 @@ def write(plan: ComparisonPlan, results: Results) -> Document:
     report.add(
         "## QBM-VAE against the best model with a Gaussian prior",
         difference_table(standings, names, num_seeds, BEST_GAUSSIAN),
+        took_part(standings),
         "## QBM-VAE against other priors on the same networks and likelihood, and Harmony",
         *_named(standings, names, num_seeds),
     )

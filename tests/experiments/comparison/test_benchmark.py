@@ -81,7 +81,7 @@ def test_a_run_writes_tables_report_and_figures(finished):
         assert float(row["low"]) <= float(row["difference"]) <= float(row["high"])
     report = (finished / "report.md").read_text()
     assert report.split("\n\n")[2].startswith("| metric | simulated (tuned on) | the best Gaussian")
-    assert "commit" in report and "at or above the best Gaussian-prior model on" in report
+    assert "commit" in report and "with a Gaussian prior on 1 of 1 set(s)" in report
     assert "Recall of unseen cells of rare types" in report and "| 1 % (" in report
     assert report.count("| other real cells |") == 2  # generated cells in all and by batch
     for name in ("recall", "paga", "trajectory"):

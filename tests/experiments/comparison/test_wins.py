@@ -1,9 +1,11 @@
 """Wins, ties and losses: by the interval, in one table of several benchmarks, with provenance."""
 
+from types import SimpleNamespace
+
 import pytest
 from ml_collections import ConfigDict
 
-from experiments.comparison import wins
+from experiments.comparison import verdict, wins
 from experiments.comparison.summary import summarise
 from experiments.kit.workdir import claim_workdir
 from qbm_jax.errors import InputError
@@ -51,6 +53,57 @@ def test_the_counts_are_of_the_sets_kept_aside():
     counts = "| 1 / 0 / 0 | 0 / 0 / 1 | 0 / 1 / 0 | 0 / 0 / 1 |"
     assert lines[2] == f"| scIB total | **W** L t L | **W** L t L {counts}"
     assert lines[3].startswith("| all |") and lines[3].endswith(counts)
+
+
+def counted(*studies):
+    """The verdict's paragraphs on sets (name, tuned_on) that all have the same scores."""
+    names = [name for name, tuned_on in studies if tuned_on]
+    plan = SimpleNamespace(
+        config=SimpleNamespace(num_seeds=2),
+        studies=[SimpleNamespace(name=name, tuned_on=tuned_on) for name, tuned_on in studies],
+    )
+    return verdict.verdict(plan, [c for name, _ in studies for c in cells_of(name, tuned_on=names)])
+
+
+def test_sets_that_settings_were_chosen_on_are_counted_apart():
+    aside, tuned = counted(("a", False), ("t", True), ("u", True)).split("\n\n")
+    assert aside.startswith("Over 1 data set(s) kept aside") and "of 1 pairs" in aside
+    assert "Over 2 data set(s) that settings were chosen on, or simulated" in tuned
+    assert "of 2 pairs" in tuned and counted(("a", False)) == aside
+
+
+def test_a_metric_whose_only_rival_is_the_machine_without_couplings_is_not_counted():
+    values = {"qbmvae": (0.9, 0.91), "bernoulli_vae": (0.1, 0.11)}
+    rows = [
+        {"dataset": "a", "method": m, "setting": "matched", "task": "energy", "metric": metric,
+         "seed": seed, "value": value}
+        for metric in ("auroc_left_out_type_energy", "auroc_left_out_type_distance")
+        for m, both in values.items() for seed, value in enumerate(both)
+    ]  # fmt: skip
+    pca = {"method": "pca", "setting": "default", "metric": "auroc_left_out_type_distance"}
+    rows += [rows[0] | pca | {"seed": seed, "value": 0.95 + seed / 100} for seed in (0, 1)]
+    told = verdict._counted("Here", summarise(rows))
+    assert "better (95 % interval) on 0, worse on 1, and level on 0 of 1 pairs" in told
+    assert told.endswith("J = 0 is the only rival: on a: AUROC of energy, unseen type.")
+
+
+def test_targets_are_of_harmony_and_the_couplings_too_and_apart_by_kind_of_sets():
+    told = verdict.targets(cells_of("a") + cells_of("t", tuned_on=["t"])).splitlines()
+    ending = "set(s) kept aside; significantly above on none; significantly below on"
+    assert told[:3] == [
+        "* scIB total: at or above the best of 1 model(s) with a Gaussian prior on 1 of 1 set(s)"
+        " kept aside; significantly above on a; significantly below on none.",
+        f"* scIB total: at or above Harmony on 0 of 1 {ending} a.",
+        f"* scIB total: at or above J = 0 on 1 of 1 {ending} none.",
+    ]
+    assert len(told) == 6 and "chosen on, or simulated; significantly above on t" in told[3]
+
+
+def test_the_models_that_the_best_gaussian_prior_is_the_best_of_are_named_by_metric():
+    cells = cells_of("a") + cells_of("a", "classification", "donor_f1_macro")
+    without = [c for c in cells if (c.metric, c.method) != ("donor_f1_macro", "scvi")]
+    assert verdict.took_part(cells).endswith("* scIB total; macro F1, new donor: scVI, matched")
+    assert verdict.took_part(without).endswith("* scIB total: scVI, matched")
 
 
 @pytest.fixture
