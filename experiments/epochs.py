@@ -1,6 +1,7 @@
 """Scores through training: scIB scores of every seed's embedding, every few epochs."""
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from experiments.kit.workdir import made_by
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import alarms
 from qbm_jax.fitted.evaluate import train_and_evaluate
+from qbm_jax.fitted.tasks.embedding import comparable_scores
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.model import inference
@@ -97,14 +99,20 @@ def measure(
         alarms.of_embedding(embeddings[f"{max(snapshots[seed])}/{seed}"], study.cells)
         for seed in range(config.num_seeds)
     ]
-    scored = [
-        (*map(int, name.split("/")), metric, value)
-        for name, values in scores.values.items()
-        for metric, value in values.items()
+    rows, lacking = [], defaultdict(list)
+    for name in embeddings:
+        epoch, seed = map(int, name.split("/"))
+        values, reason = comparable_scores(scores, name, study.batch, study.labels)
+        rows += [(epoch, metric, seed, value) for metric, value in values.items()]
+        if reason:
+            lacking[reason].append(name)
+    notes = [
+        f"{method.label}: {reason} at epoch/seed {', '.join(where)}"
+        for reason, where in lacking.items()
     ]
     return {
-        "rows": [(epoch, metric, seed, value) for epoch, seed, metric, value in scored],
-        "notes": [*scores.notes, *alarmed(by_seed(method.label, ended))],
+        "rows": rows,
+        "notes": [*scores.notes, *notes, *alarmed(by_seed(method.label, ended))],
     }
 
 
@@ -127,7 +135,7 @@ def document(plan: ComparisonPlan, results: Results) -> Document:
             " standard deviation. All cells are trained on, but for those that validate.",
             [study.cells.simulated],
         )
-        report.add(score_table(here), "Means over seeds; in brackets, the epoch.")
+        report.add(score_table(here), "Means over the seeds that have the score.")
         notes += [f"{study.name}: {note}" for piece in here for note in piece["notes"]]
     report.notes(notes)
     report.add(made_by(results.workdir))
@@ -135,12 +143,13 @@ def document(plan: ComparisonPlan, results: Results) -> Document:
 
 
 def by_epoch(piece: Piece, metric: str) -> dict[int, Estimate]:
-    """A metric over the seeds at every epoch, in order."""
-    values: dict[int, list[float]] = {}
+    """A metric over the seeds at every epoch where one has it, in order."""
+    values: dict[int, list[float | None]] = {}
     for epoch, name, _, value in sorted(piece["rows"], key=lambda row: row[0]):
-        if name == metric and value is not None:
+        if name == metric:
             values.setdefault(epoch, []).append(value)
-    return {epoch: estimate(found) for epoch, found in values.items()}
+    found = {epoch: estimate(all_) for epoch, all_ in values.items()}
+    return {epoch: one for epoch, one in found.items() if one.num_seeds}
 
 
 def score_table(pieces: list[Piece]) -> str:
@@ -148,13 +157,17 @@ def score_table(pieces: list[Piece]) -> str:
     lines = []
     for piece in pieces:
         for metric in SHOWN:
-            if means := {epoch: found.mean for epoch, found in by_epoch(piece, metric).items()}:
-                shown = min(means), max(means, key=means.__getitem__), max(means)
+            if found := by_epoch(piece, metric):
+                best = max(found, key=lambda epoch: found[epoch].mean)
                 lines.append([
                     title_of(piece["method"], "matched"), metric.replace("_", " "),
-                    *(f"{means[epoch]:.3f} ({epoch})" for epoch in shown),
+                    *(
+                        f"{found[epoch].mean:.3f} ({epoch}; {found[epoch].num_seeds})"
+                        for epoch in (min(found), best, max(found))
+                    ),
                 ])  # fmt: skip
-    return table(["method", "score", "first (epoch)", "best (epoch)", "last (epoch)"], lines)
+    titles = [f"{which} (epoch; seeds)" for which in ("first", "best", "last")]
+    return table(["method", "score", *titles], lines)
 
 
 def draw(pieces: list[Piece], title: str) -> Figure:

@@ -26,8 +26,10 @@ def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
 def test_the_table_names_first_best_and_last_epoch():
     rows = [[epoch, "total", seed, value] for epoch, value in ((20, 0.7), (5, 0.2), (10, 0.9))
             for seed in (0, 1)]  # fmt: skip
+    rows[-1][-1] = None
+    rows += [[30, "total", seed, None] for seed in (0, 1)]
     text = epochs.score_table([{"method": "qbmvae", "rows": rows}])
-    assert "| QBM-VAE | total | 0.200 (5) | 0.900 (10) | 0.700 (20) |" in text
+    assert "| QBM-VAE | total | 0.200 (5; 2) | 0.900 (10; 1) | 0.700 (20; 2) |" in text
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from qbm_jax.data.write import reserved
 from qbm_jax.fitted import alarms
 from qbm_jax.fitted.document import Evaluated as Run
 from qbm_jax.fitted.tasks.study_set import StudySet
+from qbm_jax.metrics.integration import IntegrationScores
 from qbm_jax.report import run_outputs
 from qbm_jax.training import Training, TrainOptions
 
@@ -149,8 +150,9 @@ def test_a_seed_of_epochs_that_collapsed_is_named_in_log_and_report(tmp_path, mo
         return (FLAT if params == (2, 1) else SOUND), None
 
     def score(embeddings, *_, **__):
-        values = {name: {metric: 0.5 for metric in epochs.SHOWN} for name in embeddings}
-        return SimpleNamespace(values=values, notes=())
+        of_one = {metric: 0.5 for metric in ("kbet", *epochs.SHOWN)}
+        failed = {name: ("beta",) if name == "1/0" else () for name in embeddings}
+        return IntegrationScores(dict.fromkeys(embeddings, of_one), [], failed)
 
     for name, value in {"train_and_evaluate": fit, "score_embeddings": score}.items():
         monkeypatch.setattr(epochs, name, value)
@@ -162,7 +164,11 @@ def test_a_seed_of_epochs_that_collapsed_is_named_in_log_and_report(tmp_path, mo
     made.evaluation = ConfigDict({"max_scored_cells": 9})
     method = Method("qbmvae", "matched", Training.of({}, "gibbs", {}, TrainOptions()))
     piece = epochs.measure(made, study, method, StopRequest(), None)
-    (note,) = piece["notes"]
+    missing, note = piece["notes"]
+    assert missing.startswith("qbmvae-matched: kBET failed for beta, so kbet, batch correction and")
+    assert missing.endswith("total are missing at epoch/seed 1/0")
+    rows = {tuple(row[:3]): row[3] for row in piece["rows"]}
+    assert np.isnan(rows[1, "total", 0]) and rows[2, "total", 0] == rows[1, "total", 1] == 0.5
     assert note.startswith("Training fault of qbmvae-matched at seed 1: Collapsed")
     assert note in caplog.text
     piece |= {"dataset": "set", "method": "qbmvae"}

@@ -49,10 +49,7 @@ def integration(scale: Scale, study: StudySet, group: Group, shared: Shared) -> 
             group.embeddings[seed], study.batch, study.labels
         )
         if reason:
-            notes.append(
-                f"{name}: {reason}, so kbet, batch correction and total are missing; means and"
-                " differences are over the other seeds"
-            )
+            notes.append(f"{name}: {reason}; means and differences are over the other seeds")
         # At the best resolution scib-metrics has the same numbers, under names that do not say so.
         values = {key: value for key, value in values.items() if not key.startswith("leiden_")}
         rows += rows_of(
@@ -78,6 +75,7 @@ def comparable_scores(
     elif testable and np.isnan(values["kbet"]):
         reason = "kBET could not be computed for any type"
     if reason:
+        reason += ", so kbet, batch correction and total are missing"
         values |= dict.fromkeys(("kbet", "batch_correction", "total"), np.nan)
     return values, reason
 
