@@ -6,6 +6,7 @@ import pytest
 from matplotlib.image import imread
 from refusals import study_refuses
 
+from configs import base
 from configs import epochs as configs
 from experiments import epochs
 
@@ -21,6 +22,12 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
     study_refuses(epochs, configs.get_config("smoke"), *BAD[case], tmp_path)
+
+
+def test_it_trains_as_the_product_does_on_a_set_that_does_not_judge():
+    config, product = configs.get_config(), base.get_config()
+    assert config.training == product.training
+    assert all(config.sets[name].tuned_on for name in config.datasets)
 
 
 def test_the_table_names_first_best_and_last_epoch():
