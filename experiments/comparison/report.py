@@ -76,7 +76,7 @@ def write(plan: ComparisonPlan, results: Results) -> Document:
     report.add("## Figures")
     for name in list(FIGURES)[1:]:
         show(name)
-    report.add("## How the numbers were made", _protocol(plan.config))
+    report.add("## How the numbers were made", _protocol(plan.config, plan.methods))
     told = (f"{p['dataset']}: {note}" for p in results.pieces for note in p["notes"])
     report.notes([*plan.notes, *(note for m in plan.methods for note in m.notes), *told])
     report.add("## All headline metrics", *score_tables.in_full(standings, names))
@@ -207,7 +207,12 @@ def _num_confused(picture: Picture, first: str, second: str) -> int:
     return picture["confusion"][one][other] + picture["confusion"][other][one]
 
 
-def _protocol(config: ConfigDict) -> str:
+def _protocol(config: ConfigDict, rows: list[Method]) -> str:
+    others = [
+        f"{title_of(row.name, row.setting)} has {row.training.model.num_latents}"
+        for row in rows
+        if row.setting == "matched" and row.training.model.num_latents != config.model.num_latents
+    ]
     return (
         "Seed s trains on four of five stratified folds and never sees fold s, nor does the choice"
         " of the epoch; the encoder then embeds all cells. PCA is fitted on the same cells; Harmony"
@@ -221,8 +226,9 @@ def _protocol(config: ConfigDict) -> str:
         " same batches, in the place of generated ones: what a perfect generator would score. For"
         " _unseen type_ the methods"
         f" {', '.join(listed(config.evaluation.left_out_methods))} are trained without one type."
-        f" _matched_: {config.model.num_latents} latents ('Gaussian prior, ours' has"
-        f" {config.gaussian_latents}), the same steps, networks and optimiser"
+        f" _matched_: {config.model.num_latents} latents"
+        + (f" ({'; '.join(others)})" if others else "")
+        + ", the same steps, networks and optimiser"
         + (f", of no training more than {config.num_steps} steps" if config.num_steps else "")
         + "; _default_: the authors' latents and optimiser (of Kaiwu's plug-in the latents"
         " alone); _30 latents_ and the like: as matched, but for their number. What is scored is"

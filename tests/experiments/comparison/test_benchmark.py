@@ -402,6 +402,9 @@ def test_the_gaussian_prior_stands_with_more_latents_and_all_else_matched():
     assert dataclasses.replace(wide, model=model) == matched
     assert title_of("gaussian_vae", "latents_128") == "Gaussian prior, ours, 128 latents"
     assert ("gaussian_vae", "latents_30") in rows
+    told = report._protocol(config, list(rows.values()))
+    few = [title_of(name, "matched") for name in ("gaussian_vae", "mog_vae", "vamp_vae")]
+    assert f"32 latents ({'; '.join(f'{title} has 10' for title in few)}), the same" in told
     config.more_gaussian_latents = (1,)
     assert "config.more_gaussian_latents" in refusal(methods, config)
 
