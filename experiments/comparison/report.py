@@ -17,6 +17,7 @@ from experiments.comparison.summary import (
     NAMED,
     PAIR,
     Standing,
+    baselines,
 )
 from experiments.comparison.task_figures import Picture, pictures_of
 from experiments.comparison.titles import metric_title, title_of
@@ -168,7 +169,8 @@ def _described(study: StudySet) -> str:
             else ""
         )
         + " Mean ± s.d. over"
-        " seeds; bold: best mean of the column. Bounds are given where likelihood and networks are"
+        " seeds; bold: best mean of the column; (seen): it has seen the cells, and takes no part."
+        " Bounds are given where likelihood and networks are"
         " the same; the others' are in `results.csv`. More metrics are at the end."
     )
 
@@ -179,13 +181,14 @@ def _confused(pieces: list[Piece], name: str) -> str:
         who: pictures_of(pieces, "fold_confusion", {name: ""}, who).get(name)
         for who in (MAIN, *NAMED)
     }
-    ours = found[MAIN]
+    ours, unseen = found[MAIN], (MAIN[0], *baselines("classification", "fold_f1_macro"))
     if not ours or not ours["closest"]:
         return ""
     pairs = "; ".join(
         f"{first} and {second} ("
         + ", ".join(
-            f"{title_of(*who)} {_num_confused(picture, first, second)}"
+            f"{title_of(*who)}{', which has seen them,' if who[0] not in unseen else ''}"
+            f" {_num_confused(picture, first, second)}"
             for who, picture in found.items()
             if picture is not None
         )

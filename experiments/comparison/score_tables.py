@@ -5,7 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from experiments.comparison.methods import UNTRAINED
-from experiments.comparison.summary import BEST, HEADLINE, REAL_CELLS, Standing, comparable
+from experiments.comparison.summary import (
+    BEST,
+    HEADLINE,
+    REAL_CELLS,
+    Standing,
+    comparable,
+    has_seen,
+)
 from experiments.comparison.task_figures import recalls_of
 from experiments.comparison.titles import metric_title, title_of
 from qbm_jax.fitted.tasks.study_set import StudySet
@@ -117,15 +124,20 @@ def in_order(methods: Mapping[Who, object]) -> list[Who]:
 
 
 def _column(found: dict[Who, Standing], sign: int) -> dict[Who, str]:
-    """Mean and deviation of each method; bold: the best as printed. Real cells do not compete."""
+    """Mean and deviation of each method; bold: the best as printed.
+
+    Real cells do not compete, nor does what has seen the cells, which is marked.
+    """
     means = {who: round(c.mean, 1 if c.task == "bound" else 3) for who, c in found.items()}
-    best = max((sign * mean for who, mean in means.items() if who != REAL_CELLS), default=None)
+    seen = {who for who, c in found.items() if has_seen(c)}
+    competing = means.keys() - seen - {REAL_CELLS}
+    best = max((sign * means[who] for who in competing), default=None)
     texts = {}
     for who, standing in found.items():
         digits = 1 if standing.task == "bound" else 3
         text = with_spread(standing.mean, standing.sd, digits)
-        competes = sign and who != REAL_CELLS and sign * means[who] == best
-        texts[who] = bold(text) if competes else text
+        is_best = sign and who in competing and sign * means[who] == best
+        texts[who] = bold(text) if is_best else f"{text} (seen)" if who in seen else text
     return texts
 
 

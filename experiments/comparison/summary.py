@@ -160,14 +160,21 @@ def baselines(task: str, metric: str) -> tuple[str, ...]:
     """Methods that a Boltzmann prior is held against in this metric.
 
     Bounds are of one quantity only where likelihood and networks are the same. Harmony has no
-    encoder: it has seen the cells that the F1 of new cells is of.
+    encoder: it has seen the cells that scores of unseen cells are of.
     """
     others = tuple(name for name in (*UNTRAINED, *PRESETS, *PEERS) if name not in OWN)
     if task == "bound":
         return tuple(name for name in others if name in SAME_LIKELIHOOD)
-    if task == "classification" or metric == "rare_f1":
+    if of_unseen_cells(task, metric):
         return tuple(name for name in others if name != "harmony")
     return others
+
+
+def has_seen(standing: Standing) -> bool:
+    """Whether it is of cells that others have not seen, and so takes no part."""
+    key = standing.task, standing.metric
+    left_out = standing.method in UNTRAINED and standing.method not in baselines(*key)
+    return left_out and of_unseen_cells(*key)
 
 
 def _best_baseline(

@@ -13,9 +13,10 @@ from refusals import refusal
 from configs import benchmark as configs
 from experiments import benchmark
 from experiments.comparison import plan as comparison_plan
-from experiments.comparison import report, scvi_tools, sets, tasks, trainings
+from experiments.comparison import report, score_tables, scvi_tools, sets, tasks, trainings
 from experiments.comparison.methods import OURS, methods
 from experiments.comparison.summary import HEADLINE, baselines, summarise
+from experiments.comparison.task_figures import recalls_of
 from experiments.comparison.titles import title_of
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
@@ -334,6 +335,25 @@ def test_harmony_is_no_baseline_for_cells_that_it_has_seen():
     assert ours.baseline == "pca (default)"
 
 
+def test_what_has_seen_the_cells_takes_no_part_in_bold_and_is_marked():
+    values = {("harmony", "default"): 1.0, ("pca", "default"): 0.5, ("qbmvae", "matched"): 0.6}
+    rows = [
+        {"dataset": "d", "method": m, "setting": s, "task": task, "metric": metric, "seed": seed,
+         "value": value}
+        for task, metric in (("classification", "fold_f1_macro"), ("rare", "recall@1%"),
+                             ("integration", "total"))
+        for (m, s), value in values.items() for seed in (0, 1)
+    ]  # fmt: skip
+    standings = summarise(rows)
+    f1, total = ("classification", "fold_f1_macro"), ("integration", "total")
+    text = score_tables.score_table(standings, "d", (f1, total))
+    assert "| Harmony | 1.000 ± 0.000 (seen) | **1.000 ± 0.000** |" in text
+    assert "| QBM-VAE | **0.600 ± 0.000** | 0.600 ± 0.000 |" in text
+    of_set = SimpleNamespace(abundance={}, labels=np.array([]))
+    text = score_tables._recall_table(recalls_of(standings, "d"), of_set)
+    assert "| Harmony | 1.000 ± 0.000 (seen) |" in text and "**0.600 ± 0.000** |" in text
+
+
 def test_of_a_metric_that_is_best_low_the_lowest_is_the_baseline():
     rows = [
         {"dataset": "d", "method": m, "setting": "matched", "task": "generation",
@@ -422,6 +442,8 @@ def test_the_closest_types_are_named_with_what_other_methods_confuse():
     ]
     told = report._confused(pieces, "d")
     assert told.endswith("a and c (QBM-VAE 5, Bernoulli prior (J = 0), ours 8).")
+    pieces.append(piece("harmony", "default", [[9, 0, 1], [0, 9, 0], [1, 0, 9]]))
+    assert report._confused(pieces, "d").endswith("Harmony, which has seen them, 2).")
     assert not report._confused(pieces[1:], "d")
 
 
