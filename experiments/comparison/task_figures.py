@@ -10,6 +10,7 @@ from experiments.comparison.methods import UNTRAINED
 from experiments.comparison.summary import BEST, GAUSSIAN, MAIN, Standing, Who, comparable
 from experiments.comparison.titles import title_of
 from qbm_jax.fitted.tasks.measured import RECALL
+from qbm_jax.study.cell_figures import draw_type_graph
 from qbm_jax.study.escape import figure_text
 from qbm_jax.study.figures import (
     BETTER,
@@ -23,7 +24,6 @@ from qbm_jax.study.figures import (
 
 Pieces = list[dict[str, Any]]
 Picture = dict[str, Any]
-WEAKEST_LINK = 0.05  # connectivity, of 0 to 1, below which no line is drawn
 
 
 def pictures_of(pieces: Pieces, key: str, names: dict[str, str], who=MAIN) -> dict[str, Picture]:
@@ -108,7 +108,7 @@ def paga(pieces: Pieces, standings: list[Standing], names: dict[str, str]) -> Fi
     }
 
     def draw(panel: Axes, title: str, picture: Picture) -> None:
-        _draw_graph(panel, picture)
+        draw_type_graph(panel, picture)
         tidy(panel, "", "", title)
         panel.set_axis_off()
 
@@ -123,28 +123,6 @@ def _best_trajectory(standings: list[Standing], name: str) -> tuple[str, str] | 
         and comparable(c) and np.isfinite(c.mean)
     ]  # fmt: skip
     return max(found, key=lambda c: c.mean).who if found else None
-
-
-def _draw_graph(panel: Axes, picture: dict[str, Any]) -> None:
-    """Nodes at their places, with names; edges as wide as types are connected."""
-    points, links = np.array(picture["positions"], float), np.array(picture["connectivities"])
-    for i, j in np.argwhere(np.triu(links, 1) > WEAKEST_LINK):
-        panel.plot(*points[[i, j]].T, color="#BBBBBB", linewidth=6 * links[i, j], zorder=1)
-    times, sizes = np.array(picture["times"], float), np.array(picture["sizes"], float)
-    known = np.isfinite(times)
-    area = 30 + 500 * sizes / sizes.max()
-    x, y = points.T
-    panel.scatter(x[~known], y[~known], s=area[~known], color="#DDDDDD", edgecolor="k", zorder=2)
-    drawn = panel.scatter(
-        x[known], y[known], s=area[known], c=times[known], cmap="viridis", edgecolor="k", zorder=2
-    )
-    panel.figure.colorbar(drawn, ax=panel, shrink=0.6, label="reference order")
-    for name, point, size in zip(picture["names"], points, area, strict=True):
-        panel.annotate(
-            figure_text(name, 20), point, xytext=(0, 3 + size**0.5 / 2), textcoords="offset points",
-            fontsize=7, ha="center", zorder=3,
-        )  # fmt: skip
-    panel.margins(0.18)
 
 
 def recalls(pieces: Pieces, standings: list[Standing], names: dict[str, str]) -> Figure:

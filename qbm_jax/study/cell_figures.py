@@ -1,5 +1,8 @@
 """Cells on a layout: points in the colours of their groups or numbers, and the legend."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
@@ -8,6 +11,7 @@ from matplotlib.lines import Line2D
 from qbm_jax.study.escape import figure_text
 
 LEGEND_ROWS = 10  # entries per legend column
+WEAKEST_LINK = 0.05  # connectivity, of 0 to 1, below which no line is drawn
 
 
 def draw_points(
@@ -51,3 +55,31 @@ def draw_types(axes: Axes, colours: dict[str, str]) -> None:
         for name, colour in colours.items()
     ]
     axes.legend(handles=handles, loc="upper center", ncols=num_columns, fontsize=8, frameon=False)
+
+
+def draw_type_graph(panel: Axes, picture: Mapping[str, Any]) -> None:
+    """A graph of types: nodes at their places, edges as wide as types are connected.
+
+    Args:
+      panel: where it is drawn.
+      picture: "names", "sizes" and "times" [types] (None: unknown), "positions" [types, 2] and
+        "connectivities" [types, types] in [0, 1].
+    """
+    points, links = np.array(picture["positions"], float), np.array(picture["connectivities"])
+    for i, j in np.argwhere(np.triu(links, 1) > WEAKEST_LINK):
+        panel.plot(*points[[i, j]].T, color="#BBBBBB", linewidth=6 * links[i, j], zorder=1)
+    times, sizes = np.array(picture["times"], float), np.array(picture["sizes"], float)
+    known = np.isfinite(times)
+    area = 30 + 500 * sizes / sizes.max()
+    x, y = points.T
+    panel.scatter(x[~known], y[~known], s=area[~known], color="#DDDDDD", edgecolor="k", zorder=2)
+    drawn = panel.scatter(
+        x[known], y[known], s=area[known], c=times[known], cmap="viridis", edgecolor="k", zorder=2
+    )
+    panel.figure.colorbar(drawn, ax=panel, shrink=0.6, label="reference order")
+    for name, point, size in zip(picture["names"], points, area, strict=True):
+        panel.annotate(
+            figure_text(name, 20), point, xytext=(0, 3 + size**0.5 / 2), textcoords="offset points",
+            fontsize=7, ha="center", zorder=3,
+        )  # fmt: skip
+    panel.margins(0.18)
