@@ -102,6 +102,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     tree.root, tree.time_column, tree.left_out_type = "sim_a1x", "pseudotime", "sim_b1z"
     paul.root, paul.stage_column, paul.stage_ranks = "MEP", "stage", ConfigDict(PAUL_STAGES)
     paul.left_out_type = "Megakaryocyte"
+    config.sets.pancreas_human_mouse_328.donor_column = "donor"  # the batch is the species
     islets, donors = config.sets.pancreas_baron_segerstolpe, config.sets.pbmc_kang_ctrl_8donors
     islets.left_out_type = "delta"
     islets.shares_cells_with = (  # column also_in_baron_segerstolpe of both

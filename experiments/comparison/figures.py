@@ -100,8 +100,8 @@ def _number(value: float) -> str:
 
 
 HELD_OUT_DONOR = (
-    "UMAP of all cells, of the first seed; the large points are a donor's whose cells training"
-    " never saw, so the encoder alone placed them. Nothing is measured on this picture."
+    "UMAP of all cells, of the first seed; the large points are of a donor or batch that"
+    " training never saw, so the encoder alone placed them. Nothing is measured on this picture."
 )
 
 Draw = Callable[[Pieces, list[Standing], dict[str, str]], Figure]

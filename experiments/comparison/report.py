@@ -160,9 +160,11 @@ def _weighed(rows: list[Method]) -> str:
 
 def _described(study: StudySet) -> str:
     cells = study.cells
+    whole = "batch" if np.array_equal(study.donors, study.batch) else "donor"
     return (
         f"{markdown(cells.source)}: {cells.num_cells} cells, {cells.num_genes} genes,"
-        f" {len(cells.batch_names)} batches, {len(cells.label_names)} types."
+        f" {len(cells.batch_names)} batches, {len(cells.label_names)} types. New donor or batch: a"
+        f" {whole} is left out as a whole."
         + (
             f" Trajectories from {markdown(study.root)}, against {ORDERS[study.reference.source]}."
             if study.reference
@@ -222,12 +224,12 @@ def _protocol(config: ConfigDict, rows: list[Method]) -> str:
         " has no encoder, sees all cells, and is no baseline where F1 of new cells is compared."
         " scIB scores, scGraph, clusters and trajectories are of all cells (scIB of at most"
         f" {config.evaluation.max_scored_cells}), the other numbers of the unseen fold. For _new"
-        " donor_, which the matched and the untrained methods and scvi-tools have, a model is"
-        " trained without each of at most as many donors as there are seeds. Recall by abundance is"
-        " of the unseen fold too, the cells of all types of one expected share together; five seeds"
-        " test every cell once. _Other real cells_ are as many cells of the training folds, of the"
-        " same batches, in the place of generated ones: what a perfect generator would score. For"
-        " _unseen type_ the methods"
+        " donor or batch_, which the matched and the untrained methods and scvi-tools have, a model"
+        " is trained without each of at most as many of them as there are seeds. Recall by"
+        " abundance is of the unseen fold too, the cells of all types of one expected share"
+        " together; five seeds test every cell once. _Other real cells_ are as many cells of the"
+        " training folds, of the same batches, in the place of generated ones: what a perfect"
+        " generator would score. For _unseen type_ the methods"
         f" {', '.join(listed(config.evaluation.left_out_methods))} are trained without one type."
         f" _matched_: {config.model.num_latents} latents"
         + (f" ({'; '.join(others)})" if others else "")

@@ -25,13 +25,13 @@ def metric_title(task: str, metric: str) -> str:
     """Printed name of a headline metric."""
     names = {
         "total": "scIB total", "scgraph_correlation": "scGraph", "elbo": "bound (ELBO)",
-        "fold_f1_macro": "macro F1, new cells", "donor_f1_macro": "macro F1, new donor",
+        "fold_f1_macro": "macro F1, new cells", "donor_f1_macro": "macro F1, new donor or batch",
         "conservation": "trajectory conservation", "unreached": "unreached by the trajectory",
         "rare_f1": "F1 of rare types", "rare_isolated_f1": "cluster F1 of rare types",
         "leiden_nmi_default": "Leiden NMI, default", "leiden_nmi_best": "Leiden NMI, best",
         "knn_within_batches": "15-neighbour accuracy within batches",
         "fold_knn_f1_macro": "macro F1 by 15 neighbours, new cells",
-        "donor_knn_f1_macro": "macro F1 by 15 neighbours, new donor",
+        "donor_knn_f1_macro": "macro F1 by 15 neighbours, new donor or batch",
         "energy_spearman": "energy along the trajectory, rho",
         "energy_order": "energy along the trajectory, size of rho",
         "auroc_left_out_type_entropy": "AUROC of posterior's entropy, unseen type",

@@ -228,6 +228,10 @@ def test_a_donor_is_held_out_whole_and_the_left_out_type_too(study):
     donors = study_set.donors_held_out(study, 5)[1]
     assert len(set(study.donors[donors])) == 1
     assert (study.donors == study.donors[donors[0]]).sum() == len(donors)
+    assert "New donor or batch: a batch is left out" in report._described(study)
+    other = dataclasses.replace(study, donors=np.roll(study.donors, 1))
+    assert "New donor or batch: a donor is left out" in report._described(other)
+    assert configs.get_config().sets.pancreas_human_mouse_328.donor_column == "donor"
     left_out = np.flatnonzero(study.labels == study.left_out_type)
     for seed in (0, 3):
         cells = study_set.type_and_fold_cells(study, seed, 7)

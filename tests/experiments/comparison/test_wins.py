@@ -102,7 +102,9 @@ def test_targets_are_of_harmony_and_the_couplings_too_and_apart_by_kind_of_sets(
 def test_the_models_that_the_best_gaussian_prior_is_the_best_of_are_named_by_metric():
     cells = cells_of("a") + cells_of("a", "classification", "donor_f1_macro")
     without = [c for c in cells if (c.metric, c.method) != ("donor_f1_macro", "scvi")]
-    assert verdict.took_part(cells).endswith("* scIB total; macro F1, new donor: scVI, matched")
+    assert verdict.took_part(cells).endswith(
+        "* scIB total; macro F1, new donor or batch: scVI, matched"
+    )
     assert verdict.took_part(without).endswith("* scIB total: scVI, matched")
 
 
