@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 
 from qbm_jax.errors import InputError
+from qbm_jax.metrics import generation
 from qbm_jax.metrics.generation import METRICS, gene_statistics, score_generation
 
 NUM_GENES = 40
@@ -42,6 +43,15 @@ def test_genes_that_vary_on_their_own_fail_where_genes_are_taken_together():
     assert min(scores[name] for name in ("mean", "variance", "zeros")) > 0.95
     assert abs(scores["gene_gene"]) < 0.5
     assert scores["two_sample_auroc"] > 0.7
+
+
+def test_batches_on_both_sides_of_half_do_not_cancel(monkeypatch):
+    found = iter((0.7, 0.3))
+    monkeypatch.setattr(generation, "_two_sample_auroc", lambda *_: next(found))
+    batch = np.repeat(["a", "b"], 30)
+    result = score_generation(draw(60, 0), draw(60, 1), 0, batch, batch)
+    assert result.scores["two_sample_auroc"] == pytest.approx(0.5)
+    assert result.scores["two_sample_excess"] == pytest.approx(0.2)
 
 
 def test_wrong_rates_are_recognised_and_lower_the_correlation_of_means():

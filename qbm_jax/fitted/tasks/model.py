@@ -141,9 +141,8 @@ def _generated_like(
 
 
 def _generation_values(result: Generation) -> dict[str, float]:
-    """Scores in the mean and by batch; the two-sample test also as its distance from 0.5."""
-    excess = abs(result.scores["two_sample_auroc"] - 0.5)
-    values = result.scores | {"two_sample_excess": excess}
+    """Scores in the mean and by batch."""
+    values = dict(result.scores)
     for name, scores in result.per_batch.items():
         values |= {f"{metric}:{name}": value for metric, value in scores.items()}
     return values
