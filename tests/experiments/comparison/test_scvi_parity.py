@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from experiments.comparison import scvi_tools
@@ -32,6 +33,7 @@ SEEDS, EPOCHS = 3, 150
 PAIRS = (("b", "a"), ("c", "a"), ("b", "c"))
 NUM_GENES, DIFFERENT = 300, 30
 MASKED = 0.1  # of the counts above 0
+NOT_WORSE = 0.03  # counts, of a median error of about 1
 NOMINAL, DELTA = 0.05, 0.25
 
 
@@ -191,8 +193,8 @@ def test_denoised_means_of_genes_are_those_of_scvi_tools(world, fits):
 def test_masked_counts_are_imputed_no_worse_than_by_scvi_tools(world):
     ours, theirs = imputation_errors(world.adata, EPOCHS)
     print(f"median error of masked counts: ours {ours}, scvi-tools {theirs}")
-    error = np.sqrt((ours.var(ddof=1) + theirs.var(ddof=1)) / SEEDS)
-    assert ours.mean() <= theirs.mean() + 2 * error
+    interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    assert interval.high <= NOT_WORSE  # as a whole: noise makes it no easier
 
 
 def test_changed_genes_are_ranked_as_well_and_called_at_the_stated_rate(world, fits):

@@ -32,10 +32,11 @@ pytestmark = [
     ),
 ]
 SEEDS, DRAWS = 3, 8
+LEVEL, TOTAL_WITHIN = 0.95, 0.1  # of the interval of a difference; where that of totals must lie
 
 
 class Peer(NamedTuple):
-    """Class of scvi-tools, epochs to train, and tolerance."""
+    """Class of scvi-tools, epochs to train, and tolerance of the fit, as a share of theirs."""
 
     name: str
     epochs: int
@@ -136,14 +137,20 @@ def fits(request, cells, held_out, torch_on_one_thread):
     return request.param, *(fit(request.param, cells, held_out) for fit in (fit_ours, fit_theirs))
 
 
+def assert_equivalent(ours, theirs, within):
+    """The interval of the difference lies within +-within as a whole: noise makes it no easier."""
+    interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(LEVEL)
+    print(f"ours {np.round(ours, 3)}, scvi-tools {np.round(theirs, 3)}, difference {interval}")
+    assert -within <= interval.low <= interval.high <= within
+
+
 def test_unseen_cells_are_as_likely_as_under_scvi_tools(fits):
     name, *sides = fits
-    ours, theirs = (np.mean(side.reconstruction) for side in sides)
-    print(f"reconstruction, nats per cell: ours {ours:.1f}, scvi-tools {theirs:.1f}")
-    assert ours == pytest.approx(theirs, rel=PEERS[name].tolerance)
+    ours, theirs = (side.reconstruction for side in sides)  # nats per cell
+    assert_equivalent(ours, theirs, PEERS[name].tolerance * np.mean(theirs))
 
 
-def test_the_scib_total_is_within_the_seed_to_seed_interval_of_scvi_tools(fits, cells):
+def test_the_scib_total_is_equivalent_to_that_of_scvi_tools(fits, cells):
     points = {
         f"{side}{seed}": embedding
         for side, fit in zip(("ours", "theirs"), fits[1:], strict=True)
@@ -154,9 +161,7 @@ def test_the_scib_total_is_within_the_seed_to_seed_interval_of_scvi_tools(fits, 
     ours, theirs = (
         [scores[f"{side}{seed}"]["total"] for seed in range(SEEDS)] for side in ("ours", "theirs")
     )
-    interval = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
-    print(f"scIB totals: ours {np.round(ours, 3)}, scvi-tools {np.round(theirs, 3)}")
-    assert interval.low <= 0 <= interval.high
+    assert_equivalent(ours, theirs, TOTAL_WITHIN)
 
 
 def test_a_held_out_cell_takes_no_part_and_a_held_out_batch_can_be_embedded(
