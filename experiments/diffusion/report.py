@@ -116,8 +116,6 @@ def difference(ours: dict[int, Any], theirs: dict[int, Any]) -> Estimate:
 
 def told(found: Estimate, digits: int = 3) -> Markdown:
     """A difference with its interval; a dash where there is none."""
-    if np.isfinite(found.mean) and np.isnan(found.half_width):
-        return Markdown(f"{found.mean:+.{digits}f} (one seed, no interval)")
     return with_interval(found.mean, found.low, found.high, digits)
 
 
@@ -128,7 +126,7 @@ def verdicts(found: Found) -> list[Markdown]:
     if causal:
         gap = estimate([value / causal[seed] - 1 for seed, value in ours.items() if seed in causal])
         low, high = (100 * end for end in (gap.low, gap.high))
-        interval = "one seed, no interval" if np.isnan(low) else f"{low:+.1f}, {high:+.1f}"
+        interval = "no interval" if np.isnan(low) else f"{low:+.1f}, {high:+.1f}"
         met = "met" if gap.high <= TARGET else "not met" if gap.low > TARGET else "not decided"
         lines.append(
             f"Masked diffusion needs {100 * gap.mean:+.1f} % ({interval}) bits per token relative "

@@ -90,9 +90,14 @@ def with_spread(value: float | None, spread: float | None, digits: int) -> str:
 
 
 def with_interval(value: float, low: float, high: float, digits: int) -> Markdown:
-    """`+value (+low, +high)`, in bold where the interval does not contain 0; a dash for NaN."""
+    """`+value (+low, +high)`, in bold where the interval does not contain 0; a dash for NaN.
+
+    A value without an interval, such as that of one seed, is told as one.
+    """
     if not np.isfinite(value):
         return Markdown("–")
+    if not np.isfinite(high - low):
+        return markdown(f"{value:+.{digits}f} (no interval)")
     text = f"{value:+.{digits}f} ({low:+.{digits}f}, {high:+.{digits}f})"
     return bold(text) if low > 0 or high < 0 else markdown(text)
 

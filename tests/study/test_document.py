@@ -49,6 +49,7 @@ def test_cells_that_were_measured_are_called_nothing(tmp_path):
         (with_interval(1.0, -0.5, 2.5, 1), "+1.0 (-0.5, +2.5)"),
         (with_interval(-1.0, -1.5, -0.5, 1), "**-1.0 (-1.5, -0.5)**"),
         (with_interval(np.nan, np.nan, np.nan, 1), "–"),
+        (with_interval(-4.5, np.nan, np.nan, 1), "-4.5 (no interval)"),
         (number(1234.5678), "1230"),
         (number(0.00012345), "0.000123"),
         (number(None), "–"),
