@@ -104,9 +104,10 @@ def training_data(
                 request = Request(here, budget, seed, study.labels[pool], {}, options_of(config))
                 chosen[name, budget] = pool[methods[name].choose(request)]
         for (name, budget), cells in chosen.items():
-            options = within_steps(method.training.options, len(cells), config.num_steps)
-            options = dataclasses.replace(
-                options, minibatch_size=min(options.minibatch_size, max(8, len(cells) // 4))
+            given = method.training.options
+            size = min(given.minibatch_size, max(8, len(cells) // 4))
+            options = within_steps(
+                dataclasses.replace(given, minibatch_size=size), len(cells), config.num_steps
             )
             with stop.deferred():
                 (found,) = train_and_evaluate(
