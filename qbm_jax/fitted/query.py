@@ -340,5 +340,7 @@ def _described(
     place = np.searchsorted(known, energy, side="right") / len(known)
     table["energy_percentile"] = np.where(np.isfinite(energy), 100 * place, np.nan)
     if label_column is not None:
-        table = table.join(transfer_labels(model, adata, reference, label_column, layer=layer))
+        found = transfer_labels(model, adata, reference, label_column, layer=layer)
+        for name, values in found.items():
+            table[name] = values.to_numpy()  # by position: cells may share a name
     return table

@@ -60,6 +60,16 @@ def test_labels_are_transferred_with_their_uncertainty(world, mapped):
     np.testing.assert_array_equal(cells.energy, mapped.energy(world.query))
 
 
+def test_cells_that_share_a_name_keep_a_row_each(world, mapped):
+    twins = world.query.copy()
+    twins.obs_names = ["twin"] * twins.n_obs
+    found = world.model.map_query(
+        twins, "batch", reference=world.adata, label_column="kind", fine_tune=False
+    )
+    assert len(found.query.cells) == twins.n_obs
+    assert found.query.cells.label.tolist() == mapped.query.cells.label.tolist()
+
+
 def test_missing_genes_are_unobserved_and_said(world, mapped, tmp_path):
     some = world.query[:, 6:].copy()
     with pytest.warns(UserWarning, match=r"6 of 60 genes of the model \(10%\) are missing"):
