@@ -12,6 +12,7 @@ the shares of the observed genes among themselves.
 
 import dataclasses
 import functools
+import logging
 import re
 import warnings
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from qbm_jax.data import Cells
-from qbm_jax.data.names import distinct, some
+from qbm_jax.data.names import distinct, some, unique_name
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.document import Model, OneModel
 from qbm_jax.fitted.model_cells import known_columns
@@ -36,7 +37,8 @@ from qbm_jax.model.vae import VAE, Params, gene_params, prior_params
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import check, fraction, positive, whole
 
-NEW_BATCH = "query"  # its name where no column tells one
+LOGGER = logging.getLogger("qbm_jax")
+NEW_BATCH = "query"  # its name where no column tells one, with a number where a batch has it
 _MINIBATCH, _DISPATCH = 128, 25  # cells a step, steps a dispatch
 
 
@@ -76,7 +78,8 @@ def map_query(
       model: the fitted model.
       adata: new cells, with the model's genes but for some.
       batch_column: column of `obs` with their experimental batch; None: that of the training, or
-        all are of one new batch, "query".
+        all are of one new batch, "query". Batches with the name of one that the model knows are
+        taken as that one, with a warning in the log.
       reference: cells that the model was trained on, for labels and energies to compare with.
       label_column: column of the reference's `obs` with the cell type; None: no labels.
       fine_tune: whether the effects of new batches are trained; otherwise they are the mean of
@@ -110,8 +113,7 @@ def map_query(
     cells = read_without(model.settings, adata, missing, layer=layer, batch_column=batch_column)
     if not cells.num_cells:
         raise InputError("expected cells with a count in the model's genes, got none")
-    names = cells.batch_names if batch_column is not None else (NEW_BATCH,)
-    new = tuple(name for name in names if name not in model.settings.batch_names)
+    names, new = _named(model.settings.batch_names, cells)
     settings = _with_batches(model.settings, cells, names, new, missing)
     codes = np.array([settings.batch_names.index(name) for name in names], np.int32)[cells.batch]
     params, trained = _with_effects(model, settings)
@@ -197,6 +199,19 @@ def _missing(model: Model, adata: Any, max_missing: float) -> tuple[str, ...]:
         stacklevel=3,
     )
     return missing
+
+
+def _named(known: tuple[str, ...], cells: Cells) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the cells' batches, and those of them that are new."""
+    if cells.batch_column is None:
+        name = unique_name(NEW_BATCH, known)
+        return (name,), (name,)
+    if taken := [name for name in cells.batch_names if name in known]:
+        LOGGER.warning(
+            "batches of the query with the name of one that the model knows are taken as that one: "
+            "%s; rename those that are others", some(taken),
+        )  # fmt: skip
+    return cells.batch_names, tuple(name for name in cells.batch_names if name not in known)
 
 
 def _with_batches(

@@ -19,6 +19,13 @@ def refusal(function, *arguments, **options):
     return str(error.value)
 
 
+def nameless(adata):
+    """The same cells without their batches."""
+    cells = adata.copy()
+    del cells.obs["batch"]
+    return cells
+
+
 @pytest.fixture(scope="module")
 def mapped(world):
     return world.model.map_query(
@@ -132,6 +139,16 @@ def test_a_model_of_one_batch_learns_a_second(world):
     assert mapped.settings.batch_names == ("all", "query")
     one, other = (m.denoise(world.query, "all", num_samples=2) for m in (mapped, model))
     np.testing.assert_array_equal(one, other)
+
+
+def test_a_batch_without_a_name_is_a_new_one_each_time_and_a_known_name_is_told(world, caplog):
+    first = world.model.map_query(nameless(world.query), fine_tune=False)
+    second = first.map_query(nameless(world.query), fine_tune=False)
+    assert second.settings.batch_names == ("b1", "b2", "query", "query_1")
+    assert not caplog.text
+    again = world.model.map_query(world.adata, "batch", fine_tune=False)
+    assert again.settings.batch_names == ("b1", "b2")
+    assert "taken as that one: b1, b2; rename" in caplog.text
 
 
 def test_what_cannot_be_mapped_is_refused_in_one_line(world):
