@@ -25,8 +25,9 @@ import optax
 import pandas as pd
 import scipy.sparse as sp
 
-from qbm_jax.data import Cells
-from qbm_jax.data.names import distinct, some, unique_name
+from qbm_jax.data import UNLABELLED, Cells, groups
+from qbm_jax.data.names import some, unique_name
+from qbm_jax.data.read import check_is_anndata
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.document import Model, OneModel
 from qbm_jax.fitted.model_cells import known_columns
@@ -107,6 +108,7 @@ def map_query(
     learning_rate = check("learning_rate", learning_rate, positive())
     if reference is None and label_column is not None:
         raise InputError("expected the reference's cells beside label_column, got none")
+    check_is_anndata(adata, "map_query")
     missing = _missing(model, adata, max_missing)
     if batch_column is None:
         batch_column = known_columns(model.settings, adata)
@@ -140,7 +142,7 @@ def transfer_labels(
     Args:
       model: the fitted model.
       adata: cells to name.
-      reference: cells whose types are known.
+      reference: cells whose types are known; what reads like a missing value is no type.
       label_column: column of the reference's `obs` with the cell type.
       num_neighbours: cells of the reference that vote.
       layer: layer with the raw counts; None: `X`.
@@ -155,11 +157,12 @@ def transfer_labels(
     from sklearn.neighbors import NearestNeighbors
 
     num_neighbours = check("num_neighbours", num_neighbours, whole(1))
-    if label_column not in reference.obs:
-        raise InputError(f"expected label_column in the reference's obs, got {label_column!r}")
-    codes, types = distinct(reference.obs[label_column])
+    for each, source in ((adata, "transfer_labels"), (reference, "reference")):
+        check_is_anndata(each, source)
+    codes, types, _ = groups.labels(reference.obs, label_column, "reference")
     spins, known = (_embedded(model, each, layer)[0] for each in (adata, reference))
-    usable = np.isfinite(known).all(axis=1) & (codes >= 0)
+    typed = np.array(types, object)[codes] != UNLABELLED
+    usable = np.isfinite(known).all(axis=1) & typed
     if not usable.any():
         raise InputError(f"expected cells with a type in {label_column!r}, got none")
     counted = np.isfinite(spins).all(axis=1)

@@ -77,6 +77,28 @@ def test_cells_that_share_a_name_keep_a_row_each(world, mapped):
     assert found.query.cells.label.tolist() == mapped.query.cells.label.tolist()
 
 
+def test_texts_for_missing_types_are_no_types_and_have_no_votes(world):
+    reference = world.adata.copy()
+    reference.obs["kind"] = reference.obs.kind.astype(object)
+    words = np.array(["nan", "", "unlabelled", None], object)
+    reference.obs.iloc[::3, reference.obs.columns.get_loc("kind")] = np.resize(words, 100)
+    found = world.model.transfer_labels(world.query, reference, "kind")
+    assert set(found.label) == set("abc")
+    reference.obs["kind"] = "nan"
+    assert "it is empty" in refusal(world.model.transfer_labels, world.query, reference, "kind")
+
+
+def test_paths_are_refused_in_one_line(world):
+    transfer = world.model.transfer_labels
+    for line in (
+        refusal(transfer, "a.h5ad", world.adata, "kind"),
+        refusal(transfer, world.adata, "a.h5ad", "kind"),
+        refusal(world.model.map_query, "a.h5ad"),
+    ):
+        assert "expected an AnnData object, got str; read a file" in line
+    assert "'type'" in refusal(transfer, world.query, world.adata, "type")
+
+
 def test_missing_genes_are_unobserved_and_said(world, mapped, tmp_path):
     some = world.query[:, 6:].copy()
     with pytest.warns(UserWarning, match=r"6 of 60 genes of the model \(10%\) are missing"):
