@@ -105,7 +105,8 @@ def fit(
         written to; None: by its prior.
       progress: whether to show a progress bar.
       held_out: cells that take no part in training or in the choice of the epoch: a mask [cells] or
-        indices, of the AnnData's cells or of the rows of all files. They are embedded as all are.
+        indices, of the AnnData's cells or of the rows of all files; a mask that is a pandas Series
+        goes by the AnnData's names. They are embedded as all are.
       checkpoints: folder where states of the training are kept; the same call goes on from there,
         and another one (other cells, options or seed) is refused. None: none are kept.
       on_progress: called after every dispatch and validation with a `training.Progress`; what it

@@ -9,8 +9,10 @@ from typing import Any
 
 import anndata
 import numpy as np
+import pandas as pd
 
 from qbm_jax.data import Cells, from_anndata, open_cells, preprocess
+from qbm_jax.data.names import text
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.errors import InputError
 
@@ -89,19 +91,21 @@ def held_out_cells(held_out: Any, given: Any, cells: Cells | StoredCells) -> np.
 
     Args:
       held_out: a mask [cells of the input], or indices of them: of an AnnData's cells, of the rows
-        of all files, or of preprocessed cells. None: none.
+        of all files, or of preprocessed cells. A mask that is a pandas Series goes by
+        the cells' names, of files by position. None: none.
       given: the input of `fit`.
       cells: what became of it; cells without a count are not there.
 
     Raises:
-      InputError: no mask of this length, or indices out of range.
+      InputError: no mask of this length, indices out of range or given twice, or a Series of other
+        cells.
     """
     if held_out is None:
         return None
     preprocessed = given is cells
     rows = np.arange(cells.num_cells) if preprocessed else cells.rows
     size = cells.num_cells if preprocessed else _num_rows(given, cells)
-    chosen = np.asarray(held_out)
+    chosen = np.asarray(_by_position(held_out, given))
     if chosen.dtype == bool and chosen.shape == (size,):
         chosen = np.flatnonzero(chosen)
     whole = np.issubdtype(chosen.dtype, np.integer) or not chosen.size
@@ -111,7 +115,29 @@ def held_out_cells(held_out: Any, given: Any, cells: Cells | StoredCells) -> np.
             f"{size - 1}, got {chosen.dtype} of shape {chosen.shape}"
             + (f", {chosen.min()} to {chosen.max()}" if whole and chosen.size else "")
         )
+    if len(np.unique(chosen)) < chosen.size:
+        raise InputError(
+            f"expected every index in held_out once, got {chosen.size} of "
+            f"{len(np.unique(chosen))} cells; give booleans for a mask [{size}]"
+        )
     return np.flatnonzero(np.isin(rows, chosen))
+
+
+def _by_position(held_out: Any, given: Any) -> Any:
+    """What is held out; a mask that names its cells in the order of the cells given."""
+    names = getattr(given, "obs_names", given.obs.index if isinstance(given, Cells) else None)
+    if names is None or not isinstance(held_out, pd.Series) or held_out.dtype != bool:
+        return held_out
+    own, wanted = (pd.Index([text(name) for name in each]) for each in (held_out.index, names))
+    if own.equals(wanted):
+        return held_out
+    unique = own.is_unique and wanted.is_unique
+    if not (unique and len(own) == len(wanted) and wanted.isin(own).all()):
+        raise InputError(
+            f"expected held_out with the names of the {len(wanted)} cells given as its index, got "
+            f"a Series of {len(own)} others; give held_out.to_numpy() for a mask by position"
+        )
+    return held_out.to_numpy()[own.get_indexer(wanted)]
 
 
 def _within(chosen: np.ndarray, size: int) -> bool:

@@ -5,6 +5,7 @@ import logging
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from command_line import TINY_FIT, launched, small_adata, untrained_model
@@ -95,6 +96,23 @@ def test_what_names_no_cells_is_refused(held_out):
     adata = small_adata(80)
     line = refusal(held_out_cells, held_out, adata, cells_to_fit(adata, **AS_READ))
     assert "a mask [80]" in line and "0 to 79" in line
+
+
+def test_a_mask_of_numbers_is_refused_and_one_with_names_goes_by_them(file):
+    adata, mask = small_adata(80), np.arange(80) < 4
+    cells = cells_to_fit(adata, **AS_READ)
+    assert "give booleans for a mask [80]" in refusal(
+        held_out_cells, mask.astype(int), adata, cells
+    )
+    series = pd.Series(mask, adata.obs_names)
+    for given, of_cells in ((adata, cells), (cells, cells)):
+        for held_out in (series, series[::-1]):
+            assert held_out_cells(held_out, given, of_cells).tolist() == [0, 1, 2, 3]
+        for wrong in (series.iloc[:79], series.set_axis(range(1, 81)), series.iloc[[0] * 80]):
+            line = refusal(held_out_cells, wrong, given, of_cells)
+            assert "give held_out.to_numpy() for a mask by position" in line
+    stored = cells_to_fit(file, **AS_READ)
+    assert held_out_cells(pd.Series(mask), file, stored).tolist() == [0, 1, 2]
 
 
 def test_cells_on_disk_are_fitted_and_left_as_they_are(file, asked):
