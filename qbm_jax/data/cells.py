@@ -9,6 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from qbm_jax.data.fingerprint import digest_counts
+from qbm_jax.errors import InputError
 
 UNLABELLED = "unlabelled"
 """Name of the label given to cells whose label is missing in the input (see `Cells.labelled`)."""
@@ -110,9 +111,12 @@ class Cells:
         """The given cells and genes, each a mask or positions [kept]; None keeps all.
 
         Codes and names of batches and labels stay, so that parts of one set agree on them.
+
+        Raises:
+          InputError: a mask of another length.
         """
-        cells = _positions(cells, self.num_cells)
-        genes = _positions(genes, self.num_genes)
+        cells = _positions(cells, self.num_cells, "cells")
+        genes = _positions(genes, self.num_genes, "genes")
         counts = self.counts[cells]
         if not np.array_equal(genes, np.arange(self.num_genes)):
             counts = counts[:, genes]
@@ -143,11 +147,18 @@ class Cells:
         return dataclasses.replace(self, notes=self.notes + notes)
 
 
-def _positions(chosen: np.ndarray | None, size: int) -> np.ndarray:
+def _positions(chosen: np.ndarray | None, size: int, what: str) -> np.ndarray:
     if chosen is None:
         return np.arange(size)
     chosen = np.asarray(chosen)
-    return np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+    if chosen.dtype != bool:
+        return chosen
+    if chosen.shape != (size,):
+        raise InputError(
+            f"expected a mask [{size}] of the {what}, got one of shape {chosen.shape}; give a "
+            "boolean for each, or positions"
+        )
+    return np.flatnonzero(chosen)
 
 
 def _check_codes(field: str, codes: np.ndarray, names: tuple[str, ...], num_cells: int) -> None:

@@ -35,6 +35,16 @@ def test_genes_that_vary_within_batches_are_chosen_in_their_order():
     assert chosen.notes == cells.notes
 
 
+def test_a_mask_of_another_length_is_refused():
+    cells = make_cells((30, 30), num_genes=20)
+    assert cells.select(np.arange(60) < 3, np.arange(20) < 4).counts.shape == (3, 4)
+    for mask in (np.ones(59, bool), np.ones(61, bool), np.ones((60, 1), bool)):
+        with pytest.raises(InputError, match=r"expected a mask \[60\] of the cells, got one of sh"):
+            cells.select(mask)
+    with pytest.raises(InputError, match=r"expected a mask \[20\] of the genes"):
+        cells.select(genes=np.ones(60, bool))
+
+
 def test_fewer_genes_than_asked_for_are_all_kept_and_noted():
     cells = make_cells()
     chosen = preprocess(cells, num_genes=5000, min_cells_per_gene=1)
