@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax.feed.minibatches import DeviceCounts
+from qbm_jax.feed.minibatches import DeviceCounts, check_stored
 
 Part = tuple[DeviceCounts, jax.Array | np.ndarray]
 """Counts on the device, and which of their rows are meant."""
@@ -147,6 +147,7 @@ class Streamed:
     def _load(self, cells: np.ndarray, room: int) -> DeviceCounts:
         block = self._reader.read(cells)
         used = block.values.shape[0]
+        check_stored(used)
         if used > room:  # a tenth more, so that the next one fits as well
             room = -(-(used + used // 10) // GRANULE) * GRANULE
         indices, values = np.zeros(room, np.int32), np.zeros(room, np.float32)

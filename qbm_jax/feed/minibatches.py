@@ -14,7 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from qbm_jax.errors import InputError
+
 LARGE = 2**24  # entries of an array whose doubling a device would feel
+MOST_STORED = 2**31 - 1  # counts that an int32 can number
 
 
 def room(count: int, parts: int = 1) -> int:
@@ -65,7 +68,12 @@ class Minibatch(struct.PyTreeNode):
 def to_device(
     indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, batch: np.ndarray, num_genes: int
 ) -> DeviceCounts:
-    """Puts CSR arrays and batch codes [cells] on the default device."""
+    """Puts CSR arrays and batch codes [cells] on the default device.
+
+    Raises:
+      InputError: there are more stored counts than int32 can number.
+    """
+    check_stored(len(values))
     widest = int(np.diff(indptr).max(initial=0))
     return DeviceCounts(
         indptr=_filled_up(indptr, np.int32, room(len(batch)) + 1),
@@ -76,6 +84,15 @@ def to_device(
         num_genes=int(num_genes),
         max_nonzeros=max(min(room(widest, 4), int(num_genes)), widest),
     )
+
+
+def check_stored(number: int) -> None:
+    """Raises an InputError for more stored counts than the int32 of `DeviceCounts` can number."""
+    if number > MOST_STORED:
+        raise InputError(
+            f"expected at most {MOST_STORED} stored counts on the device at a time, got {number}; "
+            "keep the cells on disk, model fewer genes, or take a smaller max_steps_per_dispatch"
+        )
 
 
 def _filled_up(values: np.ndarray, dtype: type, size: int) -> jax.Array:

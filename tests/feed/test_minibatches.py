@@ -1,11 +1,15 @@
 """Sparse rows against scipy, and which cells a step sees."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
 
+from qbm_jax.errors import InputError
+from qbm_jax.feed.cell_source import CellBlock, Streamed
 from qbm_jax.feed.minibatches import (
     LARGE,
     dispatch_plan,
@@ -114,6 +118,18 @@ def test_a_scan_over_some_is_a_scan_over_these_and_compiled_once():
         assert state == wanted
         np.testing.assert_array_equal(found["y"], np.r_[each, np.zeros(8 - count)])
     assert scan._cache_size() == 1
+
+
+@pytest.mark.parametrize("where", ["in memory", "on disk"])
+def test_more_stored_counts_than_an_int32_can_number_are_refused(where):
+    one = np.broadcast_to(np.float32(1), (2**31,))  # takes no memory
+    block = CellBlock(np.array([0, 2**31]), one, one, np.zeros(1, np.int32))
+    with pytest.raises(InputError, match=r"at most 2147483647 .* got 2147483648; keep the cells"):
+        if where == "in memory":
+            to_device(*block, num_genes=2**31)
+        else:
+            reader = SimpleNamespace(num_cells=1, read=lambda cells: block)
+            Streamed(reader).select(np.zeros(1, int))
 
 
 def test_stacked_parts_are_the_parts_with_room_and_their_own_numbers_of_cells():
