@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from qbm_jax.data import Cells, from_anndata, open_cells, preprocess
-from qbm_jax.data.names import text
+from qbm_jax.data.names import some, text
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.errors import InputError
 
@@ -42,7 +42,7 @@ def cells_to_fit(
       progress: whether to show a bar while files are read.
 
     Raises:
-      InputError: it is something else, or cells that cannot be used.
+      InputError: it is something else, cells that cannot be used, or a batch without cells.
     """
     if isinstance(given, anndata.AnnData):
         cells = from_anndata(
@@ -56,6 +56,7 @@ def cells_to_fit(
                 "columns and layer are of an AnnData or a file; cells of qbm_jax.data have theirs "
                 "already: leave them out"
             )
+        _check_batches(given)
         return given
     paths = _paths(given)
     if paths is None:
@@ -77,6 +78,16 @@ def what_is_modelled(cells: Cells | StoredCells) -> str:
         f"to be modelled: {cells.num_cells} cells x {cells.num_genes} genes, "
         f"{len(cells.batch_names)} batches, {len(cells.label_names)} types"
     )
+
+
+def _check_batches(cells: Cells | StoredCells) -> None:
+    """Refuses batches that `select` left without cells: of them nothing can be learnt."""
+    sizes = np.bincount(cells.batch, minlength=len(cells.batch_names))
+    if empty := [name for name, size in zip(cells.batch_names, sizes, strict=True) if not size]:
+        raise InputError(
+            f"expected cells of every batch, got none of {some(empty)}; choose cells in the "
+            "AnnData before they become cells of qbm_jax.data, or hold the others out (held_out)"
+        )
 
 
 def _paths(given: Any) -> list[str | Path] | None:

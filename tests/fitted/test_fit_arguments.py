@@ -76,6 +76,13 @@ def test_what_holds_no_cells_is_refused_in_one_line(file):
     assert "leave them out" in refusal(cells_to_fit, cells, **AS_READ)
 
 
+def test_cells_without_those_of_a_batch_are_refused_before_training(asked):
+    cells = from_anndata(small_adata(80), batch_column="batch")
+    line = refusal(fit, cells.select(cells.batch == 0))
+    assert "got none of b2" in line and not asked
+    assert cells_to_fit(cells, **AS_READ | {"batch_column": None}) is cells
+
+
 def test_held_out_cells_are_found_behind_those_without_a_count(file):
     adata = anndata.read_h5ad(file)
     mask = np.arange(80) < 4
