@@ -13,9 +13,9 @@ from qbm_jax.fitted.model_report import report_room
 
 def in_one_line(model: Model) -> str:
     """Prior, sizes, likelihood and bound."""
-    settings, best = model.settings, _best_bound(model)
+    settings, kept = model.settings, _kept_bound(model)
     num_genes, num_batches = len(settings.genes), len(settings.batch_names)
-    bound = "" if best is None else f", validation bound {best:.1f} nats per cell"
+    bound = "" if kept is None else f", validation bound {kept:.1f} nats per cell"
     return (
         f"FittedModel({model.vae.prior.title} prior, {model.vae.num_latents} latents, likelihood "
         f"{model.vae.likelihood.name}, {num_genes} genes, {num_batches} "
@@ -29,7 +29,7 @@ def summary(model: Model) -> str:
     Example:
       >>> print(model.summary())
     """
-    settings, measured, best = model.settings, model.measured, _best_bound(model)
+    settings, measured, kept = model.settings, model.measured, _kept_bound(model)
     options = settings.model
     sizes = {
         name: sum(leaf.size for leaf in jax.tree.leaves(part))
@@ -53,7 +53,7 @@ def summary(model: Model) -> str:
         "trained on": "not recorded"
         if measured is None or measured.num_train_cells is None
         else f"{measured.num_train_cells:,} cells",
-        "validation bound": "not recorded" if best is None else f"{best:.2f} nats per cell",
+        "validation bound": "not recorded" if kept is None else f"{kept:.2f} nats per cell",
     }
     width = max(map(len, facts))
     return "\n".join(f"{name:<{width}}  {fact}" for name, fact in facts.items())
@@ -78,7 +78,6 @@ def plot_history(model: Model) -> Any:
     return model_figures.draw_training(SimpleNamespace(history=named, simulated=False))  # type: ignore[arg-type]
 
 
-def _best_bound(model: Model) -> float | None:
-    """The best bound at validation, which the parameters are those of."""
-    bounds = () if model.measured is None else model.measured.validation.get("elbo", ())
-    return max(map(float, bounds)) if len(bounds) else None
+def _kept_bound(model: Model) -> float | None:
+    """The bound at validation of the parameters that were kept."""
+    return None if model.measured is None else model.measured.bound

@@ -1,6 +1,7 @@
 """What a training measured: a row for each dispatch and each validation, kept with the model."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -28,20 +29,25 @@ class History:
         validation cells with its terms ("elbo", "kl", "reconstruction", ...) and with the
         estimates of log Z, in nats.
       num_train_cells: cells trained on; None where nobody wrote it down.
+      bound: on the validation cells, of the parameters that were kept (`report_epoch`), in nats per
+        cell; None likewise.
     """
 
     train: Mapping[str, np.ndarray]
     validation: Mapping[str, np.ndarray]
     num_train_cells: int | None = None
+    bound: float | None = None
 
     @staticmethod
     def from_rows(
-        rows: Iterable[Mapping[str, Any]], num_train_cells: int | None = None
+        rows: Iterable[Mapping[str, Any]],
+        num_train_cells: int | None = None,
+        bound: float | None = None,
     ) -> "History":
         """The history of rows as `row_of` gives them; null and absent values are NaN."""
         by_split = {split: [row for row in rows if row["split"] == split] for split in SPLITS}
         train, validation = (_columns(by_split[split]) for split in SPLITS)
-        return History(train, validation, num_train_cells)
+        return History(train, validation, num_train_cells, bound)
 
     def rows(self) -> list[dict[str, Any]]:
         """One dictionary for each row, those of both splits in the order of their steps."""
@@ -68,21 +74,23 @@ class History:
         """The rows of an earlier training and then these, their steps and times counted on."""
         ends = {name: float(earlier.train[name][-1]) for name in _CLOCKS if name in earlier.train}
         later = [{**row, **{n: row[n] + ends.get(n, 0) for n in _CLOCKS}} for row in self.rows()]
-        return History.from_rows([*earlier.rows(), *later], self.num_train_cells)
+        return History.from_rows([*earlier.rows(), *later], self.num_train_cells, self.bound)
 
     def as_tree(self) -> dict[str, Any]:
         """A tree of arrays that `from_tree` reads."""
-        cells = {} if self.num_train_cells is None else {"num_train_cells": self.num_train_cells}
-        return {"train": dict(self.train), "validation": dict(self.validation), **cells}
+        facts = {"num_train_cells": self.num_train_cells, "bound": self.bound}
+        told = {name: value for name, value in facts.items() if value is not None}
+        return {"train": dict(self.train), "validation": dict(self.validation), **told}
 
     @staticmethod
     def from_tree(tree: Mapping[str, Any]) -> "History":
         """The history that gave this tree."""
-        cells = tree.get("num_train_cells")
+        cells, bound = tree.get("num_train_cells"), tree.get("bound")
         return History(
             tree.get("train", {}),
             tree.get("validation", {}),
             None if cells is None else int(cells),
+            None if bound is None else float(bound),
         )
 
 
@@ -122,7 +130,12 @@ class Recorder:
 
     def history(self, seed: int, trained: Trained) -> History:
         """What was measured of one training of the call."""
-        return History.from_rows(self._rows.get(seed, []), int(trained.train_cells.size))
+        bound = float(trained.state.best_elbo)
+        return History.from_rows(
+            self._rows.get(seed, []),
+            int(trained.train_cells.size),
+            bound if math.isfinite(bound) else None,
+        )
 
 
 def _columns(rows: list[Mapping[str, Any]]) -> dict[str, np.ndarray]:

@@ -31,6 +31,25 @@ def same(one, other):
     return True
 
 
+def ended(best_elbo):
+    """A training whose parameters have this bound."""
+    return SimpleNamespace(
+        train_cells=np.arange(7), state=SimpleNamespace(best_elbo=np.float32(best_elbo))
+    )
+
+
+def test_a_model_tells_the_bound_of_its_own_parameters_and_not_the_best_on_the_way(toy, tmp_path):
+    recorder = Recorder()
+    for step, elbo in ((1, -5.0), (2, -9.0)):
+        recorder.update(Progress(step, 1.0, 2, 80.0, "validation", {"elbo": elbo}))
+    model = FittedModel(toy.model.settings, toy.model.params, recorder.history(0, ended(-9.0)))
+    assert "validation bound -9.0 nats per cell" in repr(model)
+    assert "-9.00 nats per cell" in model.summary()
+    model.save(tmp_path / "model")
+    assert "validation bound -9.0 nats" in repr(FittedModel.load(tmp_path / "model"))
+    assert recorder.history(0, ended(-np.inf)).bound is None
+
+
 def test_the_history_is_every_row_that_the_training_reported_in_its_order(toy):
     rows = toy.model.measured.rows()
     assert without_clock(rows) == rows_told(toy.told)
@@ -60,7 +79,7 @@ def test_rows_have_seconds_since_the_start_and_are_kept_for_each_training(monkey
     recorder = Recorder()
     for seed in (0, 1):
         recorder.update(Progress(4 + seed, 1.0, 10, 80.0, "train", {"kl": 2.0}, seed))
-    found = [recorder.history(i, SimpleNamespace(train_cells=np.arange(7))) for i in (0, 1)]
+    found = [recorder.history(i, ended(-9.0)) for i in (0, 1)]
     assert [each.train["seconds"].tolist() for each in found] == [[2.5], [3.0]]
     assert [each.train["step"].tolist() for each in found] == [[4], [5]]
     assert found[1].train["cells_per_second"] == [80.0] and found[1].num_train_cells == 7
