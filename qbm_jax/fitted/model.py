@@ -347,7 +347,17 @@ class FittedModel:
         """Embedding [cells, N] and energy [cells] of cells with exactly the model's genes.
 
         Cells without any count get NaN, with a warning.
+
+        Raises:
+          InputError: they have other genes than the model; of counts on the device another number.
         """
+        if isinstance(cells, Cells):
+            self._check_genes(cells, "choose them with data.align_genes")
+        elif cells.num_genes != len(self.settings.genes):
+            raise InputError(
+                f"expected counts of the model's {len(self.settings.genes)} genes, got those of "
+                f"{cells.num_genes}; give cells with these genes"
+            )
         data = device_counts(cells) if isinstance(cells, Cells) else cells
         embedding, energy = inference.embed(self.vae, self.params, data)
         counted = np.diff(jax.device_get(data.indptr)[: data.num_cells + 1]) > 0
@@ -364,13 +374,16 @@ class FittedModel:
         Raises:
           InputError: they have other genes than the model, or could not be read.
         """
+        self._check_genes(cells, "open the cells with gene_list=model.settings.genes")
+        with cells.reader() as reader:
+            yield from inference.embed_blocks(self.vae, self.params, Streamed(reader))
+
+    def _check_genes(self, cells: Cells | StoredCells, remedy: str) -> None:
         if tuple(cells.genes) != tuple(self.settings.genes):
             raise InputError(
                 f"expected the model's {len(self.settings.genes)} genes in their order, got "
-                f"{len(cells.genes)} others; open the cells with gene_list=model.settings.genes"
+                f"{len(cells.genes)} others; {remedy}"
             )
-        with cells.reader() as reader:
-            yield from inference.embed_blocks(self.vae, self.params, Streamed(reader))
 
     def gates(self) -> np.ndarray:
         """Probability that each gene is zero-inflated, float32 [genes].

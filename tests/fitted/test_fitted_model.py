@@ -8,11 +8,11 @@ import jax
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from command_line import TINY_FIT, launched, small_adata
+from command_line import TINY_FIT, launched, small_adata, untrained_model
 from refusals import refusal
 
 import qbm_jax
-from qbm_jax.data import from_anndata
+from qbm_jax.data import align_genes, from_anndata
 from qbm_jax.fitted.model import SETTINGS_FILE, device_counts
 from qbm_jax.fitted.trainings import fit_trainings, train_options
 from qbm_jax.machine import boltzmann
@@ -66,6 +66,16 @@ def test_genes_are_found_by_name_in_any_order_among_others(fitted):
     other = anndata.AnnData(sp.hstack([extra, cells.X[:, order]]).tocsr())
     other.var_names = ["other1", "other2", *cells.var_names[order]]
     np.testing.assert_array_equal(model.embed(other), model.embed(cells))
+
+
+def test_cells_with_other_genes_are_not_encoded():
+    model, cells = untrained_model(), from_anndata(small_adata())
+    for wrong in (cells.select(genes=np.arange(39)), cells.select(genes=np.arange(40)[::-1])):
+        line = refusal(model.encode_cells, wrong)
+        assert "the model's 40 genes in their order" in line and "data.align_genes" in line
+    fewer = device_counts(cells.select(genes=np.arange(39)))
+    assert "got those of 39" in refusal(model.encode_cells, fewer)
+    assert np.isfinite(model.encode_cells(align_genes(cells, model.settings.genes))[0]).all()
 
 
 def test_a_few_cells_embed_as_in_the_whole_set(fitted):
