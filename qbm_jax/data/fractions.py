@@ -1,8 +1,13 @@
 """What counts that are no whole numbers are: normalised, logarithms of that, or true fractions."""
 
+import logging
+
 import numpy as np
 import scipy.sparse as sp
 
+LOGGER = logging.getLogger("qbm_jax")
+
+_NORMALISED = ("log-normalised", "normalised")  # how they begin in words
 _LEAST_INFORMATIVE = 3  # values of a cell, besides the smallest, that tell whether it has a unit
 
 
@@ -19,13 +24,24 @@ def what_fractions_are(counts: sp.csr_matrix) -> str:
     least, largest = min(row.min() for row in rows), max(row.max() for row in rows)
     seen = f"{least:.3g} to {largest:.4g} in cells with fractions"
     if largest < 50 and _have_units([np.expm1(row) for row in rows]):
-        return f"log-normalised: exp(x) - 1 is a whole multiple of one number per cell; {seen}"
+        return f"{_NORMALISED[0]}: exp(x) - 1 is a whole multiple of one number per cell; {seen}"
     if _have_units(rows):
-        return f"normalised: whole multiples of one number per cell; {seen}"
+        return f"{_NORMALISED[1]}: whole multiples of one number per cell; {seen}"
     return (
         "no normalised counts, with or without logarithm, since no number per cell divides them; "
         f"decontaminated (SoupX) or expected counts look so; {seen}"
     )
+
+
+def warn_of_normalised(counts: sp.csr_matrix, likelihood: str, source: str) -> None:
+    """Warns in the log of normalised values for a likelihood that normalises counts itself."""
+    what = what_fractions_are(counts)
+    if what.startswith(_NORMALISED):
+        LOGGER.warning(
+            "%s: likelihood %s normalises raw counts and takes their logarithm itself, and these "
+            "values look %s; give raw counts, or they are transformed twice",
+            source, likelihood, what,
+        )  # fmt: skip
 
 
 def _have_units(rows: list[np.ndarray]) -> bool:

@@ -22,7 +22,7 @@ from qbm_jax.data.compressed import (
     open_compressed,
     read_compressed,
 )
-from qbm_jax.data.fractions import what_fractions_are
+from qbm_jax.data.fractions import warn_of_normalised, what_fractions_are
 from qbm_jax.data.h5ad import (
     SIMULATOR_PRESET,
     Table,
@@ -203,7 +203,8 @@ def check_likelihood(cells: CellTable, likelihood: str, num_categories: int | No
 
     Likewise values above 1 for a likelihood of bits, and what is not one-hot for one of tokens, of
     `num_categories` kinds (None: all columns are one token). Of cells on disk some hundred are
-    looked at.
+    looked at. Normalised values for a likelihood that normalises counts itself get a warning in the
+    log.
 
     Raises:
       InputError: names the alternatives; or there is no such likelihood.
@@ -219,6 +220,8 @@ def check_likelihood(cells: CellTable, likelihood: str, num_categories: int | No
         if law.of_kinds is not None:
             counts = cells.counts if isinstance(cells, Cells) else _some_counts(cells)
             check_places(counts, num_categories, cells.source)
+        elif not cells.is_integer and law.redraw is None:
+            warn_of_normalised(_some_counts(cells), likelihood, cells.source)
         return
     example, _ = cells.fractions()
     accepting = likelihoods.those_that(

@@ -1,5 +1,6 @@
 """Values that are no counts are named as what they are: normalised, logarithms, or fractions."""
 
+import anndata
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -44,7 +45,21 @@ def test_the_refusal_names_the_values_and_the_remedy():
     cells = from_anndata(adata)
     with pytest.raises(InputError, match=r"whole-number counts, found values such as .*\(normal"):
         check_likelihood(cells, "nb")
-    check_likelihood(cells, "normal")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_normalised_values_where_they_are_normalised_again_are_told(kind, caplog):
+    values, words = KINDS[kind]
+    cells = from_anndata(anndata.AnnData(sp.csr_matrix(values.astype(np.float32))))
+    for likelihood in ("normal", "squared_error"):
+        caplog.clear()
+        check_likelihood(cells, likelihood)
+        told = words.startswith(("log", "normalised"))
+        assert caplog.text.count("transformed twice") == told
+        assert (words in caplog.text and likelihood in caplog.text) or not told
+    caplog.clear()
+    check_likelihood(from_anndata(anndata.AnnData(sp.csr_matrix(COUNTS))), "normal")
+    assert not caplog.text
 
 
 def test_scaled_values_are_refused_with_the_least():
