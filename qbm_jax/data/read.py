@@ -43,6 +43,8 @@ from qbm_jax.runtime.user_cache import expand_home
 MIN_CELLS = 50
 """Fewer cells than this cannot be split, trained on and scored."""
 
+SOURCE = "AnnData in memory"
+
 _LOOKED_AT = 300  # cells that tell what kind of fractions they hold
 
 
@@ -86,7 +88,7 @@ def from_anndata(
     use_raw: bool = False,
     genes: Sequence[str] | None = None,
     min_cells: int = MIN_CELLS,
-    source: str = "AnnData in memory",
+    source: str = SOURCE,
 ) -> Cells:
     """Validated `Cells` from an AnnData, which is left unchanged; arguments as for `read`.
 
@@ -98,14 +100,23 @@ def from_anndata(
       InputError: no such matrix or column, duplicate or missing gene names, negative or
         non-finite counts, cells without a batch, or fewer than `min_cells` cells left.
     """
-    check_is_anndata(adata, source)
-    matrix, obs, var = choose_matrix(_in_memory(adata), layer, use_raw)
+    matrix, obs, var = table_of(adata, layer, use_raw, source)
     obs, batch_column = groups.joined(obs, batch_column, source)
     table = matrix, obs, var
     cells = _build(table, batch_column, label_column, genes, min_cells, source)
     provenance = adata.uns.get("qbm_jax")
     is_told = isinstance(provenance, Mapping) and provenance.get(SIMULATOR_PRESET) is not None
     return _marked(cells, text(provenance[SIMULATOR_PRESET]) if is_told else None)
+
+
+def table_of(adata: anndata.AnnData, layer: str | None, use_raw: bool, source: str) -> Table:
+    """The matrix asked for, in memory, with its obs and var; its values are not yet checked.
+
+    Raises:
+      InputError: no AnnData, or no such matrix.
+    """
+    check_is_anndata(adata, source)
+    return choose_matrix(_in_memory(adata), layer, use_raw)
 
 
 def check_is_anndata(adata: object, source: str) -> None:

@@ -17,8 +17,8 @@ import pandas as pd
 import scipy.sparse as sp
 
 from qbm_jax.data import Cells, check_likelihood, from_anndata
-from qbm_jax.data.names import some
-from qbm_jax.errors import InputError
+from qbm_jax.data.names import text
+from qbm_jax.data.read import SOURCE, table_of, to_counts
 from qbm_jax.fitted.document import Model
 from qbm_jax.fitted.settings import Settings
 from qbm_jax.model.inference import expression
@@ -55,12 +55,11 @@ def read_without(
     """
     given = adata
     if missing:
-        if layer is not None and layer not in adata.layers:
-            raise InputError(f"expected layer as one of {some(adata.layers)}, got {layer!r}")
-        matrix = sp.csr_matrix(adata.X if layer is None else adata.layers[layer])
-        none = sp.csr_matrix((adata.n_obs, len(missing)), dtype=matrix.dtype)
-        var = pd.DataFrame(index=[*map(str, adata.var_names), *missing])
-        given = anndata.AnnData(sp.hstack([matrix, none]).tocsr(), obs=adata.obs, var=var)
+        matrix, obs, known = table_of(adata, layer, False, SOURCE)
+        counts = to_counts(matrix, SOURCE)
+        none = sp.csr_matrix((len(obs), len(missing)), dtype=counts.dtype)
+        var = pd.DataFrame(index=[*map(text, known.index), *missing])
+        given = anndata.AnnData(sp.hstack([counts, none]).tocsr(), obs=obs, var=var)
         layer = None
     cells = from_anndata(
         given, layer=layer, genes=settings.genes, min_cells=0, batch_column=batch_column,

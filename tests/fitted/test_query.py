@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 
+import anndata
 import jax
 import numpy as np
 import pytest
@@ -135,6 +136,19 @@ def test_latents_and_expression_are_told_of_cells_that_lack_the_genes(world, lac
     assert np.corrcoef(*of_gene)[0, 1] > 0.9  # genes that the second never saw
     table = mapped.differential_expression(some, "kind", *some.obs.kind.unique()[:2])
     assert set(table.index) == set(some.var_names)
+
+
+def test_cells_that_lack_genes_are_read_and_refused_as_all_are(world, lacking, tmp_path):
+    few, mapped = lacking
+    few.write_h5ad(tmp_path / "few.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "few.h5ad", backed="r")
+    np.testing.assert_array_equal(mapped.embed(backed), mapped.embed(few))
+    backed.file.close()
+    empty = anndata.AnnData(obs=few.obs, var=few.var, layers={"raw": few.X})
+    assert "there are: raw" in refusal(mapped.embed, empty)
+    assert "there are: raw" in refusal(mapped.embed, empty, layer="rwa")
+    np.testing.assert_array_equal(mapped.embed(empty, layer="raw"), mapped.embed(few))
+    assert "got str; read a file" in refusal(mapped.embed, "few.h5ad")
 
 
 def test_what_reads_the_counts_of_all_genes_refuses_cells_that_lack_some(lacking, tmp_path):
