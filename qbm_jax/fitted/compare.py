@@ -1,5 +1,6 @@
 """Several methods on the same cells, with the same seeds and splits: scores and differences."""
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from qbm_jax.data import Cells, check_likelihood
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.document import Evaluated
 from qbm_jax.fitted.evaluate import Draws, train_and_evaluate
-from qbm_jax.fitted.inputs import cells_to_fit
+from qbm_jax.fitted.inputs import cells_to_fit, remember_layer
 from qbm_jax.fitted.model import FittedModel, device_counts
 from qbm_jax.fitted.progress import messages, tell_notes
 from qbm_jax.fitted.scoring import BASELINES, MAX_CELLS, baseline, metrics_room, score_seeds
@@ -139,6 +140,8 @@ def compare(
         with_bits = {name: _check(one, cells) for name, one in trainings.items()}
         pca = metrics_room().pca_embedding(cells.counts, seed=seed)
         found = _train(trainings, with_bits, cells, seeds, progress)
+    for one in itertools.chain(*found.values()):
+        remember_layer(one.model, layer)
     embeddings = {
         name: [one.embedding for one in found[name]]
         if name in found

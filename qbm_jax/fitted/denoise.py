@@ -69,7 +69,7 @@ def denoise(
       level: probability of the interval, between its equally improbable tails.
       batch_column: column of `obs` with the experimental batch; None: that of the training, where
         `batch` leaves each cell in its own.
-      layer: layer with the raw counts; None: `X`.
+      layer: layer with the raw counts; None: that of the training, or `X`.
       seed: of the draws.
 
     Returns:

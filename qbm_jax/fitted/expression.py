@@ -90,7 +90,7 @@ def differential_expression(
       num_samples: draws of the posterior and of the bootstrap.
       max_cells: used of each group at most, at random.
       batch_column: column of `obs` with the experimental batch; None: that of the training.
-      layer: layer with the raw counts; None: `X`.
+      layer: layer with the raw counts; None: that of the training, or `X`.
       seed: of all draws.
 
     Returns:

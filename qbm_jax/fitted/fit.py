@@ -22,6 +22,7 @@ from qbm_jax.fitted.inputs import (
     cells_to_fit,
     held_out_cells,
     mesh_sizes,
+    remember_layer,
     some_in_memory,
     what_is_modelled,
 )
@@ -88,7 +89,7 @@ def fit(
       batch_column: column of `obs` with the experimental batch, or several, of which each
         combination is a batch; None: one batch.
       covariates: further such columns, as several batch columns are taken.
-      layer: layer with the raw counts; None: `X`.
+      layer: layer with the raw counts, which the model's methods then read as well; None: `X`.
       use_raw: take the counts and genes of `adata.raw`; the model's methods then want
         `adata.raw.to_adata()`.
       num_genes: highly variable genes to model, chosen on all cells; None for all genes.
@@ -164,6 +165,7 @@ def fit(
             on_progress=told_both(bar.update, on_progress),
             mesh=mesh,
         )
+    remember_layer(model, layer)
     if isinstance(adata, anndata.AnnData):
         warn_of_empty_cells(cells.num_cells, adata.n_obs)
     shown = some_in_memory(cells)

@@ -38,7 +38,7 @@ def continue_training(
       num_epochs: times that the training takes every cell.
       training_options: fields of `training.TrainOptions` that should differ from their defaults.
       batch_column: column of `obs` with the experimental batch; None: that of the training.
-      layer: layer with the raw counts; None: `X`.
+      layer: layer with the raw counts; None: that of the training, or `X`.
       seed: root of all randomness: another one validates on other cells.
       progress: whether to show a progress bar.
       on_progress: as in `fit`.

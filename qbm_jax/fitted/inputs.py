@@ -1,6 +1,7 @@
 """What `fit` takes: an AnnData, files of cells, or preprocessed cells; and which are held out."""
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from qbm_jax.data import Cells, from_anndata, open_cells, preprocess
 from qbm_jax.data.names import some, text
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.document import Model
 
 _LOOKED_AT = 2000  # cells on disk that tell whether a posterior collapsed
 
@@ -170,6 +172,12 @@ def some_in_memory(cells: Cells | StoredCells) -> Cells:
         return cells
     places = np.linspace(0, cells.num_cells - 1, min(cells.num_cells, _LOOKED_AT))
     return cells.select(np.unique(places.astype(int)))
+
+
+def remember_layer(model: Model, layer: str | None) -> None:
+    """Writes down the layer that a model was trained on, which its methods then read as well."""
+    if layer is not None:
+        model.settings = dataclasses.replace(model.settings, layer=layer)
 
 
 def mesh_sizes(devices: Any) -> tuple[int, int] | None:

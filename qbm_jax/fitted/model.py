@@ -162,7 +162,7 @@ class FittedModel:
           adata: cells with the model's genes.
           batch_column: column of `obs` with the experimental batch, names that the model knows;
             None: that of the training.
-          layer: layer with the raw counts; None: `X`.
+          layer: layer with the raw counts; None: that of the training, or `X`.
           num_draws: posterior draws of each cell.
           num_temperatures: as in `log_z`.
           importance_weighted: draws K of the importance-weighted bound, which rises with K to
@@ -260,7 +260,7 @@ class FittedModel:
           label_column: column of `obs` with the cell type; None: what needs types is not scored.
           batch_column: column of `obs` with the experimental batch, any names; None: what needs
             batches is not scored.
-          layer: layer with the raw counts; None: `X`.
+          layer: layer with the raw counts; None: that of the training, or `X`.
           baselines: "pca" (50 components of the uncorrected log-normalised counts), "harmony", or
             keys of `adata.obsm` with other embeddings.
           max_cells: scored at most; of more a stratified sample.
@@ -312,7 +312,7 @@ class FittedModel:
           adata: cells with the model's genes; those without any count in them are left out.
           label_column: column of `obs` with the cell type; None: no types.
           batch_column: column of `obs` with the experimental batch, names that the model knows.
-          layer: layer with the raw counts; None: `X`.
+          layer: layer with the raw counts; None: that of the training, or `X`.
           num_draws: posterior draws of each cell, for the bound.
           num_temperatures: as in `log_z`.
           max_cells: scored at most; of more a stratified sample.

@@ -32,7 +32,7 @@ def cells_of_model(
     Args:
       model: the fitted model.
       adata: cells that have these genes, among others or not.
-      layer: layer with the raw counts; None: `X`.
+      layer: layer with the raw counts; None: that of the training, or `X`.
       batch_column: column of `obs` with the experimental batch; None: one batch.
       label_column: column of `obs` with the cell type; None: no labels.
       need_counts_for: what reads the counts of all genes, so that none can be imputed; "": nothing.

@@ -52,7 +52,7 @@ def posterior(
       model: the fitted model.
       adata: cells with the model's genes.
       num_draws: of each cell.
-      layer: layer with the raw counts; None: `X`.
+      layer: layer with the raw counts; None: that of the training, or `X`.
       seed: of the draws.
 
     Raises:

@@ -46,7 +46,7 @@ def programmes(
       adata: cells whose posterior draws are the states of the other spins; None: states are drawn
         from the prior, by the sampler of the training.
       num_states: how many of them.
-      layer: layer with the raw counts; None: `X`.
+      layer: layer with the raw counts; None: that of the training, or `X`.
       seed: of the draws.
 
     Returns:

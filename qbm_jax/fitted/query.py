@@ -88,7 +88,7 @@ def map_query(
       max_missing: share of the model's genes that the cells may lack.
       num_steps: of the training of the new effects, on 128 cells each.
       learning_rate: of Adam.
-      layer: layer with the raw counts; None: `X`.
+      layer: layer with the raw counts; None: that of the training, or `X`.
       seed: of the training.
 
     Returns:
@@ -145,7 +145,7 @@ def transfer_labels(
       reference: cells whose types are known; what reads like a missing value is no type.
       label_column: column of the reference's `obs` with the cell type.
       num_neighbours: cells of the reference that vote.
-      layer: layer with the raw counts; None: `X`.
+      layer: layer with the raw counts; None: that of the training, or `X`.
 
     Returns:
       "label" and "uncertainty" of each cell: the share of votes for other types. Cells without

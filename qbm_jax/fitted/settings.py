@@ -25,6 +25,7 @@ class Settings:
       median_library: median total count of each batch, the default of `generate`.
       batch_column: column of `obs` that told the batches of the cells trained on; None: none did.
       missing_genes: genes that the cells of a query lacked; `embed` imputes them.
+      layer: layer that the counts trained on were read from; None: `X`, or not recorded.
     """
 
     genes: tuple[str, ...]
@@ -35,6 +36,7 @@ class Settings:
     median_library: tuple[float, ...]
     batch_column: str | None = None
     missing_genes: tuple[str, ...] = ()
+    layer: str | None = None
 
     def __post_init__(self):
         """Keeps plain options, which are equal to themselves after JSON.
@@ -43,6 +45,7 @@ class Settings:
           InputError: an option that is unknown or not of its kind, or an unknown sampler.
         """
         check("batch_column", self.batch_column, optional(text()))
+        check("layer", self.layer, optional(text()))
         object.__setattr__(self, "model", check_options(self.model))
         object.__setattr__(self, "sampler", samplers.name_of(self.sampler))
         options = samplers.check_options(self.sampler, self.sampler_options)

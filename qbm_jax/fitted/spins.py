@@ -61,7 +61,7 @@ def mean_spins(
       model: the fitted model.
       adata: cells with the model's genes.
       label_column: column of `obs` with the cell type.
-      layer: layer with the raw counts; None: `X`.
+      layer: layer with the raw counts; None: that of the training, or `X`.
 
     Raises:
       InputError: as `embed`, or there is no such column.
@@ -108,7 +108,7 @@ def plot_energy_landscape(
       model: the fitted model, whose latents are spins.
       adata: cells with the model's genes; those without any count are left out.
       label_column: column of `obs` with the cell type; None: the energy alone.
-      layer: layer with the raw counts; None: `X`.
+      layer: layer with the raw counts; None: that of the training, or `X`.
       seed: of the layout.
 
     Raises:

@@ -6,6 +6,7 @@ al. 2014, 1401.4082, appendix F).
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from qbm_jax.fitted.settings import Settings
 from qbm_jax.model.inference import expression
 from qbm_jax.model.vae import VAE, Params, prior_params
 
+LOGGER = logging.getLogger("qbm_jax")
 _ROUNDS = 10  # of imputation
 _WIDTH = 512  # cells imputed at a time
 
@@ -32,6 +34,18 @@ def lacked(settings: Settings, adata: Any) -> tuple[str, ...]:
     """Genes that a query lacked when it was mapped, and these cells lack too."""
     there = set(map(str, getattr(adata, "var_names", ())))
     return tuple(gene for gene in settings.missing_genes if gene not in there)
+
+
+def known_layer(settings: Settings, adata: Any) -> str | None:
+    """The layer that the counts trained on were read from, if these cells have it."""
+    layer = settings.layer
+    if layer is None or layer in getattr(adata, "layers", ()):
+        return layer
+    LOGGER.warning(
+        "X is read: the cells have no layer %r, which the model was trained on; name another with "
+        "layer= if X has no raw counts", layer,
+    )  # fmt: skip
+    return None
 
 
 def observed(settings: Settings, missing: tuple[str, ...]) -> np.ndarray:
@@ -50,10 +64,12 @@ def read_without(
 ) -> Cells:
     """The cells with the model's genes; missing ones are zero.
 
+    Where no layer is named, it is the one of the cells trained on, if these cells have it.
+
     Raises:
       InputError: other genes are missing, or counts or columns are unusable.
     """
-    given = adata
+    given, layer = adata, known_layer(settings, adata) if layer is None else layer
     if missing:
         matrix, obs, known = table_of(adata, layer, False, SOURCE)
         counts = to_counts(matrix, SOURCE)

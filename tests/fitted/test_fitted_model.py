@@ -13,6 +13,7 @@ from refusals import refusal
 
 import qbm_jax
 from qbm_jax.data import align_genes, from_anndata
+from qbm_jax.fitted import fit as fitting
 from qbm_jax.fitted.model import SETTINGS_FILE, device_counts
 from qbm_jax.fitted.trainings import fit_trainings, train_options
 from qbm_jax.machine import boltzmann
@@ -116,6 +117,23 @@ def test_a_layer_can_hold_the_counts(fitted):
     cells.X = cells.X * 0.5
     np.testing.assert_array_equal(model.embed(cells, layer="raw"), model.embed(counted(adata)))
     assert "'rwa'" in refusal(model.embed, cells, layer="rwa")
+
+
+def test_the_layer_of_the_training_is_read_again(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(fitting, "fit_cells", lambda *_, **__: (untrained_model(), None))
+    cells, plain = small_adata(80), small_adata(80)
+    cells.layers["raw"], cells.X = cells.X.copy(), cells.X * 0.5
+    model = fit(cells, prior="bernoulli", num_genes=None, layer="raw")
+    wanted = untrained_model().embed(plain)
+    model.save(tmp_path / "model")
+    for each in (model, qbm_jax.FittedModel.load(tmp_path / "model")):
+        assert each.settings.layer == "raw"
+        np.testing.assert_array_equal(each.embed(cells), wanted)
+        np.testing.assert_array_equal(each.denoise(cells, num_samples=1),
+                                      untrained_model().denoise(plain, num_samples=1))  # fmt: skip
+    assert not caplog.text
+    np.testing.assert_array_equal(model.embed(plain), wanted)
+    assert "no layer 'raw', which the model was trained on" in caplog.text
 
 
 @pytest.mark.slow
