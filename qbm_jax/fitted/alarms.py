@@ -5,6 +5,7 @@ reach; those of 32 to 128 spins on simulated cells give the numbers beside them.
 """
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from qbm_jax.data import UNLABELLED, Cells
 from qbm_jax.data.names import some
+from qbm_jax.errors import one_line
 from qbm_jax.fitted.document import Model
 from qbm_jax.fitted.history import History
 from qbm_jax.machine.boltzmann import Boltzmann, energy
@@ -21,6 +23,8 @@ from qbm_jax.runtime.keys import key_of
 from qbm_jax.samplers.gibbs import GibbsOptions, GibbsState, gibbs
 from qbm_jax.study.estimates import ISLANDS, NEGLIGIBLE
 from qbm_jax.training.spec import SamplerSpec
+
+LOGGER = logging.getLogger("qbm_jax")
 
 LEAST_SPREAD = 0.03
 """Standard deviation over cells of a latent's posterior mean, above which it is active.
@@ -45,7 +49,7 @@ CHAINS, NUM_DRAWS, EXACT_SWEEPS = 256, 20, 100
 
 
 def of_model(model: Model, embedding: np.ndarray, cells: Cells) -> list[str]:
-    """All alarms that a trained model gives.
+    """All alarms that a trained model gives; the log tells which could not be asked, and why.
 
     Args:
       model: with its history, if it has one.
@@ -53,10 +57,10 @@ def of_model(model: Model, embedding: np.ndarray, cells: Cells) -> list[str]:
       cells: with their batches, and their types where they are known.
     """
     rung = [
-        sampler_off_the_law(model),
-        None if model.measured is None else gradient_spikes(model.measured),
-        None if model.measured is None else overfitted(model.measured),
-        None if model.J is None else runaway_couplings(model.J),
+        _asked(sampler_off_the_law, model),
+        None if model.measured is None else _asked(gradient_spikes, model.measured),
+        None if model.measured is None else _asked(overfitted, model.measured),
+        None if model.J is None else _asked(runaway_couplings, model.J),
     ]
     return [*(alarm for alarm in rung if alarm), *of_embedding(embedding, cells)]
 
@@ -68,16 +72,26 @@ def of_embedding(embedding: np.ndarray, cells: Cells) -> list[str]:
       embedding: as for `of_model`.
       cells: likewise.
     """
-    if alarm := collapse_fault(embedding):
+    if alarm := _asked(collapse_fault, embedding):
         return [alarm]
     batch = np.asarray(cells.batch_names)[cells.batch]
     labels = None if cells.labels is None else np.asarray(cells.label_names)[cells.labels]
     rung = [
-        dead_latents(embedding),
-        batch_islands(embedding, batch, labels),
-        None if labels is None else intermingled_types(embedding, labels),
+        _asked(dead_latents, embedding),
+        _asked(batch_islands, embedding, batch, labels),
+        None if labels is None else _asked(intermingled_types, embedding, labels),
     ]
     return [alarm for alarm in rung if alarm]
+
+
+def _asked(alarm: Callable[..., str | None], *given: Any) -> str | None:
+    """The line of an alarm, None where it cannot be asked: the trained model is worth more."""
+    try:
+        return alarm(*given)
+    except Exception as error:  # a package that is missing, memory that runs out, ...
+        reason = f"{type(error).__name__}: {one_line(error)[:200]}"
+        LOGGER.warning("the alarm %s could not be asked (%s)", alarm.__name__, reason)
+        return None
 
 
 def collapse_fault(embedding: np.ndarray) -> str | None:

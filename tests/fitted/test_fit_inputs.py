@@ -9,7 +9,9 @@ import scipy.sparse as sp
 from command_line import TINY_FIT, launched, small_adata, untrained_model
 
 import qbm_jax
+from qbm_jax.data import from_anndata, preprocess
 from qbm_jax.errors import InputError
+from qbm_jax.fitted import alarms
 from qbm_jax.fitted import fit as fitting
 
 OPTIONS = TINY_FIT | {"prior": "bernoulli", "num_genes": None, "progress": False}
@@ -68,6 +70,27 @@ def test_what_the_model_knows_of_genes_and_cells_goes_to_those_genes_and_cells(m
         (adata.obsm["X_bernoulli_vae"][:, 0], cells), (adata.obs["bernoulli_vae_energy"], cells),
     ):  # fmt: skip
         np.testing.assert_array_equal(np.asarray(found), wanted)
+
+
+def test_a_trained_model_is_returned_when_an_alarm_cannot_be_asked(monkeypatch, caplog):
+    def missing(*_):
+        raise ModuleNotFoundError("No module named 'scib_metrics'\nsecond line")
+
+    cells = preprocess(from_anndata(small_adata(80), label_column="kind"), num_genes=40)
+    model = untrained_model()
+    monkeypatch.setattr(fitting, "fit_cells", lambda *_, **__: (model, None))
+    for name in ("knn_purity", "MAX_SHARE"):
+        monkeypatch.delattr(f"qbm_jax.metrics.rare_types.{name}")
+    monkeypatch.setattr(alarms, "dead_latents", missing)
+    missing.__name__ = "dead_latents"
+    monkeypatch.setattr(alarms, "collapse_fault", lambda _: None)
+    with launched():
+        options = OPTIONS | {"num_genes": 40}
+        assert qbm_jax.fit(cells, **options) is model
+    told = [record.getMessage() for record in caplog.records]
+    assert "the alarm dead_latents could not be asked (ModuleNotFoundError: No module" in told[0]
+    assert "the alarm intermingled_types could not be asked (ImportError: cannot" in told[1]
+    assert len(told) == 2 and "\n" not in told[0]
 
 
 def test_a_trained_model_is_returned_when_its_results_cannot_be_written(monkeypatch):
