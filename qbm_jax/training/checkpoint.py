@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.identity import differences, plain
+from qbm_jax.runtime.versions import of_another, own_version, versions
 from qbm_jax.runtime.whole_file import remove
 from qbm_jax.training.sharding import host_copy
 
@@ -114,7 +115,10 @@ class Checkpoints:
         if step in set(self._manager.all_steps()) - self._damaged:
             return
         structure = describe(tree)
-        facts = {"structure": structure, "seal": seal(structure), "digest": digest(tree)}
+        facts: dict[str, Any] = {
+            "structure": structure, "seal": seal(structure), "digest": digest(tree),
+            "versions": versions(),
+        }  # fmt: skip
         if self.identity is not None:
             identity = plain(self.identity)
             facts |= {"identity": identity, "identity_seal": seal(identity)}
@@ -182,6 +186,7 @@ class Checkpoints:
                     f"({difference}); use another workdir, or remove this folder to train anew"
                 )
             LOGGER.info("resumed from step %d of %s", step, self.folder)
+            _warn_of_versions(facts.get("versions") or {}, self.folder)
             return jax.tree.map(_as_fresh, template, tree)
         return template
 
@@ -203,6 +208,20 @@ class Checkpoints:
     def _restore_item(self, step: int, **items: Any) -> Any:
         with _held_back():
             return self._manager.restore(step, args=ocp.args.Composite(**items))
+
+
+def _warn_of_versions(recorded: Mapping[str, str], folder: Path) -> None:
+    """Warns in the log where other versions wrote a state; older states do not say theirs."""
+    others = [
+        f"{name} {theirs}, this is {own_version(name)}"
+        for name in ("qbm_jax", "jax")
+        if (theirs := of_another(recorded, name))
+    ]
+    if others:
+        LOGGER.warning(
+            "the state in %s was saved by %s: the training may not go on bit for bit",
+            folder, "; ".join(others),
+        )  # fmt: skip
 
 
 def _as_fresh(fresh: Any, restored: jax.Array) -> jax.Array:

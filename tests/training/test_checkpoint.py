@@ -1,5 +1,6 @@
 """Checkpoints: atomic, the last three, damage skipped aloud, no pickle."""
 
+import importlib.metadata
 import logging
 import re
 import subprocess
@@ -51,6 +52,18 @@ def _equal(a, b):
 
 def test_a_restored_state_equals_the_saved_one_and_the_newest_wins(saved):
     assert _equal(Checkpoints(saved).restore(_tree(0)), _tree(2))
+
+
+def test_a_state_of_other_versions_is_taken_with_a_warning(saved, monkeypatch, caplog):
+    Checkpoints(saved).restore(_tree(0))
+    assert not caplog.text
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.metadata, "version", lambda name: {"jax": "0.0.2"}.get(name, "0"))
+        Checkpoints(saved).save(3, _tree(3))
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: {"numpy": "9"}.get(name, "0"))
+    assert _equal(Checkpoints(saved).restore(_tree(0)), _tree(3))
+    assert caplog.text.count("was saved by jax 0.0.2, this is 0: the training may not") == 1
+    assert "numpy" not in caplog.text
 
 
 def test_an_empty_folder_gives_the_template_back(tmp_path):
