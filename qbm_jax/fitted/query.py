@@ -160,6 +160,8 @@ def transfer_labels(
     for each, source in ((adata, "transfer_labels"), (reference, "reference")):
         check_is_anndata(each, source)
     codes, types, _ = groups.labels(reference.obs, label_column, "reference")
+    if codes is None:
+        raise InputError("expected label_column as a column of the reference's obs, got None")
     spins, known = (_embedded(model, each, layer)[0] for each in (adata, reference))
     typed = np.array(types, object)[codes] != UNLABELLED
     usable = np.isfinite(known).all(axis=1) & typed
