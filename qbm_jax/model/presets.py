@@ -77,6 +77,8 @@ class Preset:
             training |= self.published_training
         if "num_steps" in given.training:
             training.pop("num_epochs", None)  # which would go before it
+        if "kl_warmup" in given.training:
+            training.pop("kl_warmup_epochs", None)  # likewise
         return Parts(
             {**shared.model, **self.model, **(self.published if published else {}), **given.model},
             {**training, **given.training},

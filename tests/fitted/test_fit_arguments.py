@@ -208,6 +208,11 @@ def test_a_preset_brings_its_authors_settings_and_what_is_given_goes_before(aske
         qbm_jax.fit(small_adata(80), preset="kaiwu_qvae", progress=False, sampler="annealing")
     assert asked[2][1]["options"].num_epochs is None and asked[2][1]["options"].num_steps == 100
     assert asked[3][1]["sampler_options"] == asked[1][1]["sampler_options"] != {}
+    with launched():
+        qbm_jax.fit(small_adata(80), preset="scvi", progress=False,
+                    training_options={"kl_warmup": 0.5})  # fmt: skip
+    warmed = asked.pop()[1]["options"]
+    assert (warmed.kl_warmup, warmed.kl_warmup_epochs) == (0.5, None)
     for wrong in ([], "", 3):
         assert "training_options" in refusal(fit, small_adata(80), training_options=wrong)
     fit(small_adata(80), num_latents=5)
