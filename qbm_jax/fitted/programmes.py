@@ -4,9 +4,10 @@ A spin's programme is a finite difference of the decoder: log2 of each gene's sh
 +1, less that at -1, averaged over settings of the other spins (and over batches). The settings are
 posterior draws of cells, so that the spins are seen in states that occur; without cells they are
 drawn from the prior. Genes are listed by what their counts tell of the spin: their part of
-Jeffreys' divergence between the shares p and q of the two settings, (p - q) log2(p / q). By the
-change alone, genes with hardly a count would stand before all others. Gene sets are tested by the
-hypergeometric law, as usual (Fisher 1922), with Benjamini and Hochberg's correction (1995).
+Jeffreys' divergence between the shares p and q of the two settings, (p - q) log2(p / q), averaged
+over states and batches. By the change alone, genes with hardly a count would stand before all
+others. Gene sets are tested by the hypergeometric law, as usual (Fisher 1922), with Benjamini and
+Hochberg's correction (1995).
 """
 
 import functools
@@ -19,6 +20,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
+from qbm_jax.data.read import check_is_anndata
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.document import Model
 from qbm_jax.fitted.posterior import posterior
@@ -192,7 +194,10 @@ def _states(
         )
         states = np.where(states > 0, 1.0, -1.0) if model.vae.prior.binary else states
     else:
-        drawn = posterior(model, adata, num_draws=-(-num_states // adata.n_obs), layer=layer).draws
+        check_is_anndata(adata, "programmes")
+        drawn = posterior(
+            model, adata, num_draws=-(-num_states // max(adata.n_obs, 1)), layer=layer, seed=seed
+        ).draws
         drawn = drawn.reshape(-1, drawn.shape[-1])
         drawn = drawn[np.isfinite(drawn).all(axis=1)]
         if not len(drawn):
@@ -221,24 +226,27 @@ def _differences(
 ) -> jax.Array:
     """Sums over states [3, N, genes] of each difference, its square, and its information.
 
-    The difference is that of log2 shares, averaged over batches.
+    The difference is that of log2 shares; it and its information are averaged over batches.
     """
-    num_genes = len(params["decoder"]["params"][vae.likelihood.heads[0]]["bias"])
 
-    def log_shares(latents: jax.Array) -> jax.Array:
-        read = vae.prior.read(key, latents)  # the same smearing of both settings
-        total = jnp.zeros((states.shape[0], num_genes))
-        for batch in range(num_batches):
-            codes = jnp.full(states.shape[0], batch)
-            logits = vae.decode(params, read, codes)["scale_logits"]
-            shares = jax.nn.log_softmax(logits, axis=-1) if vae.likelihood.of_counts else logits
-            total = total + shares / num_batches
-        return total / jnp.log(2.0)
+    def log_shares(read: jax.Array, batch: int) -> jax.Array:
+        logits = vae.decode(params, read, jnp.full(states.shape[0], batch))["scale_logits"]
+        shares = jax.nn.log_softmax(logits, axis=-1) if vae.likelihood.of_counts else logits
+        return shares / jnp.log(2.0)
 
     def of_spin(spin: jax.Array) -> jax.Array:
-        up, down = (log_shares(states.at[:, spin].set(value)) for value in (1.0, -1.0))
-        change = up - down
-        gained = jnp.exp2(up) - jnp.exp2(down) if vae.likelihood.of_counts else change
-        return jnp.stack([each.sum(axis=0) for each in (change, change**2, gained * change)])
+        read = [  # the same smearing of both settings
+            vae.prior.read(key, states.at[:, spin].set(value)) for value in (1.0, -1.0)
+        ]
+        changes, told = [], []
+        for batch in range(num_batches):
+            up, down = (log_shares(each, batch) for each in read)
+            changes.append(up - down)
+            gained = jnp.exp2(up) - jnp.exp2(down) if vae.likelihood.of_counts else up - down
+            told.append(gained * changes[-1])
+        change, information = (
+            functools.reduce(jnp.add, each) / num_batches for each in (changes, told)
+        )
+        return jnp.stack([each.sum(axis=0) for each in (change, change**2, information)])
 
     return jax.lax.map(of_spin, jnp.arange(vae.num_latents)).swapaxes(0, 1)

@@ -6,11 +6,13 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import untrained_model
 from matplotlib.figure import Figure
 
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import programmes
 from qbm_jax.fitted.model import FittedModel
+from qbm_jax.fitted.settings import build_model
 
 CHANGED = {"b": [f"gene{i}" for i in range(12)], "c": [f"gene{i}" for i in range(12, 24)]}
 
@@ -59,19 +61,44 @@ def test_the_change_is_the_finite_difference_of_the_decoder(world):
     sums = programmes._differences(vae, 2, jax.random.key(0), params, states.astype(np.float32))
     up, down = states.copy(), states.copy()
     up[:, 2], down[:, 2] = 1, -1
-    by_hand, logs_of = [], []
+    by_hand, told = [], []
     for batch in (0, 1):
         logs = []
         for latents in (up, down):
             logits = vae.decode(params, latents, np.full(64, batch))["scale_logits"]
             logits = np.asarray(logits, np.float64)
             logs.append(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
-        logs_of.append(logs)
         by_hand.append((logs[0] - logs[1]) / np.log(2))
-    change, (up, down) = np.mean(by_hand, axis=0), np.mean(logs_of, axis=0)
+        told.append((np.exp(logs[0]) - np.exp(logs[1])) * by_hand[-1])
+    change, information = np.mean(by_hand, axis=0), np.mean(told, axis=0)
     np.testing.assert_allclose(sums[0, 2], change.sum(axis=0), atol=1e-3)
-    information = (change * (np.exp(up) - np.exp(down))).sum(axis=0)
-    np.testing.assert_allclose(sums[2, 2], information, atol=1e-4)
+    np.testing.assert_allclose(sums[1, 2], (change**2).sum(axis=0), atol=1e-3)
+    np.testing.assert_allclose(sums[2, 2], information.sum(axis=0), rtol=1e-3, atol=1e-6)
+
+
+def test_a_linear_decoder_with_normalisation_has_programmes():
+    """As of preset ldvae: its outputs have no bias."""
+    own = untrained_model()
+    options = own.settings.model | {
+        "prior": "gaussian", "decoder": "linear", "normalisation": "batch",
+    }  # fmt: skip
+    settings = dataclasses.replace(own.settings, model=options)
+    model = FittedModel(settings, jax.jit(build_model(settings).init)(jax.random.key(0)))
+    found = model.programmes(5, num_states=64)
+    assert len(found) == 8 * 5 and np.isfinite(found.information).all()
+
+
+def test_the_draws_are_of_the_seed_and_cells_that_are_none_are_refused(world, monkeypatch):
+    model, seeds = world.model, []
+    draw = programmes.posterior
+    monkeypatch.setattr(
+        programmes, "posterior", lambda *given, **named: seeds.append(named["seed"])
+        or draw(*given, **named),
+    )  # fmt: skip
+    model.programmes(3, world.adata, num_states=64, seed=7)
+    assert seeds == [7]
+    assert "found a matrix (0, 60)" in refusal(model.programmes, 3, world.adata[:0].copy())
+    assert "got str; read a file" in refusal(model.programmes, 3, "cells.h5ad")
 
 
 def test_the_programmes_of_a_report_are_those_of_the_cells(world, table):
