@@ -70,9 +70,11 @@ def joined(
     """
     if column is None or isinstance(column, str):
         return obs, column
+    if not isinstance(column, list | tuple):
+        raise _no_name(column, "batch", source)
     columns = list(column)
     if not columns or len(set(columns)) < len(columns):
-        raise InputError(f"{source}: expected batch columns, each once, got {columns}")
+        raise InputError(f"{source}: expected batch columns, each once, got {some(columns)}")
     if len(columns) == 1:
         return obs, columns[0]
     codes, names = zip(
@@ -140,6 +142,8 @@ def labels(obs: pd.DataFrame, column: str | None, source: str) -> Groups | NoGro
 
 
 def _column(obs: pd.DataFrame, column: str, role: str, source: str) -> pd.Series:
+    if not pd.api.types.is_scalar(column):
+        raise _no_name(column, role, source)
     names = [text(name) for name in obs.columns]
     found = names.count(text(column))
     if not found:
@@ -153,6 +157,13 @@ def _column(obs: pd.DataFrame, column: str, role: str, source: str) -> pd.Series
             "rename or drop the others"
         )
     return obs.iloc[:, names.index(text(column))]
+
+
+def _no_name(column: object, role: str, source: str) -> InputError:
+    return InputError(
+        f"{source}: expected the name of a {role} column of obs, got {type(column).__name__}; put "
+        "the values into obs and name their column"
+    )
 
 
 def _check_groups(names: tuple, num_cells: int, column: str, what: str, source: str) -> None:

@@ -46,6 +46,18 @@ def test_a_column_that_is_there_twice_is_refused():
         groups.batches(obs, "b", "s")
 
 
+@pytest.mark.parametrize("kind", [pd.Series, np.array, pd.Categorical, pd.Index])
+def test_values_in_place_of_a_column_are_refused_without_being_listed(kind):
+    values = kind(["x", "y"] * 30)
+    obs = pd.DataFrame({"b": ["x", "y"] * 30})
+    for read in (groups.joined, groups.batches, groups.labels):
+        with pytest.raises(
+            InputError, match=r"column of obs, got .*; put the values into obs"
+        ) as e:
+            read(obs, values, "s")
+        assert len(str(e.value)) < 150
+
+
 @pytest.mark.parametrize("word", ["", "nan", "None", "NA", "<NA>", "unlabelled"])
 def test_text_for_missing_labels_is_no_type_and_noted(word):
     obs = pd.DataFrame({"t": [word, "A", "B"] * 20})
@@ -103,6 +115,7 @@ def test_several_columns_are_one_whose_values_are_their_combinations():
     assert name == "a+b" and list(found.columns) == ["a", "b", "a+b"]
     assert found["a+b"].tolist()[:3] == ["x, 1", "x, 2", "y, 1"] and pd.isna(found["a+b"].iloc[3])
     assert groups.joined(obs, ["a"], "t")[1] == "a"
+    assert groups.joined(obs, ("a",), "t")[1] == "a"
     assert groups.joined(obs, None, "t")[1] is None
     for columns, told in (([], "each once"), (["a", "a"], "each once"), (["a", "c"], "'c'")):
         with pytest.raises(InputError, match=told):
