@@ -184,7 +184,8 @@ def _with_covariates(
     further = [covariates] if isinstance(covariates, str) else list(covariates or ())
     if not further:
         return batch_column
-    return [*([batch_column] if isinstance(batch_column, str) else batch_column or ()), *further]
+    columns = () if batch_column is None else batch_column
+    return [*([columns] if isinstance(columns, str) else columns), *further]
 
 
 def _check_can_be_written(adata: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from qbm_jax import partition
 from qbm_jax.data import Cells
 from qbm_jax.data.on_disk import StoredCells
-from qbm_jax.data.read import gene_positions
+from qbm_jax.data.read import check_genes, check_is_anndata, gene_positions
 from qbm_jax.errors import InputError
 from qbm_jax.feed import minibatches
 from qbm_jax.feed.cell_source import Streamed
@@ -207,7 +207,12 @@ class FittedModel:
           adata: cells with the model's genes.
           num_samples: draws K of each cell; the bound rises with K to log p(x | batch).
           **arguments: of `bound`, which gives the mean and its error as well.
+
+        Raises:
+          InputError: as `bound`, or draws under the name that they have there.
         """
+        if taken := {"num_draws", "importance_weighted"} & arguments.keys():
+            raise InputError(f"expected num_samples for the draws of each cell, got {min(taken)}")
         found = self.bound(adata, importance_weighted=num_samples, num_draws=1, **arguments)
         assert found.importance_weighted_per_cell is not None, "it was asked for"
         return found.importance_weighted_per_cell
@@ -440,6 +445,8 @@ class FittedModel:
         else:
             model = FittedModel(*saving.read(folder))
         if adata is not None:
+            check_is_anndata(adata, "load")
+            check_genes(adata.var_names.astype(str), "load")
             wanted = [g for g in model.settings.genes if g not in model.settings.missing_genes]
             gene_positions(tuple(map(str, adata.var_names)), wanted)
         return model

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from qbm_jax.data.names import distinct
+from qbm_jax.data.read import check_is_anndata
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.document import Model
 from qbm_jax.fitted.posterior import posterior
@@ -66,8 +67,7 @@ def mean_spins(
     Raises:
       InputError: as `embed`, or there is no such column.
     """
-    if label_column not in adata.obs:
-        raise InputError(f"expected label_column as a column of obs, got {label_column!r}")
+    _check_column(adata, label_column, "mean_spins")
     means = posterior(model, adata, num_draws=1, layer=layer).mean
     codes, names = distinct(adata.obs[label_column])
     rows = {
@@ -117,8 +117,8 @@ def plot_energy_landscape(
     """
     if not model.vae.prior.binary:
         raise InputError(f"expected latents with an energy, got prior {model.vae.prior.name}")
-    if label_column is not None and label_column not in adata.obs:
-        raise InputError(f"expected label_column as a column of obs, got {label_column!r}")
+    if label_column is not None:
+        _check_column(adata, label_column, "plot_energy_landscape")
     spins, energy = model.embed_with_energy(adata, layer)
     known = np.isfinite(energy)
     points = metrics_room().umap_layout(spins[known], seed)
@@ -137,6 +137,13 @@ def plot_energy_landscape(
         panels[1].get_legend().set_loc("center left")
         panels[1].get_legend().set_bbox_to_anchor((1.0, 0.5))
     return figure
+
+
+def _check_column(adata: Any, label_column: str, source: str) -> None:
+    """Refuses what is no AnnData with this column."""
+    check_is_anndata(adata, source)
+    if label_column not in adata.obs:
+        raise InputError(f"expected label_column as a column of obs, got {label_column!r}")
 
 
 def _coupled(model: Model) -> np.ndarray:

@@ -330,6 +330,11 @@ def test_a_loaded_model_is_checked_against_the_cells_it_is_for(fitted, tmp_path,
     few = adata[:, 2:].copy()
     line = refusal(qbm_jax.FittedModel.load, tmp_path / "model", few)
     assert "2 are missing: gene0, gene1" in line
+    few.var_names = ["twice", "twice", *few.var_names[2:]]
+    line = refusal(qbm_jax.FittedModel.load, tmp_path / "model", few)
+    assert "1 are repeated: twice" in line
+    line = refusal(qbm_jax.FittedModel.load, tmp_path / "model", "cells.h5ad")
+    assert "got str; read a file" in line
 
 
 @pytest.mark.parametrize(

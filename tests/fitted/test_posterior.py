@@ -43,6 +43,9 @@ def test_cells_without_a_count_are_nan(toy):
 
 def test_the_weighted_bound_is_that_of_each_cell(toy):
     values = toy.model.importance_weighted_bound(toy.adata, num_samples=8, seed=3)
+    for name in ("num_draws", "importance_weighted"):
+        with pytest.raises(InputError, match=f"expected num_samples .*, got {name}"):
+            toy.model.importance_weighted_bound(toy.adata, **{name: 3})
     whole = toy.model.bound(toy.adata, importance_weighted=8, num_draws=1, seed=3)
     assert values.shape == (160,)
     assert values.mean() == pytest.approx(whole.importance_weighted, rel=1e-5)

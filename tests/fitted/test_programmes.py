@@ -159,6 +159,8 @@ def test_mean_spins_are_means_of_the_embedding_and_name_its_columns(world):
     assert [label.get_text() for label in axes.get_yticklabels()] == list("abc")
     assert "X_qbmvae" in axes.get_xlabel()
     assert "got 'type'" in refusal(world.model.mean_spins, world.adata, "type")
+    for method in (world.model.mean_spins, world.model.plot_energy_landscape):
+        assert "got str; read a file" in refusal(method, "cells.h5ad", "kind")
 
 
 def test_the_energy_landscape_shows_every_cell_and_its_type(world, monkeypatch):
