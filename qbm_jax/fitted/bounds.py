@@ -131,6 +131,15 @@ def bound_of_cells(
     )  # fmt: skip
 
 
+def check_has_bound(vae: VAE) -> None:
+    """Raises an InputError for a model whose latents have no bound."""
+    if not has_bits(vae):
+        raise InputError(
+            "expected a relaxation of true bits, got gumbel: its relaxed latents have no bound; "
+            "train with another relaxation"
+        )
+
+
 def bound(
     seed: int,
     vae: VAE,
@@ -143,11 +152,7 @@ def bound(
     importance_weighted: int | None,
 ) -> Bound:
     """The bound on all cells of `data`, see `FittedModel.bound`."""
-    if not has_bits(vae):
-        raise InputError(
-            "expected a relaxation of true bits, got gumbel: its relaxed latents have no bound; "
-            "train with another relaxation"
-        )
+    check_has_bound(vae)
     key, cells = bound_key(seed), np.arange(data.num_cells)
     found = bound_of_cells(
         key, vae, params, data, cells, num_draws=num_draws, num_temperatures=num_temperatures,

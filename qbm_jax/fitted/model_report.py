@@ -41,6 +41,7 @@ def write_report(
 ) -> Path:
     """Writes the report of a model on cells, see `FittedModel.report`."""
     report = report_room()
+    bounds.check_has_bound(model.vae)
     _check_folder(folder)
     sets = {} if gene_sets is None else meaning.known_sets(model, gene_sets)
     if sets and not model.vae.prior.binary:

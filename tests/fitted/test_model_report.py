@@ -1,5 +1,6 @@
 """The report of a model: the files of a run, from the same functions, and loaded again."""
 
+import dataclasses
 import json
 
 import anndata
@@ -164,4 +165,10 @@ def test_what_cannot_be_reported_leaves_no_folder(toy, tmp_path):
     assert "'celltype'" in refusal(toy.model.report, folder, toy.adata, label_column="celltype")
     assert "batch_column" in refusal(toy.model.report, folder, toy.adata)
     assert "num_draws" in refusal(toy.model.report, folder, toy.adata, **COLUMNS, num_draws=0)
+    options = toy.model.settings.model | {"relaxation": "gumbel"}
+    settings = dataclasses.replace(toy.model.settings, model=options)
+    relaxed = FittedModel(settings, toy.model.params)
+    assert "got gumbel: its relaxed latents have no bound" in refusal(
+        relaxed.report, folder, toy.adata, **COLUMNS
+    )
     assert not folder.exists()
