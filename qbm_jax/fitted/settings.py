@@ -8,7 +8,8 @@ from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.model import vae
 from qbm_jax.model.options import check_options
-from qbm_jax.runtime.options import check, optional, text
+from qbm_jax.runtime.options import check, from_dict, optional, text
+from qbm_jax.training import TrainOptions
 from qbm_jax.training.spec import SamplerSpec
 
 
@@ -26,6 +27,7 @@ class Settings:
       batch_column: column of `obs` that told the batches of the cells trained on; None: none did.
       missing_genes: genes that the cells of a query lacked; `embed` imputes them.
       layer: layer that the counts trained on were read from; None: `X`, or not recorded.
+      training: fields of `TrainOptions` that it was trained with; empty: not recorded.
     """
 
     genes: tuple[str, ...]
@@ -37,6 +39,7 @@ class Settings:
     batch_column: str | None = None
     missing_genes: tuple[str, ...] = ()
     layer: str | None = None
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         """Keeps plain options, which are equal to themselves after JSON.
@@ -50,6 +53,9 @@ class Settings:
         object.__setattr__(self, "sampler", samplers.name_of(self.sampler))
         options = samplers.check_options(self.sampler, self.sampler_options)
         object.__setattr__(self, "sampler_options", options)
+        if self.training:
+            trained = from_dict(TrainOptions, "training", self.training)
+            object.__setattr__(self, "training", dataclasses.asdict(trained))
 
 
 def build_model(settings: Settings) -> vae.VAE:

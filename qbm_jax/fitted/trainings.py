@@ -159,6 +159,7 @@ def describe(one: Training, cells: Cells | StoredCells) -> Settings:
         sampler_options=dict(sampler.options),
         median_library=tuple(float(np.median(totals)) for totals in totals_by_batch(cells)),
         batch_column=cells.batch_column,
+        training=dataclasses.asdict(one.options),
     )
 
 

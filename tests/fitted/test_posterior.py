@@ -1,6 +1,7 @@
 """Posteriors of cells, further training, and what a model says of itself."""
 
 import copy
+import dataclasses
 import pickle
 
 import jax
@@ -12,9 +13,11 @@ import scipy.sparse as sp
 from matplotlib.figure import Figure
 
 from qbm_jax.errors import InputError
+from qbm_jax.fitted import further
 from qbm_jax.fitted.bounds import Bound
 from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model import FittedModel
+from qbm_jax.training import TrainOptions, plan_epochs, spec
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +117,44 @@ def test_training_goes_on_from_the_parameters_and_leaves_the_model_alone(toy):
     jax.tree.map(np.testing.assert_array_equal, worse.params, before)
 
 
+def test_the_options_are_those_of_the_training_less_what_belongs_to_its_beginning(
+    toy, tmp_path, monkeypatch, caplog
+):
+    asked = []
+
+    def train_seeds(roots, vae, sampler, source, options, **_):
+        asked.append((roots, options))
+        raise InputError("enough")
+
+    monkeypatch.setattr(further.training, "train_seeds", train_seeds)
+    own = {**toy.model.settings.training, "learning_rate": 0.3, "final_kl_weight": 0.5}
+    own |= {"kl_warmup_epochs": 400.0, "num_steps": 7, "report_epoch": "last"}
+    settings = dataclasses.replace(toy.model.settings, training=own)
+    FittedModel(settings, toy.model.params).save(tmp_path / "model")
+    old = FittedModel(dataclasses.replace(settings, training={}), toy.model.params)
+    models = (FittedModel.load(tmp_path / "model"), old)
+    for model, words in zip(models, ("the training's options", "default options"), strict=True):
+        caplog.clear()
+        with caplog.at_level("INFO", logger="qbm_jax"), pytest.raises(InputError, match="enough"):
+            model.continue_training(
+                toy.adata, 3, training_options={"num_chains": 5}, progress=False
+            )
+        assert words in caplog.text and "have been trained on before, unless" in caplog.text
+    (roots, first), (_, second) = asked
+    split = plan_epochs(160, first, spec.keys(roots[0]).split)
+    np.testing.assert_array_equal(split.validation_cells, toy.trained.validation_cells)
+    for options in (first, second):
+        assert (options.num_epochs, options.num_chains, options.report_epoch) == (3, 5, "best")
+        assert (options.kl_warmup, options.kl_warmup_epochs) == (0.0, None)
+    assert (first.learning_rate, first.kl_weight, first.final_kl_weight) == (0.3, 1.5, 1.0)
+    assert first.validation_temperatures == 10 and first.validate_every is None
+    assert second.learning_rate == TrainOptions().learning_rate
+
+
 def test_what_cannot_go_on_is_refused(toy):
+    for name in ("num_retries", "num_epochs"):
+        with pytest.raises(InputError, match=f"without {name}, for continue_training trains"):
+            toy.model.continue_training(toy.adata, 1, training_options={name: 3})
     with pytest.raises(InputError, match="num_epochs must be a whole number"):
         toy.model.continue_training(toy.adata, 0)
     with pytest.raises(InputError, match="unknown training options"):
