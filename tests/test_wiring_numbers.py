@@ -267,7 +267,7 @@ def test_values_of_some_rows_go_to_these_rows():
 
 
 def test_a_fitted_model_has_the_best_parameters_and_not_the_last(monkeypatch, settings):
-    best, last = {"w": 1}, SimpleNamespace(params={"w": 2})
+    best, last = {"w": 1}, SimpleNamespace(params={"w": 2}, best_elbo=-9.0)
     trained = training.Trained(best, last, np.arange(3), np.arange(3, 5), 1.0, 2.0)
     monkeypatch.setattr(training, "train_seeds", lambda *_, **__: [trained])
     monkeypatch.setattr(fitting, "check_likelihood", lambda *_: None)
@@ -277,7 +277,7 @@ def test_a_fitted_model_has_the_best_parameters_and_not_the_last(monkeypatch, se
     )  # fmt: skip
     cells = SimpleNamespace(**{**vars(TOTALS), "genes": settings.genes})
     ((fitted, result),) = fitting.fit_trainings([KEY], [one], cells, data=object())
-    assert fitted.params is best and result == trained
+    assert fitted.params is best and result == trained and fitted.measured.bound == -9.0
 
 
 def test_dispersions_and_decoder_shifts_are_those_of_each_cells_batch(model):
