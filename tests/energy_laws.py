@@ -56,6 +56,18 @@ def log_law(units):
     return np.logaddexp.reduce(joint, axis=1) - np.logaddexp.reduce(joint, axis=None)
 
 
+def mixture(units):
+    """Log weights [2^H], means [2^H, V] and variances [V] of a Gaussian machine, as a mixture."""
+    b, c, W, log_variance = (
+        np.asarray(x, np.float64)
+        for x in (units.visible, units.hidden, units.weights, units.log_variance)
+    )
+    h, variance = states(len(c)), np.exp(log_variance)
+    shifts = h @ W.T
+    log_weight = h @ c + np.sum(shifts**2 / (2 * variance), axis=1)
+    return log_weight - np.logaddexp.reduce(log_weight), b + shifts, variance
+
+
 def given_units(model, units):
     """An estimator that has these parameters, without a training."""
     model.n_features_in_ = units.visible.shape[0]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.stats
-from energy_laws import log_law, states
+from energy_laws import log_law, mixture, states
 
 NUM = 4000
 
@@ -48,21 +48,33 @@ def test_each_row_may_have_clamped_units_of_its_own(models):
         assert p_value(draws[first::2], kept / kept.sum()) > 1e-3
 
 
+def check_moments(draws, log_weight, means, within):
+    """Means and variances of draws [draws, V] are those of a mixture."""
+    weights = np.exp(log_weight - np.logaddexp.reduce(log_weight))
+    mean = weights @ means
+    variance = weights @ (means - mean) ** 2 + within
+    assert (np.abs(draws.mean(axis=0) - mean) < 5 * np.sqrt(variance / NUM)).all()
+    np.testing.assert_allclose(draws.var(axis=0), variance, rtol=0.15)
+
+
+def test_conditional_gaussian_draws_have_the_conditional_law(models):
+    """Clamped units choose among the Gaussians by their densities there."""
+    model = models["gaussian"]
+    log_weight, means, within = mixture(model.learner_.units)
+    given = np.array([1.5, np.nan, np.nan, -1.0])
+    held = ~np.isnan(given)
+    densities = -0.5 * ((given - means)[:, held] ** 2 / within[held]).sum(axis=1)
+    weights = np.exp(log_weight - np.logaddexp.reduce(log_weight))
+    assert np.abs(weights @ means - np.exp(densities) / np.exp(densities).sum() @ means).max() > 0.1
+    draws = model.sample(NUM, given, seed=2, num_sweeps=200)
+    assert (draws[:, held] == given[held]).all()
+    check_moments(draws[:, ~held], log_weight + densities, means[:, ~held], within[~held])
+
+
 def test_gaussian_draws_have_their_noise(models):
     """A public code returns means; the variances of draws are those of the mixture."""
     model = models["gaussian"]
-    units, draws = model.learner_.units, model.sample(NUM, seed=1, num_sweeps=200)
-    h = states(3)
-    W, precision = np.asarray(units.weights, float), np.exp(-np.asarray(units.log_variance, float))
-    log_weight = h @ np.asarray(units.hidden) + 0.5 * np.einsum(
-        "ri,ij,rj->r", h, W.T @ (precision[:, None] * W), h
-    )
-    weights = np.exp(log_weight - np.logaddexp.reduce(log_weight))
-    means = np.asarray(units.visible) + h @ W.T
-    mean = weights @ means
-    variance = weights @ (means - mean) ** 2 + 1 / precision
-    error = np.sqrt(variance / NUM)
-    assert (np.abs(draws.mean(axis=0) - mean) < 5 * error).all()
-    np.testing.assert_allclose(draws.var(axis=0), variance, rtol=0.15)
+    log_weight, means, within = mixture(model.learner_.units)
+    check_moments(model.sample(NUM, seed=1, num_sweeps=200), log_weight, means, within)
     held = model.sample(3, [0.5, np.nan, np.nan, np.nan], num_sweeps=200)
     assert (held[:, 0] == 0.5).all() and len(np.unique(held[:, 1])) == 3

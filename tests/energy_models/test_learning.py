@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from energy_laws import H, V, log_law, log_weights, random_units, states
+from energy_laws import H, V, log_law, log_weights, mixture, random_units, states
 
 from qbm_jax.energy_models import BoltzmannMachine, RestrictedBoltzmannMachine, learning
 from qbm_jax.energy_models.edges import edges_of
@@ -59,6 +59,43 @@ def test_gradients_are_those_of_the_exact_log_likelihood(rows, kind):
 
         difference = (at(1e-4) - at(-1e-4)) / 2e-4
         assert -getattr(gradient, name)[place] == pytest.approx(difference, abs=1e-4), name
+
+
+def test_gradients_of_a_gaussian_machine_are_those_of_the_exact_log_likelihood():
+    """The negative phase by quadrature over each Gaussian of the mixture that the machine is."""
+    units = random_units("gaussian", visible=2)
+    rows = np.random.default_rng(1).normal(0, 1.5, (6, 2)).astype(np.float32)
+    nodes, shares = np.polynomial.hermite_e.hermegauss(30)
+    grid = np.stack(np.meshgrid(nodes, nodes), axis=-1).reshape(-1, 2)
+    share = np.outer(shares, shares).ravel() / shares.sum() ** 2
+    log_weight, means, variance = mixture(units)
+    v = (means[:, None] + np.sqrt(variance) * grid).reshape(-1, 2).astype(np.float32)
+    weights = (np.exp(log_weight)[:, None] * share).ravel().astype(np.float32)
+
+    @jax.jit
+    def expected(units):
+        model = jnp.sum(weights * units.free_energy(jnp.asarray(v)))
+        empty = jnp.zeros((1, H))
+        against = learning.contrast(units, rows, empty, v[:1], empty)  # of the first alone
+        return against + units.free_energy(jnp.asarray(v[:1])).mean() - model
+
+    gradient = jax.jit(jax.grad(expected))(units)
+
+    def log_likelihood(units):
+        log_weight, means, variance = mixture(units)
+        squares = (rows[:, None] - means) ** 2 / variance + np.log(2 * np.pi * variance)
+        return np.logaddexp.reduce(log_weight - 0.5 * squares.sum(axis=2), axis=1).mean()
+
+    for name in ("visible", "hidden", "weights", "log_variance"):
+        leaf = np.asarray(getattr(units, name), np.float64)
+        for place in np.ndindex(leaf.shape):
+            step = np.zeros_like(leaf)
+            step[place] = 1e-4
+            up, down = (
+                log_likelihood(units.replace(**{name: leaf + sign * step})) for sign in (1, -1)
+            )
+            found = -getattr(gradient, name)[place]
+            assert found == pytest.approx((up - down) / 2e-4, abs=2e-3), (name, place)
 
 
 def test_centred_gradients_are_those_of_shifted_units():
