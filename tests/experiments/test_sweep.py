@@ -33,6 +33,7 @@ from qbm_jax.data import locate
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.model import device_counts
 from qbm_jax.fitted.model_cells import counts_bytes
+from qbm_jax.model.posteriors import MOST_FLIPS
 from qbm_jax.training import Progress, TrainingDiverged, TrainingStopped, memory
 from qbm_jax.training.checkpoint import CheckpointNotSaved, Checkpoints
 
@@ -199,7 +200,7 @@ def test_predicted_memory_follows_parameters_chains_and_minibatch():
     doubled = predicted(**{"training.minibatch_size": 256})
     assert doubled - plain >= 4 * memory.GENE_ARRAYS * 1000 * 128
     flips = [predicted(**{"model.prior": "made", "model.num_latents": n}) for n in (64, 128)]
-    of_spins = 4 * 128 * (5 * (128**2 - 64**2) + 64 * (128 - 64))
+    of_spins = 4 * 128 * memory.FLIP_ARRAYS * MOST_FLIPS * (128 - 64)
     assert of_spins <= flips[1] - flips[0] <= 1.2 * of_spins
     chains = predicted(**{"training.num_chains": 64})
     assert chains - plain == memory.COPIES_OF_CHAINS * 4 * 16 * 32

@@ -1,6 +1,7 @@
 """What diverged or collapsed is trained again with another key, and the others are not."""
 
 import logging
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -123,7 +124,8 @@ def test_parameters_at_validations_come_by_the_number_of_the_training(monkeypatc
     def train_seeds(roots, *_, on_validation, **__):
         for epoch in (5, 10):
             on_validation(epoch, [(epoch, data(root)) for root in roots])
-        return [Trained({}, None, np.arange(3), None, 0.0, 0.0) for _ in roots]
+        state = SimpleNamespace(best_elbo=0.0)
+        return [Trained({}, state, np.arange(3), None, 0.0, 0.0) for _ in roots]
 
     monkeypatch.setattr(fitted_trainings.training, "train_seeds", train_seeds)
     cells = locate(jax.random.key(0), name="simulated:toy", num_cells=60, num_genes=20)
