@@ -25,7 +25,7 @@ TOLERANCE = {"rtol": 1e-4, "atol": 2e-5}
 
 
 def _start(calls, flags="", **environment):
-    flags = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()  # a blank would name a file
     return subprocess.Popen(
         [sys.executable, str(ROOT / "tests" / "mesh_training.py"), json.dumps(calls)],
         env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", **environment},
