@@ -91,7 +91,7 @@ def main() -> None:
     }
     turns: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     for turn in range(options.repeats):
-        for name in sorted(sides, reverse=turn % 2 == 1):  # the first of a turn finds a cooler CPU
+        for name in sorted(sides, reverse=turn % 2 == 1):  # neither side is always first
             turns[name].append(measured(*sides[name]))
     figures = {}
     for what in MEASURED:

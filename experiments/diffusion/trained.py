@@ -1,6 +1,7 @@
 """Models of tokens that a study trains: each once, kept in the workdir, resumed where stopped."""
 
 import logging
+import math
 import shutil
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from qbm_jax.diffusion import Autoregressive, MaskedDiffusion
 from qbm_jax.diffusion.options import LATENTS as LATENT_NAMES
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.keys import TRAINING, seed_of
+from qbm_jax.study.lock import check_held
 from qbm_jax.study.sealed_file import file_name
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -23,26 +25,32 @@ MODELS = "models"  # a folder beside that of the pieces
 def trained(
     plan: Any, tokens: TokenSet, method: str, seed: int, results: Path, stop: StopRequest
 ) -> tuple[Any, float]:
-    """The model of a set, method and seed, and how long this call took to train it, in seconds.
+    """The model of a set, method and seed, and how long its training took, in seconds.
 
-    Seeds of different methods share batches, so that their differences are paired.
+    The time is NaN where another call trained it, or the first part of it. Seeds of different
+    methods share batches, so that their differences are paired.
 
     Args:
       plan: of the study.
       tokens: the set.
       method: what is trained; the judge learns from the set's other part.
       seed: number of the training.
-      results: the folder of pieces; the model is kept beside it.
+      results: the folder of pieces in the workdir; the model is kept beside it.
       stop: asked every few steps.
 
     Raises:
+      InputError: the workdir was removed or renamed.
       TrainingStopped: a stop was asked for; the same call goes on from the last state.
     """
-    name, start = (tokens.name, method, seed), time.perf_counter()
-    if name not in plan.models:
-        folder = results.parent / MODELS / file_name(*name)
-        plan.models[name] = _kept(folder, method) or _fitted(plan, tokens, name, folder, stop)
-    return plan.models[name], time.perf_counter() - start
+    name = (tokens.name, method, seed)
+    if name in plan.models:
+        return plan.models[name], math.nan
+    folder = results.parent / MODELS / file_name(*name)
+    model, seconds = _kept(folder, method), math.nan
+    if model is None:
+        model, seconds = _fitted(plan, tokens, name, folder, stop)
+    plan.models[name] = model
+    return model, seconds
 
 
 def _kind(method: str) -> type[MaskedDiffusion] | type[Autoregressive]:
@@ -63,16 +71,18 @@ def _kept(folder: Path, method: str) -> Any:
 
 def _fitted(
     plan: Any, tokens: TokenSet, name: tuple[str, str, int], folder: Path, stop: StopRequest
-) -> Any:
-    """Trains a model, from its last state if there is one, and keeps it."""
+) -> tuple[Any, float]:
+    """Trains a model, from its last state if there is one, and keeps it; and its seconds."""
     _, method, seed = name
     own = {"latents": LATENTS[method]} if method in LATENTS else {}
     root = seed_of(plan.config.seed, TRAINING, seed)
     model = _kind(method)(tokens.vocabulary, tokens.length, **plan.config.model, **own, seed=root)
     states, total = folder.with_name(f"{folder.name}-states"), model.options.num_steps
-    told = max(total // 5, 1)
+    told, workdir = max(total // 5, 1), folder.parents[1]
+    is_whole, start = not states.exists(), time.perf_counter()
 
     def on_progress(step: int, parts: dict[str, float]) -> None:
+        check_held(workdir)  # before a state is saved: a folder that was moved is not made again
         if step % told == 0:
             text = ", ".join(f"{part} {value:.3f}" for part, value in parts.items())
             LOGGER.info("%s, %s, seed %d: step %d of %d, %s", *name, step, total, text)
@@ -82,6 +92,7 @@ def _fitted(
             tokens.judge if method == JUDGE else tokens.train, checkpoints=states,
             on_progress=on_progress, should_stop=stop,
         )  # fmt: skip
+    check_held(workdir)
     model.save(folder)
     shutil.rmtree(states)
-    return model
+    return model, time.perf_counter() - start if is_whole else math.nan

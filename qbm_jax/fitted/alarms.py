@@ -5,7 +5,6 @@ reach; those of 32 to 128 spins on simulated cells give the numbers beside them.
 """
 
 import functools
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +22,6 @@ from qbm_jax.runtime.keys import key_of
 from qbm_jax.samplers.gibbs import GibbsOptions, GibbsState, gibbs
 from qbm_jax.study.estimates import ISLANDS, NEGLIGIBLE
 from qbm_jax.training.spec import SamplerSpec
-
-LOGGER = logging.getLogger("qbm_jax")
 
 LEAST_SPREAD = 0.03
 """Standard deviation over cells of a latent's posterior mean, above which it is active.
@@ -49,7 +46,7 @@ CHAINS, NUM_DRAWS, EXACT_SWEEPS = 256, 20, 100
 
 
 def of_model(model: Model, embedding: np.ndarray, cells: Cells) -> list[str]:
-    """All alarms that a trained model gives; the log tells which could not be asked, and why.
+    """All alarms that a trained model gives, and which could not be asked, and why.
 
     Args:
       model: with its history, if it has one.
@@ -85,13 +82,12 @@ def of_embedding(embedding: np.ndarray, cells: Cells) -> list[str]:
 
 
 def _asked(alarm: Callable[..., str | None], *given: Any) -> str | None:
-    """The line of an alarm, None where it cannot be asked: the trained model is worth more."""
+    """The line of an alarm; that it cannot be asked is a line too, and loses no trained model."""
     try:
         return alarm(*given)
     except Exception as error:  # a package that is missing, memory that runs out, ...
         reason = f"{type(error).__name__}: {one_line(error)[:200]}"
-        LOGGER.warning("the alarm %s could not be asked (%s)", alarm.__name__, reason)
-        return None
+        return f"The alarm {alarm.__name__} could not be asked ({reason})."
 
 
 def collapse_fault(embedding: np.ndarray) -> str | None:

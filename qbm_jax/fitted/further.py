@@ -42,8 +42,7 @@ def continue_training(
     The cells that validate are those of the training where cells, seed and `validation_fraction`
     are the same, none were held out and it was not trained again with another key. Others have
     been trained on before: their bound tells whether the training went on, and not what it is on
-    new cells. Cells that were held out take
-    part; leave them out of `adata`.
+    new cells. Cells that were held out take part; leave them out of `adata`.
 
     Args:
       model: the fitted model.

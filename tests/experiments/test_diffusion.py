@@ -1,19 +1,24 @@
 """The diffusion study: its sets, its verdicts, what is refused, and the smoke run."""
 
 import csv
+from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
+from command_line import launched
 from matplotlib.image import imread
 from refusals import study_refuses
 
 from configs import diffusion as configs
-from experiments.diffusion import measure, peptides, report, sets, study
+from experiments.diffusion import measure, peptides, report, sets, study, trained
+from experiments.kit.stop import StopRequest
 from qbm_jax.diffusion import spins as of_spins
 from qbm_jax.diffusion import text
 from qbm_jax.errors import InputError
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 from qbm_jax.machine.instances import lattice
+from qbm_jax.training import TrainingStopped
 
 BAD = {
     "method": ({"methods": ("diffusion", "magic")}, "unknown config.methods 'magic'"),
@@ -113,6 +118,39 @@ def test_more_steps_take_what_the_candidates_would_cost():
     assert measure.num_calls(config, 64, "rbm") == 8 + 4 * guided
     assert measure.num_calls(config, 64, "random") == measure.num_calls(config, 64, "none") == 8
     assert measure.num_steps(config, 10, "more_steps") == 10
+
+
+def test_a_model_is_trained_once_and_its_time_told_only_where_it_is_whole(tmp_path):
+    config = configs.get_config("smoke")
+    config.model.num_steps, config.model.width = 60, 8
+    config.sets.made_up.length = 8
+    (tokens,), _ = sets.load(config)
+    results = tmp_path / "results"
+    plans = [SimpleNamespace(config=config, models={}) for _ in range(2)]
+
+    def train(plan, stop):
+        return trained.trained(plan, tokens, "diffusion", 0, results, stop)
+
+    class Stopping(StopRequest):
+        def __call__(self):
+            return True
+
+    with launched():
+        with pytest.raises(TrainingStopped):
+            train(plans[0], Stopping())
+        model, seconds = train(plans[0], StopRequest())
+        assert np.isnan(seconds)  # the first part was of another call
+        again, none = train(plans[0], StopRequest())
+        assert again is model and np.isnan(none)
+        kept, none = train(plans[1], StopRequest())
+        assert np.isnan(none)
+        _, seconds = trained.trained(plans[1], tokens, "diffusion", 1, results, StopRequest())
+        assert seconds > 0
+    for one, other in zip(*(jax.tree.leaves(each.params) for each in (model, kept)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == [
+        "made_up-diffusion-0", "made_up-diffusion-1"
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
