@@ -1,6 +1,8 @@
 """Devices of other people: what is sent, what is believed, and what each failure is called."""
 
+import json
 import sys
+from pathlib import Path
 
 import anndata
 import jax
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 import qbm_jax
-from qbm_jax import samplers
+from qbm_jax import boltzmann, samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, symmetrise
 from qbm_jax.machine.calibration import fit_beta
@@ -244,7 +246,7 @@ def test_more_spins_than_the_device_has_start_no_chains(params):
         sampler.sample(jax.random.key(1), params, sampler.init(jax.random.key(0), params, 2))
 
 
-# A worker on a pipe: a recorded one, which plays back what it is told
+# A worker on a pipe: one that behaves as it is told, and a recorded one
 
 
 WORKER = """
@@ -351,6 +353,66 @@ def test_a_worker_that_cannot_start_or_is_of_another_protocol_is_one_line(params
     absent = samplers.build("worker", command=["/no/such/interpreter"])
     with pytest.raises(samplers.DeviceError, match="cannot start"):
         absent.init(jax.random.key(0), params, 2)
+
+
+RECORDING = Path(__file__).with_name("recorded_worker.jsonl")
+PLAYER = """
+import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1])]
+print(json.dumps(lines[0]), flush=True)
+conversation = iter(lines[1:])
+for line in sys.stdin:
+    asked, was, answer = json.loads(line), next(conversation), next(conversation)
+    ids = ("id", "num_reads", "seed")
+    given, due = ([*each["linear"], *sum(each["quadratic"], [])] for each in (asked, was))
+    same = len(given) == len(due) and max(abs(a - b) for a, b in zip(given, due)) < 1e-6
+    if not same or any(asked[each] != was[each] for each in ids):
+        answer = {"id": asked["id"], "error": "another request than the recorded one"}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+def recorded(tmp_path):
+    """The sampler of a worker that plays back a conversation with dwave-samplers' annealing."""
+    path = tmp_path / "player.py"
+    path.write_text(PLAYER)
+    return samplers.build(
+        "worker", command=[sys.executable, str(path), str(RECORDING)], bits=8, max_coupling=1.0,
+        max_field=1.0, fields="gauge_spin", num_gauges=2, calibration_gain=0.0,
+    )  # fmt: skip
+
+
+def recorded_machine(first=3.0):
+    upper = np.zeros((5, 5))
+    upper[np.triu_indices(5, 1)] = np.array([first, -2, 1, 4, -1, 2, -3, 1, -4, 2]) / 8
+    return Boltzmann(J=jnp.asarray(upper + upper.T, jnp.float32), h=jnp.linspace(-0.5, 0.5, 5))
+
+
+def test_a_recorded_conversation_goes_as_it_went(tmp_path):
+    """Requests, gauges and seeds are those of the recording; spins are turned back out of both."""
+    machine = recorded_machine()
+    sampler = recorded(tmp_path)
+    state = sampler.init(jax.random.key(0), machine, 8)
+    asked = [json.loads(line) for line in RECORDING.read_text().splitlines()[1:]][::2]
+    answers = [json.loads(line) for line in RECORDING.read_text().splitlines()[1:]][1::2]
+    for number in range(2):
+        spins, state, _ = sampler.sample(jax.random.key(number + 1), machine, state)
+        told = range(2 * number, 2 * number + 2)
+        pairs = [(asked[each], row) for each in told for row in answers[each]["spins"]]
+        sent = [
+            sum(b * row[i] * row[j] for i, j, b in request["quadratic"]) for request, row in pairs
+        ]
+        # a step of 8 bits is 1/127: 15 biases are wrong by half of one at most
+        np.testing.assert_allclose(
+            np.sort(boltzmann.energy(machine, spins)), np.sort(sent), atol=15 / 254
+        )
+
+
+def test_another_request_than_the_recorded_one_is_refused(tmp_path):
+    sampler, other = recorded(tmp_path), recorded_machine(first=-3.0)
+    state = sampler.init(jax.random.key(0), other, 8)
+    with pytest.raises(samplers.DeviceError, match="another request than the recorded one"):
+        sampler.sample(jax.random.key(1), other, state)
 
 
 def test_a_device_that_fails_in_a_training_of_a_vae_is_told_as_such():
