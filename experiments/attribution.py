@@ -90,6 +90,8 @@ def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
         for variant in plan.methods:
             names = {"dataset": study.name, "method": variant.name, "setting": variant.setting}
             compute = partial(measure, plan, study, variant, held_out, stop)
+            lacking = f"{variant.name} has no numbers"
+            compute = partial(trainings.or_note, study, lacking, compute)
             options = trainings.options_on(config, study, variant, held_out)
             steps = trainings.steps_of(options, study, held_out)
             yield Work("attribution", names, compute, None, len(held_out), steps)
@@ -100,6 +102,7 @@ def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
                 and (config.doses or config.temperatures)
             ):
                 dosed = partial(doses.measure, plan, study, variant, held_out, stop)
+                dosed = partial(trainings.or_note, study, f"{variant.name} has no doses", dosed)
                 names = names | {"setting": doses.AXIS}
                 yield Work(doses.SECTION, names, dosed, None, len(held_out), steps)
 

@@ -1,6 +1,5 @@
 """The benchmark: every method, task and data set, matched and at defaults, paired over seeds."""
 
-import logging
 from collections.abc import Iterable, Iterator
 from functools import partial
 
@@ -23,10 +22,8 @@ from qbm_jax.fitted.tasks.measured import Measured
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.model.presets import PRESETS
 from qbm_jax.study.document import Document
-from qbm_jax.training import TrainingDiverged
 
 __all__ = ["COLUMNS", "check", "document", "pieces", "rows", "summary"]
-LOGGER = logging.getLogger("qbm_jax")
 
 
 def check(config: ConfigDict) -> ComparisonPlan:
@@ -54,6 +51,8 @@ def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
                 options = trainings.options_on(plan.config, study, method, held_out)
                 steps = trainings.steps_of(options, study, held_out)
                 compute = partial(measure, plan, study, method, protocol, held_out, stop)
+                lacking = f"{method.label} has no numbers of protocol {protocol}"
+                compute = partial(trainings.or_note, study, lacking, compute)
                 yield Work(protocol, names, compute, None, len(held_out) if steps else 0, steps)
     for study in plan.studies:
         if "generation" in plan.tasks[study.name]:
@@ -91,10 +90,7 @@ def measure(
     stop: StopRequest,
     key: jax.Array,
 ) -> Piece:
-    """One protocol of one method on one set; seeds have the same keys, so methods are paired.
-
-    A method that diverges at its last attempt as well has a note instead of numbers.
-    """
+    """One protocol of one method on one set; seeds have the same keys, so methods are paired."""
     del key
     config = plan.config
     if method.name in PEERS:
@@ -102,12 +98,7 @@ def measure(
     elif method.record is None:
         group = trainings.untrained_group(config, study, method, held_out)
     else:
-        try:
-            group = trainings.train_group(config, study, method, held_out, stop)
-        except TrainingDiverged as error:
-            note = f"{method.label} has no numbers of protocol {protocol}: {error}."
-            LOGGER.warning("%s: %s", study.name, note)
-            return written(Measured([], [note], {}), 0.0)
+        group = trainings.train_group(config, study, method, held_out, stop)
     if protocol == "folds":
         asked = plan.tasks[study.name]
         measured = comparison_tasks.measure(config, study, group, asked)

@@ -15,7 +15,7 @@ from experiments.comparison import plan as comparison_plan
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, methods
 from experiments.comparison.plan import ComparisonPlan
 from experiments.comparison.titles import title_of
-from experiments.comparison.trainings import steps_of
+from experiments.comparison.trainings import or_note, steps_of
 from experiments.kit.faults import alarmed, by_seed
 from experiments.kit.options import check_least, listed
 from experiments.kit.runner import Piece, Results, Row, Work
@@ -66,6 +66,7 @@ def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
         for method in plan.methods:
             names = {"dataset": study.name, "method": method.name}
             compute = partial(measure, plan.config, study, method, stop)
+            compute = partial(or_note, study, f"{method.label} has no scores", compute)
             seeds = [np.array([], int)] * plan.config.num_seeds  # none holds out cells
             steps = steps_of(method.training.options, study, seeds)
             yield Work("epochs", names, compute, None, len(seeds), steps)

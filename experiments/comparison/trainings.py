@@ -7,19 +7,22 @@ five seeds test every cell once. Two further protocols leave out whole donors, a
 import dataclasses
 import logging
 import time
+from collections.abc import Callable
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.comparison import scvi_tools
 from experiments.comparison.methods import PEERS, Method
+from experiments.kit.runner import Piece
 from experiments.kit.stop import StopRequest
 from qbm_jax.fitted.evaluate import train_and_evaluate
 from qbm_jax.fitted.tasks.study_set import Group, StudySet
 from qbm_jax.metrics.baselines import harmony_embedding, pca_embedding
 from qbm_jax.model.presets import PRESETS, SCVI_EPOCHS, scvi_epochs
 from qbm_jax.runtime.keys import root, seed_of
-from qbm_jax.training import TrainOptions
+from qbm_jax.training import TrainingDiverged, TrainOptions
 from qbm_jax.training.options import length_of
 from qbm_jax.training.plan import plan_epochs
 from qbm_jax.training.within import epochs_of, within_steps
@@ -88,6 +91,18 @@ def train_group(
         seconds=sum(one.seconds for one in found),
         again=[one.again for one in found],
     )
+
+
+def or_note(
+    study: StudySet, lacking: str, compute: Callable[[jax.Array], Piece], key: jax.Array
+) -> Piece:
+    """A piece; where its training diverges at the last attempt as well, no rows, and a note why."""
+    try:
+        return compute(key)
+    except TrainingDiverged as error:
+        note = f"{lacking}: {error}."
+        LOGGER.warning("%s: %s", study.name, note)
+        return {"rows": [], "notes": [note], "pictures": {}, "training_seconds": 0.0}
 
 
 def untrained_group(

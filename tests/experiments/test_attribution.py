@@ -15,6 +15,7 @@ from experiments.comparison import doses
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
+from qbm_jax.training import TrainingDiverged
 
 
 def tiny(**fields):
@@ -117,3 +118,36 @@ def test_a_run_writes_tables_report_and_a_figure(smoke_of):
     assert "SIMULATED" in report and not re.search(r"\bnan\b", report)
     for name in ("simulated.png", "simulated.doses.png"):
         assert imread(workdir / "figures" / name).size
+
+
+def test_variants_that_diverge_to_the_last_are_notes_in_the_report(tmp_path, monkeypatch):
+    """The reference diverges, or another variant: the others keep their numbers."""
+    plan = attribution.check(tiny())
+    reference, other = plan.config.reference, plan.methods[1].name
+
+    def group(config, study, variant, *rest):
+        if variant.name in diverging:
+            raise TrainingDiverged("training of seed 1 diverged at step 3", 1)
+        return SimpleNamespace(seconds=1.0)
+
+    measured = SimpleNamespace(
+        rows=[("bound", "elbo", seed, -3.0 - seed) for seed in (0, 1)], notes=[]
+    )
+    monkeypatch.setattr(attribution.trainings, "train_group", group)
+    monkeypatch.setattr(attribution.comparison_tasks, "measure", lambda *_: measured)
+    monkeypatch.setattr(doses.tasks, "measure", lambda *_: measured)
+    monkeypatch.setattr(doses, "dosed", lambda group, _: group)
+    for diverging in ({reference}, {other}):
+        pieces = [
+            work.compute(None) | work.names | {"section": work.section}
+            for work in attribution.pieces(plan, StopRequest())
+        ]
+        rows = [row for piece in pieces for row in attribution.rows(plan, piece)]
+        summary = attribution.summary(plan, rows)
+        workdir = tmp_path / "+".join(diverging)
+        attribution.document(plan, runner.Results(workdir, pieces, rows, summary)).write()
+        told = (workdir / "report.md").read_text()
+        (name,) = diverging
+        assert f"{name} has no numbers: training of seed 1 diverged at step 3." in told
+        assert (f"{name} has no doses" in told) == (name == reference)
+        assert {effect.variant for effect in summary}.isdisjoint(diverging)

@@ -9,6 +9,9 @@ from refusals import study_refuses
 from configs import base
 from configs import epochs as configs
 from experiments import epochs
+from experiments.kit import runner
+from experiments.kit.stop import StopRequest
+from qbm_jax.training import TrainingDiverged
 
 BAD = {
     "untrained": ({"methods": ("pca", "qbmvae")}, "pca has no epochs"),
@@ -47,3 +50,16 @@ def test_every_epoch_and_seed_is_scored(smoke_of):
     expected = {(str(e), str(s)) for e in range(1, config.training.num_epochs + 1) for s in (0, 1)}
     assert {(row["epoch"], row["seed"]) for row in rows} == expected
     assert imread(workdir / "figures" / "simulated.png").size
+
+
+def test_a_method_that_diverges_to_the_last_is_a_note_in_the_report(tmp_path, monkeypatch):
+    def diverge(*_, **__):
+        raise TrainingDiverged("training of seed 1 diverged at step 3", 1)
+
+    monkeypatch.setattr(epochs, "train_and_evaluate", diverge)
+    plan = epochs.check(configs.get_config("smoke"))
+    pieces = [work.compute(None) | work.names for work in epochs.pieces(plan, StopRequest())]
+    epochs.document(plan, runner.Results(tmp_path, pieces, [], [])).write()
+    told = (tmp_path / "report.md").read_text()
+    for method in plan.methods:
+        assert f"{method.label} has no scores: training of seed 1 diverged at step 3." in told
