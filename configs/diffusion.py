@@ -44,7 +44,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.model.num_latents = 16
     config.model.num_steps = 3000  # of texts three to five minutes of one core; 105 trainings
     config.model.minibatch_size = 32
-    config.model.learning_rate = 2e-3
+    config.model.learning_rate = 5e-3
     config.model.schedule = "linear"
     config.ngram_order = 5  # of Kneser-Ney
 
