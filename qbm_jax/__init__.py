@@ -21,6 +21,8 @@ ROOMS = (
 
 __all__ = ["FittedModel", "compare", "fit"]
 
+importlib.import_module("qbm_jax.runtime.wrong_products").avoid_wrong_products()
+
 
 def __dir__() -> list[str]:
     own = {"__doc__", "__name__", "__path__", "__version__"}
