@@ -302,6 +302,8 @@ def test_a_gaussian_posterior_is_embedded_by_its_means():
 
 
 def test_values_are_normalised_to_ten_thousand_counts():
+    empty = likelihoods.log_normalise(jnp.zeros((1, 2)), jnp.zeros(1))
+    np.testing.assert_array_equal(empty, np.zeros((1, 2)))
     found = likelihoods.log_normalise(jnp.array([[2.0, 3.0]]), jnp.array([50.0]))
     np.testing.assert_allclose(found, np.log1p([[400.0, 600.0]]), rtol=1e-6)
 

@@ -148,8 +148,8 @@ class Streamed:
         block = self._reader.read(cells)
         used = block.values.shape[0]
         check_stored(used)
-        if used > room:  # a tenth more, so that the next one fits as well
-            room = -(-(used + used // 10) // GRANULE) * GRANULE
+        if used > room or not room:  # a tenth more, so that the next one fits as well
+            room = max(1, -(-(used + used // 10) // GRANULE)) * GRANULE
         indices, values = np.zeros(room, np.int32), np.zeros(room, np.float32)
         indices[:used], values[:used] = block.indices, block.values
         return DeviceCounts(
@@ -159,7 +159,7 @@ class Streamed:
             batch=jnp.asarray(block.batch, jnp.int32),
             size=jnp.int32(len(block.batch)),
             num_genes=self._reader.num_genes,
-            max_nonzeros=self._reader.max_nonzeros,
+            max_nonzeros=max(1, self._reader.max_nonzeros),
         )
 
 

@@ -134,8 +134,9 @@ def log_mean_counts(outputs: Outputs, library_size: jax.Array) -> jax.Array:
 
 
 def log_normalise(counts: jax.Array, library_size: jax.Array) -> jax.Array:
-    """log(1 + counts / library size * 1e4), [cells, genes]."""
-    return jnp.log1p(counts * (TARGET_LIBRARY / library_size)[:, None])
+    """log(1 + counts / library size * 1e4), [cells, genes]; 0 of a cell without counts."""
+    scale = TARGET_LIBRARY / jnp.where(library_size > 0, library_size, 1)
+    return jnp.log1p(counts * scale[:, None])
 
 
 def _no_gene_params(num_genes: int) -> Outputs:

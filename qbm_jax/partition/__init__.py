@@ -53,8 +53,9 @@ def log_z(
       method: a name in `METHODS`. "exact": at most 24 spins, or a restricted machine with at most
         24 spins on one side. "ais": annealing from a product law, for machines that mix at all
         temperatures or nearly so. "bar": tempering, for those that do not.
-      max_bracket: the widest bracket, in nats, that is trusted. Beyond it the log has a warning,
-        value and standard error are NaN, and the forward and reverse estimates are kept.
+      max_bracket: the widest bracket, in nats, that is trusted, whichever of its ends is above.
+        Beyond it the log has a warning, value and standard error are NaN, and the forward and
+        reverse estimates are kept.
       **options: of the method's function.
 
     Raises:
@@ -73,13 +74,17 @@ def log_z(
     if isinstance(params.J, BCOO):
         params = params.replace(J=params.J.todense())
     result = function(key, params, **options)
-    if result.bracket <= max_bracket:
+    if abs(result.bracket) <= max_bracket:
         return result
+    cause, remedy = "", "more temperatures or method bar"
+    if result.bracket < 0:  # in expectation the reverse estimate is above, of chains of the law
+        cause = ": the chains behind the reverse one are not at the machine's law"
+        remedy = "more num_equilibration or method bar"
     logger.warning(
         "log Z is not known: its bracket is %.2f nats wide (forward %.2f, reverse %.2f), more than "
-        "%.2f; use %s",
-        *(result.bracket, result.forward, result.reverse, max_bracket),
-        "more temperatures or method bar" if method == "ais" else "more steps or chains",
+        "%.2f%s; use %s",
+        *(abs(result.bracket), result.forward, result.reverse, max_bracket, cause),
+        remedy if method == "ais" else "more steps, burn_in or chains",
     )
     nan = jnp.full_like(result.forward, jnp.nan)
     return result._replace(value=nan, standard_error=nan)

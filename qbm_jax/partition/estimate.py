@@ -33,5 +33,8 @@ class LogZ(NamedTuple):
 
     @property
     def bracket(self) -> jax.Array | float:
-        """Reverse minus forward estimate, in nats; near 0 when neighbours in beta overlap well."""
+        """Reverse minus forward estimate, in nats; near 0 when neighbours in beta overlap well.
+
+        Far below 0 the draws behind the reverse estimate are not of the law.
+        """
         return self.reverse - self.forward

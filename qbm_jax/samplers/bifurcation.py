@@ -98,7 +98,9 @@ class BifurcationOptions(Normalised, Generator):
     coupling: float | None = number(None, positive(), "c0, the factor on J and h")
     noise: float | None = number(None, positive(), "sigma of equation (7), of Langevin alone")
     control: float = field(0.0, real(0, below=1), "A of equation (6); not for Langevin")
-    keep_best: bool = field(False, flag(), "reads the best spins of the draw; not for ballistic")
+    keep_best: bool = field(
+        False, flag(), "reads the best spins before any step; not for ballistic"
+    )
     couplings_dtype: str = chosen(
         "float32",
         (*couplings.DTYPES, "sign", "auto"),

@@ -151,6 +151,14 @@ def test_blocks_are_all_cells_in_their_order(counts):
     assert sizes == [25, 25, 10]
 
 
+def test_cells_without_counts_are_rows_of_zeros():
+    empty = scipy.sparse.csr_matrix((CELLS, GENES), dtype=np.float32)
+    source = Streamed(Shelf(empty, BATCH))
+    data, rows = source.select(np.arange(CELLS))
+    gathered = gather(data, rows)
+    np.testing.assert_array_equal(gathered.counts, np.zeros((CELLS, GENES)))
+
+
 def test_embedding_by_blocks_is_the_embedding_in_memory(setting, counts, in_memory):
     model, _ = setting
     data = to_device(counts.indptr, counts.indices, counts.data, BATCH, GENES)

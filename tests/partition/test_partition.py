@@ -12,7 +12,7 @@ from marks import mostly_slow
 
 from qbm_jax import partition, samplers
 from qbm_jax.errors import InputError
-from qbm_jax.machine import boltzmann
+from qbm_jax.machine import boltzmann, instances
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 from qbm_jax.partition import annealing, tempering
@@ -279,19 +279,33 @@ def test_plus_the_mean_energy_is_not_log_z():
     assert abs(probabilities @ boltzmann.energy(params, spins) - value) > 5
 
 
-@pytest.mark.parametrize(("bracket", "known"), [(0.9, True), (1.1, False), (np.nan, False)])
+@pytest.mark.parametrize(
+    ("bracket", "known"), [(0.9, True), (1.1, False), (-0.9, True), (-1.1, False), (np.nan, False)]
+)
 def test_a_wide_bracket_is_a_warning_and_not_a_number(caplog, monkeypatch, bracket, known):
     estimate = partition.LogZ(*map(jnp.float32, (5.0, 0.1, 4.5, 0.1, 4.5 + bracket, 0.1)))
     monkeypatch.setitem(partition.METHODS, "ais", lambda key, params: estimate)
     params = Boltzmann(J=jnp.zeros((2, 2)), h=jnp.zeros(2))
     with caplog.at_level(logging.WARNING):
         result = partition.log_z(jax.random.key(0), params, max_bracket=1.0)
-    assert ("use more temperatures" in caplog.text) != known
+    advice = "at the machine's law; use more num_equilibration" if bracket < 0 else "use more temp"
+    assert (advice in caplog.text) != known
     if known:
         assert result is estimate
     else:
         assert jnp.isnan(result.value) and jnp.isnan(result.standard_error)
         assert result[2:] == estimate[2:] or np.isnan(bracket)
+
+
+@pytest.mark.slow
+def test_reverse_chains_that_are_not_at_the_law_give_no_number():
+    """Cold glass, chains of a few sweeps: the estimate was 18 of its standard errors off."""
+    params = instances.gaussian(1, 20, 12.0, 0.0)
+    gibbs = samplers.build("gibbs", num_steps=100)
+    starts = gibbs.init(jax.random.key(7), params, 64)
+    spins, _, _ = gibbs.sample(jax.random.key(8), params, starts)
+    found = partition.log_z(jax.random.key(1), params, target_spins=spins)
+    assert found.bracket < -1 and np.isnan(found.value)
 
 
 @pytest.mark.parametrize(
