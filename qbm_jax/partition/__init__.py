@@ -74,7 +74,7 @@ def log_z(
     if isinstance(params.J, BCOO):
         params = params.replace(J=params.J.todense())
     result = function(key, params, **options)
-    if abs(result.bracket) <= max_bracket:
+    if abs(float(result.bracket)) <= max_bracket:
         return result
     cause, remedy = "", "more temperatures or method bar"
     if result.bracket < 0:  # in expectation the reverse estimate is above, of chains of the law
@@ -83,7 +83,7 @@ def log_z(
     logger.warning(
         "log Z is not known: its bracket is %.2f nats wide (forward %.2f, reverse %.2f), more than "
         "%.2f%s; use %s",
-        *(abs(result.bracket), result.forward, result.reverse, max_bracket, cause),
+        *(abs(float(result.bracket)), result.forward, result.reverse, max_bracket, cause),
         remedy if method == "ais" else "more steps, burn_in or chains",
     )
     nan = jnp.full_like(result.forward, jnp.nan)
