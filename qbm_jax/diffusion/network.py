@@ -65,8 +65,9 @@ class Transformer(nn.Module):
         """Tokens [rows, length] and numbers of each row [rows, N] -> [rows, length, outputs]."""
         hidden = nn.Embed(self.num_inputs, self.width)(tokens)
         for _ in range(self.num_layers):
-            if condition is not None:
-                hidden = hidden + nn.Dense(self.width, use_bias=False)(condition)[:, None]
+            if condition is not None:  # from zero: at first it is the network without latents
+                shift = nn.Dense(self.width, use_bias=False, kernel_init=nn.initializers.zeros)
+                hidden = hidden + shift(condition)[:, None]
             hidden = hidden + self._attend(nn.RMSNorm()(hidden))
             inner = nn.Dense(4 * self.width)(nn.RMSNorm()(hidden))
             hidden = hidden + nn.Dense(self.width)(nn.gelu(inner))
