@@ -7,10 +7,13 @@ S, as long as F grows.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from qbm_jax.runtime.options import check, whole
 from qbm_jax.selection import kernels
+from qbm_jax.selection.coordinates import points_of
 from qbm_jax.selection.energies import mmd_problem
 from qbm_jax.selection.problem import Problem, descend, greedy
 
@@ -159,8 +162,10 @@ def improve(
 
     current, most = worth(chosen), max(2, len(chosen) // 8)
     for _ in range(_ROUNDS):
-        candidates = _promising(similarity, chosen, extra, covered)
+        candidates = _promising(similarity, chosen, quotas[codes] > 0, extra, covered)
         inside = np.isin(candidates, chosen)
+        if inside.all():
+            break
         own = codes[candidates]
         outside = np.bincount(own[~inside], minlength=len(quotas))
         changes = np.minimum(np.minimum(most, quotas), outside)
@@ -174,7 +179,7 @@ def improve(
         elif (most := most // 2) < 2:
             break
     for _ in range(num_swaps):
-        candidates = _promising(similarity, chosen, extra, covered)
+        candidates = _promising(similarity, chosen, quotas[codes] > 0, extra, covered)
         problem = expansion(similarity, chosen, candidates, extra, covered, with_pairs=False)
         swapped = candidates[best_swap(problem, np.isin(candidates, chosen), codes[candidates])]
         if worth(swapped) <= current + 1e-12:
@@ -186,6 +191,8 @@ def improve(
 def best_swap(problem: Problem, inside: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """The choice [k] after the swap within a group that lowers the energy most, or raises it least.
 
+    It is as it was where no other candidate is of the group of a chosen one.
+
     Args:
       problem: of the candidates.
       inside: which of them are chosen [candidates].
@@ -196,34 +203,49 @@ def best_swap(problem: Problem, inside: np.ndarray, codes: np.ndarray) -> np.nda
     change = (own - fields)[chosen, None] + (own + fields)[None, others]
     change = change - 2 * problem.scale * problem.K[np.ix_(chosen, others)]
     change[codes[chosen, None] != codes[None, others]] = np.inf
+    if not np.isfinite(change).any():
+        return chosen
     out, new = np.unravel_index(np.argmin(change), change.shape)
     return np.append(np.delete(chosen, out), others[new])
 
 
 def _promising(
-    similarity: np.ndarray, chosen: np.ndarray, extra: np.ndarray, covered: np.ndarray | None
+    similarity: np.ndarray,
+    chosen: np.ndarray,
+    wanted: np.ndarray,
+    extra: np.ndarray,
+    covered: np.ndarray | None,
 ) -> np.ndarray:
-    """The choice, and as many cells of the largest gains, at least 100 [candidates]."""
+    """The choice, and as many cells of the largest gains, at least 100 [candidates].
+
+    They are of groups that have a quota, `wanted` [candidates], and so can be swapped for.
+    """
     best = similarity[:, chosen].max(axis=1)
     if covered is not None:
         best = np.maximum(best, covered)
     gains = np.maximum(similarity - best[:, None], 0).mean(axis=0) + extra
+    gains[~wanted] = -np.inf
     gains[chosen] = -np.inf
-    number = min(len(gains) - len(chosen), max(len(chosen), 100))
+    number = min(int(wanted.sum()) - len(chosen), max(len(chosen), 100))
     return np.union1d(chosen, np.argsort(-gains, kind="stable")[:number])
 
 
-def width_by_coverage(points: np.ndarray, number: int, seed: int = 0) -> float:
+def width_by_coverage(points: Any, number: int, seed: int = 0) -> float:
     """The width of an rbf kernel whose MMD choice, greedy and swapped, covers held-out cells best.
 
     Half of the cells are chosen from; coverage is the mean distance of the other half to the
-    nearest chosen cell.
+    nearest chosen cell. To choose as many as half of the cells or more, fewer are held out.
 
     Args:
       points: coordinates [cells, dims].
-      number: of cells to choose, fewer than half of all.
+      number: of cells to choose, at most all but two.
       seed: of the halves.
+
+    Raises:
+      InputError: no such coordinates or number.
     """
+    points = points_of(points, None, None)
+    number = check("number", number, whole(1, len(points) - 2))
     rows = np.random.default_rng(seed).permutation(len(points))
     half = max(number + 1, len(points) // 2)
     pool, held_out = points[rows[:half]].astype(np.float64), points[rows[half:]].astype(np.float64)

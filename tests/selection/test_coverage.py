@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from qbm_jax.selection import coverage, problem
+from qbm_jax.selection import SampleSelector, coverage, problem
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(30, 2))
@@ -93,3 +93,39 @@ def test_the_width_for_coverage_covers_held_out_cells_best(seed):
     )
     assert uncovered[found] == pytest.approx(min(uncovered))
     assert max(uncovered) > 1.05 * min(uncovered)
+
+
+def two_kinds(num_far):
+    rng = np.random.default_rng(0)
+    near, far = rng.normal(size=(60, 4)) * 0.01, rng.normal(size=(num_far, 4)) * 3
+    return np.vstack([near, far]), np.array(["d1"] * 60 + ["d2"] * num_far)
+
+
+@pytest.mark.parametrize("solver", ["swap", "bifurcation"])
+def test_a_group_without_a_quota_gets_no_cell(solver):
+    points, groups = two_kinds(400)
+    found = SampleSelector(20, criterion="facility", groups=groups, quotas={"d1": 20},
+                           solver=solver, num_steps=20, num_chains=2)  # fmt: skip
+    assert set(groups[found.fit(points).indices_]) == {"d1"}
+
+
+def test_a_swap_finds_cells_of_its_group_behind_all_of_larger_gain():
+    points, groups = two_kinds(400)
+    similarity = np.exp(-2 * ((points[:, None] - points[None]) ** 2).sum(axis=2))
+    codes, quotas = (groups == "d2").astype(int), np.array([2, 0])
+    wanted = quotas[codes] > 0
+    found = coverage._promising(similarity, np.array([0, 1]), wanted, np.zeros(460), None)
+    assert found.tolist() == list(range(60))
+
+
+def test_no_swap_within_groups_keeps_the_choice():
+    one = coverage.expansion(SIMILARITY, np.array([2, 9]), np.arange(30), NOTHING)
+    inside = np.isin(np.arange(30), [2, 9])
+    assert coverage.best_swap(one, inside, inside.astype(int)).tolist() == [2, 9]
+
+
+@pytest.mark.parametrize("solver", ["greedy", "swap", "bifurcation"])
+def test_all_that_is_not_labelled_can_be_chosen(solver):
+    found = SampleSelector(5, criterion="facility", solver=solver, num_steps=5, num_chains=2)
+    chosen = found.fit(POINTS[:10], labelled=np.arange(5)).indices_
+    assert chosen.tolist() == [5, 6, 7, 8, 9]
