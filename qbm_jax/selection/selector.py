@@ -138,9 +138,20 @@ class SampleSelector:
         return pool_of(points, utility, groups, labelled_mask(labelled, number))
 
     def _in_block(self, pool: Pool, kernel: kernels.Kernel, rows: np.ndarray, share: int):
-        """Rows chosen from a block, which stand for it beside its labelled ones."""
-        utility = None if pool.utility is None else pool.utility[rows]
+        """Rows chosen from a block, which stand for it beside its labelled ones.
+
+        With n of all cells chosen or labelled and n_b of the block's, the objective of all has
+        m'Km / n^2 of the block's cells, that of the block m'Km / n_b^2; of coverage it is the mean
+        over N cells, and over N_b. The utility grows as much, so that it weighs in a block what it
+        weighs in all.
+        """
         fixed, nothing = pool.fixed[rows], np.zeros(len(rows), int)
+        if self.options.criterion == "facility":
+            grown = len(pool.points) / len(rows)
+        else:
+            number = self.num_selected + int(pool.fixed.sum())
+            grown = (number / (share + int(fixed.sum()))) ** 2
+        utility = None if pool.utility is None else grown * pool.utility[rows]
         block = Pool(pool.points[rows], utility, nothing, ("",), fixed, np.arange(len(rows)))
         return rows[~fixed][self._solve(block, kernel, np.array([share]))[0]]
 

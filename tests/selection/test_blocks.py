@@ -29,6 +29,42 @@ def test_a_choice_from_blocks_is_better_than_random_and_keeps_quotas():
     assert np.isnan(found.lower_bound_) and found.guarantee_ is None
 
 
+@pytest.mark.parametrize("labelled", [0, 60])
+@pytest.mark.parametrize("criterion", ["mmd", "facility"])
+def test_a_utility_weighs_in_blocks_what_it_weighs_in_all(criterion, labelled):
+    points, known = POINTS[:400], np.arange(labelled)
+    size = 1 / (40 + labelled) ** 2 if criterion == "mmd" else 1 / 400
+    utility = 0.5 * size * np.random.default_rng(2).normal(size=400)
+    options = {"solver": "swap", "num_chains": 1, "width": 1.0, "criterion": criterion}
+    whole, parts, without = (
+        SampleSelector(40, **options, **more).fit(points, known).indices_
+        for more in (
+            {"utility": utility},
+            {"utility": utility, "block_size": 50},
+            {"block_size": 50},
+        )
+    )
+    gained = [utility[each].mean() - utility[without].mean() for each in (parts, whole)]
+    assert gained[0] == pytest.approx(gained[1], rel=0.35)
+    found = [energy(points, each, known, utility=utility, width=1.0, criterion=criterion)
+             for each in (whole, parts, without)]  # fmt: skip
+    assert found[0] < found[1] < found[2]
+
+
+@pytest.mark.parametrize(("criterion", "shrunk"), [("mmd", 9), ("facility", 3)])
+def test_blocks_that_are_copies_choose_alike_with_a_utility(criterion, shrunk):
+    """Three copies far apart: E of all is the sum of theirs, each a ninth or a third."""
+    utility = np.random.default_rng(3).normal(size=20) / 5**2
+    options = {"solver": "exact" if criterion == "mmd" else "greedy", "width": 1.0,
+               "criterion": criterion}  # fmt: skip
+    one = SampleSelector(5, utility=utility, **options).fit(POINTS[:20]).indices_
+    far = np.vstack([POINTS[:20] + shift for shift in (0, 1e3, 2e3)])
+    many = SampleSelector(15, utility=np.tile(utility, 3) / shrunk, block_size=20,
+                          groups=np.repeat(list("abc"), 20), **options)  # fmt: skip
+    assert (many.fit(far).indices_ % 20).tolist() == one.tolist() * 3
+    assert one.tolist() != SampleSelector(5, **options).fit(POINTS[:20]).indices_.tolist()
+
+
 @pytest.mark.parametrize("kernel", ["rbf", "linear"])
 def test_the_energy_of_very_many_cells_is_estimated_by_features(kernel, monkeypatch):
     options = {"kernel": kernel, "width": 2.0} if kernel == "rbf" else {"kernel": kernel}
