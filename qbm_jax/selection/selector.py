@@ -124,18 +124,17 @@ class SampleSelector:
     def _pool(self, data: Any, labelled: Any) -> Pool:
         data = opened(data, self.model)
         points = points_of(data, self.model, self.options.use_rep)
-        number = len(points)
+        number, fixed = len(points), labelled_mask(labelled, len(points))
         utility = groups = None
         if self.utility is not None:
             values = self.utility
             if isinstance(values, str):
-                values = utilities.standardised(
-                    utilities.UTILITIES[values](self.model, data, points), self.num_selected
-                )
+                made = utilities.UTILITIES[values](self.model, data, points)
+                values = utilities.standardised(made, self.num_selected + int(fixed.sum()))
             utility = checked_utility(column_of(data, values, "utility", number))
         if self.groups is not None:
             groups = column_of(data, self.groups, "groups", number)
-        return pool_of(points, utility, groups, labelled_mask(labelled, number))
+        return pool_of(points, utility, groups, fixed)
 
     def _in_block(self, pool: Pool, kernel: kernels.Kernel, rows: np.ndarray, share: int):
         """Rows chosen from a block, which stand for it beside its labelled ones.

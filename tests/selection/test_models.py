@@ -71,6 +71,16 @@ def test_a_utility_by_name_moves_the_choice_towards_it(model, adata):
     assert worth[moved].mean() > worth[plain].mean()
 
 
+def test_a_utility_by_name_has_the_scale_of_all_that_counts(model, adata):
+    options = {"solver": "swap", "num_chains": 1, "kernel": "spins"}
+    labelled, worth = np.arange(30), utilities.entropy(model, adata)
+    by_name = SampleSelector(10, utility="entropy", model=model, **options)
+    given = SampleSelector(10, utility=utilities.standardised(worth, 40), **options)
+    expected = given.fit(model.embed(adata), labelled)
+    assert by_name.fit(adata, labelled).energy_ == pytest.approx(expected.energy_, rel=1e-9)
+    assert by_name.indices_.tolist() == expected.indices_.tolist()
+
+
 @pytest.mark.parametrize("column", ["batch", "kind"])
 def test_groups_of_cells_on_disk_are_a_column_of_their_file(model, adata, tmp_path, column):
     path = tmp_path / "cells.h5ad"
