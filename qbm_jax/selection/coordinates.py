@@ -10,6 +10,7 @@ import numpy as np
 
 from qbm_jax.errors import InputError
 
+_LARGEST = 1e100  # of a coordinate: sums of squares and their products stay numbers
 REPRESENTATIONS = ("X_qbmvae", "X_pca")  # of obsm, the first that is there
 
 
@@ -48,7 +49,8 @@ def points_of(data: Any, model: Any, use_rep: str | None) -> np.ndarray:
       use_rep: key of `obsm`.
 
     Raises:
-      InputError: no such key (those there are listed), no numbers, NaN, or fewer than two cells.
+      InputError: no such key (those there are listed), no real numbers, NaN, numbers above 1e100,
+        or fewer than two cells.
     """
     if model is not None:
         points = _embedded(data, model)
@@ -58,6 +60,8 @@ def points_of(data: Any, model: Any, use_rep: str | None) -> np.ndarray:
         points = data
     try:
         points = np.asarray(points)
+        if np.iscomplexobj(points):
+            raise TypeError
         points = points.astype(np.float64 if points.dtype != np.float32 else np.float32)
     except (TypeError, ValueError) as error:
         raise InputError(
@@ -71,6 +75,10 @@ def points_of(data: Any, model: Any, use_rep: str | None) -> np.ndarray:
         raise InputError(
             f"expected finite coordinates, got NaN or infinity in {bad} of {len(points)} cells; "
             "leave these cells out"
+        )
+    if (largest := max(float(points.max()), -float(points.min()))) > _LARGEST:
+        raise InputError(
+            f"expected coordinates of at most {_LARGEST:g}, got {largest:.3g}; divide them all"
         )
     return points
 

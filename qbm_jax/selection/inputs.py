@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.runtime.options import check, whole
+from qbm_jax.runtime.options import check, shown, whole
 
 
 class Pool(NamedTuple):
@@ -37,6 +37,8 @@ def checked_utility(values: np.ndarray) -> np.ndarray:
       InputError: no numbers, or not finite.
     """
     try:
+        if np.iscomplexobj(values):
+            raise TypeError
         values = np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
         raise InputError("expected utility as numbers, one a cell") from error
@@ -84,6 +86,34 @@ def checked_indices(given: Any, num_cells: int, what: str) -> np.ndarray:
     if len(np.unique(found)) < len(found):
         raise InputError(f"expected {what} once each, got some twice; take np.unique of them")
     return found
+
+
+def checked_labels(values: Any, number: int, what: str) -> np.ndarray:
+    """A label of each cell [cells], as numbers or text.
+
+    Raises:
+      InputError: another shape, or a label that is missing.
+    """
+    found = np.asarray(values)
+    if found.shape != (number,):
+        raise InputError(f"expected {what} [{number} cells], one each, got shape {found.shape}")
+    each = found.tolist()
+    # NaN, of pandas and numpy, is not equal to itself.
+    if missing := sum(one is None or str(one) == "<NA>" or one != one for one in each):
+        raise InputError(
+            f"expected a label of each cell in {what}, got none of {missing}; leave these out"
+        )
+    return np.array(each)
+
+
+def check_groups(groups: Any, quotas: Any) -> None:
+    """Raises InputError for quotas that are no dict, or without groups."""
+    if quotas is None:
+        return
+    if not isinstance(quotas, Mapping):
+        raise InputError(f"expected quotas as a dict of numbers by group, got {shown(quotas)}")
+    if groups is None:
+        raise InputError(f"expected groups= with quotas, got none for {shown(dict(quotas))}")
 
 
 def pool_of(

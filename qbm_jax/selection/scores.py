@@ -5,8 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from qbm_jax.errors import InputError
 from qbm_jax.metrics.classification import score_predictions
 from qbm_jax.metrics.trees import fit_trees
+from qbm_jax.runtime.options import check, choice, shown
+from qbm_jax.selection.coordinates import points_of
+from qbm_jax.selection.inputs import checked_indices, checked_labels
 from qbm_jax.selection.kernels import Kernel, build
 
 CLASSIFIERS = ("rf", "trees", "1nn", "logistic")
@@ -50,22 +54,30 @@ def label_scores(
       train: coordinates [cells, dims] and types [cells] of the chosen cells.
       test: those of cells that nothing was trained on.
       seed: of the trees.
+
+    Raises:
+      InputError: an unknown classifier, or not a type for each cell.
     """
-    types, codes = np.unique(train[1], return_inverse=True)
+    if isinstance(names, str):
+        raise InputError(f"expected a list of classifiers, got {shown(names)}")
+    names = [check("classifier", name, choice(CLASSIFIERS)) for name in names]
+    (points, labels), (others, truth) = (
+        (np.asarray(rows), checked_labels(types, len(rows), f"types of {part} cells"))
+        for part, (rows, types) in (("train", train), ("test", test))
+    )
+    types, codes = np.unique(labels, return_inverse=True)
     scores: dict[str, float] = {}
     for name in names:
         if len(types) == 1:
-            predicted = np.full(len(test[1]), types[0])
+            predicted = np.full(len(truth), types[0])
         else:
-            predicted = types[fitted(name, train[0], codes, seed).predict(test[0])]
-        found = score_predictions(test[1], predicted, types).scores
+            predicted = types[fitted(name, points, codes, seed).predict(others)]
+        found = score_predictions(truth, predicted, types).scores
         scores |= {f"{name}_{metric}": found[metric] for metric in ("accuracy", "f1_macro")}
     return scores
 
 
-def sketch_scores(
-    points: np.ndarray, chosen: np.ndarray, labels: np.ndarray, batch: np.ndarray
-) -> dict[str, float]:
+def sketch_scores(points: Any, chosen: Any, labels: Any, batch: Any) -> dict[str, float]:
     """How chosen cells stand for a pool.
 
     `rare_recall` is the share of the rare types' cells that are kept, the mean over types;
@@ -75,10 +87,20 @@ def sketch_scores(
 
     Args:
       points: coordinates of the pool [cells, dims].
-      chosen: indices [k].
+      chosen: indices [k], once each.
       labels: types [cells].
       batch: of each cell [cells].
+
+    Raises:
+      InputError: coordinates or indices that cannot be, no cell chosen, or not a type and a batch
+        for each cell.
     """
+    points = points_of(points, None, None).astype(np.float64)
+    chosen = checked_indices(chosen, len(points), "chosen")
+    if not len(chosen):
+        raise InputError("expected chosen indices of at least one cell, got none")
+    labels = checked_labels(labels, len(points), "labels")
+    batch = checked_labels(batch, len(points), "batch")
     kernel = build("rbf", points)
     away = -Kernel("distance", kernel.scale)(points, points[chosen]).max(axis=1)
     names, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)

@@ -13,6 +13,7 @@ from qbm_jax.selection.coordinates import column_of, opened, points_of
 from qbm_jax.selection.energies import check_memory, energy_of, largest, problem_of
 from qbm_jax.selection.inputs import (
     Pool,
+    check_groups,
     checked_indices,
     checked_number,
     checked_utility,
@@ -89,6 +90,7 @@ class SampleSelector:
         if not (isinstance(solver, str) and solver in ("greedy", "exact", "swap")):
             machine.check_solver(solver)
         utilities.check_utility(utility, model)
+        check_groups(groups, quotas)
         self.utility, self.groups, self.quotas = utility, groups, quotas
         self.solver, self.model = solver, model
 
