@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qbm_jax.errors import InputError
+from qbm_jax.errors import InputError, one_line
 from qbm_jax.runtime.options import check, shown, whole
 from qbm_jax.selection.coordinates import opened, points_of
-from qbm_jax.selection.inputs import labelled_mask
+from qbm_jax.selection.inputs import checked_labels, labelled_mask
 
 _NEIGHBOURS = 15  # labelled cells that vote in a model's embedding
 Refit = Callable[[np.ndarray, np.ndarray], Any]
@@ -45,11 +45,11 @@ def active_loop(
     """Queries, labels and refits until each budget of labelled cells is spent.
 
     Args:
-      classifier: with `fit` and `predict`, and `predict_proba` for uncertainty, as scikit-learn's;
-        a function without arguments that gives a new one each round; a function (labelled cells
-        [labelled], their labels [labelled]) -> what has `predict`, and `predict_proba`, of cells
-        as `points` and `test` give them; or a fitted model, in whose embedding the 15 nearest
-        labelled cells vote, each by its distance.
+      classifier: with `fit` and `predict`, and `predict_proba` for uncertainty, as scikit-learn's:
+        each round fits a copy of it; a function without arguments that gives a new one each
+        round; a function (labelled cells [labelled], their labels [labelled]) -> what has
+        `predict`, and `predict_proba`, of cells as `points` and `test` give them; or a fitted
+        model, in whose embedding the 15 nearest labelled cells vote, each by its distance.
       selector: a `SampleSelector`, whose number is then that of each round; or (number,
         uncertainty [cells]) -> a selector with `fit(points, labelled=...)` and `indices_`, where
         uncertainty is one minus the classifier's largest probability, None before the first fit.
@@ -62,22 +62,28 @@ def active_loop(
       labelled: cells that are labelled already, a mask [cells] or indices.
 
     Raises:
-      InputError: budgets that do not increase, or exceed the cells, or what is no classifier.
+      InputError: budgets that do not increase, or exceed the cells; what is no classifier or no
+        selector; not a label for each cell; test labels of another kind than the others, or than
+        is predicted; or a classifier that does not learn from a single type.
 
     Example:
-      >>> choose = lambda k, u: SampleSelector(k, utility=u, utility_weight=1 / k**2)
+      >>> choose = lambda k, u: SampleSelector(k, utility=u, utility_weight=1 / 100**2)
       >>> active_loop(RandomForestClassifier(), choose, [50, 100], points, labels)[-1].labelled
       >>> choose = SampleSelector(1, kernel="spins", solver="greedy", model=model)
       >>> active_loop(model, choose, [5, 10], adata, labels, test=(adata, labels))[-1].score
     """
     model = classifier if hasattr(classifier, "embed") else None
     cells = opened(points, model)
-    seen = _seen(cells, model)
-    tested = None if test is None else (_seen(test[0], model), np.asarray(test[1]))
-    num_cells = seen.num_cells if hasattr(seen, "num_cells") else len(seen)
+    as_given = _takes_arguments(classifier)
+    seen = _seen(cells, model, as_given)
+    num_cells = _number_of(seen)
     known = np.flatnonzero(labelled_mask(labelled, num_cells))
     budgets = _checked(budgets, len(known), num_cells)
     refit = _refit_of(classifier, seen)
+    if not (callable(selector) or hasattr(selector, "fit")):
+        raise InputError(f"expected selector with fit, or a function, got {shown(selector)}")
+    answer = _answers_of(labels, num_cells)
+    judge = None if test is None else _Judge(test, model, as_given)
     rounds: list[Round] = []
     asked: dict[int, Any] = {}
     uncertainty = None
@@ -86,24 +92,86 @@ def active_loop(
         new = np.asarray(chosen.fit(cells, labelled=known if known.size else None).indices_)
         known = np.union1d(known, new)
         fresh = np.array([cell for cell in known.tolist() if cell not in asked], int)
-        answers = labels(fresh) if callable(labels) else np.asarray(labels)[fresh]
-        asked |= dict(zip(fresh.tolist(), np.asarray(answers).tolist(), strict=True))
-        fitted = refit(known, np.array([asked[cell] for cell in known.tolist()]))
-        score = np.nan
-        if tested is not None:
-            score = float(np.mean(np.asarray(fitted.predict(tested[0])) == tested[1]))
+        asked |= dict(zip(fresh.tolist(), answer(fresh).tolist(), strict=True))
+        told = np.array([asked[cell] for cell in known.tolist()])
+        if judge is not None:
+            judge.check_kind(told, "labels")
+        fitted = _fitted(refit, known, told)
+        score = np.nan if judge is None else judge.score(fitted)
         if hasattr(fitted, "predict_proba"):
             uncertainty = 1 - np.asarray(fitted.predict_proba(seen)).max(axis=1)
         rounds.append(Round(known, new, fitted, score))
     return rounds
 
 
-def _seen(cells: Any, model: Any) -> Any:
-    """What a classifier is shown of cells: a model's embedding of them, or themselves."""
-    return cells if model is None else points_of(opened(cells, model), model, None)
+def _seen(cells: Any, model: Any, as_given: bool) -> Any:
+    """What a classifier is shown of cells: a model's embedding of them, or themselves.
+
+    Rows of a list or of a table are made an array; a function of cells gets them `as_given`.
+    """
+    if model is not None:
+        return points_of(opened(cells, model), model, None)
+    has_rows = isinstance(cells, list | tuple) or hasattr(cells, "iloc")
+    return np.asarray(cells) if has_rows and not as_given else cells
+
+
+def _number_of(cells: Any) -> int:
+    """How many cells there are, in an array, an AnnData, or cells on disk."""
+    if hasattr(cells, "num_cells"):
+        return cells.num_cells
+    return cells.shape[0] if hasattr(cells, "shape") else len(cells)
+
+
+def _answers_of(labels: Any, num_cells: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Indices [cells] -> their labels [cells], one each."""
+    if callable(labels):
+        return lambda cells: checked_labels(labels(cells), len(cells), "answers of labels")
+    every = checked_labels(labels, num_cells, "labels")
+    return lambda cells: every[cells]
+
+
+class _Judge:
+    """Test cells and their labels, which a classifier's are held against."""
+
+    def __init__(self, test: tuple[Any, Any], model: Any, as_given: bool):
+        if not isinstance(test, list | tuple) or len(test) != 2:
+            raise InputError(f"expected test as (cells, their labels), got {shown(test)}")
+        self.cells = _seen(test[0], model, as_given)
+        self.labels = checked_labels(test[1], _number_of(self.cells), "test labels")
+
+    def check_kind(self, labels: np.ndarray, what: str) -> None:
+        """Raises InputError for numbers where the test labels are text, or the reverse."""
+        kinds = ["numbers" if each.dtype.kind in "biuf" else "text"
+                 for each in (self.labels, labels)]  # fmt: skip
+        if kinds[0] != kinds[1]:
+            raise InputError(
+                f"expected test labels and {what} of one kind, got {kinds[0]} and {kinds[1]}"
+            )
+
+    def score(self, fitted: Any) -> float:
+        """The share of test cells that are named right."""
+        found = checked_labels(fitted.predict(self.cells), len(self.labels), "predicted labels")
+        self.check_kind(found, "predicted labels")
+        return float(np.mean(found == self.labels))
+
+
+def _fitted(refit: Refit, cells: np.ndarray, labels: np.ndarray) -> Any:
+    """What `refit` gives; that it does not learn from a single type is said."""
+    try:
+        return refit(cells, labels)
+    except ValueError as error:
+        types = np.unique(labels).tolist()
+        if len(types) > 1:
+            raise
+        raise InputError(
+            f"expected labels of 2 types or more for this classifier, got {shown(types[0])} alone "
+            f"of {len(labels)} labelled cells ({one_line(error)}); begin with a larger budget"
+        ) from error
 
 
 def _checked(budgets: Sequence[int], num_labelled: int, num_cells: int) -> list[int]:
+    if isinstance(budgets, str) or not np.iterable(budgets):
+        raise InputError(f"expected budgets as a list of numbers, got {shown(budgets)}")
     found = [check("budget", each, whole(1)) for each in budgets]
     if not all(a < b for a, b in zip([num_labelled, *found], found, strict=False)):
         raise InputError(f"expected budgets that increase from {num_labelled}, got {shown(found)}")
@@ -117,13 +185,13 @@ def _refit_of(classifier: Any, points: Any) -> Refit:
     if hasattr(classifier, "embed"):
         return lambda cells, labels: _neighbours(len(cells)).fit(points[cells], labels)
     if hasattr(classifier, "fit") and not isinstance(classifier, type):
-        return lambda cells, labels: classifier.fit(points[cells], labels)
+        return lambda cells, labels: copy.deepcopy(classifier).fit(points[cells], labels)
     if not callable(classifier):
         raise InputError(
             "expected classifier with fit and predict, a function that gives one, or a fitted "
             f"model, got {shown(classifier)}"
         )
-    if not isinstance(classifier, type) and _takes_arguments(classifier):
+    if _takes_arguments(classifier):
         return classifier
     return lambda cells, labels: classifier().fit(points[cells], labels)
 
@@ -134,8 +202,10 @@ def _neighbours(num_labelled: int) -> Any:
     return KNeighborsClassifier(min(_NEIGHBOURS, num_labelled), weights="distance")
 
 
-def _takes_arguments(function: Callable) -> bool:
-    """Whether a function cannot be called without arguments."""
+def _takes_arguments(function: Any) -> bool:
+    """Whether it is a function, no class or fitted object, that needs arguments."""
+    if isinstance(function, type) or hasattr(function, "fit") or not callable(function):
+        return False
     try:
         inspect.signature(function).bind()
     except TypeError:

@@ -52,6 +52,13 @@ def test_rounds_of_labels():
     assert again[-1].labelled.tolist() == rounds[-1].labelled.tolist()
 
 
+def test_each_round_keeps_a_classifier_of_its_own():
+    given = Nearest()
+    first, second = active_loop(given, SampleSelector(1, solver="greedy"), [2, 4], POINTS, GROUPS)
+    assert [len(each.classifier.labels) for each in (first, second)] == [2, 4]
+    assert not hasattr(given, "labels")
+
+
 class MostUncertain:
     """A selector that takes the cells of the largest uncertainty, the first ones without any."""
 
