@@ -84,5 +84,6 @@ def shares(free: np.ndarray, held: np.ndarray, number: int) -> np.ndarray:
 
 def mean_entry(kernel: Kernel, points: np.ndarray, pool: np.ndarray, seed: int) -> float:
     """Mean entry of rows [n, dims] with those of the pool [m, dims], by random features."""
-    features = kernel.features(pool.shape[1], _FEATURES, np.random.default_rng(seed))
+    rng, centre = np.random.default_rng(seed), pool.mean(axis=0, dtype=np.float64)
+    features = kernel.features(pool.shape[1], _FEATURES, rng, centre)
     return float(features.mean(points) @ features.mean(pool))

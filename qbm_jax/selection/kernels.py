@@ -1,6 +1,6 @@
 """How alike two cells are: kernels between embeddings, exact or by random features."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from qbm_jax.errors import InputError
 KERNELS = ("rbf", "cosine", "linear", "spins", "distance")
 _SAMPLE = 1000  # points behind a median, evenly spaced in the order given
 _BLOCK = 2**22  # entries of a kernel that are computed at a time
+_TILE = 2**11  # most columns of a block, so that few rows do not meet a whole pool one by one
 
 
 class Kernel(NamedTuple):
@@ -45,13 +46,25 @@ class Kernel(NamedTuple):
     def means(self, points: np.ndarray, pool: np.ndarray) -> np.ndarray:
         """Mean entry of each row [n, dims] with all of the pool [m, dims], by blocks [n]."""
         total = np.zeros(len(points))
-        for start in range(0, len(points), width := max(1, _BLOCK // max(1, len(pool)))):
+        tile = max(1, min(len(pool), _TILE))
+        for start in range(0, len(points), width := _BLOCK // tile):
             rows = slice(start, start + width)
-            total[rows] = self(points[rows], pool).mean(axis=1, dtype=np.float64)
-        return total
+            for first in range(0, len(pool), tile):
+                entries = self(points[rows], pool[first : first + tile])
+                total[rows] += entries.sum(axis=1, dtype=np.float64)
+        return total / len(pool)
 
-    def features(self, dims: int, number: int, rng: np.random.Generator) -> "Features":
+    def features(
+        self, dims: int, number: int, rng: np.random.Generator, centre: Any = 0.0
+    ) -> "Features":
         """Random features whose products are the kernel's entries in the mean.
+
+        Args:
+          dims: of the coordinates.
+          number: of features.
+          rng: draws them.
+          centre: of the coordinates [dims], which "rbf" takes off them: it knows differences alone,
+            and float32 loses them far from 0.
 
         Raises:
           InputError: the kernel "distance" has none.
@@ -62,7 +75,8 @@ class Kernel(NamedTuple):
             )
         if self.name == "rbf":
             drawn = rng.normal(size=(dims, number)) / self.scale
-            return Features(self, drawn.astype(np.float32), rng.uniform(0, 2 * np.pi, number))
+            phases = rng.uniform(0, 2 * np.pi, number)
+            return Features(self, drawn.astype(np.float32), phases, centre)
         if self.name == "spins":
             chosen = rng.random((dims, number)) < self.scale / (1 + self.scale)
             return Features(self, chosen.astype(np.float32), np.zeros(number))
@@ -79,15 +93,17 @@ class Features(NamedTuple):
       kernel: what they stand for.
       weights: frequencies, subsets or the identity, float32 [dims, features].
       phases: of the cosines [features].
+      centre: what is taken off the coordinates first [dims].
     """
 
     kernel: Kernel
     weights: np.ndarray
     phases: np.ndarray
+    centre: Any = 0.0
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Features float32 [n, features] of rows [n, dims]."""
-        points = np.asarray(points, np.float32)
+        points = np.asarray(points - self.centre, np.float32)
         if self.kernel.name in ("linear", "cosine"):
             return points if self.kernel.name == "linear" else _unit(points)
         number = self.weights.shape[1]
@@ -175,6 +191,10 @@ def _overlap(first: np.ndarray, second: np.ndarray, contrast: float) -> np.ndarr
 
 
 def _squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Of rows [n, dims] to rows [m, dims], from their products: these cancel less around 0."""
+    centre, alike = second.mean(axis=0), first is second
+    second = second - centre
+    first = second if alike else first - centre
     squared = first @ second.T
     squared *= -2
     squared += np.einsum("nd,nd->n", first, first)[:, None]
