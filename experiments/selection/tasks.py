@@ -27,6 +27,8 @@ from qbm_jax.training.within import within_steps
 
 Rows = list[tuple[str, str, str, str, int, float]]  # method, setting, task, metric, seed, value
 
+COMPONENTS = 50  # principal ones of the images
+
 
 def pool_of(config: ConfigDict, study: StudySet, seed: int) -> np.ndarray:
     """Cells to choose from, at most `max_pool`, none of the seed's test fold [pool]."""
@@ -46,7 +48,7 @@ def labels_and_sketches(
 ) -> dict[str, Any]:
     """Every method at every budget, on the embedding and on principal components."""
     rows: Rows = []
-    group = trained.group
+    group, own = trained.group, keys.seed_of(config.seed, "choices", seed)
     pool, fold = pool_of(config, study, seed), group.held_out[seed]
     others = np.setdiff1d(np.arange(study.cells.num_cells), fold)
     spaces = {
@@ -64,13 +66,13 @@ def labels_and_sketches(
                 if (method.utility and space != "embedding") or 0 < method.most < budget:
                     continue
                 request = Request(
-                    here, budget, seed, study.labels[pool], utilities, options_of(config)
+                    here, budget, own, study.labels[pool], utilities, options_of(config)
                 )
                 start = time.perf_counter()
                 chosen = np.asarray(method.choose(request))
                 seconds = time.perf_counter() - start
                 train = points[pool[chosen]], study.labels[pool[chosen]]
-                scores = judge.submit(label_scores, listed(config.classifiers), train, test, seed)
+                scores = judge.submit(label_scores, listed(config.classifiers), train, test, own)
                 found = sketch_scores(here, chosen, request.labels, study.batch[pool])
                 found["seconds"] = seconds
                 judged.append((name, f"{space}-{budget}", scores, found))
@@ -99,9 +101,10 @@ def training_data(
         chosen = {("all", len(pool)): pool}
         here = points[pool].astype(np.float64)
         names = [name for name in listed(config.training_methods) if name in methods]
+        own = keys.seed_of(config.seed, "choices", seed)
         for budget, name in product(config.training_budgets, names):
             if budget < len(pool):
-                request = Request(here, budget, seed, study.labels[pool], {}, options_of(config))
+                request = Request(here, budget, own, study.labels[pool], {}, options_of(config))
                 chosen[name, budget] = pool[methods[name].choose(request)]
         for (name, budget), cells in chosen.items():
             given = method.training.options
@@ -160,7 +163,7 @@ def audited(config: ConfigDict, study: StudySet, trained: TrainedGroup) -> dict[
 
 
 def images(config: ConfigDict, path: str, methods: dict[str, Method]) -> dict[str, Any]:
-    """MNIST: labels for images, on 50 principal components of the pool."""
+    """MNIST: labels for images, on principal components of the pool."""
     from sklearn.decomposition import PCA
 
     rows: Rows = []
@@ -171,18 +174,19 @@ def images(config: ConfigDict, path: str, methods: dict[str, Method]) -> dict[st
         rng = np.random.default_rng([config.seed, seed])
         pool = rng.choice(len(train), config.images.pool, replace=False)
         judged = rng.choice(len(test), config.images.test, replace=False)
-        projection = PCA(50, random_state=seed).fit(train[pool])
+        own = keys.seed_of(config.seed, "choices", seed)
+        projection = PCA(COMPONENTS, random_state=own).fit(train[pool])
         points, others = projection.transform(train[pool]), projection.transform(test[judged])
         for budget in config.images.budgets:
             for name in listed(config.images.methods):
                 if name not in methods:
                     continue
                 options = options_of(config) | {"block_size": config.images.block_size}
-                request = Request(points, budget, seed, names[0][pool], {}, options)
+                request = Request(points, budget, own, names[0][pool], {}, options)
                 chosen = methods[name].choose(request)
                 scores = label_scores(
                     listed(config.classifiers), (points[chosen], names[0][pool][chosen]),
-                    (others, names[1][judged]), seed,
+                    (others, names[1][judged]), own,
                 )  # fmt: skip
                 setting = f"pca-{budget}"
                 rows += [(name, setting, "labels", m, seed, v) for m, v in scores.items()]

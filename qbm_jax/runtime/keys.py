@@ -58,6 +58,7 @@ USES = (
     "programmes",  # none: states of the spins whose genes are told
     "query",  # none: mapping of new cells
     "selection",  # instance: of a sampler that chooses cells
+    "choices",  # training: the cells that a study chooses, and the trees that judge them
     "energy model",  # none: minibatches and negative phases
     "energy model start",  # none: first parameters and chains
     "energy model transform",  # none: of hidden units that are annealed
