@@ -14,26 +14,39 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.comparison import plan as comparison_plan
+from experiments.comparison.methods import Method as ModelMethod
 from experiments.comparison.methods import methods as model_methods
 from experiments.comparison.plan import ComparisonPlan
 from experiments.comparison.trainings import options_on, steps_of
 from experiments.energies.sources import MNIST
-from experiments.kit.options import check_least, listed, names_of
+from experiments.kit.options import check_least, in_config_words, listed, names_of
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
+from experiments.kit.workdir import flatten
 from experiments.selection import report, tasks
 from experiments.selection.standings import COLUMNS, IMAGES, Standing, standings
 from experiments.selection.trained import Trained
 from qbm_jax.data import folder
+from qbm_jax.errors import InputError
 from qbm_jax.fitted.tasks.study_set import fold_cells
 from qbm_jax.metrics.trees import substitution
+from qbm_jax.model import priors
 from qbm_jax.runtime.identity import digest_of
-from qbm_jax.runtime.options import from_dict
+from qbm_jax.runtime.options import check as check_option
+from qbm_jax.runtime.options import from_dict, whole
+from qbm_jax.samplers.base import check_steps
 from qbm_jax.selection import audit
 from qbm_jax.selection.methods import METHODS, Method, available
 from qbm_jax.selection.options import SelectionOptions
 from qbm_jax.selection.scores import CLASSIFIERS
 from qbm_jax.study.document import Document
+
+LEAST = {
+    "num_seeds": 2, "training_seeds": 0, "num_genes": 2, "num_steps": 0, "max_pool": 30,
+    "audit.num_subsets": 3, "audit.num_instances": 1,
+    "images.pool": tasks.COMPONENTS, "images.test": 1, "images.block_size": 2,
+    "evaluation.posterior_draws": 1, "evaluation.max_scored_cells": 1,
+}  # fmt: skip
 
 
 class SelectionPlan(NamedTuple):
@@ -72,28 +85,61 @@ def check(config: ConfigDict) -> SelectionPlan:
     Raises:
       InputError: an unknown method, a number that has to be larger, or a set that cannot be used.
     """
-    check_least(
-        config,
-        {"num_seeds": 2, "training_seeds": 0, "max_pool": 30, "audit.num_subsets": 3,
-         "audit.num_instances": 1, "images.pool": 30, "images.test": 1},
-    )  # fmt: skip
-    from_dict(SelectionOptions, "selection", config.solver.to_dict())
-    for field in ("ways", "training_methods", "images.methods"):
-        names_of(config, field, METHODS)
+    _check_numbers(config)
+    solver = config.solver.to_dict()
+    with in_config_words({"solver": solver}):
+        from_dict(SelectionOptions, "selection", solver)
+    ways = names_of(config, "ways", METHODS)
+    classifiers = names_of(config, "classifiers", CLASSIFIERS)
+    if not ways or not classifiers:
+        raise InputError("config.ways and config.classifiers must name one or more each")
+    others = [name for name, method in METHODS.items() if not method.utility]
+    for field in ("training_methods", "images.methods"):  # there are no utilities
+        ways = ways + names_of(config, field, others)
     names_of(config, "training_sets", list(config.sets))
-    ways, notes = available(listed(config.ways))
-    if "trees" in names_of(config, "classifiers", CLASSIFIERS) and (said := substitution()):
+    methods, notes = available(list(dict.fromkeys(ways)))
+    if "trees" in classifiers and (said := substitution()):
         notes.append(said)
-    comparison = comparison_plan.load(config, model_methods(config), with_tasks=False)
+    models = model_methods(config)
+    if len(models) != 1 or not _of_spins(models[0]):
+        names = ", ".join(each.label for each in models)
+        raise InputError(
+            f"config.methods and config.settings must name one model of spins, got {names}"
+        )
+    comparison = comparison_plan.load(config, models, with_tasks=False)
+    pools = [len(tasks.pool_of(config, study, 0)) for study in comparison.studies]
+    with in_config_words({"audit.small": ()}):
+        audit.check_size(config.audit.small, min(pools, default=config.max_pool))
     file = folder.find(config.folder, MNIST) if config.images.budgets else None
+    if file is not None:
+        with np.load(file) as arrays:
+            for field, part in (("pool", "train"), ("test", "test")):
+                kind = whole(1, len(arrays[f"{part}_labels"]))
+                check_option(f"config.images.{field}", config.images[field], kind)
     if config.images.budgets and file is None:
         notes.append(f"{IMAGES} is left out: {folder.missing(config.folder, MNIST)}.")
-    return SelectionPlan(comparison, ways, [*notes, *comparison.notes], file, Trained())
+    return SelectionPlan(comparison, methods, [*notes, *comparison.notes], file, Trained())
+
+
+def _check_numbers(config: ConfigDict) -> None:
+    """Raises InputError for a number that cannot be, before any set is read."""
+    check_least(config, LEAST)
+    number = config.evaluation.log_z_temperatures
+    check_steps(**{"config.evaluation.log_z_temperatures": number})
+    kinds = dict.fromkeys(("budgets", "training_budgets"), whole(1))
+    for field, kind in (kinds | {"images.budgets": whole(1, config.images.pool // 2)}).items():
+        for each in flatten(config.to_dict())[field]:
+            check_option(f"config.{field}", each, kind)
+
+
+def _of_spins(method: ModelMethod) -> bool:
+    return method.record is not None and priors.build(method.training.model.prior).binary
 
 
 def pieces(plan: SelectionPlan, stop: StopRequest) -> Iterator[Work]:
     """A set's pieces: labels and sketches of each seed, the audit, trainings on chosen cells."""
     config, (method,) = plan.config, plan.comparison.methods
+    ways = {name: plan.methods[name] for name in listed(config.ways) if name in plan.methods}
 
     def trained(study, measure, *rest, key):
         del key
@@ -104,15 +150,15 @@ def pieces(plan: SelectionPlan, stop: StopRequest) -> Iterator[Work]:
         held_out = [fold_cells(study, seed, config.seed) for seed in range(config.num_seeds)]
         steps = steps_of(options_on(config, study, method, held_out), study, held_out)
         for seed in range(config.num_seeds):
-            labels = partial(trained, study, tasks.labels_and_sketches, plan.methods, seed)
+            labels = partial(trained, study, tasks.labels_and_sketches, ways, seed)
             first = (config.num_seeds, steps) if seed == 0 else (0, 0)  # trains all seeds
             yield Work("labels", names | {"seed": seed}, _keyed(labels), None, *first)
         audited = _keyed(partial(trained, study, tasks.audited))
         yield Work("audit", names, audited, {"utility": audit.UTILITY})
         if study.name in listed(config.training_sets):
             compute = partial(_training_data, plan, study, method, stop)
-            ways = 1 + len(listed(config.training_methods)) * len(config.training_budgets)
-            number = config.training_seeds * ways
+            choices = 1 + len(listed(config.training_methods)) * len(config.training_budgets)
+            number = config.training_seeds * choices
             yield Work("training", names, compute, None, number, number * config.num_steps)
     if plan.images is not None:
         compute = partial(_images, plan)

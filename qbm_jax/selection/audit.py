@@ -1,13 +1,17 @@
 """The audit of the QUBO: how far solvers are from its optimum, and whether its energy matters."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from qbm_jax.errors import InputError
 from qbm_jax.runtime.optional import installed
+from qbm_jax.runtime.options import check, shown, whole
 from qbm_jax.selection.energies import mmd_problem
 from qbm_jax.selection.kernels import build
+from qbm_jax.selection.problem import MOST_CHOICES
 from qbm_jax.selection.scores import label_scores
 from qbm_jax.selection.selector import SampleSelector, objective
 from qbm_jax.selection.utilities import standardised
@@ -21,6 +25,24 @@ GUARANTEE = "greedy_guarantee"  # what follows from the greedy choice alone, `pr
 FAST: dict[str, Any] = {"certify": False}  # the bounds of an instance are those of one fit
 
 Found = tuple[str, str, int, float]  # solver or objective, metric, place, value
+
+
+def check_size(size: Sequence[int], num_cells: int) -> None:
+    """Raises InputError for instances that so many cells have not, or that cannot be enumerated.
+
+    Args:
+      size: cells and chosen cells of an instance.
+      num_cells: that instances are drawn from.
+    """
+    if len(size) != 2:
+        raise InputError(f"expected cells and chosen cells of an instance, got {shown(size)}")
+    most = check("cells of an instance", size[0], whole(2, num_cells))
+    chosen = check("chosen cells of an instance", size[1], whole(1, most - 1))
+    if (number := math.comb(most, chosen)) > MOST_CHOICES:
+        raise InputError(
+            f"expected at most {MOST_CHOICES} choices of {chosen} of {most} cells, got "
+            f"{number:.3g}; take fewer cells"
+        )
 
 
 def solvers(options: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -61,7 +83,11 @@ def small_instances(
       size: cells and chosen cells of an instance.
       seed: of instances and solvers.
       utility: of each cell [cells], to any scale; None: the MMD alone.
+
+    Raises:
+      InputError: as `check_size`.
     """
+    check_size(size, len(points))
     num_cells, k = size
     for instance in range(number):
         rng = np.random.default_rng([seed, instance])

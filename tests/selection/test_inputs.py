@@ -2,19 +2,55 @@
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 
 from qbm_jax.errors import InputError
-from qbm_jax.selection import SampleSelector, active_loop, objective
+from qbm_jax.selection import (
+    SampleSelector,
+    active_loop,
+    audit,
+    label_scores,
+    objective,
+    sketch_scores,
+    width_by_coverage,
+)
 
 POINTS = np.random.default_rng(0).normal(size=(10, 2))
 GROUPS = np.array(list("aaaabbbbcc"))
+GREEDY = SampleSelector(1, solver="greedy")
 
 
 def with_nan():
     points = POINTS.copy()
     points[3, 1] = np.nan
     return points
+
+
+class Codes:
+    """It names types by numbers."""
+
+    def fit(self, points, labels):
+        return self
+
+    def predict(self, points):
+        return np.zeros(len(points))
+
+
+def loop(labels=GROUPS, selector=GREEDY, test=None, classifier=None):
+    classifier = KNeighborsClassifier(1) if classifier is None else classifier
+    return active_loop(classifier, selector, [2], POINTS, labels, test=test)
+
+
+def label(names, types=GROUPS):
+    return label_scores(names, (POINTS, types), (POINTS, GROUPS), 0)
+
+
+def sketch(chosen, points=POINTS, labels=GROUPS):
+    return sketch_scores(points, chosen, labels, GROUPS)
 
 
 def adata():
@@ -70,6 +106,46 @@ REFUSED = {
         lambda: active_loop(None, None, [5, 5], POINTS, GROUPS), "budgets that increase from 0"),
     "budget above the pool": (
         lambda: active_loop(None, None, [5, 11], POINTS, GROUPS), "at most 10 cells, got 11"),
+    "no list of budgets": (
+        lambda: active_loop(None, None, 10, POINTS, GROUPS), "as a list of numbers, got 10"),
+    "selector": (lambda: loop(selector=None), "selector with fit, or a function, got None"),
+    "labels' number": (
+        lambda: loop(GROUPS[:4]), r"labels \[10 cells\], one each, got shape \(4,\)"),
+    "labels twice": (lambda: loop(np.tile(GROUPS, 2)), r"got shape \(20,\)"),
+    "labels a column": (lambda: loop(GROUPS[:, None]), r"got shape \(10, 1\)"),
+    "labels missing": (lambda: loop([None, *GROUPS[1:]]), "each cell in labels, got none of 1"),
+    "too few answers": (lambda: loop(lambda cells: GROUPS[:1]), "answers of labels .2 cells., one"),
+    "test labels a column": (
+        lambda: loop(test=(POINTS, GROUPS[:, None])), r"test labels \[10 cells\], one each, got"),
+    "test labels of another kind": (
+        lambda: loop(test=(POINTS, np.arange(10))), "of one kind, got numbers and text"),
+    "predictions of another kind": (
+        lambda: loop(test=(POINTS, GROUPS), classifier=Codes()), "predicted labels of one kind"),
+    "no test cells": (lambda: loop(test=POINTS), "test as .cells, their labels., got"),
+    "a single type": (
+        lambda: loop(np.zeros(10), classifier=LogisticRegression()), "2 types or more .* got 0.0"),
+    "quotas a list": (lambda: SampleSelector(3, groups=GROUPS, quotas=[1, 2]), "quotas as a dict"),
+    "quotas without groups": (lambda: SampleSelector(3, quotas={"a": 3}), "expected groups= with"),
+    "large numbers": (lambda: SampleSelector(2).fit(POINTS * 1e200), "most 1e.100, got .*; divide"),
+    "complex numbers": (lambda: SampleSelector(2).fit(POINTS * 1j), "expected coordinates .cells"),
+    "complex utility": (
+        lambda: SampleSelector(2, utility=POINTS[:, 0] * 1j).fit(POINTS), "utility as numbers"),
+    "width of NaN": (lambda: width_by_coverage(POINTS * np.nan, 2), "infinity in 10 of 10 cells"),
+    "width for none": (lambda: width_by_coverage(POINTS, 0), "number must be .* at least 1"),
+    "width for nearly all": (lambda: width_by_coverage(POINTS, 9), "at most 8, got 9"),
+    "one classifier": (lambda: label("rf"), "a list of classifiers, got 'rf'"),
+    "unknown classifier": (lambda: label(["svm"]), "unknown classifier 'svm'; choose from rf, t"),
+    "types missing": (lambda: label(["rf"], [*GROUPS[:9], None]), "in types of train cells, got"),
+    "types' number": (lambda: label(["rf"], GROUPS[:3]), "types of train cells .10 cells., one"),
+    "sketch twice": (lambda: sketch([1, 1]), "chosen once each, got some twice"),
+    "sketch from behind": (lambda: sketch([-1]), "chosen from 0 to 9, got -1"),
+    "sketch of none": (lambda: sketch([]), "at least one cell, got none"),
+    "sketch sparse": (lambda: sketch(csr_matrix(np.eye(3))), "chosen as whole numbers"),
+    "sketch of NaN": (lambda: sketch([1], with_nan()), "NaN or infinity in 1 of 10 cells"),
+    "sketch of few labels": (lambda: sketch([1], labels=GROUPS[:3]), "labels .10 cells., one each"),
+    "sketch of labels NaN": (
+        lambda: sketch([1], labels=pd.Series([np.nan, *GROUPS[1:]])), "in labels, got none of 1"),
+    "instance of too many": (lambda: audit.check_size((24, 12), 20), "and at most 20, got 24"),
     "classifier": (
         lambda: active_loop("forest", None, [5], POINTS, GROUPS), "with fit and predict, a fun"),
 }  # fmt: skip
@@ -88,6 +164,20 @@ def test_a_constant_utility_is_said_to_be_without_effect():
         found = SampleSelector(3, utility=np.ones(10), solver="swap").fit(POINTS)
     plain = SampleSelector(3, solver="swap").fit(POINTS)
     assert found.indices_.tolist() == plain.indices_.tolist()
+
+
+def test_tables_are_taken_as_arrays_are():
+    table = pd.DataFrame(POINTS, index=list("abcdefghij"))
+    assert width_by_coverage(table, 3) == width_by_coverage(POINTS, 3)
+    found = sketch_scores(table, [1, 4], list(GROUPS), GROUPS)
+    assert found == pytest.approx(sketch([1, 4]), nan_ok=True)
+    plain = active_loop(KNeighborsClassifier(1), GREEDY, [2, 4], POINTS,
+                        GROUPS, test=(POINTS, GROUPS))  # fmt: skip
+    for points in (table, POINTS.tolist()):
+        found = active_loop(KNeighborsClassifier(1), GREEDY, [2, 4],
+                            points, pd.Series(GROUPS), test=(points, list(GROUPS)))  # fmt: skip
+        assert found[-1].labelled.tolist() == plain[-1].labelled.tolist()
+        assert found[-1].score == plain[-1].score > 0
 
 
 def test_coordinates_come_from_obsm():

@@ -13,9 +13,12 @@ from experiments.comparison.methods import methods as models
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
 from experiments.selection import study, tasks
+from experiments.selection.trained import TrainedGroup
+from qbm_jax.fitted.tasks.study_set import Group, fold_cells
+from qbm_jax.runtime.keys import seed_of
 from qbm_jax.runtime.optional import installed
 from qbm_jax.selection import audit, objective
-from qbm_jax.selection.methods import METHODS, Request, available
+from qbm_jax.selection.methods import METHODS, Method, Request, available
 from qbm_jax.selection.scores import sketch_scores
 
 RNG = np.random.default_rng(0)
@@ -26,13 +29,105 @@ BAD = {
     "way": ({"ways": ("random", "magic")}, "unknown config.ways 'magic'"),
     "classifier": ({"classifiers": ("svm",)}, "unknown config.classifiers 'svm'"),
     "seeds": ({"num_seeds": 1}, "config.num_seeds must be at least 2"),
-    "solver": ({"solver.num_chains": 0}, "num_chains must be a whole number of at least 1"),
-}
+    "solver": ({"solver.num_chains": 0}, "config.solver.num_chains must be a whole number of at"),
+    "no way": ({"ways": ()}, "config.ways and config.classifiers must name one or more each"),
+    "no classifier": ({"classifiers": ()}, "config.ways and config.classifiers must name"),
+    "budget": ({"budgets": (12, 0)}, "config.budgets must be a whole number of at least 1, got 0"),
+    "a budget below 0": ({"budgets": (-5,)}, "config.budgets must be a whole number"),
+    "a budget that is text": ({"budgets": ("a",)}, "config.budgets must be .* got 'a'"),
+    "half a cell": ({"budgets": (1.5,)}, "config.budgets must be .* got 1.5"),
+    "training budget": ({"training_budgets": (0,)}, "config.training_budgets must be a whole"),
+    "large instance": ({"audit.small": (200, 4)}, "config.audit.small: cells .* at most 80, got"),
+    "all of an instance": ({"audit.small": (10, 10)}, "config.audit.small: chosen .* at most 9"),
+    "half an instance": ({"audit.small": (10,)}, "config.audit.small: expected cells and chosen"),
+    "many choices": ({"audit.small": (40, 20)}, "config.audit.small: .* at most 5000000 choices"),
+    "utility without a model": (
+        {"training_methods": ("qubo_entropy",)}, "config.training_methods 'qubo_entropy'; choose"),
+    "utility of images": ({"images.methods": ("qubo_elbo",)}, "config.images.methods 'qubo_elbo'"),
+    "two models": ({"methods": ("qbmvae", "bernoulli_vae")}, "one model of spins, got qbmvae-mat"),
+    "two settings": (
+        {"methods": ("vae",), "settings": ("matched", "default")}, "one model of spins, got vae-m"),
+    "no spins": ({"methods": ("gaussian_vae",)}, "one model of spins, got gaussian_vae-matched"),
+    "no model": ({"methods": ("pca",)}, "must name one model of spins, got pca-default"),
+    "steps": ({"num_steps": -1}, "config.num_steps must be at least 0"),
+    "draws": (
+        {"evaluation.posterior_draws": 0}, "config.evaluation.posterior_draws must be at least 1"),
+    "temperatures": (
+        {"evaluation.log_z_temperatures": 0}, "config.evaluation.log_z_temperatures .* 0"),
+    "few images": ({"images.pool": 49}, "config.images.pool must be at least 50, got 49"),
+    "image budget": (
+        {"images.pool": 60, "images.budgets": (31,)},
+        "config.images.budgets must be .* at most 30, got 31"),
+    "no image": ({"images.budgets": (0,)}, "config.images.budgets must be a whole number"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
     study_refuses(study, configs.get_config("smoke"), *BAD[case], tmp_path)
+
+
+@pytest.mark.parametrize("field", ["pool", "test"])
+def test_more_images_than_the_file_has_are_refused(field, tmp_path):
+    some_images(tmp_path)
+    fields = {"folder": str(tmp_path), "images.budgets": (8,), "images.pool": 90, "images.test": 30}
+    fields[f"images.{field}"] += 1
+    words = f"config.images.{field} must be .* at most {fields[f'images.{field}'] - 1}, got"
+    study_refuses(study, configs.get_config("smoke"), fields, words, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def plan():
+    """Of the smoke run, but for ways that are of one part alone."""
+    config = configs.get_config("smoke")
+    config.training_methods, config.images.methods = ("herding", "random"), ("leverage",)
+    config.ways = ("random", "mmd_greedy")
+    return study.check(config)
+
+
+def fakes(plan):
+    """What stands for the models of a set: spins and bounds at random."""
+    (cells,), rng = plan.comparison.studies, np.random.default_rng(0)
+    number = cells.cells.num_cells
+    folds = [fold_cells(cells, seed, plan.config.seed) for seed in range(2)]
+    spins = np.tanh(rng.normal(size=(2, number, 8)))
+    group = Group("fake", [], list(spins), list(rng.normal(size=(2, number))), folds, [], 0.0)
+    return cells, TrainedGroup(group, rng.normal(size=(2, number)))
+
+
+def test_every_field_of_ways_builds_its_own(plan, monkeypatch):
+    assert set(plan.methods) == {"random", "mmd_greedy", "herding", "leverage"}
+    asked = []
+    monkeypatch.setattr(tasks, "labels_and_sketches", lambda *given: asked.append(given[3]))
+    monkeypatch.setattr(plan.trained, "of", lambda *given: None)
+    for work in study.pieces(plan, StopRequest()):
+        if work.section == "labels":
+            work.compute(None)
+    assert [list(each) for each in asked] == [["random", "mmd_greedy"]] * 2
+
+
+def test_choices_depend_on_the_seed_of_the_config_and_the_training(plan, tmp_path):
+    cells, trained = fakes(plan)
+    some_images(tmp_path)
+    told = []
+
+    def choose(request):
+        told.append(request.seed)
+        return np.arange(request.number)
+
+    for seed in (0, 1):
+        config = plan.config.copy_and_resolve_references()
+        config.update({"seed": seed, "classifiers": ("1nn",), "budgets": (12,)})
+        config.images.update({"budgets": (8,), "pool": 60, "test": 20, "methods": ("x",)})
+        ways = {"x": Method(choose, "baseline")}
+        for number in (0, 1):
+            tasks.labels_and_sketches(config, cells, trained, ways, number)
+        tasks.images(config, str(tmp_path / "mnist.npz"), ways)
+    expected = [seed_of(seed, "choices", number) for seed in (0, 1) for number in (0, 1)]
+    assert len(set(expected)) == 4
+    of_images = [told[4:6], told[10:12]]
+    assert np.concatenate(of_images).tolist() == expected
+    assert [*told[:4:2], *told[6:10:2]] == [*told[1:4:2], *told[7:10:2]] == expected
 
 
 @pytest.mark.parametrize("variant", ["full", "smoke"])
@@ -107,14 +202,20 @@ def test_the_audit_at_the_studys_size_has_energies_of_all_solvers(utility):
         assert (("sa", 0) in runs) == (("tabu", 0) in runs) == (utility is None)
 
 
-def test_labels_of_images_on_a_tiny_file(tmp_path):
-    rng, config = np.random.default_rng(0), configs.get_config("smoke")
+def some_images(folder):
+    """A file of 90 and 30 images of two kinds."""
+    rng = np.random.default_rng(0)
     types = {"train": np.arange(90) % 2, "test": np.arange(30) % 2}
     arrays = {f"{part}_labels": kinds.astype(np.uint8) for part, kinds in types.items()}
     for part, kinds in types.items():
         noise = rng.integers(0, 60, (len(kinds), 28, 28))
         arrays[f"{part}_images"] = (noise + 150 * kinds[:, None, None]).astype(np.uint8)
-    np.savez(tmp_path / "mnist.npz", **arrays)
+    np.savez(folder / "mnist.npz", **arrays)
+
+
+def test_labels_of_images_on_a_tiny_file(tmp_path):
+    some_images(tmp_path)
+    config = configs.get_config("smoke")
     ways, config.classifiers = ("random", "facility_greedy", "qubo_mmd_swap"), ("1nn",)
     config.images.update({"budgets": (8, 12), "pool": 60, "test": 20, "block_size": 30})
     config.images.methods = (*ways, "mmd_greedy")
