@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from absl import logging as absl_logging
 from ml_collections import ConfigDict
@@ -76,6 +77,8 @@ def check_arguments(argv: list[str]) -> ConfigDict:
         if option not in known and not option.startswith("--config."):
             names = ", ".join((*known, "--config.FIELD", "--help"))
             fail(f"unknown option {option}; there are {names}")
+        if argument in ("--config", "--workdir", processes_of.COORDINATOR):
+            fail(f"{option} needs a value: {option}=VALUE")
     config_argument = config_value(arguments)
     config = load_config(config_argument)
     try:
@@ -87,7 +90,9 @@ def check_arguments(argv: list[str]) -> ConfigDict:
         load_overrides(config_argument)
     for argument in arguments:
         if argument.startswith("--config."):
-            check_override(config, argument.removeprefix("--config.").split("=")[0])
+            dotted, equals, _ = argument.removeprefix("--config.").partition("=")
+            if not (isinstance(check_override(config, dotted), bool) or equals):
+                fail(f"--config.{dotted} needs a value: --config.{dotted}=VALUE")
     return config
 
 
@@ -103,8 +108,8 @@ def config_value(arguments: list[str]) -> str:
     return values[-1]
 
 
-def check_override(config: ConfigDict, dotted: str) -> None:
-    """Ends with one line, listing the valid fields, if `dotted` names none or several."""
+def check_override(config: ConfigDict, dotted: str) -> Any:
+    """The value; ends with one line and the valid fields if `dotted` names none or several."""
     node = config
     parts = dotted.split(".")
     for depth, part in enumerate(parts):
@@ -115,6 +120,7 @@ def check_override(config: ConfigDict, dotted: str) -> None:
         node = node[part]
     if isinstance(node, ConfigDict):
         fail(f"config.{dotted} is no field but holds fields: {', '.join(sorted(node)) or 'none'}")
+    return node
 
 
 def is_none(argument: str) -> bool:

@@ -185,6 +185,13 @@ ARGUMENTS = {
     "section": (["--config=configs/toy.py", "--config.sampel.name=cim"], ["sampler", "model"]),
     "below a field": (["--config=configs/toy.py", "--config.seed.x=1"], ["config.seed"]),
     "whole section": (["--config=configs/toy.py", "--config.sampler=cim"], ["name", "gibbs"]),
+    "no folder": (["--workdir", "--config=configs/toy.py:smoke"], ["--workdir needs a value"]),
+    "no address": (["--coordinator", "--config=configs/toy.py"], ["--coordinator needs a value"]),
+    "no name": (["--config", "--config=configs/toy.py"], ["--config needs a value: --config=VAL"]),
+    "no value": (
+        ["--config=configs/toy.py", "--config.data.path", "--workdir=x"],
+        ["--config.data.path needs a value: --config.data.path=VALUE"],
+    ),
     "no dashes": (["configs/toy.py"], ["configs/toy.py", "--name=value"]),
 }
 
