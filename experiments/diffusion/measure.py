@@ -111,6 +111,9 @@ def energies(
         told = {"seconds": time.perf_counter() - start,
                 "calls": float(num_calls(config, model.length, name))}  # fmt: skip
         metrics += [("diffusion", name, "generation", what, each) for what, each in told.items()]
+        LOGGER.info(
+            "%s, seed %d: drawn, guide %s, %.0f s", tokens.name, seed, name, told["seconds"]
+        )
     for name, rows in drawn.items():
         found = scores(tokens, judge, rows)
         metrics += [("diffusion", name, "generation", key, value) for key, value in found.items()]
@@ -241,4 +244,5 @@ def residual_likelihoods(
             "parameters": float(fitted.num_parameters),
         }  # fmt: skip
         metrics += [(head, "none", "residual", name, float(each)) for name, each in found.items()]
+        LOGGER.info("%s, seed %d: likelihood with the energy of %s", tokens.name, seed, head)
     return metrics
