@@ -90,7 +90,7 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         machines, rows = self._new_machines(), X
         for number, machine in enumerate(machines):
             own = None if path is None else path.with_stem(f"{path.stem}-layer{number}")
-            rows = machine.fit(rows, checkpoint=own).transform(rows)
+            rows = machine.fit(rows, checkpoint=own).hidden_means(rows)
         return self._with(machines)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -106,7 +106,7 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         del y
         rows, machines = X, getattr(self, "machines_", None) or self._new_machines()
         for machine in machines:
-            rows = machine.partial_fit(rows).transform(rows)
+            rows = machine.partial_fit(rows).hidden_means(rows)
         return self._with(machines)
 
     @property
@@ -150,13 +150,16 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     def transform(self, X: Any) -> np.ndarray:
         """Means of the top layer, [rows, units], means passed from layer to layer."""
+        return self._means(X)
+
+    def _means(self, X: Any) -> np.ndarray:
         for machine in self._machines():
-            X = machine.transform(X)
+            X = machine.hidden_means(X)
         return X
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """Visible means given the top layer's means given rows [rows, features]."""
-        rows = jnp.asarray(self.transform(X))
+        rows = jnp.asarray(self._means(X))
         for machine in reversed(self._machines()):
             rows = machine.units().visible_means(rows)
         return np.asarray(rows)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from sklearn.base import TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from qbm_jax.energy_models import inputs, learning, phases
@@ -42,7 +43,7 @@ class NotFitted(InputError, NotFittedError):
     """A method that needs a trained machine was called before `fit`."""
 
 
-class TrainedMachine(Saved):
+class TrainedMachine(Saved, TransformerMixin):
     """What needs the parameters of a machine alone, however it has learnt.
 
     Attributes:
@@ -115,6 +116,14 @@ class TrainedMachine(Saved):
 
     def transform(self, X: Any) -> np.ndarray:
         """Hidden means given rows, [rows, num_hidden].
+
+        Raises:
+          InputError: unfitted, or X as in `fit`.
+        """
+        return self.hidden_means(X)
+
+    def hidden_means(self, X: Any) -> np.ndarray:
+        """What `transform` gives, an array whatever container scikit-learn is set to.
 
         Raises:
           InputError: unfitted, or X as in `fit`.
@@ -244,7 +253,7 @@ class TrainedMachine(Saved):
     def reconstruct(self, X: Any) -> np.ndarray:
         """Visible means given the hidden means given rows [rows, features]."""
         units, rows = self.units(), self.checked_rows(X)
-        return self._restored(np.asarray(_reconstructed(units, rows, self.transform(X))))
+        return self._restored(np.asarray(_reconstructed(units, rows, self.hidden_means(X))))
 
     def _machines(self) -> list[Self]:
         self.units()

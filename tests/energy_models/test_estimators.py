@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from energy_laws import H, V, given_units, log_weights, random_units, states
 from scipy.special import expit
+from sklearn import config_context
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -48,6 +50,25 @@ def test_features_serve_a_classifier_in_a_pipeline(rows, deep):
     names = pipeline[:-1].get_feature_names_out()
     assert list(names) == [f"restrictedboltzmannmachine{i}" for i in range(3)]
     assert deep.transform(rows).shape == (60, 3) == (60, len(deep.get_feature_names_out()))
+
+
+def test_features_come_in_the_container_that_is_asked_for(rows, deep):
+    """What chains machines and restores rows stays an array: a table would end in compiled code."""
+    machine = RestrictedBoltzmannMachine(num_hidden=3, **FAST)
+    name = "restrictedboltzmannmachine0"
+    chosen = ColumnTransformer([("one", "passthrough", [name])])
+    pipeline = make_pipeline(machine, chosen, LogisticRegression()).set_output(transform="pandas")
+    assert pipeline.fit(rows, rows[:, 1]).predict(rows).shape == (60,)
+    first = pipeline[0]
+    assert name in first.transform(rows).columns
+    assert isinstance(first.hidden_means(rows), np.ndarray)
+    assert isinstance(first.reconstruct(rows), np.ndarray)
+    with config_context(transform_output="pandas"):
+        network = clone(deep).fit(rows).partial_fit(rows)
+        assert network.transform(rows).shape == (60, 3) and hasattr(
+            network.transform(rows), "columns"
+        )
+        assert isinstance(network.reconstruct(rows), np.ndarray)
 
 
 def test_the_history_and_the_seed(rows, fitted):
