@@ -24,6 +24,7 @@ POSITIVE = ("mean_field", "sampled")
 _BLOCK = 16
 # What a sampler tells of a draw: its temperature where it measures it, and whether it is finite.
 TOLD = ("beta_eff", "finite_share")
+_SHOWN = 100  # sweeps that are averaged where hidden means are asked for
 _DAMPING = 0.5  # of the mean field, which else may alternate
 
 
@@ -72,6 +73,24 @@ def positive(key: jax.Array, units: Any, v: jax.Array, phases: Phases) -> jax.Ar
     if phases.positive == "mean_field":
         return mean_field(units, v, phases.positive_steps)
     return clamped_hidden(key, units, v, phases.positive_steps)
+
+
+def hidden_means(key: jax.Array, units: Any, v: jax.Array, phases: Phases) -> jax.Array:
+    """Hidden means given data [rows, hidden]; of sampled bits, averaged over further sweeps."""
+    if getattr(units, "deep", None) is None or phases.positive == "mean_field":
+        return positive(key, units, v, phases)
+    key_start, key_run = jax.random.split(key)
+    inputs = units.hidden_inputs(v)
+
+    def advance(carry, key):
+        h, total = carry
+        h = hidden_sweep(key, inputs, units.deep, h)
+        # A unit's mean given the others has less noise than its bit.
+        return (h, total + jax.nn.sigmoid(inputs + h @ units.deep)), None
+
+    start = positive(key_start, units, v, phases), jnp.zeros_like(inputs)
+    (_, total), _ = jax.lax.scan(advance, start, jax.random.split(key_run, _SHOWN))
+    return total / _SHOWN
 
 
 def mean_field(units: Units, v: jax.Array, num_steps: int) -> jax.Array:

@@ -268,7 +268,7 @@ def _reconstructed(units, v, h):
     return jax.nn.sigmoid(units.visible[None, :] + h @ units.weights.T + v @ lateral)
 
 
-_hidden = jax.jit(phases.positive, static_argnums=3)
+_hidden = jax.jit(phases.hidden_means, static_argnums=3)
 _block_gibbs = jax.jit(phases.block_gibbs)  # any number of sweeps: one program
 _sweeps = jax.jit(phases.sweeps)
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from energy_laws import H, V, log_law, log_weights, mixture, random_units, states
+from energy_laws import H, V, given_units, log_law, log_weights, mixture, random_units, states
 
 from qbm_jax.energy_models import BoltzmannMachine, RestrictedBoltzmannMachine, learning
 from qbm_jax.energy_models.edges import edges_of
@@ -151,6 +151,21 @@ def test_phases_learn_a_coupling(rows, options, edges):
     assert model.positive_phase_ == (
         "exact" if edges != "full" else options.get("positive_phase", "mean_field")
     )
+
+
+def test_hidden_means_of_sampled_units_are_means(rows):
+    """Against the enumerated law of coupled hidden units given the rows."""
+    units = random_units("full", scale=0.7)
+    model = BoltzmannMachine(num_hidden=H, positive_phase="sampled")
+    given_units(model, units)
+    v, h = states(V), states(H)
+    joint = log_weights(units, v, h)
+    right = np.exp(joint - np.logaddexp.reduce(joint, axis=1, keepdims=True)) @ h
+    found = model.transform(np.tile(v, (20, 1))).reshape(20, len(v), H)
+    assert np.abs(found - right).max() < 0.25  # of a hundred sweeps that depend on each other
+    np.testing.assert_allclose(found.mean(axis=0), right, atol=0.04)
+    again = model.reconstruct(v) - model.reconstruct(np.tile(v, (2, 1)))[: len(v)]
+    assert np.abs(again).max() < 0.2  # no single draw of hidden bits
 
 
 def test_a_training_goes_on_bit_for_bit(rows, tmp_path):
