@@ -91,6 +91,7 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
     )  # options on which the arrays of a training depend  # fmt: skip
     num_rows_needed: ClassVar[int] = 1
     saved_arrays: ClassVar[tuple[str, ...]] = ("starts_", "snapshots_")
+    scaling_arrays: ClassVar[tuple[str, ...]] = ()  # without which rows do not tell X
 
     # What kinds of machine differ in.
 

@@ -19,9 +19,10 @@ from flax import struct
 from qbm_jax.energy_models import inputs
 from qbm_jax.energy_models.edges import Edges, edges_of
 from qbm_jax.energy_models.estimator import EnergyModel
+from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.runtime.options import documented, field, positive, whole
+from qbm_jax.runtime.options import LARGEST_FLOAT, documented, field, positive, whole
 from qbm_jax.samplers.numerics.noise import normal
 
 
@@ -106,7 +107,8 @@ class GaussianRestrictedBoltzmannMachine(EnergyModel):
 
     num_rows_needed: ClassVar[int] = 2
     input_dtype: ClassVar[type] = np.float64  # until the columns are scaled
-    saved_arrays: ClassVar[tuple[str, ...]] = (*EnergyModel.saved_arrays, "mean_", "scale_")
+    scaling_arrays: ClassVar[tuple[str, ...]] = ("mean_", "scale_")
+    saved_arrays: ClassVar[tuple[str, ...]] = (*EnergyModel.saved_arrays, *scaling_arrays)
     independent: ClassVar[str] = "independent Gaussians with the training rows' means and variances"
     _centres: ClassVar[bool] = False  # b is inside the energy's differences: they are centred
 
@@ -138,7 +140,15 @@ class GaussianRestrictedBoltzmannMachine(EnergyModel):
 
     def _given(self, given, num: int) -> np.ndarray | None:
         held = inputs.given_rows(given, num, self.n_features_in_, bits=False)
-        return None if held is None else ((held - self.mean_) / self.scale_).astype(np.float32)
+        if held is None:
+            return None
+        scaled = (held - self.mean_) / self.scale_
+        if (far := np.abs(scaled) > LARGEST_FLOAT).any():
+            raise InputError(
+                f"given is too far from column {far.any(axis=0).argmax()} of the training rows: "
+                "more than 3e38 of its standard deviations; clamp it nearer to them"
+            )
+        return scaled.astype(np.float32)
 
     def blank(self) -> None:
         """Gives a model without data the shapes of a trained one, before it is loaded."""

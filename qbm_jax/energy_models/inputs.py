@@ -63,11 +63,17 @@ def check_real(X: np.ndarray) -> None:
     """Refuses rows [rows, features] with columns on which no density exists.
 
     Raises:
-      InputError: a constant column, or one that is another times a number; it names them.
+      InputError: a constant column, one that is another times a number, or one whose variance is
+        not finite; it names them.
     """
     if len(X) < 2:
         raise InputError(f"expected at least 2 rows to scale real columns by, got {len(X)} sample")
-    spread = X.std(axis=0, dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = X.std(axis=0, dtype=np.float64)
+    if (huge := np.flatnonzero(~np.isfinite(spread))).size:
+        raise InputError(
+            f"column {huge[0]} of X is so large that its variance is not finite; divide it"
+        )
     if (constant := np.flatnonzero(spread <= _SAME * np.abs(X).max(axis=0))).size:
         raise InputError(
             f"column {constant[0]} of X is constant, so it has no density; leave it out"
@@ -99,7 +105,7 @@ def given_rows(given: Any, num: int, num_visible: int, bits: bool) -> np.ndarray
     try:
         if np.iscomplexobj(given):
             raise TypeError
-        rows = np.asarray(given, np.float32)
+        rows = np.asarray(given, np.float32 if bits else np.float64)  # these are scaled later
     except (TypeError, ValueError) as error:
         raise InputError("expected numbers in given, NaN for a free unit") from error
     if rows.shape not in ((num_visible,), (num, num_visible), (1, num_visible)):

@@ -73,7 +73,7 @@ def save(model: Any, path: Path, rows: np.ndarray | None = None) -> None:
         "machines": [_described(machine) for machine in machines],
         "arrays": {name: digest_of(values) for name, values in arrays.items()},
     }
-    of = {"model": type(model).__name__} | ({} if rows is None else {"data": digest_of(rows)})
+    of = {"model": type(model).__name__} | ({} if rows is None else _data_of(model, rows))
     buffer = io.BytesIO()
     header: Any = np.array(json.dumps(sealed(plain(content), of)))
     np.savez(buffer, allow_pickle=False, **{HEADER: header}, **arrays)
@@ -82,6 +82,12 @@ def save(model: Any, path: Path, rows: np.ndarray | None = None) -> None:
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     samplers.warn_if_given(params.get("negative_phase"))
+
+
+def _data_of(model: Any, rows: np.ndarray) -> dict[str, str | None]:
+    """What tells the data of a training: its rows [rows, features], and how they were scaled."""
+    scaling = {name: digest_of(getattr(model, name)) for name in model.scaling_arrays}
+    return {"data": digest_of(rows)} | scaling
 
 
 def _described(machine: Any) -> dict[str, Any]:
@@ -127,7 +133,7 @@ def load_into(model: Any, path: Path, rows: np.ndarray) -> None:
     Raises:
       InputError: the file is damaged, or of other options or data.
     """
-    header, arrays = _read(path, {"model": type(model).__name__, "data": digest_of(rows)})
+    header, arrays = _read(path, {"model": type(model).__name__} | _data_of(model, rows))
     mine = plain(params_of(model))
     if other := [name for name, value in mine.items() if header["params"].get(name) != value]:
         raise InputError(

@@ -244,6 +244,43 @@ def test_real_columns_keep_their_digits_until_they_are_scaled():
             GaussianRestrictedBoltzmannMachine().fit(np.hstack([x, twin]))
 
 
+def test_a_checkpoint_of_other_scales_or_shifts_is_of_other_data(tmp_path):
+    x = np.random.default_rng(0).normal(size=(100, 3))
+    model = GaussianRestrictedBoltzmannMachine(num_hidden=3, num_updates=20)
+    path = tmp_path / "training.npz"
+    whole = clone(model).fit(x, checkpoint=path)
+    for other in (1024 * x, x + 4):  # standardised they are the same to the last bit, or nearly
+        with pytest.raises(InputError, match="is of other data"):
+            clone(model).fit(other, checkpoint=path)
+    again = clone(model).fit(x, checkpoint=path)
+    np.testing.assert_array_equal(again.score_samples(x), whole.score_samples(x))
+
+
+def test_clamped_real_columns_keep_their_digits():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 2))
+    x[:, 1] = 0.9 * x[:, 0] + 0.3 * x[:, 1]
+    x *= 0.05
+    means = []
+    for offset in (0.0, 1e7):
+        model = GaussianRestrictedBoltzmannMachine(num_hidden=4, num_updates=20)
+        model.fit(x + offset).with_units(bimodal(model.units()), x + offset)
+        drawn = model.sample(200, given=[offset + 0.08, np.nan], seed=1, num_sweeps=50)
+        assert (drawn[:, 0] == offset + 0.08).all()
+        means.append((drawn[:, 1] - offset).mean())
+    assert means[1] == pytest.approx(means[0], abs=2e-3) and means[0] > 0.02
+    with pytest.raises(InputError, match="given is too far from column 0"):
+        model.sample(1, given=[1e200, np.nan])
+
+
+def bimodal(units):
+    """Parameters with one strong hidden unit, whose two Gaussians lie apart in both columns."""
+    weights = np.zeros((2, 4), np.float32)
+    weights[:, 0] = 2.0
+    visible, log_variance = np.full(2, -1, np.float32), np.full(2, -2, np.float32)
+    return units.replace(visible=visible, weights=weights, log_variance=log_variance)
+
+
 REFUSED = {
     "NaN": ({}, np.array([[0, np.nan], [1, 0]]), "NaN"),
     "infinite": ({}, np.array([[0, np.inf], [1, 0]]), "infinity"),
@@ -288,6 +325,7 @@ def test_sparse_rows_are_refused():
         (np.array([[1.0, 2], [1, 3], [1, 4]]), "column 0 of X is constant"),
         (np.array([[1.0, 3, 0], [2, 5, 1], [4, 9, 1]]), "the same but for scale"),
         (np.array([[1.0, 2]]), "1 sample"),
+        (np.array([[1.0, 2e200], [2, 1e200], [4, 5e200]]), "column 1 of X .* divide it"),
     ],
 )
 def test_columns_without_a_density_are_refused(X, message):
