@@ -7,6 +7,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, as_arrays, as_spins, energy, local_field
 
 BETA_RANGE = (1 / 32, 32.0)
+NO_FIELD = 1e-12  # mean square of fields that are rounding
 _NUM_ITERATIONS = 20  # Newton takes 5; bisection alone leaves 1e-5 of the range's 10 octaves
 
 
@@ -46,7 +47,7 @@ def fit_beta(params: Boltzmann, spins: jax.Array) -> jax.Array:
     beta, _, _ = jax.lax.fori_loop(0, _NUM_ITERATIONS, iterate, start)
     beta = jnp.where(score(low) <= 0, low, jnp.where(score(high) >= 0, high, beta))
     mean_square = jnp.mean(fields**2)
-    beta = jnp.where(mean_square > 1e-12, beta, 1)
+    beta = jnp.where(mean_square > NO_FIELD, beta, 1)
     return jnp.where(jnp.isfinite(mean_square) & jnp.all(jnp.isfinite(spins)), beta, jnp.nan)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
-from qbm_jax.machine.boltzmann import Boltzmann, scale
-from qbm_jax.machine.calibration import beta_with_error
+from qbm_jax.machine.boltzmann import Boltzmann, local_field, scale
+from qbm_jax.machine.calibration import BETA_RANGE, NO_FIELD, beta_with_error
 from qbm_jax.machine.opposite_sign import check_pairs
 from qbm_jax.problems.bqm import check_quadratic, from_bqm
 from qbm_jax.runtime import keys
@@ -33,7 +33,9 @@ class _Sampling:
     The samples of a `SampleSet` are reads of independent chains, in the order in which they were
     drawn. Its info has `beta`, the inverse temperature that explains the reads best as draws of
     exp(-beta E), `beta_standard_error`, `effective_sample_size` (chains are independent: the
-    number of reads), `targets_boltzmann`, `num_reads` and `interrupted`.
+    number of reads), `targets_boltzmann`, `num_reads` and `interrupted`. The first two are NaN
+    where reads do not tell them: no field acts on them, or the best fit is not within a factor of
+    32 of the beta asked for, as that of ground states.
 
     Args:
       name: a sampler's, or a `Sampler`.
@@ -42,8 +44,12 @@ class _Sampling:
 
     def __init__(self, name: str | Sampler, **options: Any):
         self._sampler = samplers.build(name, **options)
+        self._given = name, options
         self._made_of = {"sampler": name if isinstance(name, str) else "custom", "options": options}
         self._draw = jax.jit(self._sampler.sample)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _built, self._given
 
     @property
     def properties(self) -> dict[str, Any]:
@@ -76,6 +82,7 @@ class _Sampling:
           initial_states: what `dimod.as_samples` takes, used in turns; for samplers whose chains
             persist between draws: gibbs, auxiliary_cim, metropolis_cim.
           interrupt_function: called after every 64 reads; True ends the draw with what there is.
+            Beyond 64, reads with it are others than without it at one seed.
 
         Returns:
           A `dimod.SampleSet`.
@@ -85,7 +92,10 @@ class _Sampling:
         """
         dimod = needed("dimod")
         params, names = _machine(dimod, bqm)
-        starts = None if initial_states is None else _starts(dimod, initial_states, names)
+        starts = None
+        if initial_states is not None:
+            beside = params.num_spins - len(names)  # the spin of a lone variable, which is free
+            starts = np.pad(_starts(dimod, initial_states, names), ((0, 0), (0, beside)), "edge")
         num_reads = (1 if starts is None else len(starts)) if num_reads is None else num_reads
         check_count(num_reads=num_reads)
         if interrupt_function is not None and not callable(interrupt_function):
@@ -94,12 +104,13 @@ class _Sampling:
         if seed is None:
             seed = int(np.random.default_rng().integers(LARGEST_SEED))
         key = keys.root(check("seed", seed, kind_of_seed()))
-        cold = scale(params, check("beta", beta, positive()))
+        beta = check("beta", beta, positive())
+        cold = scale(params, beta)
         spins = self._reads(key, cold, num_reads, starts, interrupt_function)
-        measured, error = beta_with_error(params, jnp.asarray(spins, jnp.float32)[:, None])
+        measured, error = _measured(cold, beta, spins)
         info = {
-            "beta": float(measured),
-            "beta_standard_error": float(error),
+            "beta": measured,
+            "beta_standard_error": error,
             "effective_sample_size": float(len(spins)),
             "targets_boltzmann": self._sampler.targets_boltzmann,
             "num_reads": len(spins),
@@ -165,6 +176,24 @@ def _pairs(name: str, given: Any) -> list[tuple[Any, Any]]:
             f"expected {name} by pairs of variables, got {got}; reduce higher orders with dimod"
         )
     return pairs
+
+
+def _measured(cold: Boltzmann, beta: float, spins: np.ndarray) -> tuple[float, float]:
+    """The inverse temperature of reads [reads, spins], drawn at `beta`, and its standard error.
+
+    NaN where they do not tell it.
+    """
+    reads = jnp.asarray(spins, jnp.float32)
+    found, error = map(float, beta_with_error(cold, reads[:, None]))
+    low, high = BETA_RANGE
+    if not low < found < high or jnp.mean(local_field(cold, reads) ** 2) <= NO_FIELD:
+        return math.nan, math.nan
+    return beta * found, beta * error
+
+
+def _built(name: str | Sampler, options: dict[str, Any]) -> Any:
+    """A `DimodSampler`, out of a pickle."""
+    return sampler_class()(name, **options)
 
 
 @functools.cache

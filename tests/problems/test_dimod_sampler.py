@@ -1,5 +1,7 @@
 """Our samplers behind dimod's interface."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,35 @@ def test_ising_and_qubo_and_a_lone_variable_are_taken(sampler):
     assert sampler.sample_ising({0: 50}, {}).first.sample == {0: -1}
     found = sampler.sample_qubo({("x", "x"): -50.0, ("x", "y"): 60.0, ("y", "y"): -10.0})
     assert found.first.sample == {"x": 1, "y": 0}
+
+
+@pytest.mark.parametrize(("size", "beta"), [(1e-3, 1e3), (1e3, 1e-3), (1.0, 1.0)])
+def test_the_temperature_is_measured_whatever_the_unit_of_energy(sampler, size, beta):
+    bqm = model()
+    bqm.scale(size)
+    info = sampler.sample(bqm, num_reads=2000, seed=3, beta=beta).info
+    error = info["beta_standard_error"]
+    assert 0 < error < 0.1 * beta and abs(info["beta"] - beta) < 4 * error
+
+
+def test_reads_that_do_not_tell_a_temperature_have_none(sampler):
+    for bqm in (model() * 50, dimod.BinaryQuadraticModel({"a": 0, "b": 0}, {}, 0, "SPIN")):
+        info = sampler.sample(bqm, num_reads=20, seed=0).info
+        assert np.isnan(info["beta"]) and np.isnan(info["beta_standard_error"])
+
+
+def test_a_lone_variable_starts_where_it_is_told():
+    still = problems.DimodSampler("auxiliary_cim", num_steps=1)
+    free = dimod.BinaryQuadraticModel({"a": 0.1}, {}, 0.0, "SPIN")
+    assert len(still.sample(free, initial_states=[{"a": -1}, {"a": 1}], seed=0)) == 2
+
+
+def test_a_sampler_by_name_goes_through_a_pickle(sampler):
+    again = pickle.loads(pickle.dumps(sampler))
+    assert again.properties == sampler.properties
+    assert again.sample(model(), num_reads=9, seed=1) == sampler.sample(
+        model(), num_reads=9, seed=1
+    )
 
 
 def test_it_starts_where_it_is_told_and_stops_when_it_is_told(sampler):
