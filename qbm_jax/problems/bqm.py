@@ -1,6 +1,7 @@
 """dimod's models as machines and back; dimod is imported when it is asked for."""
 
 from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ def to_bqm(
 
 
 def from_cqm(cqm: Any, penalty: float | None = None) -> tuple[Boltzmann, float, Callable]:
-    """The machine of a constrained quadratic model of binary variables, by `dimod.cqm_to_bqm`.
+    """The machine of a constrained quadratic model of spins and bits, by `dimod.cqm_to_bqm`.
 
     Args:
       cqm: a `dimod.ConstrainedQuadraticModel`.
@@ -79,10 +80,12 @@ def from_cqm(cqm: Any, penalty: float | None = None) -> tuple[Boltzmann, float, 
 
     Returns:
       Machine and constant as of `from_bqm`, in the order of `cqm_to_bqm`'s variables, slack ones
-      among them, and dimod's `invert`: a sample of those variables -> one of the model's own.
+      among them, and `invert`: a sample of those variables as bits -> one of the model's own,
+      spins among them as -1 and +1.
 
     Raises:
-      InputError: dimod is not installed, it is no such model, or has integer or real variables.
+      InputError: dimod is not installed, it is no such model, or has integer or real variables, a
+        quadratic constraint, or one that no state satisfies.
     """
     dimod = needed("dimod")
     if not isinstance(cqm, dimod.ConstrainedQuadraticModel):
@@ -95,8 +98,22 @@ def from_cqm(cqm: Any, penalty: float | None = None) -> tuple[Boltzmann, float, 
             f"{kinds[other[0]].name}; write it in bits first"
         )
     multiplier = None if penalty is None else check("penalty", penalty, positive())
-    bqm, invert = dimod.cqm_to_bqm(cqm, lagrange_multiplier=multiplier)
-    return *from_bqm(bqm), invert
+    spins = {v for v, kind in kinds.items() if kind is dimod.SPIN}
+    bits = cqm.spin_to_binary() if spins else cqm  # cqm_to_bqm takes none
+    try:
+        bqm, invert = dimod.cqm_to_bqm(bits, lagrange_multiplier=multiplier)
+    except ValueError as error:
+        reason = str(error).rstrip(".")
+        raise InputError(
+            f"expected linear constraints that can be satisfied, got: {reason}; write the model "
+            "with others"
+        ) from error
+    return *from_bqm(bqm), partial(_as_spins, invert, spins) if spins else invert
+
+
+def _as_spins(invert: Callable, spins: set, sample: Any) -> dict:
+    found = invert(sample)
+    return {v: 2 * value - 1 if v in spins else value for v, value in found.items()}
 
 
 def check_quadratic(bqm: Any) -> None:
