@@ -4,11 +4,10 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jax.experimental.sparse import BCOO
 
 from qbm_jax.errors import InputError
-from qbm_jax.machine.boltzmann import Boltzmann, as_floats, check, from_bit_form, to_bit_form
-from qbm_jax.machine.opposite_sign import biases, couplings
+from qbm_jax.machine.boltzmann import Boltzmann, as_floats
+from qbm_jax.machine.opposite_sign import Biases, biases, from_biases
 from qbm_jax.problems.labels import check_labels, order_of
 from qbm_jax.runtime.options import check as check_number
 from qbm_jax.runtime.options import finite, shown
@@ -38,7 +37,9 @@ def from_qubo(
 
     Returns:
       The machine in units of kT at temperature 1 (`machine.boltzmann.scale` changes it) and a
-      constant, with E(b) equal to the machine's energy of s = 2b - 1 plus the constant.
+      constant, with E(b) equal to the machine's energy of s = 2b - 1 plus the constant. Both are in
+      double precision, but for couplings of more than 1024 spins with few pairs: these are sparse,
+      each rounded to single precision.
 
     Raises:
       InputError: an empty or higher-order Q, one that is not finite, or labels that are not its.
@@ -47,12 +48,19 @@ def from_qubo(
     entries = _of_dict(Q, labels) if is_dict else _of_matrix(Q, labels)
     if not entries.num_bits:
         raise InputError("expected a QUBO with variables, got an empty one")
+    if entries.num_bits < 2:
+        raise InputError(
+            "expected a QUBO of at least 2 bits, got one, and a machine has at least 2 spins; add "
+            'a bit that costs nothing, such as {("free", "free"): 0}'
+        )
     linear = np.zeros(entries.num_bits)
     own = entries.rows == entries.columns
-    np.add.at(linear, entries.rows[own], entries.values[own])
-    pairs = (each[~own] for each in entries[1:])
-    params, constant = from_bit_form(-linear, -couplings(entries.num_bits, *pairs))  # type: ignore[arg-type]
-    return params, float(constant) + check_number("offset", offset, finite())
+    np.add.at(linear, entries.rows[own], entries.values[own] / 2)
+    rows, columns, values = (each[~own] for each in entries[1:])
+    constant = linear.sum() + values.sum() / 4 + check_number("offset", offset, finite())
+    for ends in (rows, columns):
+        np.add.at(linear, ends, values / 4)
+    return from_biases(Biases(linear, rows, columns, values / 4)), float(constant)
 
 
 def to_qubo(
@@ -74,25 +82,19 @@ def to_qubo(
     """
     if form not in ("dict", "matrix"):
         raise InputError(f"expected form 'dict' or 'matrix', got {shown(form)}")
-    names = check_labels(labels, check(params).num_spins)
-    linear, W, c = to_bit_form(_doubled(params))
-    diagonal, rows, columns, values = biases(Boltzmann(J=W, h=linear))  # of bits: those of Q
-    constant = check_number("offset", offset, finite()) - float(c)
+    linear, rows, columns, values = biases(params)
+    names = check_labels(labels, len(linear))
+    diagonal, values = 2 * linear, 4 * values
+    for ends in (rows, columns):
+        np.subtract.at(diagonal, ends, values / 2)
+    constant = check_number("offset", offset, finite()) - linear.sum() + values.sum() / 4
     if form == "matrix":
         Q = np.diag(diagonal)
         Q[rows, columns] = values
-        return Q, constant
+        return Q, float(constant)
     found = {(name, name): float(value) for name, value in zip(names, diagonal, strict=True)}
     pairs = zip(rows, columns, values, strict=True)
-    return found | {(names[i], names[j]): float(b) for i, j, b in pairs}, constant
-
-
-def _doubled(params: Boltzmann) -> Boltzmann:
-    """The machine in double precision; sparse couplings stay in JAX's own."""
-    params = check(params)
-    h: Any = np.asarray(params.h, np.float64)
-    dense: Any = params.J if isinstance(params.J, BCOO) else np.asarray(params.J, np.float64)
-    return Boltzmann(J=dense, h=h)
+    return found | {(names[i], names[j]): float(b) for i, j, b in pairs}, float(constant)
 
 
 def _of_matrix(Q: Any, labels: Iterable[Hashable] | None) -> _Entries:
@@ -127,4 +129,6 @@ def _of_dict(Q: Mapping, labels: Iterable[Hashable] | None) -> _Entries:
     place = {name: number for number, name in enumerate(names)}
     indices = np.array([(place[u], place[v]) for u, v in Q], np.int64).reshape(-1, 2)
     values = np.asarray(as_floats(list(Q.values()), "real numbers in Q"), np.float64)
+    if values.ndim != 1:
+        raise InputError(f"expected a real number for each pair in Q, got shape {values.shape[1:]}")
     return _Entries(len(names), indices[:, 0], indices[:, 1], values)
