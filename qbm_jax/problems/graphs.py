@@ -58,12 +58,12 @@ def to_networkx(
     labels: Iterable[Hashable] | None = None,
     weight: str = "weight",
 ) -> Any:
-    """The `networkx.Graph` of a machine, the inverse of `from_networkx`.
+    """The `networkx.Graph` of a machine, the inverse of `from_networkx`; no edge is of weight 0.
 
     Args:
       params: the machine, dense or sparse.
       offset: kept as `graph.graph["offset"]`.
-      labels: of the nodes; None: 0 to N - 1.
+      labels: of the nodes, none of them None; None: 0 to N - 1.
       weight: attribute of edges and nodes.
 
     Raises:
@@ -72,6 +72,8 @@ def to_networkx(
     networkx = needed("networkx")
     linear, rows, columns, values = biases(params)
     names = check_labels(labels, len(linear))
+    if None in names:
+        raise InputError("expected labels other than None, which is no node of networkx; rename it")
     graph = networkx.Graph(offset=_number("offset", offset))
     graph.add_nodes_from((name, {weight: float(w)}) for name, w in zip(names, linear, strict=True))
     pairs = zip(rows, columns, values, strict=True)
@@ -87,8 +89,8 @@ def read_mtx(path: str | Path) -> Boltzmann:
         declared symmetric both triangles hold the same. A pattern has weights 1.
 
     Raises:
-      InputError: the file is absent or malformed, or the matrix has other than real weights, an
-        entry on the diagonal, or two triangles that differ.
+      InputError: the file is absent or malformed, or the matrix has other than real finite weights,
+        an entry on the diagonal, one that comes twice, or two triangles that differ.
     """
     try:
         found = needed("scipy").io.mmread(path)
@@ -104,6 +106,13 @@ def read_mtx(path: str | Path) -> Boltzmann:
     if weights.shape[0] != weights.shape[1] or weights.dtype.kind not in "fiub":
         raise InputError(
             f"{path}: expected a square matrix of real weights, got {weights.dtype} {weights.shape}"
+        )
+    if not np.isfinite(weights.data).all():
+        raise InputError(f"{path}: expected finite weights, got NaN or infinity; mend the file")
+    if len(np.unique(np.stack([weights.row, weights.col]), axis=1).T) < weights.nnz:
+        raise InputError(
+            f"{path}: expected every entry once, got one again; a file that is declared symmetric "
+            "holds one triangle"
         )
     if abs(weights - weights.T).sum():
         raise InputError(f"{path}: expected a symmetric matrix, got two triangles that differ")
@@ -123,8 +132,9 @@ def write_mtx(path: str | Path, params: Boltzmann) -> None:
     linear, rows, columns, values = without_fields(params)
     shape = (len(linear), len(linear))
     lower = needed("scipy").sparse.coo_matrix((values, (columns, rows)), shape=shape)
-    with whole_file(Path(path)) as temporary:
-        needed("scipy").io.mmwrite(temporary, lower + lower.T, symmetry="symmetric")
+    # Of a file's name, scipy makes one that ends in .mtx.
+    with whole_file(Path(path)) as temporary, temporary.open("wb") as file:
+        needed("scipy").io.mmwrite(file, lower + lower.T, symmetry="symmetric")
 
 
 def _number(where: Any, value: Any) -> float:

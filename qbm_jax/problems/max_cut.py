@@ -63,11 +63,14 @@ def write_gset(path: str | Path, params: Boltzmann) -> None:
     """Writes a Max-Cut machine, J = -w and h = 0, in the text format of `read_gset`.
 
     Raises:
-      InputError: no machine, one with fields, or weights that are no integers.
+      InputError: no machine, one with fields, or weights that are no integers or sum to more than
+        `read_gset` takes.
     """
     linear, rows, columns, values = without_fields(params)
     if (values != np.rint(values)).any():
         raise InputError("expected integer weights for the G-set's format, got others; write_mtx")
+    if np.abs(values).sum() > LARGEST_TOTAL:
+        raise InputError("expected sizes of weights that sum to 2^23 at most, got more; write_mtx")
     edges = zip(rows + 1, columns + 1, values.astype(np.int64), strict=True)
     lines = [f"{len(linear)} {len(values)}", *(f"{i} {j} {w}" for i, j, w in edges)]
     write_whole(Path(path), "\n".join(lines) + "\n")

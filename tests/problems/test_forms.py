@@ -76,7 +76,8 @@ def test_labels_of_a_dict_come_in_the_order_asked_for():
         (np.ones((2, 3)), "square"),
         ([1, 2], "square"),
         ({("a", "b"): "x"}, "real numbers"),
-        ({("a", "a"): 1}, "at least 2 spins"),
+        ({("a", "b"): [1, 2]}, "real number for each pair"),
+        ({("a", "a"): 1}, "at least 2 bits.*costs nothing"),
     ],
 )
 def test_what_is_no_qubo_is_one_line(given, message):
@@ -110,6 +111,29 @@ def test_large_problems_with_few_pairs_stay_sparse():
     np.testing.assert_array_equal(twice.data, [3, 3])
 
 
+def test_large_problems_keep_fields_and_constants_in_double_precision():
+    rng, number = np.random.default_rng(1), 1500
+    rows, columns = rng.integers(0, number, (2, 4000))
+    given = scipy.sparse.coo_matrix((1e4 * rng.normal(size=4000), (rows, columns)), (number,) * 2)
+    params, constant = problems.from_qubo(given, 3.0)
+    assert isinstance(params.J, BCOO) and params.h.dtype == np.float64
+    states = rng.integers(0, 2, (3, number))
+    right = np.einsum("ki,ki->k", states, (given @ states.T).T) + 3.0
+    found = biases(params)
+    spins = 2.0 * states - 1
+    pairs = spins[:, found.rows] * spins[:, found.columns]
+    energies = spins @ found.linear + pairs @ found.values + constant
+    np.testing.assert_allclose(energies, right, rtol=0, atol=0.02)  # 4000 roundings of 1e4 to 2^-24
+    assert constant == pytest.approx(
+        3 + given.data.sum() / 4 + given.diagonal().sum() / 4, rel=1e-12
+    )
+    back, offset = problems.to_qubo(params, constant)
+    whole = Boltzmann(J=scipy.sparse.coo_matrix(([1.0] * 2, ([0, 1], [1, 0])), (number,) * 2),
+                      h=np.full(number, 1e4) + 1e-4)  # fmt: skip
+    assert problems.to_qubo(whole)[1] == pytest.approx(number * (1e4 + 1e-4) - 1, rel=1e-13)
+    assert offset == pytest.approx(3.0, abs=0.02) and len(back) == number + len(found.values)
+
+
 def test_graphs_are_max_cut_machines_with_fields_and_back():
     networkx = pytest.importorskip("networkx")
     params = machine()
@@ -120,6 +144,8 @@ def test_graphs_are_max_cut_machines_with_fields_and_back():
     assert offset == OFFSET
     plain, _ = problems.from_networkx(networkx.Graph([(0, 1), (1, 2)]))
     np.testing.assert_array_equal(plain.J, [[0, -1, 0], [-1, 0, -1], [0, -1, 0]])
+    with pytest.raises(InputError, match="other than None"):
+        problems.to_networkx(params, labels=[None, *LABELS[1:]])
     loop, twice = networkx.Graph([(0, 1), ("b", "b")]), networkx.MultiGraph([(0, 1), (0, 1)])
     for bad, message in (
         (networkx.Graph(), "empty"),
@@ -146,6 +172,10 @@ def test_files_of_graphs_are_written_as_they_are_read(tmp_path):
     for write in (problems.write_mtx, problems.write_gset):
         with pytest.raises(InputError, match="without fields"):
             write(tmp_path / "other.txt", machine())
+    with pytest.raises(InputError, match=r"sum to 2\^23"):  # which could not be read
+        problems.write_gset(tmp_path / "other.txt", whole.replace(J=2.0**23 * np.sign(whole.J)))
+    problems.write_mtx(tmp_path / "graph.txt", params)  # of any name
+    close(problems.read_mtx(tmp_path / "graph.txt").J, params.J)
     assert {path.name for path in tmp_path.iterdir()} == {"graph.mtx", "graph.txt"}
 
 
@@ -159,7 +189,12 @@ def test_files_of_graphs_are_written_as_they_are_read(tmp_path):
             "triangles that differ",
         ),
         ("%%MatrixMarket matrix coordinate real symmetric\n2 2 1\n2 2 1.0\n", "self-loop of 1"),
-        ("%%MatrixMarket matrix coordinate real symmetric\n2 2 1\n2 1 nan\n", "triangles|finite"),
+        ("%%MatrixMarket matrix coordinate real symmetric\n2 2 1\n2 1 nan\n", "finite weights"),
+        ("%%MatrixMarket matrix coordinate real symmetric\n2 2 1\n2 1 inf\n", "finite weights"),
+        (
+            "%%MatrixMarket matrix coordinate real symmetric\n2 2 2\n2 1 1.0\n1 2 1.0\n",
+            "holds one triangle",
+        ),
     ],
 )
 def test_what_is_no_graph_in_a_matrix_file_is_one_line(tmp_path, text, message):
@@ -219,6 +254,11 @@ def test_constraints_become_penalties_and_integers_are_refused():
     assert energies(params, states).min() + constant == pytest.approx(-2)
     chosen = {name: int(spin > 0) for name, spin in zip(names, lowest, strict=True)}
     assert invert(chosen) == {"a": 0, "b": 1}
+    for value in (2, 3):  # of the second one's square, and of what no state satisfies
+        bad = dimod.ConstrainedQuadraticModel()
+        bad.add_constraint(first * second == 1 if value == 2 else first + second >= 3)
+        with pytest.raises(InputError, match="expected linear constraints that can be satisfied"):
+            problems.from_cqm(bad)
     cqm.set_objective(dimod.Integer("i") + first)
     with pytest.raises(InputError, match=r"'i' of type INTEGER"):
         problems.from_cqm(cqm)
@@ -227,3 +267,20 @@ def test_constraints_become_penalties_and_integers_are_refused():
         problems.from_cqm(cqm)
     with pytest.raises(InputError, match="ConstrainedQuadraticModel"):
         problems.from_cqm(first)
+
+
+def test_spins_of_a_constrained_model_come_back_as_spins():
+    dimod = pytest.importorskip("dimod")
+    spin, other, bit = dimod.Spin("s"), dimod.Spin("t"), dimod.Binary("b")
+    cqm = dimod.ConstrainedQuadraticModel()
+    cqm.set_objective(spin * other + 3 * bit - 0.5 * spin)
+    cqm.add_constraint(spin + 2 * bit == 1)  # up without the bit, or down with it
+    params, constant, invert = problems.from_cqm(cqm, penalty=20)
+    names = list(dimod.cqm_to_bqm(cqm.spin_to_binary(), lagrange_multiplier=20)[0].variables)
+    number = len(names)
+    states = 2.0 * ((np.arange(2**number)[:, None] >> np.arange(number)) & 1) - 1
+    found = energies(params, states) + constant
+    lowest = states[np.argmin(found)]
+    sample = invert({name: int(value > 0) for name, value in zip(names, lowest, strict=True)})
+    assert sample == {"s": 1, "t": -1, "b": 0} and found.min() == pytest.approx(-1.5)
+    assert cqm.vartype("s") is dimod.SPIN  # the model is as it was
