@@ -1,6 +1,7 @@
 """Devices of other people: what is sent, what is believed, and what each failure is called."""
 
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -233,6 +234,27 @@ def test_every_failure_is_a_typed_error_in_and_out_of_compiled_code(params, devi
         gained = built(device(FAULTS[message]), num_gauges=0, calibration_gain=0.3)
         with pytest.raises(samplers.DeviceError, match=message):
             gained.init(jax.random.key(0), params, READS)
+
+
+def test_a_failure_in_compiled_code_is_one_error_without_a_log(params, device, caplog, capfd):
+    sampler = built(device(_fails), num_gauges=0)
+    state = sampler.init(jax.random.key(0), params, READS)
+    with pytest.raises(samplers.DeviceError, match="no cable"), samplers.device_errors():
+        jax.block_until_ready(jax.jit(sampler.sample)(jax.random.key(1), params, state))
+    with pytest.raises(samplers.DeviceError, match="no cable"):
+        samplers.run(jax.random.key(0), sampler, params, num_draws=1, num_chains=READS)
+    assert not caplog.text and capfd.readouterr() == ("", "")
+    log = logging.getLogger("jax._src.callback")
+    assert not log.filters  # what others call back is logged as before
+
+    def other():
+        raise OSError("another failure")
+
+    with pytest.raises(Exception, match="another failure"), samplers.device_errors():
+        jax.block_until_ready(
+            jax.jit(lambda: jax.pure_callback(other, jax.ShapeDtypeStruct((), jnp.float32)))()
+        )
+    assert "another failure" in caplog.text
 
 
 def test_more_spins_than_the_device_has_start_no_chains(params):
