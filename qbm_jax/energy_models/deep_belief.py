@@ -9,6 +9,7 @@ with v = h_0: entropies are exact. The expectation is over draws that all rows s
 bound of a row does not depend on others; the lower end of `score` has the error of their mean.
 """
 
+import copy
 import dataclasses
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from qbm_jax.energy_models.binary import RestrictedBoltzmannMachine
 from qbm_jax.energy_models.hidden_sums import FreeEnergies
 from qbm_jax.energy_models.likelihood import ERRORS, Effort, Likelihood, likelihood
-from qbm_jax.energy_models.saving import Saved
+from qbm_jax.energy_models.saving import Saved, path_of
 from qbm_jax.energy_models.trained import NotFitted
 from qbm_jax.errors import InputError
 from qbm_jax.runtime import keys
@@ -86,7 +87,7 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
           InputError: options or data that cannot be used.
         """
         del y
-        path = None if checkpoint is None else Path(checkpoint)
+        path = path_of(checkpoint)
         machines, rows = self._new_machines(), X
         for number, machine in enumerate(machines):
             own = None if path is None else path.with_stem(f"{path.stem}-layer{number}")
@@ -101,10 +102,10 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
           y: ignored.
 
         Raises:
-          InputError: as `fit`.
+          InputError: as `fit`, or an option that shapes a trained machine is another by now.
         """
         del y
-        rows, machines = X, getattr(self, "machines_", None) or self._new_machines()
+        rows, machines = X, self._machines_as_asked()
         for machine in machines:
             rows = machine.partial_fit(rows).hidden_means(rows)
         return self._with(machines)
@@ -115,9 +116,36 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         histories = [machine.history_ for machine in self._machines()]
         return [{"layer": n, **row} for n, history in enumerate(histories) for row in history]
 
-    def _new_machines(self) -> list[RestrictedBoltzmannMachine]:
+    def _machines_as_asked(self) -> list[RestrictedBoltzmannMachine]:
+        """The trained machines with the options as they are now, all of which are checked first."""
+        asked = self._new_machines()
+        if not hasattr(self, "machines_"):
+            return asked
+        if len(asked) != len(self.machines_):
+            raise InputError(
+                f"num_hidden was of {len(self.machines_)} layers when this network was trained and "
+                f"is of {len(asked)} now; set it back, or call fit"
+            )
+        options = [machine.get_params(deep=False) for machine in asked]
+        for machine, given in zip(self.machines_, options, strict=True):
+            trial = copy.copy(machine).set_params(**given)
+            trial.check_options()
+            trial.check_unchanged()
+        for machine, given in zip(self.machines_, options, strict=True):
+            machine.set_params(**given)
+        return self.machines_
+
+    def check_options(self) -> dict[str, Any]:
+        """The options as plain values.
+
+        Raises:
+          InputError: a value out of its range.
+        """
         kinds = field_kinds(type(self))
-        options = check_all({name: getattr(self, name) for name in kinds}, kinds)
+        return check_all({name: getattr(self, name) for name in kinds}, kinds)
+
+    def _new_machines(self) -> list[RestrictedBoltzmannMachine]:
+        options = self.check_options()
         given = options["machine_options"] or {}
         valid = set(field_kinds(RestrictedBoltzmannMachine)) - {"num_hidden", "seed"}
         if unknown := sorted(set(given) - valid):
@@ -193,6 +221,7 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     ) -> tuple[np.ndarray, Likelihood]:
         """Bounds of rows without log Z of the top machine [rows], and the mean with it."""
         bottom, top = self._machines()[0], self._machines()[-1]
+        self.check_options()
         log_z, method = top.log_z_and_method("last", effort)
         bracket = check("max_bracket", max_bracket, positive())
         rows = bottom.checked_rows(X)
@@ -209,8 +238,7 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         rows = machines[0].bits_of(rows, self.seed)
         layers = tuple(machine.units() for machine in machines)
         key = keys.key_of(self.seed, "deep belief bound")
-        num_draws = check("num_draws", self.num_draws, whole(2))
-        found = _bounds(layers, jax.random.split(key, num_draws), jnp.asarray(rows))
+        found = _bounds(layers, jax.random.split(key, self.num_draws), jnp.asarray(rows))
         return np.asarray(found, np.float64)
 
     def sample(
@@ -228,6 +256,7 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
           InputError: unfitted, `given`, or values out of range.
         """
         *lower, top = self._machines()
+        self.check_options()
         if given is not None:
             raise InputError(
                 "given must be None for a deep belief network, whose lower layers are directed; "

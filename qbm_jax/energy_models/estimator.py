@@ -123,9 +123,7 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
         """
         del y
         options = self.check_options()
-        path = None if checkpoint is None else Path(checkpoint)
-        if path is not None and not path.absolute().parent.is_dir():
-            raise InputError(f"checkpoint: there is no folder {path.absolute().parent}")
+        path = saving.path_of(checkpoint)
         rows = self._start(X, options)
         if path is not None and path.exists():
             saving.load_into(self, path, rows)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.identity import digest_of, plain
+from qbm_jax.runtime.options import shown
 from qbm_jax.runtime.sealed import broken_seal, sealed
 from qbm_jax.runtime.whole_file import write_whole
 
@@ -47,6 +49,22 @@ class Saved(ABC):
     @abstractmethod
     def _machines(self) -> list[Any]:
         """The machine itself, or those of the layers."""
+
+
+def path_of(checkpoint: str | Path | None) -> Path | None:
+    """The path of a checkpoint, None for none.
+
+    Raises:
+      InputError: it is no path, or there is no such folder.
+    """
+    if checkpoint is None:
+        return None
+    if not isinstance(checkpoint, str | os.PathLike):
+        raise InputError(f"checkpoint must be the path of a file, got {shown(checkpoint)}")
+    path = Path(checkpoint)
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"checkpoint: there is no folder {path.absolute().parent}")
+    return path
 
 
 def save(model: Any, path: Path, rows: np.ndarray | None = None) -> None:

@@ -71,6 +71,10 @@ class TrainedMachine(Saved, TransformerMixin):
         """How the machine learns, as one hashable value."""
 
     @abstractmethod
+    def check_options(self) -> dict[str, Any]:
+        """The options as plain values; raises an InputError where one cannot be."""
+
+    @abstractmethod
     def log_independent(self, rows: np.ndarray) -> float:
         """Mean log-density of scaled rows [rows, visible] by `independent` units of the data."""
 
@@ -99,9 +103,10 @@ class TrainedMachine(Saved, TransformerMixin):
         """X as the machine sees it, float32 [rows, visible].
 
         Raises:
-          InputError: unfitted, or X as in `fit`.
+          InputError: unfitted, options that were set since the fit and cannot be, or X as in `fit`.
         """
         self.units()
+        self.check_options()
         return self._prepare(inputs.checked_rows(self, X, reset=False), is_first=False)
 
     def bits_of(self, rows: np.ndarray, seed: int) -> np.ndarray:
@@ -146,6 +151,7 @@ class TrainedMachine(Saved, TransformerMixin):
     ) -> tuple[LogZ, str]:
         """Log Z in nats as `log_z`, and how it was got."""
         units, effort = self.units(weights), checked(effort)
+        self.check_options()
         known = self._known_log_z.get((weights, effort))
         if known is None or known[0] is not units:  # other parameters have another log Z
             key = keys.key_of(self.seed, "energy model log Z")
@@ -239,6 +245,7 @@ class TrainedMachine(Saved, TransformerMixin):
           InputError: unfitted, or values out of range.
         """
         units = self.units(weights)
+        self.check_options()
         num = check("num", num, whole(1))
         num_sweeps = check("num_sweeps", num_sweeps, whole(1))
         key = keys.key_of(self.seed if seed is None else seed, "energy model draws")

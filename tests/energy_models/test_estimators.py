@@ -211,10 +211,54 @@ def test_options_that_changed_after_a_fit_are_no_silent_other_model(case, rows, 
     assert not list(tmp_path.iterdir())
 
 
+BEYOND = {
+    "score": ({"binarisation": "bogus"}, lambda model, rows: model.score(0.9 * rows + 0.05)),
+    "free energy": ({"seed": -3}, lambda model, rows: model.free_energy(0.9 * rows + 0.05)),
+    "transform": ({"learning_rate": -1}, lambda model, rows: model.transform(rows)),
+    "sample": ({"seed": "a"}, lambda model, rows: model.sample(2)),
+    "log Z": ({"seed": 1.5}, lambda model, rows: model.log_z()),
+}
+
+
+@pytest.mark.parametrize("case", BEYOND)
+def test_options_that_cannot_be_are_refused_after_a_fit_too(case, rows, fitted):
+    changes, call = BEYOND[case]
+    model = given_units(RestrictedBoltzmannMachine(num_hidden=3, **FAST), fitted.units())
+    with pytest.raises(InputError, match=next(iter(changes))):
+        call(model.set_params(**changes), rows)
+
+
+def test_a_deep_network_goes_on_with_the_options_that_it_has_now(rows):
+    options = {"num_hidden": (3, 2), "machine_options": FAST}
+    network = DeepBeliefNetwork(**options).fit(rows)
+    before = network.transform(rows)
+    for changes, words in (
+        ({"machine_options": {"learnign_rate": 3}}, "unknown machine_options"),
+        ({"machine_options": FAST | {"learning_rate": -1}}, "learning_rate must be"),
+        ({"machine_options": FAST | {"negative_phase": "cd"}}, "negative_phase was 'pcd'"),
+        ({"num_hidden": (3, 4)}, "num_hidden was 2"),
+        ({"num_hidden": (3,)}, "was of 2 layers"),
+        ({"num_draws": 1}, "num_draws must be"),
+    ):
+        with pytest.raises(InputError, match=words):
+            network.set_params(**changes).partial_fit(rows)
+        network.set_params(num_draws=50, **options)
+    np.testing.assert_array_equal(network.transform(rows), before)
+    still = {"machine_options": FAST | {"learning_rate": 1e-9}}
+    np.testing.assert_allclose(
+        network.set_params(**still).partial_fit(rows).transform(rows), before, atol=1e-6
+    )
+    with pytest.raises(InputError, match="seed"):
+        network.set_params(seed=-1).score(rows)
+
+
 def test_files_that_cannot_be_are_refused_before_training(rows, tmp_path):
     model = RestrictedBoltzmannMachine(num_hidden=3, **FAST)
     with pytest.raises(InputError, match="there is no folder"):
         model.fit(rows, checkpoint=tmp_path / "none" / "m.npz")
+    for each in (model, DeepBeliefNetwork(3)):
+        with pytest.raises(InputError, match="checkpoint must be the path of a file, got 3"):
+            each.fit(rows, checkpoint=3)
     assert not hasattr(model, "learner_")
     with pytest.raises(InputError, match="cannot write"):
         model.fit(rows).save(tmp_path / "none" / "m.npz")
