@@ -20,7 +20,7 @@ from qbm_jax.machine.enumeration import MAX_SPINS, enumerate_spins
 from qbm_jax.partition.annealing import annealed_importance_sampling
 from qbm_jax.partition.estimate import LogZ
 from qbm_jax.partition.tempering import tempered_acceptance_ratio
-from qbm_jax.runtime.options import check, choice, shown, whole
+from qbm_jax.runtime.options import check, choice, optional, shown, whole
 
 logger = logging.getLogger(__name__)
 
@@ -86,38 +86,49 @@ METHODS = ("auto", "ais", "bar", "trajectory")
 
 
 class Effort(NamedTuple):
-    """What an estimate of log Z may cost.
+    """What an estimate of log Z may cost. A count that is None is the method's own.
 
     Attributes:
       method: "auto": enumeration where it can be, else annealing; "ais": annealing; "trajectory":
         annealing along the parameters that the training went through, of a restricted machine with
         `num_snapshots`; "bar": acceptance ratios of tempering.
-      num_temperatures: of annealing.
-      num_paths: of annealing, in each direction.
-      num_equilibration: sweeps before the reverse paths.
+      num_temperatures: of annealing, 1000; of "bar", replicas of a chain, by their swap rate.
+      num_paths: of annealing, in each direction, 100; of "bar", chains, 32.
+      num_equilibration: sweeps before the reverse paths, 500; of "bar", steps before the first
+        energy, 1000.
     """
 
     method: str = "auto"
-    num_temperatures: int = 1000
-    num_paths: int = 100
-    num_equilibration: int = 500
+    num_temperatures: int | None = None
+    num_paths: int | None = None
+    num_equilibration: int | None = None
+
+
+_OF_ANNEALING = {"num_temperatures": 1000, "num_paths": 100, "num_equilibration": 500}
+_OF_BAR = {"num_temperatures": None, "num_paths": 32, "num_equilibration": 1000}
 
 
 def checked(effort: Effort | None) -> Effort:
-    """The effort, the default for None.
+    """The effort, the default for None, with the counts of its method.
 
     Raises:
       InputError: no `Effort`, another method, or a number out of range.
     """
-    if effort is None:
-        return Effort()
+    effort = Effort() if effort is None else effort
     if not isinstance(effort, Effort):
         raise InputError(f"effort must be an Effort, got {shown(effort)}")
-    kinds = {
-        "method": choice(METHODS), "num_temperatures": whole(1), "num_paths": whole(2),
-        "num_equilibration": whole(1),
-    }  # fmt: skip
-    return Effort(**{n: check(f"effort.{n}", getattr(effort, n), k) for n, k in kinds.items()})
+    method = check("effort.method", effort.method, choice(METHODS))
+    least = {
+        "num_temperatures": 2 if method == "bar" else 1,
+        "num_paths": 2,
+        "num_equilibration": 1,
+    }
+    counts = {
+        name: check(f"effort.{name}", getattr(effort, name), optional(whole(number)))
+        for name, number in least.items()
+    }
+    own = _OF_BAR if method == "bar" else _OF_ANNEALING
+    return Effort(method, **{n: own[n] if count is None else count for n, count in counts.items()})
 
 
 def log_z(
@@ -148,13 +159,18 @@ def log_z(
         return _of_visible_states(units), "enumeration"
     if effort.method == "trajectory":
         _check_path(units, path)
+    counts = {name: getattr(effort, name) for name in _OF_ANNEALING}
     if effort.method == "bar":
-        return _less(tempered_acceptance_ratio(key, machine), constant), "bar"
+        found = tempered_acceptance_ratio(
+            key, machine, num_temperatures=effort.num_temperatures,
+            num_chains=counts["num_paths"], burn_in=counts["num_equilibration"],
+        )  # fmt: skip
+        return _less(found, constant), "bar"
     if bipartite:
-        chosen = jnp.resize(starts, (effort.num_paths, num_visible))
+        chosen = jnp.resize(starts, (counts["num_paths"], num_visible))
         method = "ais" if path is None else "trajectory"
-        return annealed(key, units, chosen, path, **_counts(effort)), method
-    return _less(_annealed_machine(key, units, machine, starts, effort), constant), "ais"
+        return annealed(key, units, chosen, path, **counts), method
+    return _less(_annealed_machine(key, units, machine, starts, **counts), constant), "ais"
 
 
 def _check_path(units: Any, path: Any) -> None:
@@ -169,24 +185,22 @@ def _check_path(units: Any, path: Any) -> None:
         )
 
 
-def _counts(effort: Effort) -> dict[str, int]:
-    return {name: getattr(effort, name) for name in effort._fields if name != "method"}
-
-
-def _annealed_machine(key, units, machine: Boltzmann, starts, effort: Effort) -> LogZ:
+def _annealed_machine(
+    key, units, machine: Boltzmann, starts, num_temperatures, num_paths, num_equilibration
+) -> LogZ:
     """Annealing of all spins; chains behind reverse paths start at the rows.
 
     Hidden units start at 0; those of Gaussian units at their likelier values given the rows.
     """
-    rows = jnp.resize(starts, (effort.num_paths, starts.shape[1]))
+    rows = jnp.resize(starts, (num_paths, starts.shape[1]))
     if isinstance(units, Units):
-        hidden = -jnp.ones((effort.num_paths, machine.num_spins - starts.shape[1]))
+        hidden = -jnp.ones((num_paths, machine.num_spins - starts.shape[1]))
         target = jnp.concatenate([boltzmann.bits_to_spins(rows), hidden], axis=1)
     else:  # Gaussian units, whose machine is that of the hidden ones
         target = jnp.where(units.hidden_means(rows) > 0.5, 1.0, -1.0)
     return annealed_importance_sampling(
-        key, machine, num_temperatures=effort.num_temperatures, num_chains=effort.num_paths,
-        num_equilibration=effort.num_equilibration, target_spins=target,
+        key, machine, num_temperatures=num_temperatures, num_chains=num_paths,
+        num_equilibration=num_equilibration, target_spins=target,
     )  # fmt: skip
 
 
@@ -234,9 +248,11 @@ def likelihood(
     behind = float((free.low - free.high).mean()) if known else 0.0
     reason = ""
     if crossed > ERRORS * math.hypot(low_error, high_error) + _ROUNDING * abs(float(log_z.value)):
+        found = "tempering from below" if method == "bar" else "forward annealing"
+        others = "its replicas from above" if method == "bar" else "the reverse chains"
         reason = (
-            f"forward annealing found {crossed:.2f} nats more than the reverse chains know of: "
-            "these are not at equilibrium; raise num_equilibration"
+            f"{found} found {crossed:.2f} nats more than {others} know of: these are not at "
+            "equilibrium; raise num_equilibration"
         )
     elif free.method == MEAN_FIELD:
         reason = "coupled hidden units are bounded by a mean field: there is a lower end alone"

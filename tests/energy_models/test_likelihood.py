@@ -136,6 +136,13 @@ def test_bar_brackets_the_enumerated_value_and_an_unknown_method_is_refused(mode
     assert abs(found.value - exact.value) < 4 * found.standard_error + 0.02
     with pytest.raises(InputError, match="method"):
         model.log_z(effort=Effort("exact"))
+    few = model.score(states(4), effort=Effort("bar", 2, 2, 1), max_bracket=1e-9)
+    assert few.log_z.value != found.value and "raise num_temperatures or num_paths" in few.reason
+    assert few.width > model.score(states(4), effort=Effort("bar", num_paths=32)).width
+    assert model.log_z(effort=Effort("bar", num_paths=32)) == found  # the method's own number
+    crossed = LogZ(5.0, 0.01, 6.0, 0.01, 4.0, 0.01)
+    told = likelihood(FreeEnergies.known(np.ones(2)), crossed, "bar", 10.0, "").reason
+    assert "tempering" in told and "annealing" not in told
 
 
 def test_rows_of_a_deep_network_have_no_number_without_log_z(rows, caplog):
