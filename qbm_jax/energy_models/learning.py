@@ -146,14 +146,21 @@ def _update(recipe, edges, rates, key, data, learner):
     gradient = decayed(gradient, units, rates.weight_decay)
     change, optimiser = recipe.transformation.update(gradient, learner.optimiser, units)
     rate = rates.start + (rates.end - rates.start) * learner.step / rates.num_updates
-    units = jax.tree.map(lambda p, c: p + rate * c, units, change)
+    units = _symmetric(jax.tree.map(lambda p, c: p + rate * c, units, change))
     # A young average forgets its start sooner.
     memory = jnp.minimum(rates.averaging, (learner.step + 1) / 2)
     average = jax.tree.map(
         lambda a, p: a + (p - a) / jnp.maximum(memory, 1), learner.average, units
     )
+    average = _symmetric(average)
     measured = {"free_energy_gap": gap, "hidden_activity": h.mean(), **told}
     return Learner(units, average, optimiser, chains, offsets, learner.step + 1), measured
+
+
+def _symmetric(units: Any) -> Any:
+    """The parameters with L and K symmetric to the last bit: their updates are not."""
+    squares = {name: getattr(units, name, None) for name in ("lateral", "deep")}
+    return units.replace(**{name: 0.5 * (J + J.T) for name, J in squares.items() if J is not None})
 
 
 def contrast(units, v, h, v_model, h_model) -> jax.Array:

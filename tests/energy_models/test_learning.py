@@ -168,6 +168,18 @@ def test_hidden_means_of_sampled_units_are_means(rows):
     assert np.abs(again).max() < 0.2  # no single draw of hidden bits
 
 
+def test_couplings_stay_symmetric_to_the_last_bit():
+    """Rounding of centred gradients is not symmetric, and adds up over a training."""
+    rows = (np.random.default_rng(0).random((200, 9)) < 0.3).astype(np.float32)
+    rows[:, 1::2] = rows[:, :-1:2]
+    options = FAST | {"num_hidden": 5, "num_updates": 500, "learning_rate": 1.0}
+    learner = BoltzmannMachine(edges="full", **options).fit(rows).learner_
+    for units in (learner.units, learner.average):
+        for J in (np.asarray(units.lateral), np.asarray(units.deep)):
+            assert np.abs(J).max() > 0.1 and (np.diagonal(J) == 0).all()
+            np.testing.assert_array_equal(J, J.T)
+
+
 def test_a_training_goes_on_bit_for_bit(rows, tmp_path):
     whole = RestrictedBoltzmannMachine(**FAST).fit(rows)
     path = tmp_path / "training.npz"
