@@ -18,6 +18,7 @@ from qbm_jax.runtime.identity import digest_of, plain
 from qbm_jax.runtime.options import shown
 from qbm_jax.runtime.sealed import broken_seal, sealed
 from qbm_jax.runtime.whole_file import write_whole
+from qbm_jax.samplers.given import UNNAMED
 
 HEADER = "header"
 FORMAT = 2
@@ -209,6 +210,8 @@ def _restore(model: Any, header: dict[str, Any], arrays: dict[str, np.ndarray]) 
         machine.n_features_in_ = int(each["num_features"])
         if each["features"]:
             machine.feature_names_in_ = np.array(each["features"], dtype=object)
+        if str(machine.negative_phase).startswith(UNNAMED):
+            samplers.check_known(machine.negative_phase)
         machine.blank()
         for name in machine.saved_arrays:
             setattr(machine, name, own[name])

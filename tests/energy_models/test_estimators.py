@@ -14,6 +14,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
+from qbm_jax import samplers
 from qbm_jax.energy_models import (
     BoltzmannMachine,
     DeepBeliefNetwork,
@@ -116,6 +117,20 @@ def test_a_saved_model_is_the_same(models, deep, rows, kind, tmp_path):
     other = BoltzmannMachine if kind != "full" else RestrictedBoltzmannMachine
     with pytest.raises(InputError, match="name another file"):
         other.load(tmp_path / "model.npz")
+
+
+def test_a_sampler_of_another_process_is_asked_for(rows, tmp_path, monkeypatch):
+    built = samplers.build("gibbs", num_steps=3)
+    model = RestrictedBoltzmannMachine(num_hidden=3, negative_phase=built, **FAST).fit(rows)
+    with pytest.warns(UserWarning, match="is no part of what was saved"):
+        model.save(tmp_path / "model.npz")
+    name = samplers.name_of(built)
+    monkeypatch.delitem(samplers.GIVEN, name)  # as in a new process
+    with pytest.raises(InputError, match=f"{name} was an object of another process; build one"):
+        RestrictedBoltzmannMachine.load(tmp_path / "model.npz")
+    samplers.register(name, built)
+    again = RestrictedBoltzmannMachine.load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(again.transform(rows), model.transform(rows))
 
 
 def test_damaged_files_are_refused(fitted, tmp_path):
