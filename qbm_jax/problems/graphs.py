@@ -109,7 +109,8 @@ def read_mtx(path: str | Path) -> Boltzmann:
         )
     if not np.isfinite(weights.data).all():
         raise InputError(f"{path}: expected finite weights, got NaN or infinity; mend the file")
-    if len(np.unique(np.stack([weights.row, weights.col]), axis=1).T) < weights.nnz:
+    places = weights.row.astype(np.int64) * weights.shape[1] + weights.col
+    if len(np.unique(places)) < weights.nnz:
         raise InputError(
             f"{path}: expected every entry once, got one again; a file that is declared symmetric "
             "holds one triangle"
