@@ -64,9 +64,11 @@ class Transformer(nn.Module):
     def __call__(self, tokens: jax.Array, condition: jax.Array | None = None) -> jax.Array:
         """Tokens [rows, length] and numbers of each row [rows, N] -> [rows, length, outputs]."""
         hidden = nn.Embed(self.num_inputs, self.width)(tokens)
-        for _ in range(self.num_layers):
+        zeros = nn.initializers.zeros
+        for layer in range(self.num_layers):
+            hidden = hidden + self.param(f"shift_{layer}", zeros, (self.width,))[None, None]
             if condition is not None:  # from zero: at first it is the network without latents
-                shift = nn.Dense(self.width, use_bias=False, kernel_init=nn.initializers.zeros)
+                shift = nn.Dense(self.width, use_bias=False, kernel_init=zeros)
                 hidden = hidden + shift(condition)[:, None]
             hidden = hidden + self._attend(nn.RMSNorm()(hidden))
             inner = nn.Dense(4 * self.width)(nn.RMSNorm()(hidden))
