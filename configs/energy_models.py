@@ -110,7 +110,9 @@ def get_config(arg: str = "full") -> ConfigDict:
     })  # fmt: skip
     config.densities.num_components = 20  # of Gaussian mixtures
     config.densities.num_factors = 15  # of probabilistic PCA and factor analysis
-    config.densities.num_cells, config.densities.num_genes = 4000, 500  # simulated
+    config.densities.path = ""  # .h5ad of raw counts; "": simulated cells
+    config.densities.num_cells = 4000  # simulated ones
+    config.densities.num_genes = 500  # of simulated cells; of a file: the most variable ones
     config.densities.num_principal = 20  # components of cells
     if arg == "smoke":
         shorten(config)

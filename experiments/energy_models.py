@@ -10,14 +10,16 @@ import jax
 from ml_collections import ConfigDict
 
 from experiments.energies import figures, measures
-from experiments.energies.sources import load_images
+from experiments.energies.sources import cell_components, load_cells, load_images
 from experiments.kit.options import check_least
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import made_by
+from qbm_jax.data import Cells
+from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.energy_models import BoltzmannMachine
 from qbm_jax.energy_models.baselines import LAWS
-from qbm_jax.energy_models.images import Digits, Images, load_split_digits
+from qbm_jax.energy_models.images import Digits, Images, load_split_digits, real_columns
 from qbm_jax.energy_models.peers import PEERS
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.keys import TRAINING, seed_of
@@ -31,7 +33,11 @@ from qbm_jax.study.means import means_table
 LOGGER = logging.getLogger("qbm_jax")
 COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
 MACHINE, LIKELIHOOD, FEATURES, DENSITIES = "machine", "likelihood", "features", "density"
-CELLS = "simulated_cells"
+CELLS, SIMULATED_CELLS = "cells", "simulated_cells"
+DENSITY_COLUMNS = {
+    "log_likelihood": "log likelihood", "lower": "lower", "upper": "upper",
+    "rows_standard_error": "standard error over rows",
+}  # fmt: skip
 BASELINES = (*LAWS, *PEERS)
 
 
@@ -42,11 +48,12 @@ class EnergyPlan(NamedTuple):
     images: Images
     digits: list[Digits]
     left_out: tuple[str, ...] = ()  # methods of packages that are not installed, with their reason
+    cells: Cells | None = None  # whose components are modelled; None: simulated ones
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells the images from others."""
-        return self.images.identity
+        """What tells images and cells from others."""
+        return self.images.identity | ({} if self.cells is None else fingerprint(self.cells))
 
 
 def check(config: ConfigDict) -> EnergyPlan:
@@ -79,7 +86,7 @@ def check(config: ConfigDict) -> EnergyPlan:
         load_split_digits(seed_of(config.seed, "folds", seed), config.features.num_images)
         for seed in range(config.num_seeds)
     ]
-    return EnergyPlan(config, images, digits, left_out)
+    return EnergyPlan(config, images, digits, left_out, load_cells(config.densities))
 
 
 def _is_there(kind: str) -> bool:
@@ -106,7 +113,11 @@ def pieces(plan: EnergyPlan, stop: StopRequest) -> Iterator[Work]:
         for name in measures.FEATURES:
             compute = partial(measures.of_features, config, digits, name, own)
             yield _work(FEATURES, "digits", name, seed, compute)
-        for dataset, given in (("digits", digits), (CELLS, None)):
+        components = partial(cell_components, config.densities, plan.cells)
+        for dataset, given in (
+            ("digits", partial(real_columns, digits)),
+            (SIMULATED_CELLS if plan.cells is None else CELLS, components),
+        ):
             for name in measures.DENSITIES:
                 compute = partial(measures.of_density, config, given, name, own)
                 yield _work(DENSITIES, dataset, name, seed, compute)
@@ -170,12 +181,15 @@ def document(plan: EnergyPlan, results: Results) -> Document:
         "## Digits: accuracy on held-out images",
         means_table("method", by_task[FEATURES], {"accuracy": "accuracy"}),
     )
+    source = "" if plan.cells is None else markdown(plan.cells.source)
     for dataset, title in (
         ("digits", "Digits as real numbers: held-out log density, nats an image"),
-        (CELLS, "Principal components of SIMULATED CELLS: held-out log density, nats a cell"),
+        (SIMULATED_CELLS, "Components of SIMULATED CELLS: held-out log density, nats a cell"),
+        (CELLS, f"Components of the cells of {source}: held-out log density, nats a cell"),
     ):
         here = [piece for piece in by_task[DENSITIES] if piece["dataset"] == dataset]
-        report.add(f"## {title}", means_table("method", here, {"log_likelihood": "log likelihood"}))
+        if here:
+            report.add(f"## {title}", means_table("method", here, DENSITY_COLUMNS))
     reasons = [
         f"{piece['method']}, seed {piece['seed']}: {piece['reason']}"
         for piece in results.pieces if piece.get("reason")

@@ -15,7 +15,6 @@ from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
-from experiments.energies.sources import cell_components
 from qbm_jax.energy_models import (
     BoltzmannMachine,
     DeepBeliefNetwork,
@@ -25,7 +24,7 @@ from qbm_jax.energy_models import (
     RestrictedBoltzmannMachine,
 )
 from qbm_jax.energy_models.baselines import LAWS
-from qbm_jax.energy_models.images import Digits, Images, real_columns
+from qbm_jax.energy_models.images import Digits, Images
 from qbm_jax.energy_models.peers import PEERS
 from qbm_jax.energy_models.phases import sampler_of
 from qbm_jax.energy_models.precision import rounded
@@ -164,10 +163,11 @@ def of_features(config: ConfigDict, digits: Digits, name: str, seed: int) -> dic
     return {"metrics": {"accuracy": float(fitted.score(digits.test, digits.test_labels))}}
 
 
-def of_density(config: ConfigDict, digits: Digits | None, name: str, seed: int) -> dict[str, Any]:
-    """Held-out log density of digits as real numbers, or (None) of simulated cells, in nats."""
-    rows = cell_components(config.densities, seed) if digits is None else real_columns(digits, seed)
-    train, test = rows
+def of_density(
+    config: ConfigDict, rows: Callable[[int], tuple[np.ndarray, np.ndarray]], name: str, seed: int
+) -> dict[str, Any]:
+    """Mean log density of test rows, in nats; `rows` gives those of a seed, to train and test."""
+    train, test = rows(seed)
     k = config.densities.num_components
     machine = config.densities.machine.to_dict() | {"seed": seed}
     models: dict[str, Callable[[], Any]] = {
@@ -183,8 +183,10 @@ def of_density(config: ConfigDict, digits: Digits | None, name: str, seed: int) 
     if name == "gaussian_rbm":
         found = fitted.score(test, effort=effort_of(config), max_bracket=config.max_bracket)
         return {"metrics": _metrics(found), "reason": found.reason}
-    mean = float(fitted.score_samples(test).mean())
-    return {"metrics": dict.fromkeys(("log_likelihood", "lower", "upper"), mean), "reason": ""}
+    each = fitted.score_samples(test)
+    metrics = dict.fromkeys(("log_likelihood", "lower", "upper"), float(each.mean()))
+    error = float(each.std(ddof=1) / np.sqrt(len(each)))
+    return {"metrics": metrics | {"rows_standard_error": error}, "reason": ""}
 
 
 FEATURES = ("pixels", "rbf_svm", "restricted", "deep_belief")

@@ -4,8 +4,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from sklearn.model_selection import train_test_split
 
-from qbm_jax.data import folder
-from qbm_jax.data.simulate import simulate
+from qbm_jax.data import Cells, folder, preprocess, read, simulate
 from qbm_jax.energy_models.images import Images, bars_and_stripes, read_images
 from qbm_jax.errors import InputError
 from qbm_jax.metrics.baselines import pca_embedding
@@ -34,13 +33,27 @@ def load_images(config: ConfigDict) -> Images:
         raise InputError(f'config.data.path: {error}; or use "{SIMULATED}"') from error
 
 
-def cell_components(densities: ConfigDict, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Train and test rows of principal components of simulated cells, fitted on train cells."""
-    cells = simulate(
-        key_of(seed, "cells"), num_cells=densities.num_cells, num_genes=densities.num_genes
-    )
-    train, test = train_test_split(
-        np.arange(densities.num_cells), test_size=0.25, random_state=seed
-    )
+def load_cells(densities: ConfigDict) -> Cells | None:
+    """The cells of `config.densities.path`, their most variable genes; None: simulated ones.
+
+    Raises:
+      InputError: a file that cannot be used.
+    """
+    if not densities.path:
+        return None
+    try:
+        return preprocess(read(densities.path), num_genes=densities.num_genes)
+    except InputError as error:
+        raise InputError(f"config.densities.path: {error}") from error
+
+
+def cell_components(
+    densities: ConfigDict, cells: Cells | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Train and test rows of principal components of cells, fitted on train cells."""
+    if cells is None:
+        own = key_of(seed, "cells")
+        cells = simulate(own, num_cells=densities.num_cells, num_genes=densities.num_genes)
+    train, test = train_test_split(np.arange(cells.num_cells), test_size=0.25, random_state=seed)
     rows = pca_embedding(cells.counts, densities.num_principal, seed=seed, fit_on=train)
     return rows[train], rows[test]

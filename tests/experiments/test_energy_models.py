@@ -5,20 +5,24 @@ from functools import partial
 
 import numpy as np
 import pytest
+from command_line import small_adata
 from matplotlib.image import imread
 from refusals import study_refuses
+from sklearn.decomposition import PCA
 
 from configs import energy_models as configs
 from experiments import energy_models
-from experiments.energies import measures
+from experiments.energies import measures, sources
 from experiments.kit.runner import Results
 from qbm_jax.energy_models import RestrictedBoltzmannMachine, baselines, images, peers
+from qbm_jax.runtime.keys import TRAINING, seed_of
 from qbm_jax.study.pieces import Pieces
 
 BAD = {
     "no file": ({"data.path": "/nowhere/images.npz"}, "expected an .npz file"),
     "seeds": ({"num_seeds": 0}, "config.num_seeds must be at least 1"),
     "kind": ({"methods.pcd_1.kind": "quantum"}, "unknown config.methods.pcd_1.kind"),
+    "cells": ({"densities.path": "/nowhere/cells.h5ad"}, "config.densities.path: "),
     "phase": ({"methods.cd_1.options.negative_phase": "cat"}, "config.methods.cd_1.options"),
 }
 
@@ -55,6 +59,30 @@ def test_a_method_of_a_package_that_is_not_installed_is_left_out_and_said(monkey
     assert likelihoods == ["independent"]
     report = energy_models.document(plan, Results(tmp_path, [], [], [])).text
     assert "## Left out" in report and plan.left_out[0].split(";")[0] in report
+
+
+def test_components_of_cells_are_those_of_the_file_and_named_so(tmp_path):
+    path = tmp_path / "cells.h5ad"
+    small_adata().write_h5ad(path)
+    config = configs.get_config("smoke")
+    config.densities.path = str(path)
+    config.densities.num_principal = config.densities.num_factors = 4
+    plan = energy_models.check(config)
+    (work,) = [
+        work for work in energy_models.pieces(plan, None)
+        if work.names == {"dataset": "cells", "method": "ppca", "seed": 0}
+    ]  # fmt: skip
+    piece = work.compute(None) | work.names | {"section": work.section}
+    train, test = sources.cell_components(
+        config.densities, plan.cells, seed_of(config.seed, TRAINING, 0)
+    )
+    expected = PCA(4).fit(train).score_samples(test)
+    assert piece["metrics"]["log_likelihood"] == pytest.approx(expected.mean())
+    assert piece["metrics"]["rows_standard_error"] == pytest.approx(
+        expected.std(ddof=1) / len(test) ** 0.5
+    )
+    report = energy_models.document(plan, Results(tmp_path, [piece], [], [])).text
+    assert "Components of the cells of cells.h5ad" in report and "SIMULATED" not in report
 
 
 def test_an_interrupted_training_goes_on_from_its_file_to_the_same_numbers(tmp_path):
