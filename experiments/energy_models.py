@@ -181,15 +181,7 @@ def document(plan: EnergyPlan, results: Results) -> Document:
         "## Digits: accuracy on held-out images",
         means_table("method", by_task[FEATURES], {"accuracy": "accuracy"}),
     )
-    source = "" if plan.cells is None else markdown(plan.cells.source)
-    for dataset, title in (
-        ("digits", "Digits as real numbers: held-out log density, nats an image"),
-        (SIMULATED_CELLS, "Components of SIMULATED CELLS: held-out log density, nats a cell"),
-        (CELLS, f"Components of the cells of {source}: held-out log density, nats a cell"),
-    ):
-        here = [piece for piece in by_task[DENSITIES] if piece["dataset"] == dataset]
-        if here:
-            report.add(f"## {title}", means_table("method", here, DENSITY_COLUMNS))
+    add_densities(report, plan, by_task[DENSITIES])
     reasons = [
         f"{piece['method']}, seed {piece['seed']}: {piece['reason']}"
         for piece in results.pieces if piece.get("reason")
@@ -200,6 +192,19 @@ def document(plan: EnergyPlan, results: Results) -> Document:
         report.notes(reasons, "No number")
     report.add(made_by(results.workdir))
     return report
+
+
+def add_densities(report: Document, plan: EnergyPlan, pieces: list[Piece]) -> None:
+    """A table a set of real numbers."""
+    source = "" if plan.cells is None else markdown(plan.cells.source)
+    for dataset, title in (
+        ("digits", "Digits as real numbers: held-out log density, nats an image"),
+        (SIMULATED_CELLS, "Components of SIMULATED CELLS: held-out log density, nats a cell"),
+        (CELLS, f"Components of the cells of {source}: held-out log density, nats a cell"),
+    ):
+        here = [piece for piece in pieces if piece["dataset"] == dataset]
+        if here:
+            report.add(f"## {title}", means_table("method", here, DENSITY_COLUMNS))
 
 
 def likelihood_table(pieces: list[Piece]) -> str:
