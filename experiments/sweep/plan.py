@@ -1,5 +1,6 @@
 """Which settings train together: those of equal shapes, as many as memory holds."""
 
+import uuid
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.fitted.model_cells import counts_bytes
 from qbm_jax.fitted.trainings import of_cells
 from qbm_jax.runtime.hardware import MEBIBYTE
+from qbm_jax.runtime.whole_file import name_first
 from qbm_jax.study.sealed_file import read_sealed, write_sealed
 from qbm_jax.training.memory import free_bytes, training_bytes
 from qbm_jax.training.spec import Shape, shape
@@ -106,15 +108,22 @@ def describe_plan(sweep: Sweep, plan: SweepPlan) -> str:
     return "\n".join(lines)
 
 
-def write_plan(workdir: Path, plan: SweepPlan) -> None:
-    """Keeps the plan: workers on machines with other memory follow the same one."""
+def keep_plan(workdir: Path, plan: SweepPlan) -> SweepPlan:
+    """Keeps the plan, or finds that of whoever was first: workers with other memory follow it.
+
+    Raises:
+      InputError: the file is damaged.
+    """
     path = workdir / FILE
+    own = path.with_name(f"plan-{uuid.uuid4().hex}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_sealed(path, plan._asdict() | {"jobs": [job._asdict() for job in plan.jobs]}, workdir)
+    write_sealed(own, plan._asdict() | {"jobs": [job._asdict() for job in plan.jobs]}, workdir)
+    name_first(own, path)
+    return read_plan(workdir) or plan
 
 
 def read_plan(workdir: Path) -> SweepPlan | None:
-    """The plan that was written, or None.
+    """The plan that was kept, or None.
 
     Raises:
       InputError: the file is damaged.

@@ -19,9 +19,9 @@ from experiments.sweep.plan import (
     MOST_SETTINGS,
     SweepPlan,
     describe_plan,
+    keep_plan,
     make_plan,
     read_plan,
-    write_plan,
 )
 from experiments.sweep.settings import Sweep, build_sweep
 from qbm_jax.data import Cells
@@ -88,7 +88,8 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest, request: Request) 
         plan = plan or make_plan(sweep, cells, most=1 if request.halving else MOST_SETTINGS)
     check_job(request.job, plan)
     if cells is not None:
-        claim(sweep, cells, plan, workdir)
+        plan = claim(sweep, cells, plan, workdir)
+        check_job(request.job, plan)  # another process may have planned first
         LOGGER.info("%s", describe_plan(sweep, plan))
         if request.slurm:
             path = slurm.write_script(workdir, sys.argv, len(plan.jobs))
@@ -120,11 +121,10 @@ def prepared(sweep: Sweep, workdir: Path) -> SweepPlan | None:
     return read_plan(workdir)
 
 
-def claim(sweep: Sweep, cells: Cells, plan: SweepPlan, workdir: Path) -> None:
-    """Makes the workdir this sweep's, shared by its jobs, with this plan."""
+def claim(sweep: Sweep, cells: Cells, plan: SweepPlan, workdir: Path) -> SweepPlan:
+    """Makes the workdir this sweep's, shared by its jobs; returns the plan that all follow."""
     claim_workdir(workdir, sweep.config, fingerprint(cells) | sweep.identity(), shared=True)
-    if read_plan(workdir) is None:
-        write_plan(workdir, plan)
+    return keep_plan(workdir, plan)
 
 
 def check_job(job: int | None, plan: SweepPlan) -> None:

@@ -54,6 +54,22 @@ def write_whole(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(content)
 
 
+def name_first(own: Path, path: Path) -> None:
+    """Gives a written file a second name, `path`, unless another process was first; `own` goes.
+
+    Of several processes that do so at once, just one file gets the name.
+    """
+    try:
+        os.link(own, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without links: the best that is left
+        if not path.exists():
+            own.replace(path)
+    finally:
+        own.unlink(missing_ok=True)
+
+
 def remove(path: Path) -> None:
     """Removes a file or a folder, if there is one; a link goes, what it points to stays."""
     if path.is_dir() and not path.is_symlink():

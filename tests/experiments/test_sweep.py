@@ -3,6 +3,8 @@
 import csv
 import os
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -23,9 +25,9 @@ from experiments.sweep.plan import (
     SweepPlan,
     describe_plan,
     group_settings,
+    keep_plan,
     make_plan,
     read_plan,
-    write_plan,
 )
 from experiments.sweep.results import Results
 from experiments.sweep.settings import build_sweep
@@ -183,11 +185,26 @@ def test_every_setting_is_in_one_job_and_no_job_mixes_shapes_or_exceeds_memory(c
 def test_a_plan_is_read_back_as_it_was_written(tmp_path, cells):
     plan = make_plan(small_sweep(), cells)
     assert read_plan(tmp_path) is None
-    write_plan(tmp_path, plan)
+    assert keep_plan(tmp_path, plan) == plan
     assert read_plan(tmp_path) == plan
     (tmp_path / "results" / "plan.json").write_text("{")
     with pytest.raises(InputError, match=r"plan.json is damaged"):
         read_plan(tmp_path)
+
+
+def test_processes_that_plan_at_once_follow_one_plan(tmp_path):
+    sweep = small_sweep()
+    plans = [one_job(sweep)._replace(free_mebibytes=float(free)) for free in range(8)]
+    start = threading.Barrier(len(plans))
+
+    def keep(plan):
+        start.wait()
+        return keep_plan(tmp_path, plan)
+
+    with ThreadPoolExecutor(len(plans)) as pool:
+        followed = list(pool.map(keep, plans))
+    assert followed == [read_plan(tmp_path)] * len(plans)
+    assert os.listdir(tmp_path / "results") == ["plan.json"]
 
 
 def test_predicted_memory_follows_parameters_chains_and_minibatch():
@@ -439,7 +456,9 @@ def test_another_sweep_of_the_same_config_is_refused_the_workdir(tmp_path, cells
     sweep = small_sweep()
     plan = one_job(sweep)
     with launched():
-        run.claim(sweep, cells, plan, tmp_path / "run")
+        assert run.claim(sweep, cells, plan, tmp_path / "run") == plan
+        other = plan._replace(free_mebibytes=1.0)
+        assert run.claim(sweep, cells, other, tmp_path / "run") == plan
         assert run.prepared(sweep, tmp_path / "run") == plan
         with pytest.raises(InputError, match="different sweep"):
             run.prepared(small_sweep(OVERRIDES[:2]), tmp_path / "run")

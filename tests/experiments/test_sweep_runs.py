@@ -15,7 +15,7 @@ from sweeps import OVERRIDES, small_config, small_fields
 from experiments.kit import launch
 from experiments.sweep import job, ray_jobs
 from experiments.sweep.outcomes import Outcomes
-from experiments.sweep.plan import read_plan, write_plan
+from experiments.sweep.plan import keep_plan, read_plan
 from experiments.sweep.run import Request
 from qbm_jax.training.checkpoint import CheckpointNotSaved
 
@@ -131,7 +131,8 @@ def test_a_local_ray_runs_what_is_missing_and_gives_what_the_sweep_gives(swept, 
     shutil.copytree(workdir, there)
     plan = read_plan(there)
     jobs = [plan.jobs[0]._replace(settings=half) for half in ([0, 1], [2, 3])]
-    write_plan(there, plan._replace(jobs=jobs))
+    (there / "results" / "plan.json").unlink()
+    keep_plan(there, plan._replace(jobs=jobs))
     for number in (0, 1, 3):
         (there / "results" / f"setting-{number:04d}.json").unlink()
     kept = there / "results" / "setting-0002.json"
