@@ -1,6 +1,6 @@
 """What the bounds of a run say for the couplings, and what they say against them."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,6 +9,34 @@ from qbm_jax.study.escape import Markdown, bold
 from qbm_jax.study.estimates import NEGLIGIBLE, paired_difference
 
 Bound = dict[str, Any]
+NORMAL = 2  # standard errors of log Z, whose error is known better than that over a few seeds
+
+
+class Gain(NamedTuple):
+    """A difference of two bounds.
+
+    Attributes:
+      mean: in nats per cell.
+      error: its standard error; None if it is not known.
+      half_width: of its interval, Student's over the seeds: of two seeds 12.7 standard errors.
+      basis: how all that was had, in words.
+    """
+
+    mean: float
+    error: float | None
+    half_width: float
+    basis: str
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval excludes 0, and the difference is worth a word."""
+        return abs(self.mean) >= max(self.half_width, NEGLIGIBLE)
+
+    @property
+    def margin(self) -> str:
+        """The size of the difference, with its error."""
+        error = "" if self.error is None else f" ± {self.error:.2f}"
+        return f"{abs(self.mean):.2f}{error}"
 
 
 def verdict(bounds: dict[str, Bound]) -> str:
@@ -23,9 +51,10 @@ def verdict(bounds: dict[str, Bound]) -> str:
             "The Boltzmann and the Bernoulli prior cannot be compared: one has no bound here."
             + _best_of_the_run(bounds, ours)
         )
-    gain, error, basis = _gain(ours, reference)
-    margin, against = _margin(gain, error), _against(bounds, ours, reference)
-    if not _is_clear(gain, error):
+    found = _gain(ours, reference)
+    gain, basis, margin = found.mean, found.basis, found.margin
+    against = _against(bounds, ours, reference)
+    if not found.is_clear:
         sign = "+" if gain >= 0 else "−"
         return (
             f"{bold(f'The two bounds cannot be told apart{against}')} (difference {sign}{margin}"
@@ -46,12 +75,12 @@ def _against(bounds: dict[str, Bound], ours: Bound, reference: Bound) -> str:
         return ""
     if not _comparable(best, ours):
         return ""
-    gain, error, _ = _gain(best, ours)
-    if not _is_clear(gain, error) or best["elbo"] <= reference["elbo"]:
+    found = _gain(best, ours)
+    if not found.is_clear or best["elbo"] <= reference["elbo"]:
         return ""
     return (
         f"; the best bound of the run is that of {style.model_name(name)},"
-        f" {_margin(gain, error)} nats per cell better than the Boltzmann prior's"
+        f" {found.margin} nats per cell better than the Boltzmann prior's"
     )
 
 
@@ -85,25 +114,19 @@ def _comparable(ours: Bound, other: Bound) -> bool:
     return not lacking or bool(_both(ours, other))
 
 
-def _gain(ours: Bound, other: Bound) -> tuple[float, float | None, str]:
-    """Difference of the bounds, its standard error if it is known, and how that was had."""
+def _gain(ours: Bound, other: Bound) -> Gain:
+    """Difference of the bounds, and how that was had."""
     first, second = (b.get("log_z_standard_error") or 0.0 for b in (ours, other))
-    log_z_error = np.hypot(first, second)
+    log_z_error = float(np.hypot(first, second))
     pairs = _both(ours, other)
     if len(pairs) >= 2:
         found = paired_difference([pair[0] for pair in pairs], [pair[1] for pair in pairs])
-        error = np.hypot(found.standard_error, log_z_error)
+        error = float(np.hypot(found.standard_error, log_z_error))
+        width = float(np.hypot(found.half_width, NORMAL * log_z_error))
         basis = f"standard error over {found.num_seeds} paired seeds, with log Z's"
-        return found.mean, float(error), basis
+        return Gain(found.mean, error, width, basis)
     gain = pairs[0][0] - pairs[0][1] if pairs else ours["elbo"] - other["elbo"]
     if log_z_error:
-        return gain, float(log_z_error), "one seed; the error is log Z's alone"
-    return gain, None, "one seed, no error known"
-
-
-def _is_clear(gain: float, error: float | None) -> bool:
-    return abs(gain) >= max(2 * (error or 0), NEGLIGIBLE)
-
-
-def _margin(gain: float, error: float | None) -> str:
-    return f"{abs(gain):.2f}" + ("" if error is None else f" ± {error:.2f}")
+        basis = "one seed; the error is log Z's alone"
+        return Gain(gain, log_z_error, NORMAL * log_z_error, basis)
+    return Gain(gain, None, 0.0, "one seed, no error known")

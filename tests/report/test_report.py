@@ -118,6 +118,8 @@ def test_score_table_has_the_best_of_each_column_in_bold(finished):
         ([-2451.0, -2452.0, -2453.0], "worse than the Bernoulli one by 8.00 ± 0.05 nats per cell"),
         # differences -9, 0, 10: standard error 5.49
         ([-2450.0, -2460.0, -2471.0], "cannot be told apart** (difference +0.33 ± 5.49"),
+        # differences 3, 3, 7: 3.2 standard errors, of the 4.3 that three seeds ask for
+        ([-2462.0, -2463.0, -2468.0], "cannot be told apart** (difference +4.33 ± 1.33"),
     ],
 )
 def test_verdict_on_the_bound_follows_the_paired_difference(unfinished, bernoulli, expected):
