@@ -126,13 +126,35 @@ def test_a_batch_of_small_types_alone_gives_no_reference(cells, embeddings):
     counts, batch, types = cells
     types = np.where(batch == "x", (np.arange(NUM_CELLS) // 5).astype(str), types)
     result = score_scgraph({"pca": embeddings["pca"]}, counts, batch, types)
-    told = "batches of fewer than 100 cells or of small types alone give no reference: small, x"
+    told = "batches of fewer than 100 cells or two types of 10 give no reference: small, x"
     assert told in result.notes and np.isfinite(result.values["pca"]["scgraph_weighted"])
+
+
+def test_a_type_alone_in_its_large_batch_has_no_distances(cells, embeddings):
+    counts, batch, types = cells
+    types = np.where(batch == "x", "alone", types)
+    result = score_scgraph({"pca": embeddings["pca"]}, counts, batch, types)
+    assert result.notes == [
+        "scGraph leaves out types that are too small or alone in their batches: alone",
+        "batches of fewer than 100 cells or two types of 10 give no reference: small, x",
+    ]
+    assert np.isfinite(result.values["pca"]["scgraph_weighted"])
+
+
+def test_an_embedding_with_all_types_at_one_point_has_no_score(cells, embeddings, scored):
+    flat = np.ones((NUM_CELLS, 3))
+    flat[0] = 2  # trimmed away
+    result = score_scgraph({"flat": flat} | embeddings, *cells)
+    assert np.isnan(list(result.values["flat"].values())).all()
+    assert result.values["pca"] == scored.values["pca"]
+    assert "embeddings with all types at one point have no scGraph: flat" in result.notes
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda b, t: (b[:9], t), r"expected one batch per cell, got \(9,\) for 330"),
+        (lambda b, t: (b, t[:9]), r"expected one cell type per cell, got \(9,\) for 330"),
         (lambda b, t: (b, None), "expected cell-type labels for scGraph, got none"),
         (lambda b, t: (np.arange(NUM_CELLS) // 50, t), "got 0 in 0 such batches"),
         (lambda b, t: (b, np.where(t == "a", "a", "b")), "got 2 in 2 such batches"),
@@ -142,3 +164,9 @@ def test_data_without_a_reference_is_refused(cells, embeddings, change, message)
     counts, batch, types = cells
     with pytest.raises(InputError, match=message):
         score_scgraph({"pca": embeddings["pca"]}, counts, *change(batch, types))
+
+
+def test_too_few_genes_for_the_components_are_refused(cells, embeddings):
+    counts, batch, types = cells
+    with pytest.raises(InputError, match="expected more than 10 genes for scGraph, got 10"):
+        score_scgraph({"pca": embeddings["pca"]}, counts[:, :10], batch, types)
