@@ -39,7 +39,8 @@ def bras(points: np.ndarray, batch: np.ndarray, labels: np.ndarray) -> float:
     cosine distance to a set of cells is one product with the sum of their unit vectors.
     NaN if no type has batches. Points are [cells, dimensions], batches and labels [cells].
     """
-    lengths = np.linalg.norm(points, axis=1, keepdims=True).astype(np.float64)
+    points = points.astype(np.float64)  # cosines of points far from 0 are 1 in single precision
+    lengths = np.linalg.norm(points, axis=1, keepdims=True)
     units = points / np.where(lengths > 0, lengths, 1)
     scores = [
         1 - np.abs(_cosine_silhouette(units[cells], batch[cells])).mean()
@@ -61,7 +62,8 @@ def _cosine_silhouette(units: np.ndarray, batch: np.ndarray) -> np.ndarray:
     _, codes, sizes = np.unique(batch, return_inverse=True, return_counts=True)
     sums = (codes == np.arange(len(sizes))[:, None]) @ units
     own, size = sums[codes], sizes[codes]
-    within = size - (units * own).sum(axis=1)
+    # of a cell to itself it is 0, of a vector without direction to all others 1
+    within = size - 1 - (units * (own - units)).sum(axis=1)
     within /= np.maximum(size - 1, 1)
     others = len(units) - size
     between = (others - (units * (sums.sum(axis=0) - own)).sum(axis=1)) / others
