@@ -6,7 +6,7 @@ import scanpy
 from scipy import sparse
 
 from qbm_jax.errors import InputError
-from qbm_jax.metrics.checks import check_points
+from qbm_jax.metrics.checks import check_names, check_points
 from qbm_jax.runtime.optional import needed
 
 MIN_HARMONY_CELLS = 30  # for one of Harmony's clusters, of which there is one per 30 cells
@@ -28,8 +28,8 @@ def pca_embedding(
       counts: raw counts [cells, genes]; left as they are.
       num_components: at most this many; fewer when there are fewer cells or genes.
       seed: start vector of the singular value decomposition.
-      fit_on: indices of the cells that give the components, onto which all are projected; None:
-        all cells.
+      fit_on: indices (or a mask) of the cells that give the components, onto which all are
+        projected; None: all cells.
 
     Returns:
       Coordinates, float32 [cells, min(num_components, fitted cells - 1, genes - 1)].
@@ -37,6 +37,8 @@ def pca_embedding(
     Raises:
       InputError: fewer than two cells (to fit on) or two genes.
     """
+    if fit_on is not None and np.asarray(fit_on).dtype == bool:
+        fit_on = np.flatnonzero(fit_on)
     if min(counts.shape) < 2 or (fit_on is not None and len(fit_on) < 2):
         raise InputError(f"expected counts of at least 2 cells and 2 genes, got {counts.shape}")
     cells = anndata.AnnData(sparse.csr_matrix(counts, dtype=np.float32, copy=True))
@@ -69,7 +71,7 @@ def harmony_embedding(components: np.ndarray, batch: np.ndarray, seed: int = 0) 
       InputError: a single batch, fewer than 30 cells, values that are not finite, or another number
         of batches than cells.
     """
-    names = np.asarray(batch).astype(str)
+    names = check_names(batch, "batch")
     points = check_points(components, len(names), "principal components")
     if len(np.unique(names)) < 2 or len(names) < MIN_HARMONY_CELLS:
         raise InputError(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.metrics.checks import check_labels, check_points
+from qbm_jax.metrics.checks import check_labels, check_names, check_points
 from qbm_jax.metrics.trees import fit_trees
 
 NUM_PAIRS = 5
@@ -98,9 +98,9 @@ def score_predictions(
       unseen: types that some test cells have and their training cells had not, for the notes.
 
     Raises:
-      InputError: different lengths, or no cells.
+      InputError: different lengths, missing types, or no cells.
     """
-    truth, predictions = np.asarray(truth).astype(str), np.asarray(predictions).astype(str)
+    truth, predictions = check_names(truth, "cell type"), np.asarray(predictions).astype(str)
     if len(truth) != len(predictions) or len(truth) == 0:
         raise InputError(
             f"expected one label per predicted cell, got {len(truth)} for {len(predictions)}"

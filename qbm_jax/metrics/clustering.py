@@ -7,6 +7,7 @@ import numpy as np
 from scib_metrics.nearest_neighbors import NeighborsResults
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from qbm_jax.errors import InputError
 from qbm_jax.metrics.checks import check_labels, check_points
 from qbm_jax.metrics.neighbors import exact_neighbors
 from qbm_jax.runtime.optional import needed
@@ -30,9 +31,11 @@ def leiden_clusters(embedding: np.ndarray, seed: int = LEIDEN_SEED) -> Clusters:
     Graph and algorithm are those of scib-metrics 0.5.10, on one graph for all resolutions.
 
     Raises:
-      InputError: not a finite matrix.
+      InputError: not a finite matrix, or a single cell.
     """
     points = check_points(embedding, len(embedding))
+    if len(points) < 2:
+        raise InputError(f"expected at least 2 cells to cluster, got {len(points)}")
     neighbors = exact_neighbors(points, min(NUM_NEIGHBORS, len(points)))
     igraph = needed("igraph")
     graph = igraph.Graph.Weighted_Adjacency(neighbors.knn_graph_connectivities, mode="directed")
@@ -54,9 +57,9 @@ def clustering_scores(clusters: Clusters, labels: np.ndarray | None) -> dict[str
     looks at the labels (scIB's protocol, Luecken et al. 2022); `best_resolution` is that one.
 
     Raises:
-      InputError: no labels, or one type.
+      InputError: no labels, one type, or not as many labels as cells.
     """
-    names = check_labels(labels, "clustering scores")
+    names = check_labels(labels, "clustering scores", clusters.codes.shape[1])
     nmi = [normalized_mutual_info_score(names, codes) for codes in clusters.codes]
     ari = [adjusted_rand_score(names, codes) for codes in clusters.codes]
     default, best = RESOLUTIONS.index(DEFAULT_RESOLUTION), int(np.argmax(nmi))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.metrics.checks import check_labels
+from qbm_jax.metrics.checks import check_labels, check_names
 
 
 def check_folds(labels: np.ndarray | None, num_folds: int) -> None:
@@ -52,7 +52,11 @@ def stratified_folds(
     if strict:
         check_folds(labels, num_folds)
     types = np.unique(check_labels(labels, "stratified folds"), return_inverse=True)[1]
-    batch = np.zeros(len(types), int) if batch is None else np.unique(batch, return_inverse=True)[1]
+    if batch is None:
+        batch = np.zeros(len(types), int)
+    else:
+        check_names(batch, "batch", len(types))
+        batch = np.unique(batch, return_inverse=True)[1]
     random = np.random.default_rng(seed).permutation(len(types))
     order = np.lexsort((random, batch, types))  # types in turn, batches within, shuffled within
     folds = np.empty(len(types), dtype=int)
@@ -66,10 +70,10 @@ def batch_folds(batch: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     Raises:
       InputError: a single batch.
     """
-    names, folds = np.unique(np.asarray(batch).astype(str), return_inverse=True)
+    names, folds = np.unique(check_names(batch, "donor"), return_inverse=True)
     if len(names) < 2:
         raise InputError(
-            f"expected at least two donors to leave one out, got {names[0]} alone; use stratified"
-            " folds"
+            f"expected at least two donors to leave one out, got {', '.join(names) or 'none'};"
+            " use stratified folds"
         )
     return folds, tuple(names.tolist())

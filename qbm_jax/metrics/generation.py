@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from qbm_jax.errors import InputError
 from qbm_jax.metrics.baselines import TARGET_COUNTS
+from qbm_jax.metrics.checks import check_names
 from qbm_jax.metrics.folds import stratified_folds
 from qbm_jax.metrics.trees import fit_trees
 
@@ -84,11 +85,11 @@ def score_generation(
         )
     if (generated_batch is None) != (held_out_batch is None):
         raise InputError("expected batches of generated and of held-out cells, got one of the two")
-    if generated_batch is None:
+    if generated_batch is None or held_out_batch is None:
         generated_batch = np.full(generated.shape[0], "all")
         held_out_batch = np.full(held_out.shape[0], "all")
-    generated_batch = np.asarray(generated_batch).astype(str)
-    held_out_batch = np.asarray(held_out_batch).astype(str)
+    generated_batch = check_names(generated_batch, "batch", generated.shape[0])
+    held_out_batch = check_names(held_out_batch, "batch", held_out.shape[0])
     per_batch, left_out = {}, []
     for name in np.union1d(generated_batch, held_out_batch).tolist():
         ours, theirs = generated[generated_batch == name], held_out[held_out_batch == name]

@@ -17,17 +17,20 @@ import scib_metrics
 from scib_metrics.nearest_neighbors import NeighborsResults
 
 from qbm_jax.errors import InputError
+from qbm_jax.metrics.checks import check_names, check_points
 from qbm_jax.metrics.kbet import MIN_CELLS, KbetScore, kbet_per_type
 from qbm_jax.metrics.neighbors import exact_neighbors
 from qbm_jax.metrics.silhouette import bras, silhouette_batch, type_silhouette
 
 BIO_CONSERVATION = ("isolated_labels", "kmeans_nmi", "kmeans_ari", "silhouette_label", "clisi")
 BATCH_CORRECTION = ("bras", "ilisi", "kbet", "graph_connectivity", "pcr_comparison")
+LABEL_FREE = ("ilisi", "pcr_comparison")  # of them, those that need no cell types
 UNWEIGHTED = ("leiden_nmi", "leiden_ari", "silhouette_batch")
 AGGREGATES = ("total", "bio_conservation", "batch_correction")
 METRICS = (*AGGREGATES, *BIO_CONSERVATION, *BATCH_CORRECTION, *UNWEIGHTED)
 
 BIO_WEIGHT = 0.6
+NO_SHARE = 1e-12  # of variance: what rounding leaves
 GRAPH_NEIGHBORS, KBET_NEIGHBORS, LISI_NEIGHBORS = 15, 50, 90
 
 
@@ -70,12 +73,13 @@ def score_embeddings(
       Scores and notes.
 
     Raises:
-      InputError: arrays of different lengths, values that are not finite, or fewer than 10 cells.
+      InputError: arrays of different lengths, values that are not finite, missing batches or
+        labels, or fewer than 10 cells.
     """
     _check(embeddings, batch, labels, uncorrected)
     notes: list[str] = []
-    batch = np.unique(np.asarray(batch).astype(str), return_inverse=True)[1]
-    labels = None if labels is None else np.asarray(labels).astype(str)
+    batch = np.unique(check_names(batch, "batch"), return_inverse=True)[1]
+    labels = None if labels is None else check_names(labels, "cell type")
     chosen = _sample(batch, labels, max_cells, seed)
     if len(chosen) < len(batch):
         notes.append(
@@ -84,11 +88,11 @@ def score_embeddings(
         )
         batch, labels = batch[chosen], None if labels is None else labels[chosen]
     notes += _describe_gaps(batch, labels)
-    batch_share = _batch_share(uncorrected[chosen], batch)
+    batch_share = _batch_share(np.asarray(uncorrected)[chosen], batch)
     values, kbet_failed = {}, {}
     remarks: dict[str, list[str]] = {}
     for name, embedding in embeddings.items():
-        points = np.array(embedding[chosen], dtype=np.float32)
+        points = np.asarray(embedding)[chosen].astype(np.float32)
         with _third_party():
             scored = _score(points, batch, labels, batch_share)
         values[name], kbet_failed[name], own_remarks = scored
@@ -107,12 +111,7 @@ def _check(embeddings, batch, labels, uncorrected) -> None:
     if labels is not None and len(labels) != num_cells:
         raise InputError(f"expected one label per cell, got {len(labels)} for {num_cells} cells")
     for name, embedding in {**embeddings, "uncorrected": uncorrected}.items():
-        if embedding.ndim != 2 or len(embedding) != num_cells:
-            raise InputError(
-                f"expected embedding {name} of shape [{num_cells}, dims], got {embedding.shape}"
-            )
-        if not np.isfinite(embedding).all():
-            raise InputError(f"expected finite values in embedding {name}, got NaN or infinity")
+        check_points(embedding, num_cells, f"embedding {name}")
 
 
 def _sample(
@@ -143,8 +142,8 @@ def _describe_gaps(batch: np.ndarray, labels: np.ndarray | None) -> list[str]:
         notes.append("one batch: no batch metrics, and total is bio_conservation alone")
     if labels is None:
         notes.append(
-            "no cell-type labels: no label metrics, batch_correction is the mean of ilisi and"
-            " pcr_comparison, and total is not defined"
+            f"no cell-type labels: no label metrics, batch_correction is the mean of"
+            f" {' and '.join(LABEL_FREE)}, and total is not defined"
         )
     elif len(np.unique(labels)) in (1, len(labels)):
         notes.append(
@@ -195,8 +194,9 @@ def _score(
         by_type, kbet = _mixing_within_types(points, neighbors, batch, labels)
         scores |= by_type
         failed, remarks = kbet.failed, list(kbet.notes)
-        if missing := [name for name in BATCH_CORRECTION if np.isnan(scores[name])]:
-            remarks.append(f"batch_correction leaves out {', '.join(missing)}: not defined")
+    asked = LABEL_FREE if labels is None else BATCH_CORRECTION
+    if missing := [name for name in asked if np.isnan(scores[name])]:
+        remarks.append(f"batch_correction leaves out {', '.join(missing)}: not defined")
     scores["batch_correction"] = _mean(scores, BATCH_CORRECTION)
     scores["total"] = (
         BIO_WEIGHT * scores["bio_conservation"] + (1 - BIO_WEIGHT) * scores["batch_correction"]
@@ -264,7 +264,9 @@ def _batch_share(points: np.ndarray, batch: np.ndarray) -> float:
 
 
 def _pcr_comparison(points: np.ndarray, batch: np.ndarray, batch_share: float) -> float:
-    """Share of the uncorrected data's batch variance that is gone, at least 0."""
+    """Share of the uncorrected data's batch variance that is gone, at least 0; NaN without any."""
+    if batch_share < NO_SHARE:
+        return np.nan
     return float(np.maximum(0, 1 - _batch_share(points, batch) / batch_share))
 
 

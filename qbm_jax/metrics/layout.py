@@ -6,6 +6,7 @@ import numpy as np
 import scanpy
 
 from qbm_jax.errors import InputError
+from qbm_jax.metrics.checks import check_points
 from qbm_jax.metrics.graph import NUM_NEIGHBORS, cells_with_graph
 
 
@@ -22,11 +23,12 @@ def umap_layout(embedding: np.ndarray, seed: int = 0) -> np.ndarray:
     Raises:
       InputError: not a finite matrix of at least 4 cells.
     """
-    if embedding.ndim != 2 or len(embedding) < 4 or not np.isfinite(embedding).all():
+    points = check_points(embedding, len(embedding))
+    if len(points) < 4:
         raise InputError(
-            f"expected a finite embedding [cells, dims] of 4 cells or more, got {embedding.shape}"
+            f"expected a finite embedding [cells, dims] of 4 cells or more, got {points.shape}"
         )
-    cells = cells_with_graph(embedding, seed)
+    cells = cells_with_graph(points, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap-learn warns that a seed forbids parallel threads
         # the spectral start needs more cells than it has components

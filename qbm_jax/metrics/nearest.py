@@ -3,7 +3,8 @@
 import numpy as np
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from qbm_jax.metrics.checks import check_labels, check_points
+from qbm_jax.errors import InputError
+from qbm_jax.metrics.checks import check_labels, check_names, check_points
 from qbm_jax.metrics.neighbors import exact_neighbors
 
 NUM_NEAREST = 15
@@ -25,6 +26,7 @@ def nearest_types(
     names = check_labels(train_labels, "naming types by neighbours")
     train = check_points(train_embedding, len(names), "the training embedding")
     test = check_points(test_embedding, len(test_embedding), "the test embedding")
+    _check_dims(train, test)
     number = min(NUM_NEAREST, len(train))
     voting = KNeighborsClassifier(number, algorithm="brute").fit(train, names)
     return voting.predict(test)
@@ -42,10 +44,11 @@ def accuracy_within_batches(embedding: np.ndarray, batch: np.ndarray, labels: np
       labels: type of every cell [cells].
 
     Raises:
-      InputError: no labels, one type, wrong shapes or values that are not finite.
+      InputError: no labels, one type, wrong shapes, missing batches or values that are not finite.
     """
     names = check_labels(labels, "the accuracy within batches")
     points = check_points(embedding, len(names))
+    batch = check_names(batch, "batch", len(names))
     codes, right = np.unique(names, return_inverse=True)[1], []
     for one in np.unique(batch):
         inside = np.flatnonzero(batch == one)
@@ -72,5 +75,13 @@ def distance_to_nearest(points: np.ndarray, known: np.ndarray) -> np.ndarray:
     """
     known = check_points(known, len(known), "the known cells")
     points = check_points(points, len(points), "the points")
+    _check_dims(known, points)
     searcher = NearestNeighbors(n_neighbors=min(NUM_NEAREST, len(known)), algorithm="brute")
     return searcher.fit(known).kneighbors(points)[0].mean(axis=1)
+
+
+def _check_dims(known: np.ndarray, points: np.ndarray) -> None:
+    if known.shape[1] != points.shape[1]:
+        raise InputError(
+            f"expected {known.shape[1]} dimensions as of the known cells, got {points.shape[1]}"
+        )

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import scanpy
 
+from qbm_jax.errors import InputError
 from qbm_jax.metrics.checks import check_labels, check_points
 from qbm_jax.metrics.graph import cells_with_graph
 from qbm_jax.runtime.optional import needed
@@ -36,6 +37,8 @@ def paga_graph(embedding: np.ndarray, labels: np.ndarray | None, seed: int = 0) 
       InputError: no labels, one type, or an unusable embedding.
     """
     types = check_labels(labels, "a PAGA graph")
+    if len(types) < 3:
+        raise InputError(f"expected at least 3 cells for a PAGA graph, got {len(types)}")
     cells = cells_with_graph(check_points(embedding, len(types)), seed)
     names, sizes = np.unique(types, return_counts=True)
     cells.obs["type"] = pd.Categorical(types, categories=names)

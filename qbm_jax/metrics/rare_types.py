@@ -71,6 +71,7 @@ def score_rare_types(
     Raises:
       InputError: no labels, one type, or no rare type.
     """
+    check_labels(labels, "rare types", clusters.codes.shape[1])
     rare = rare_types(labels, max_share)
     names = np.asarray(labels).astype(str)
     per_type = {

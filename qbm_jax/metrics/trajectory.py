@@ -17,7 +17,7 @@ import scanpy
 from scipy import sparse, stats
 
 from qbm_jax.errors import InputError
-from qbm_jax.metrics.checks import check_labels, check_points
+from qbm_jax.metrics.checks import check_labels, check_names, check_points
 from qbm_jax.metrics.graph import cells_with_graph
 
 MIN_CELLS = 30  # fewer have no diffusion map worth a pseudotime
@@ -104,7 +104,8 @@ def conservation(
       pseudotime: [cells], NaN where unknown.
       reference: [cells], NaN for cells to leave out.
       batch: where references of different batches are on different scales: correlations are taken
-        within batches and their plain mean is reported, over batches with 3 cells or more.
+        within batches and their plain mean is reported, over batches with 3 cells or more on
+        several values.
 
     Returns:
       `spearman`, `kendall` (tau-b), `conservation` (1 + spearman) / 2 and `unreached`, the share of
@@ -126,11 +127,13 @@ def conservation(
             f" {known.sum()} cells on {len(np.unique(reference[known]))}"
         )
     both = known & np.isfinite(pseudotime)
-    groups = np.zeros(len(both), int) if batch is None else np.asarray(batch)
+    groups = np.zeros(len(both), int)
+    if batch is not None:
+        groups = np.unique(check_names(batch, "batch", len(both)), return_inverse=True)[1]
     pairs = [
         _correlations(pseudotime[chosen], reference[chosen])
         for group in np.unique(groups)
-        if (chosen := both & (groups == group)).sum() >= MIN_PAIRS
+        if (chosen := both & (groups == group)).sum() >= MIN_PAIRS and np.ptp(reference[chosen]) > 0
     ]
     spearman, kendall = np.mean(pairs, axis=0) if pairs else (np.nan, np.nan)
     return {

@@ -8,6 +8,7 @@ from scipy import sparse
 
 from qbm_jax.errors import InputError
 from qbm_jax.metrics.baselines import pca_embedding
+from qbm_jax.metrics.checks import check_names
 from qbm_jax.metrics.trajectory import MIN_CELLS, check_root, diffusion_pseudotime
 
 
@@ -66,11 +67,13 @@ def reference_pseudotime(
       seed: as in `diffusion_pseudotime`.
 
     Raises:
-      InputError: no labels, no such type, or no batch of 30 cells that holds it.
+      InputError: no labels, no such type, no batch of 30 cells that holds it, or arrays of
+        different lengths.
     """
-    check_root(labels, root)
-    counts, labels = sparse.csr_matrix(counts), np.asarray(labels).astype(str)
-    batch = np.asarray(batch).astype(str)
+    labels, counts = check_root(labels, root), sparse.csr_matrix(counts)
+    batch = check_names(batch, "batch", len(labels))
+    if counts.shape[0] != len(labels):
+        raise InputError(f"expected one label per cell, got {len(labels)} for {counts.shape[0]}")
     values, left_out = np.full(len(labels), np.nan), []
     for name in np.unique(batch):
         cells = np.flatnonzero(batch == name)

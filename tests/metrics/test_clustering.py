@@ -72,3 +72,7 @@ def test_clusters_need_labels_to_be_scored(clusters):
         InputError, match="expected cell-type labels for clustering scores, got none"
     ):
         clustering_scores(clusters, None)
+    with pytest.raises(InputError, match="expected one cell type per cell, got"):
+        clustering_scores(clusters, ["a", "b"])
+    with pytest.raises(InputError, match="expected at least 2 cells to cluster, got 1"):
+        leiden_clusters(np.zeros((1, 3)))

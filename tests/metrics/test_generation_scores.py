@@ -101,6 +101,10 @@ def test_scores_depend_on_the_seed_alone():
         (lambda x: score_generation(x[:, :5], x), "got 5 generated and 40 held out"),
         (lambda x: score_generation(x[:5], x), "got 5 and 30 in all"),
         (lambda x: score_generation(x, x, 0, np.zeros(30)), "got one of the two"),
+        (
+            lambda x: score_generation(x, x, 0, np.zeros(29), np.zeros(30)),
+            "expected one batch per cell",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_refused(call, message):

@@ -124,6 +124,43 @@ def test_silhouettes_of_batches_equal_those_of_scib_metrics(cells):
     assert ours == pytest.approx(expected_batch, abs=1e-5)
 
 
+@pytest.mark.parametrize("change", ["far from 0", "no direction"])
+def test_bras_is_that_of_cosine_distances_in_double_precision(cells, change):
+    embeddings, batch, labels, _ = cells
+    points = embeddings["good"] + np.float32(3000 if change == "far from 0" else 0)
+    points[::3] *= change == "far from 0"
+    means = []
+    for name in ("a", "b"):
+        chosen = labels == name
+        same = batch[chosen][:, None] == batch[chosen]
+        distances = sklearn_metrics.pairwise_distances(
+            points[chosen].astype(float), metric="cosine"
+        )
+        within = (distances * same).sum(axis=1) / (same.sum(axis=1) - 1)
+        between = (distances * ~same).sum(axis=1) / (~same).sum(axis=1)
+        means.append(1 - np.abs((between - within) / np.maximum(within, between)).mean())
+    assert silhouette.bras(points, batch, labels) == pytest.approx(np.mean(means), abs=1e-6)
+
+
+def test_data_without_batch_effect_have_no_pcr_comparison(cells):
+    embeddings, _, _, uncorrected = cells
+    batch, twice = np.tile(["x", "y"], NUM_CELLS // 2), np.repeat(uncorrected[::2], 2, axis=0)
+    for same in (twice, np.tile([[1.0], [1.0], [-1.0], [-1.0]], (NUM_CELLS // 4, 1))):
+        found = score_embeddings({"good": embeddings["good"]}, batch, None, uncorrected=same)
+        assert np.isnan(found.values["good"]["pcr_comparison"])
+        assert "batch_correction leaves out pcr_comparison: not defined" in found.notes
+
+
+@pytest.mark.parametrize("which", ["batch", "cell type"])
+def test_a_missing_name_is_no_name(cells, which):
+    embeddings, batch, labels, uncorrected = cells
+    lacking = (batch if which == "batch" else labels).astype(object)
+    lacking[3] = np.nan
+    batch, labels = (lacking, labels) if which == "batch" else (batch, lacking)
+    with pytest.raises(InputError, match=f"expected a {which} for every cell, got none for 1 of"):
+        score_embeddings(embeddings, batch, labels, uncorrected=uncorrected)
+
+
 def test_better_embeddings_score_higher(scored):
     good, uncorrected, shuffled = (scored.values[n] for n in ("good", "uncorrected", "shuffled"))
     assert set(good) == set(METRICS)
@@ -257,7 +294,9 @@ def test_sample_keeps_the_proportions_of_batches_and_types(cells):
     ("change", "expected"),
     [
         (lambda points: points[:-1], r"expected embedding E of shape \[360, dims\]"),
+        (lambda points: points[:, :0], r"expected embedding E of shape \[360, dims\]"),
         (lambda points: np.where(points > 2, np.nan, points), "expected finite values in"),
+        (lambda points: points.astype(float) * 1e39, "or a number above 3e38"),
     ],
 )
 def test_unusable_embedding_is_an_input_error(cells, change, expected):
@@ -290,6 +329,13 @@ def test_pca_of_log_normalised_counts_equals_the_dense_computation():
     np.testing.assert_allclose(np.abs(ours), np.abs(left * singular)[:, :5], atol=1e-3)
     assert np.array_equal(counts.toarray(), before)
     assert pca_embedding(counts, num_components=50).shape == (60, 29)
+
+
+def test_cells_that_give_the_components_come_by_number_or_by_mask():
+    counts = sparse.csr_matrix(np.random.default_rng(0).poisson(3.0, size=(60, 30)))
+    mask = np.arange(60) % 3 == 0
+    by_number = pca_embedding(counts, 5, fit_on=np.flatnonzero(mask))
+    np.testing.assert_array_equal(pca_embedding(counts, 5, fit_on=mask), by_number)
 
 
 def test_umap_is_deterministic_and_keeps_distant_groups_apart(cells):

@@ -66,3 +66,7 @@ def test_what_is_no_embedding_is_refused(cells):
         accuracy_within_batches(points, batch, np.full(90, "a"))
     with pytest.raises(InputError, match="expected the training embedding of shape"):
         nearest_types(points[:5], labels, points)
+    with pytest.raises(InputError, match="expected 4 dimensions as of the known cells, got 3"):
+        nearest_types(points, labels, points[:, :3])
+    with pytest.raises(InputError, match=r"expected one batch per cell, got \(10,\) for 90"):
+        accuracy_within_batches(points, batch[:10], labels)

@@ -113,6 +113,8 @@ def test_conservation_within_batches_ignores_their_scales():
     assert conservation(shifted, time, batch)["spearman"] == 1
     half = np.where(batch == "x", time, -time)
     assert conservation(half, time, batch)["spearman"] == pytest.approx(0)
+    one_stage = np.where(batch == "y", 3.0, time)  # a batch without an order tells nothing
+    assert conservation(shifted, one_stage, batch)["spearman"] == 1
 
 
 def test_stages_become_ranks_and_the_others_are_left_out():
@@ -160,6 +162,10 @@ def test_paga_connects_the_types_that_follow_each_other():
         (lambda p, t, y: conservation(t, np.full(len(t), np.nan)), "got 0 cells on 0"),
         (lambda p, t, y: conservation(t, np.ones(len(t))), "got 300 cells on 1"),
         (lambda p, t, y: conservation(t[:5], t), "expected one reference per cell"),
+        (lambda p, t, y: conservation(t, t, y[:5]), "expected one batch per cell"),
+        (lambda p, t, y: reference_pseudotime(p, y[:5], y, "a"), "expected one batch per cell"),
+        (lambda p, t, y: reference_pseudotime(p[:5], y, y, "a"), "got 300 for 5"),
+        (lambda p, t, y: paga_graph(p[:2], ["a", "b"]), "expected at least 3 cells"),
         (lambda p, t, y: stage_reference(y, {"a": 0, "z": 1}), r"got ranks for \['z'\]"),
         (lambda p, t, y: stage_reference(y, {"a": 0, "b": 0}), "at least two ranks of stages"),
         (
