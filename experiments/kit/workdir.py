@@ -17,7 +17,7 @@ from qbm_jax.runtime.identity import differences, plain
 from qbm_jax.runtime.json_file import finite, write_json
 from qbm_jax.runtime.sealed import sealed
 from qbm_jax.runtime.versions import versions
-from qbm_jax.runtime.whole_file import remove_unfinished
+from qbm_jax.runtime.whole_file import first_file, remove_unfinished
 from qbm_jax.study.claim import CLAIM, read_claim
 from qbm_jax.study.escape import Markdown, code
 from qbm_jax.study.lock import check_lock, lock_folder
@@ -93,12 +93,14 @@ def claim_workdir(
         if lock_folder(workdir, shared):
             remove_leftovers(workdir)
         found = read_claim(workdir)
-        if found is not None:
-            check_same(workdir, "data", found["data"], plain(data))
-            return
-        facts: dict[str, Any] = {"config": plain_config(config), "data": data}
-        facts |= {"versions": versions(), "commit": commit(), "command": command()}
-        write_json(workdir / CLAIM, sealed(plain(finite(facts)), {}))
+        if found is None:
+            facts: dict[str, Any] = {"config": plain_config(config), "data": data}
+            facts |= {"versions": versions(), "commit": commit(), "command": command()}
+            with first_file(workdir / CLAIM) as own:
+                write_json(own, sealed(plain(finite(facts)), {}))
+            found = read_claim(workdir) or facts
+        check_same(workdir, "config", found["config"], plain_config(config))
+        check_same(workdir, "data", found["data"], plain(finite(data)))
     except OSError as error:
         raise InputError(
             f"cannot write to workdir {workdir}: {error.strerror}; {remedy(error) or 'use another'}"

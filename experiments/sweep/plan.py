@@ -1,6 +1,5 @@
 """Which settings train together: those of equal shapes, as many as memory holds."""
 
-import uuid
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.fitted.model_cells import counts_bytes
 from qbm_jax.fitted.trainings import of_cells
 from qbm_jax.runtime.hardware import MEBIBYTE
-from qbm_jax.runtime.whole_file import name_first
+from qbm_jax.runtime.whole_file import first_file
 from qbm_jax.study.sealed_file import read_sealed, write_sealed
 from qbm_jax.training.memory import free_bytes, training_bytes
 from qbm_jax.training.spec import Shape, shape
@@ -115,10 +114,9 @@ def keep_plan(workdir: Path, plan: SweepPlan) -> SweepPlan:
       InputError: the file is damaged.
     """
     path = workdir / FILE
-    own = path.with_name(f"plan-{uuid.uuid4().hex}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_sealed(own, plan._asdict() | {"jobs": [job._asdict() for job in plan.jobs]}, workdir)
-    name_first(own, path)
+    with first_file(path) as own:
+        write_sealed(own, plan._asdict() | {"jobs": [job._asdict() for job in plan.jobs]}, workdir)
     return read_plan(workdir) or plan
 
 

@@ -124,7 +124,7 @@ def prepared(sweep: Sweep, workdir: Path) -> SweepPlan | None:
 def claim(sweep: Sweep, cells: Cells, plan: SweepPlan, workdir: Path) -> SweepPlan:
     """Makes the workdir this sweep's, shared by its jobs; returns the plan that all follow."""
     claim_workdir(workdir, sweep.config, fingerprint(cells) | sweep.identity(), shared=True)
-    return keep_plan(workdir, plan)
+    return read_plan(workdir) or keep_plan(workdir, plan)
 
 
 def check_job(job: int | None, plan: SweepPlan) -> None:

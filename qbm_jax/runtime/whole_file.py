@@ -54,20 +54,33 @@ def write_whole(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(content)
 
 
-def name_first(own: Path, path: Path) -> None:
-    """Gives a written file a second name, `path`, unless another process was first; `own` goes.
+@contextlib.contextmanager
+def first_file(path: Path) -> Iterator[Path]:
+    """Yields a path to write a file to, whole; it gets the name `path` unless there is one.
 
-    Of several processes that do so at once, just one file gets the name.
+    Of several processes that do so at once just one file gets the name, and it stays.
+
+    Raises:
+      OSError: as `whole_file`.
     """
+    own = Path(tempfile.mkdtemp(prefix=_PREFIX, suffix=_SUFFIX, dir=path.parent))
+    temporary = own / path.name
     try:
-        os.link(own, path)
-    except FileExistsError:
-        return
-    except OSError:  # a file system without links: the best that is left
-        if not path.exists():
-            own.replace(path)
+        yield temporary
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links: the best that is left
+            if not path.exists():
+                temporary.replace(path)
+        _sync_one(path.parent)
+    except OSError as error:
+        if error.filename is None or str(error.filename).startswith(str(own)):
+            error.filename = str(path)
+        raise
     finally:
-        own.unlink(missing_ok=True)
+        remove(own)
 
 
 def remove(path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from qbm_jax.runtime.whole_file import whole_file, write_whole
+from qbm_jax.runtime.whole_file import first_file, whole_file, write_whole
 
 
 def test_what_others_put_beside_a_file_is_neither_written_through_nor_taken(tmp_path):
@@ -26,6 +26,25 @@ def test_what_is_unfinished_has_another_name_each_time_in_a_folder_of_its_writer
         assert one.parent != other.parent and one.parent.parent == tmp_path
         assert {folder.stat().st_mode & 0o777 for folder in (one.parent, other.parent)} == {0o700}
     assert path.read_text() == "one"  # the block that ended last
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_files_written_at_once_the_first_gets_the_name_and_stays(links, tmp_path, monkeypatch):
+    def no_link(source, target):
+        raise PermissionError
+
+    if not links:
+        monkeypatch.setattr(os, "link", no_link)
+    path = tmp_path / "a.json"
+    with first_file(path) as one:
+        write_whole(one, "one")
+        with first_file(path) as other:
+            write_whole(other, "other")
+        assert path.read_text() == "other"
+    assert path.read_text() == "other"  # the block that ended first
+    with pytest.raises(FileNotFoundError), first_file(tmp_path / "b.json"):
+        pass
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -20,6 +20,7 @@ from experiments.kit.workdir import check_workdir, claim_workdir
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.metrics_log import MetricsLog
 from qbm_jax.runtime.json_file import finite, write_json
+from qbm_jax.study.claim import read_claim
 from qbm_jax.study.lock import LOCK, lock_folder, release_locks
 from qbm_jax.study.pieces import Pieces
 from qbm_jax.study.rows import write_table
@@ -226,6 +227,20 @@ def test_jobs_that_share_a_workdir_keep_out_a_process_that_does_not(tmp_path, ho
     assert (tmp_path / LOCK).exists()  # the other job's
     first.communicate("")
     assert not (tmp_path / LOCK).exists()
+
+
+def test_of_two_first_jobs_with_other_cells_one_is_refused(tmp_path, monkeypatch):
+    claim_workdir(tmp_path, config(), DATA, shared=True)
+    before, seen = (tmp_path / "config.json").read_bytes(), []
+
+    def first_sees_none(folder):
+        seen.append(folder)
+        return None if len(seen) == 1 else read_claim(folder)
+
+    monkeypatch.setattr("experiments.kit.workdir.read_claim", first_sees_none)
+    told = refusal(claim_workdir, tmp_path, config(), DATA | {"num_cells": 7}, shared=True)
+    assert "different data (data.num_cells: 100 there, 7 now)" in told
+    assert (tmp_path / "config.json").read_bytes() == before
 
 
 def test_a_claim_removes_what_killed_processes_left_half_written(tmp_path):
