@@ -121,12 +121,12 @@ def read(workdir: Path) -> list[Win]:
     """What `write` wrote.
 
     Raises:
-      InputError: there is no such table, or it is of another version.
+      InputError: there is no such table, it is damaged, or it is of another version.
     """
     path = workdir / FILE
     if not path.is_file():
         raise InputError(f"{path} is missing; give the workdirs of finished benchmarks")
-    rows = read_table(path)
+    rows = read_table(path, [name for name, kind in Win.__annotations__.items() if kind is str])
     if any(tuple(row) != Win._fields for row in rows):
         raise InputError(f"{path} has other columns than {', '.join(Win._fields)}; make it anew")
     return [Win._make((row | {"tuned_on": row["tuned_on"] == "True"}).values()) for row in rows]

@@ -2,10 +2,11 @@
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from qbm_jax.errors import InputError
 from qbm_jax.runtime.whole_file import whole_file
 
 # A spreadsheet takes a cell that begins so for a formula; with the wide forms of the four signs.
@@ -27,11 +28,27 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
             writer.writerow(map(safe, row))
 
 
-def read_table(path: Path) -> list[dict[str, str | float | None]]:
-    """The rows of a table that `write_table` wrote: numbers, texts, and None for what is empty."""
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    return [dict(zip(map(_text, header), map(_value, row), strict=True)) for row in rows]
+def read_table(path: Path, texts: Collection[str] = ()) -> list[dict[str, str | float | None]]:
+    """The rows of a table that `write_table` wrote: numbers, texts, and None for what is empty.
+
+    Args:
+      path: the file.
+      texts: columns of names, which stay text where they look like numbers.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        names = [_text(name) for name in header]
+        pairs = [list(zip(names, row, strict=True)) for row in rows]
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"expected a table in {path}, got {error}; make it anew") from error
+    return [
+        {name: _text(cell) if name in texts else _value(cell) for name, cell in row}
+        for row in pairs
+    ]
 
 
 def safe(value: Any) -> Any:

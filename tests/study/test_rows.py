@@ -2,6 +2,7 @@
 
 import pytest
 
+from qbm_jax.errors import InputError
 from qbm_jax.study.rows import numbers, read_table, write_table
 
 ROWS = [["plain", 1.5, 3], ["=1+1", None, -2e-300], ["-x", float("nan"), True], ["'quoted", 0.1, 7]]
@@ -15,10 +16,20 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     assert [row["count"] for row in found] == [3.0, -2e-300, "True", 7.0]
 
 
-def test_a_row_of_another_length_is_no_table(tmp_path):
-    (tmp_path / "t.csv").write_text("a,b\n1\n")
-    with pytest.raises(ValueError, match="shorter"):
+@pytest.mark.parametrize(
+    ("damaged", "told"),
+    [(b"a,b\n1\n", "shorter"), (b"", "not enough values"), (b"\xff\xfe", "can't decode")],
+)
+def test_a_damaged_table_is_one_line(damaged, told, tmp_path):
+    (tmp_path / "t.csv").write_bytes(damaged)
+    with pytest.raises(InputError, match=f"expected a table in .*t.csv, got .*{told}"):
         read_table(tmp_path / "t.csv")
+
+
+def test_names_that_look_like_numbers_stay_names_where_it_is_asked(tmp_path):
+    write_table(tmp_path / "t.csv", ["set", "value"], [["10", 1.5], ["1e1", 2.0]])
+    found = read_table(tmp_path / "t.csv", ["set"])
+    assert found == [{"set": "10", "value": 1.5}, {"set": "1e1", "value": 2.0}]
 
 
 def test_numbers_have_dotted_names_and_traces_are_left_out():
