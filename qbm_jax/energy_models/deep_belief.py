@@ -192,15 +192,37 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
             rows = machine.units().visible_means(rows)
         return np.asarray(rows)
 
+    def free_energy(self, X: Any, *, weights: str = "last") -> np.ndarray:
+        """Refused: the sum over hidden layers has no closed form.
+
+        Raises:
+          InputError: always; `score_samples` has the bound of log p(v).
+        """
+        raise InputError(
+            "a deep belief network has no free_energy: the sum over its hidden layers has no "
+            "closed form; take score_samples, a bound of log p(v)"
+        )
+
     def score_samples(
-        self, X: Any, *, max_bracket: float = 1.0, effort: Effort | None = None
+        self,
+        X: Any,
+        *,
+        weights: str = "last",
+        max_bracket: float = 1.0,
+        effort: Effort | None = None,
     ) -> np.ndarray:
         """The variational bound of each row's log-likelihood, in nats [rows]; NaN without log Z."""
-        values, total = self._scored(X, max_bracket, effort)
+        values, total = self._scored(X, weights, max_bracket, effort)
         return total.of_rows(values)
 
     def score(
-        self, X: Any, y: Any = None, *, max_bracket: float = 1.0, effort: Effort | None = None
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        weights: str = "last",
+        max_bracket: float = 1.0,
+        effort: Effort | None = None,
     ) -> Likelihood:
         """The mean variational bound in nats; the interval has no upper end.
 
@@ -210,39 +232,46 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
         Args:
           X: [rows, features].
           y: ignored.
+          weights: "last" or "averaged" parameters of every layer.
           max_bracket: the widest interval of log Z in nats that gives a value.
           effort: what log Z may cost.
         """
         del y
-        return self._scored(X, max_bracket, effort)[1]
+        return self._scored(X, weights, max_bracket, effort)[1]
 
     def _scored(
-        self, X: Any, max_bracket: float, effort: Effort | None
+        self, X: Any, weights: str, max_bracket: float, effort: Effort | None
     ) -> tuple[np.ndarray, Likelihood]:
         """Bounds of rows without log Z of the top machine [rows], and the mean with it."""
         bottom, top = self._machines()[0], self._machines()[-1]
         self.check_options()
-        log_z, method = top.log_z_and_method("last", effort)
+        log_z, method = top.log_z_and_method(weights, effort)
         bracket = check("max_bracket", max_bracket, positive())
         rows = bottom.checked_rows(X)
-        drawn = self._bounds(rows)
+        drawn = self._bounds(rows, weights)
         values, means = drawn.mean(axis=0), drawn.mean(axis=1)
         error = ERRORS * float(means.std(ddof=1)) / np.sqrt(len(means))
         free = FreeEnergies.known(-values, BOUND)
         found = likelihood(free, log_z, method, bracket, bottom.said_of(rows))
         return values, dataclasses.replace(found, lower=found.lower - error, upper=np.inf)
 
-    def _bounds(self, rows: np.ndarray) -> np.ndarray:
+    def _bounds(self, rows: np.ndarray, weights: str) -> np.ndarray:
         """Bounds of checked rows without log Z of the top machine, [draws, rows]."""
         machines = self._machines()
         rows = machines[0].bits_of(rows, self.seed)
-        layers = tuple(machine.units() for machine in machines)
+        layers = tuple(machine.units(weights) for machine in machines)
         key = keys.key_of(self.seed, "deep belief bound")
         found = _bounds(layers, jax.random.split(key, self.num_draws), jnp.asarray(rows))
         return np.asarray(found, np.float64)
 
     def sample(
-        self, num: int = 1, given: Any = None, *, seed: int | None = None, num_sweeps: int = 1000
+        self,
+        num: int = 1,
+        given: Any = None,
+        *,
+        seed: int | None = None,
+        num_sweeps: int = 1000,
+        weights: str = "last",
     ) -> np.ndarray:
         """Rows [num, features]: the top machine's draws, passed down.
 
@@ -251,6 +280,7 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
           given: must be None: no unit can be clamped below directed layers.
           seed: of the draws; None: that of the model.
           num_sweeps: of the top machine.
+          weights: "last" or "averaged" parameters of every layer.
 
         Raises:
           InputError: unfitted, `given`, or values out of range.
@@ -263,10 +293,11 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 "clamp units of a RestrictedBoltzmannMachine or BoltzmannMachine"
             )
         seed = self.seed if seed is None else seed
-        rows = jnp.asarray(top.sample(num, seed=seed, num_sweeps=num_sweeps))
+        drawn = top.sample(num, seed=seed, num_sweeps=num_sweeps, weights=weights)
+        rows = jnp.asarray(drawn)
         for number, machine in reversed(list(enumerate(lower))):
             key = keys.key_of(seed, "deep belief draws", number)
-            rows = machine.units().draw_visible(key, rows)
+            rows = machine.units(weights).draw_visible(key, rows)
         return np.asarray(rows)
 
     @property

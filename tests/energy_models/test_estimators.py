@@ -144,13 +144,8 @@ def test_damaged_files_are_refused(fitted, tmp_path):
         RestrictedBoltzmannMachine.load(tmp_path / "none.npz")
 
 
-def test_the_bound_of_a_deep_network_is_below_its_enumerated_likelihood(deep):
-    deep = clone(deep).set_params(num_draws=400)
-    deep.n_features_in_ = V
-    layers = random_units("restricted", 1), random_units("restricted", 2, visible=H)
-    deep.machines_ = [
-        given_units(RestrictedBoltzmannMachine(num_hidden=H), units) for units in layers
-    ]
+def deep_law(layers):
+    """Log p(v) of all visible states [2^V] of a network of two layers, and its exact bound."""
     v, h = states(V), states(H)
     joint = log_weights(layers[1], h, states(H))
     top = np.logaddexp.reduce(joint, axis=1) - np.logaddexp.reduce(joint, axis=None)
@@ -159,7 +154,26 @@ def test_the_bound_of_a_deep_network_is_below_its_enumerated_likelihood(deep):
     exact = np.logaddexp.reduce(given + top, axis=1)
     q = np.asarray(layers[0].hidden_means(np.float32(v)))
     q_law = np.exp(h @ np.log(q).T + (1 - h) @ np.log(1 - q).T).T
-    bound = (q_law * (given + top - np.log(q_law))).sum(axis=1)
+    return exact, (q_law * (given + top - np.log(q_law))).sum(axis=1)
+
+
+def deep_of(deep, last, averaged=None):
+    """The network with these layers' parameters, and their averages."""
+    machines = [given_units(RestrictedBoltzmannMachine(num_hidden=H), units) for units in last]
+    for machine, units in zip(machines, averaged or last, strict=True):
+        machine.learner_ = machine.learner_.replace(average=units)
+    other = clone(deep).set_params(num_draws=400)
+    other.machines_, other.n_features_in_ = machines, V
+    return other
+
+
+def two_layers(seed):
+    return random_units("restricted", seed), random_units("restricted", seed + 1, visible=H)
+
+
+def test_the_bound_of_a_deep_network_is_below_its_enumerated_likelihood(deep):
+    layers, v = two_layers(1), states(V)
+    deep, (exact, bound) = deep_of(deep, layers), deep_law(layers)
     found = deep.score_samples(v)
     assert (bound <= exact + 1e-9).all()
     lowers = [clone_of(deep, seed=seed).score(v).lower for seed in range(6)]
@@ -168,6 +182,27 @@ def test_the_bound_of_a_deep_network_is_below_its_enumerated_likelihood(deep):
     total = deep.score(v)
     assert total.value == pytest.approx(found.mean(), abs=1e-5) and total.upper == np.inf
     assert total.hidden == "variational bound" and deep.sample(7).shape == (7, V)
+
+
+@pytest.mark.parametrize("weights", ["last", "averaged"])
+def test_the_bound_of_a_deep_network_is_that_of_the_parameters_asked_for(deep, weights):
+    """All layers' and the top's log Z: one of the other parameters would be nats away."""
+    layers, v = {"last": two_layers(1), "averaged": two_layers(3)}, states(V)
+    deep, (exact, bound) = deep_of(deep, **layers), deep_law(layers[weights])
+    found = deep.score_samples(v, weights=weights)
+    np.testing.assert_allclose(found, bound, atol=0.3)
+    total = deep.score(v, weights=weights)
+    assert total.value == pytest.approx(found.mean(), abs=1e-5) and total.lower <= exact.mean()
+    draws = deep.sample(4000, seed=1, num_sweeps=40, weights=weights)
+    np.testing.assert_allclose(draws.mean(axis=0), np.exp(exact) @ v, atol=0.04)
+    for call in (lambda: deep.score(v, weights="best"), lambda: deep.sample(weights="best")):
+        with pytest.raises(InputError, match="unknown weights"):
+            call()
+
+
+def test_a_deep_network_says_that_it_has_no_free_energy(rows, deep):
+    with pytest.raises(InputError, match=r"^[^\n]*no free_energy[^\n]*score_samples[^\n]*$"):
+        deep.free_energy(rows)
 
 
 def test_a_deep_network_resumes_goes_on_and_reconstructs(rows, tmp_path):
