@@ -120,6 +120,25 @@ def test_log_z_is_that_of_the_parameters_asked_for(rows):
     assert model.score(rows).value == pytest.approx(moved, abs=1e-5) != before
 
 
+@pytest.mark.parametrize("weights", ["last", "averaged"])
+def test_annealing_is_of_the_parameters_asked_for(weights):
+    """Its weights too: of the other parameters they are nats away."""
+    model = model_of("restricted")
+    units = {"last": model.learner_.units, "averaged": random_units("restricted", seed=9)}
+    model.learner_ = model.learner_.replace(average=units["averaged"])
+    exact = {
+        name: np.logaddexp.reduce(log_weights(each, states(4), states(3)), axis=None)
+        for name, each in units.items()
+    }
+    assert abs(exact["last"] - exact["averaged"]) > 1
+    effort = Effort("ais", 300, 50, 100)  # one program with the tests beside it
+    found = model.score(states(4), weights=weights, effort=effort)
+    error = 5 * found.log_z.standard_error + 1e-3
+    assert found.method == "ais" and error < 0.2
+    assert found.log_z.value == pytest.approx(exact[weights], abs=error)
+    assert found.value == pytest.approx(log_law(units[weights]).mean(), abs=error)
+
+
 def test_log_z_follows_a_training_that_is_scored_on_its_way(rows):
     model, seen = model_of("restricted", num_updates=40), []
     model.set_params(num_updates=400).fit(
