@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from energy_laws import H, V, given_units, log_law, log_weights, mixture, random_units, states
 
-from qbm_jax.energy_models import BoltzmannMachine, RestrictedBoltzmannMachine, learning
+from qbm_jax import samplers
+from qbm_jax.energy_models import BoltzmannMachine, RestrictedBoltzmannMachine, learning, phases
 from qbm_jax.energy_models.edges import edges_of
 from qbm_jax.energy_models.precision import rounded
 from qbm_jax.errors import InputError
@@ -128,11 +129,43 @@ def test_centred_gradients_are_those_of_shifted_units():
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["restricted", "full"])
+def test_hidden_states_of_draws_belong_to_their_visible_ones(kind):
+    """Means of vh' are the joint law's, in the draws and in the step that couplings take."""
+    units, nothing = random_units(kind, scale=0.7), np.zeros((4, V), np.float32)
+    model = BoltzmannMachine(
+        num_hidden=H, edges=EDGES[kind], num_chains=8000, num_gibbs_steps=30, centred=False,
+        learning_rate=0.5, minibatch_size=4,
+    ).with_units(units, nothing)  # fmt: skip
+    joint = log_weights(units, states(V), states(H))
+    law = np.exp(joint - np.logaddexp.reduce(joint, axis=None))
+    right = states(V).T @ law @ states(H)
+    apart = np.outer(states(V).T @ law.sum(axis=1), law.sum(axis=0) @ states(H))
+    assert np.abs(right - apart).max() > 0.06  # of hidden states of other chains
+    chains, drawn = model.learner_.chains, jax.jit(phases.negative, static_argnums=5)
+    v, h, *_ = drawn(jax.random.key(3), units, chains, nothing, nothing, model.recipe().phases)
+    np.testing.assert_allclose(v.T @ h / len(v), right, atol=0.025)
+    model.partial_fit(nothing)  # data of zeros add nothing to the gradient of W
+    step = np.asarray(model.learner_.units.weights - units.weights) / -0.5
+    np.testing.assert_allclose(step, right, atol=0.025)
+
+
+LEARNS = FAST | {"num_updates": 400, "learning_rate": 0.3, "start_scale": 0.3}
+
+
+def gain_of(model, rows):
+    """Nats a row of a fit above independent bits: at most log 2, of bits that are copies."""
+    means = rows.mean(axis=0)
+    alone = (rows * np.log(means) + (1 - rows) * np.log(1 - means)).sum(axis=1).mean()
+    return model.fit(rows).score(rows).value - alone
+
+
 @pytest.mark.parametrize(
     ("options", "edges"),
     [
         ({"negative_phase": "cd"}, "bipartite"),
         ({"negative_phase": "gibbs", "precision_bits": 8}, "semi_restricted"),
+        pytest.param({"negative_phase": "tempering"}, "bipartite", marks=pytest.mark.slow),
         pytest.param({"negative_phase": "cd"}, "full", marks=pytest.mark.slow),
         pytest.param(
             {"positive_phase": "sampled", "optimizer": "adam", "centred": False},
@@ -142,15 +175,24 @@ def test_centred_gradients_are_those_of_shifted_units():
     ],
 )
 def test_phases_learn_a_coupling(rows, options, edges):
-    options = FAST | {"num_updates": 400, "learning_rate": 0.3, "start_scale": 0.3} | options
+    options = LEARNS | options
     options["learning_rate"] = 0.03 if options.get("optimizer") == "adam" else 0.3
-    model = BoltzmannMachine(edges=edges, **options).fit(rows)
-    means = rows.mean(axis=0)
-    alone = (rows * np.log(means) + (1 - rows) * np.log(1 - means)).sum(axis=1).mean()
-    assert model.score(rows).value > alone + 0.3  # of at most log 2, for bits that are copies
+    model = BoltzmannMachine(edges=edges, **options)
+    assert gain_of(model, rows) > 0.3
     assert model.positive_phase_ == (
         "exact" if edges != "full" else options.get("positive_phase", "mean_field")
     )
+
+
+def test_an_estimator_learns_from_a_sampler_of_dimod(rows):
+    """Annealing that ends at the machine's own temperature is a negative phase."""
+    pytest.importorskip("dimod", reason="the bridge to dimod's samplers needs it")
+    annealer = pytest.importorskip("dwave.samplers", reason="a working sampler of dimod")
+    sampler = samplers.build(
+        "dimod", sampler=annealer.SimulatedAnnealingSampler(), num_gauges=0,
+        arguments={"beta_range": [0.1, 1.0], "num_sweeps": 30},
+    )  # fmt: skip
+    assert gain_of(RestrictedBoltzmannMachine(negative_phase=sampler, **LEARNS), rows) > 0.3
 
 
 def test_hidden_means_of_sampled_units_are_means(rows):
