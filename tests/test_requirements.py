@@ -114,13 +114,14 @@ def test_the_physics_loads_no_optional_package():
 
 SLOW = {"scanpy", "scib_metrics", "scipy.stats", "sklearn", "matplotlib", "xgboost", "numba"}
 CELLS_AND_JAX = {"anndata", "pandas", "h5py", "jax", "flax", "orbax"}
+LIBRARY = "import qbm_jax, qbm_jax.problems, qbm_jax.samplers, qbm_jax.energy_models"
 FITTED = "import qbm_jax; qbm_jax.fit, qbm_jax.compare, qbm_jax.FittedModel"
 
 
 @pytest.mark.parametrize(
     ("code", "absent"),
     [("import qbm_jax", SLOW | CELLS_AND_JAX), ("import run", SLOW | CELLS_AND_JAX),
-     (FITTED, SLOW)],
+     (FITTED, SLOW), (LIBRARY, {"dimod", "dwave", "networkx"})],
 )  # fmt: skip
 def test_what_is_not_used_is_not_loaded(code, absent):
     """Seconds of imports are waited for by those alone who use what is imported."""
