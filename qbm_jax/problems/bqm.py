@@ -9,7 +9,7 @@ import numpy as np
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.opposite_sign import Biases, biases, from_biases
-from qbm_jax.problems.labels import check_labels, order_of
+from qbm_jax.problems.labels import check_labels, order_of, refuse_lone
 from qbm_jax.runtime.optional import needed
 from qbm_jax.runtime.options import check, choice, finite, positive
 
@@ -27,13 +27,14 @@ def from_bqm(bqm: Any, labels: Iterable[Hashable] | None = None) -> tuple[Boltzm
 
     Raises:
       InputError: dimod is not installed; it is no such model (of higher order, with constraints,
-        empty), has a bias that is no finite number, or other labels.
+        empty, of one variable), has a bias that is no finite number, or other labels.
     """
     dimod = needed("dimod")
     check_quadratic(bqm)
     names = order_of(labels, list(bqm.variables))
     if not names:
         raise InputError("expected a binary quadratic model with variables, got an empty one")
+    refuse_lone(len(names), "binary quadratic model", "variable", 'bqm.add_linear("free", 0)')
     # In double precision before bits become spins.
     spins = dimod.BinaryQuadraticModel(bqm, dtype=np.float64).change_vartype("SPIN", inplace=True)
     linear, pairs, offset = spins.to_numpy_vectors(variable_order=names)

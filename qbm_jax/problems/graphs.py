@@ -13,7 +13,7 @@ import numpy as np
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.opposite_sign import Biases, biases, check_pairs, from_biases, without_fields
-from qbm_jax.problems.labels import check_labels
+from qbm_jax.problems.labels import check_labels, refuse_lone
 from qbm_jax.runtime.optional import needed
 from qbm_jax.runtime.options import check, finite
 from qbm_jax.runtime.whole_file import whole_file
@@ -31,7 +31,7 @@ def from_networkx(graph: Any, weight: str = "weight") -> tuple[Boltzmann, float]
       `graph.graph["offset"]`, 0 where there is none. A graph of edges is that of Max-Cut.
 
     Raises:
-      InputError: it is directed, has parallel edges or self-loops, is empty, or has a weight that
+      InputError: it is directed, has parallel edges or self-loops, no or one node, or a weight that
         is no finite number.
     """
     networkx = needed("networkx")
@@ -43,6 +43,7 @@ def from_networkx(graph: Any, weight: str = "weight") -> tuple[Boltzmann, float]
     place = {node: number for number, node in enumerate(graph)}
     if not place:
         raise InputError("expected a graph with nodes, got an empty one")
+    refuse_lone(len(place), "graph", "node", 'graph.add_node("free")')
     check_pairs("edges", *zip(*graph.edges, strict=True) if graph.edges else ((), ()))
     linear = [_number(node, value) for node, value in graph.nodes(weight, default=0.0)]
     edges = [(place[u], place[v], _number((u, v), w)) for u, v, w in graph.edges.data(weight, 1.0)]

@@ -38,6 +38,15 @@ def order_of(labels: Iterable[Hashable] | None, known: Sequence[Hashable]) -> li
     return found
 
 
+def refuse_lone(number: int, problem: str, unit: str, free: str) -> None:
+    """Raises an InputError where a problem has one variable, with what adds a free one to it."""
+    if number == 1:
+        raise InputError(
+            f"expected a {problem} of at least 2 {unit}s, got one, and a machine has at least 2 "
+            f"spins; add a {unit} that costs nothing, such as {free}"
+        )
+
+
 def _different(labels: Iterable[Hashable]) -> list[Hashable]:
     found = list(labels)
     try:

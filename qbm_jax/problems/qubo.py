@@ -8,7 +8,7 @@ import numpy as np
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, as_floats
 from qbm_jax.machine.opposite_sign import Biases, biases, from_biases
-from qbm_jax.problems.labels import check_labels, order_of
+from qbm_jax.problems.labels import check_labels, order_of, refuse_lone
 from qbm_jax.runtime.options import check as check_number
 from qbm_jax.runtime.options import finite, shown
 
@@ -48,11 +48,7 @@ def from_qubo(
     entries = _of_dict(Q, labels) if is_dict else _of_matrix(Q, labels)
     if not entries.num_bits:
         raise InputError("expected a QUBO with variables, got an empty one")
-    if entries.num_bits < 2:
-        raise InputError(
-            "expected a QUBO of at least 2 bits, got one, and a machine has at least 2 spins; add "
-            'a bit that costs nothing, such as {("free", "free"): 0}'
-        )
+    refuse_lone(entries.num_bits, "QUBO", "bit", '{("free", "free"): 0}')
     linear = np.zeros(entries.num_bits)
     own = entries.rows == entries.columns
     np.add.at(linear, entries.rows[own], entries.values[own] / 2)

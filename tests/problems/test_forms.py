@@ -149,6 +149,7 @@ def test_graphs_are_max_cut_machines_with_fields_and_back():
     loop, twice = networkx.Graph([(0, 1), ("b", "b")]), networkx.MultiGraph([(0, 1), (0, 1)])
     for bad, message in (
         (networkx.Graph(), "empty"),
+        (networkx.empty_graph(1), r'at least 2 nodes.*costs nothing.*graph\.add_node\("free"\)'),
         (networkx.DiGraph([(0, 1)]), "undirected"),
         (twice, "parallel"),
         (loop, "self-loop of 'b'"),
@@ -229,6 +230,10 @@ def test_what_is_no_model_of_dimod_is_one_line():
     model = dimod.BinaryQuadraticModel
     for bad, message in (
         (model("SPIN"), "empty"),
+        (
+            model({"a": 1}, {}, "BINARY"),
+            r'2 variables.*costs nothing.*bqm\.add_linear\("free", 0\)',
+        ),
         (model({"a": np.nan, "b": 1}, {}, "SPIN"), "finite"),
         (model({"a": 1, "b": 1}, {("a", "b"): np.nan}, "SPIN"), "finite"),
         (dimod.BinaryPolynomial({("a", "b", "c"): 1}, "SPIN"), "make_quadratic"),
