@@ -3,9 +3,11 @@
 python run.py --config=configs/energy_models.py --workdir=runs/energy_models
 python run.py --config=configs/energy_models.py:smoke --workdir=runs/energy_models-smoke
 python run.py --config=configs/energy_models.py:hour --workdir=runs/energy_models-hour
+python run.py --config=configs/energy_models.py:digits --workdir=runs/energy_models-digits
 
 The full variant needs MNIST as an .npz file with train_images and test_images; the smoke variant
-simulates bars and stripes; hour trains one restricted machine for about an hour on two cores.
+simulates bars and stripes; hour trains one restricted machine for about an hour on two cores;
+digits has the features and densities of digits and cells alone, on five splits.
 """
 
 from typing import Any
@@ -68,13 +70,13 @@ IN_SMOKE = (
 
 
 def get_config(arg: str = "full") -> ConfigDict:
-    """Every negative phase on MNIST, hours on two cores; "hour": one machine; "smoke": bars.
+    """Every negative phase on MNIST, hours on two cores; other variants: see above.
 
     Raises:
       InputError: another variant.
     """
-    if arg not in ("full", "smoke", "hour"):
-        raise InputError(f"unknown config variant {arg!r}; choose from full, smoke, hour")
+    if arg not in ("full", "smoke", "hour", "digits"):
+        raise InputError(f"unknown config variant {arg!r}; choose from full, smoke, hour, digits")
     config = ConfigDict()
     config.experiment = "energy_models"  # a name of launch.EXPERIMENTS
     config.seed = 0
@@ -116,6 +118,9 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.densities.num_principal = 20  # components of cells
     if arg == "smoke":
         shorten(config)
+    if arg == "digits":
+        config.num_seeds, config.methods = 5, ConfigDict()
+        config.data.path, config.data.num_train, config.data.num_test = "simulated", 1, 1
     if arg == "hour":
         config.methods = ConfigDict({"pcd_1": METHODS["pcd_1"]})
         config.machine.num_updates, config.machine.averaging = 450000, 10000.0

@@ -154,7 +154,27 @@ def document(plan: EnergyPlan, results: Results) -> Document:
         task: [piece for piece in results.pieces if piece["section"] == task]
         for task in (LIKELIHOOD, FEATURES, DENSITIES)
     }
-    found, images = by_task[LIKELIHOOD], plan.images
+    if plan.config.methods:
+        add_likelihoods(report, plan.images, by_task[LIKELIHOOD])
+    report.add(
+        "## Digits: accuracy on held-out images",
+        means_table("method", by_task[FEATURES], {"accuracy": "accuracy"}),
+    )
+    add_densities(report, plan, by_task[DENSITIES])
+    reasons = [
+        f"{piece['method']}, seed {piece['seed']}: {piece['reason']}"
+        for piece in results.pieces if piece.get("reason")
+    ]  # fmt: skip
+    if plan.left_out:
+        report.notes(list(plan.left_out), "Left out")
+    if reasons:
+        report.notes(reasons, "No number")
+    report.add(made_by(results.workdir))
+    return report
+
+
+def add_likelihoods(report: Document, images: Images, found: list[Piece]) -> None:
+    """Likelihoods of images: a table, curves, draws, filters, mixing."""
     report.add(
         f"## {markdown(images.name)}",
         f"{len(images.train)} training and {len(images.test)} test images of {images.side} x "
@@ -177,21 +197,6 @@ def document(plan: EnergyPlan, results: Results) -> Document:
         "How fast draws from independent units reach the machine's law: at 0 they are as probable "
         "as images.",
     )  # fmt: skip
-    report.add(
-        "## Digits: accuracy on held-out images",
-        means_table("method", by_task[FEATURES], {"accuracy": "accuracy"}),
-    )
-    add_densities(report, plan, by_task[DENSITIES])
-    reasons = [
-        f"{piece['method']}, seed {piece['seed']}: {piece['reason']}"
-        for piece in results.pieces if piece.get("reason")
-    ]  # fmt: skip
-    if plan.left_out:
-        report.notes(list(plan.left_out), "Left out")
-    if reasons:
-        report.notes(reasons, "No number")
-    report.add(made_by(results.workdir))
-    return report
 
 
 def add_densities(report: Document, plan: EnergyPlan, pieces: list[Piece]) -> None:

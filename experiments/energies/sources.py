@@ -9,6 +9,7 @@ from qbm_jax.energy_models.images import Images, bars_and_stripes, read_images
 from qbm_jax.errors import InputError
 from qbm_jax.metrics.baselines import pca_embedding
 from qbm_jax.runtime.keys import key_of
+from qbm_jax.runtime.options import check, whole
 
 SIMULATED = "simulated"
 MNIST = "mnist.npz"
@@ -22,6 +23,8 @@ def load_images(config: ConfigDict) -> Images:
     """
     data, seed = config.data, config.seed
     if data.path == SIMULATED:
+        for name in ("num_train", "num_test"):
+            check(f"config.data.{name}", data[name], whole(1))
         rng = np.random.default_rng(seed)
         return bars_and_stripes(rng, data.side, data.num_train, data.num_test)
     try:

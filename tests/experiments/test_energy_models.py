@@ -20,6 +20,7 @@ from qbm_jax.study.pieces import Pieces
 
 BAD = {
     "no file": ({"data.path": "/nowhere/images.npz"}, "expected an .npz file"),
+    "no images": ({"data.num_train": 0}, "num_train must be a whole number of at least 1"),
     "seeds": ({"num_seeds": 0}, "config.num_seeds must be at least 1"),
     "kind": ({"methods.pcd_1.kind": "quantum"}, "unknown config.methods.pcd_1.kind"),
     "cells": ({"densities.path": "/nowhere/cells.h5ad"}, "config.densities.path: "),
@@ -83,6 +84,15 @@ def test_components_of_cells_are_those_of_the_file_and_named_so(tmp_path):
     )
     report = energy_models.document(plan, Results(tmp_path, [piece], [], [])).text
     assert "Components of the cells of cells.h5ad" in report and "SIMULATED" not in report
+
+
+def test_the_digits_alone_are_five_splits_without_images(tmp_path):
+    plan = energy_models.check(configs.get_config("digits"))
+    works = list(energy_models.pieces(plan, None))
+    assert {work.section for work in works} == {"features", "density"}
+    assert {work.names["seed"] for work in works} == set(range(5))
+    report = energy_models.document(plan, Results(tmp_path, [], [], [])).text
+    assert "Test log-likelihood" not in report and "## Digits: accuracy" in report
 
 
 def test_an_interrupted_training_goes_on_from_its_file_to_the_same_numbers(tmp_path):
