@@ -122,8 +122,10 @@ def test_paired_intervals_by_hand():
 
 def test_the_verdict_is_ours_minus_the_reference_with_both_errors():
     ours = {"elbo": 6.0, "per_seed": [3.0, 5.0, 10.0], "log_z_standard_error": 0.5}
-    gain, error, _ = verdict._gain(ours, {"elbo": 2.0, "per_seed": [1.0, 2.0, 3.0]})
+    gain, error, width, _ = verdict._gain(ours, {"elbo": 2.0, "per_seed": [1.0, 2.0, 3.0]})
     assert (gain, error) == pytest.approx((4.0, math.hypot(math.sqrt(7 / 3), 0.5)))
+    # Student's t of 3 seeds, and two standard errors of log Z
+    assert width == pytest.approx(math.hypot(4.302653 * math.sqrt(7 / 3), 2 * 0.5))
 
 
 def test_seeds_without_a_bound_take_no_part_in_the_verdict():

@@ -60,16 +60,15 @@ def refusal(made, folder, sweep, capsys):
 def test_batches_that_changed_after_the_workdir_was_claimed_are_refused(
     name, tmp_path, capsys, monkeypatch
 ):
-    write, names = workdir.write_json, np.array(["b1", "b2"])
+    names = np.array(["b1", "b2"])
 
-    def write_and_stop(path, facts):
-        write(path, facts)
+    def stop(*_):
         raise InputError("claimed")
 
     with_batches(names[np.arange(160) % 2]).write_h5ad(tmp_path / "cells.h5ad")
     made, sweep = RUNS[name](tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(workdir, "write_json", write_and_stop)
+        patch.setattr(workdir, "check_same", stop)  # the claim is written before
         assert refusal(made, tmp_path / "run", sweep, capsys) == "error: claimed"
     with_batches(names[np.arange(160) % 3 % 2]).write_h5ad(tmp_path / "cells.h5ad")
     monkeypatch.setattr(Pieces, "measure", None)  # a run that went on would be a TypeError

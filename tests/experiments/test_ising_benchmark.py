@@ -214,7 +214,7 @@ def test_a_workdir_of_other_instances_is_refused(finished, folder, tmp_path):
     (workdir / "config.json").write_text((finished / "config.json").read_text())
     changed = tiny(folder)
     changed.families.sk.held_out = ("sk-10-1", "sk-10-3")
-    assert "different data" in refusal(run, changed, workdir)
+    assert "different config (config.families.sk.held_out" in refusal(run, changed, workdir)
 
 
 def test_a_damaged_piece_is_made_again_and_said(finished, folder, tmp_path, monkeypatch, caplog):
