@@ -24,17 +24,23 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
       OSError: as raised while writing, with `path` as its file name where it had none.
     """
+    with _beside(path) as temporary:
+        yield temporary
+        _sync(temporary)
+        _exchange(temporary, path)
+        _sync_one(path.parent)
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Yields a path of that name in a new folder beside it, which goes when the block ends."""
     try:
         own = Path(tempfile.mkdtemp(prefix=_PREFIX, suffix=_SUFFIX, dir=path.parent))
     except OSError as error:
         error.filename = str(path)
         raise
-    temporary = own / path.name
     try:
-        yield temporary
-        _sync(temporary)
-        _exchange(temporary, path)
-        _sync_one(path.parent)
+        yield own / path.name
     except OSError as error:
         if error.filename is None or str(error.filename).startswith(str(own)):
             error.filename = str(path)
@@ -58,29 +64,23 @@ def write_whole(path: Path, content: str | bytes) -> None:
 def first_file(path: Path) -> Iterator[Path]:
     """Yields a path to write a file to, whole; it gets the name `path` unless there is one.
 
-    Of several processes that do so at once just one file gets the name, and it stays.
+    Of several processes that do so at once just one file gets the name, and it stays; where the
+    file system has no links, the last of those that saw none.
 
     Raises:
       OSError: as `whole_file`.
     """
-    own = Path(tempfile.mkdtemp(prefix=_PREFIX, suffix=_SUFFIX, dir=path.parent))
-    temporary = own / path.name
-    try:
+    with _beside(path) as temporary:
         yield temporary
+        _sync(temporary)
         try:
             os.link(temporary, path)
         except FileExistsError:
             return
-        except OSError:  # a file system without links: the best that is left
+        except OSError:
             if not path.exists():
                 temporary.replace(path)
         _sync_one(path.parent)
-    except OSError as error:
-        if error.filename is None or str(error.filename).startswith(str(own)):
-            error.filename = str(path)
-        raise
-    finally:
-        remove(own)
 
 
 def remove(path: Path) -> None:
