@@ -1,6 +1,7 @@
 """Priors of the latents beyond cells, on images or peptides: test likelihoods with intervals."""
 
 import dataclasses
+import logging
 from collections.abc import Iterator
 from functools import partial
 
@@ -25,6 +26,7 @@ from qbm_jax.study.estimates import by_seed, paired_difference
 from qbm_jax.training import Training
 from qbm_jax.training.evaluation import ANY_BRACKET
 
+LOGGER = logging.getLogger("qbm_jax")
 __all__ = ["COLUMNS", "check", "document", "pieces", "rows", "summary"]  # of the study kit
 COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
 TASK, BASELINE = "likelihood", "bernoulli"
@@ -42,16 +44,21 @@ def pieces(plan: PriorPlan, stop: StopRequest) -> Iterator[Work]:
 def measure(plan: PriorPlan, name: str, seed: int, stop: StopRequest, key: jax.Array) -> Piece:
     """Trains one prior at one seed; bound and likelihood of the test rows, and draws.
 
-    The keys depend on the seed alone, so that all priors share split, start, order and bits.
+    The keys depend on the seed alone, so that all priors share split, start, order and bits. One
+    that diverges at its last attempt has no metrics, and the report says so.
     """
     del key
     config = plan.config
     one = plan.trainings[name]
-    with stop.deferred(), ProgressBar(f"{name}, seed {seed}") as bar:
-        ((_, trained),) = fit_trainings(
-            [keys.of_training(config.seed, seed)], [one], plan.cells, data=plan.data,
-            on_progress=bar.update, should_stop=stop,
-        )  # fmt: skip
+    try:
+        with stop.deferred(), ProgressBar(f"{name}, seed {seed}") as bar:
+            ((_, trained),) = fit_trainings(
+                [keys.of_training(config.seed, seed)], [one], plan.cells, data=plan.data,
+                on_progress=bar.update, should_stop=stop,
+            )  # fmt: skip
+    except training.TrainingDiverged as error:
+        LOGGER.warning("%s, seed %d has no numbers: %s", name, seed, error)
+        return {"metrics": {}, "reason": str(error), "again": "", "samples": []}
     model = FittedModel(describe(with_hard_spins(one), plan.cells), trained.params)
     means, _ = inference.embed(model.vae, model.params, plan.test)
     bound, scored = of_test(plan, model, seed)
@@ -113,8 +120,9 @@ def summary(plan: PriorPlan, rows: list[Row]) -> list[Difference]:
         values.setdefault((method, metric), {})[seed] = value
     found = []
     for (method, metric), own in values.items():
-        if metric in ("nll", "elbo", "kl") and method != BASELINE and BASELINE in plan.trainings:
-            one = paired_difference(*by_seed(own, values[BASELINE, metric]))
+        others = values.get((BASELINE, metric))
+        if metric in ("nll", "elbo", "kl") and method != BASELINE and others:
+            one = paired_difference(*by_seed(own, others))
             found.append(
                 Difference(
                     plan.set.name, method, metric, one.mean, one.low, one.high, one.num_seeds

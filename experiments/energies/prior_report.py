@@ -129,7 +129,7 @@ def draws_table(pieces: list[Piece]) -> str:
 def shown_draws(pieces: list[Piece], classes: tuple[str, ...]) -> Iterator[str]:
     """Draws of the first seed as text, half of each class."""
     for piece in pieces:
-        if piece["seed"] == 0:
+        if piece["seed"] == 0 and piece["samples"]:
             half = len(piece["samples"]) // 2
             parts = piece["samples"][:half], piece["samples"][half:]
             written = "\n\n".join(
@@ -154,7 +154,7 @@ def difference_table(found: list[Difference]) -> str:
 
 def draw_likelihoods(pieces: list[Piece], unit: str) -> Figure:
     """The NLL of every prior and seed with its interval, a column a prior."""
-    known = [piece for piece in pieces if piece["metrics"]["nll"] is not None]
+    known = [piece for piece in pieces if piece["metrics"].get("nll") is not None]
     if not known:
         raise NotDrawn("no likelihood is known within the bracket asked for")
     figure, (axes,) = panels(1, 7.0, 4.0)

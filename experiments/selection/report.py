@@ -64,7 +64,8 @@ def write(results: Results, notes: list[str], simulated: list[str]) -> Document:
     document = Document(results.workdir, verdict(rows), simulated)
     document.add(_explained(rows))
     _add_together(document, rows, results.summary)
-    by_set = {piece["dataset"]: piece for piece in results.pieces if piece["section"] == "audit"}
+    audits = [piece for piece in results.pieces if piece["section"] == "audit" and piece["rows"]]
+    by_set = {piece["dataset"]: piece for piece in audits}
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
         here = [standing for standing in results.summary if standing.dataset == dataset]
         _add_set(document, dataset, here)
@@ -75,7 +76,8 @@ def write(results: Results, notes: list[str], simulated: list[str]) -> Document:
                 f"{dataset}-audit.png", partial(draw_audit, piece),
                 f"{dataset}: macro F1 of a random forest against the energy of feasible choices",
             )  # fmt: skip
-    document.notes([*notes, RESUMED, NO_DWAVE_WAYS])
+    lacking = [note for piece in results.pieces for note in piece.get("notes", ())]
+    document.notes([*notes, *lacking, RESUMED, NO_DWAVE_WAYS])
     return document
 
 

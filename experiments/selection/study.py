@@ -17,7 +17,7 @@ from experiments.comparison import plan as comparison_plan
 from experiments.comparison.methods import Method as ModelMethod
 from experiments.comparison.methods import methods as model_methods
 from experiments.comparison.plan import ComparisonPlan
-from experiments.comparison.trainings import options_on, steps_of
+from experiments.comparison.trainings import options_on, or_note, steps_of
 from experiments.energies.sources import MNIST
 from experiments.kit.options import check_least, in_config_words, listed, names_of
 from experiments.kit.runner import Piece, Results, Row, Work
@@ -141,32 +141,33 @@ def pieces(plan: SelectionPlan, stop: StopRequest) -> Iterator[Work]:
     config, (method,) = plan.config, plan.comparison.methods
     ways = {name: plan.methods[name] for name in listed(config.ways) if name in plan.methods}
 
-    def trained(study, measure, *rest, key):
-        del key
-        return measure(config, study, plan.trained.of(config, study, method, stop), *rest)
+    def of_models(study, lacking, measure, *rest):
+        def compute(key) -> Piece:
+            del key
+            return measure(config, study, plan.trained.of(config, study, method, stop), *rest)
+
+        return partial(or_note, study, f"{study.name} has no {lacking}", compute)
 
     for study in plan.comparison.studies:
         names = {"dataset": study.name}
         held_out = [fold_cells(study, seed, config.seed) for seed in range(config.num_seeds)]
         steps = steps_of(options_on(config, study, method, held_out), study, held_out)
         for seed in range(config.num_seeds):
-            labels = partial(trained, study, tasks.labels_and_sketches, ways, seed)
+            lacking = f"choices of seed {seed}"
+            labels = of_models(study, lacking, tasks.labels_and_sketches, ways, seed)
             first = (config.num_seeds, steps) if seed == 0 else (0, 0)  # trains all seeds
-            yield Work("labels", names | {"seed": seed}, _keyed(labels), None, *first)
-        audited = _keyed(partial(trained, study, tasks.audited))
+            yield Work("labels", names | {"seed": seed}, labels, None, *first)
+        audited = of_models(study, "audit", tasks.audited)
         yield Work("audit", names, audited, {"utility": audit.UTILITY})
         if study.name in listed(config.training_sets):
             compute = partial(_training_data, plan, study, method, stop)
+            compute = partial(or_note, study, f"{study.name} has no trainings on choices", compute)
             choices = 1 + len(listed(config.training_methods)) * len(config.training_budgets)
             number = config.training_seeds * choices
             yield Work("training", names, compute, None, number, number * config.num_steps)
     if plan.images is not None:
         compute = partial(_images, plan)
         yield Work("images", {"dataset": IMAGES}, compute)
-
-
-def _keyed(measure):
-    return lambda key: measure(key=key)
 
 
 def _training_data(plan, study, method, stop, key) -> Piece:

@@ -11,6 +11,7 @@ from experiments.kit.stop import StopRequest
 from qbm_jax.fitted import bounds
 from qbm_jax.fitted.tasks.study_set import Group, StudySet, fold_cells
 from qbm_jax.selection.utilities import disagreement_of, entropy_of
+from qbm_jax.training import TrainingDiverged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,17 +38,26 @@ class Trained:
     def __init__(self) -> None:
         """Nothing is trained yet."""
         self._name = ""
-        self._made: TrainedGroup | None = None
+        self._made: TrainedGroup | TrainingDiverged | None = None
 
     def of(
         self, config: ConfigDict, study: StudySet, method: Method, stop: StopRequest
     ) -> TrainedGroup:
-        """Models of all seeds."""
+        """Models of all seeds.
+
+        Raises:
+          TrainingDiverged: a seed did at its last attempt; a second call does not train again.
+        """
         if self._name != study.name:
             held_out = [fold_cells(study, seed, config.seed) for seed in range(config.num_seeds)]
-            group = trainings.train_group(config, study, method, held_out, stop)
-            self._made = TrainedGroup(group, _bounds(config, study, group))
+            try:
+                group = trainings.train_group(config, study, method, held_out, stop)
+                self._made = TrainedGroup(group, _bounds(config, study, group))
+            except TrainingDiverged as error:
+                self._made = error
             self._name = study.name
+        if isinstance(self._made, TrainingDiverged):
+            raise self._made
         assert self._made is not None, "just trained"
         return self._made
 

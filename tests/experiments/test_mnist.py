@@ -13,9 +13,12 @@ from configs import mnist as configs
 from experiments import mnist
 from experiments.diffusion.peptides import class_auc
 from experiments.energies import prior_report, rows
+from experiments.kit.runner import Results
+from experiments.kit.stop import StopRequest
 from qbm_jax.diffusion.peptides import nearest_identity
 from qbm_jax.energy_models.images import Images
 from qbm_jax.errors import InputError
+from qbm_jax.training import TrainingDiverged
 
 BAD = {
     "kind": ({"data.kind": "songs"}, "config.data.kind must be images or peptides"),
@@ -35,6 +38,31 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
     study_refuses(mnist, configs.get_config("smoke"), *BAD[case], tmp_path)
+
+
+def test_a_prior_that_diverges_to_the_last_is_a_note_in_the_report(tmp_path, monkeypatch):
+    """J = 0 has no number, so that nothing is compared with it; the others keep theirs."""
+    plan = mnist.check(configs.get_config("smoke"))
+
+    def diverge(*_, **__):
+        raise TrainingDiverged("training of seed 1 diverged at step 3", 1)
+
+    monkeypatch.setattr(mnist, "fit_trainings", diverge)
+    measured = {
+        "metrics": {"nll": 5.0, "nll_lower": 4.9, "nll_upper": 5.1}, "reason": "", "again": "",
+        "samples": [],
+    }  # fmt: skip
+    pieces = [
+        (work.compute(None) if work.names["method"] == mnist.BASELINE else measured) | work.names
+        for work in mnist.pieces(plan, StopRequest())
+    ]
+    table = [row for piece in pieces for row in mnist.rows(plan, piece | {"section": mnist.TASK})]
+    assert mnist.BASELINE not in {row[1] for row in table}
+    summary = mnist.summary(plan, table)
+    mnist.document(plan, Results(tmp_path, pieces, table, summary)).write()
+    told = (tmp_path / "report.md").read_text()
+    assert "not both measured" in told
+    assert "bernoulli, seed 0: training of seed 1 diverged at step 3" in told
 
 
 def difference(low, high, num_seeds=2):

@@ -9,6 +9,7 @@ from matplotlib.image import imread
 from refusals import study_refuses
 
 from configs import selection as configs
+from experiments.comparison import trainings
 from experiments.comparison.methods import methods as models
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
@@ -20,6 +21,7 @@ from qbm_jax.runtime.optional import installed
 from qbm_jax.selection import audit, objective
 from qbm_jax.selection.methods import METHODS, Method, Request, available
 from qbm_jax.selection.scores import sketch_scores
+from qbm_jax.training import TrainingDiverged
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(40, 3))
@@ -65,6 +67,35 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
     study_refuses(study, configs.get_config("smoke"), *BAD[case], tmp_path)
+
+
+def test_a_set_whose_model_diverges_to_the_last_is_a_note_in_the_report(tmp_path, monkeypatch):
+    """Its models are not trained again for every piece, and the report is written."""
+    calls = []
+
+    def diverge(*_, **__):
+        calls.append(1)
+        raise TrainingDiverged("training of seed 1 diverged at step 3", 1)
+
+    monkeypatch.setattr(trainings, "train_group", diverge)
+    monkeypatch.setattr(tasks, "train_and_evaluate", diverge)
+    config = configs.get_config("smoke")
+    config.images.budgets = ()
+    plan = study.check(config)
+    pieces = [
+        work.compute(None) | work.names | {"section": work.section}
+        for work in study.pieces(plan, StopRequest())
+    ]
+    table = [row for piece in pieces for row in study.rows(plan, piece)]
+    assert not table
+    number = len(plan.comparison.studies)
+    assert len(calls) == number + len([s for s in plan.comparison.studies
+                                       if s.name in config.training_sets])  # fmt: skip
+    summary = study.summary(plan, table)
+    study.document(plan, runner.Results(tmp_path, pieces, table, summary)).write()
+    told = (tmp_path / "report.md").read_text()
+    for lacking in ("choices of seed 0", "choices of seed 1", "audit"):
+        assert f"has no {lacking}: training of seed 1 diverged at step 3." in told
 
 
 @pytest.mark.parametrize("field", ["pool", "test"])
