@@ -35,7 +35,7 @@ def check(config: ConfigDict) -> ComparisonPlan:
     """
     check_counts(config)
     check_least(config, {"gaussian_latents": 2})
-    known = ("pca", *PRESETS)  # Harmony has seen all cells
+    known = ("pca", *PRESETS)  # the others have seen all cells
     for field in ("left_out_methods", "drawn_methods"):
         names_of(config, f"evaluation.{field}", known)
     return comparison_plan.load(config, methods(config))

@@ -9,10 +9,12 @@ from experiments.kit.options import check_training, names_of
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.compare import training_of_method
 from qbm_jax.model.presets import PRESETS, SCVI_EPOCHS
+from qbm_jax.runtime.optional import EXTRAS, installed, lacking
 from qbm_jax.runtime.options import check, whole
 from qbm_jax.training import Training
 
-UNTRAINED = ("pca", "harmony")  # embeddings without a model
+OF_BATCHES = ("harmony", "scanorama")  # they take two batches and all cells at once: no encoder
+UNTRAINED = ("pca", *OF_BATCHES)  # embeddings without a model
 PEERS = (scvi_tools.NAME,)  # other software at its own defaults, if it is installed
 SETTINGS = ("matched", "default")
 MORE_LATENTS = "latents_"  # begins a setting: as matched, but so many Gaussian latents
@@ -55,6 +57,8 @@ def methods(config: ConfigDict) -> list[Method]:
     rows = []
     for name in names:
         if name in UNTRAINED:
+            if name in EXTRAS and not installed(name):
+                raise InputError(f"{lacking(name)}, or leave {name} out of config.methods")
             rows.append(Method(name, "default", None))
             continue
         if name in PEERS:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from experiments.comparison import sets, tasks
-from experiments.comparison.methods import Method
+from experiments.comparison.methods import OF_BATCHES, Method
 from experiments.kit.options import check_least
 from qbm_jax.data import check_likelihood
 from qbm_jax.fitted.tasks import BY_TREES
@@ -48,9 +48,9 @@ class ComparisonPlan(NamedTuple):
         return substitution() if asked & set(BY_TREES) else ""
 
     def methods_on(self, study: StudySet) -> list[Method]:
-        """The methods that can embed a set: Harmony needs two batches."""
+        """The methods that can embed a set: some need two batches."""
         one = len(set(study.batch)) == 1
-        return [method for method in self.methods if not (one and method.name == "harmony")]
+        return [method for method in self.methods if not (one and method.name in OF_BATCHES)]
 
     @property
     def simulated(self) -> list[str]:
@@ -76,8 +76,10 @@ def load(config: ConfigDict, methods: list[Method], with_tasks: bool = True) -> 
         wanted[study.name], left_out = tasks.wanted(config, study)
         notes += left_out
     plan = ComparisonPlan(config, studies, methods, wanted, notes)
-    lacking = [study.name for study in studies if len(plan.methods_on(study)) < len(methods)]
-    notes += [f"{name}: harmony is left out: one batch only." for name in lacking]
+    notes += [
+        f"{study.name}: {method.name} is left out: one batch only."
+        for study in studies for method in methods if method not in plan.methods_on(study)
+    ]  # fmt: skip
     if plan.substituted:
         LOGGER.warning("%s", plan.substituted)
         notes.append(plan.substituted)

@@ -67,7 +67,7 @@ def write(plan: ComparisonPlan, results: Results) -> Document:
         "## QBM-VAE against the best model with a Gaussian prior",
         difference_table(standings, names, num_seeds, BEST_GAUSSIAN),
         took_part(standings),
-        "## QBM-VAE against other priors on the same networks and likelihood, and Harmony",
+        "## QBM-VAE against other priors on the same networks, Harmony and Scanorama",
         *_named(standings, names, num_seeds),
     )
     weighed = _weighed(plan.methods)
@@ -221,7 +221,8 @@ def _protocol(config: ConfigDict, rows: list[Method]) -> str:
     return (
         "Seed s trains on four of five stratified folds and never sees fold s, nor does the choice"
         " of the epoch; the encoder then embeds all cells. PCA is fitted on the same cells; Harmony"
-        " has no encoder, sees all cells, and is no baseline where F1 of new cells is compared."
+        " and Scanorama have no encoder, see all cells, and are no baselines where F1 of new cells"
+        " is compared."
         " scIB scores, scGraph, clusters and trajectories are of all cells (scIB of at most"
         f" {config.evaluation.max_scored_cells}), the other numbers of the unseen fold. For _new"
         " donor or batch_, which the matched and the untrained methods and scvi-tools have, a model"

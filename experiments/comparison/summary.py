@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.comparison.methods import PEERS, UNTRAINED
+from experiments.comparison.methods import OF_BATCHES, PEERS, UNTRAINED
 from qbm_jax.fitted.tasks.measured import of_unseen_cells
 from qbm_jax.fitted.tasks.study_set import FOLD_SHARE
 from qbm_jax.model import priors
@@ -61,7 +61,8 @@ _BUT_FOR_PRIORS = {name: {**preset.model, "prior": None} for name, preset in PRE
 SAME_LIKELIHOOD = tuple(n for n, own in _BUT_FOR_PRIORS.items() if own == _BUT_FOR_PRIORS[MAIN[0]])
 NAMED = (
     *((name, "matched") for name in ("bernoulli_vae", "gaussian_vae", "mog_vae", "vamp_vae")),
-    *(("made_vae", "matched"), ("harmony", "default")),
+    ("made_vae", "matched"),
+    *((name, "default") for name in OF_BATCHES),
 )
 OWN = tuple(name for name, law in LAWS.items() if law.couplings)  # no baselines
 # Gaussian priors, of all of whom the best is a rival of its own.
@@ -159,14 +160,14 @@ def summarise(
 def baselines(task: str, metric: str) -> tuple[str, ...]:
     """Methods that a Boltzmann prior is held against in this metric.
 
-    Bounds are of one quantity only where likelihood and networks are the same. Harmony has no
-    encoder: it has seen the cells that scores of unseen cells are of.
+    Bounds are of one quantity only where likelihood and networks are the same. Those of batches
+    have no encoder: they have seen the cells that scores of unseen cells are of.
     """
     others = tuple(name for name in (*UNTRAINED, *PRESETS, *PEERS) if name not in OWN)
     if task == "bound":
         return tuple(name for name in others if name in SAME_LIKELIHOOD)
     if of_unseen_cells(task, metric):
-        return tuple(name for name in others if name != "harmony")
+        return tuple(name for name in others if name not in OF_BATCHES)
     return others
 
 

@@ -10,7 +10,7 @@ def title_of(method: str, setting: str) -> str:
     if (method, setting) == REAL_CELLS:
         return "other real cells"
     if method in UNTRAINED:
-        return {"pca": "PCA", "harmony": "Harmony"}[method]
+        return {"pca": "PCA", "harmony": "Harmony", "scanorama": "Scanorama"}[method]
     if method in PEERS:
         return {"scvi_tools": "scvi-tools' SCVI"}[method]
     title = PRESETS[method].title

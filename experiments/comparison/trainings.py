@@ -14,12 +14,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.comparison import scvi_tools
-from experiments.comparison.methods import PEERS, Method
+from experiments.comparison.methods import OF_BATCHES, PEERS, Method
 from experiments.kit.runner import Piece
 from experiments.kit.stop import StopRequest
 from qbm_jax.fitted.evaluate import train_and_evaluate
 from qbm_jax.fitted.tasks.study_set import Group, StudySet
-from qbm_jax.metrics.baselines import harmony_embedding, pca_embedding
+from qbm_jax.metrics.baselines import harmony_embedding, pca_embedding, scanorama_embedding
 from qbm_jax.model.presets import PRESETS, SCVI_EPOCHS, scvi_epochs
 from qbm_jax.runtime.keys import root, seed_of
 from qbm_jax.training import TrainingDiverged, TrainOptions
@@ -108,11 +108,14 @@ def or_note(
 def untrained_group(
     config: ConfigDict, study: StudySet, method: Method, held_out: list[np.ndarray]
 ) -> Group:
-    """PCA fitted without the held-out cells, or Harmony on all cells: it cannot embed new ones."""
+    """PCA fitted without the held-out cells, or of all cells what cannot embed new ones."""
     counts, embeddings = study.cells.counts, []
     for seed, cells in enumerate(held_out):
-        if method.name == "harmony":
-            own = seed_of(config.seed, "harmony", seed)
+        if method.name in OF_BATCHES:
+            own = seed_of(config.seed, method.name, seed)
+        if method.name == "scanorama":
+            embeddings.append(scanorama_embedding(counts, study.batch, own))
+        elif method.name == "harmony":
             pca = pca_embedding(counts, seed=config.seed)
             embeddings.append(harmony_embedding(pca, study.batch, own))
         else:

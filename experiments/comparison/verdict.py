@@ -28,6 +28,7 @@ TARGETS = (
 NESTED = "bernoulli_vae"  # J = 0
 NAMED_TARGETS = (  # metric, how the baseline begins, its title
     (("integration", "total"), "harmony (", "Harmony"),
+    (("integration", "total"), "scanorama (", "Scanorama"),
     (("integration", "total"), f"{NESTED} (", "J = 0"),
     (("bound", "importance_weighted"), f"{NESTED} (", "J = 0"),
     (("bound", "importance_weighted"), "gaussian_vae (", "the Gaussian prior"),

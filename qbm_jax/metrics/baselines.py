@@ -1,4 +1,4 @@
-"""The embeddings that need no training: principal components, and Harmony on top of them."""
+"""The embeddings that need no training: principal components, Harmony on them, and Scanorama."""
 
 import anndata
 import numpy as np
@@ -35,16 +35,16 @@ def pca_embedding(
       Coordinates, float32 [cells, min(num_components, fitted cells - 1, genes - 1)].
 
     Raises:
-      InputError: fewer than two cells (to fit on) or two genes.
+      InputError: fewer than two cells (to fit on) or two genes, or cells that are all the same.
     """
     if fit_on is not None and np.asarray(fit_on).dtype == bool:
         fit_on = np.flatnonzero(fit_on)
     if min(counts.shape) < 2 or (fit_on is not None and len(fit_on) < 2):
         raise InputError(f"expected counts of at least 2 cells and 2 genes, got {counts.shape}")
-    cells = anndata.AnnData(sparse.csr_matrix(counts, dtype=np.float32, copy=True))
-    scanpy.pp.normalize_total(cells, target_sum=TARGET_COUNTS)
-    scanpy.pp.log1p(cells)
+    cells = _log_normalised(counts)
     fitted = cells if fit_on is None else cells[np.sort(fit_on)].copy()
+    if not (fitted.X.max(axis=0) != fitted.X.min(axis=0)).nnz:
+        raise InputError("expected cells of different counts for principal components, got equal")
     num_components = min(num_components, min(fitted.shape) - 1)
     scanpy.pp.pca(fitted, n_comps=num_components, svd_solver="arpack", random_state=seed)
     if fit_on is None:
@@ -52,6 +52,14 @@ def pca_embedding(
     loadings = fitted.varm["PCs"]
     centre = np.asarray(fitted.X.mean(axis=0)).ravel()
     return np.ascontiguousarray(cells.X @ loadings - centre @ loadings, dtype=np.float32)
+
+
+def _log_normalised(counts: sparse.spmatrix) -> anndata.AnnData:
+    """log(1 + counts scaled to 10,000 per cell) [cells, genes]."""
+    cells = anndata.AnnData(sparse.csr_matrix(counts, dtype=np.float32, copy=True))
+    scanpy.pp.normalize_total(cells, target_sum=TARGET_COUNTS)
+    scanpy.pp.log1p(cells)
+    return cells
 
 
 def harmony_embedding(components: np.ndarray, batch: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -84,3 +92,36 @@ def harmony_embedding(components: np.ndarray, batch: np.ndarray, seed: int = 0) 
         points, {"batch": names}, "batch", random_state=seed, ncores=1, verbose=False
     )
     return np.ascontiguousarray(result.Z_corr, dtype=np.float32)
+
+
+def scanorama_embedding(counts: sparse.spmatrix, batch: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Batches put on each other by mutual nearest neighbours, at Scanorama's own defaults.
+
+    Hie, Bryson and Berger 2019 (10.1038/s41587-019-0113-3), on log(1 + counts scaled to 10,000 per
+    cell).
+
+    Args:
+      counts: raw counts [cells, genes]; left as they are.
+      batch: batch of every cell [cells].
+      seed: of the decomposition and of approximate neighbours.
+
+    Returns:
+      Coordinates, float32 [cells, at most 100].
+
+    Raises:
+      InputError: a single batch, another number of batches than cells, or Scanorama is not there.
+    """
+    names = check_names(batch, "batch", counts.shape[0])
+    batches = np.unique(names)
+    if len(batches) < 2:
+        raise InputError("expected at least two batches for Scanorama, got one; leave it out")
+    cells, genes = _log_normalised(counts), np.arange(counts.shape[1]).astype(str)
+    places = [np.flatnonzero(names == each) for each in batches]
+    found, _ = needed("scanorama").integrate(
+        [sparse.csr_matrix(cells.X[rows]) for rows in places], [genes] * len(places),
+        verbose=0, seed=seed,
+    )  # fmt: skip
+    embedding = np.zeros((len(names), found[0].shape[1]), np.float32)
+    for rows, points in zip(places, found, strict=True):
+        embedding[rows] = points
+    return embedding

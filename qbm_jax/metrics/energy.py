@@ -16,11 +16,14 @@ def energy_order(energy: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     `energy_order` is its size, for which side is up is no merit. NaN if the energy is constant.
 
     Raises:
-      InputError: different lengths, or fewer than 3 cells with a reference, or all on one value.
+      InputError: different lengths, energies that are not finite, or fewer than 3 cells with a
+        reference, or all on one value.
     """
     energy, reference = np.asarray(energy, float), np.asarray(reference, float)
     if energy.shape != reference.shape:
         raise InputError(f"expected one reference per cell, got {reference.shape}/{energy.shape}")
+    if not np.isfinite(energy).all():
+        raise InputError(f"expected finite energies, got {(~np.isfinite(energy)).sum()} of others")
     known = np.isfinite(reference)
     if known.sum() < 3 or np.ptp(reference[known]) == 0:
         raise InputError(f"expected at least 3 cells on several stages, got {known.sum()} cells")

@@ -27,6 +27,8 @@ def nearest_types(
     train = check_points(train_embedding, len(names), "the training embedding")
     test = check_points(test_embedding, len(test_embedding), "the test embedding")
     _check_dims(train, test)
+    if not len(test):
+        return names[:0]
     number = min(NUM_NEAREST, len(train))
     voting = KNeighborsClassifier(number, algorithm="brute").fit(train, names)
     return voting.predict(test)

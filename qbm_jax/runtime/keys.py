@@ -43,6 +43,7 @@ USES = (
     "shuffled couplings",  # training
     "permuted bits",  # training: permutations of cells behind a p value
     "harmony",  # the embedding's number
+    "scanorama",  # the embedding's number
     "scvi-tools",  # training
     "sampler alarm",  # none
     "true moments",  # training

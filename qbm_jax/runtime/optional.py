@@ -11,6 +11,7 @@ EXTRAS = {
     "harmonypy": "scores",
     "igraph": "scores",
     "networkx": "dimod",
+    "scanorama": "peers",
     "scanpy": "cells",
     "scipy": "cells",
     "xgboost": "classification",  # others' trees stand in, see metrics/trees.py

@@ -59,6 +59,10 @@ def test_every_gene_is_as_likely_to_receive_a_count():
     [
         (lambda: energy_order(np.ones(3), np.ones(4)), "expected one reference per cell"),
         (lambda: energy_order(np.arange(3.0), np.ones(3)), "3 cells on several stages"),
+        (
+            lambda: energy_order(np.array([1.0, 2.0, np.nan]), np.arange(3.0)),
+            "expected finite energies, got 1 of others",
+        ),
         (lambda: anomaly_auroc(np.ones(3), np.array([])), "got 3 and 0 cells, 0 not finite"),
         (lambda: anomaly_auroc(np.ones(3), np.array([np.nan])), "got 3 and 1 cells, 1 not finite"),
         (lambda: shuffle_genes(0, draw_counts(), 1.5), "expected a fraction in"),

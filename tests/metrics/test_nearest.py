@@ -29,6 +29,7 @@ def test_types_are_those_of_most_of_the_fifteen_nearest(cells):
     assert found.tolist() == [vote(points[:60], labels[:60], each, 15) for each in points[60:]]
     few = nearest_types(points[:4], np.array(["a", "b", "b", "b"]), points[60:])
     assert set(few) == {"b"}
+    assert nearest_types(points[:60], labels[:60], points[:0]).shape == (0,)
 
 
 def test_accuracy_is_of_the_nearest_others_of_the_same_batch(cells):

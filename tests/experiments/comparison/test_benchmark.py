@@ -12,6 +12,7 @@ from refusals import refusal
 
 from configs import benchmark as configs
 from experiments import benchmark
+from experiments.comparison import methods as comparison_methods
 from experiments.comparison import plan as comparison_plan
 from experiments.comparison import report, score_tables, scvi_tools, sets, tasks, trainings
 from experiments.comparison.methods import OURS, methods
@@ -484,6 +485,18 @@ def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
     message = refusal(runner.run, benchmark, tiny(**fields), tmp_path / "run", StopRequest())
     assert words in message
     assert not (tmp_path / "run").exists()
+
+
+def test_scanorama_is_asked_for_by_name_and_says_what_brings_it(monkeypatch):
+    config = tiny(methods=("pca", "scanorama"))
+    monkeypatch.setattr(comparison_methods, "installed", lambda name: False)
+    message = refusal(methods, config)
+    assert "[peers]" in message and "leave scanorama out" in message
+    monkeypatch.setattr(comparison_methods, "installed", lambda name: True)
+    assert [row.label for row in methods(config)] == ["pca-default", "scanorama-default"]
+    assert "scanorama" in baselines("integration", "total")
+    assert "scanorama" not in baselines("classification", "fold_f1_macro")  # it has seen the cells
+    assert "scanorama" not in configs.get_config().methods  # for users without it
 
 
 def test_a_peer_that_is_not_installed_is_refused_and_one_that_is_has_a_row(monkeypatch, tmp_path):

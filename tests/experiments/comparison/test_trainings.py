@@ -29,6 +29,11 @@ def test_methods_without_training_have_a_seed_each_or_never_see_the_held_out_cel
     )
     seeds = [seed_of(5, "harmony", seed) for seed in range(2)]
     assert found.embeddings == [("pca", "batches", seed) for seed in seeds]
+    monkeypatch.setattr(trainings, "scanorama_embedding", lambda *given: given)
+    method = SimpleNamespace(name="scanorama", label="s")
+    found = trainings.untrained_group(CONFIG, STUDY, method, HELD_OUT)
+    seeds = [seed_of(5, "scanorama", seed) for seed in range(2)]
+    assert found.embeddings == [(None, "batches", seed) for seed in seeds]
     asked.clear()
     trainings.untrained_group(CONFIG, STUDY, SimpleNamespace(name="pca", label="p"), HELD_OUT)
     for given, cells in zip(asked, HELD_OUT, strict=True):
