@@ -22,6 +22,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run from a clone, not installed
 
+from benchmarks.kit.figures import keep
+
 TOTAL = 520.0  # seconds of everything; what is left is for the start and the end of processes
 SECONDS = {  # that each part may take
     "device": 60.0, "sampler steps": 120.0, "noise": 40.0, "training": 70.0, "seeds": 60.0,
@@ -206,8 +208,7 @@ def main() -> None:
     found = {"smoke": options.smoke, "seconds": time.monotonic() - start, "parts": parts}
     shown = table(found)
     print(shown)
-    if options.json:
-        Path(options.json).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    keep(found, options.json)
     if options.markdown:
         Path(options.markdown).write_text(shown, encoding="utf-8")
 

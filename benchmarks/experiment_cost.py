@@ -18,7 +18,6 @@ import argparse
 import contextlib
 import importlib
 import io
-import json
 import statistics
 import sys
 import time
@@ -30,6 +29,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
+from benchmarks.kit.figures import tell
 from experiments.comparison import scvi_tools
 from qbm_jax import samplers, training
 from qbm_jax.data import Cells, locate, preprocess
@@ -188,10 +188,7 @@ def main() -> None:
         print(f"the row against scvi-tools is left out: {why}")
     else:
         figures |= measure_rows(cells, options)
-    for name, value in figures.items():
-        print(f"{name:<40} {value:.4g}")
-    if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    tell(figures, options.json)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,10 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run from a clone, not installed
+
+from benchmarks.kit.figures import tell
+
 WAITS = ("import", "cold", "again", "more_new", "more_same")
 CHILD = """
 import importlib, json, sys, time
@@ -125,10 +129,7 @@ def main() -> None:
     for name, found in turns.items():
         for programs in ("programs_cold", "programs_more_same"):
             figures[f"{programs}_{name}"] = found[0][programs]
-    for name, value in figures.items():
-        print(f"{name:<40} {value:.4g}")
-    if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    tell(figures, options.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ installed.
 """
 
 import argparse
-import json
 import statistics
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ import jax.numpy as jnp
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
+from benchmarks.kit.figures import tell
 from benchmarks.kit.gibbs_packages import PACKAGES, installed, rates
 from qbm_jax.machine.boltzmann import Boltzmann, energy, symmetrise
 
@@ -73,10 +73,7 @@ def main() -> None:
     names, figures = installed(), {}
     for num_spins in (8, 12) if options.smoke else (12, 256):
         figures |= measure(num_spins, names, options)
-    for name, value in figures.items():
-        print(f"{name:<40} {value:.5g}")
-    if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    tell(figures, options.json, 5)
 
 
 if __name__ == "__main__":

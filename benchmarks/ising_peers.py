@@ -13,7 +13,6 @@ apart. Peers (extra `peers`) that are not installed are left out, and said to be
 import argparse
 import functools
 import importlib.util
-import json
 import math
 import os
 import statistics
@@ -29,6 +28,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
+from benchmarks.kit.figures import keep
 from qbm_jax import problems as ising
 from qbm_jax.machine.boltzmann import Boltzmann, energy
 from qbm_jax.samplers import build, optimising
@@ -536,8 +536,7 @@ def main() -> None:
             chosen = [(solver, choose(pilots[solver.name], level)) for solver in entries]
             figures[level] = judge(chosen, problems, level, options.judge_seconds)
         flat |= compare(name, figures, entries)
-    if options.json:
-        Path(options.json).write_text(json.dumps(flat, indent=1) + "\n", encoding="utf-8")
+    keep(flat, options.json)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ import argparse
 import contextlib
 import importlib.util
 import itertools
-import json
 import statistics
 import sys
 import tempfile
@@ -39,6 +38,7 @@ import zarr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
+from benchmarks.kit.figures import tell
 from qbm_jax.data import StoredReader, open_cells, write_simulated
 
 MINIBATCH = 128
@@ -261,10 +261,7 @@ def main() -> None:
             loaders = contenders(path, reader, zarr_path, zarr_reader)
             figures = measure(loaders, options.repeats, options.seconds)
     print(f"{stored.source}: {stored.num_cells} cells x {stored.num_genes} genes")
-    for name, value in figures.items():
-        print(f"{name:<52} {value:.4g}")
-    if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    tell(figures, options.json)
 
 
 if __name__ == "__main__":

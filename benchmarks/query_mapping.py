@@ -10,7 +10,6 @@ The embedding is the frozen encoder's either way. Without --path on simulated ce
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -24,6 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
 import qbm_jax
+from benchmarks.kit.figures import keep
 from qbm_jax.data import simulate
 from qbm_jax.metrics.nearest import nearest_types
 
@@ -110,8 +110,7 @@ def main() -> None:
     for way in ("frozen", "tuned", "first"):
         ratios = [one[way] / one["seconds"] for one in figures.values()]
         print(f"time of mapping to training, {way}: median {statistics.median(ratios):.3f}")
-    if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    keep(figures, args.json)
 
 
 if __name__ == "__main__":

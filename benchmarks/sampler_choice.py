@@ -7,7 +7,6 @@ validation cells, with log Z from annealed importance sampling.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import jax
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
+from benchmarks.kit.figures import tell
 from qbm_jax.data import locate
 from qbm_jax.fitted.trainings import fit_cells
 from qbm_jax.samplers import negative_phase
@@ -76,10 +76,7 @@ def main() -> None:
             continue  # 2^N states
         figures |= measure(cells, sampler, options)
     print(f"{cells.source}: {cells.num_cells} cells x {cells.num_genes} genes")
-    for name, value in figures.items():
-        print(f"{name:<40} {value:.6g}")
-    if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    tell(figures, options.json, 6)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ time is the difference between a long and a short draw, which leaves out what is
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -23,6 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
+from benchmarks.kit.figures import tell
 from qbm_jax import samplers
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.couplings import reduced
@@ -166,10 +166,7 @@ def main() -> None:
         options.num_spins, options.num_chains, options.repeats = 64, 16, 1
     figures = shares(options) | exponents(options)
     print(f"{jax.devices()[0].device_kind}, N = {options.num_spins}, R = {options.num_chains}")
-    for name, value in figures.items():
-        print(f"{name:<52} {value:.3g}")
-    if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    tell(figures, options.json, 3)
 
 
 if __name__ == "__main__":

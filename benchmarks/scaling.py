@@ -31,6 +31,7 @@ import jax
 import numpy as np
 import scipy.sparse
 
+from benchmarks.kit.figures import keep
 from qbm_jax import samplers, training
 from qbm_jax.feed import minibatches
 from qbm_jax.model import vae
@@ -227,11 +228,8 @@ def main() -> None:
     show(figures, efficiencies)
     if options.figure:
         draw(efficiencies, options.figure)
-    if options.json:
-        predicted = {"devices": DEVICES, "predicted_efficiency_on_paper": efficiencies}
-        Path(options.json).write_text(
-            json.dumps(figures | predicted, indent=1) + "\n", encoding="utf-8"
-        )
+    predicted = {"devices": DEVICES, "predicted_efficiency_on_paper": efficiencies}
+    keep(figures | predicted, options.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ choices. Methods whose packages (extras `selection`, `dimod`) are not installed 
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from sklearn.datasets import load_digits
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
+from benchmarks.kit.figures import keep
 from experiments.selection.standings import GREEDY, by_setting, gaps_by_training
 from qbm_jax.selection import audit
 from qbm_jax.selection.methods import METHODS, Request, available
@@ -94,8 +94,7 @@ def main() -> None:
     )
     for row in found:
         print(*row)
-    if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    keep(figures, args.json)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
+from benchmarks.kit.figures import keep
 from qbm_jax.runtime.optional import installed
 
 NUM_TYPES, NUM_SPINS, NUM_BATCHES = 30, 32, 4
@@ -155,9 +156,8 @@ def main() -> None:
             continue
         found[name] = json.loads(done.stdout.splitlines()[-1])
         print(name, " ".join(f"{key}={value:.4g}" for key, value in found[name].items()))
-    if options.json:
-        flat = {f"{name}.{key}": v for name, own in found.items() for key, v in own.items()}
-        Path(options.json).write_text(json.dumps(flat, indent=1) + "\n", encoding="utf-8")
+    flat = {f"{name}.{key}": v for name, own in found.items() for key, v in own.items()}
+    keep(flat, options.json)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ left out, and said to be, where not installed.
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -26,6 +25,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
+from benchmarks.kit.figures import tell
 from benchmarks.kit.gibbs_packages import PACKAGES, installed, rates
 from qbm_jax import samplers
 from qbm_jax.machine.boltzmann import Boltzmann, energy
@@ -91,10 +91,7 @@ def main() -> None:
             ratio = figures["updates_per_second_qbm_jax"] / statistics.median(best)
             figures[f"ratio_to_{name}"] = ratio
     figures["megabytes_qbm_jax"] = memory(params, figures["chains_qbm_jax"])
-    for name, value in figures.items():
-        print(f"{name:<40} {value:.5g}")
-    if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    tell(figures, options.json, 5)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
+from benchmarks.kit.figures import keep
 from qbm_jax import samplers, training
 from qbm_jax.data import StoredCells, open_cells, write_simulated
 from qbm_jax.feed.cell_source import CellSource, InMemory, Streamed
@@ -113,8 +114,7 @@ def main() -> None:
         folder = Path(arguments.folder or temporary)
         result = measure(folder, small, large, arguments)
     print(json.dumps(result, indent=1))
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    keep(result, arguments.json)
 
 
 def in_turns(

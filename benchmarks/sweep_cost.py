@@ -10,7 +10,6 @@ them are timed, and their mean stands for the others. The figure to quote is the
 
 import argparse
 import itertools
-import json
 import os
 import shutil
 import statistics
@@ -20,7 +19,11 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run from a clone, not installed
+
+from benchmarks.kit.figures import tell
+
 KL_WEIGHTS = (0.1, 0.3, 1.0, 3.0)
 CONFIG = """from configs.sweep_pancreas import get_config
 
@@ -113,10 +116,7 @@ def main() -> None:
         options.seeds = options.singles = 1
     with tempfile.TemporaryDirectory(prefix="qbm_jax_sweep_") as folder:
         figures = measure(options, Path(folder))
-    for name, value in figures.items():
-        print(f"{name:<28} {value:.4g}")
-    if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    tell(figures, options.json)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
 from benchmarks.kit.epochs import OurEpochs, model_and_sampler
+from benchmarks.kit.figures import tell
 from qbm_jax import training
 from qbm_jax.data import Cells, locate
 from qbm_jax.fitted.model import device_counts
@@ -224,7 +225,7 @@ def main() -> None:
         options.repeats, options.epochs = 1, 1
         OURS["qbmvae"] = ("boltzmann", 16)
     if options.processes > 1:
-        report(over_processes(options), options.json)
+        tell(over_processes(options), options.json)
         return
     with_peer = importlib.util.find_spec("scvi") is not None
     cells = load(options)
@@ -234,15 +235,7 @@ def main() -> None:
     print(f"{cells.source}: {cells.num_cells} cells x {cells.num_genes} genes")
     if not with_peer:
         print("scvi-tools is not installed (pip install .[peers]): no ratios to it")
-    report(figures, options.json)
-
-
-def report(figures: dict[str, float], path: str) -> None:
-    """Prints the figures, and writes them if there is a path."""
-    for name, value in figures.items():
-        print(f"{name:<40} {value:.4g}")
-    if path:
-        Path(path).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    tell(figures, options.json)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,10 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run from a clone, not installed
+
+from benchmarks.kit.figures import tell
+
 SMOKE = (
     "--config=configs/pancreas.py:smoke --config.baselines.harmony=False "
     "--config.baselines.gaussian_vae=False --config.baselines.gaussian_vae_wide=False "
@@ -100,10 +104,7 @@ def main() -> None:
         pairs = [a[what] / b[what] for a, b in zip(turns["ours"], turns["peer"], strict=True)]
         figures[f"ratio_{what}"] = statistics.median(pairs)
         figures[f"lowest_ratio_{what}"], figures[f"highest_ratio_{what}"] = min(pairs), max(pairs)
-    for name, value in figures.items():
-        print(f"{name:<40} {value:.4g}")
-    if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    tell(figures, options.json)
 
 
 if __name__ == "__main__":
