@@ -49,13 +49,13 @@ def get_config(arg: str = "full") -> ConfigDict:
     # the config's latents, rates and epochs; or the authors'. Our own three models have one
     # setting, the config's, whichever of the two is asked for.
     config.settings = ("matched", "default")
-    # trained at KL weight 1 as well, that of the bounds, where the config's is another
+    # of `methods`: trained at KL weight 1 as well, that of the bounds, where ours is another
     config.kl_weight_1 = ("qbmvae", "gaussian_vae") if arg == "full" else ()
     config.tasks = "auto"  # what the data allow; or comma-separated names, all of which must run
     config.num_genes = manual.data.num_genes  # highly variable genes kept (seurat_v3, per batch)
     config.num_steps = 0  # no training takes more optimiser steps than so many; 0: its own length
     config.gaussian_latents = 10  # of gaussian_vae, mog_vae and vamp_vae, matched in all else
-    # gaussian_vae again with so many, as rows of their own
+    # gaussian_vae, if it is among `methods`, again with so many, as rows of their own
     config.more_gaussian_latents = (30, 128) if arg == "full" else ()
 
     config.model = manual.model

@@ -71,8 +71,9 @@ def methods(config: ConfigDict) -> list[Method]:
     at_1 = {"kl_weight": 1.0, "final_kl_weight": 1.0}
     if any(config.training[field] != weight for field, weight in at_1.items()):
         again = names_of(config, "kl_weight_1", OURS) if "kl_weight_1" in config else []
-        rows += [_trained(config, name, WEIGHT_1, at_1) for name in again]
-    for latents in config.get("more_gaussian_latents", ()):
+        rows += [_trained(config, name, WEIGHT_1, at_1) for name in again if name in names]
+    more = config.get("more_gaussian_latents", ()) if "gaussian_vae" in names else ()
+    for latents in more:
         setting = f"{MORE_LATENTS}{check('config.more_gaussian_latents', latents, whole(2))}"
         rows.append(_trained(config, "gaussian_vae", setting, latents=latents))
     return rows

@@ -434,6 +434,14 @@ def test_the_gaussian_prior_stands_with_more_latents_and_all_else_matched():
     assert "config.more_gaussian_latents" in refusal(methods, config)
 
 
+def test_no_further_row_stands_for_a_method_that_was_not_asked_for():
+    config = configs.get_config()
+    config.methods = ("pca", "harmony")
+    assert [row.label for row in methods(config)] == ["pca-default", "harmony-default"]
+    config.methods = ("pca", "qbmvae")
+    assert [row.label for row in methods(config)][1:] == ["qbmvae-matched", "qbmvae-kl_weight_1"]
+
+
 def test_the_closest_types_are_named_with_what_other_methods_confuse():
     def piece(method, setting, confusion, closest=()):
         picture = {"names": ["a", "b", "c"], "confusion": confusion, "closest": list(closest)}
