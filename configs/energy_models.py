@@ -124,7 +124,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     if arg == "hour":
         config.methods = ConfigDict({"pcd_1": METHODS["pcd_1"]})
         config.machine.num_updates, config.machine.averaging = 450000, 10000.0
-        config.effort.num_temperatures = 30000
+        config.effort.num_temperatures, config.effort.num_paths = 30000, 400
     return config
 
 
