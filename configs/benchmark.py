@@ -41,7 +41,7 @@ def get_config(arg: str = "full") -> ConfigDict:
         del config.data[field]
     config.data.path = ""  # an h5ad file, or several with commas between
     config.data.batch_column = config.data.label_column = ""  # "": no batches; types are needed
-    config.methods = (
+    config.methods = (  # and, with the extra "peers", scanorama and scvi_tools
         *("pca", "harmony", "vae", "scvi", "ldvae", "autozi", "gaussian_vae"),
         *("bernoulli_vae", "qbmvae", "mog_vae", "vamp_vae", "made_vae", "sysvi"),
         *("qbmvae_public", "kaiwu_qvae"),

@@ -1,5 +1,8 @@
 """The embeddings that need no training: principal components, Harmony on them, and Scanorama."""
 
+import contextlib
+import io
+
 import anndata
 import numpy as np
 import scanpy
@@ -117,10 +120,12 @@ def scanorama_embedding(counts: sparse.spmatrix, batch: np.ndarray, seed: int = 
         raise InputError("expected at least two batches for Scanorama, got one; leave it out")
     cells, genes = _log_normalised(counts), np.arange(counts.shape[1]).astype(str)
     places = [np.flatnonzero(names == each) for each in batches]
-    found, _ = needed("scanorama").integrate(
-        [sparse.csr_matrix(cells.X[rows]) for rows in places], [genes] * len(places),
-        verbose=0, seed=seed,
-    )  # fmt: skip
+    scanorama = needed("scanorama")
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints at any verbosity
+        found, _ = scanorama.integrate(
+            [sparse.csr_matrix(cells.X[rows]) for rows in places], [genes] * len(places),
+            verbose=0, seed=seed,
+        )  # fmt: skip
     embedding = np.zeros((len(names), found[0].shape[1]), np.float32)
     for rows, points in zip(places, found, strict=True):
         embedding[rows] = points
