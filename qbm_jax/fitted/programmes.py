@@ -190,9 +190,8 @@ def _states(
         options = {k: v for k, v in model.settings.sampler_options.items() if k != "num_steps"}
         sampler = build_sampler(model.vae, model.settings.sampler, options)
         states = np.asarray(
-            inference.draw_latent(key_states, model.vae, model.params, sampler, num_states)
+            inference.draw_unread(key_states, model.vae, model.params, sampler, num_states)
         )
-        states = np.where(states > 0, 1.0, -1.0) if model.vae.prior.binary else states
     else:
         check_is_anndata(adata, "programmes")
         drawn = posterior(

@@ -1,7 +1,7 @@
 """What a trained model says about cells: posteriors, embeddings, energies, new cells."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -107,19 +107,33 @@ def draw_latent(
     """Draws from the prior what the decoder reads, [cells, N]; arguments as in `generate`.
 
     Raises:
+      InputError: as `draw_unread`.
+    """
+    latents = draw_unread(key, vae, params, sampler, num_cells)
+    return vae.prior.read(_keys_of_latents(key, vae)[2], latents)
+
+
+def draw_unread(
+    key: jax.Array, vae: VAE, params: Params, sampler: Sampler | None, num_cells: int
+) -> jax.Array:
+    """The latents behind `draw_latent` [cells, N]: spins are -1 or +1, which it may smear.
+
+    Raises:
       InputError: the prior needs a sampler, and there is none.
     """
-    prior = vae.prior
-    # Nothing more is drawn where latents are read as they are.
-    keys = jax.random.split(key, 3) if prior.binary else (key, key, key)
+    prior, keys = vae.prior, _keys_of_latents(key, vae)
     if prior.sample is not None:
-        latents = prior.sample(keys[1], prior_params(vae, params), (num_cells, vae.num_latents))
-    elif sampler is not None:
-        chains = sampler.init(keys[0], params["prior"], num_cells)
-        latents, _, _ = sampler.sample(keys[1], params["prior"], chains)
-    else:
+        return prior.sample(keys[1], prior_params(vae, params), (num_cells, vae.num_latents))
+    if sampler is None:
         raise InputError(f"expected a sampler for prior {prior.name}, got None; give one")
-    return prior.read(keys[2], latents)
+    chains = sampler.init(keys[0], params["prior"], num_cells)
+    return sampler.sample(keys[1], params["prior"], chains)[0]
+
+
+def _keys_of_latents(key: jax.Array, vae: VAE) -> Sequence[jax.Array]:
+    """Keys of the chains' start, of the draw and of what is read."""
+    # Nothing more is drawn where latents are read as they are.
+    return list(jax.random.split(key, 3)) if vae.prior.binary else [key, key, key]
 
 
 def expression(

@@ -117,6 +117,18 @@ def test_states_come_from_the_prior_where_no_cells_are_given(world, table):
     assert len(both[0] & both[1]) >= 6
 
 
+def test_states_of_the_prior_are_its_spins_however_the_decoder_smears_them():
+    """A spike of sharpness 0.5 leaves 44 % of the bits that are 1 below 1/2."""
+    own = untrained_model()
+    smeared = {"relaxation": "spike_exponential", "sharpness": 0.5}
+    settings = dataclasses.replace(own.settings, model=own.settings.model | smeared)
+    fields = np.linspace(-1, 1, 8).astype(np.float32)
+    model = FittedModel(settings, {**own.params, "prior": {"h": fields}})
+    states, _ = programmes._states(model, None, 4096, None, 0)
+    assert set(np.unique(states)) == {-1.0, 1.0}
+    np.testing.assert_allclose(states.mean(axis=0), np.tanh(fields), atol=0.06)
+
+
 def test_the_set_of_genes_that_differ_is_enriched_and_one_by_chance_is_not(world):
     chance = [f"gene{i}" for i in range(36, 48)]
     sets = {"differs": [*CHANGED["c"], "unknown"], "chance": chance, "elsewhere": ["unknown"]}
