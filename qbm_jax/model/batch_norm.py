@@ -1,5 +1,7 @@
 """Batch normalisation (Ioffe and Szegedy 2015, 1502.03167) in steps that are pure functions."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -53,3 +55,24 @@ class BatchNorm(nn.Module):
 def batch_norm_scale(variance: jax.Array) -> jax.Array:
     """What batch normalisation multiplies by, before its learned scale, at this variance."""
     return jax.lax.rsqrt(variance + BatchNorm.EPSILON)
+
+
+def is_statistic(path: tuple, _: Any) -> bool:
+    """Whether a leaf of the parameters, by its path, is a running statistic of the cells."""
+    return any(getattr(part, "key", None) == BatchNorm.COLLECTION for part in path)
+
+
+def followed_in_part(params: Any, share: float) -> Any:
+    """The parameters; their running statistics follow a share of what a pass of cells tells.
+
+    A loss that passes the same cells several times takes shares of 1 together, so that its steps
+    have the rate of one pass.
+    """
+
+    def in_part(path: tuple, leaf: jax.Array) -> jax.Array:
+        if not is_statistic(path, leaf):
+            return leaf
+        still = jax.lax.stop_gradient(leaf)
+        return still + share * (leaf - still)
+
+    return jax.tree_util.tree_map_with_path(in_part, params)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from qbm_jax.feed.minibatches import Minibatch
 from qbm_jax.machine import boltzmann
+from qbm_jax.model.batch_norm import followed_in_part
 from qbm_jax.model.relaxations import open_uniform
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.objective.bound import Terms, observe
@@ -37,8 +38,10 @@ def terms(
     key_latent, key_observation = jax.random.split(key)
     logits: Any = vae.encode(params, cells.counts)  # factorial: an array
     bits = antithetic_bits(key_latent, logits)
+    decoder = followed_in_part(params["decoder"], 1 / len(bits))  # it alone reads the bits
+    of_each = {**params, "decoder": decoder}
     losses, library_kl = jax.vmap(
-        lambda b: observe(vae, params, key_observation, boltzmann.bits_to_spins(b), cells)
+        lambda b: observe(vae, of_each, key_observation, boltzmann.bits_to_spins(b), cells)
     )(bits)
     kl_terms = vae.posterior.draw(key_latent, params["prior"], logits)  # its zeta is not used
     slope = jax.lax.stop_gradient(logits_slope(logits, bits, losses))

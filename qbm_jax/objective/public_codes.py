@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from qbm_jax.feed.minibatches import Minibatch
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.model.batch_norm import followed_in_part
 from qbm_jax.model.relaxations import Sharpness
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.objective.bound import Terms, observe, terms, weighted_loss
@@ -120,7 +121,8 @@ def kaiwu_qvae(
     """
     machine = bit_form(vae.prior.project, params["prior"])
     values = terms(vae, params, key, cells, sharpness)
-    logits: Any = vae.encode(params, cells.counts)  # factorial: an array
+    again = followed_in_part(params, 0)
+    logits: Any = vae.encode(again, cells.counts)  # factorial: an array
     probabilities = jax.nn.sigmoid(logits)
     values = values._replace(expected_energy=bit_energy(machine, probabilities))
     log_z = -_mean_energy(machine, negatives)

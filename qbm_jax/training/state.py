@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from qbm_jax.model.batch_norm import BatchNorm
+from qbm_jax.model.batch_norm import BatchNorm, is_statistic
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.training.options import TrainOptions, option_numbers
@@ -84,7 +84,7 @@ def _following(optimiser: optax.GradientTransformation) -> optax.GradientTransfo
     """The optimiser, that leaves running statistics to steps of their own rate (`BatchNorm`)."""
 
     def update(gradient: Params, state: Any, params: Params) -> tuple[Params, Any]:
-        running = jax.tree_util.tree_map_with_path(_is_statistic, gradient)
+        running = jax.tree_util.tree_map_with_path(is_statistic, gradient)
         rest = jax.tree.map(lambda own, g: jnp.zeros_like(g) if own else g, running, gradient)
         updates, state = optimiser.update(rest, state, params)
         moved = jax.tree.map(
@@ -93,11 +93,6 @@ def _following(optimiser: optax.GradientTransformation) -> optax.GradientTransfo
         return moved, state
 
     return optax.GradientTransformation(optimiser.init, update)
-
-
-def _is_statistic(path: tuple, _: Any) -> bool:
-    """Whether a leaf of the parameters is a running statistic of the cells."""
-    return any(getattr(part, "key", None) == BatchNorm.COLLECTION for part in path)
 
 
 def is_couplings(params: Params) -> Params:

@@ -8,8 +8,8 @@ import pytest
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import Minibatch, to_device
 from qbm_jax.model import vae
-from qbm_jax.model.batch_norm import BatchNorm
-from qbm_jax.objective import surrogate_loss
+from qbm_jax.model.batch_norm import BatchNorm, is_statistic
+from qbm_jax.objective import OBJECTIVES, surrogate_loss
 from qbm_jax.training import TrainOptions, build_optimiser, init_state, train_step
 
 GENES, CELLS, N, WIDTH = 6, 8, 2, 5
@@ -99,6 +99,31 @@ def test_a_step_moves_running_statistics_as_torch_does_and_no_other_step_moves_t
 
     gradient = jax.grad(evaluated)(params)["encoder"][BatchNorm.COLLECTION]
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize("objective", ["disarm", "kaiwu_qvae"])  # these pass them twice
+def test_running_statistics_move_at_one_rate_however_often_a_loss_passes_the_cells(objective):
+    """What they are away from the minibatch's grows by 1 where they do: of each it is told once."""
+    model = build(
+        prior="boltzmann", normalisation="batch", library="latent",
+        library_prior=((3.0, 1.0), (3.0, 1.0)),
+    )  # fmt: skip
+    params = jax.jit(model.init)(KEY)
+
+    def loss(params):
+        used = vae.while_training(model, params, KEY)
+        return OBJECTIVES[objective](model, used, KEY, CELLS_OF, jnp.ones((3, N)))[0]
+
+    def of_statistics(moved):
+        def move(path, leaf):
+            return leaf + moved if is_statistic(path, leaf) else leaf
+
+        gradient = jax.grad(loss)(jax.tree_util.tree_map_with_path(move, params))
+        networks = "encoder", "decoder", "library"
+        return jax.tree.leaves([gradient[name][BatchNorm.COLLECTION] for name in networks])
+
+    for first, second in zip(*jax.jit(lambda: (of_statistics(0), of_statistics(1)))(), strict=True):
+        np.testing.assert_allclose(second - first, 1, rtol=1e-4)
 
 
 def test_loadings_of_a_normalised_linear_decoder_are_its_slopes(normalised):
