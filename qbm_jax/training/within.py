@@ -18,16 +18,18 @@ def within_steps(options: TrainOptions, num_cells: int, num_steps: int) -> Train
     """
     if not num_steps:
         return options
-    if options.num_epochs is None:
-        return dataclasses.replace(options, num_steps=min(options.num_steps, num_steps))
-    most = epochs_of(num_steps, num_cells, options.validation_fraction, options.minibatch_size)
-    epochs = min(options.num_epochs, most)
-    share, warmup, every = (
-        epochs / options.num_epochs, options.kl_warmup_epochs, options.validate_every
-    )  # fmt: skip
+    epochs, steps = options.num_epochs, options.num_steps
+    if epochs is None:
+        steps = min(steps, num_steps)
+        share = steps / options.num_steps
+    else:
+        most = epochs_of(num_steps, num_cells, options.validation_fraction, options.minibatch_size)
+        share, epochs = min(epochs, most) / epochs, min(epochs, most)
+    warmup, every = options.kl_warmup_epochs, options.validate_every
     return dataclasses.replace(
         options,
         num_epochs=epochs,
+        num_steps=steps,
         kl_warmup_epochs=None if warmup is None else share * warmup,
         validate_every=None if every is None else max(1, round(share * every)),
     )

@@ -15,6 +15,7 @@ from qbm_jax.objective.bound import weight_at
 from qbm_jax.training import TrainOptions, checkpoint
 from qbm_jax.training import run as training_run
 from qbm_jax.training.options import length_of
+from qbm_jax.training.within import within_steps
 
 OPTIONS = TrainOptions(
     num_epochs=8, minibatch_size=8, validate_every=1, patience=2, report_epoch="best"
@@ -48,6 +49,18 @@ def test_the_weight_of_the_kl_grows_stays_and_changes_in_the_second_half():
     weights = weight_at(steps, 3.0, 4, num_steps=20, final=1 / 3)
     np.testing.assert_allclose(weights, [0.75, 1.5, 3, 3, 2.8, 2.0, 1.0, 1.0], rtol=1e-6)
     np.testing.assert_allclose(weight_at(steps, 3.0, 4, num_steps=20), [0.75, 1.5, *6 * [3.0]])
+
+
+@pytest.mark.parametrize("length", [{"num_epochs": 40}, {"num_steps": 200}])
+def test_warm_up_and_validations_shrink_with_a_training_that_is_cut_short(length):
+    """An epoch of 100 cells of which 80 train, in minibatches of 16, has 5 steps."""
+    options = TrainOptions(
+        minibatch_size=16, validation_fraction=0.2, kl_warmup_epochs=20.0, validate_every=8,
+        **length,
+    )  # fmt: skip
+    short = within_steps(options, 100, 50)
+    assert length_of(short, 5) == (10, 5.0, 2)
+    assert within_steps(options, 100, 0) == within_steps(options, 100, 200) == options
 
 
 @pytest.fixture(scope="module")
