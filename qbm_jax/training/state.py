@@ -85,14 +85,20 @@ def _following(optimiser: optax.GradientTransformation) -> optax.GradientTransfo
 
     def update(gradient: Params, state: Any, params: Params) -> tuple[Params, Any]:
         running = jax.tree_util.tree_map_with_path(is_statistic, gradient)
-        rest = jax.tree.map(lambda own, g: jnp.zeros_like(g) if own else g, running, gradient)
-        updates, state = optimiser.update(rest, state, params)
+        updates, state = optimiser.update(of_the_loss(gradient), state, params)
         moved = jax.tree.map(
             lambda own, g, u: -BatchNorm.RATE * g if own else u, running, gradient, updates
         )
         return moved, state
 
     return optax.GradientTransformation(optimiser.init, update)
+
+
+def of_the_loss(gradient: Params) -> Params:
+    """A gradient with zeros for running statistics, on which the loss does not depend."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, g: jnp.zeros_like(g) if is_statistic(path, g) else g, gradient
+    )
 
 
 def is_couplings(params: Params) -> Params:

@@ -20,7 +20,7 @@ from qbm_jax.samplers.base import InitFn, SampleFn, Sampler, StepFn
 from qbm_jax.training.options import TrainOptions, option_numbers, schedule_of, with_numbers
 from qbm_jax.training.sharding import keep_places
 from qbm_jax.training.spec import Numbers, SamplerSpec
-from qbm_jax.training.state import TrainState, build_optimiser
+from qbm_jax.training.state import TrainState, build_optimiser, of_the_loss
 
 
 class Restarted(NamedTuple):
@@ -107,7 +107,7 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
     metrics = {
         **{name: value.mean() for name, value in terms._asdict().items()},
-        "gradient_norm": optax.tree.norm(gradient),
+        "gradient_norm": optax.tree.norm(of_the_loss(gradient)),
         **{f"sampler/{name}": value for name, value in info.items()},
     }
     state = state.replace(step=state.step + 1, params=params, opt_state=opt_state, chains=chains)

@@ -68,6 +68,13 @@ def test_the_encoder_reads_log_counts_and_is_normalised_by_the_minibatch_only_in
     np.testing.assert_allclose(model.encode(params, COUNTS), still, rtol=1e-4, atol=1e-5)
 
 
+def _moved(params, by):
+    """The parameters with other running statistics."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf + by if is_statistic(path, leaf) else leaf, params
+    )
+
+
 def test_a_step_moves_running_statistics_as_torch_does_and_no_other_step_moves_them(normalised):
     model, params = normalised
     options = TrainOptions(adam_epsilon=0.01, weight_decay=0.5, gradient_clip=1e-3)
@@ -79,11 +86,14 @@ def test_a_step_moves_running_statistics_as_torch_does_and_no_other_step_moves_t
     )  # fmt: skip
     state = init_state(KEY, model, None, optimiser, 1).replace(params=params)
     state = state.replace(opt_state=optimiser.init(params))
-    stepped, _ = jax.jit(
+    step = jax.jit(
         lambda state: train_step(
             model, None, optimiser, lambda step: 1.0, KEY, data, state, jnp.arange(CELLS)
         )
-    )(state)
+    )
+    stepped, told = step(state)
+    _, of_others = step(state.replace(params=_moved(params, 100)))
+    assert of_others["gradient_norm"] == pytest.approx(float(told["gradient_norm"]), rel=1e-5)
     hidden = _hidden(params, COUNTS)
     running = stepped.params["encoder"][BatchNorm.COLLECTION]["MLP_0"]["BatchNorm_0"]
     np.testing.assert_allclose(running["mean"], 0.01 * hidden.mean(axis=0), rtol=1e-4)
@@ -115,10 +125,7 @@ def test_running_statistics_move_at_one_rate_however_often_a_loss_passes_the_cel
         return OBJECTIVES[objective](model, used, KEY, CELLS_OF, jnp.ones((3, N)))[0]
 
     def of_statistics(moved):
-        def move(path, leaf):
-            return leaf + moved if is_statistic(path, leaf) else leaf
-
-        gradient = jax.grad(loss)(jax.tree_util.tree_map_with_path(move, params))
+        gradient = jax.grad(loss)(_moved(params, moved))
         networks = "encoder", "decoder", "library"
         return jax.tree.leaves([gradient[name][BatchNorm.COLLECTION] for name in networks])
 
