@@ -56,7 +56,8 @@ def generate(
     code = batch_code(batch, model.settings.batch_names)
     num_cells = check("num_cells", num_cells, whole(1))
     check_library_size(library_size, model.vae.likelihood)
-    total = model.settings.median_library[code] if library_size is None else library_size
+    of_batch = model.settings.median_library[code] if model.vae.likelihood.of_counts else 1.0
+    total = of_batch if library_size is None else library_size
     codes, totals = np.full(num_cells, code), np.full(num_cells, total)
     return generate_like(model, key, codes, totals, temperature)
 

@@ -1,5 +1,6 @@
 """What can be asked of generated cells, and what is refused in one line."""
 
+import dataclasses
 import math
 
 import jax
@@ -105,6 +106,9 @@ def test_a_likelihood_of_log_values_has_no_library_size(likelihood):
         drawn.generate(KEY, 2, library_size=20.0)
     values = drawn.generate(KEY, 2)
     assert values.shape == (2, 3) and (values < 0).any()
+    intensities = dataclasses.replace(drawn.settings, median_library=(3e9, 3e9))
+    again = FittedModel(intensities, drawn.params).generate(KEY, 2)
+    np.testing.assert_array_equal(again, values)
 
 
 @pytest.mark.parametrize("name", ["boltzmann", "rbm", "bernoulli"])
