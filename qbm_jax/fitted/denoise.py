@@ -102,7 +102,9 @@ def denoise(
         else:
             blocks.append(drawn if return_ == "samples" else np.quantile(drawn, tails, axis=0))
     warn_of_empty_cells(cells.num_cells, adata.n_obs, stacklevel=3)
-    found = np.concatenate(blocks, axis=1) if blocks else np.empty((1, 0, len(names)), np.float32)
+    number = {"mean": 1, "samples": num_samples, "interval": len(tails)}[return_]
+    nothing = np.empty((number, 0, len(names)), np.float32)
+    found = np.concatenate(blocks, axis=1) if blocks else nothing
     full = np.stack([full_rows(one, cells.rows, adata.n_obs) for one in found])
     if return_ == "samples":
         return full

@@ -171,8 +171,9 @@ def transfer_labels(
     number = min(num_neighbours, int(usable.sum()))
     search = NearestNeighbors(n_neighbors=number).fit(known[usable])
     votes = np.zeros((len(spins), len(types)))
-    nearest = search.kneighbors(spins[counted], return_distance=False)
-    np.add.at(votes, (np.flatnonzero(counted)[:, None], codes[usable][nearest]), 1 / number)
+    if counted.any():
+        nearest = search.kneighbors(spins[counted], return_distance=False)
+        np.add.at(votes, (np.flatnonzero(counted)[:, None], codes[usable][nearest]), 1 / number)
     label = np.array(types, object)[votes.argmax(axis=1)]
     label[~counted] = None
     uncertainty = np.where(counted, 1 - votes.max(axis=1), np.nan)

@@ -138,12 +138,12 @@ def fit_trainings(
 def of_cells(one: Training, cells: Cells | StoredCells) -> Training:
     """The training with what the cells decide of its model: the `library_prior`, if it needs one.
 
-    Mean and standard deviation of the log total count in each batch, of all its cells: models that
-    hold out other cells are then the same model.
+    Mean and standard deviation of the log total count in each batch, of all its cells with a count:
+    models that hold out other cells are then the same model.
     """
     if one.model.library != "latent" or one.model.library_prior is not None:
         return one
-    logs = [np.log(totals) for totals in totals_by_batch(cells)]
+    logs = [np.log(totals[totals > 0]) for totals in totals_by_batch(cells)]
     prior = tuple((float(x.mean()), max(float(x.std()), LEAST_LIBRARY_SD)) for x in logs)
     return dataclasses.replace(one, model=dataclasses.replace(one.model, library_prior=prior))
 

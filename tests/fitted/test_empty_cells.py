@@ -1,5 +1,7 @@
 """Cells without any count get NaN and a warning, however a model meets them; one rule for all."""
 
+import dataclasses
+
 import anndata
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from command_line import launched, small_adata, untrained_model
 from qbm_jax.data import from_anndata, open_cells
 from qbm_jax.data.read import read
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.trainings import of_cells
+from qbm_jax.training import Training, TrainOptions
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +64,28 @@ def test_cells_are_empty_by_the_layer_that_is_read(model):
     adata.X, adata.layers["counts"] = adata.layers["counts"], adata.X
     with launched():
         assert np.isfinite(model.embed(adata, layer="counts")).all()
+
+
+def test_of_empty_cells_alone_there_is_no_label_and_no_expression(model):
+    nothing = with_empty([0, 1, 2])[:3].copy()
+    with pytest.warns(UserWarning, match="3 of 3 cells have no count"):
+        found = model.transfer_labels(nothing, small_adata(60), "kind")
+    assert len(found) == 3 and found.isna().all(axis=None)
+    with pytest.warns(UserWarning, match="3 of 3 cells have no count"):
+        interval = model.denoise(nothing, num_samples=4, return_="interval")
+        drawn = model.denoise(nothing, num_samples=4, return_="samples")
+    assert drawn.shape == (4, 3, 40) and np.isnan(drawn).all()
+    assert all(each.shape == (3, 40) and each.isna().all(axis=None) for each in interval)
+
+
+def test_empty_cells_are_in_no_prior_of_library_sizes():
+    cells = from_anndata(small_adata(60), batch_column="batch")
+    counts = cells.counts.toarray()
+    counts[[3, 4]] = 0
+    emptied = dataclasses.replace(cells, counts=sp.csr_matrix(counts))
+    latent = Training.of({"library": "latent"}, "gibbs", None, TrainOptions())
+    kept = of_cells(latent, cells.select(np.setdiff1d(np.arange(60), [3, 4])))
+    assert of_cells(latent, emptied) == kept
 
 
 def test_empty_rows_of_cells_in_memory_are_nan(model):
