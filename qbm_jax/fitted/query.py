@@ -34,6 +34,7 @@ from qbm_jax.fitted.model_cells import known_columns
 from qbm_jax.fitted.saved_model import by_path
 from qbm_jax.fitted.settings import Settings, build_model
 from qbm_jax.fitted.unobserved import imputed, observed, read_without
+from qbm_jax.model import library_size
 from qbm_jax.model.vae import VAE, Params, gene_params, prior_params
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import check, fraction, positive, whole
@@ -228,8 +229,7 @@ def _with_batches(
     totals = [cells.totals[cells.batch == names.index(name)] for name in new]
     options, prior = dict(settings.model), settings.model.get("library_prior")
     if prior is not None:
-        logs = [np.log(each) for each in totals]
-        own = tuple((float(each.mean()), max(float(each.std()), 0.01)) for each in logs)
+        own = tuple(library_size.prior_of(each) for each in totals)
         options["library_prior"] = (*prior, *own)
     return dataclasses.replace(
         settings,

@@ -18,13 +18,13 @@ from qbm_jax.fitted import alarms
 from qbm_jax.fitted.history import Recorder
 from qbm_jax.fitted.model import FittedModel, Settings, device_counts
 from qbm_jax.fitted.retries import OnValidation, Snapshots, with_retries
+from qbm_jax.model import library_size
 from qbm_jax.runtime.identity import digest_of
 from qbm_jax.runtime.options import from_dict
 from qbm_jax.samplers import Sampler
 from qbm_jax.training import Training
 from qbm_jax.training.checkpoint import Checkpoints
 
-LEAST_LIBRARY_SD = 0.01  # of a log library: that of a batch of equal totals, or one cell, is 0
 UNUSED = training.sampler_spec("gibbs", None)  # stands where a prior needs none
 
 
@@ -143,8 +143,7 @@ def of_cells(one: Training, cells: Cells | StoredCells) -> Training:
     """
     if one.model.library != "latent" or one.model.library_prior is not None:
         return one
-    logs = [np.log(totals[totals > 0]) for totals in totals_by_batch(cells)]
-    prior = tuple((float(x.mean()), max(float(x.std()), LEAST_LIBRARY_SD)) for x in logs)
+    prior = tuple(library_size.prior_of(totals) for totals in totals_by_batch(cells))
     return dataclasses.replace(one, model=dataclasses.replace(one.model, library_prior=prior))
 
 

@@ -12,8 +12,24 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from qbm_jax.errors import InputError
 
 BatchPriors = tuple[tuple[float, float], ...]  # (mean, s.d.) of the log library, batch by batch
+LEAST_SD = 0.01  # that of a batch of equal totals, or of one cell, is 0
+
+
+def prior_of(totals: np.ndarray) -> tuple[float, float]:
+    """(mean, s.d.) of the log library of a batch, by the totals of its cells with a count.
+
+    Raises:
+      InputError: no cell has one.
+    """
+    logs = np.log(totals[totals > 0])
+    if not len(logs):
+        raise InputError("library latent needs a cell with a count in every batch; one has none")
+    return float(logs.mean()), max(float(logs.std()), LEAST_SD)
 
 
 class LibraryPosterior(NamedTuple):

@@ -134,7 +134,8 @@ class Encoder(nn.Module):
 class SecondGroup(nn.Module):
     """What the spins of the first group add to the logits of the second [cells, outputs].
 
-    It is zero at the start, so that training starts at the factorial posterior.
+    It is zero at the start, so that training starts at the factorial posterior. Its hidden layers
+    are normalised over units, without dropout, whatever those of encoder and decoder are.
 
     Attributes:
       widths: units per hidden layer.

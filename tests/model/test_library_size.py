@@ -16,6 +16,15 @@ BATCH = jnp.array([0, 1, 1])
 GENES = 6
 
 
+def test_a_batchs_prior_is_of_its_cells_with_a_count():
+    logs = np.array([2.0, 3.0, 7.0])
+    found = library_size.prior_of(np.append(np.exp(logs), 0.0))
+    np.testing.assert_allclose(found, (4.0, logs.std()))
+    np.testing.assert_allclose(library_size.prior_of(np.full(3, 20)), (np.log(20), 0.01))
+    with pytest.raises(InputError, match="needs a cell with a count in every batch"):
+        library_size.prior_of(np.zeros(2))
+
+
 def _posterior():
     return LibraryPosterior(jnp.array([5.5, 7.0, 8.0]), jnp.log(jnp.array([0.3, 1.1, 0.4])))
 
