@@ -33,7 +33,7 @@ class Biases(NamedTuple):
 
 
 def biases(params: Boltzmann) -> Biases:
-    """The biases of a machine, dense or sparse, whose pairs are in the order of rows.
+    """The biases of a machine, dense or sparse, each pair once and in the order of rows.
 
     Raises:
       InputError: `params` is no machine.
@@ -46,9 +46,11 @@ def biases(params: Boltzmann) -> Biases:
         J: Any = np.asarray(params.J, np.float64)
         rows, columns = np.nonzero(J)
         values = J[rows, columns]
-    above = (rows < columns) & (values != 0)
     linear = -np.asarray(params.h, np.float64)
-    return Biases(linear, rows[above], columns[above], -values[above])
+    above = rows < columns
+    pairs, values = _summed(len(linear), rows[above], columns[above], -values[above])
+    rows, columns = pairs[:, values != 0]
+    return Biases(linear, rows, columns, values[values != 0])
 
 
 def without_fields(params: Boltzmann) -> Biases:
@@ -99,14 +101,19 @@ def couplings(num_spins: int, rows: Any, columns: Any, values: Any) -> Any:
         np.add.at(J, (rows, columns), values)
         return J + J.T
     first, second = np.minimum(rows, columns), np.maximum(rows, columns)
-    pairs, place = np.unique(first * num_spins + second, return_inverse=True)
-    summed = np.bincount(place, values, len(pairs))
-    upper = np.stack([pairs // num_spins, pairs % num_spins], axis=1).astype(np.int32)
+    pairs, summed = _summed(num_spins, first, second, values)
+    upper = pairs.T.astype(np.int32)
     indices: Any = np.concatenate([upper, upper[:, ::-1]])
     order = np.lexsort((indices[:, 1], indices[:, 0]))
     data: Any = np.tile(summed, 2)[order]
     shape = (num_spins, num_spins)
     return BCOO((data, indices[order]), shape=shape, indices_sorted=True, unique_indices=True)
+
+
+def _summed(num_spins: int, rows: Any, columns: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Every pair once, int64 [2, pairs] in the order of rows, and the sums of its values."""
+    pairs, place = np.unique(rows * num_spins + columns, return_inverse=True)
+    return np.stack(np.divmod(pairs, num_spins)), np.bincount(place, values, len(pairs))
 
 
 def check_pairs(what: str, first: Any, second: Any) -> None:

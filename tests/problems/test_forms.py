@@ -111,6 +111,26 @@ def test_large_problems_with_few_pairs_stay_sparse():
     np.testing.assert_array_equal(twice.data, [3, 3])
 
 
+def test_sparse_entries_stored_twice_leave_as_their_sum():
+    whole = machine()
+    rows, columns = np.nonzero(whole.J)
+    values, places = np.float32(whole.J[rows, columns]), np.stack([rows, columns], axis=1)
+    parts = np.concatenate([values, values, -values])  # of which the last two cancel
+    twice = BCOO((parts[::-1], np.tile(places, (3, 1))[::-1]), shape=(N, N))
+    params = Boltzmann(J=twice, h=whole.h)
+    right = energies(Boltzmann(J=np.float32(whole.J), h=whole.h))
+    matrix, constant = problems.to_qubo(params, form="matrix")
+    np.testing.assert_allclose(
+        np.einsum("ki,ij,kj->k", BITS, matrix, BITS) + constant, right, atol=1e-6
+    )
+    found = biases(params)
+    assert (np.diff(found.rows * N + found.columns) > 0).all()
+    graph = problems.to_networkx(params)
+    np.testing.assert_allclose(
+        [weight for *_, weight in graph.edges.data("weight")], found.values, atol=1e-6
+    )
+
+
 def test_large_problems_keep_fields_and_constants_in_double_precision():
     rng, number = np.random.default_rng(1), 1500
     rows, columns = rng.integers(0, number, (2, 4000))
