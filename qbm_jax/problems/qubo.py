@@ -100,16 +100,19 @@ def _of_matrix(Q: Any, labels: Iterable[Hashable] | None) -> _Entries:
         found = Q.tocoo()
         rows, columns, values = found.row, found.col, found.data
     elif hasattr(Q, "indices") and hasattr(Q, "data"):  # JAX's sparse
-        (rows, columns), values = np.asarray(Q.indices).T, Q.data
+        Q = Q.to_bcoo() if hasattr(Q, "to_bcoo") else Q
+        places, values = np.asarray(Q.indices), np.asarray(Q.data)
+        inside = (places < Q.shape).all(axis=1)  # it pads with places behind the end
+        (rows, columns), values = places[inside].T, values[inside]
     else:
-        Q = np.asarray(as_floats(Q, "a square matrix Q of numbers"))
+        Q = _doubles(Q, "a square matrix Q of numbers")
         if Q.ndim != 2:
             raise InputError(f"expected a square matrix Q, got shape {Q.shape}")
         rows, columns = np.nonzero(Q)
         values = Q[rows, columns]
     if Q.shape[0] != Q.shape[1]:
         raise InputError(f"expected a square matrix Q, got shape {Q.shape}")
-    values = np.asarray(as_floats(values, "real numbers in Q"), np.float64)
+    values = _doubles(values, "real numbers in Q")
     return _Entries(Q.shape[0], np.asarray(rows), np.asarray(columns), values)
 
 
@@ -124,7 +127,13 @@ def _of_dict(Q: Mapping, labels: Iterable[Hashable] | None) -> _Entries:
     names = order_of(labels, known)
     place = {name: number for number, name in enumerate(names)}
     indices = np.array([(place[u], place[v]) for u, v in Q], np.int64).reshape(-1, 2)
-    values = np.asarray(as_floats(list(Q.values()), "real numbers in Q"), np.float64)
+    values = _doubles(list(Q.values()), "real numbers in Q")
     if values.ndim != 1:
         raise InputError(f"expected a real number for each pair in Q, got shape {values.shape[1:]}")
     return _Entries(len(names), indices[:, 0], indices[:, 1], values)
+
+
+def _doubles(values: Any, expected: str) -> np.ndarray:
+    """Real numbers in double precision, whole ones too: `as_floats` rounds those beyond 2^24."""
+    as_floats(values, expected)
+    return np.asarray(values, np.float64)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse
-from jax.experimental.sparse import BCOO
+from jax.experimental.sparse import BCOO, BCSR
 
 from qbm_jax import problems
 from qbm_jax.errors import InputError
@@ -14,6 +14,7 @@ N = 6
 LABELS = [("a", 1), 3, "x", frozenset([1]), "", 2.5]
 RNG = np.random.default_rng(0)
 Q = RNG.normal(size=(N, N))
+WHOLE = np.rint(8 * Q)  # numbers that single precision holds
 STATES = 2.0 * ((np.arange(2**N)[:, None] >> np.arange(N)) & 1) - 1
 BITS = (1 + STATES) / 2
 OFFSET = 0.7
@@ -40,6 +41,8 @@ QUBOS = {
     "upper triangle": np.triu(Q),
     "symmetric": Q + Q.T,
     "scipy sparse": scipy.sparse.csr_matrix(Q),
+    "sparse rows of JAX": BCSR.fromdense(np.triu(WHOLE)),
+    "padded sparse of JAX": BCOO.fromdense(np.triu(WHOLE), nse=N * N),
     "dict": {(LABELS[i], LABELS[j]): Q[i, j] for i in range(N) for j in range(N)},
 }
 
@@ -48,6 +51,7 @@ QUBOS = {
 def test_a_qubo_is_a_machine_with_the_same_energies_and_back(name):
     given, matrix = QUBOS[name], Q + Q.T if name == "symmetric" else Q
     matrix = np.triu(Q) if name == "upper triangle" else matrix
+    matrix = np.triu(WHOLE) if "JAX" in name else matrix
     right = np.einsum("ki,ij,kj->k", BITS, matrix, BITS) + OFFSET
     params, constant = problems.from_qubo(given, OFFSET)
     close(energies(params) + constant, right)
@@ -56,6 +60,17 @@ def test_a_qubo_is_a_machine_with_the_same_energies_and_back(name):
     close(np.einsum("ki,ij,kj->k", BITS, back, BITS) + offset, right)
     again, constant = problems.from_qubo(*problems.to_qubo(params, constant, LABELS))
     close(energies(again) + constant, right)
+
+
+@pytest.mark.parametrize("make", [np.array, scipy.sparse.csr_matrix, np.ndarray.tolist, dict])
+def test_whole_numbers_beyond_single_precision_keep_their_digits(make):
+    matrix = np.array([[2**24 + 1, 2**25 + 2], [0, 2**26 + 4]])
+    entries = {(i, j): int(matrix[i, j]) for i in range(2) for j in range(2)}
+    params, constant = problems.from_qubo(entries if make is dict else make(matrix))
+    states = STATES[:4, :2]
+    bits = (1 + states) / 2
+    right = np.einsum("ki,ij,kj->k", bits, matrix, bits)
+    np.testing.assert_array_equal(energies(params, states) + constant, right)
 
 
 def test_labels_of_a_dict_come_in_the_order_asked_for():
