@@ -9,6 +9,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from qbm_jax.errors import InputError
@@ -129,7 +130,10 @@ def annealing(options: AnnealingOptions) -> Sampler:
 def _temperature_of(step: jax.Array, options: AnnealingOptions) -> jax.Array:
     """The temperature of a step of the draw."""
     held = options.num_temperatures or options.num_steps
-    index = jnp.minimum(step, options.num_steps - 1) * held // options.num_steps
+    index = jnp.minimum(step, options.num_steps - 1)
+    if held < options.num_steps:  # found in a table: index * held may be beyond an int32
+        first_steps = -(-np.arange(held) * options.num_steps // held)
+        index = jnp.searchsorted(jnp.asarray(first_steps, jnp.int32), index, side="right") - 1
     start, end = options.temperature_start, options.temperature_end
     return temperature(index, held, start, end, options.schedule)
 

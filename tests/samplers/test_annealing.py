@@ -13,7 +13,12 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, energy, scale
 from qbm_jax.machine.distance import total_variation
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
-from qbm_jax.samplers.annealing import OPTIMISING, temperature
+from qbm_jax.samplers.annealing import (
+    OPTIMISING,
+    AnnealingOptions,
+    _temperature_of,
+    temperature,
+)
 from qbm_jax.samplers.gibbs import GibbsState
 
 NUM_CHAINS = 10000
@@ -111,6 +116,15 @@ def test_schedules_go_from_the_first_temperature_to_the_last():
     steps = np.diff(1 / temperature(np.arange(20), schedule="linear", **options))
     np.testing.assert_allclose(steps, (1000 - 0.001) / 19, rtol=1e-4)
     assert temperature(0, 1, 5.0, 2.0, "geometric") == pytest.approx(2)
+
+
+@pytest.mark.parametrize("held", [None, 3, 99_999])
+def test_temperatures_fall_over_more_sweeps_than_the_root_of_an_int32(held):
+    options = AnnealingOptions(num_steps=100_000, num_temperatures=held)
+    steps = np.array([0, 1, 33_333, 33_334, 66_667, 70_000, 99_999])
+    share = steps * (held or 100_000) // 100_000 / ((held or 100_000) - 1)
+    found = jax.jit(jax.vmap(lambda step: _temperature_of(step, options)))(steps)
+    np.testing.assert_allclose(found, 10.0 ** (1 - share), rtol=1e-5)
 
 
 def test_every_temperature_is_held_for_its_share_of_the_sweeps():
