@@ -149,6 +149,14 @@ def test_kept_spins_are_never_worse_than_the_last_ones_and_belong_to_their_energ
     assert float(info["energy"]) == pytest.approx(energies[0].mean(), rel=1e-5)
 
 
+def test_a_draw_shorter_than_the_steps_between_looks_reads_its_end():
+    params = plus_minus(1, 16)
+    sampler = samplers.build("cac", **(OPTIMISING["cac"] | {"num_steps": 40, "keep_best": 1000}))
+    state = sampler.init(jax.random.key(0), params, 8)
+    spins, state, _ = jax.jit(sampler.sample)(jax.random.key(1), params, state)
+    np.testing.assert_array_equal(spins, np.sign(state.machine.amplitudes))
+
+
 def test_the_best_of_one_draw_is_not_carried_into_the_next():
     params = plus_minus(1, 16)
     sampler = samplers.build("cac", **(OPTIMISING["cac"] | {"num_steps": 60}))

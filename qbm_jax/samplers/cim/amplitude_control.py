@@ -155,7 +155,9 @@ class ControlOptions(Calibration, Products, Generator):
     rate: float = number(0.02, positive(), "beta")
     noise: float = number(0.9, not_negative(), "sigma at a typical field of 1 kT; 0: to optimise")
     largest_error: float = field(8.0, real(1), "errors stay between 1 over this and this")
-    keep_best: int = count(0, "steps between looks for the best spins; 0: the last are read", 0)
+    keep_best: int = count(
+        0, "steps between looks for the best spins, the last step's too; 0: the last are read", 0
+    )
     noise_law: str = noise_law()
 
 
@@ -164,8 +166,8 @@ def error_control(controlled: Literal["amplitude", "feedback"], options: Control
 
     An anneal a draw, from vacuum; only the calibrated input scale persists between draws. Info has
     what `calibrated` reports. The numbers may be traced arrays. With `keep_best` the energy of the
-    signs is computed every so many steps, at the cost of one more product in float32, and the best
-    of the draw is read: for optimising; nothing calibrates that.
+    signs is computed every so many steps and after the last, at the cost of one more product in
+    float32, and the best of the draw is read: for optimising; nothing calibrates that.
 
     Args:
       controlled: whose square errors hold at the target.
@@ -186,7 +188,7 @@ def error_control(controlled: Literal["amplitude", "feedback"], options: Control
         state = _step(key, setting, state, controlled, options)
         if not options.keep_best:
             return state
-        due = state.step % options.keep_best == 0
+        due = (state.step % options.keep_best == 0) | (state.step == options.num_steps)
         return jax.lax.cond(due, lambda s: _compare(setting.params, s), lambda s: s, state)
 
     return from_kernel(
