@@ -55,7 +55,9 @@ def autocorrelation(values: ArrayLike) -> np.ndarray:
     spectrum = np.fft.rfft(centred, n=2 * num_steps, axis=1)
     covariance = np.fft.irfft(np.abs(spectrum) ** 2, axis=1)[:, :num_steps].sum(axis=0)
     covariance /= np.arange(num_steps, 0, -1)  # number of pairs at each lag
-    return covariance / covariance[0] if covariance[0] else np.full(num_steps, math.nan)
+    # Equal values differ from their mean by rounding.
+    moves = np.ptp(values) > 0 and covariance[0] > 0
+    return covariance / covariance[0] if moves else np.full(num_steps, math.nan)
 
 
 def split_r_hat(values: ArrayLike) -> float:
@@ -77,7 +79,8 @@ def split_r_hat(values: ArrayLike) -> float:
     halves = values[:, : 2 * half].reshape(-1, half)
     within = halves.var(axis=1, ddof=1).mean()
     between = halves.mean(axis=1).var(ddof=1)
-    return float(np.sqrt((half - 1) / half + between / within)) if within > 0 else math.nan
+    moves = np.ptp(halves, axis=1).any() and within > 0
+    return float(np.sqrt((half - 1) / half + between / within)) if moves else math.nan
 
 
 def mixing_times(energies: ArrayLike, spins: ArrayLike) -> dict[str, Any]:

@@ -52,9 +52,10 @@ def test_split_r_hat_is_one_for_agreeing_chains_and_large_for_stuck_or_drifting_
 
 
 def test_constant_values_have_no_autocorrelation_time():
-    constant = np.ones((2, 10))
-    assert math.isnan(mixing.integrated_autocorrelation_time(constant))
-    assert math.isnan(mixing.split_r_hat(constant))
+    for value in (1.0, 0.1, 0.3, -12.7):  # the mean of some differs from them by rounding
+        constant = np.full((3, 1000), value)
+        assert math.isnan(mixing.integrated_autocorrelation_time(constant))
+        assert math.isnan(mixing.split_r_hat(constant))
 
 
 def test_total_variation_of_exact_draws_is_at_its_floor_and_of_a_wrong_law_is_its_distance():
