@@ -19,6 +19,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
@@ -28,7 +29,7 @@ from qbm_jax.partition.estimate import LogZ
 from qbm_jax.runtime.keys import check_key
 from qbm_jax.runtime.options import check, choice
 from qbm_jax.runtime.room import check_room
-from qbm_jax.samplers.base import Kernel, check_count, check_steps, init_spins
+from qbm_jax.samplers.base import Kernel, check_count, check_steps, init_spins, is_concrete
 from qbm_jax.samplers.replicas import KERNELS
 
 # Mean spins of the product law, over those found at the target. With more, too few paths reach all
@@ -67,7 +68,7 @@ def annealed_importance_sampling(
 
     Raises:
       InputError: the kernel is unknown, a count is out of range, or `target_spins` has another
-        number of spins.
+        number of spins, or values other than -1 and +1.
     """
     check("kernel", kernel, choice(KERNELS))
     check_key(key)
@@ -77,6 +78,8 @@ def annealed_importance_sampling(
         target_spins = boltzmann.as_floats(target_spins, expected)
         if target_spins.ndim != 2 or target_spins.shape[1] != params.num_spins:
             raise InputError(f"expected {expected}, got {target_spins.shape}")
+        if is_concrete(target_spins) and not bool(np.all(np.abs(target_spins) == 1)):
+            raise InputError(f"expected {expected} of -1 and +1, got other values")
     check_count(num_chains=num_chains)
     check_room("their spins", 4 * params.num_spins, num_chains=num_chains)
     check_steps(num_temperatures=num_temperatures, num_equilibration=num_equilibration)

@@ -6,7 +6,7 @@ import numpy as np
 
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, checked
-from qbm_jax.machine.enumeration import enumerate_spins, log_weights
+from qbm_jax.machine.enumeration import check_enumerable, enumerate_spins, log_weights
 from qbm_jax.partition.estimate import LogZ
 from qbm_jax.samplers.base import check_count, is_concrete
 
@@ -48,6 +48,7 @@ def _side_weights(params: Boltzmann, num_visible: int) -> jax.Array:
     J, h_small, h_large = J[:num_visible, num_visible:], h[:num_visible], h[num_visible:]
     if h_small.size > h_large.size:
         J, h_small, h_large = J.T, h_large, h_small
+    check_enumerable(h_small.size)
     split = min(h_small.size, _CHUNK_SPINS)
     # Spins [0, split) of the side run within a chunk, the others from chunk to chunk.
     rest = h_small.size - split

@@ -327,9 +327,12 @@ def test_reverse_chains_that_are_not_at_the_law_give_no_number():
         ({"method": "bar", "num_steps": 0}, "num_steps"),
         ({"method": "exact", "num_visible": 25}, "num_visible below the 25 spins"),
         ({"method": "exact", "num_visible": 0}, "num_visible"),
+        ({"method": "exact", "num_visible": 25, "spins": 51}, "at most 24 spins.*got 25"),
         ({"max_bracket": 0.0}, "max_bracket"),
         ({"target_spins": jnp.ones((3, 4))}, r"\[chains, 25\], got \(3, 4\)"),
         ({"target_spins": [["up"] * 25] * 2}, r"target_spins \[chains, 25\], got <U2"),
+        ({"target_spins": jnp.zeros((3, 25))}, r"\[chains, 25\] of -1 and \+1, got other"),
+        ({"target_spins": np.full((3, 25), np.nan)}, r"\[chains, 25\] of -1 and \+1"),
         ({"method": "exact"}, "at most 24 spins"),
         ({"num_chains": 10**12}, r"fewer num_chains, got 1000000000000: .* 93,132 GiB"),
         ({"method": "bar", "num_chains": 10**12}, "fewer num_chains, got .* GiB"),
@@ -337,7 +340,9 @@ def test_reverse_chains_that_are_not_at_the_law_give_no_number():
     ],
 )
 def test_bad_arguments_are_one_line_errors(options, message):
-    params = Boltzmann(J=jnp.zeros((25, 25)), h=jnp.zeros(25))
+    size = options.get("spins", 25)
+    options = {name: value for name, value in options.items() if name != "spins"}
+    params = Boltzmann(J=jnp.zeros((size, size)), h=jnp.zeros(size))
     with pytest.raises(InputError, match=message) as error:
         partition.log_z(jax.random.key(0), params, **options)
     assert "\n" not in str(error.value)
