@@ -14,6 +14,7 @@ from qbm_jax.samplers.chains import advance_function
 
 LOGGER = logging.getLogger("qbm_jax")
 NUM_DISPATCHES = 20  # between which an interrupt takes effect
+FEWEST_RECORDS = 60  # their tenths are then long enough for `mixing.compare_tenths`
 DISPATCHES_PER_LINE = 5  # of the log
 
 
@@ -36,11 +37,11 @@ def long_run(
       `finite`, and `num_steps`, `steps_per_record`, `num_spins` and `num_chains` as they were.
 
     Raises:
-      InputError: fewer records than `NUM_DISPATCHES`, or fewer steps than records.
+      InputError: fewer records than `FEWEST_RECORDS`, or fewer steps than records.
     """
-    if not NUM_DISPATCHES <= num_records <= num_steps:
+    if not FEWEST_RECORDS <= num_records <= num_steps:
         raise InputError(
-            f"expected at least {NUM_DISPATCHES} records and as many steps, got num_records "
+            f"expected at least {FEWEST_RECORDS} records and as many steps, got num_records "
             f"{num_records} and num_steps {num_steps}"
         )
     key_init, key_run = jax.random.split(key)
