@@ -178,7 +178,7 @@ def _check_bipartite(params: Boltzmann, num_visible: int) -> None:
         raise InputError(
             f"expected num_visible below the {params.num_spins} spins there are, got {num_visible}"
         )
-    if is_concrete(params.J):
+    if is_concrete(params.dense_J):
         J = np.asarray(params.J)
         if J[:num_visible, :num_visible].any() or J[num_visible:, num_visible:].any():
             raise InputError(

@@ -11,6 +11,7 @@ import numpy as np
 from qbm_jax.machine import mixing
 from qbm_jax.machine.boltzmann import Boltzmann, check, energy
 from qbm_jax.machine.calibration import beta_with_error
+from qbm_jax.runtime.keys import check_key
 from qbm_jax.runtime.room import check_room
 from qbm_jax.samplers.base import Info, Sampler, check_count, check_draw
 from qbm_jax.samplers.devices.failures import device_errors
@@ -70,6 +71,7 @@ def run_sampler(
     thin: int,
 ) -> SamplerRun:
     """The run of a built sampler; arguments and errors are those of `samplers.run`."""
+    check_key(key)
     check_count(num_draws=num_draws, num_chains=num_chains, thin=thin)
     if burn_in != 0:
         check_count(burn_in=burn_in)

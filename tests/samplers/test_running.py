@@ -103,6 +103,11 @@ def test_mistakes_are_one_line(params, options, message):
         samplers.run(KEY, "gibbs", params, **{"num_draws": 4, "num_chains": 2} | options)
 
 
+def test_what_is_no_key_is_refused(params):
+    with pytest.raises(InputError, match="key must be one key of JAX, got 0"):
+        samplers.run(0, "exact", params)
+
+
 def test_a_draw_that_diverged_is_no_run(params):
     def sample(key, params, state):
         spins = jnp.full((2, 6), jnp.nan)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.sparse import BCOO
 from marks import mostly_slow
 
 from qbm_jax import samplers
@@ -253,6 +254,9 @@ def test_couplings_inside_a_side_of_a_restricted_machine_are_an_error():
         sampler.init(jax.random.key(0), machine(0), 2)
     with pytest.raises(InputError, match="below the 5 spins"):
         samplers.build("gibbs", num_visible=5).init(jax.random.key(0), machine(0), 2)
+    sparse = Boltzmann(J=BCOO.fromdense(machine(0).J), h=machine(0).h)
+    with pytest.raises(InputError, match=r"dense J.*J\.todense"):
+        sampler.init(jax.random.key(0), sparse, 2)
 
 
 @pytest.mark.slow
