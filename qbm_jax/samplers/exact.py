@@ -1,6 +1,7 @@
 """Exact draws by enumeration of all 2^N states, for N up to 24."""
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 from qbm_jax.machine.enumeration import check_enumerable, log_weights, spins_of_states
@@ -28,7 +29,8 @@ def exact(options: SamplerOptions) -> Sampler:
     def kernel(key, log_weights_, state):
         num_chains, num_spins = state.spins.shape
         states = _draw_states(key, log_weights_, num_chains)
-        return ExactState(spins=spins_of_states(states, num_spins))
+        finite = jnp.isfinite(log_weights_[states])[:, None]
+        return ExactState(spins=jnp.where(finite, spins_of_states(states, num_spins), jnp.nan))
 
     return from_kernel(
         init=init,

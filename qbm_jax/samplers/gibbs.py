@@ -142,7 +142,7 @@ def bipartite_sweep(
     for first, size in ((0, num_visible), (num_visible, params.num_spins - num_visible)):
         side = slice(first, first + size)
         fields = _fields(couplings.rows(params.dense_J, first, size), params.h[side], spins)
-        spins = spins.at[side].set(_sign(fields > noise[side]))
+        spins = spins.at[side].set(_finite(_sign(fields > noise[side]), fields))
     return spins
 
 
@@ -160,8 +160,8 @@ def _update_block(params, spins, noise, first, size):
         change = spin - old[i]
         return fields + J_block[:, i][:, None] * change[None, :], new.at[i].set(spin)
 
-    _, new = jax.lax.fori_loop(0, size, update, (_fields(J_rows, h, spins), old))
-    return jax.lax.dynamic_update_slice_in_dim(spins, new, first, axis=0)
+    fields, new = jax.lax.fori_loop(0, size, update, (_fields(J_rows, h, spins), old))
+    return jax.lax.dynamic_update_slice_in_dim(spins, _finite(new, fields), first, axis=0)
 
 
 def _fields(J_rows: couplings.Couplings, h: jax.Array, spins: jax.Array) -> jax.Array:
@@ -171,6 +171,11 @@ def _fields(J_rows: couplings.Couplings, h: jax.Array, spins: jax.Array) -> jax.
 
 def _sign(up: jax.Array) -> jax.Array:
     return jnp.where(up, 1, -1).astype(jnp.float32)
+
+
+def _finite(spins: jax.Array, fields: jax.Array) -> jax.Array:
+    """The spins, NaN where their field is not finite: a comparison with NaN would hide it."""
+    return jnp.where(jnp.isfinite(fields), spins, jnp.nan)
 
 
 def _check_bipartite(params: Boltzmann, num_visible: int) -> None:

@@ -131,8 +131,9 @@ def test_a_machine_that_is_not_finite_is_reported(name):
     params = machine(0)
     state = init(jax.random.key(0), params, NUM_CHAINS)
     broken = params.replace(J=params.J.at[0, 1].set(jnp.nan).at[1, 0].set(jnp.nan))
-    _, _, info = sample(jax.random.key(1), broken, state)
+    spins, _, info = sample(jax.random.key(1), broken, state)
     assert not bool(info["is_finite"])
+    assert bool(jnp.isnan(spins).any(axis=1).all())
 
 
 def test_samplers_are_marked_as_exact_in_law_or_as_heuristics():
