@@ -102,6 +102,7 @@ def test_conditioned_energy_differs_by_a_constant_of_the_clamped_spins_alone():
         (np.zeros(0, int), [], "at least one"),
         ([0.5, 1.5], [1, 1], "indices"),
         (list(range(7)), [1] * 7, "at least 2"),
+        ([0, 1], ["up", "down"], "got <U4"),
     ],
 )
 def test_clamping_that_makes_no_sense_is_an_error(indices, values, message):

@@ -9,6 +9,7 @@ import numpy as np
 from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.machine.parameters import as_floats
 from qbm_jax.samplers.base import Sampler, check_count, draw_info, is_concrete
 
 
@@ -28,7 +29,7 @@ def clamped(sampler: Sampler, indices: jax.Array, values: jax.Array) -> Sampler:
         `boltzmann.condition` raises, and num_chains unequal to the rows of `values`.
     """
     places: Any = np.asarray(indices)
-    values = jnp.asarray(values, jnp.float32)
+    values = jnp.asarray(as_floats(values, "clamped values -1 or +1"), jnp.float32)
     if values.ndim not in (1, 2) or values.shape[-1:] != places.shape:
         raise InputError(
             f"expected values [clamped] or [chains, clamped] for {places.size} clamped spins, "
