@@ -1,5 +1,6 @@
 """The report of the diffusion study: verdicts, tables with paired intervals, figures, samples."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -25,7 +26,8 @@ RESIDUALS = (
     "over the held-out part, so that they are not those of the table above. Errors are those of "
     "the estimates, not of other texts. One end of each takes draws of the target that are "
     "resampled from those of the diffusion: reach is how many of equal weight they are worth, and "
-    f"below {LEAST_REACH:.0f} that end is not known (–)."
+    f"below {LEAST_REACH:.0f} that end is not known. A mean over seeds is not known where one's "
+    "is not (–)."
 )
 GUIDES = (
     "Draws under every guide. Calls: of a network, for a sequence; an energy is one for each "
@@ -192,36 +194,50 @@ def likelihood_table(found: Found) -> Markdown:
 
 def generation_table(found: Found) -> Markdown:
     """Every measure of the samples under every guide."""
-    metrics = found.metrics("generation")
-    lines = []
-    for guide in found.names("generation", 2):
-        means = [estimate(found.guided(name, guide).values()) for name in metrics]
-        cells = [with_spread(each.mean, each.sd, 3) for each in means]
-        lines.append([TITLES.get(guide, guide), *cells])
+    metrics, guides = found.metrics("generation"), found.names("generation", 2)
+    columns = []
+    for name in metrics:
+        means = [estimate(found.guided(name, guide).values()) for guide in guides]
+        digits = decimals(means)
+        columns.append([with_spread(each.mean, each.sd, digits) for each in means])
+    lines = [
+        [TITLES.get(guide, guide), *cells] for guide, *cells in zip(guides, *columns, strict=True)
+    ]
     return table(["guide", *(name.replace("_", " ") for name in metrics)], lines)
 
 
 def guidance_table(found: Found) -> Markdown:
     """What every guide changes, with intervals."""
     metrics = [name for name in found.metrics("generation") if name not in ("seconds", "calls")]
-    lines = []
-    for guide in found.names("generation", 2):
-        if guide not in ("none", REAL):
-            apart = (difference(found.guided(m, guide), found.guided(m, "none")) for m in metrics)
-            lines.append([TITLES.get(guide, guide), *map(told, apart)])
+    guides = [name for name in found.names("generation", 2) if name not in ("none", REAL)]
+    columns = []
+    for name in metrics:
+        none = found.guided(name, "none")
+        digits = decimals([estimate(none.values())])
+        apart = [difference(found.guided(name, guide), none) for guide in guides]
+        columns.append([told(each, digits) for each in apart])
+    lines = [
+        [TITLES.get(guide, guide), *cells] for guide, *cells in zip(guides, *columns, strict=True)
+    ]
     return table(["guide", *(name.replace("_", " ") for name in metrics)], lines)
 
 
+def decimals(means: Sequence[Estimate]) -> int:
+    """Places behind the point that show the largest of the means to two digits, at least 3."""
+    largest = max((abs(each.mean) for each in means if np.isfinite(each.mean)), default=0.0)
+    return 3 if largest <= 0 else max(3, 1 - math.floor(math.log10(largest)))
+
+
 def residual_table(found: Found) -> Markdown | str:
-    """Gains and likelihoods of residual energies, from two sides."""
+    """Gains and likelihoods of residual energies, from two sides; a dash where a seed has none."""
     metrics, methods = found.metrics("residual"), found.names("residual", 1)
     if not methods:
         return ""
-    lines = [
-        [name, *(number(estimate(found.values("residual", metric, name).values()).mean, 4)
-                 for metric in metrics)]
-        for name in methods
-    ]  # fmt: skip
+    lines = []
+    for name in methods:
+        every = (found.values("residual", metric, name).values() for metric in metrics)
+        means = (np.array(list(values), float).mean() for values in every)
+        lines.append([name, *(number(mean, 4) for mean in means)])
     return table(["residual energy", *(name.replace("_", " ") for name in metrics)], lines)
 
 
@@ -247,7 +263,7 @@ def draw_bounds(found: Found) -> Figure:
                 at = {place: estimate(found.bits(method).values())}
                 draw_curve(panel, at, colours[method], method)
         tidy(panel, name.replace("_", " "), "bits per token")
-    legend(axes[0])
+    legend(axes[1])  # which has those without parameters too
     return figure
 
 

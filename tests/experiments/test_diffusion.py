@@ -101,6 +101,24 @@ def test_verdicts_compare_seed_by_seed():
     assert "not decided" in report.verdicts(report.Found(rows, "text"))[0]
 
 
+def test_tables_show_small_measures_and_no_mean_over_the_seeds_that_have_one():
+    rows = [
+        ("text", "diffusion", guide, "generation", "ngram_discrepancy", seed, value + 1e-6 * seed)
+        for guide, value in {"none": 3e-4, "rbm": 2e-4}.items()
+        for seed in (0, 1)
+    ]
+    sides = {"log_z_low": (1.0, 2.0), "log_z_high": (1.5, None)}
+    rows += [
+        ("text", "rbm", "none", "residual", metric, seed, value)
+        for metric, values in sides.items()
+        for seed, value in enumerate(values)
+    ]
+    found = report.Found(rows, "text")
+    assert "| no guide | 0.00030 ± 0.00000 |" in report.generation_table(found)
+    assert "| RBM free energy | **-0.00010 (-0.00010, -0.00010)** |" in report.guidance_table(found)
+    assert "| rbm | 1.5 | – |" in report.residual_table(found)
+
+
 def test_more_steps_take_what_the_candidates_would_cost():
     taken = []
 
