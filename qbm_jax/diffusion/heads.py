@@ -30,7 +30,7 @@ def rbm(params: Params, fields: jax.Array, readout: str) -> jax.Array:
 
 
 def boltzmann(params: Params, fields: jax.Array, readout: str) -> jax.Array:
-    """The same with couplings; all states of the hidden spins are summed over."""
+    """The same with couplings, [...]; all states of the hidden spins are summed over."""
     spins = enumerate_spins(fields.shape[-1])
     coupled = 0.5 * jnp.sum(spins @ symmetrise(params["J"]) * spins, axis=-1)
     weights = fields @ spins.T
@@ -41,7 +41,7 @@ def boltzmann(params: Params, fields: jax.Array, readout: str) -> jax.Array:
 
 
 def mlp(params: Params, fields: jax.Array, readout: str) -> jax.Array:
-    """A perceptron's output; it has but one readout."""
+    """A perceptron's output by its fields [..., hidden], [...]; it has but one readout."""
     del readout
     return -jnp.tanh(fields) @ params["outputs"]
 

@@ -53,7 +53,7 @@ class BatchNorm(nn.Module):
 
 
 def batch_norm_scale(variance: jax.Array) -> jax.Array:
-    """What batch normalisation multiplies by, before its learned scale, at this variance."""
+    """What batch normalisation multiplies by [units], before its learned scale, at a variance."""
     return jax.lax.rsqrt(variance + BatchNorm.EPSILON)
 
 

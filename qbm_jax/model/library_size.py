@@ -21,7 +21,7 @@ LEAST_SD = 0.01  # that of a batch of equal totals, or of one cell, is 0
 
 
 def prior_of(totals: np.ndarray) -> tuple[float, float]:
-    """(mean, s.d.) of the log library of a batch, by the totals of its cells with a count.
+    """(mean, s.d.) of the log library of a batch, by totals [cells]; those of 0 are left out.
 
     Raises:
       InputError: no cell has one.
