@@ -1,5 +1,6 @@
 """Reading: every storage gives the same cells; every bad input is one clear line."""
 
+import dataclasses
 import pickle
 
 import anndata
@@ -9,7 +10,8 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from qbm_jax.data import UNLABELLED, Cells, check_likelihood, from_anndata, read
+from qbm_jax.data import check_likelihood, from_anndata, read
+from qbm_jax.data.cells import UNLABELLED, Cells, of_matrix
 from qbm_jax.errors import InputError
 
 NUM_CELLS, NUM_GENES = 80, 12
@@ -309,6 +311,40 @@ def test_select_keeps_names_and_rows_together():
     np.testing.assert_array_equal(
         part.counts.toarray(), cells.counts.toarray()[[70, 3, 9]][:, columns]
     )
+
+
+def test_cells_tell_a_fraction_and_the_largest_count():
+    adata = make_adata()
+    adata.X[3, 4], adata.X[5, 6], adata.X[70, 2] = 0.5, 1.5, 91
+    cells = from_anndata(adata)
+    assert not cells.is_integer
+    assert cells.fractions() == (0.5, 91) and cells.largest == 91
+
+
+def test_rows_of_a_matrix_have_classes_in_place_of_batches():
+    matrix = np.array([[0.0, 2.0], [1.0, 0.0], [0.0, 0.0]])
+    rows = of_matrix(matrix, np.array([1, 0, 1], np.int32), ("zero", "one"), "nowhere")
+    np.testing.assert_array_equal(rows.counts.toarray(), matrix)
+    assert rows.batch.tolist() == [1, 0, 1] and rows.batch_names == ("zero", "one")
+    assert rows.is_integer and rows.labels is None and rows.source == "nowhere"
+    assert not of_matrix(matrix / 2, rows.batch, ("zero", "one"), "").is_integer
+
+
+BROKEN = {
+    "type": ({"counts": sp.csr_matrix((2, 2), dtype=np.int64)}, "counts is float32"),
+    "genes": ({"genes": ("a", "a")}, "gene names are unique"),
+    "rows": ({"rows": np.arange(3)}, "one obs row per row of counts"),
+    "codes": ({"batch": np.array([0, 2], np.int32)}, "batch codes point into their names"),
+    "names": ({"label_names": ("a",)}, "label_names is empty without labels"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_record_of_cells_at_odds_with_itself_is_refused(case):
+    change, rule = BROKEN[case]
+    cells = of_matrix(np.eye(2), np.zeros(2, np.int32), ("x",), "")
+    with pytest.raises(ValueError, match=f"Cells: broken rule: {rule}"):
+        dataclasses.replace(cells, **change)
 
 
 def test_real_pancreas_file_has_the_published_shape(shared_data):

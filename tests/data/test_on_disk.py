@@ -19,6 +19,7 @@ from qbm_jax.data import (
     simulate,
     stratified_sample,
 )
+from qbm_jax.data.cell_table import CellTable
 from qbm_jax.data.on_disk.csr_file import CsrFile
 from qbm_jax.errors import InputError
 
@@ -110,6 +111,17 @@ def test_cells_on_disk_are_those_in_memory(tmp_path, adata, name):
     assert_reads(stored, cells.counts)
     assert stored.notes == cells.notes
     assert not stored.simulated and stored.source == name
+
+
+def test_both_kinds_of_cells_have_all_that_a_table_of_cells_has(tmp_path, adata):
+    path = write(adata, tmp_path / "a.h5ad")
+    names = [name for name in vars(CellTable) if not name.startswith("_")]
+    assert {"genes", "batch", "largest", "fractions", "select"} <= set(names)
+    for cells in (read(path, **COLUMNS), open_cells(path, **QUIET)):
+        assert not [name for name in names if not hasattr(cells, name)]
+        for name in set(names) - {"fractions", "select"}:
+            with pytest.raises(AttributeError):
+                setattr(cells, name, None)
 
 
 def test_rows_stored_unsorted_with_zeros_and_as_whole_numbers_are_read_alike(tmp_path, adata):
