@@ -12,10 +12,11 @@ from sklearn.decomposition import PCA
 
 from configs import energy_models as configs
 from experiments import energy_models
-from experiments.energies import measures, sources
+from experiments.energies import figures, measures, sources
 from experiments.kit.runner import Results
 from qbm_jax.energy_models import RestrictedBoltzmannMachine, baselines, images, peers
 from qbm_jax.runtime.keys import TRAINING, seed_of
+from qbm_jax.study.figures import NotDrawn
 from qbm_jax.study.pieces import Pieces
 
 BAD = {
@@ -172,3 +173,38 @@ def test_every_method_has_a_likelihood_with_its_interval(smoke_of):
     assert {r["task"] for r in rows} == {"likelihood", "features", "density"}
     for name in ("likelihoods", "samples", "filters", "mixing"):
         assert imread(workdir / "figures" / f"{name}.png").size
+
+
+def test_likelihoods_against_time_show_far_methods_at_the_edge_with_their_value():
+    curves = {"near": [[1, 1.0, -82.0, -83.0, -81.0], [2, 4.0, -80.0, -80.5, -79.5]],
+              "next": [[1, 1.0, -81.0, -81.0, -81.0]], "far": [[1, 2.0, -999.0, -999.0, -999.0]],
+              "unknown": [[1, 1.0, None, None, None]]}  # fmt: skip
+    pieces = [{"method": name, "curve": curve} for name, curve in curves.items()]
+    (axes,) = figures.draw_curves(pieces).axes
+    drawn = {line.get_label(): line for line in axes.lines}
+    assert list(drawn) == ["near", "next", "far: -999"]
+    np.testing.assert_array_equal(drawn["near"].get_xydata(), [[1, -82], [4, -80]])
+    floor = -80 - figures.FAR * 1 - 1  # the median is 1 nat below the best
+    np.testing.assert_array_equal(drawn["far: -999"].get_xydata(), [[2, floor]])
+    assert [drawn[name].get_marker() for name in drawn] == ["o", "o", "v"]
+    (first, last) = axes.collections[0].get_segments()
+    np.testing.assert_array_equal([first[:, 1], last[:, 1]], [[-83, -81], [-80.5, -79.5]])
+    with pytest.raises(NotDrawn, match="no likelihood is known"):
+        figures.draw_curves(pieces[-1:])
+
+
+def test_images_stand_side_by_side_and_draws_are_held_against_images():
+    tiles = np.arange(8.0).reshape(2, 4)
+    shown = {"method": "one", "seed": 0, "samples": tiles.tolist()}
+    mixing = {"draws": [3.0, 1.0], "images": 1.5, "sweeps": [1, 10]}
+    pieces = [shown, shown | {"seed": 1}, {"method": "other", "seed": 0, "mixing": mixing}]
+    (axes,) = figures.draw_images(pieces, 2, "samples").axes
+    strip = axes.images[0].get_array()
+    np.testing.assert_array_equal(strip[1:3, 1:3], [[0, 1], [2, 3]])
+    np.testing.assert_array_equal(strip[1:3, 5:7], [[4, 5], [6, 7]])
+    assert strip.shape == (4, 8) and axes.get_title(loc="left") == "one"
+    (axes,) = figures.draw_mixing(pieces).axes
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[1, 1.5], [10, -0.5]])
+    for draw in (partial(figures.draw_images, side=2, part="filters"), figures.draw_mixing):
+        with pytest.raises(NotDrawn):
+            draw(pieces[:1])

@@ -16,8 +16,10 @@ from refusals import refusal
 
 from configs import ising_benchmark as configs
 from experiments import ising_benchmark
+from experiments.ising import figures
 from experiments.ising import results as ising_results
-from experiments.ising.families import load_families
+from experiments.ising.families import Family, load_families
+from experiments.ising.results import IsingPlan, Judged, Solution
 from experiments.ising.samplers import entries
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
@@ -369,3 +371,52 @@ def test_replicas_that_no_memory_holds_are_refused_with_what_they_need(folder, t
     config.replicas = 10**12
     assert "GiB" in refusal(run, config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def pictured():
+    """A plan of one family and two solvers, and what each reached at two run lengths."""
+    family = Family("few", "Few spins", "any", (8, 16), [], [])
+    table = [Solver(name, "gibbs", (), "t", (1.0,), 1.0, 0.0, 0, "any") for name in ("one", "two")]
+    plan = IsingPlan(SimpleNamespace(levels=LEVELS), [family], table, [])
+    tuned = Tuned({8: 1.0, 16: 1.0}, (8, 16), (8, 16))
+    shares = {8: [[0.8, 0.95, np.nan, 0.9]], 16: [[1.0, 0.95, 0.9, 0.85]]}
+    runs = [Run(n, 2.0 * n, 1.0, np.array(reached), 0.1 * n, 0.5) for n, reached in shares.items()]
+    return plan, [Judged(family, entry, tuned, {"first": runs}) for entry in table]
+
+
+def test_times_to_solution_have_their_intervals_and_arrows_where_there_is_no_end():
+    plan, _ = pictured()
+    many, inf = ("few", "one", 1.0), np.inf
+    solutions = [
+        Solution(*many[:2], LEVELS[0], 8, 1.0, 2.0, 1.0, 4.0, 1.0, 1.0, 1.0),
+        Solution(*many, 8, 1.0, 2.0, 1.0, inf, 1.0, 1.0, 1.0),
+        Solution("few", "two", 1.0, 8, 1.0, inf, 3.0, inf, inf, 1.0, inf),
+    ]
+    (axes,) = figures.draw_time_to_solution(plan, solutions).axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["one", "two"]
+    drawn = {}
+    for line in axes.lines:
+        (x, y), marker = line.get_data(), line.get_marker()
+        if len(x):  # an empty one is of the legend
+            assert len({*y}) == 1
+            drawn.setdefault((round(y[0]), line.get_color()), {})[marker] = [*x]
+    low, high = figures.LEVEL_COLOURS[:2]
+    assert drawn[0, low] == {"o": [2.0], "None": [1.0, 4.0]}
+    assert drawn[0, high] == {"o": [2.0], "None": [1.0, 2 * figures.FAR], ">": [2 * figures.FAR]}
+    assert drawn[1, high] == {"|": [3.0], "None": [3.0, 3 * figures.FAR], ">": [3 * figures.FAR]}
+
+
+def test_rates_of_success_and_gaps_are_those_of_the_replicas():
+    plan, judged = pictured()
+    for axes, rates in zip(
+        figures.draw_success(plan, judged).axes, ((0.5, 0.75), (0.0, 0.25)), strict=True
+    ):
+        assert [bars.get_label() for bars in axes.containers] == ["one", "two"]
+        np.testing.assert_allclose(
+            axes.containers[0][0].get_xydata(), [*zip((16, 32), rates, strict=True)]
+        )
+    products, seconds = figures.draw_gap(plan, judged).axes
+    median, best = products.lines[:2]
+    np.testing.assert_allclose(median.get_xydata(), [[16, 10], [32, 7.5]])  # none of the diverged
+    np.testing.assert_allclose(best.get_xydata(), [[16, 5], [32, 0]], atol=1e-9)
+    np.testing.assert_allclose(seconds.lines[0].get_xdata(), [0.8, 1.6])

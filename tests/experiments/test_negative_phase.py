@@ -15,7 +15,8 @@ from experiments import negative_phase
 from experiments.kit import runner
 from experiments.kit.options import check_options
 from experiments.kit.stop import StopRequest
-from experiments.negatives.phases import build_phase
+from experiments.negatives import figures
+from experiments.negatives.phases import NO_COUPLINGS, Size, build_phase
 from experiments.negatives.results import Found
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
@@ -144,3 +145,64 @@ def test_chains_from_data_take_the_noise_of_their_stream():
         state = sampler.init(jax.random.key(0), params, 16)
         drawn.append(sampler.sample(key, params, state)[0])
     assert not np.array_equal(*drawn)
+
+
+def fabricated():
+    """Two seeds of five phases of four spins, the first the reference; repairs on its machine."""
+    fields = {
+        "exact": {"sampler": "exact", "options": {}}, "cd_1": {"sampler": "gibbs", "options": {}},
+        "cim": {"sampler": "cim", "options": {"num_steps": 9}},
+        "cim_finish_5": {"sampler": "cim", "options": {"num_steps": 9, "finishing_sweeps": 5}},
+        "no_couplings": {"sampler": NO_COUPLINGS, "options": {}},
+    }  # fmt: skip
+    costs, errors = (0, 2, 5, 1, 6), (0.01, 0.1, 0.4, 0.05, 0.0)
+    seeds = {
+        name: [
+            {"elbo": -100.0 - seed - cost, "fault": "", "pair_error": error, "beta_eff": 1 - error,
+             "total_variation": 2 * error, "total_variation_floor": 0.03}
+            for seed in (0, 1)
+        ]
+        for name, cost, error in zip(fields, costs, errors, strict=True)
+    }  # fmt: skip
+    for seed in seeds["exact"]:
+        for sweeps, error in ((0, 0.4), (2, 0.1)):
+            seed |= {f"repair/cim/{sweeps}/pair_error": error,
+                     f"repair/cim/{sweeps}/total_variation": 2 * error}  # fmt: skip
+    return Found(Size("enumerable", 4, 30, dict.fromkeys(fields)), fields, seeds)
+
+
+def points(axes):
+    """The point of each phase by its label: its dose and its cost."""
+    return {bars.get_label(): bars[0].get_xydata()[0].tolist() for bars in axes.containers}
+
+
+def test_costs_stand_over_the_error_the_distance_and_the_temperature_that_were_measured():
+    figure = figures.draw_dose_response([fabricated()], True)
+    pairs, law, temperature = figure.axes
+    costs = {"exact": 0, "cd 1": 2, "cim": 5, "cim finish 5": 1}
+    for axes, factor, reference in ((pairs, 1, 0.01), (law, 2, 0.02), (temperature, 1, 0.01)):
+        errors = {"exact": reference, "cd 1": factor * 0.1, "cim": factor * 0.4}
+        found = points(axes)
+        assert {name: cost for name, (_, cost) in found.items()} == pytest.approx(costs)
+        assert {name: found[name][0] for name in errors} == pytest.approx(errors)
+    vertical = [line for line in law.lines if line.get_label() == figures.FLOOR]
+    assert [line.get_xdata()[0] for line in vertical] == [0.03] and law.get_xscale() == "log"
+    (level,) = [line for line in pairs.lines if "J = 0" in line.get_label()]
+    assert level.get_ydata()[0] == 6
+    joined = [line.get_xydata().tolist() for line in pairs.lines if line.get_linestyle() == "-"]
+    assert [[0.4, 5], [0.05, 1]] in joined  # of one family, without and with sweeps
+    look = figures.looks([fabricated()])
+    assert look["cim"]["color"] == look["cim_finish_5"]["color"] != look["cd_1"]["color"]
+    assert "SIMULATED" in figure.get_suptitle()
+
+
+def test_repair_shows_what_was_trained_and_what_was_swept_on_the_references_machine():
+    cost, pairs, law = figures.draw_repair([fabricated()], False).axes
+    (trained,) = cost.containers
+    np.testing.assert_allclose(trained[0].get_xydata(), [[0, 5], [5, 1]])
+    own, repaired = pairs.containers
+    np.testing.assert_allclose(own[0].get_xydata(), [[0, 0.4], [5, 0.05]])
+    np.testing.assert_allclose(repaired[0].get_xydata(), [[0, 0.4], [2, 0.1]])
+    (repaired,) = law.containers
+    np.testing.assert_allclose(repaired[0].get_xydata(), [[0, 0.8], [2, 0.2]])
+    assert repaired.get_label() == "cim, reference's machine"

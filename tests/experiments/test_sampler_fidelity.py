@@ -8,21 +8,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from laws import exact_spins
+from ml_collections import ConfigDict
 
 from configs import sampler_fidelity as manual
 from experiments import sampler_fidelity
 from experiments.fidelity import energies as fidelity_energies
+from experiments.fidelity import figures as fidelity_figures
 from experiments.fidelity import laws as fidelity_laws
+from experiments.fidelity import log_z as fidelity_log_z
 from experiments.fidelity import long_run as fidelity_long_run
 from experiments.fidelity import mixing as fidelity_mixing
 from experiments.fidelity import planted as fidelity_planted
 from experiments.fidelity import samplers as fidelity_samplers
+from experiments.fidelity import step_size as fidelity_step_size
 from experiments.fidelity import tables as fidelity_tables
 from experiments.kit import runner
 from qbm_jax.errors import InputError
 from qbm_jax.machine import instances, planted
+from qbm_jax.machine.enumeration import enumerate_spins
 from qbm_jax.runtime.sealed import SEAL
 from qbm_jax.samplers import base, energy_draws, law
+from qbm_jax.study.figures import NotDrawn
 
 
 def test_exact_draws_are_at_the_floor_and_slightly_warm_ones_are_not():
@@ -259,3 +265,100 @@ def test_a_sampler_that_enumerates_or_is_not_there_has_no_histogram():
         config.energies.samplers = (label,)
         with pytest.raises(InputError, match=words):
             fidelity_energies.check(config)
+
+
+def law_of(model, sampler, ratio, residual):
+    """A piece of the laws of two machines and samplers; no ratio where the sampler diverged."""
+    piece = {"model": model, "sampler": sampler, "total_variation_floor": 0.1,
+             "residual_floor": 0.1}  # fmt: skip
+    if ratio is not None:
+        piece |= {"total_variation": 0.1 * ratio, "residual_total_variation": 0.1 * residual}
+    return piece
+
+
+def test_the_heat_map_of_laws_says_how_many_floors_a_sampler_is_off():
+    ratios = {("exact", "dense 8"): (1.0, 1.1), ("gibbs", "dense 8"): (1.9, 1.2),
+              ("cim", "dense 8"): (5.0, 2.04), ("exact", "strong_field 8"): (1.2, 1.0),
+              ("gibbs", "strong_field 8"): (None, None),
+              ("cim", "strong_field 8"): (31.4, 12.6)}  # fmt: skip
+    pieces = [law_of(model, sampler, *both) for (sampler, model), both in ratios.items()]
+    raw, fitted, _ = fidelity_figures.draw_laws(tiny(), {"laws": pieces}).axes
+    for axes, texts in (
+        (raw, ["", "", "", "diverged", "5.0", "31"]),
+        (fitted, ["", "", "", "diverged", "2.0", "13"]),
+    ):
+        assert [text.get_text() for text in axes.texts] == texts
+        assert [text.get_text() for text in axes.get_yticklabels()] == ["exact", "gibbs", "cim"]
+    names = [text.get_text() for text in raw.get_xticklabels()]
+    assert names == ["dense\nN = 8", "strong field\nN = 8"]
+    assert raw.lines[0].get_ydata()[0] == 1.5  # below it are heuristics
+    with pytest.raises(NotDrawn):
+        fidelity_figures.draw_laws(tiny(), {})
+
+
+def test_lines_of_states_stand_beside_the_law():
+    piece = {"model": "trained 8", "sampler": "gibbs", "scatter_energy": [-3.0, 1.0],
+             "scatter_log_frequency": [-2.0, -6.5], "log_z": 5.0, "slope": -1.1,
+             "correlation": -0.9}  # fmt: skip
+    (axes,) = fidelity_figures.draw_lines(tiny(), {"laws": [piece]}).axes
+    states, law = axes.lines
+    np.testing.assert_array_equal(states.get_xydata(), [[-3, -2], [1, -6.5]])
+    np.testing.assert_array_equal(law.get_xydata(), [[-3, -2], [1, -6]])  # -E - log Z
+    assert axes.get_title() == "gibbs\nslope -1.100, correlation -0.900"
+
+
+def test_what_is_not_mixed_has_a_triangle_and_no_speed():
+    pieces = [
+        {"sampler": "gibbs", "b": b, "energy_tau": tau, "spin_tau": 2 * tau, "energy_mixed": mixed,
+         "spin_mixed": mixed and b < 1, "num_chains": 8, "seconds_per_step": 0.5}
+        for b, tau, mixed in ((0.5, 2.0, True), (1.0, 4.0, True), (2.0, 9.0, False))
+    ]  # fmt: skip
+    energy, spin, speed = fidelity_figures.draw_mixing(tiny(), {"mixing": pieces}).axes
+
+    def shown(axes):
+        return [(line.get_marker(), line.get_xydata().tolist()) for line in axes.lines]
+
+    assert shown(energy)[1:] == [
+        ("o", [[0.5, 2], [1, 4]]), ("o", [[0.5, 2]]), ("^", [[2, 9]])
+    ]  # fmt: skip
+    assert shown(spin)[1:] == [("o", [[0.5, 4]]), ("o", [[0.5, 4]]), ("^", [[1, 8], [2, 18]])]
+    assert shown(speed)[0] == ("o", [[0.5, 8], [1, 4]])  # 8 chains, half a second, tau steps
+
+
+def test_log_z_of_the_planted_machine_is_that_of_quadrature():
+    config = tiny()
+    config.log_z.methods = {"exact": {}}
+    works = {work.names["model"]: work for work in fidelity_log_z.pieces(config)}
+    assert list(works) == ["b = 0.5, N = 16", "planted, N = 16"]
+    found = {name: work.compute(jax.random.key(0)) for name, work in works.items()}
+    random, known = found.values()
+    assert random["exact"] is None and known["bracket"] == 0
+    assert known["value"] == pytest.approx(known["exact"], abs=1e-3)
+    assert random["value"] != pytest.approx(known["exact"], abs=0.1)
+
+
+def test_the_bias_of_a_time_step_has_its_sign_and_its_number_of_steps(monkeypatch):
+    """A machine of long steps is at twice the temperature; all draws are of enumerated laws."""
+    params, asked = instances.dense(0, 6), []
+    spins = np.asarray(enumerate_spins(6), np.int8)
+
+    def draw_function(strength, num_draws, chains_per_batch):
+        law = np.exp(-strength * instances.energies(params))
+        states = np.random.default_rng(0).choice(len(law), num_draws, p=law / law.sum())
+        return lambda key, machine: (spins[states], {})
+
+    def build(**options):
+        asked.append(options)
+        return 0.5 if options["dt"] > 0.3 else 1.0
+
+    monkeypatch.setattr(fidelity_step_size, "draw_function", draw_function)
+    grid = ConfigDict({"time": 2.0, "dts": (0.1, 0.5)})
+    found = fidelity_step_size.bias_against_dt(jax.random.key(1), build, grid, params, 4000)
+    assert asked == [{"dt": 0.1, "num_steps": 20}, {"dt": 0.5, "num_steps": 4}]
+    right, warm = found["rows"]
+    assert abs(right["energy_error"]) < 4 * right["energy_standard_error"]
+    assert right["total_variation"] < 1.3 * right["total_variation_floor"]
+    assert right["beta_eff"] == pytest.approx(1, abs=0.1)
+    assert warm["energy_error"] > 10 * warm["energy_standard_error"]
+    assert warm["beta_eff"] == pytest.approx(0.5, abs=0.1)
+    assert warm["total_variation"] > 2 * warm["total_variation_floor"]
