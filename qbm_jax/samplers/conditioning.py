@@ -54,7 +54,8 @@ def conditioning(params: Boltzmann) -> Conditioning:
     """The scales of a machine's couplings, dense or sparse; pure, at the cost of 32 products."""
     values = params.J.data if isinstance(params.J, BCOO) else params.J
     tiny = jnp.finfo(values.dtype).tiny
-    largest = jnp.maximum(jnp.max(jnp.abs(values), initial=0), tiny)  # squares would overflow
+    # Squares of values as they are would overflow; times a row, `largest` must not become 0.
+    largest = jnp.maximum(jnp.max(jnp.abs(values), initial=0), tiny / _SMALLEST_ROW)
     norms = jnp.maximum(jnp.sqrt(_row_sums((values / largest) ** 2, params.J)), _SMALLEST_ROW)
     root = jnp.sqrt(norms)
     square = jnp.sum(_row_sums((_scaled(values, root, params.J) / largest) ** 2, params.J))

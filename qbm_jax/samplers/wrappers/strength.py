@@ -10,6 +10,9 @@ from qbm_jax.machine.couplings import single_precision
 from qbm_jax.samplers.base import Sampler, State, draw_info
 from qbm_jax.samplers.conditioning import conditioning
 
+_SMALLEST_SHARE = 1e-6  # of the largest field: most spins may have none
+_SMALLEST_FIELD = 1e-30  # of a machine of zeros, which stays one at any strength
+
 
 def at_strength(
     machine: Sampler, strength: jax.Array | float, readout: Callable[[State], jax.Array]
@@ -18,7 +21,9 @@ def at_strength(
 
     def sent(params):
         params = single_precision(params)
-        return scale(params, strength / jnp.median(conditioning(params).unit))
+        unit = conditioning(params).unit
+        typical = jnp.maximum(jnp.median(unit), _SMALLEST_SHARE * jnp.max(unit))
+        return scale(params, strength / jnp.maximum(typical, _SMALLEST_FIELD))
 
     def init(key, params, num_chains):
         return machine.init(key, sent(params), num_chains)
