@@ -12,6 +12,7 @@ from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.enumeration import enumerate_spins
 from qbm_jax.model import latent_laws, priors, relaxations
+from qbm_jax.model.prior import CERTAIN
 
 N = 6
 
@@ -186,6 +187,34 @@ def test_the_decoder_reads_values_between_minus_and_plus_one(relaxation):
     zeta = np.asarray(prior.draw(jax.random.key(0), logits))
     assert zeta.shape == (64, 3) and np.abs(zeta).max() <= 1
     assert zeta[:, 0].mean() < -0.5 and zeta[:, 2].mean() > 0.4  # the bit, up to its smoothing
+
+
+@pytest.mark.parametrize("relaxation", sorted(relaxations.RELAXATIONS))
+def test_spins_are_read_as_a_certain_posterior_would_be_and_are_drawn_as_spins(relaxation):
+    prior = priors.build("boltzmann", relaxations.build(relaxation))
+    spins = jnp.broadcast_to(jnp.array([-1.0, 1.0]), (200, 2))
+    key = jax.random.key(0)
+    read = np.asarray(prior.read(key, spins))
+    np.testing.assert_array_equal(read, prior.draw(key, CERTAIN * spins))
+    assert (np.sign(read.mean(axis=0)) == [-1, 1]).all()
+    drawn = np.asarray(prior.draw_latents(key, jnp.log(3) * spins))
+    assert set(np.unique(drawn)) == {-1, 1}
+    np.testing.assert_allclose(drawn.mean(axis=0), [-0.5, 0.5], atol=0.2)
+
+
+def test_numbers_are_read_and_drawn_as_they_are():
+    prior, latents = _prior("gaussian"), jnp.array([[0.3, -2.0]])
+    np.testing.assert_array_equal(prior.read(jax.random.key(0), latents), latents)
+    posterior = jnp.array([[1.0, 2.0, -20.0, -20.0]])  # means, logarithms of deviations
+    drawn = prior.draw_latents(jax.random.key(0), posterior)
+    np.testing.assert_allclose(drawn, [[1, 2]], atol=1e-5)
+
+
+def test_spins_are_told_from_numbers_and_linear_energies_from_others():
+    assert priors.those_that(lambda each: not each.binary) == (
+        "gaussian", "gaussian_mixture", "vamp", "vamp_factorised"
+    )  # fmt: skip
+    assert priors.those_that(lambda each: each.multilinear) == ("boltzmann", "bernoulli", "rbm")
 
 
 def test_an_unknown_prior_is_refused_with_the_names_there_are():
