@@ -1,4 +1,7 @@
-"""The wheel: what it installs under which names, and its command from any folder."""
+"""The wheel: what it installs under which names, and its command from any folder.
+
+Guards qbm_jax.__main__.
+"""
 
 import json
 import re

@@ -1,4 +1,7 @@
-"""Reading: every storage gives the same cells; every bad input is one clear line."""
+"""Reading: every storage gives the same cells; every bad input is one clear line.
+
+Guards qbm_jax.data.h5ad.
+"""
 
 import dataclasses
 import pickle

@@ -1,4 +1,7 @@
-"""Groups come from columns of every dtype by one rule: equal values are one group, none is lost."""
+"""Groups come from columns of every dtype by one rule: equal values are one group, none is lost.
+
+Guards qbm_jax.data.names.
+"""
 
 import numpy as np
 import pandas as pd

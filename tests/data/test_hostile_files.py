@@ -1,4 +1,7 @@
-"""Damaged, linked and oddly written files are one line, in memory and on disk."""
+"""Damaged, linked and oddly written files are one line, in memory and on disk.
+
+Guards qbm_jax.data.compressed, qbm_jax.data.on_disk.genes and qbm_jax.data.on_disk.origin.
+"""
 
 import anndata
 import h5py
@@ -155,3 +158,11 @@ def test_equal_batch_names_in_two_files_are_said_or_kept_apart(tmp_path):
     assert apart.batch_names == ("x (a.h5ad)", "x (b.h5ad)", "y (a.h5ad)", "y (b.h5ad)")
     files = READERS["disk"](paths, batch_of="file", **options)
     assert files.batch_names == ("a.h5ad", "b.h5ad") and list(np.bincount(files.batch)) == [60, 60]
+
+
+def test_files_of_one_name_are_batches_named_by_their_folders_too(tmp_path):
+    paths = [tmp_path / folder / "x.h5ad" for folder in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        cells().write_h5ad(path)
+    assert READERS["disk"](paths, batch_of="file").batch_names == ("a/x.h5ad", "b/x.h5ad")

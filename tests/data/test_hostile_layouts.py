@@ -1,4 +1,7 @@
-"""Damage and links beyond CSR in X: CSC, dense, raw, layers and zarr; odd tables and uns."""
+"""Damage and links beyond CSR in X: CSC, dense, raw, layers and zarr; odd tables and uns.
+
+Guards qbm_jax.data.stored.
+"""
 
 import shutil
 

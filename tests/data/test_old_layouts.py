@@ -8,6 +8,7 @@ import pytest
 import scipy.sparse as sp
 
 from qbm_jax.data import UNLABELLED, open_cells, read
+from qbm_jax.data.tables import categorical
 
 COLUMNS = {"batch_column": "batch", "label_column": "cell_type"}
 READERS = {
@@ -77,3 +78,13 @@ def test_an_old_file_and_a_new_one_have_the_same_groups(tmp_path, where):
     assert sizes(old) == sizes(new)
     np.testing.assert_array_equal(old.batch, new.batch)
     np.testing.assert_array_equal(old.labels, new.labels)
+
+
+def test_categories_that_are_missing_or_there_twice_are_one_or_none():
+    """As R writes them."""
+    found = categorical(np.array([3, 1, 2, 0, -1], np.int8), ["b", "a", None, "b"], True)
+    assert found.ordered and found.categories.tolist() == ["b", "a"]
+    assert found.codes.tolist() == [0, 1, -1, 0, -1]
+    for code in (-2, 4):
+        with pytest.raises(ValueError, match=f"from {code} to {code}, 4 categories"):
+            categorical(np.array([code]), list("abcd"), False)

@@ -1,4 +1,7 @@
-"""Cells that stay on disk are those that reading gives, in every storage, order and selection."""
+"""Cells that stay on disk are those that reading gives, in every storage, order and selection.
+
+Guards qbm_jax.data.on_disk.parts and qbm_jax.data.on_disk.sample.
+"""
 
 import tracemalloc
 
@@ -11,16 +14,16 @@ import scipy.sparse as sp
 import zarr
 
 from qbm_jax.data import (
-    StoredCells,
     check_likelihood,
     open_cells,
     preprocess,
     read,
     simulate,
-    stratified_sample,
 )
 from qbm_jax.data.cell_table import CellTable
 from qbm_jax.data.on_disk.csr_file import CsrFile
+from qbm_jax.data.on_disk.stored_cells import StoredCells
+from qbm_jax.data.on_disk.survey import stratified_sample
 from qbm_jax.errors import InputError
 
 COLUMNS = {"batch_column": "batch", "label_column": "cell_type"}

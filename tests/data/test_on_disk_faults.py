@@ -1,4 +1,7 @@
-"""What is wrong with files of stored cells is one clear line that names the file."""
+"""What is wrong with files of stored cells is one clear line that names the file.
+
+Guards qbm_jax.data.on_disk.inputs and qbm_jax.data.on_disk.open.
+"""
 
 import os
 import resource

@@ -1,4 +1,7 @@
-"""What is written a block at a time: simulated cells and embeddings, whole or not at all."""
+"""What is written a block at a time: simulated cells and embeddings, whole or not at all.
+
+Guards qbm_jax.data.whole.
+"""
 
 import itertools
 
@@ -7,7 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from qbm_jax.data import open_cells, read, simulate, write_embedding_blocks, write_simulated
+from qbm_jax.data import open_cells, read, simulate
+from qbm_jax.data.on_disk.simulated import write_simulated
+from qbm_jax.data.on_disk.write import write_embedding_blocks
 from qbm_jax.errors import InputError
 
 COLUMNS = {"batch_column": "batch", "label_column": "cell_type"}

@@ -1,4 +1,7 @@
-"""The sets behind the tables are made again of their parts, which a local server gives."""
+"""The sets behind the tables are made again of their parts, which a local server gives.
+
+Guards qbm_jax.data.sources_objects.
+"""
 
 import dataclasses
 import gzip

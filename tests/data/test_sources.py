@@ -1,4 +1,7 @@
-"""Sets behind the tables: named, checked, and made of files that a server gives whole."""
+"""Sets behind the tables: named, checked, and made of files that a server gives whole.
+
+Guards qbm_jax.data.sources_cells and qbm_jax.data.sources_others.
+"""
 
 import dataclasses
 import hashlib
@@ -25,7 +28,8 @@ from configs import (
     selection,
 )
 from qbm_jax.data import download, locate, sources
-from qbm_jax.data.sources import SOURCES, Part, check_file, contents_of, fetch_parts
+from qbm_jax.data.sources import SOURCES, check_file, contents_of, fetch_parts
+from qbm_jax.data.sources_record import Part
 
 CONTENT = b"counts of somebody else\n" * 300
 KEY = jax.random.key(0)

@@ -1,10 +1,14 @@
-"""The model that a user holds: training, resuming, files, and what is refused."""
+"""The model that a user holds: training, resuming, files, and what is refused.
+
+Guards qbm_jax.diffusion.options, qbm_jax.diffusion.saved and qbm_jax.diffusion.training.
+"""
 
 import numpy as np
 import pytest
 from diffusion_models import LENGTH, NUM_SYMBOLS, OPTIONS, sequences
 
-from qbm_jax.diffusion import Autoregressive, MaskedDiffusion, text
+from qbm_jax.diffusion import text
+from qbm_jax.diffusion.model import Autoregressive, MaskedDiffusion
 from qbm_jax.errors import InputError
 from qbm_jax.training import TrainingStopped
 
@@ -129,6 +133,8 @@ NO_MODELS = {
     "heads": (3, 4, {"width": 9, "num_heads": 2}, "width must be a multiple of 2 num_heads"),
     "unknown": (3, 4, {"depth": 2}, "unknown model options"),
     "latents": (3, 4, {"latents": "magic"}, "unknown latents 'magic'"),
+    "no decay": (3, 4, {"warmup": 1.0}, "warmup must be below 1, got 1"),
+    "no move": (3, 4, {"ema": 1.0}, "ema must be below 1, got 1"),
 }
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from diffusion_models import ALL, LENGTH, NUM_SYMBOLS, law, untrained
 
-from qbm_jax.diffusion import EnergyGuide, sampling
+from qbm_jax.diffusion import sampling
+from qbm_jax.diffusion.guide import EnergyGuide
 from qbm_jax.errors import InputError
 
 NUM = 3000

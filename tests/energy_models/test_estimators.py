@@ -1,8 +1,13 @@
-"""Conventions of scikit-learn, files, deep belief networks."""
+"""Conventions of scikit-learn, files, deep belief networks.
+
+Guards qbm_jax.energy_models.deep_belief, qbm_jax.energy_models.estimator,
+qbm_jax.energy_models.inputs, qbm_jax.energy_models.kinds and qbm_jax.energy_models.saving.
+"""
 
 from unittest import SkipTest
 
 import numpy as np
+import optax
 import pytest
 from energy_laws import H, V, given_units, log_weights, random_units, states
 from scipy.special import expit
@@ -142,6 +147,35 @@ def test_damaged_files_are_refused(fitted, tmp_path):
         RestrictedBoltzmannMachine.load(path)
     with pytest.raises(InputError, match="cannot read"):
         RestrictedBoltzmannMachine.load(tmp_path / "none.npz")
+    path.write_bytes(content)
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    arrays["0_starts_"] = 1 - arrays["0_starts_"]  # of another model of the same options
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match="is damaged: its array 0_starts_ is another"):
+        RestrictedBoltzmannMachine.load(path)
+
+
+def test_going_on_has_one_rate_whatever_a_fit_ends_at(rows):
+    first, second = (
+        RestrictedBoltzmannMachine(num_hidden=3, **FAST | {"final_learning_rate": end})
+        .partial_fit(rows)
+        .transform(rows)
+        for end in (0.0, 1.0)
+    )
+    np.testing.assert_array_equal(first, second)
+
+
+def test_an_optimiser_of_optax_has_its_own_rate_and_no_name_to_save(rows, tmp_path):
+    options = {"num_hidden": 3, **FAST, "final_learning_rate": 1.0}
+    named = RestrictedBoltzmannMachine(**options | {"optimizer": "sgd", "learning_rate": 0.2})
+    built = RestrictedBoltzmannMachine(**options | {"optimizer": optax.sgd(0.2)})
+    expected = named.fit(rows).transform(rows)
+    np.testing.assert_allclose(built.fit(rows).transform(rows), expected, atol=1e-6)
+    with pytest.raises(InputError, match="optimizer by name in a model that is saved"):
+        built.save(tmp_path / "model.npz")
+    with pytest.raises(InputError, match=r"optimizer must be .*a transformation of optax"):
+        RestrictedBoltzmannMachine(optimizer=3).fit(rows)
 
 
 def deep_law(layers):

@@ -7,7 +7,8 @@ import pytest
 from energy_laws import H, V, given_units, log_law, log_weights, mixture, random_units, states
 
 from qbm_jax import samplers
-from qbm_jax.energy_models import BoltzmannMachine, RestrictedBoltzmannMachine, learning, phases
+from qbm_jax.energy_models import learning, phases
+from qbm_jax.energy_models.binary import BoltzmannMachine, RestrictedBoltzmannMachine
 from qbm_jax.energy_models.edges import edges_of
 from qbm_jax.energy_models.precision import rounded
 from qbm_jax.errors import InputError

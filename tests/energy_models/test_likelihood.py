@@ -1,4 +1,8 @@
-"""Likelihoods against enumeration, in double precision, from the definition over bits."""
+"""Likelihoods against enumeration, in double precision, from the definition over bits.
+
+Guards qbm_jax.energy_models.annealing, qbm_jax.energy_models.gaussian and
+qbm_jax.energy_models.trained.
+"""
 
 import re
 from functools import partial

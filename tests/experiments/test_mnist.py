@@ -1,4 +1,7 @@
-"""The study of priors on binary images: what is written, what is said, and what is refused."""
+"""The study of priors on binary images: what is written, what is said, and what is refused.
+
+Guards experiments.energies.prior_plan.
+"""
 
 import csv
 import re

@@ -1,4 +1,7 @@
-"""The fidelity experiment: its statistics on draws of known law, its resume, its report."""
+"""The fidelity experiment: its statistics on draws of known law, its resume, its report.
+
+Guards experiments.fidelity.report.
+"""
 
 import csv
 import json

@@ -1,4 +1,7 @@
-"""Library use: fit, embed, energy, generate, save and load on a small AnnData."""
+"""Library use: fit, embed, energy, generate, save and load on a small AnnData.
+
+Guards qbm_jax.fitted.saving and qbm_jax.fitted.scvi_names.
+"""
 
 import importlib.metadata
 import json

@@ -1,4 +1,7 @@
-"""The report of a model: the files of a run, from the same functions, and loaded again."""
+"""The report of a model: the files of a run, from the same functions, and loaded again.
+
+Guards qbm_jax.fitted.embedding_files.
+"""
 
 import dataclasses
 import json

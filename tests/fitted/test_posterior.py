@@ -1,4 +1,7 @@
-"""Posteriors of cells, further training, and what a model says of itself."""
+"""Posteriors of cells, further training, and what a model says of itself.
+
+Guards qbm_jax.fitted.describe and qbm_jax.fitted.posterior.
+"""
 
 import copy
 import dataclasses

@@ -1,4 +1,7 @@
-"""Programmes of spins, their enrichment, couplings, and mean spins of types."""
+"""Programmes of spins, their enrichment, couplings, and mean spins of types.
+
+Guards qbm_jax.fitted.spins.
+"""
 
 import dataclasses
 

@@ -1,4 +1,7 @@
-"""New cells in a trained model: an unseen batch, missing genes, labels; the reference is as was."""
+"""New cells in a trained model: an unseen batch, missing genes, labels; the reference is as was.
+
+Guards qbm_jax.fitted.query and qbm_jax.fitted.unobserved.
+"""
 
 import copy
 import dataclasses

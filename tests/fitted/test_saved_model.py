@@ -17,7 +17,8 @@ from full_disk import FullDisk
 from refusals import refusal
 
 from qbm_jax.errors import InputError
-from qbm_jax.fitted.model import SETTINGS_FILE, FittedModel, Settings, build_model
+from qbm_jax.fitted.model import FittedModel, Settings, build_model
+from qbm_jax.fitted.saved_model import SETTINGS_FILE
 
 SETTINGS = Settings(
     genes=tuple(f"gene{i}" for i in range(12)),

@@ -7,8 +7,11 @@ import pytest
 from scipy import sparse
 
 from qbm_jax.errors import InputError
-from qbm_jax.metrics import harmony_embedding, pca_embedding
-from qbm_jax.metrics.baselines import scanorama_embedding
+from qbm_jax.metrics.baselines import (
+    harmony_embedding,
+    pca_embedding,
+    scanorama_embedding,
+)
 from qbm_jax.metrics.neighbors import exact_neighbors
 
 

@@ -1,4 +1,7 @@
-"""Integration scores: against the Benchmarker, against sklearn, and on awkward data."""
+"""Integration scores: against the Benchmarker, against sklearn, and on awkward data.
+
+Guards qbm_jax.metrics.checks.
+"""
 
 import anndata
 import jax
@@ -17,9 +20,9 @@ from qbm_jax.metrics import (
     pca_embedding,
     score_embeddings,
     silhouette,
-    umap_layout,
 )
 from qbm_jax.metrics.integration import BATCH_CORRECTION, BIO_CONSERVATION, METRICS
+from qbm_jax.metrics.layout import umap_layout
 from qbm_jax.metrics.neighbors import exact_neighbors
 
 NUM_CELLS, NUM_DIMS = 360, 6  # one shape for the whole file: scib-metrics compiles for each
@@ -346,3 +349,10 @@ def test_umap_is_deterministic_and_keeps_distant_groups_apart(cells):
     assert np.array_equal(layout, umap_layout(points, seed=1))
     neighbors = exact_neighbors(layout, 6).indices
     assert ((neighbors < 50) == (np.arange(NUM_CELLS) < 50)[:, None]).all()
+
+
+def test_few_cells_have_a_layout_and_fewer_than_four_have_none(cells):
+    points = cells[0]["good"]
+    assert np.isfinite(umap_layout(points[:4])).all()  # no spectral start of so few
+    with pytest.raises(InputError, match="of 4 cells or more"):
+        umap_layout(points[:3])

@@ -9,7 +9,7 @@ import pytest
 from scipy import special, stats
 
 from qbm_jax.errors import InputError
-from qbm_jax.model import likelihoods
+from qbm_jax.model import count_laws, likelihoods
 
 ABSOLUTE, RELATIVE = 1e-3, 1e-5  # nats per entry: an error must be within one of the two
 
@@ -53,8 +53,8 @@ def test_nb_and_its_gradients_are_accurate_in_float32_over_the_whole_range():
 
     @jax.jit
     def evaluate(x, log_mu, log_r):
-        slopes = jax.grad(lambda m, r: likelihoods.nb_log_pmf(x, m, r).sum(), (0, 1))(log_mu, log_r)
-        return likelihoods.nb_log_pmf(x, log_mu, log_r), *slopes
+        slopes = jax.grad(lambda m, r: count_laws.nb_log_pmf(x, m, r).sum(), (0, 1))(log_mu, log_r)
+        return count_laws.nb_log_pmf(x, log_mu, log_r), *slopes
 
     for got, want in zip(evaluate(x, log_mu, log_r), _reference(x, log_mu, log_r), strict=True):
         assert got.dtype == jnp.float32
@@ -73,7 +73,7 @@ def test_the_difference_of_log_gammas_would_not_be_accurate_enough():
 def test_nb_in_float64_agrees_with_scipy(float64):
     x = np.arange(40.0)[None, :]
     r = np.array([0.03, 0.7, 1.0, 4.2, 300.0])[:, None]
-    got = jax.jit(likelihoods.nb_log_pmf)(x, np.log(np.full((1, 1), 6.5)), np.log(r))
+    got = jax.jit(count_laws.nb_log_pmf)(x, np.log(np.full((1, 1), 6.5)), np.log(r))
     want = stats.nbinom.logpmf(x, r, r / (r + 6.5))
     assert got.dtype == jnp.float64
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-7)
@@ -82,17 +82,17 @@ def test_nb_in_float64_agrees_with_scipy(float64):
 def test_nb_becomes_poisson_when_the_dispersion_vanishes():
     x = jnp.array([[0.0, 1.0, 3.0, 40.0, 1000.0]])
     log_mu = jnp.log(jnp.array([[0.2, 1.5, 7.0, 33.0, 1100.0]]))
-    got = jax.jit(likelihoods.nb_log_pmf)(x, log_mu, jnp.full((1, 5), 25.0))
+    got = jax.jit(count_laws.nb_log_pmf)(x, log_mu, jnp.full((1, 5), 25.0))
     want = stats.poisson.logpmf(np.asarray(x), np.exp(np.asarray(log_mu, np.float64)))
     np.testing.assert_allclose(got, want, atol=1e-3)
-    np.testing.assert_allclose(likelihoods.poisson_log_pmf(x, log_mu), want, atol=1e-3)
+    np.testing.assert_allclose(count_laws.poisson_log_pmf(x, log_mu), want, atol=1e-3)
 
 
 def test_poisson_is_accurate_in_float32_over_the_whole_range():
     x, log_mu, _ = _grid()
-    slope = jax.jit(jax.grad(lambda m: likelihoods.poisson_log_pmf(x, m).sum()))(log_mu)
+    slope = jax.jit(jax.grad(lambda m: count_laws.poisson_log_pmf(x, m).sum()))(log_mu)
     mu = np.exp(np.float64(log_mu))
-    assert _within(likelihoods.poisson_log_pmf(x, log_mu), stats.poisson.logpmf(x, mu))
+    assert _within(count_laws.poisson_log_pmf(x, log_mu), stats.poisson.logpmf(x, mu))
     rounding = 3e-7 * (x + mu)  # of mu and x - mu, which float32 cannot hold better
     assert np.all(np.abs(slope - (x - mu)) < 1e-6 + rounding)
 
@@ -104,8 +104,8 @@ def test_count_likelihoods_and_gradients_are_finite_at_the_extremes():
     x, log_mu, log_r, dropout = (jnp.asarray(axis.ravel(), jnp.float32) for axis in grid)
 
     def total(log_mu, log_r, dropout):
-        zinb = likelihoods.zinb_log_pmf(x, log_mu, log_r, dropout)
-        return (zinb + likelihoods.nb_log_pmf(x, log_mu, log_r)).sum()
+        zinb = count_laws.zinb_log_pmf(x, log_mu, log_r, dropout)
+        return (zinb + count_laws.nb_log_pmf(x, log_mu, log_r)).sum()
 
     value, slopes = jax.jit(jax.value_and_grad(total, (0, 1, 2)))(log_mu, log_r, dropout)
     assert np.isfinite(value)
@@ -118,7 +118,7 @@ def test_zinb_is_the_mixture_and_sums_to_one(float64):
         pi = special.expit(dropout)
         want = np.log(pi * (x == 0) + (1 - pi) * stats.nbinom.pmf(x, r, r / (r + mu)) + 1e-300)
         values = (np.full((1, 1), value) for value in (np.log(mu), np.log(r), dropout))
-        got = np.asarray(jax.jit(likelihoods.zinb_log_pmf)(x, *values))
+        got = np.asarray(jax.jit(count_laws.zinb_log_pmf)(x, *values))
         np.testing.assert_allclose(got[want > -600], want[want > -600], atol=1e-6)
         assert abs(np.exp(got).sum() - 1) < 1e-6
 

@@ -1,4 +1,7 @@
-"""Relaxations: drawn laws, gradients of expectations, and behaviour at certainty."""
+"""Relaxations: drawn laws, gradients of expectations, and behaviour at certainty.
+
+Guards qbm_jax.model.relaxation_laws.
+"""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,7 @@
-"""What scVI's networks do otherwise: their start, batch normalisation, dropout, what they read."""
+"""What scVI's networks do otherwise: their start, batch normalisation, dropout, what they read.
+
+Guards qbm_jax.model.networks.
+"""
 
 import jax
 import jax.numpy as jnp

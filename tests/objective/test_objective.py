@@ -1,4 +1,7 @@
-"""The bound and its surrogate against enumeration on a model of five spins."""
+"""The bound and its surrogate against enumeration on a model of five spins.
+
+Guards qbm_jax.objective.bound and qbm_jax.objective.surrogate.
+"""
 
 import functools
 

@@ -1,4 +1,7 @@
-"""log Z against brute force, closed forms and its own error bars."""
+"""log Z against brute force, closed forms and its own error bars.
+
+Guards qbm_jax.partition.enumeration.
+"""
 
 import itertools
 import logging

@@ -1,4 +1,7 @@
-"""Our samplers behind dimod's interface."""
+"""Our samplers behind dimod's interface.
+
+Guards qbm_jax.problems.dimod_sampler.
+"""
 
 import pickle
 

@@ -1,4 +1,8 @@
-"""Problems of other software are machines and back: energies of all states, to 1e-9."""
+"""Problems of other software are machines and back: energies of all states, to 1e-9.
+
+Guards qbm_jax.problems.bqm, qbm_jax.problems.graphs, qbm_jax.problems.labels and
+qbm_jax.problems.qubo.
+"""
 
 import numpy as np
 import pytest

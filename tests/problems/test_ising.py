@@ -1,4 +1,8 @@
-"""Instances of the Ising benchmark, cuts, and the statistics of success."""
+"""Instances of the Ising benchmark, cuts, and the statistics of success.
+
+Guards qbm_jax.problems.instances, qbm_jax.problems.max_cut, qbm_jax.problems.named,
+qbm_jax.problems.runs and qbm_jax.problems.time_to_solution.
+"""
 
 import contextlib
 import itertools
@@ -236,6 +240,28 @@ def test_couplings_of_impossible_size_are_refused(num_spins):
 def test_names_of_no_instance_are_refused(name):
     with pytest.raises(InputError):
         ising.load(name, None)
+
+
+def test_an_instance_by_its_name_has_what_is_maximised_and_where_that_is_from(tmp_path):
+    spins = ising.load("sk-6-3", None)
+    np.testing.assert_array_equal(spins.params.J, ising.sk_couplings(jax.random.key(3), 6).J)
+    assert (spins.objective, spins.best_known, spins.source) == ("-energy", None, ising.BEST_FOUND)
+    assert spins.value(np.array([-7.0])) == 7
+    assert spins.checksum != ising.load("sk-6-4", None).checksum
+    assert ising.load("G7", None) == "no folder of Ising files"
+    assert ising.load("G7", tmp_path) == "no file gset/G7.txt in the folder of Ising files"
+    (tmp_path / "gset").mkdir()
+    for name in ("gset/G7.txt", "G8.txt"):  # with a folder of their kind, or beside it
+        (tmp_path / name).write_text(TRIANGLE)
+    (tmp_path / "best_known.csv").write_text("instance,cut\nG7,6\n")
+    known, unknown = (ising.load(name, tmp_path) for name in ("G7", "G8"))
+    assert (known.objective, known.total_weight, known.best_known) == ("cut", 5, 6)
+    assert unknown.best_known is None and unknown.source == ising.BEST_FOUND
+    s = np.array([1.0, -1.0, 1.0, -1.0])
+    cut = float(ising.cut_value(known.params, s))
+    assert known.value(np.asarray(energy(known.params, jnp.asarray(s)))) == cut == 4
+    (tmp_path / "gset" / "G7.txt").write_text(TRIANGLE.replace("2 3 -1", "2 3 1"))
+    assert ising.load("G7", tmp_path).checksum != known.checksum
 
 
 @pytest.mark.parametrize("line", ["G1,1_0", "G1,٣", "G1,7,8", ",7", "G0,7", 'G1,"7', "G1,7.5"])

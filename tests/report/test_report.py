@@ -1,4 +1,7 @@
-"""The report: written from fabricated working directories, whole and with parts missing."""
+"""The report: written from fabricated working directories, whole and with parts missing.
+
+Guards qbm_jax.report.spin_figures and qbm_jax.report.spin_tables.
+"""
 
 import json
 import shutil
@@ -140,8 +143,8 @@ def test_programmes_gene_sets_and_couplings_are_tables(finished):
     assert "| islet | 0 | up | 1 of 2 | 0.02 | INS |" in text
     J = run_outputs.read(finished).couplings
     first, second = np.unravel_index(np.abs(J).argmax(), J.shape)
-    shown = f"| {first} – {second} | {J[first, second]:+.3f} |"
-    assert shown in text
+    tend = "equal" if J[first, second] > 0 else "opposite"
+    assert f"| {first} – {second} | {J[first, second]:+.3f} | {tend} |" in text
 
 
 def test_a_batch_that_stays_apart_is_named_in_the_summary(unfinished):

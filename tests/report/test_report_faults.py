@@ -1,4 +1,7 @@
-"""A report of files that no run wrote so: one line each, and no traceback."""
+"""A report of files that no run wrote so: one line each, and no traceback.
+
+Guards qbm_jax.report.__main__.
+"""
 
 import contextlib
 import copy
@@ -9,6 +12,7 @@ import sys
 import numpy as np
 import pytest
 from fabricated_run import fabricate
+from full_disk import FullDisk
 from refusals import refusal
 
 from qbm_jax import report
@@ -141,3 +145,9 @@ def test_the_command_ends_with_one_line_and_exit_code_2(workdir, monkeypatch, ca
     assert end.value.code == 2
     line = capsys.readouterr().err
     assert line.startswith("error: ") and line.count("\n") == 1
+    (workdir / "figures").unlink()
+    with FullDisk(0), pytest.raises(SystemExit) as end:
+        runpy.run_module("qbm_jax.report", run_name="__main__")
+    assert end.value.code == 2
+    line = capsys.readouterr().err
+    assert line.endswith("the report is as it was\n") and line.count("\n") == 1

@@ -1,4 +1,8 @@
-"""Devices of other people: what is sent, what is believed, and what each failure is called."""
+"""Devices of other people: what is sent, what is believed, and what each failure is called.
+
+Guards qbm_jax.samplers.devices.dimod_device, qbm_jax.samplers.devices.failures and
+qbm_jax.samplers.devices.worker.
+"""
 
 import json
 import logging

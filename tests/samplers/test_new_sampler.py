@@ -1,4 +1,7 @@
-"""A sampler is one entry: config, checks, protocol grid, study and manual follow from it."""
+"""A sampler is one entry: config, checks, protocol grid, study and manual follow from it.
+
+Guards qbm_jax.samplers.registry.
+"""
 
 import ast
 import dataclasses

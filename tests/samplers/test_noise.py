@@ -1,4 +1,7 @@
-"""Random numbers of the samplers: the generator against JAX's, the laws against closed forms."""
+"""Random numbers of the samplers: the generator against JAX's, the laws against closed forms.
+
+Guards qbm_jax.samplers.wrappers.generated.
+"""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,7 @@
-"""Chains of any sampler, kept and diagnosed; a sampler is a name or an object."""
+"""Chains of any sampler, kept and diagnosed; a sampler is a name or an object.
+
+Guards qbm_jax.samplers.running.
+"""
 
 from functools import partial
 

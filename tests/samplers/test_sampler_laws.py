@@ -1,4 +1,7 @@
-"""Laws of the samplers: exact ones by chi-square, the heuristic one by its measured distance."""
+"""Laws of the samplers: exact ones by chi-square, the heuristic one by its measured distance.
+
+Guards qbm_jax.samplers.exact and qbm_jax.samplers.wrappers.calibrated.
+"""
 
 import functools
 

@@ -1,4 +1,7 @@
-"""Every sampler answers the same questions."""
+"""Every sampler answers the same questions.
+
+Guards qbm_jax.samplers.wrappers.guarded.
+"""
 
 import functools
 

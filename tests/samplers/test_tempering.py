@@ -1,4 +1,7 @@
-"""Parallel tempering: its law, its swaps, its ladder and what it logs."""
+"""Parallel tempering: its law, its swaps, its ladder and what it logs.
+
+Guards qbm_jax.samplers.tempering.
+"""
 
 import functools
 

@@ -5,7 +5,8 @@ import pytest
 from command_line import small_adata, untrained_model
 from sklearn.neighbors import KNeighborsClassifier
 
-from qbm_jax.selection import SampleSelector, active_loop
+from qbm_jax.selection import SampleSelector
+from qbm_jax.selection.active import active_loop
 
 POINTS = np.random.default_rng(0).normal(size=(10, 2))
 GROUPS = np.array(list("aaaabbbbcc"))

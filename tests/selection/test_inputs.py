@@ -1,4 +1,10 @@
-"""One clear line for what cannot be chosen from."""
+"""One clear line for what cannot be chosen from.
+
+Guards qbm_jax.selection.coordinates.
+"""
+
+import dataclasses
+import functools
 
 import anndata
 import numpy as np
@@ -18,6 +24,7 @@ from qbm_jax.selection import (
     sketch_scores,
     width_by_coverage,
 )
+from qbm_jax.selection.options import SelectionOptions
 
 POINTS = np.random.default_rng(0).normal(size=(10, 2))
 GROUPS = np.array(list("aaaabbbbcc"))
@@ -157,6 +164,20 @@ def test_a_mistake_is_one_line(case):
     with pytest.raises(InputError, match=words) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+OPTIONS = {
+    "kernel": "cubic", "width": 0.0, "criterion": "best", "utility_weight": np.inf,
+    "constraint": "hard", "bits": 1, "polish": 1, "num_chains": 0, "num_steps": 0,
+    "block_size": 1, "certify": "yes", "max_gib": 0.0, "use_rep": 3, "seed": -1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(SelectionOptions)])
+def test_an_option_out_of_its_range_is_named(name):
+    for made in (SelectionOptions, functools.partial(SampleSelector, 2)):
+        with pytest.raises(InputError, match=f"{name} must be|unknown {name}"):
+            made(**{name: OPTIONS[name]})
 
 
 def test_a_constant_utility_is_said_to_be_without_effect():

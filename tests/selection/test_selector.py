@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
-from qbm_jax.selection import SampleSelector, objective
 from qbm_jax.selection.machine import _device
+from qbm_jax.selection.selector import SampleSelector, objective
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(13, 3))

@@ -1,4 +1,7 @@
-"""The page of a report: self-contained, with anchors, tables and figures, and read by a browser."""
+"""The page of a report: self-contained, with anchors, tables and figures, and read by a browser.
+
+Guards qbm_jax.study.page.
+"""
 
 import base64
 import html.parser

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qbm_jax import samplers, training
+from qbm_jax import samplers
 from qbm_jax.feed.minibatches import to_device
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.model import vae
+from qbm_jax.training.negatives import contrastive_divergence, next_draws
 
 
 def cd_spins(machine, logits, num_sweeps, num_chains=20000):
@@ -22,13 +23,11 @@ def cd_spins(machine, logits, num_sweeps, num_chains=20000):
         )
     )
     data = to_device(np.array([0, 1]), np.array([0]), np.array([1.0]), np.array([0]), 2)
-    restarted = training.contrastive_divergence(samplers.build("gibbs", num_steps=num_sweeps))
+    restarted = contrastive_divergence(samplers.build("gibbs", num_steps=num_sweeps))
     rows = jnp.zeros((1, num_chains), jnp.int32)
     start = restarted.init(jax.random.key(1), machine, num_chains)
     params = {"prior": machine}
-    return np.asarray(
-        training.next_draws(jax.random.key(0), built, restarted, data, params, start, rows)
-    )
+    return np.asarray(next_draws(jax.random.key(0), built, restarted, data, params, start, rows))
 
 
 def pair(coupling):

@@ -1,4 +1,7 @@
-"""The step, the loop, and a run that stops and goes on, on sixty simulated cells."""
+"""The step, the loop, and a run that stops and goes on, on sixty simulated cells.
+
+Guards qbm_jax.training.loop.
+"""
 
 import dataclasses
 import functools

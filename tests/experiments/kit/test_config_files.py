@@ -1,4 +1,7 @@
-"""Config files that cannot be used: one line that says what was expected, and exit code 2."""
+"""Config files that cannot be used: one line that says what was expected, and exit code 2.
+
+Guards experiments.kit.config_file.
+"""
 
 import pytest
 from command_line import config, refused, refused_arguments
