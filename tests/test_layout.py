@@ -1,7 +1,8 @@
-"""Imports point one way: run.py -> experiments -> qbm_jax, and the core stands alone."""
+"""Imports point one way, the core stands alone, files are short, and a test names each of them."""
 
 import ast
 import io
+import re
 import subprocess
 import sys
 import tokenize
@@ -48,6 +49,11 @@ def _imports(path):
 
 def _files(folder):
     return sorted((ROOT / folder).rglob("*.py"))
+
+
+def _module(path):
+    """The dotted name of a file; of an `__init__.py` that of its package."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def _core_files():
@@ -136,8 +142,7 @@ def test_no_module_imports_itself_through_others():
     """Imports inside functions count as well: a circle is a circle."""
     graph = {}
     for path in _files("qbm_jax"):
-        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        graph[module] = set(_imports(path))
+        graph[_module(path)] = set(_imports(path))
     known = set(graph)
 
     def resolved(name):
@@ -191,10 +196,7 @@ print("imported")
 
 
 def test_the_core_runs_without_the_single_cell_stack():
-    modules = [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        for path in _core_files()
-    ]
+    modules = [_module(path) for path in _core_files()]
     modules.append("benchmarks.kit.accelerator_parts")  # what measures a bare accelerator
     code = BLOCKED_IMPORT.format(blocked=set(SINGLE_CELL), modules=modules)
     process = subprocess.run(
@@ -240,3 +242,54 @@ def test_files_and_functions_are_short_and_experiments_are_a_quarter_of_the_code
     assert max(sizes.values()) <= 250, max(sizes, key=sizes.get)
     own = sum(size for name, size in sizes.items() if name.startswith("experiments"))
     assert own <= sum(sizes.values()) / 4
+
+
+GUARDS = re.compile(r"\bGuards\s+(\S.*?)\.(?=\s|$)", re.DOTALL)  # a sentence of names
+
+
+def _guarded(path):
+    """The modules that the docstring of a test file says it guards, whether they are or not."""
+    sentences = GUARDS.findall(ast.get_docstring(ast.parse(path.read_text())) or "")
+    return [name for names in sentences for name in re.split(r",\s+|\s+and\s+", names)]
+
+
+def _unnamed_modules():
+    """Modules that no test file names, and the names in `Guards` sentences that are no module."""
+    files = [path for folder in ("qbm_jax", "experiments") for path in _files(folder)]
+    modules = {_module(path) for path in files if path.stem != "__init__"}
+    tests = [path for path in _files("tests") if path.name.startswith("test_")]
+    told = {path: _guarded(path) for path in tests}
+    unknown = [
+        f"{path.relative_to(ROOT)}: {name}" for path in tests for name in told[path]
+        if name not in modules
+    ]  # fmt: skip
+    imported = {name for path in tests for name in _imports(path)}
+    imported |= {name.rpartition(".")[0] for name in imported}  # what a name is imported from
+    return sorted(modules - imported - {name for names in told.values() for name in names}), unknown
+
+
+def test_every_module_is_named_by_the_test_that_guards_it():
+    missing, unknown = _unnamed_modules()
+    assert not unknown, f"mend or remove names in Guards sentences that are no module: {unknown}"
+    assert not missing, (
+        f"no test file names {', '.join(missing)}: find the one that fails when the module is "
+        "broken and import what it tests from there, or end its docstring with a sentence such as "
+        '"Guards qbm_jax.data.names and qbm_jax.data.whole."; where none fails, write a test'
+    )
+
+
+def test_a_module_without_a_test_and_a_guard_of_nothing_would_be_seen(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    for name in ("qbm_jax/a/__init__", "qbm_jax/a/b", "qbm_jax/a/c", "experiments/d", "qbm_jax/e"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{name}.py").write_text("")
+    (tmp_path / "tests" / "a").mkdir(parents=True)
+    test = tmp_path / "tests" / "a" / "test_a.py"
+    test.write_text("from qbm_jax.a.b import name\n")
+    (tmp_path / "tests" / "helper.py").write_text("import qbm_jax.e\n")
+    assert _unnamed_modules() == (["experiments.d", "qbm_jax.a.c", "qbm_jax.e"], [])
+    test.write_text(
+        '"""What it is.\n\nGuards qbm_jax.a.b, qbm_jax.a.c,\nqbm_jax.f and\nexperiments.d.\n"""\n'
+        "from qbm_jax import e\n"
+    )
+    assert _unnamed_modules() == ([], ["tests/a/test_a.py: qbm_jax.f"])
