@@ -61,14 +61,15 @@ def test_likelihoods_from_two_sides_hold_the_enumerated_one(model, fitted):
     log_z = np.logaddexp.reduce(log_p)
     proposals = model.sample(6000, seed=8)
     found = fitted.log_z(proposals)
-    slack = 3 * max(found.low_standard_error, found.high_standard_error)
+    # over 60 seeds the s.d. is 1.13 standard errors: false alarm of 4 about 4e-4, once a change
+    slack = 4 * max(found.low_standard_error, found.high_standard_error)
     assert found.low - slack < log_z < found.high + slack
     assert slack < 0.5 < abs(log_z)  # without log Z the sides would miss it
     truth = dict(zip(map(tuple, ALL), log_p - log_z, strict=True))
     rows = sequences(12)
     exact = -np.mean([truth[tuple(row)] for row in rows]) / rows.shape[1]
     sides = fitted.nll(rows, proposals)
-    slack = 3 * max(sides.low_standard_error, sides.high_standard_error)
+    slack = 4 * max(sides.low_standard_error, sides.high_standard_error)
     assert sides.low - slack < exact < sides.high + slack
     assert slack < 0.5 * abs(log_z) / rows.shape[1]
     few = fitted.log_z(model.sample(60, seed=8))
