@@ -1,6 +1,6 @@
 """New cells in a trained model: an unseen batch, missing genes, labels; the reference is as was.
 
-Guards qbm_jax.fitted.query and qbm_jax.fitted.unobserved.
+Guards qbm_jax.fitted.query.
 """
 
 import copy
@@ -8,12 +8,15 @@ import dataclasses
 
 import anndata
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.model import FittedModel
 from qbm_jax.fitted.settings import build_model
+from qbm_jax.fitted.unobserved import imputed, read_without
+from qbm_jax.model.inference import expression
 
 
 def refusal(function, *arguments, **options):
@@ -67,7 +70,9 @@ def test_labels_are_transferred_with_their_uncertainty(world, mapped):
     right = cells.label.to_numpy() == world.query.obs.kind.to_numpy()
     assert right.mean() > 0.85
     assert cells.uncertainty.between(0, 1).all()
-    assert cells.energy_percentile.between(0, 100).all()
+    known = mapped.energy(world.adata)
+    shares = [100 * np.mean(known <= energy) for energy in cells.energy]
+    np.testing.assert_allclose(cells.energy_percentile, shares)
     np.testing.assert_array_equal(cells.energy, mapped.energy(world.query))
 
 
@@ -127,6 +132,20 @@ def lacking(world):
     some = world.query[:, 6:].copy()
     with pytest.warns(UserWarning, match="are missing"):
         return some, world.model.map_query(some, "batch", fine_tune=False)
+
+
+def test_imputed_counts_are_the_shares_that_the_decoder_expects_beside_what_was_observed(lacking):
+    some, mapped = lacking
+    missing = mapped.query.missing_genes
+    cells = read_without(mapped.settings, some, missing, batch_column="batch")
+    filled = imputed(mapped, cells, missing).counts.toarray()
+    np.testing.assert_array_equal(filled[:, 6:], some.X.toarray())
+    shares = jax.jit(lambda latents: expression(
+        mapped.vae, mapped.params, latents, jnp.full(len(latents), 2), jnp.ones(len(latents))
+    ))(mapped.embed(some))  # fmt: skip
+    expected = np.sum(shares[:, :6], axis=1) / np.sum(shares[:, 6:], axis=1)
+    found = filled[:, :6].sum(axis=1) / filled[:, 6:].sum(axis=1)
+    np.testing.assert_allclose(found, expected, rtol=0.02)  # ten rounds come close
 
 
 def test_latents_and_expression_are_told_of_cells_that_lack_the_genes(world, lacking):

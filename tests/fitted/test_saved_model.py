@@ -17,6 +17,7 @@ from full_disk import FullDisk
 from refusals import refusal
 
 from qbm_jax.errors import InputError
+from qbm_jax.fitted import saved_model
 from qbm_jax.fitted.model import FittedModel, Settings, build_model
 from qbm_jax.fitted.saved_model import SETTINGS_FILE
 
@@ -169,6 +170,13 @@ def test_settings_of_another_model_are_refused(saved, new, tmp_path):
     new.save(tmp_path / "other", overwrite=True)
     shutil.copy(tmp_path / "other" / SETTINGS_FILE, saved / SETTINGS_FILE)
     assert "do not belong to the names and options" in refusal(FittedModel.load, saved)
+
+
+def test_genes_that_another_hand_saved_under_this_digest_are_refused(saved, old):
+    fields, _ = saved_model.read(saved)
+    assert fields["genes_digest"]
+    saved_model.write(saved, fields | {"genes": fields["genes"][::-1]}, old.params)
+    assert "its genes are not those that it was saved with" in refusal(FittedModel.load, saved)
 
 
 def test_a_folder_without_checksums_is_refused(saved):

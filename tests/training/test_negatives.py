@@ -59,3 +59,9 @@ def test_contrastive_divergence_starts_at_the_posterior_and_not_at_the_last_draw
     """At a coupling where a sweep cannot flip the pair, the posterior decides the draw."""
     down = cd_spins(pair(8.0), [-40.0, -40.0], 1, num_chains=64)
     assert (down == -1).all()
+
+
+def test_contrastive_divergence_does_not_claim_the_law_that_its_sweeps_have():
+    sweeps = samplers.build("gibbs", num_steps=1)
+    assert sweeps.targets_boltzmann
+    assert not contrastive_divergence(sweeps).targets_boltzmann

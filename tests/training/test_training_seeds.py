@@ -14,6 +14,7 @@ from qbm_jax.feed.minibatches import to_device
 from qbm_jax.model import vae
 from qbm_jax.training import TrainingDiverged, TrainingStopped, TrainOptions, together
 from qbm_jax.training.checkpoint import Checkpoints
+from qbm_jax.training.loop import per_key
 from qbm_jax.training.plan import align
 from qbm_jax.training.spec import Built
 
@@ -230,6 +231,14 @@ def test_keys_without_their_held_out_cells_and_unknown_methods_are_refused(setti
             training.train_seeds(KEYS, *setting, data, OPTIONS, **options)
     with pytest.raises(InputError, match="0 keys"):
         training.train_seeds([], *setting, data, OPTIONS)
+
+
+def test_what_is_the_same_for_all_keys_is_repeated_and_other_numbers_are_refused(setting):
+    model = setting[0]  # one thing, although it is a tuple
+    assert [each is model for each in per_key(model, 2)] == [True, True]
+    assert per_key([1, 2, 3], 3) == [1, 2, 3] and per_key(None, 2) == [None, None]
+    with pytest.raises(InputError, match="options for each of 2 keys, got 3"):
+        per_key([OPTIONS] * 3, 2)
 
 
 def test_an_unknown_objective_is_refused_with_those_there_are():
