@@ -326,9 +326,9 @@ def test_cells_tell_a_fraction_and_the_largest_count():
 
 def test_rows_of_a_matrix_have_classes_in_place_of_batches():
     matrix = np.array([[0.0, 2.0], [1.0, 0.0], [0.0, 0.0]])
-    rows = of_matrix(matrix, np.array([1, 0, 1], np.int32), ("zero", "one"), "nowhere")
+    rows = of_matrix(matrix, np.array([1, 0, 0], np.int32), ("zero", "one"), "nowhere")
     np.testing.assert_array_equal(rows.counts.toarray(), matrix)
-    assert rows.batch.tolist() == [1, 0, 1] and rows.batch_names == ("zero", "one")
+    assert rows.batch.tolist() == [1, 0, 0] and rows.batch_names == ("zero", "one")
     assert rows.is_integer and rows.labels is None and rows.source == "nowhere"
     assert not of_matrix(matrix / 2, rows.batch, ("zero", "one"), "").is_integer
 

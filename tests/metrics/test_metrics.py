@@ -353,6 +353,6 @@ def test_umap_is_deterministic_and_keeps_distant_groups_apart(cells):
 
 def test_few_cells_have_a_layout_and_fewer_than_four_have_none(cells):
     points = cells[0]["good"]
-    assert np.isfinite(umap_layout(points[:4])).all()  # no spectral start of so few
+    assert np.isfinite(umap_layout(points[:4])).all()
     with pytest.raises(InputError, match="of 4 cells or more"):
         umap_layout(points[:3])

@@ -111,7 +111,7 @@ def test_a_strength_leaves_the_fields_of_few_spins_finite():
     sent = sent_at(10.0, machine(np.zeros((N, N))).replace(h=fields))
     assert not sent.J.any() and not sent.h[3:].any()
     np.testing.assert_allclose(sent.h[:3] / sent.h[0], [1, -2, 3], rtol=1e-6)
-    assert np.isfinite(sent.h).all() and sent.h[0] < -10
+    assert 10 < -sent.h[0] < 1e10  # of the largest field's size, not of nothing's
     assert not sent_at(10.0, machine(np.zeros((N, N)))).h.any()
 
 
