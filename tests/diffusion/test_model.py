@@ -1,6 +1,6 @@
 """The model that a user holds: training, resuming, files, and what is refused.
 
-Guards qbm_jax.diffusion.options, qbm_jax.diffusion.saved and qbm_jax.diffusion.training.
+Guards qbm_jax.diffusion.options and qbm_jax.diffusion.saved.
 """
 
 import numpy as np
@@ -9,6 +9,7 @@ from diffusion_models import LENGTH, NUM_SYMBOLS, OPTIONS, sequences
 
 from qbm_jax.diffusion import text
 from qbm_jax.diffusion.model import Autoregressive, MaskedDiffusion
+from qbm_jax.diffusion.training import stream_of
 from qbm_jax.errors import InputError
 from qbm_jax.training import TrainingStopped
 
@@ -72,6 +73,16 @@ def test_a_saved_model_is_the_same_and_damage_is_noticed(model, tmp_path):
     (tmp_path / "mine" / "notes.txt").write_text("of the user")
     with pytest.raises(InputError, match="is no saved model and is not replaced"):
         model.save(tmp_path / "mine")
+
+
+def test_a_sequence_begins_anywhere_in_a_text_and_where_a_row_does():
+    characters, rows = (
+        stream_of(np.arange(9), LENGTH),
+        stream_of(np.arange(12).reshape(3, 4), LENGTH),
+    )
+    for stream, starts in ((characters, range(6)), (rows, range(0, 12, 4))):
+        assert [stream.stride * place for place in range(stream.num_starts)] == [*starts]
+        assert stream.tokens.tolist() == [*range(len(stream.tokens))]
 
 
 def test_texts_go_in_and_come_out():

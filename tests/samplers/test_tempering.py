@@ -155,6 +155,23 @@ def test_swap_rates_are_even_and_replicas_make_round_trips_at_256_spins(strength
     check_ladder(256, strength)
 
 
+def test_at_a_strength_a_weak_machine_is_in_its_ground_state_and_no_sampler():
+    """Two spins of which a coupling of 0.001 kT tells nothing: half of all draws would be alike."""
+    params = Boltzmann(J=jnp.array([[0, 1e-3], [1e-3, 0]]), h=jnp.zeros(2))
+    options = {"num_steps": 10, "num_temperatures": 2, "beta_min": 0.1, "burn_in": 2}
+    sampler = build(strength=10.0, **options)
+    assert not sampler.targets_boltzmann and build(**options).targets_boltzmann
+
+    @jax.jit
+    def draw(key, params):
+        spins, _, info = sampler.sample(key, params, sampler.init(key, params, 100))
+        return spins, info["energy"]
+
+    spins, energy_ = draw(jax.random.key(0), params)
+    np.testing.assert_array_equal(spins[:, 0], spins[:, 1])
+    assert energy_ == pytest.approx(-1e-3)  # of the machine as it was given
+
+
 @pytest.mark.slow
 def test_a_ladder_is_chosen_only_for_couplings_that_are_known():
     params, sampler = machine(1, 6, 1.0), build(burn_in=20)
