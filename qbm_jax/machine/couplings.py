@@ -126,6 +126,8 @@ def single_precision(params: Boltzmann) -> Boltzmann:
 def root_mean_square(J: jax.Array | BCOO) -> jax.Array:
     """Root mean square of couplings [spins, spins] off the diagonal, zeros included; above 0."""
     num_spins = J.shape[0]
+    if isinstance(J, BCOO) and not J.unique_indices:  # couplings may come in parts
+        J = J.sum_duplicates(nse=J.nse)
     values = J.data if isinstance(J, BCOO) else J
     mean_square = jnp.sum(values**2) / (num_spins * max(num_spins - 1, 1))
     return jnp.maximum(jnp.sqrt(mean_square), jnp.finfo(values.dtype).tiny)

@@ -146,3 +146,12 @@ def test_another_noise_generator_gives_the_law_and_is_a_function_of_the_key():
 def test_an_unknown_noise_generator_is_an_error_that_lists_the_known(name):
     with pytest.raises(InputError, match=r"'mersenne'.*threefry2x32.*rbg"):
         samplers.build(name, noise_generator="mersenne")
+
+
+def test_the_mean_square_of_couplings_in_parts_is_that_of_their_sums():
+    indices = jnp.array([[0, 1], [0, 1], [1, 0], [1, 0], [1, 2], [2, 1]])
+    data = jnp.array([3.0, -2.0, 3.0, -2.0, 2.0, 2.0])
+    parts = BCOO((data, indices), shape=(3, 3))
+    found = jax.jit(couplings.root_mean_square)(parts)
+    np.testing.assert_allclose(found, couplings.root_mean_square(parts.todense()), rtol=1e-6)
+    np.testing.assert_allclose(found, np.sqrt((2 * 1 + 2 * 4) / 6), rtol=1e-6)
