@@ -1,8 +1,12 @@
-"""Scores through training: scIB scores of every seed's embedding, every few epochs."""
+"""Scores through training: scIB scores of every seed's embedding, every few epochs.
+
+Beside them what may explain them: what the embedding tells about batch and type, how many latents
+are active, and how large gradients are.
+"""
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -24,9 +28,11 @@ from experiments.kit.workdir import made_by
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import alarms
 from qbm_jax.fitted.evaluate import train_and_evaluate
+from qbm_jax.fitted.history import History
 from qbm_jax.fitted.tasks.embedding import comparable_scores
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.metrics import pca_embedding, score_embeddings
+from qbm_jax.metrics.information import information
 from qbm_jax.model import inference
 from qbm_jax.report import style
 from qbm_jax.study.document import Document, table
@@ -35,6 +41,14 @@ from qbm_jax.study.estimates import Estimate, estimate
 from qbm_jax.study.figures import draw_curve, legend, panels, tidy
 
 SHOWN = ("total", "bio_conservation", "batch_correction")
+BATCH_BITS, TYPE_BITS = "information_of_batch", "information_of_type"
+ACTIVE, GRADIENT = "active_latents", "gradient_norm"
+EXPLAINING = {
+    BATCH_BITS: "bits told about the batch, at least",
+    TYPE_BITS: "bits told about the type, at least",
+    ACTIVE: "active latents",
+    GRADIENT: "gradient norm",
+}
 COLUMNS = ("dataset", "method", "epoch", "metric", "seed", "value")
 
 
@@ -104,6 +118,7 @@ def measure(
     for name in embeddings:
         epoch, seed = map(int, name.split("/"))
         values, reason = comparable_scores(scores, name, study.batch, study.labels)
+        values |= explaining(study, embeddings[name], found[seed].model.measured, epoch, config)
         rows += [(epoch, metric, seed, value) for metric, value in values.items()]
         if reason:
             lacking[reason].append(name)
@@ -115,6 +130,25 @@ def measure(
         "rows": rows,
         "notes": [*scores.notes, *notes, *alarmed(by_seed(method.label, ended))],
     }
+
+
+def explaining(
+    study: StudySet, embedding: np.ndarray, history: History | None, epoch: int, config: ConfigDict
+) -> dict[str, float]:
+    """What `EXPLAINING` names, of an embedding [cells, latents] after an epoch of a training.
+
+    The gradient norm is the mean over the dispatches since the validation before.
+    """
+    found = {
+        BATCH_BITS: information(embedding, study.batch, config.seed),
+        TYPE_BITS: information(embedding, study.labels, config.seed),
+        ACTIVE: float(alarms.num_active(embedding)),
+    }
+    if history is not None:
+        ends, norms = history.train["epoch"], history.train[GRADIENT]
+        here = (ends > epoch - config.every) & (ends <= epoch)
+        found |= {GRADIENT: float(norms[here].mean())} if here.any() else {}
+    return found
 
 
 def rows(plan: ComparisonPlan, piece: Piece) -> Iterator[Row]:
@@ -137,6 +171,14 @@ def document(plan: ComparisonPlan, results: Results) -> Document:
             [study.cells.simulated],
         )
         report.add(score_table(here), "Means over the seeds that have the score.")
+        report.figure(
+            file_name(study.name, "-explained.png"),
+            partial(draw_explained, here, study.title),
+            "The same trainings: what a logistic regression reads in held-out cells' embeddings, a"
+            " lower bound of the mutual information; latents whose posterior mean differs between"
+            " cells; mean norm of the gradient since the point before.",
+            [study.cells.simulated],
+        )
         notes += [f"{study.name}: {note}" for piece in here for note in piece["notes"]]
     report.notes(notes)
     report.add(made_by(results.workdir))
@@ -173,14 +215,26 @@ def score_table(pieces: list[Piece]) -> str:
 
 def draw(pieces: list[Piece], title: str) -> Figure:
     """A panel a score, a line a method."""
-    figure, axes = panels(len(SHOWN), 4.2, 3.6, title)
-    for panel, metric in zip(axes, SHOWN, strict=True):
+    return draw_metrics(pieces, title, {metric: metric.replace("_", " ") for metric in SHOWN})
+
+
+def draw_explained(pieces: list[Piece], title: str) -> Figure:
+    """A panel for each of `EXPLAINING`, a line a method."""
+    return draw_metrics(pieces, title, EXPLAINING, columns=2)
+
+
+def draw_metrics(
+    pieces: list[Piece], title: str, titles: Mapping[str, str], columns: int | None = None
+) -> Figure:
+    """A panel for each metric of `titles`, a line a method."""
+    figure, axes = panels(len(titles), 4.2, 3.6, title, columns=columns)
+    for panel, metric in zip(axes, titles, strict=True):
         for piece in pieces:
             colour, label = (
                 style.model_colour(piece["method"]),
                 title_of(piece["method"], "matched"),
             )
             draw_curve(panel, by_epoch(piece, metric), colour, label, band=True)
-        tidy(panel, "epoch", metric.replace("_", " "))
+        tidy(panel, "epoch", titles[metric])
     legend(axes[-1])
     return figure

@@ -90,6 +90,12 @@ def _asked(alarm: Callable[..., str | None], *given: Any) -> str | None:
         return f"The alarm {alarm.__name__} could not be asked ({reason})."
 
 
+def num_active(embedding: np.ndarray) -> int:
+    """Latents whose posterior mean [cells, latents] differs between cells, see `LEAST_SPREAD`."""
+    spread = embedding.std(axis=0, dtype=np.float64)
+    return int(np.count_nonzero(spread > LEAST_SPREAD))  # NaN is not above it
+
+
 def collapse_fault(embedding: np.ndarray) -> str | None:
     """KL collapse: posteriors that are the same for all cells, so that nothing is embedded.
 
@@ -103,8 +109,7 @@ def collapse_fault(embedding: np.ndarray) -> str | None:
     known = embedding[~np.isnan(embedding).all(axis=1)]
     if len(known) < 2:
         return None
-    spread = known.std(axis=0, dtype=np.float64)
-    active = int(np.count_nonzero(spread > LEAST_SPREAD))  # NaN is not above it
+    spread, active = known.std(axis=0, dtype=np.float64), num_active(known)
     if active > LEAST_ACTIVE * spread.size:
         return None
     return (
@@ -117,13 +122,13 @@ def collapse_fault(embedding: np.ndarray) -> str | None:
 
 def dead_latents(embedding: np.ndarray) -> str | None:
     """Dead spins: more than half of the latents are the same for all cells [cells, latents]."""
-    spread = embedding.std(axis=0, dtype=np.float64)
-    dead = int(np.count_nonzero(spread <= LEAST_SPREAD))
-    if len(embedding) < 2 or dead <= MOST_DEAD * spread.size:
+    size = embedding.shape[1]
+    dead = size - num_active(embedding)
+    if len(embedding) < 2 or dead <= MOST_DEAD * size:
         return None
     return (
-        f"Dead latents: {dead} of {spread.size} are the same for all cells (standard deviation of "
-        f"the posterior mean at most {LEAST_SPREAD:g}); {spread.size - dead} num_latents would do, "
+        f"Dead latents: {dead} of {size} are the same for all cells (standard deviation of "
+        f"the posterior mean at most {LEAST_SPREAD:g}); {size - dead} num_latents would do, "
         f"or try a smaller kl_weight, a longer kl_warmup_epochs, or free_bits."
     )
 

@@ -1,7 +1,9 @@
 """Scores through training: what is written, and what is refused."""
 
 import csv
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from matplotlib.image import imread
 from refusals import study_refuses
@@ -40,6 +42,22 @@ def test_the_table_names_first_best_and_last_epoch():
     rows += [[30, "total", seed, None] for seed in (0, 1)]
     text = epochs.score_table([{"method": "qbmvae", "rows": rows}])
     assert "| QBM-VAE | total | 0.200 (5; 2) | 0.900 (10; 1) | 0.700 (20; 2) |" in text
+
+
+def test_what_may_explain_scores_is_of_the_embedding_and_of_the_steps_since_the_last_one():
+    spins = np.random.default_rng(0).choice([-1.0, 1.0], (400, 3))
+    spins[:, 2] = 0.5
+    study = SimpleNamespace(batch=spins[:, 0].astype(str), labels=np.repeat(["a", "b"], 200))
+    train = {"epoch": np.array([5.0, 7.5, 10.0, 12.5]), "gradient_norm": np.array([9, 1, 3, 9])}
+    config = configs.get_config("smoke")
+    config.every = 5
+    found = epochs.explaining(study, spins, SimpleNamespace(train=train), 10, config)
+    assert found["information_of_batch"] == pytest.approx(1, abs=0.05)
+    assert found["information_of_type"] < 0.05
+    assert found["active_latents"] == 2 and found["gradient_norm"] == 2
+    assert epochs.explaining(study, spins, None, 10, config).keys() == found.keys() - {
+        "gradient_norm"
+    }
 
 
 @pytest.mark.slow
