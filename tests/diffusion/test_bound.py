@@ -89,15 +89,17 @@ def test_the_interval_over_orders_holds_the_enumerated_law(model):
     assert few.reach <= 12 and np.isnan(few.high) and np.isfinite(few.low)
 
 
-@pytest.mark.parametrize(("spread", "draws"), [(0.5, 64), (1.0, 256), (1.5, 2000)])
-def test_intervals_of_a_mean_weight_hold_it_from_both_sides_in_expectation(spread, draws):
+@pytest.mark.parametrize(
+    ("spread", "draws", "number"), [(0.5, 64, 150), (1.0, 256, 150), (1.5, 2000, 40)]
+)
+def test_intervals_of_a_mean_weight_hold_it_from_both_sides_in_expectation(spread, draws, number):
     """Log-normal weights, whose mean is known; sides are compared within errors of many of them."""
     rng, truth = np.random.default_rng(0), spread**2 / 2
     found = np.array([
-        bound.log_mean_interval(spread * rng.normal(size=draws), rng) for _ in range(150)
+        bound.log_mean_interval(spread * rng.normal(size=draws), rng) for _ in range(number)
     ])  # fmt: skip
     found = found[np.isfinite(found[:, 2])]
-    assert len(found) > 130
+    assert len(found) > 0.87 * number
     low, high = found[:, 0], found[:, 2]
     error = 3 / np.sqrt(len(found))
     assert low.mean() < truth + error * low.std() and high.mean() > truth - error * high.std()
