@@ -206,9 +206,10 @@ def prompt_tokens(vocabulary: Vocabulary, prompt: Any, length: int) -> np.ndarra
             tokens = np.zeros((0, 0))
         if tokens.ndim != 1 or (tokens.size and not np.issubdtype(tokens.dtype, np.integer)):
             raise InputError(f"expected a prompt [tokens] of whole numbers, got {shown(prompt)}")
-        tokens = np.where(tokens == -1, vocabulary.size, tokens)
-        check_tokens(vocabulary, tokens[tokens != vocabulary.size])
-        tokens = tokens.astype(np.int32)
+        known = (tokens != -1) & (tokens != vocabulary.size)
+        check_tokens(vocabulary, tokens[known])
+        # a narrow type, such as int8, may not hold the mask
+        tokens = np.where(known, tokens.astype(np.int32), np.int32(vocabulary.size))
     if tokens.size > length:
         raise InputError(
             f"expected a prompt of at most {length} tokens, the length of the model, got "

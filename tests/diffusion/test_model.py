@@ -110,6 +110,15 @@ def test_the_autoregressive_model_is_normalised_and_draws_its_law():
     assert 0.5 * np.abs(share - np.exp(log_p)).sum() < 0.08
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int64])
+def test_a_prompt_of_any_whole_type_is_unknown_where_its_mask_is(kind):
+    """The mask of 256 symbols is 256, which 8 bits do not hold."""
+    vocabulary, signed = text.Vocabulary(256), kind is not np.uint8
+    prompt = np.array([7, -1 if signed else 9], kind)
+    found = text.prompt_tokens(vocabulary, prompt, 4)
+    assert found.tolist() == [7, 256 if signed else 9, 256, 256] and found.dtype == np.int32
+
+
 UNUSABLE = {
     "empty text": (ALPHABET, "", "expected a text or tokens, got none"),
     "bytes": (ALPHABET, b"abcabc", "got bytes; decode them as UTF-8"),
