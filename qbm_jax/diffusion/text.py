@@ -30,17 +30,24 @@ class Vocabulary:
 
         Raises:
           InputError: fewer than two symbols, the mask among them, one of them twice, or no
-            characters.
+            characters of UTF-8.
         """
         self.symbols: tuple[str, ...] | None = None
         if isinstance(given, int | np.integer):
             self.size = check("vocabulary", given, whole(2))
             return
-        symbols = tuple(given) if isinstance(given, str | list | tuple) else ()
+        symbols = tuple(given) if isinstance(given, str | list | tuple) else (given,)
         if not all(isinstance(each, str) and len(each) == 1 for each in symbols):
             raise InputError(
-                f"vocabulary must be a number of symbols or single characters, got {shown(given)}"
+                f"vocabulary must be a number of symbols, or a text or list of single characters, "
+                f"got {shown(given)}"
             )
+        for each in symbols:
+            if "\ud800" <= each <= "\udfff":  # two of them are one character after JSON
+                raise InputError(
+                    f"vocabulary must not hold {each!r}, half a character, which UTF-8 cannot "
+                    f"write; decode the text with errors='replace'"
+                )
         if MASK in symbols:
             raise InputError(f"vocabulary must not hold {MASK!r}, which is the mask; leave it out")
         if len(set(symbols)) < max(2, len(symbols)):
@@ -74,8 +81,8 @@ class Vocabulary:
 
     def decode(self, rows: np.ndarray) -> list[str]:
         """The texts of tokens [n, length], with the mask's sign where one is unknown."""
-        symbols = np.array([*(self.symbols or ()), MASK])
-        return ["".join(symbols[row]) for row in np.asarray(rows)]
+        symbols = (*(self.symbols or ()), MASK)  # numpy would take "\0" for an empty text
+        return ["".join(symbols[token] for token in row) for row in np.asarray(rows)]
 
 
 def characters(text: str) -> str:

@@ -94,6 +94,12 @@ def test_texts_go_in_and_come_out():
     assert text.characters("bca") == ALPHABET
 
 
+def test_every_character_comes_out_as_it_went_in():
+    written = "a\0\r\n\u0301e"  # numpy drops "\0" at the end of a text
+    vocabulary = text.Vocabulary(text.characters(written))
+    assert vocabulary.decode(vocabulary.encode(written)[None]) == [written]
+
+
 @pytest.mark.slow
 def test_the_autoregressive_model_is_normalised_and_draws_its_law():
     from diffusion_models import ALL
@@ -149,6 +155,9 @@ NO_MODELS = {
     "twice": ("aba", 4, {}, "at least 2 symbols, each once"),
     "mask": (f"ab{text.MASK}", 4, {}, "which is the mask; leave it out"),
     "words": (["to", "be"], 4, {}, "single characters"),
+    "fraction": (27.0, 4, {}, "or a text or list of single characters, got 27.0"),
+    "set": ({"a", "b"}, 4, {}, "or a text or list of single characters, got {"),
+    "half a character": ("ab\ud83d", 4, {}, r"must not hold '\\ud83d', half a character"),
     "length": (3, 0, {}, "length must be a whole number of at least 1"),
     "heads": (3, 4, {"width": 9, "num_heads": 2}, "width must be a multiple of 2 num_heads"),
     "unknown": (3, 4, {"depth": 2}, "unknown model options"),
