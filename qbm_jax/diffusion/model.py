@@ -104,11 +104,11 @@ class TokenModel:
         if checkpoints is not None:
             kept = Checkpoints(Path(checkpoints))
             kept.identity = {**self._fields(), "tokens": digest_of(rows)}
-        self._texts = isinstance(tokens, str) or isinstance(tokens[0], str)
         stream = training.stream_of(rows, self.length)
         self.params = training.train(
             self.shape, self.options.seed, stream, kept, on_progress, should_stop
         )
+        self._texts = text.are_texts(tokens)
         return self
 
     def save(self, folder: Path | str) -> None:

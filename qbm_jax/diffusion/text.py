@@ -1,7 +1,7 @@
 """From texts to tokens and back: vocabularies, windows, files; every mistake in one line."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +89,12 @@ def characters(text: str) -> str:
     """The vocabulary of a text: each character once, sorted.
 
     Raises:
-      InputError: the text is empty or holds the mask.
+      InputError: the text is none, empty or holds the mask.
     """
+    if not isinstance(text, str):
+        raise InputError(
+            f'expected a text, got {shown(text)}; decode bytes as UTF-8, and join texts by "".join'
+        )
     if not text:
         raise InputError("expected a text, got an empty one; give at least two characters")
     if MASK in text:
@@ -133,7 +137,8 @@ def as_tokens(vocabulary: Vocabulary, given: Any, length: int) -> np.ndarray:
         raise InputError("expected text or tokens, got bytes; decode them as UTF-8")
     if isinstance(given, str):
         tokens = vocabulary.encode(given)
-    elif isinstance(given, list | tuple) and given and isinstance(given[0], str):
+    elif are_texts(given):
+        check_texts(given)
         check_lengths([len(text) for text in given], length)
         tokens = np.stack([vocabulary.encode(text) for text in given])
     else:
@@ -157,6 +162,20 @@ def as_tokens(vocabulary: Vocabulary, given: Any, length: int) -> np.ndarray:
         )
     check_tokens(vocabulary, tokens)
     return tokens.astype(np.int32)
+
+
+def are_texts(given: Any) -> bool:
+    """Whether it is a text, or a list or tuple that begins with one."""
+    return isinstance(given, str) or (
+        isinstance(given, list | tuple) and len(given) > 0 and isinstance(given[0], str)
+    )
+
+
+def check_texts(given: Iterable[Any]) -> None:
+    """Raises an InputError unless all are texts."""
+    for number, found in enumerate(given):
+        if not isinstance(found, str):
+            raise InputError(f"expected texts, got {shown(found)} (number {number}); leave it out")
 
 
 def check_tokens(vocabulary: Vocabulary, tokens: np.ndarray) -> None:
@@ -237,8 +256,13 @@ def peptides(sequences: Sequence[str], length: int) -> list[str]:
     """Peptides of at most `length` residues, filled up with `PADDING`.
 
     Raises:
-      InputError: an ambiguous or unknown residue, an empty peptide, or one that is too long.
+      InputError: one text for several, an ambiguous or unknown residue, an empty peptide, or one
+        that is too long.
     """
+    if not isinstance(sequences, Iterable) or isinstance(sequences, str | bytes):
+        raise InputError(f"expected a list of peptides, got {shown(sequences)}; put one in a list")
+    sequences = list(sequences)
+    check_texts(sequences)
     for number, sequence in enumerate(sequences):
         for residue in sequence:
             if residue not in AMINO_ACIDS:

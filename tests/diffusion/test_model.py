@@ -4,6 +4,7 @@ Guards qbm_jax.diffusion.options and qbm_jax.diffusion.saved.
 """
 
 import numpy as np
+import pandas as pd
 import pytest
 from diffusion_models import LENGTH, NUM_SYMBOLS, OPTIONS, sequences
 
@@ -94,6 +95,23 @@ def test_texts_go_in_and_come_out():
     assert text.characters("bca") == ALPHABET
 
 
+def test_rows_of_a_table_are_tokens_whatever_their_names():
+    series = pd.Series([*"010210" * 100]).astype(int).set_axis(range(5, 605))
+    model = MaskedDiffusion(NUM_SYMBOLS, LENGTH, **OPTIONS).fit(series)  # the program of texts
+    assert model.sample(1).shape == (1, LENGTH)
+
+
+def test_a_training_that_fails_leaves_a_model_of_texts_as_it_was():
+    model = MaskedDiffusion(ALPHABET, LENGTH, **OPTIONS).fit("abcacb" * 100)
+
+    def stop(step, metrics):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(sequences(), on_progress=stop)
+    assert set(model.sample(1)[0]) <= set(ALPHABET)
+
+
 def test_every_character_comes_out_as_it_went_in():
     written = "a\0\r\n\u0301e"  # numpy drops "\0" at the end of a text
     vocabulary = text.Vocabulary(text.characters(written))
@@ -137,6 +155,8 @@ UNUSABLE = {
     "long": (ALPHABET, ["abca", "abcab"], r"got one of 5 \(number 1\)"),
     "ragged": (3, [[0, 1, 2, 0], [1]], "got unequal ones"),
     "fractions": (3, [[0.5, 1, 2, 0]], "expected whole numbers"),
+    "no texts": (ALPHABET, ["abca", None], r"expected texts, got None \(number 1\)"),
+    "bytes among texts": (ALPHABET, ["abca", b"abca"], r"expected texts, got b'abca' \(number 1"),
     "text for numbers": (3, "abca", "give the vocabulary as characters"),
 }
 
@@ -227,4 +247,11 @@ def test_files_that_are_no_text_and_peptides_that_are_ambiguous_are_refused(tmp_
         text.peptides(["GLFD", "GXFD"], 8)
     with pytest.raises(InputError, match="peptides of 1 to 3 residues, got 4"):
         text.peptides(["GLFD"], 3)
+    with pytest.raises(InputError, match="a list of peptides, got 'GLFD'; put one in a list"):
+        text.peptides("GLFD", 8)
+    with pytest.raises(InputError, match="expected texts, got None"):
+        text.peptides(["GLFD", None], 8)
     assert text.peptides(["GLF"], 4) == ["GLF-"]
+    for none in (b"abc", ["ab", "bc"], None, 3):
+        with pytest.raises(InputError, match=r"expected a text, got .*; decode bytes as UTF-8"):
+            text.characters(none)
