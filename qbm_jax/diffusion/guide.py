@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from qbm_jax.errors import InputError
-from qbm_jax.runtime.options import check, fraction, pairs, positive, whole
+from qbm_jax.runtime.options import Kind, check, fraction, positive, several, shown, whole
 
 Energy = Callable[[np.ndarray], Any]
 PROPOSAL = "proposal"
@@ -48,13 +48,10 @@ class EnergyGuide:
         kinds = {
             "num_candidates": whole(2),
             "temperature": positive(),
-            "window": pairs(fraction(), fraction(), "two times between 0 and 1"),
+            "window": Kind("two times between 0 and 1", _two_times),
         }
-        given = (self.window,) if np.ndim(self.window) == 1 else self.window
-        values = {"num_candidates": self.num_candidates, "temperature": self.temperature}
-        for name, value in {**values, "window": given}.items():
-            found = check(name, value, kinds[name])
-            object.__setattr__(self, name, found[0] if name == "window" else found)
+        for name, kind in kinds.items():
+            object.__setattr__(self, name, check(name, getattr(self, name), kind))
         if self.window[0] < self.window[1]:
             raise InputError(
                 f"window must go from a later to an earlier time, such as (1.0, 0.0), got "
@@ -81,12 +78,40 @@ class EnergyGuide:
         rows, number, length = candidates.shape
         energies = -log_probs
         if callable(self.energy):
-            found = np.asarray(self.energy(candidates.reshape(-1, length)), np.float64)
-            if found.shape != (rows * number,) or not np.isfinite(found).all():
-                raise InputError(
-                    f"expected energy to give {rows * number} finite numbers, one a sequence, got "
-                    f"shape {found.shape}, {np.sum(~np.isfinite(found))} of them not finite"
-                )
-            energies = found.reshape(rows, number)
+            given = self.energy(candidates.reshape(-1, length).copy())  # it may change its own
+            energies = _energies(given, rows * number).reshape(rows, number)
         noise = rng.gumbel(size=energies.shape)
         return np.argmax(noise - energies / self.temperature, axis=1)
+
+
+def check_guide(guide: Any) -> None:
+    """Raises an InputError unless it is a guide, or None."""
+    if not isinstance(guide, EnergyGuide | None):
+        raise InputError(
+            f"guide must be an EnergyGuide or None, got {shown(guide)}; give an energy as "
+            f"EnergyGuide(energy)"
+        )
+
+
+def _two_times(value: Any) -> tuple[float, float]:
+    """The two times of a window. Raises a ValueError unless they are two between 0 and 1."""
+    first, last = several(fraction(), "").read(value)
+    return first, last
+
+
+def _energies(given: Any, number: int) -> np.ndarray:
+    """What an energy gave for a number of sequences, float64 [number].
+
+    Raises:
+      InputError: it is of another shape, or not finite.
+    """
+    expected = f"expected energy to give {number} finite numbers, one a sequence, got"
+    try:
+        found = np.asarray(given, np.float64)
+    except (TypeError, ValueError) as error:  # texts, or parts of unequal length
+        raise InputError(f"{expected} {shown(given)}") from error
+    if found.shape != (number,) or not np.isfinite(found).all():
+        raise InputError(
+            f"{expected} shape {found.shape}, {np.sum(~np.isfinite(found))} of them not finite"
+        )
+    return found

@@ -12,7 +12,7 @@ import numpy as np
 
 from qbm_jax.diffusion import bound, latent, sampling, saved, text, training
 from qbm_jax.diffusion.bound import Bound
-from qbm_jax.diffusion.guide import EnergyGuide
+from qbm_jax.diffusion.guide import EnergyGuide, check_guide
 from qbm_jax.diffusion.network import Params, Shape, log_probs, num_parameters
 from qbm_jax.diffusion.options import DiffusionOptions
 from qbm_jax.errors import InputError
@@ -212,18 +212,19 @@ class MaskedDiffusion(TokenModel):
           guide: chooses among candidates.
 
         Raises:
-          InputError: a number out of range, more steps than unknown tokens, or a prompt that cannot
-            be used.
+          InputError: a number out of range, more steps than unknown tokens, a prompt that cannot
+            be used, or a guide that is none.
         """
         num = check("num", num, whole(1))
         steps = check("steps", steps, optional(whole(1)))
-        chosen = method or ("first_hitting" if steps is None else "ancestral")
-        chosen = check("method", chosen, choice(sampling.METHODS))
+        chosen = check("method", method, optional(choice(sampling.METHODS)))
+        chosen = chosen or ("first_hitting" if steps is None else "ancestral")
         temperature = check("temperature", temperature, not_negative())
         if temperature and chosen != "confidence":
             raise InputError(
                 f"temperature is of method confidence, got method {chosen}; leave temperature out"
             )
+        check_guide(guide)
         mask = self.vocabulary.size
         start = np.full(self.length, mask, np.int32)
         if prompt is not None:

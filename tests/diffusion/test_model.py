@@ -202,6 +202,7 @@ NO_SAMPLES = {
     "more steps": ({"steps": 5}, "steps must be at most the 4 tokens to draw, got 5"),
     "steps and prompt": ({"steps": 4, "prompt": [1]}, "at most the 3 tokens to draw, got 4"),
     "fewer steps": ({"steps": 2, "method": "first_hitting"}, "takes one step a token, 4 here"),
+    "no method": ({"method": ""}, "unknown method ''; choose from ancestral"),
     "method": ({"method": "magic"}, "unknown method 'magic'"),
     "temperature": ({"temperature": -1}, "temperature must be a finite number of at least 0"),
     "no confidence": ({"temperature": 1}, "temperature is of method confidence, got method first"),

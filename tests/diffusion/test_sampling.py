@@ -130,6 +130,10 @@ BAD = {
     "zero": ({"temperature": 0}, "temperature must be a finite number above 0, got 0"),
     "infinite": ({"temperature": np.inf}, "temperature must be a finite number above 0, got inf"),
     "backwards": ({"window": (0.1, 0.9)}, "window must go from a later to an earlier time"),
+    "two windows": ({"window": ((1.0, 0.5), (0.2, 0.0))}, "window must be two times between 0 and"),
+    "unequal": ({"window": ((1.0, 0.5), (0.2,))}, "window must be two times between 0 and 1"),
+    "three": ({"window": (1.0, 0.5, 0.2)}, r"two times between 0 and 1, got \(1.0, 0.5, 0.2\)"),
+    "no times": ({"window": np.zeros((0, 2))}, "window must be two times between 0 and 1"),
     "text": ({"energy": "low"}, "energy must be a function of sequences"),
 }
 
@@ -145,3 +149,22 @@ def test_an_energy_of_another_shape_or_not_finite_is_refused(model):
     for energy in (lambda rows: rows * 1.0, lambda rows: np.full(len(rows), np.nan)):
         with pytest.raises(InputError, match="expected energy to give 6000 finite numbers"):
             model.sample(NUM, guide=EnergyGuide(energy, 2))
+    for energy in (lambda rows: ["low"] * len(rows), lambda rows: [[0.0], [0.0, 1.0]]):
+        with pytest.raises(InputError, match="expected energy to give 4 finite numbers"):
+            model.sample(2, guide=EnergyGuide(energy, 2))
+
+
+def test_an_energy_alone_is_no_guide(model):
+    for guide in (len, "proposal"):
+        with pytest.raises(InputError, match=r"guide must be an EnergyGuide or None, got .*; give"):
+            model.sample(2, guide=guide)
+
+
+def test_an_energy_that_changes_what_it_is_shown_changes_no_sample(model):
+    def energy(rows):
+        rows[:] = 0
+        return np.zeros(len(rows))
+
+    flat = EnergyGuide(lambda rows: np.zeros(len(rows)), 2)
+    drawn = model.sample(NUM, guide=EnergyGuide(energy, 2))
+    assert np.array_equal(drawn, model.sample(NUM, guide=flat))
