@@ -78,13 +78,16 @@ class ResidualEnergy:
         """Builds an untrained energy, whose features start as those of the diffusion's network.
 
         Raises:
-          InputError: an option that cannot be, or a diffusion with latents.
+          InputError: an option that cannot be, no masked diffusion, or one with latents.
         """
-        _check_no_latents(model)
+        _check_model(model)
         self.options = from_dict(ResidualOptions, "residual", options)
         self.model, self.losses = model, np.zeros(0)
         self._program = Program(model.shape, self.options)
-        self.params = init(self._program, keys.key_of(0, "residual"), model.trained)
+        self.params = self._start()
+
+    def _start(self) -> Params:
+        return init(self._program, keys.key_of(0, "residual"), self.model.trained)
 
     @property
     def num_parameters(self) -> int:
@@ -94,30 +97,37 @@ class ResidualEnergy:
     def fit(self, rows: np.ndarray, negatives: np.ndarray, seed: int = 0) -> "ResidualEnergy":
         """Trains on texts [n, length] and M negatives for each [n, M, length]; returns itself.
 
+        A second call begins anew. One that fails leaves the energy as it was.
+
         Raises:
           InputError: tokens of another shape or vocabulary, or a loss that is not finite.
         """
-        rows, negatives = np.asarray(rows), np.asarray(negatives)
-        if rows.ndim != 2 or negatives.ndim != 3 or negatives[:, 0].shape != rows.shape:
+        rows, negatives = _shaped(rows), _shaped(negatives)
+        if rows.ndim != 2 or negatives.ndim != 3 or negatives.shape[::2] != rows.shape:
             raise InputError(
                 f"expected texts [n, length] and negatives [n, M, length], got shapes {rows.shape} "
                 f"and {negatives.shape}"
             )
         for tokens in (rows, negatives.reshape(-1, rows.shape[1])):
-            text.as_tokens(self.model.vocabulary, tokens, self.model.length)
+            _sequences(self.model, tokens)
         key = keys.key_of(seed, "residual training")
-        self.params, losses = _train(self._program)(
-            self.params, key, jnp.asarray(rows), jnp.asarray(negatives)
+        params, told = _train(self._program)(
+            self._start(), key, jnp.asarray(rows), jnp.asarray(negatives)
         )
-        self.losses = np.asarray(losses, np.float64)
-        if not np.isfinite(self.losses).all():
+        losses = np.asarray(told, np.float64)
+        if not np.isfinite(losses).all():
             raise InputError("the residual energy diverged; lower its learning_rate")
+        self.params, self.losses = params, losses
         return self
 
     def energy(self, rows: np.ndarray, readout: str = "free") -> np.ndarray:
-        """E of sequences [n, length] in nats, float64 [n]; or the mean energy, for ranking."""
+        """E of sequences [n, length] in nats, float64 [n]; or the mean energy, for ranking.
+
+        Raises:
+          InputError: no sequences of the model's tokens, or no such readout.
+        """
         program = _energy(self._program, check("readout", readout, choice(READOUTS)))
-        return in_chunks(lambda part: program(self.params, part), np.asarray(rows))
+        return in_chunks(lambda part: program(self.params, part), _sequences(self.model, rows))
 
     def log_z(self, proposals: np.ndarray, seed: int = 0) -> Interval:
         """Log Z in nats from two sides, by independent draws of the diffusion [n, length].
@@ -126,7 +136,7 @@ class ResidualEnergy:
         weight, see `Interval`.
 
         Raises:
-          InputError: fewer than 4 draws.
+          InputError: fewer than 4 draws, or no sequences of the model's tokens.
         """
         rng = np.random.default_rng(keys.seed_of(seed, "residual log Z"))
         return log_mean_interval(-self.energy(proposals), rng)
@@ -145,8 +155,13 @@ class ResidualEnergy:
           proposals: independent draws of the diffusion [draws, length], for log Z; none of the
             negatives that the energy has learnt from.
           seed: of all draws.
-          num_orders: random orders behind the lower side of the diffusion's own -log p.
+          num_orders: random orders behind the lower side of the diffusion's own -log p, at least 4.
+
+        Raises:
+          InputError: fewer draws or orders than 4, or no sequences of the model's tokens.
         """
+        num_orders = check("num_orders", num_orders, whole(bound.LEAST_DRAWS))
+        rows = _sequences(self.model, rows)
         shape, length = self.model.shape, self.model.length
         log_z, energy = self.log_z(proposals, seed), float(self.energy(rows).mean())
         above = self.model.nll_bound(rows, seed=seed, num_draws=NUM_DRAWS)
@@ -170,9 +185,12 @@ def denoised(
     candidates of a guided step are drawn.
 
     Raises:
-      InputError: a diffusion with latents, whose law given a part of a text is not known.
+      InputError: no sequences of the model's tokens, no number of negatives, or a diffusion with
+        latents, whose law given a part of a text is not known.
     """
-    _check_no_latents(model)
+    _check_model(model)
+    num_negatives = check("num_negatives", num_negatives, whole(1))
+    rows = _sequences(model, rows)
     rng = np.random.default_rng(keys.seed_of(seed, "negatives"))
     mask = model.vocabulary.size
     counts = rng.integers(1, model.length + 1, len(rows))
@@ -186,7 +204,34 @@ def denoised(
     return found
 
 
-def _check_no_latents(model: MaskedDiffusion) -> None:
+def _shaped(given: Any) -> np.ndarray:
+    """An array; one without axes where the parts are of unequal lengths."""
+    try:
+        return np.asarray(given)
+    except ValueError:
+        return np.zeros(())
+
+
+def _sequences(model: MaskedDiffusion, given: Any) -> np.ndarray:
+    """Tokens [n, length] of the model's vocabulary, of whole numbers.
+
+    Raises:
+      InputError: they are something else; a long row is cut nowhere.
+    """
+    tokens = text.as_tokens(model.vocabulary, given, model.length)
+    if tokens.ndim != 2:
+        raise InputError(
+            f"expected sequences [n, {model.length}], got one row of {tokens.size} tokens; cut it "
+            f"with text.windows"
+        )
+    return tokens
+
+
+def _check_model(model: Any) -> None:
+    if not isinstance(model, MaskedDiffusion):
+        raise InputError(
+            f"a residual energy needs a MaskedDiffusion, got a value of type {type(model).__name__}"
+        )
     if latent.has_latents(model.shape):
         raise InputError(
             f"a residual energy needs a diffusion without latents, got latents "

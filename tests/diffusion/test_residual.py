@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from diffusion_models import ALL, law, sequences, untrained
 
-from qbm_jax.diffusion import EnergyGuide, heads, residual
+from qbm_jax.diffusion import Autoregressive, EnergyGuide, heads, residual
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, energy, symmetrise
 
@@ -103,6 +103,65 @@ def test_texts_and_negatives_that_do_not_belong_together_are_refused(model):
             residual.ResidualEnergy(model, **SMALL).fit(rows, negatives)
     with pytest.raises(InputError, match="expected tokens from 0 to 2, got 3"):
         residual.ResidualEnergy(model, **SMALL).fit(rows, np.full((10, 2, 4), 3))
+
+
+NO_SEQUENCES = {
+    "beyond": ([[0, 1, 2, 9]], "expected tokens from 0 to 2, got 9"),
+    "negative": ([[0, 1, 2, -1]], "expected tokens from 0 to 2, got -1"),
+    "mask": ([[0, 1, 2, 3]], "got 3, which is the mask"),
+    "short": ([[0, 1, 2]], "expected sequences of 4 tokens"),
+    "a row": ([0, 1, 2, 0, 1], r"expected sequences \[n, 4\], got one row of 5 tokens"),
+    "none": (np.zeros((0, 4), int), "got none"),
+    "fractions": ([[0.0, 1.0, 2.0, 0.0]], "expected whole numbers"),
+    "unequal": ([[0] * 4, [1]], "got unequal ones"),
+    "text": ("abca", "got text; give the vocabulary as characters"),
+}
+
+
+@pytest.mark.parametrize("case", NO_SEQUENCES)
+def test_what_is_no_sequence_of_the_model_has_no_energy(model, fitted, case):
+    given, words = NO_SEQUENCES[case]
+    some = sequences(4)
+    for ask in (
+        fitted.energy, fitted.log_z, lambda rows: fitted.nll(rows, some),
+        lambda rows: residual.denoised(model, rows, 2),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=words):
+            ask(given)
+
+
+def test_numbers_of_negatives_and_orders_are_checked(model, fitted):
+    rows = sequences(4)
+    with pytest.raises(InputError, match="num_negatives must be a whole number of at least 1"):
+        residual.denoised(model, rows, 0)
+    with pytest.raises(InputError, match="num_orders must be a whole number of at least 4, got 2"):
+        fitted.nll(rows, rows, num_orders=2)
+    with pytest.raises(InputError, match="expected a text or tokens, got none"):
+        residual.ResidualEnergy(model, **SMALL).fit(rows, np.zeros((4, 0, 4), int))
+    with pytest.raises(InputError, match="got shapes"):
+        residual.ResidualEnergy(model, **SMALL).fit(rows, [[[0] * 4], [[0]]])
+
+
+def test_a_second_fit_begins_anew_and_one_that_fails_changes_nothing(model):
+    rows = sequences(40)
+    negatives = rows[::-1, None]
+    fitted = residual.ResidualEnergy(model, **SMALL).fit(rows, negatives)
+    before, losses = fitted.energy(rows), fitted.losses
+    assert np.array_equal(fitted.fit(rows, negatives).losses, losses)
+    assert np.array_equal(fitted.energy(rows), before)
+    wild = residual.ResidualEnergy(model, **SMALL | {"learning_rate": 1e30})
+    start = wild.energy(rows)
+    with pytest.raises(InputError, match="diverged; lower its learning_rate"):
+        wild.fit(rows, negatives)
+    assert np.array_equal(wild.energy(rows), start) and wild.losses.size == 0
+
+
+def test_an_autoregressive_model_has_no_residual_energy_and_no_negatives(model):
+    causal = Autoregressive(3, 4)
+    causal.params = model.params
+    for refused in (residual.ResidualEnergy, lambda m: residual.denoised(m, sequences(3), 2)):
+        with pytest.raises(InputError, match="a MaskedDiffusion, got a value of type Autoregr"):
+            refused(causal)
 
 
 def test_a_diffusion_with_latents_has_no_residual_energy_and_no_negatives():
