@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from qbm_jax.diffusion import text
 from qbm_jax.errors import InputError
+from qbm_jax.runtime.options import check, whole
 
 
 class KneserNey:
@@ -23,8 +25,13 @@ class KneserNey:
         begins anywhere in a text, and the first tokens are told by lower orders.
 
         Raises:
-          InputError: n-grams that 64 bits cannot number, or a row that is shorter than one.
+          InputError: no tokens of the vocabulary, n-grams that 64 bits cannot number, or a row that
+            is shorter than one.
         """
+        order = check("order", order, whole(1))
+        num_symbols = check("num_symbols", num_symbols, whole(2))
+        self._vocabulary = text.Vocabulary(num_symbols)
+        tokens = self._checked(tokens, (1, 2))
         if (num_symbols + 1) ** order >= 2**62:
             raise InputError(f"expected a lower order than {order} for {num_symbols} symbols")
         if tokens.ndim == 1 and tokens.size < order:
@@ -39,6 +46,25 @@ class KneserNey:
             codes, counts = np.unique(codes % self._base**number, return_counts=True)
             self._tables[number] = _Table(codes, counts, self._base)
 
+    def _checked(self, tokens: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        """Tokens as an array of so many axes.
+
+        Raises:
+          InputError: there are none, they are no whole numbers, or not of the vocabulary.
+        """
+        tokens = np.asarray(tokens)
+        if (
+            tokens.ndim not in axes
+            or not tokens.size
+            or not np.issubdtype(tokens.dtype, np.integer)
+        ):
+            shapes = " or ".join(("", "[number]", "[n, length]")[number] for number in axes)
+            raise InputError(
+                f"expected whole numbers {shapes}, got {tokens.dtype} of shape {tokens.shape}"
+            )
+        text.check_tokens(self._vocabulary, tokens)
+        return tokens
+
     def _codes(self, rows: np.ndarray, order: int) -> np.ndarray:
         """The number of the n-gram that ends at each place [n, length]; a start is a symbol."""
         padded = np.pad(
@@ -48,8 +74,12 @@ class KneserNey:
         return places @ self._base ** np.arange(order)[::-1]
 
     def log_probs(self, rows: np.ndarray) -> np.ndarray:
-        """Log p of each token of sequences [n, length] given those before it, [n, length]."""
-        codes = self._codes(rows, self.order)
+        """Log p of each token of sequences [n, length] given those before it, [n, length].
+
+        Raises:
+          InputError: they are no sequences of the vocabulary's tokens.
+        """
+        codes = self._codes(self._checked(rows, (2,)), self.order)
         found = np.full(codes.shape, 1 / self.num_symbols)
         for number in range(1, self.order + 1):
             found = self._tables[number].interpolate(codes % self._base**number, found)

@@ -59,6 +59,24 @@ def test_kneser_ney_learns_what_repeats_and_counts_within_rows():
         ngrams.KneserNey(text, 10_000)
 
 
+def test_tokens_of_another_vocabulary_have_no_n_grams():
+    model = ngrams.KneserNey(TEXT, 3, order=3)
+    for rows, words in {
+        "beyond": ([[0, 1, 3]], "expected tokens from 0 to 2, got 3"),
+        "fractions": ([[0.0, 1.0]], r"whole numbers \[n, length\], got float64 of shape \(1, 2\)"),
+        "a row": ([0, 1], r"whole numbers \[n, length\], got int64 of shape \(2,\)"),
+    }.values():
+        with pytest.raises(InputError, match=words):
+            model.log_probs(rows)
+    with pytest.raises(InputError, match="expected tokens from 0 to 1, got 2"):
+        ngrams.KneserNey(np.array([0, 1, 2] * 9), 2)
+    with pytest.raises(InputError, match=r"whole numbers \[number\] or \[n, length\], got"):
+        ngrams.KneserNey(np.zeros((0, 4), int), 3)
+    with pytest.raises(InputError, match="order must be a whole number of at least 1, got 0"):
+        ngrams.KneserNey(TEXT, 3, order=0)
+    assert np.array_equal(model.log_probs([[0, 1]]), model.log_probs(np.array([[0, 1]], np.uint8)))
+
+
 def test_measures_of_variety():
     rows = np.array([[0, 1, 0, 1], [2, 2, 2, 2]])
     assert ngrams.unigram_entropy(rows) == pytest.approx(np.log(2) / 2)
