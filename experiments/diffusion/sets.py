@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.diffusion.peptides import Contrast
-from experiments.kit.options import names_of
+from experiments.kit.options import check_least, names_of
 from qbm_jax import samplers
 from qbm_jax.data import folder
 from qbm_jax.diffusion import text
@@ -65,6 +65,7 @@ def load(config: ConfigDict) -> tuple[list[TokenSet], list[str]]:
         if fields.kind not in KINDS:
             known = ", ".join(KINDS)
             raise InputError(f"config.sets.{name}.kind must be one of {known}, got {fields.kind!r}")
+        check_least(config, {f"sets.{name}.{SIZES[fields.kind]}": 1})
         path = folder.find(config.folder, fields.file) if fields.file else Path()
         if path is None:
             absent = folder.missing(config.folder, fields.file)
@@ -72,7 +73,7 @@ def load(config: ConfigDict) -> tuple[list[TokenSet], list[str]]:
             LOGGER.warning("%s", notes[-1])
             continue
         try:
-            found.append(KINDS[fields.kind](name, fields, path, config.seed))
+            found.append(_checked(KINDS[fields.kind](name, fields, path, config.seed)))
         except ModuleNotFoundError as error:
             notes.append(f'{name} is left out: it needs {error.name}; pip install ".[domains]"')
             LOGGER.warning("%s", notes[-1])
@@ -80,6 +81,16 @@ def load(config: ConfigDict) -> tuple[list[TokenSet], list[str]]:
         raise InputError(f"config.datasets names no set that is there: {'; '.join(notes)}")
     limit = config.evaluation.max_sequences
     return [each._replace(held_out=each.held_out[:limit]) for each in found], notes
+
+
+def _checked(tokens: TokenSet) -> TokenSet:
+    """The set. Raises an InputError unless there is enough of it to measure on."""
+    if len(tokens.held_out) < LEAST_HELD_OUT:
+        raise InputError(
+            f"config.sets.{tokens.name} must have at least {LEAST_HELD_OUT} sequences in its last "
+            f"{HELD_OUT_SHARE:.0%}, on which all is measured, got {len(tokens.held_out)}"
+        )
+    return tokens
 
 
 def of_text(name: str, fields: ConfigDict, path: Path, seed: int) -> TokenSet:
@@ -152,3 +163,6 @@ def _as_picture(side: int, signs: str) -> Callable[[np.ndarray], str]:
 KINDS: dict[str, Callable[[str, ConfigDict, Path, int], TokenSet]] = {
     "text": of_text, "ising": of_ising, "digits": of_digits, "peptides": of_peptides,
 }  # fmt: skip
+SIZES = {
+    "text": "length", "ising": "num_sequences", "digits": "num_sequences", "peptides": "length",
+}  # fmt: skip  # what a set of the kind needs at least one of

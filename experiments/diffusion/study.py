@@ -21,6 +21,7 @@ from qbm_jax.study.document import Document
 COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
 LEAST = {
     "num_seeds": 1, "ngram_order": 1, "generation.num_samples": 4, "generation.steps": 1,
+    "generation.num_shown": 0,
     "residual.num_texts": 1, "residual.num_negatives": 1, "residual.num_drawn": 1,
     "evaluation.max_sequences": LEAST_HELD_OUT,
     "evaluation.num_draws": 2, "evaluation.num_proposals": LEAST_DRAWS, "evaluation.num_ordered": 1,

@@ -28,6 +28,16 @@ BAD = {
     "no file": ({"datasets": ("shakespeare",), "folder": "/none"}, "names no set that is there"),
     "kind": ({"sets.made_up.kind": "magic"}, "kind must be one of text, ising"),
     "length": ({"sets.made_up.length": 100_000}, "config.sets.made_up.length is too large"),
+    "no length": ({"sets.made_up.length": 0}, "config.sets.made_up.length must be at least 1, got"),
+    "no spins": (
+        {"datasets": ("ising",), "sets.ising.num_sequences": -5},
+        "config.sets.ising.num_sequences must be at least 1, got -5",
+    ),
+    "few spins": (
+        {"datasets": ("ising",), "sets.ising.num_sequences": 20},
+        "config.sets.ising must have at least 4 sequences in its last 10%, .* got 2",
+    ),
+    "shown": ({"generation.num_shown": -1}, "config.generation.num_shown must be at least 0"),
     "width": ({"model.width": 17}, "config.model.width must be a multiple"),
     "hidden": ({"residual.num_hidden": 99}, "config.residual.num_hidden must be a whole number"),
     "temperature": ({"generation.temperature": 0.0}, "config.generation.*temperature must be"),
