@@ -109,7 +109,7 @@ def masked_bound(
     for draw in range(num_draws):
         done = 0
         for part, own in chunks(tokens):
-            nll, weights, kl = one_draw(params, keys.named(key, "draw", draw, done), part)
+            nll, weights, kl = one_draw(params, keys.named(key, "draw", draw, done), part, own)
             sums = np.asarray(nll, np.float64).sum(axis=1) * np.asarray(weights, np.float64)
             found[done : done + own, draw] = (sums + np.asarray(kl, np.float64))[:own]
             done += own
@@ -122,18 +122,24 @@ def masked_bound(
 
 @functools.lru_cache(maxsize=32)
 def _draw(shape: Shape, estimator: str) -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
-    """Compiles (params, key, tokens) -> nll of masked tokens, weights, KL - log Z of each row."""
+    """Compiles (params, key, tokens, own) -> nll of masked tokens, weights, KL - log Z of each row.
+
+    Times are even over all rows. The `own` first ones, which alone count, take them from all parts
+    of the interval: neighbours' times would go together, and their mean err more than it tells.
+    """
 
     @jax.jit
-    def draw(params, key, tokens):
+    def draw(params, key, tokens, own):
         key_times, key_masks, key_latent = jax.random.split(key, 3)
         rows, length = tokens.shape
+        places = jnp.arange(rows) * rows // own % rows  # each its own where all rows count
         if estimator == "counts":
-            counts, weights = draw_counts(key_times, SCHEDULES["linear"], rows, length)
+            drawn = draw_counts(key_times, SCHEDULES["linear"], rows, length)
+            counts, weights = (each[places] for each in drawn)
             masked = draw_masks(key_masks, counts, length)
         else:
             schedule = SCHEDULES[shape.options.schedule]
-            times = low_discrepancy_times(key_times, rows)
+            times = low_discrepancy_times(key_times, rows)[places]
             weights = schedule.weight(times)
             masked = jax.random.uniform(key_masks, tokens.shape) < schedule.rate(times)[:, None]
         read, kl = None, jnp.zeros(rows)

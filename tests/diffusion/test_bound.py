@@ -48,6 +48,19 @@ def test_the_bound_of_two_sequences_is_theirs_wherever_they_stand(model):
     assert abs(value - model.exact_bound(rows)) < 4 * error < 0.15
 
 
+def test_few_sequences_see_all_numbers_of_masked_tokens_in_every_draw(model):
+    """Else they see nearly the same one, and the error of their mean is told too small."""
+    one_draw = bound._draw(model.shape, "counts")
+    rows = sequences(bound.ROWS).astype(np.int32)
+    for seed in range(5):
+        key = jax.random.key(seed)
+        weights = {own: np.asarray(one_draw(model.params, key, rows, own)[1]) for own in (8, 64)}
+        counts = np.sort(np.rint(LENGTH / weights[8][:8]))
+        assert np.array_equal(counts, np.repeat(np.arange(1, LENGTH + 1), 2))
+        alone = draw_counts(jax.random.split(key, 3)[0], SCHEDULES["linear"], len(rows), LENGTH)
+        np.testing.assert_allclose(weights[64], alone[1], rtol=1e-6)  # whole parts as they were
+
+
 def test_each_time_is_uniform_and_all_together_are_even():
     keys = jax.random.split(jax.random.key(0), 2000)
     many = jax.jit(jax.vmap(lambda key: low_discrepancy_times(key, 5)))(keys)
