@@ -15,9 +15,10 @@ from qbm_jax.runtime.options import check, whole
 from qbm_jax.selection import kernels
 from qbm_jax.selection.coordinates import points_of
 from qbm_jax.selection.energies import mmd_problem
-from qbm_jax.selection.problem import Problem, descend, greedy
+from qbm_jax.selection.problem import Problem, descend, greedy, lowest
 
 _ROUNDS = 12
+_ENTRIES = 2**22  # of similarities that are compared at a time
 _WIDTHS = (0.0625, 0.125, 0.25, 0.5, 1.0)  # of a kernel, in median distances
 Solve = Callable[[Problem], list[np.ndarray]]
 
@@ -63,6 +64,30 @@ def lazy_greedy(
         if not left[codes[cell]]:
             gains[codes == codes[cell]] = -np.inf
     return np.sort(np.array(chosen, int))
+
+
+def exact(
+    similarity: np.ndarray,
+    codes: np.ndarray,
+    quotas: np.ndarray,
+    extra: np.ndarray,
+    covered: np.ndarray | None = None,
+) -> np.ndarray:
+    """The choice [k] of the largest F, by enumeration; arguments as of `lazy_greedy`.
+
+    Raises:
+      InputError: more choices than `problem.MOST_CHOICES`.
+    """
+    least = np.full(len(similarity), -np.inf) if covered is None else covered
+
+    def energies(fixed: np.ndarray, last: np.ndarray) -> np.ndarray:
+        held = np.maximum(similarity[:, fixed].max(axis=1, initial=-np.inf), least)
+        best = np.repeat(held[:, None], len(last), axis=1)
+        for cells in last.T:
+            np.maximum(best, similarity[:, cells], out=best)
+        return -best.mean(axis=0) - extra[fixed].sum() - extra[last].sum(axis=1)
+
+    return lowest(codes, quotas, energies, max(1, _ENTRIES // len(similarity)))
 
 
 def expansion(

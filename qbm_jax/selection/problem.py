@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from itertools import combinations, product
 
 import numpy as np
@@ -123,8 +124,30 @@ def exact(problem: Problem) -> np.ndarray:
     Raises:
       InputError: more than `MOST_CHOICES` choices.
     """
-    members = [np.flatnonzero(problem.codes == g) for g in range(len(problem.quotas))]
-    sizes = [math.comb(len(m), int(q)) for m, q in zip(members, problem.quotas, strict=True)]
+    return lowest(
+        problem.codes, problem.quotas, lambda fixed, last: _energies(problem, fixed, last)
+    )
+
+
+def lowest(
+    codes: np.ndarray,
+    quotas: np.ndarray,
+    energies: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    chunk: int = _CHUNK,
+) -> np.ndarray:
+    """The choice of lowest energy among all within the quotas; the first of several, indices [k].
+
+    Args:
+      codes: group of each cell [cells].
+      quotas: cells to choose of each group [groups].
+      energies: (some cells [some], choices of the rest [choices, k - some]) -> energies [choices].
+      chunk: choices of the rest at a time.
+
+    Raises:
+      InputError: more than `MOST_CHOICES` choices.
+    """
+    members = [np.flatnonzero(codes == g) for g in range(len(quotas))]
+    sizes = [math.comb(len(m), int(q)) for m, q in zip(members, quotas, strict=True)]
     if math.prod(sizes) > MOST_CHOICES:
         raise InputError(
             f"expected at most {MOST_CHOICES} choices for solver exact, got "
@@ -132,18 +155,18 @@ def exact(problem: Problem) -> np.ndarray:
         )
     parts = [
         np.array(list(combinations(m.tolist(), int(q))), int).reshape(size, int(q))
-        for m, q, size in zip(members, problem.quotas, sizes, strict=True)
+        for m, q, size in zip(members, quotas, sizes, strict=True)
     ]
-    best, lowest = np.array([], int), np.inf
+    best, least = np.array([], int), np.inf
     # All but the last group are walked through; the last one's choices are taken together.
     for first in product(*parts[:-1]):
         fixed = np.concatenate([*first, np.array([], int)]).astype(int)
-        for start in range(0, len(parts[-1]), _CHUNK):
-            last = parts[-1][start : start + _CHUNK]
-            energies = _energies(problem, fixed, last)
-            place = int(np.argmin(energies))
-            if energies[place] < lowest - 1e-12 * abs(lowest) or not best.size:
-                lowest, best = energies[place], np.sort(np.concatenate([fixed, last[place]]))
+        for start in range(0, len(parts[-1]), chunk):
+            last = parts[-1][start : start + chunk]
+            found = energies(fixed, last)
+            place = int(np.argmin(found))
+            if found[place] < least - 1e-12 * abs(least) or not best.size:
+                least, best = found[place], np.sort(np.concatenate([fixed, last[place]]))
     return best
 
 

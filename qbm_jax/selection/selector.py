@@ -77,8 +77,8 @@ class SampleSelector:
           groups: of each cell, names [cells] or a column of `obs`, also that of cells on disk; each
             gets a quota.
           quotas: cells to choose by group; None: in proportion, at least one of each.
-          solver: "greedy", "exact" (enumeration), "swap" (descent from several starts), a name of
-            `samplers.SAMPLERS`, or an object of dimod's sampler protocol.
+          solver: "greedy", "exact" (enumeration, of coverage too), "swap" (descent from several
+            starts), a name of `samplers.SAMPLERS`, or an object of dimod's sampler protocol.
           model: a fitted model, which embeds what `fit` is given.
           **options: fields of `SelectionOptions`.
 
@@ -208,6 +208,8 @@ class SampleSelector:
         extra = np.zeros(len(points)) if pool.utility is None else pool.utility
         extra = self.options.utility_weight * extra[free]
         codes = pool.codes[free]
+        if self.solver == "exact":
+            return coverage.exact(similarity, codes, quotas, extra, covered)
         chosen = coverage.lazy_greedy(similarity, codes, quotas, extra, covered)
         if self.solver == "greedy":
             return chosen

@@ -5,7 +5,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from qbm_jax.selection import SampleSelector, coverage, problem
+from qbm_jax.errors import InputError
+from qbm_jax.selection import SampleSelector, coverage, objective, problem
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(30, 2))
@@ -129,3 +130,24 @@ def test_all_that_is_not_labelled_can_be_chosen(solver):
     found = SampleSelector(5, criterion="facility", solver=solver, num_steps=5, num_chains=2)
     chosen = found.fit(POINTS[:10], labelled=np.arange(5)).indices_
     assert chosen.tolist() == [5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("options", [{}, {"groups": np.arange(12) % 2, "quotas": {0: 1, 1: 2}}])
+@pytest.mark.parametrize("seed", range(6))
+def test_exact_is_the_best_coverage_of_all_choices(seed, options):
+    rng = np.random.default_rng(seed)
+    points, utility = rng.normal(size=(12, 2)), 0.02 * rng.normal(size=12)
+    labelled = [[], [3]][seed % 2]
+    term = {"criterion": "facility", "utility": utility}
+    found = SampleSelector(3, solver="exact", **term, **options).fit(points, labelled)
+    feasible = [
+        each for each in combinations(np.setdiff1d(range(12), labelled).tolist(), 3)
+        if not options or sum(cell % 2 for cell in each) == 2
+    ]  # fmt: skip
+    lowest = min(objective(points, each, labelled, **term) for each in feasible)
+    assert found.energy_ == pytest.approx(lowest, abs=1e-12)
+
+
+def test_too_many_choices_are_refused_for_coverage_too():
+    with pytest.raises(InputError, match="at most 5000000 choices for solver exact"):
+        SampleSelector(15, criterion="facility", solver="exact").fit(POINTS)
