@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from qbm_jax.errors import InputError
+from qbm_jax.selection.inputs import LARGEST, listed
 
-_LARGEST = 1e100  # of a coordinate: sums of squares and their products stay numbers
 REPRESENTATIONS = ("X_qbmvae", "X_pca")  # of obsm, the first that is there
 
 
@@ -49,8 +49,7 @@ def points_of(data: Any, model: Any, use_rep: str | None) -> np.ndarray:
       use_rep: key of `obsm`.
 
     Raises:
-      InputError: no such key (those there are listed), no real numbers, NaN, numbers above 1e100,
-        or fewer than two cells.
+      InputError: no such key (those there are listed), or what `checked_points` refuses.
     """
     if model is not None:
         points = _embedded(data, model)
@@ -58,27 +57,45 @@ def points_of(data: Any, model: Any, use_rep: str | None) -> np.ndarray:
         points = data.obsm[_representation(data.obsm, use_rep)]
     else:
         points = data
+    return checked_points(points)
+
+
+def checked_points(points: Any, least: int = 2, of: str = "cells") -> np.ndarray:
+    """Coordinates [cells, dims] as float64, or float32 if they are.
+
+    Args:
+      points: what can be made an array.
+      least: cells that there must be.
+      of: whose coordinates they are.
+
+    Raises:
+      InputError: no real numbers, some that are masked, NaN or above 1e100, or fewer cells.
+    """
+    kind = type(points).__name__
+    if np.ma.is_masked(points):
+        masked = int(np.ma.getmaskarray(points).any(axis=-1).sum())
+        raise InputError(
+            f"expected coordinates of all {of}, got masked ones in {masked}; leave these cells out"
+        )
     try:
         points = np.asarray(points)
         if np.iscomplexobj(points):
             raise TypeError
         points = points.astype(np.float64 if points.dtype != np.float32 else np.float32)
     except (TypeError, ValueError) as error:
+        raise InputError(f"expected coordinates [{of}, dims], got {kind}") from error
+    if points.ndim != 2 or len(points) < least or not points.shape[1]:
         raise InputError(
-            f"expected coordinates [cells, dims], got {type(data).__name__}"
-        ) from error
-    if points.ndim != 2 or len(points) < 2 or not points.shape[1]:
-        raise InputError(
-            f"expected coordinates [cells, dims] of 2 cells or more, got {points.shape}"
+            f"expected coordinates [{of}, dims] of {least} cells or more, got {points.shape}"
         )
     if bad := int((~np.isfinite(points)).any(axis=1).sum()):
         raise InputError(
-            f"expected finite coordinates, got NaN or infinity in {bad} of {len(points)} cells; "
+            f"expected finite coordinates, got NaN or infinity in {bad} of {len(points)} {of}; "
             "leave these cells out"
         )
-    if (largest := max(float(points.max()), -float(points.min()))) > _LARGEST:
+    if (largest := max(float(points.max()), -float(points.min()))) > LARGEST:
         raise InputError(
-            f"expected coordinates of at most {_LARGEST:g}, got {largest:.3g}; divide them all"
+            f"expected coordinates of at most {LARGEST:g}, got {largest:.3g}; divide them all"
         )
     return points
 
@@ -116,7 +133,7 @@ def column_of(data: Any, values: Any, what: str, num_cells: int) -> np.ndarray:
     """
     if isinstance(values, str):
         values = _named(data, values, what)
-    found = np.asarray(values)
+    found = listed(values, what)
     if found.shape != (num_cells,):
         raise InputError(f"expected {what} [{num_cells} cells], got shape {found.shape}")
     return found

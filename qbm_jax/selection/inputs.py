@@ -9,6 +9,8 @@ import numpy as np
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.options import check, shown, whole
 
+LARGEST = 1e100  # of coordinates and utilities: sums of squares and their products stay numbers
+
 
 class Pool(NamedTuple):
     """The cells to choose from in an order that depends on the cells alone, not on their rows.
@@ -30,11 +32,23 @@ class Pool(NamedTuple):
     order: np.ndarray
 
 
+def listed(values: Any, what: str) -> np.ndarray:
+    """The values as an array.
+
+    Raises:
+      InputError: lists of unequal lengths, of which there is none.
+    """
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"expected {what} one each, got lists of unequal lengths") from error
+
+
 def checked_utility(values: np.ndarray) -> np.ndarray:
     """Utilities [cells] as numbers; warns if they are constant, which has no effect.
 
     Raises:
-      InputError: no numbers, or not finite.
+      InputError: no numbers, not finite, or above 1e100.
     """
     try:
         if np.iscomplexobj(values):
@@ -44,6 +58,8 @@ def checked_utility(values: np.ndarray) -> np.ndarray:
         raise InputError("expected utility as numbers, one a cell") from error
     if not np.isfinite(values).all():
         raise InputError(f"expected finite utility, got {int((~np.isfinite(values)).sum())} others")
+    if (largest := float(np.abs(values).max())) > LARGEST:
+        raise InputError(f"expected utility of at most {LARGEST:g}, got {largest:.3g}; divide it")
     if np.ptp(values) == 0:
         warnings.warn("the utility is constant and without effect on the choice", stacklevel=4)
     return values
@@ -58,7 +74,7 @@ def labelled_mask(labelled: Any, num_cells: int) -> np.ndarray:
     fixed = np.zeros(num_cells, bool)
     if labelled is None:
         return fixed
-    given = np.asarray(labelled)
+    given = listed(labelled, "labelled")
     if given.dtype == bool:
         if given.shape != fixed.shape:
             raise InputError(f"expected a mask labelled [{num_cells}], got shape {given.shape}")
@@ -73,7 +89,7 @@ def checked_indices(given: Any, num_cells: int, what: str) -> np.ndarray:
     Raises:
       InputError: no integers, out of range, or repeated.
     """
-    found = np.asarray(given)
+    found = listed(given, what)
     if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
         raise InputError(
             f"expected {what} as whole numbers [cells], got {found.dtype} {found.shape}"
@@ -94,16 +110,34 @@ def checked_labels(values: Any, number: int, what: str) -> np.ndarray:
     Raises:
       InputError: another shape, or a label that is missing.
     """
-    found = np.asarray(values)
+    found = listed(values, what)
     if found.shape != (number,):
         raise InputError(f"expected {what} [{number} cells], one each, got shape {found.shape}")
-    each = found.tolist()
-    # NaN, of pandas and numpy, is not equal to itself.
-    if missing := sum(one is None or str(one) == "<NA>" or one != one for one in each):
+    if missing := _missing(found):
         raise InputError(
             f"expected a label of each cell in {what}, got none of {missing}; leave these out"
         )
-    return np.array(each)
+    return np.array(found.tolist())
+
+
+def checked_groups(groups: np.ndarray) -> np.ndarray:
+    """The group of each cell [cells].
+
+    Raises:
+      InputError: a cell without one, which would else be of a group of its own, with a quota.
+    """
+    if missing := _missing(groups):
+        raise InputError(
+            f"expected a group of each cell, got none of {missing} of {len(groups)}; fill them, or "
+            "leave these cells out"
+        )
+    return groups
+
+
+def _missing(values: np.ndarray) -> int:
+    """How many of the values [cells] are none."""
+    # NaN, of pandas and numpy, is not equal to itself.
+    return sum(one is None or str(one) == "<NA>" or one != one for one in values.tolist())
 
 
 def check_groups(groups: Any, quotas: Any) -> None:
@@ -150,8 +184,8 @@ def quotas_of(pool: Pool, number: int, quotas: Mapping[Any, int] | None) -> np.n
     given.
 
     Raises:
-      InputError: fewer cells than groups, a quota of no group or above its size, or quotas that do
-        not sum to the number.
+      InputError: fewer cells than groups, a quota of no group or above its size, two of one group,
+        or quotas that do not sum to the number.
     """
     sizes = np.bincount(pool.codes[~pool.fixed], minlength=len(pool.names))
     if number > sizes.sum() or (number == sizes.sum() and not pool.fixed.any()):
@@ -162,6 +196,8 @@ def quotas_of(pool: Pool, number: int, quotas: Mapping[Any, int] | None) -> np.n
     if quotas is None:
         return proportional(sizes, number)
     given = {str(name): check(f"quota of {name}", q, whole(0)) for name, q in quotas.items()}
+    if len(given) < len(quotas):
+        raise InputError(f"expected one quota for each group, got {shown(dict(quotas))}")
     if unknown := sorted(set(given) - set(pool.names)):
         raise InputError(
             f"quotas of no group: {', '.join(unknown)}; there are {', '.join(pool.names)}"

@@ -14,10 +14,12 @@ from qbm_jax.selection.energies import check_memory, energy_of, largest, problem
 from qbm_jax.selection.inputs import (
     Pool,
     check_groups,
+    checked_groups,
     checked_indices,
     checked_number,
     checked_utility,
     labelled_mask,
+    listed,
     pool_of,
     quotas_of,
 )
@@ -135,7 +137,7 @@ class SampleSelector:
                 values = utilities.standardised(made, self.num_selected + int(fixed.sum()))
             utility = checked_utility(column_of(data, values, "utility", number))
         if self.groups is not None:
-            groups = column_of(data, self.groups, "groups", number)
+            groups = checked_groups(column_of(data, self.groups, "groups", number))
         return pool_of(points, utility, groups, fixed)
 
     def _in_block(self, pool: Pool, kernel: kernels.Kernel, rows: np.ndarray, share: int):
@@ -234,7 +236,8 @@ def objective(data: Any, indices: Any, labelled: Any = None, **options: Any) -> 
     Raises:
       InputError: as `SampleSelector`, or cells that are chosen and labelled.
     """
-    number = options.pop("num_selected", None) or max(1, len(np.atleast_1d(indices)))
+    indices = listed(indices, "indices")
+    number = options.pop("num_selected", None) or max(1, indices.size)
     selector = SampleSelector(number, **options)
     pool = selector._pool(data, labelled)
     chosen = checked_indices(indices, len(pool.points), "indices")

@@ -149,6 +149,23 @@ REFUSED = {
     "sketch of none": (lambda: sketch([]), "at least one cell, got none"),
     "sketch sparse": (lambda: sketch(csr_matrix(np.eye(3))), "chosen as whole numbers"),
     "sketch of NaN": (lambda: sketch([1], with_nan()), "NaN or infinity in 1 of 10 cells"),
+    "sketch of masked points": (
+        lambda: sketch([1], np.ma.masked_greater(POINTS, 1)), "got masked ones in [1-9]; leave"),
+    "sketch of lists": (
+        lambda: sketch([1], labels=[["a"], ["b", "c"]] * 5), "labels one each, got lists"),
+    "groups missing": (
+        lambda: SampleSelector(3, groups=[None, np.nan, *GROUPS[2:]]).fit(POINTS),
+        "a group of each cell, got none of 2 of 10; fill them"),
+    "groups of lists": (
+        lambda: SampleSelector(3, groups=[["a"], ["b", "c"]] * 5).fit(POINTS), "groups one each"),
+    "a group's quota twice": (
+        lambda: SampleSelector(3, groups=[1, 2] * 5, quotas={1: 1, "1": 2, 2: 1}).fit(POINTS),
+        "one quota for each group, got {1: 1, '1': 2, 2: 1}"),
+    "labelled of lists": (
+        lambda: SampleSelector(3).fit(POINTS, [[1], [1, 2]]), "labelled one each, got lists"),
+    "chosen of lists": (lambda: objective(POINTS, [[1], [1, 2]]), "indices one each, got lists"),
+    "large utility": (
+        lambda: SampleSelector(3, utility=1e300 * POINTS[:, 0]).fit(POINTS), "utility of at most"),
     "sketch of few labels": (lambda: sketch([1], labels=GROUPS[:3]), "labels .10 cells., one each"),
     "sketch of labels NaN": (
         lambda: sketch([1], labels=pd.Series([np.nan, *GROUPS[1:]])), "in labels, got none of 1"),
