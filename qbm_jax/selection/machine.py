@@ -14,10 +14,12 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, from_bit_form, scale
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.optional import needed
+from qbm_jax.samplers import DeviceError
 from qbm_jax.selection.problem import Problem, greedy
 
 CONSTRAINTS = ("lagrange", "penalty")
 _ROUNDS = 8  # of the field's bisection
+_SEEDS = 2**32 - 1  # what samplers of dimod take
 _COLDNESS = 8.0  # typical local field, in kT, of a machine whose sampler has a temperature
 Draw = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
@@ -129,7 +131,11 @@ def _tuned(
 
 def _device(linear: Any, quadratic: Any, bits: int | None) -> tuple[np.ndarray, np.ndarray]:
     """J and h in spins of E = -linear'b - b'quadratic b / 2, rounded to a device's levels."""
-    machine, _ = from_bit_form(linear, quadratic)  # numpy's, in double precision
+    largest = max(np.abs(linear).max(), np.abs(quadratic).max(initial=0))
+    power = -int(np.frexp(largest)[1])  # of 2, which rounds nothing: energies have no scale here
+    machine, _ = from_bit_form(  # numpy's, in double precision
+        np.ldexp(linear, power), np.ldexp(quadratic, power)
+    )
     J, h = np.asarray(machine.J), np.asarray(machine.h)
     unit = max(np.abs(J).max(initial=0), np.abs(h).max(), 1e-300)
     J, h = J / unit, h / unit
@@ -196,12 +202,22 @@ def _of_dimod(solver: Any, effort: Effort) -> Draw:
         model = dimod.BinaryQuadraticModel.from_numpy_vectors(
             -h.astype(float), (rows, columns, -J[rows, columns].astype(float)), 0.0, "SPIN"
         )
-        reads = {"num_reads": effort.chains, "seed": effort.seed + number}
+        reads = {"num_reads": effort.chains, "seed": (effort.seed + number) % _SEEDS}
         if effort.steps is not None:
             reads["num_sweeps"] = effort.steps
         known = {name: reads[name] for name in reads if name in solver.parameters}
-        found = solver.sample(model, **known)
-        order = np.argsort(np.asarray(list(found.variables)))
-        return np.asarray(found.record.sample)[:, order]
+        try:
+            found = solver.sample(model, **known)
+            labels, spins = list(found.variables), np.asarray(found.record.sample)
+        except Exception as error:  # whatever a stranger's code raises
+            kind = type(error).__name__
+            raise DeviceError(f"the solver failed at {len(h)} cells: {kind}: {error}") from error
+        if set(labels) != set(range(len(h))):
+            raise DeviceError(
+                f"expected spins 0 to {len(h) - 1} from the solver, got {len(labels)} others"
+            )
+        if not len(spins):
+            raise DeviceError("expected reads from the solver, got none")
+        return spins[:, np.argsort(labels)]
 
     return draw

@@ -106,6 +106,44 @@ def test_a_dimod_sampler_chooses():
     assert found.indices_.tolist() == best.indices_.tolist()
 
 
+def answering(answer):
+    """A sampler of dimod's protocol that gives what it is told to."""
+    return type("Device", (), {"parameters": {}, "sample": lambda self, model: answer(model)})()
+
+
+def test_a_device_that_answers_wrongly_is_told_as_such():
+    dimod = pytest.importorskip("dimod")
+
+    def others(model, labels):
+        spins = np.ones((2, len(labels)), np.int8)
+        return dimod.SampleSet.from_samples((spins, labels), energy=[0, 0], vartype="SPIN")
+
+    for answer, words in (
+        (lambda model: 1 / 0, f"failed at {len(POINTS)} cells: ZeroDivisionError"),
+        (lambda model: None, "failed at .* AttributeError"),
+        (lambda model: others(model, list(map(str, model.variables))), "from the solver, got .*"),
+        (lambda model: others(model, list(model.variables)[:3]), "got 3 others"),
+        (lambda model: others(model, model.variables).slice(0, 0), "reads from the solver, got no"),
+    ):
+        with pytest.raises(samplers.DeviceError, match=words):
+            SampleSelector(K, solver=answering(answer)).fit(POINTS)
+
+
+def test_the_last_seed_is_one_that_samplers_of_dimod_take():
+    solver = pytest.importorskip("dwave.samplers").SimulatedAnnealingSampler()
+    found = SampleSelector(K, solver=solver, seed=2**32 - 1, num_chains=2).fit(POINTS)
+    assert len(found.indices_) == K
+
+
+def test_energies_of_any_scale_reach_a_sampler():
+    options = {"kernel": "linear", "solver": "bifurcation", "num_chains": 4, "num_steps": 50}
+    first = SampleSelector(K, **options).fit(POINTS)
+    for power in (-100, 40, 300):
+        found = SampleSelector(K, **options).fit(POINTS * 2.0**power)
+        assert found.indices_.tolist() == first.indices_.tolist()
+        assert found.energy_ == pytest.approx(first.energy_ * 4.0**power)
+
+
 def test_a_sampler_of_ones_own_chooses_and_what_has_no_parameters_does_not():
     own = samplers.build("gibbs", num_steps=20)
     found = SampleSelector(K, solver=own, num_chains=8).fit(POINTS)
