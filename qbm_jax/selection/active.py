@@ -10,7 +10,7 @@ import numpy as np
 from qbm_jax.errors import InputError, one_line
 from qbm_jax.runtime.options import check, shown, whole
 from qbm_jax.selection.coordinates import opened, points_of
-from qbm_jax.selection.inputs import checked_labels, labelled_mask
+from qbm_jax.selection.inputs import check_one_kind, checked_labels, labelled_mask
 
 _NEIGHBOURS = 15  # labelled cells that vote in a model's embedding
 Refit = Callable[[np.ndarray, np.ndarray], Any]
@@ -95,7 +95,7 @@ def active_loop(
         asked |= dict(zip(fresh.tolist(), answer(fresh).tolist(), strict=True))
         told = np.array([asked[cell] for cell in known.tolist()])
         if judge is not None:
-            judge.check_kind(told, "labels")
+            check_one_kind(judge.labels, told, "test labels and labels")
         fitted = _fitted(refit, known, told)
         score = np.nan if judge is None else judge.score(fitted)
         if hasattr(fitted, "predict_proba"):
@@ -139,19 +139,10 @@ class _Judge:
         self.cells = _seen(test[0], model, as_given)
         self.labels = checked_labels(test[1], _number_of(self.cells), "test labels")
 
-    def check_kind(self, labels: np.ndarray, what: str) -> None:
-        """Raises InputError for numbers where the test labels are text, or the reverse."""
-        kinds = ["numbers" if each.dtype.kind in "biuf" else "text"
-                 for each in (self.labels, labels)]  # fmt: skip
-        if kinds[0] != kinds[1]:
-            raise InputError(
-                f"expected test labels and {what} of one kind, got {kinds[0]} and {kinds[1]}"
-            )
-
     def score(self, fitted: Any) -> float:
         """The share of test cells that are named right."""
         found = checked_labels(fitted.predict(self.cells), len(self.labels), "predicted labels")
-        self.check_kind(found, "predicted labels")
+        check_one_kind(self.labels, found, "test labels and predicted labels")
         return float(np.mean(found == self.labels))
 
 

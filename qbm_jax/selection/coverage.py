@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from qbm_jax.runtime.options import check, whole
+from qbm_jax.runtime.options import seed as seed_kind
 from qbm_jax.selection import kernels
 from qbm_jax.selection.coordinates import points_of
 from qbm_jax.selection.energies import mmd_problem
@@ -267,10 +268,11 @@ def width_by_coverage(points: Any, number: int, seed: int = 0) -> float:
       seed: of the halves.
 
     Raises:
-      InputError: no such coordinates or number.
+      InputError: no such coordinates, number or seed.
     """
     points = points_of(points, None, None)
     number = check("number", number, whole(1, len(points) - 2))
+    seed = check("seed", seed, seed_kind())
     rows = np.random.default_rng(seed).permutation(len(points))
     half = max(number + 1, len(points) // 2)
     pool, held_out = points[rows[:half]].astype(np.float64), points[rows[half:]].astype(np.float64)

@@ -120,6 +120,13 @@ def checked_labels(values: Any, number: int, what: str) -> np.ndarray:
     return np.array(found.tolist())
 
 
+def check_one_kind(first: np.ndarray, second: np.ndarray, what: str) -> None:
+    """Raises InputError for labels [cells] that are numbers where others are text."""
+    kinds = ["numbers" if each.dtype.kind in "biuf" else "text" for each in (first, second)]
+    if kinds[0] != kinds[1]:
+        raise InputError(f"expected {what} of one kind, got {kinds[0]} and {kinds[1]}")
+
+
 def checked_groups(groups: np.ndarray) -> np.ndarray:
     """The group of each cell [cells].
 

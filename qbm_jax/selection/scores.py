@@ -9,8 +9,9 @@ from qbm_jax.errors import InputError
 from qbm_jax.metrics.classification import score_predictions
 from qbm_jax.metrics.trees import fit_trees
 from qbm_jax.runtime.options import check, choice, shown
-from qbm_jax.selection.coordinates import points_of
-from qbm_jax.selection.inputs import checked_indices, checked_labels
+from qbm_jax.runtime.options import seed as seed_kind
+from qbm_jax.selection.coordinates import checked_points, points_of
+from qbm_jax.selection.inputs import check_one_kind, checked_indices, checked_labels
 from qbm_jax.selection.kernels import Kernel, build
 
 CLASSIFIERS = ("rf", "trees", "1nn", "logistic")
@@ -56,15 +57,19 @@ def label_scores(
       seed: of the trees.
 
     Raises:
-      InputError: an unknown classifier, or not a type for each cell.
+      InputError: an unknown classifier or seed, coordinates that cannot be or are of other dims,
+        not a type for each cell, or types that are numbers here and text there.
     """
     if isinstance(names, str):
         raise InputError(f"expected a list of classifiers, got {shown(names)}")
     names = [check("classifier", name, choice(CLASSIFIERS)) for name in names]
-    (points, labels), (others, truth) = (
-        (np.asarray(rows), checked_labels(types, len(rows), f"types of {part} cells"))
-        for part, (rows, types) in (("train", train), ("test", test))
-    )
+    seed = check("seed", seed, seed_kind())
+    (points, labels), (others, truth) = _part(train, "train"), _part(test, "test")
+    if points.shape[1] != others.shape[1]:
+        raise InputError(
+            f"expected test cells of {points.shape[1]} dims, as train cells, got {others.shape[1]}"
+        )
+    check_one_kind(labels, truth, "types of train and test cells")
     types, codes = np.unique(labels, return_inverse=True)
     scores: dict[str, float] = {}
     for name in names:
@@ -75,6 +80,14 @@ def label_scores(
         found = score_predictions(truth, predicted, types).scores
         scores |= {f"{name}_{metric}": found[metric] for metric in ("accuracy", "f1_macro")}
     return scores
+
+
+def _part(given: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates [cells, dims] and types [cells] of train or test cells."""
+    if not isinstance(given, list | tuple) or len(given) != 2:
+        raise InputError(f"expected {name} as (coordinates, types), got {shown(given)}")
+    points = checked_points(given[0], 1, f"{name} cells")
+    return points, checked_labels(given[1], len(points), f"types of {name} cells")
 
 
 def sketch_scores(points: Any, chosen: Any, labels: Any, batch: Any) -> dict[str, float]:

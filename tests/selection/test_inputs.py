@@ -144,6 +144,25 @@ REFUSED = {
     "unknown classifier": (lambda: label(["svm"]), "unknown classifier 'svm'; choose from rf, t"),
     "types missing": (lambda: label(["rf"], [*GROUPS[:9], None]), "in types of train cells, got"),
     "types' number": (lambda: label(["rf"], GROUPS[:3]), "types of train cells .10 cells., one"),
+    "NaN to learn from": (
+        lambda: label_scores(["rf"], (with_nan(), GROUPS), (POINTS, GROUPS), 0),
+        "NaN or infinity in 1 of 10 train cells"),
+    "NaN to name": (
+        lambda: label_scores(["1nn"], (POINTS, GROUPS), (with_nan(), GROUPS), 0),
+        "NaN or infinity in 1 of 10 test cells"),
+    "cells of other dims": (
+        lambda: label_scores(["1nn"], (POINTS, GROUPS), (POINTS[:, :1], GROUPS), 0),
+        "test cells of 2 dims, as train cells, got 1"),
+    "types of another kind": (
+        lambda: label(["1nn"], np.arange(10)), "train and test cells of one kind, got numbers and"),
+    "no cells to learn from": (
+        lambda: label_scores(["1nn"], (POINTS[:0], []), (POINTS, GROUPS), 0),
+        "of 1 cells or more, got"),
+    "no pair to learn from": (
+        lambda: label_scores(["1nn"], POINTS, (POINTS, GROUPS), 0), "train as .coordinates, types"),
+    "seed of scores": (
+        lambda: label_scores(["rf"], (POINTS, GROUPS), (POINTS, GROUPS), -1), "seed must be"),
+    "seed of a width": (lambda: width_by_coverage(POINTS, 2, -1), "seed must be"),
     "sketch twice": (lambda: sketch([1, 1]), "chosen once each, got some twice"),
     "sketch from behind": (lambda: sketch([-1]), "chosen from 0 to 9, got -1"),
     "sketch of none": (lambda: sketch([]), "at least one cell, got none"),
