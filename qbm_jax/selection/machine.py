@@ -71,6 +71,8 @@ def choices(
         that of the sampler.
       effort: of the sampler.
     """
+    if len(problem.linear) == 1:  # no machine: there is nothing to choose
+        return [greedy(problem)]
     linear = -(problem.own + problem.linear)
     quadratic = -2 * problem.scale * problem.K
     quadratic = quadratic - np.diag(np.diagonal(quadratic))

@@ -132,6 +132,13 @@ def test_all_that_is_not_labelled_can_be_chosen(solver):
     assert chosen.tolist() == [5, 6, 7, 8, 9]
 
 
+@pytest.mark.parametrize("solver", ["greedy", "exact", "swap", "bifurcation"])
+@pytest.mark.parametrize("criterion", ["mmd", "facility"])
+def test_the_last_cell_that_is_not_labelled_can_be_chosen(criterion, solver):
+    found = SampleSelector(1, criterion=criterion, solver=solver, num_steps=5, num_chains=2)
+    assert found.fit(POINTS[:5], labelled=[0, 1, 3, 4]).indices_.tolist() == [2]
+
+
 @pytest.mark.parametrize("options", [{}, {"groups": np.arange(12) % 2, "quotas": {0: 1, 1: 2}}])
 @pytest.mark.parametrize("seed", range(6))
 def test_exact_is_the_best_coverage_of_all_choices(seed, options):
