@@ -10,7 +10,7 @@ import numpy as np
 from qbm_jax.errors import InputError, one_line
 from qbm_jax.runtime.options import check, shown, whole
 from qbm_jax.selection.coordinates import opened, points_of
-from qbm_jax.selection.inputs import check_one_kind, checked_labels, labelled_mask
+from qbm_jax.selection.inputs import check_one_kind, checked_indices, checked_labels, labelled_mask
 
 _NEIGHBOURS = 15  # labelled cells that vote in a model's embedding
 Refit = Callable[[np.ndarray, np.ndarray], Any]
@@ -63,8 +63,9 @@ def active_loop(
 
     Raises:
       InputError: budgets that do not increase, or exceed the cells; what is no classifier or no
-        selector; not a label for each cell; test labels of another kind than the others, or than
-        is predicted; or a classifier that does not learn from a single type.
+        selector, or one that asks for other cells than it is to; not a label for each cell; test
+        labels of another kind than the others, or than is predicted; or a classifier that does not
+        learn from a single type.
 
     Example:
       >>> choose = lambda k, u: SampleSelector(k, utility=u, utility_weight=1 / 100**2)
@@ -89,7 +90,8 @@ def active_loop(
     uncertainty = None
     for budget in budgets:
         chosen = _of_round(selector, budget - len(known), uncertainty)
-        new = np.asarray(chosen.fit(cells, labelled=known if known.size else None).indices_)
+        found = chosen.fit(cells, labelled=known if known.size else None).indices_
+        new = _new(found, known, budget, num_cells)
         known = np.union1d(known, new)
         fresh = np.array([cell for cell in known.tolist() if cell not in asked], int)
         asked |= dict(zip(fresh.tolist(), answer(fresh).tolist(), strict=True))
@@ -149,7 +151,14 @@ class _Judge:
 def _fitted(refit: Refit, cells: np.ndarray, labels: np.ndarray) -> Any:
     """What `refit` gives; that it does not learn from a single type is said."""
     try:
-        return refit(cells, labels)
+        fitted = refit(cells, labels)
+        if not hasattr(fitted, "predict"):
+            raise InputError(
+                f"expected what has predict of the function that refits, got {shown(fitted)}"
+            )
+        return fitted
+    except InputError:
+        raise
     except ValueError as error:
         types = np.unique(labels).tolist()
         if len(types) > 1:
@@ -169,6 +178,17 @@ def _checked(budgets: Sequence[int], num_labelled: int, num_cells: int) -> list[
     if found and found[-1] > num_cells:
         raise InputError(f"expected budgets of at most {num_cells} cells, got {found[-1]}")
     return found
+
+
+def _new(found: Any, known: np.ndarray, budget: int, num_cells: int) -> np.ndarray:
+    """The cells that a selector, of the user's own perhaps, asks for, sorted [new]."""
+    new = np.sort(checked_indices(found, num_cells, "indices_ of the selector"))
+    if len(new) != budget - len(known) or np.isin(new, known).any():
+        raise InputError(
+            f"expected {budget - len(known)} cells that are not labelled from the selector, got "
+            f"{len(new)}, {int(np.isin(new, known).sum())} of them labelled"
+        )
+    return new
 
 
 def _refit_of(classifier: Any, points: Any) -> Refit:
@@ -208,7 +228,10 @@ def _takes_arguments(function: Any) -> bool:
 
 def _of_round(selector: Any, number: int, uncertainty: np.ndarray | None) -> Any:
     if callable(selector):
-        return selector(number, uncertainty)
+        made = selector(number, uncertainty)
+        if not hasattr(made, "fit"):
+            raise InputError(f"expected a selector with fit of the function, got {shown(made)}")
+        return made
     again = copy.copy(selector)
     again.num_selected = number
     return again

@@ -47,6 +47,16 @@ class Codes:
         return np.zeros(len(points))
 
 
+class Asking:
+    """A selector that asks for the cells it is told to."""
+
+    def __init__(self, cells):
+        self.indices_ = np.array(cells)
+
+    def fit(self, points, labelled=None):
+        return self
+
+
 def loop(labels=GROUPS, selector=GREEDY, test=None, classifier=None):
     classifier = KNeighborsClassifier(1) if classifier is None else classifier
     return active_loop(classifier, selector, [2], POINTS, labels, test=test)
@@ -128,6 +138,18 @@ REFUSED = {
         lambda: loop(test=(POINTS, np.arange(10))), "of one kind, got numbers and text"),
     "predictions of another kind": (
         lambda: loop(test=(POINTS, GROUPS), classifier=Codes()), "predicted labels of one kind"),
+    "a cell asked for twice": (
+        lambda: loop(selector=lambda k, u: Asking([0] * k)), "of the selector once each"),
+    "too few cells asked for": (
+        lambda: loop(selector=lambda k, u: Asking([0])), "2 cells .* selector, got 1, 0 of them"),
+    "cells asked for again": (
+        lambda: active_loop(KNeighborsClassifier(1), lambda k, u: Asking([0]), [1, 2], POINTS,
+                            GROUPS), "1 cells .* selector, got 1, 1 of them labelled"),
+    "a cell that is not there": (
+        lambda: loop(selector=lambda k, u: Asking([1, 99])), "of the selector from 0 to 9, got 1"),
+    "no selector made": (lambda: loop(selector=lambda k, u: None), "with fit of the function, got"),
+    "nothing refitted": (
+        lambda: loop(classifier=lambda cells, labels: None), "has predict of the function that"),
     "no test cells": (lambda: loop(test=POINTS), "test as .cells, their labels., got"),
     "a single type": (
         lambda: loop(np.zeros(10), classifier=LogisticRegression()), "2 types or more .* got 0.0"),
