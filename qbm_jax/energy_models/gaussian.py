@@ -51,7 +51,8 @@ class GaussianUnits(struct.PyTreeNode):
         scaled = self.weights * jnp.exp(-self.log_variance)[:, None]
         couplings = scaled.T @ self.weights
         diagonal = jnp.diagonal(couplings)
-        couplings = couplings - jnp.diag(diagonal)
+        # A difference would not be 0: a compiler computes both terms, of one column, unlike.
+        couplings = jnp.where(jnp.eye(len(diagonal), dtype=bool), 0.0, couplings)
         couplings = 0.5 * (couplings + couplings.T)  # symmetric to the last bit
         machine, constant = boltzmann.from_bit_form(self.hidden + 0.5 * diagonal, couplings)
         return machine, constant - 0.5 * jnp.sum(jnp.log(2 * jnp.pi) + self.log_variance)

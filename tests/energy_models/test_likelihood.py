@@ -224,6 +224,16 @@ def test_gaussian_units_are_their_mixture_of_gaussians(models):
     np.testing.assert_allclose(model.score_samples(x), mixture.score_samples(x), atol=2e-5)
 
 
+def test_a_single_real_column_has_a_density():
+    """Its hidden units are a machine whose J has a diagonal of 0, even where it is compiled."""
+    x = np.random.default_rng(0).normal([[-1.0], [1.0]] * 20, 0.3)
+    model = GaussianRestrictedBoltzmannMachine(num_hidden=3, num_updates=50, num_chains=10).fit(x)
+    J = jax.jit(lambda units: units.machine()[0].J)(model.units())
+    assert (np.diagonal(J) == 0).all()
+    grid = np.linspace(-30, 30, 4001)[:, None]
+    assert np.exp(model.score_samples(grid)).sum() * 60 / 4000 == pytest.approx(1, abs=1e-4)
+
+
 def test_densities_are_those_of_unscaled_columns(models):
     """Scaling is inside, and its Jacobian is in the density."""
     plain, scaled = models["gaussian"], model_of("gaussian")
