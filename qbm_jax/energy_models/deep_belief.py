@@ -9,6 +9,7 @@ with v = h_0: entropies are exact. The expectation is over draws that all rows s
 bound of a row does not depend on others; the lower end of `score` has the error of their mean.
 """
 
+import contextlib
 import copy
 import dataclasses
 from functools import partial
@@ -24,7 +25,7 @@ from qbm_jax.energy_models.binary import RestrictedBoltzmannMachine
 from qbm_jax.energy_models.hidden_sums import FreeEnergies
 from qbm_jax.energy_models.likelihood import ERRORS, Effort, Likelihood, likelihood
 from qbm_jax.energy_models.saving import Saved, path_of
-from qbm_jax.energy_models.trained import NotFitted
+from qbm_jax.energy_models.trained import NotFitted, as_it_was_if_refused
 from qbm_jax.errors import InputError
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import (
@@ -105,9 +106,12 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
           InputError: as `fit`, or an option that shapes a trained machine is another by now.
         """
         del y
-        rows, machines = X, self._machines_as_asked()
-        for machine in machines:
-            rows = machine.partial_fit(rows).hidden_means(rows)
+        with contextlib.ExitStack() as stack:
+            for machine in getattr(self, "machines_", ()):
+                stack.enter_context(as_it_was_if_refused(machine))
+            rows, machines = X, self._machines_as_asked()
+            for machine in machines:
+                rows = machine.partial_fit(rows).hidden_means(rows)
         return self._with(machines)
 
     @property

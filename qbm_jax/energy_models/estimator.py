@@ -21,7 +21,7 @@ from qbm_jax.energy_models import inputs, kinds, learning, saving
 from qbm_jax.energy_models.edges import Edges
 from qbm_jax.energy_models.learning import Rates, Recipe
 from qbm_jax.energy_models.phases import OWN, POSITIVE, Phases
-from qbm_jax.energy_models.trained import TrainedMachine
+from qbm_jax.energy_models.trained import TrainedMachine, as_it_was_if_refused
 from qbm_jax.errors import InputError
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.identity import digest_of
@@ -119,17 +119,19 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
           callback: called with the model and the number of updates, some twenty times.
 
         Raises:
-          InputError: options or data that cannot be used, or a training that diverges.
+          InputError: options or data that cannot be used, or a training that diverges; the model
+            is then as it was before the call.
         """
         del y
         options = self.check_options()
         path = saving.path_of(checkpoint)
-        rows = self._start(X, options)
-        if path is not None and path.exists():
-            saving.load_into(self, path, rows)
         end = options["num_updates"]
         kept = np.geomspace(1, end, options.get("num_snapshots", 0)).astype(int)
-        self._learn(rows, options, end, self._rates(options), path, callback, kept)
+        with as_it_was_if_refused(self):
+            rows = self._start(X, options)
+            if path is not None and path.exists():
+                saving.load_into(self, path, rows)
+            self._learn(rows, options, end, self._rates(options), path, callback, kept)
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -145,11 +147,12 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
         del y
         options = self.check_options()
         self.check_unchanged()
-        rows = self.checked_rows(X) if hasattr(self, "learner_") else self._start(X, options)
         rates = self._rates(options)
         rates = rates._replace(end=rates.start)
-        number = -(-len(rows) // options["minibatch_size"])
-        self._learn(rows, options, int(self.learner_.step) + number, rates, None, None)
+        with as_it_was_if_refused(self):
+            rows = self.checked_rows(X) if hasattr(self, "learner_") else self._start(X, options)
+            number = -(-len(rows) // options["minibatch_size"])
+            self._learn(rows, options, int(self.learner_.step) + number, rates, None, None)
         return self
 
     def check_options(self) -> dict[str, Any]:

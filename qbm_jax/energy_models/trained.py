@@ -1,7 +1,9 @@
 """What a trained machine is asked for: free energies, likelihoods, draws, hidden means."""
 
+import contextlib
 import logging
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 import jax
@@ -31,12 +33,32 @@ from qbm_jax.runtime.options import (
     positive,
     whole,
 )
+from qbm_jax.samplers import DeviceError
 from qbm_jax.samplers.base import init_spins
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS = ("last", "averaged")
 NEGLIGIBLE = 1.0  # nats a row, of training that has hardly begun
+
+
+@contextlib.contextmanager
+def as_it_was_if_refused(model: Any) -> Iterator[None]:
+    """Leaves an estimator as it was where the block raises an InputError.
+
+    A device that fails is none of the estimator's: what was learnt until then stays.
+    """
+    before = dict(vars(model))
+    history = list(before.get("history_", ()))
+    try:
+        yield
+    except InputError as error:
+        if not isinstance(error, DeviceError):
+            vars(model).clear()
+            vars(model).update(before)
+            if "history_" in before:  # which going on appends to
+                model.history_ = history
+        raise
 
 
 class NotFitted(InputError, NotFittedError):

@@ -270,6 +270,39 @@ def test_a_deep_network_that_could_not_learn_stays_as_it_was(rows, deep):
     np.testing.assert_array_equal(fitted.transform(rows), deep.transform(rows))
 
 
+def test_a_training_that_is_refused_leaves_the_model_as_it_was(rows, tmp_path):
+    model = RestrictedBoltzmannMachine(num_hidden=3, **FAST)
+    with pytest.raises(InputError, match="diverged"):
+        model.set_params(learning_rate=1e38).fit(rows)
+    assert not hasattr(model, "learner_") and not hasattr(model, "n_features_in_")
+    before = model.set_params(learning_rate=0.1).fit(rows, checkpoint=tmp_path / "c.npz")
+    before = before.transform(rows)
+    for X, checkpoint in ((7 * rows[:, :2], None), (1 - rows, tmp_path / "c.npz")):
+        with pytest.raises(InputError):
+            model.fit(X, checkpoint=checkpoint)
+        np.testing.assert_array_equal(model.transform(rows), before)
+
+
+def test_going_on_that_diverges_leaves_the_model_as_it_was(rows):
+    real = np.random.default_rng(0).normal(size=(60, 3))
+    options = FAST | {"learning_rate": 3e38, "optimizer": "adam"}
+    for model, X in (
+        (GaussianRestrictedBoltzmannMachine(num_hidden=3, **options), real),
+        (DeepBeliefNetwork(num_hidden=(3, 3), machine_options=options), rows),
+    ):
+        gentle = {"learning_rate": 1e-3}
+        gentle = (
+            {"machine_options": options | gentle} if "machine_options" in vars(model) else gentle
+        )
+        steep = {name: getattr(model, name) for name in gentle}
+        model.set_params(**gentle).fit(X)
+        before, history = model.transform(X), list(model.history_)
+        with pytest.raises(InputError, match="diverged"):
+            model.set_params(**steep).partial_fit(X)
+        np.testing.assert_array_equal(model.set_params(**gentle).transform(X), before)
+        assert model.history_ == history
+
+
 def clone_of(deep, **options):
     """The same network with other options of its score."""
     other = clone(deep).set_params(num_draws=20, **options)
