@@ -21,8 +21,13 @@ def checked_rows(estimator: BaseEstimator, X: Any, reset: bool, least: int = 1) 
     """X as float32, or the estimator's `input_dtype`, [rows, features]; features as in the fit.
 
     Raises:
-      InputError: sparse, empty, NaN, infinite, not of numbers, or of other features.
+      InputError: sparse, empty, NaN, masked, infinite, not of numbers, or of other features.
     """
+    if np.ma.is_masked(X):  # scikit-learn reads what is under the mask
+        raise InputError(
+            f"expected all values of X, got {np.ma.count_masked(X)} masked; remove or impute those "
+            "rows"
+        )
     try:
         return validate_data(
             estimator, X, reset=reset, dtype=getattr(estimator, "input_dtype", np.float32),

@@ -444,6 +444,7 @@ def bimodal(units):
 
 REFUSED = {
     "NaN": ({}, np.array([[0, np.nan], [1, 0]]), "NaN"),
+    "masked": ({}, np.ma.masked_greater(np.eye(2), 0), "got 2 masked; remove or impute"),
     "infinite": ({}, np.array([[0, np.inf], [1, 0]]), "infinity"),
     "empty": ({}, np.zeros((0, 3)), "0 sample"),
     "spins": ({}, np.array([[-1.0, 1], [1, -1]]), r"\(1 \+ X\) / 2"),
