@@ -229,8 +229,7 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
     def _shape(self) -> dict[str, str]:
         """The options that shape the arrays of a training, as they are now."""
         params = self.get_params(deep=False)
-        own = {name: params[name] for name in self.shaping if name in params}
-        own |= {n: v.toarray() for n, v in own.items() if hasattr(v, "toarray")}
+        own = {name: saving.as_array(params[name]) for name in self.shaping if name in params}
         return {
             n: str(digest_of(v)) if isinstance(v, np.ndarray) else repr(v) for n, v in own.items()
         }

@@ -136,8 +136,19 @@ def params_of(model: Any) -> dict[str, Any]:
 
 
 def _listed(value: Any) -> Any:
-    value = value.toarray() if hasattr(value, "toarray") else value  # a sparse mask of edges
-    return value.tolist() if isinstance(value, np.ndarray | jax.Array) else value
+    value = as_array(value)
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def as_array(value: Any) -> Any:
+    """A mask or pairs of edges as an array, of whatever kind: sparse, a table, JAX's; else itself.
+
+    Tables and JAX's arrays say but a part of themselves where they are large.
+    """
+    if hasattr(value, "toarray"):
+        return value.toarray()
+    is_table = hasattr(value, "__array__") and not isinstance(value, np.generic)
+    return np.asarray(value) if is_table else value
 
 
 def _params(params: dict[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,13 @@ qbm_jax.energy_models.inputs, qbm_jax.energy_models.kinds and qbm_jax.energy_mod
 
 from unittest import SkipTest
 
+import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas as pd
 import pytest
 from energy_laws import H, V, given_units, log_weights, random_units, states
+from scipy.sparse import csr_matrix
 from scipy.special import expit
 from sklearn import config_context
 from sklearn.base import clone
@@ -389,6 +392,26 @@ def test_a_machine_without_couplings_is_saved_and_loaded(rows, tmp_path):
     model.save(tmp_path / "m.npz")
     again = BoltzmannMachine.load(tmp_path / "m.npz")
     np.testing.assert_array_equal(again.score_samples(rows), model.score_samples(rows))
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, jnp.asarray, csr_matrix, np.ndarray.tolist])
+def test_a_mask_of_any_kind_comes_back_from_a_file(rows, kind, tmp_path):
+    mask = np.ones((V + 3, V + 3), int) - np.eye(V + 3, dtype=int)
+    model = BoltzmannMachine(num_hidden=3, edges=kind(mask), **FAST).fit(rows)
+    model.save(tmp_path / "m.npz")
+    again = BoltzmannMachine.load(tmp_path / "m.npz")
+    np.testing.assert_array_equal(again.edges, mask)
+    np.testing.assert_array_equal(again.score_samples(rows), model.score_samples(rows))
+    again.partial_fit(rows)
+
+
+def test_another_large_mask_is_seen(rows):
+    mask = np.zeros((V + 60, V + 60), int)
+    mask[:V, V:], mask[V:, :V] = 1, 1
+    model = BoltzmannMachine(num_hidden=60, edges=pd.DataFrame(mask), **FAST).fit(rows)
+    mask[2, 40] = mask[40, 2] = 0  # a table of so many rows shows no row 40
+    with pytest.raises(InputError, match="edges was"):
+        model.set_params(edges=pd.DataFrame(mask)).partial_fit(rows)
 
 
 def test_real_columns_keep_their_digits_until_they_are_scaled():
