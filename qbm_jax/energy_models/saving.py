@@ -33,7 +33,7 @@ class Saved(ABC):
         Raises:
           InputError: unfitted, or an optimizer that has no name.
         """
-        save(self, Path(path))
+        save(self, _path("path", path))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -42,7 +42,7 @@ class Saved(ABC):
         Raises:
           InputError: no such file, a damaged one, or one of another kind of model.
         """
-        header, arrays = _read(Path(path), {"model": cls.__name__})
+        header, arrays = _read(_path("path", path), {"model": cls.__name__})
         model = cls(**_params(header["params"]))
         _restore(model, header, arrays)
         return model
@@ -60,12 +60,16 @@ def path_of(checkpoint: str | Path | None) -> Path | None:
     """
     if checkpoint is None:
         return None
-    if not isinstance(checkpoint, str | os.PathLike):
-        raise InputError(f"checkpoint must be the path of a file, got {shown(checkpoint)}")
-    path = Path(checkpoint)
+    path = _path("checkpoint", checkpoint)
     if not path.absolute().parent.is_dir():
         raise InputError(f"checkpoint: there is no folder {path.absolute().parent}")
     return path
+
+
+def _path(name: str, given: Any) -> Path:
+    if not isinstance(given, str | os.PathLike):
+        raise InputError(f"{name} must be the path of a file, got {shown(given)}")
+    return Path(given)
 
 
 def save(model: Any, path: Path, rows: np.ndarray | None = None) -> None:
@@ -165,6 +169,7 @@ def load_into(model: Any, path: Path, rows: np.ndarray) -> None:
     """
     header, arrays = _read(path, {"model": type(model).__name__} | _data_of(model, rows))
     mine = plain(params_of(model))
+    mine.pop("progress", None)  # a bar changes nothing that is learnt
     if other := [name for name, value in mine.items() if header["params"].get(name) != value]:
         raise InputError(
             f"checkpoint {path} is of another {other[0]} ({header['params'].get(other[0])}, now "

@@ -382,6 +382,9 @@ def test_files_that_cannot_be_are_refused_before_training(rows, tmp_path):
     assert not hasattr(model, "learner_")
     with pytest.raises(InputError, match="cannot write"):
         model.fit(rows).save(tmp_path / "none" / "m.npz")
+    for call in (model.save, RestrictedBoltzmannMachine.load):
+        with pytest.raises(InputError, match="path must be the path of a file, got None"):
+            call(None)
     np.save(tmp_path / "m.npy", rows)
     with pytest.raises(InputError, match="no saved model"):
         RestrictedBoltzmannMachine.load(tmp_path / "m.npy")

@@ -236,7 +236,7 @@ def test_a_training_goes_on_bit_for_bit(rows, tmp_path):
 
     with pytest.raises(Interrupted):
         RestrictedBoltzmannMachine(**FAST).fit(rows, checkpoint=path, callback=interrupt)
-    resumed = RestrictedBoltzmannMachine(**FAST).fit(rows, checkpoint=path)
+    resumed = RestrictedBoltzmannMachine(progress=True, **FAST).fit(rows, checkpoint=path)
     for one, other in zip(*(jax.tree.leaves(m.learner_) for m in (whole, resumed)), strict=True):
         np.testing.assert_array_equal(one, other)
     assert [entry["update"] for entry in resumed.history_][-1] == 40
