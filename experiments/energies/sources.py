@@ -22,9 +22,10 @@ def load_images(config: ConfigDict) -> Images:
       InputError: no file, or one without images.
     """
     data, seed = config.data, config.seed
+    least = 1 if data.path == SIMULATED else 0  # of a file, all
+    for name in ("num_train", "num_test"):
+        check(f"config.data.{name}", data[name], whole(least))
     if data.path == SIMULATED:
-        for name in ("num_train", "num_test"):
-            check(f"config.data.{name}", data[name], whole(1))
         rng = np.random.default_rng(seed)
         return bars_and_stripes(rng, data.side, data.num_train, data.num_test)
     try:

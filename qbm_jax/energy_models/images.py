@@ -1,5 +1,7 @@
 """Images to learn from: of a file, simulated, or the digits of scikit-learn."""
 
+import os
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +11,8 @@ from sklearn.model_selection import train_test_split
 
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.identity import digest_of
+from qbm_jax.runtime.options import check, shown, whole
+from qbm_jax.runtime.options import seed as seed_kind
 
 ARRAYS = ("train_images", "test_images")
 
@@ -47,22 +51,59 @@ def read_images(path: str | Path, num_train: int = 0, num_test: int = 0, seed: i
       seed: of the test images' bits.
 
     Raises:
-      InputError: no file, or one without such arrays.
+      InputError: no file, one without such arrays, arrays of other values or of unequal sides, or
+        numbers that cannot be.
     """
-    path = Path(path)
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"path must be the path of a file, got {shown(path)}")
+    path, seed = Path(path), check("seed", seed, seed_kind())
+    num_train, num_test = (
+        check(name, number, whole(0))
+        for name, number in (("num_train", num_train), ("num_test", num_test))
+    )
     try:
         with np.load(path, allow_pickle=False) as file:
             train, test = (file[name] for name in ARRAYS)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(
             f"expected an .npz file with {' and '.join(ARRAYS)} [images, side, side], got {path}"
         ) from error
+    for name, images in zip(ARRAYS, (train, test), strict=True):
+        _check_grey(f"{name} of {path}", images)
+    if train.shape[1:] != test.shape[1:]:
+        raise InputError(
+            f"expected images of one side in {path}, got {train.shape[1:]} and {test.shape[1:]}"
+        )
     train, test = (_grey(images[:count] if count else images) for images, count in (
         (train, num_train), (test, num_test)
     ))  # fmt: skip
     test = (np.random.default_rng(seed).random(test.shape, np.float32) < test).astype(np.float32)
     side = round(train.shape[1] ** 0.5)
     return Images(path.stem, train, test, side, "stochastic: grey values are means of bits")
+
+
+def _check_grey(name: str, images: np.ndarray) -> None:
+    """Refuses an array that is none of square images of grey values from 0 to 255."""
+    shape = images.shape
+    if (
+        images.dtype.kind not in "biuf"
+        or len(shape) != 3
+        or shape[1] != shape[2]
+        or not images.size
+    ):
+        raise InputError(
+            f"expected numbers [images, side, side] in {name}, got {images.dtype} {list(shape)}"
+        )
+    low, high = float(images.min()), float(images.max())
+    if not 0 <= low <= high <= 255:
+        raise InputError(
+            f"expected grey values from 0 to 255 in {name}, got values from {low:g} to {high:g}"
+        )
+    if high <= 1:  # as pixels they would all be off
+        raise InputError(
+            f"expected grey values from 0 to 255 in {name}, got none above {high:g}; multiply them "
+            "by 255"
+        )
 
 
 def _grey(images: np.ndarray) -> np.ndarray:
