@@ -1,5 +1,6 @@
 """A model in one file: arrays as npz, all else as a sealed JSON document among them; no pickle."""
 
+import inspect
 import io
 import json
 import os
@@ -43,6 +44,12 @@ class Saved(ABC):
           InputError: no such file, a damaged one, or one of another kind of model.
         """
         header, arrays = _read(_path("path", path), {"model": cls.__name__})
+        valid = inspect.signature(cls).parameters
+        if unknown := sorted(set(header["params"]) - set(valid)):
+            raise InputError(
+                f"{path} has options that {cls.__name__} has not: {', '.join(unknown)}; load it by "
+                "the version that saved it"
+            )
         model = cls(**_params(header["params"]))
         _restore(model, header, arrays)
         return model

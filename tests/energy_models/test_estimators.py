@@ -28,6 +28,7 @@ from qbm_jax.energy_models import (
     DeepBeliefNetwork,
     GaussianRestrictedBoltzmannMachine,
     RestrictedBoltzmannMachine,
+    saving,
 )
 from qbm_jax.errors import InputError
 
@@ -139,6 +140,14 @@ def test_a_sampler_of_another_process_is_asked_for(rows, tmp_path, monkeypatch):
     samplers.register(name, built)
     again = RestrictedBoltzmannMachine.load(tmp_path / "model.npz")
     np.testing.assert_array_equal(again.transform(rows), model.transform(rows))
+
+
+def test_a_file_with_an_option_of_a_later_version_is_refused(fitted, tmp_path, monkeypatch):
+    now = saving.params_of
+    monkeypatch.setattr(saving, "params_of", lambda model: now(model) | {"dropout": 0.1})
+    fitted.save(tmp_path / "model.npz")
+    with pytest.raises(InputError, match="options that RestrictedBoltzmannMachine has not: drop"):
+        RestrictedBoltzmannMachine.load(tmp_path / "model.npz")
 
 
 def test_damaged_files_are_refused(fitted, tmp_path):
