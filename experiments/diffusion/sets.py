@@ -40,6 +40,7 @@ class TokenSet(NamedTuple):
       machine: the law that the tokens were drawn from, as spins; None where it is not known.
       shown: sequence -> what the report shows.
       contrast: peptides that are not antimicrobial; None of other sets.
+      autoregressive_steps: of autoregressive models; 0: as many as of others.
     """
 
     name: str
@@ -51,6 +52,7 @@ class TokenSet(NamedTuple):
     machine: Boltzmann | None
     shown: Callable[[np.ndarray], str]
     contrast: Contrast | None = None
+    autoregressive_steps: int = 0
 
 
 def load(config: ConfigDict) -> tuple[list[TokenSet], list[str]]:
@@ -65,7 +67,10 @@ def load(config: ConfigDict) -> tuple[list[TokenSet], list[str]]:
         if fields.kind not in KINDS:
             known = ", ".join(KINDS)
             raise InputError(f"config.sets.{name}.kind must be one of {known}, got {fields.kind!r}")
-        check_least(config, {f"sets.{name}.{SIZES[fields.kind]}": 1})
+        check_least(
+            config,
+            {f"sets.{name}.{SIZES[fields.kind]}": 1, f"sets.{name}.autoregressive_steps": 0},
+        )
         path = folder.find(config.folder, fields.file) if fields.file else Path()
         if path is None:
             absent = folder.missing(config.folder, fields.file)
@@ -73,7 +78,8 @@ def load(config: ConfigDict) -> tuple[list[TokenSet], list[str]]:
             LOGGER.warning("%s", notes[-1])
             continue
         try:
-            found.append(_checked(KINDS[fields.kind](name, fields, path, config.seed)))
+            tokens = _checked(KINDS[fields.kind](name, fields, path, config.seed))
+            found.append(tokens._replace(autoregressive_steps=fields.autoregressive_steps))
         except ModuleNotFoundError as error:
             notes.append(f'{name} is left out: it needs {error.name}; pip install ".[domains]"')
             LOGGER.warning("%s", notes[-1])

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from experiments.diffusion import measure, report, sets
 from experiments.diffusion.sets import LEAST_HELD_OUT, TokenSet
+from experiments.diffusion.trained import JUDGE, num_steps
 from experiments.kit.options import check_least, in_config_words, listed, names_of
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
@@ -80,18 +81,17 @@ def check(config: ConfigDict) -> DiffusionPlan:
 
 def pieces(plan: DiffusionPlan, stop: StopRequest) -> Iterator[Work]:
     """A piece a set, seed and method; then, a set and seed, what is drawn with its energies."""
-    steps = plan.config.model.num_steps
     for tokens in plan.sets:
         for seed in range(plan.config.num_seeds):
             for method in listed(plan.config.methods):
                 names = {"dataset": tokens.name, "method": method, "seed": seed}
                 compute = partial(measure.likelihood, plan, tokens, method, seed, stop)
                 trained = method != "kneser_ney"
-                yield Work(
-                    "likelihood", names, compute, None, int(trained), trained * steps, keeps=True
-                )
+                steps = trained * num_steps(plan, tokens, method)
+                yield Work("likelihood", names, compute, None, int(trained), steps, keeps=True)
             names = {"dataset": tokens.name, "seed": seed}
             compute = partial(measure.energies, plan, tokens, seed, stop)
+            steps = num_steps(plan, tokens, JUDGE)
             yield Work("energies", names, compute, None, 1, steps, keeps=True)
 
 

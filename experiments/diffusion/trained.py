@@ -53,6 +53,12 @@ def trained(
     return model, seconds
 
 
+def num_steps(plan: Any, tokens: TokenSet, method: str) -> int:
+    """Optimiser steps of a method of the plan on a set."""
+    own = 0 if method in LATENTS else tokens.autoregressive_steps
+    return own or plan.config.model.num_steps
+
+
 def _kind(method: str) -> type[MaskedDiffusion] | type[Autoregressive]:
     return MaskedDiffusion if method in LATENTS else Autoregressive
 
@@ -75,8 +81,10 @@ def _fitted(
     """Trains a model, from its last state if there is one, and keeps it; and its seconds."""
     _, method, seed = name
     own = {"latents": LATENTS[method]} if method in LATENTS else {}
-    root = seed_of(plan.config.seed, TRAINING, seed)
-    model = _kind(method)(tokens.vocabulary, tokens.length, **plan.config.model, **own, seed=root)
+    own |= {"num_steps": num_steps(plan, tokens, method)}
+    own |= {"seed": seed_of(plan.config.seed, TRAINING, seed)}
+    options = {**plan.config.model, **own}
+    model = _kind(method)(tokens.vocabulary, tokens.length, **options)
     states, total = folder.with_name(f"{folder.name}-states"), model.options.num_steps
     told, workdir = max(total // 5, 1), folder.parents[1]
     is_whole, start = not states.exists(), time.perf_counter()

@@ -148,6 +148,24 @@ def test_more_steps_take_what_the_candidates_would_cost():
     assert measure.num_steps(config, 10, "more_steps") == 10
 
 
+def test_autoregressive_models_of_a_set_train_their_own_number_of_steps(tmp_path):
+    config = configs.get_config("smoke")
+    config.model.num_steps, config.model.width = 5, 8
+    config.sets.made_up.autoregressive_steps = 3
+    plan = study.check(config)
+    (tokens,) = plan.sets
+    results = tmp_path / "results"
+    with launched():
+        model, _ = trained.trained(plan, tokens, trained.JUDGE, 0, results, StopRequest())
+    assert model.options.num_steps == 3
+    asked = {work.names.get("method", "energies"): work.steps for work in study.pieces(plan, None)}
+    assert asked["autoregressive"] == asked["energies"] == 3
+    assert asked["diffusion"] == asked["boltzmann"] == 5 and asked["kneser_ney"] == 0
+    config.sets.made_up.autoregressive_steps = 0
+    assert trained.num_steps(study.check(config), tokens._replace(autoregressive_steps=0),
+                             trained.JUDGE) == 5  # fmt: skip
+
+
 def test_a_model_is_trained_once_and_its_time_told_only_where_it_is_whole(tmp_path):
     config = configs.get_config("smoke")
     config.model.num_steps, config.model.width = 60, 8
