@@ -215,6 +215,7 @@ def test_missing_optional_parts_are_named_with_their_reason(unfinished):
     assert set(image_titles(unfinished)) == {"scores", "umap"}
 
 
+@pytest.mark.slow
 def test_report_can_be_written_again_alone_and_is_the_same(finished):
     before = (finished / "report.md").read_bytes()
     picture = (finished / "figures" / "umap.png").read_bytes()

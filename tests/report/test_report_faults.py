@@ -49,8 +49,8 @@ FIGURES = (score_figure.draw, model_figures.draw_sampler)
 @pytest.mark.parametrize(
     ("figures", "others"),
     [
-        ((), OTHERS[::2]),
-        pytest.param((), OTHERS[1::2], marks=pytest.mark.slow),
+        ((), OTHERS[::4]),
+        pytest.param((), OTHERS, marks=pytest.mark.slow),
         pytest.param(FIGURES, OTHERS[::4], marks=pytest.mark.slow),  # a figure takes its time
     ],
 )

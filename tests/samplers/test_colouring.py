@@ -110,6 +110,7 @@ def test_machines_without_couplings_with_zeros_and_with_many_are_coloured():
     assert colouring_of(Boltzmann(J=ones, h=jnp.zeros(300))) is None
 
 
+@pytest.mark.slow
 def test_ten_thousand_spins_with_three_neighbours_take_less_than_100_megabytes():
     params = regular(10000)
     sampler = samplers.build("annealing", **samplers.optimising("annealing") | {"num_steps": 60})

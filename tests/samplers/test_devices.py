@@ -442,6 +442,7 @@ def test_another_request_than_the_recorded_one_is_refused(tmp_path):
         sampler.sample(jax.random.key(1), other, state)
 
 
+@pytest.mark.slow
 def test_a_device_that_fails_in_a_training_of_a_vae_is_told_as_such():
     calls = []
 

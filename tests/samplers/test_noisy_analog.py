@@ -56,6 +56,7 @@ def test_without_memory_a_chain_is_two_sublattices_and_with_it_the_ferromagnet_h
     assert agreement[0.0] < 0.7 and agreement[1.0] > 0.99
 
 
+@pytest.mark.slow
 def test_as_an_optimiser_it_finds_ground_states_at_any_scale():
     """Success of a chain measured on machines 0 to 3: 1.00, 0.59, 1.00, 1.00."""
     sampler = samplers.build("noisy_analog", **OPTIMISING)

@@ -125,6 +125,7 @@ def test_an_interrupt_ends_the_waiting_for_other_processes_at_once(number):
         connection.close()
 
 
+@pytest.mark.slow
 def test_processes_meet_and_the_coordinator_listens_at_the_named_host_alone():
     port = free_port()
     processes = [meeting(f"localhost:{port}", number) for number in (0, 1)]
