@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.comparison.methods import UNTRAINED
+from experiments.comparison.methods import SETTINGS, UNTRAINED
 from experiments.comparison.summary import BEST, GAUSSIAN, MAIN, Standing, Who, comparable
 from experiments.comparison.titles import title_of
 from qbm_jax.fitted.tasks.measured import RECALL
@@ -131,8 +131,9 @@ def recalls(pieces: Pieces, standings: list[Standing], names: dict[str, str]) ->
     shown = {name: recalls_of(standings, name) for name in names}
 
     def draw(panel: Axes, name: str, found: dict[tuple[str, str], dict[float, Standing]]) -> None:
-        others = {method for method, _ in found} - {MAIN[0]}
-        colours = colours_of(["", *others])  # the first colour is QBM-VAE's
+        lines = {who: _line_of(who) for who in found}
+        # the first colour is QBM-VAE's
+        colours = {MAIN[0]: BETTER} | colours_of(["", *{*lines.values()} - {MAIN[0]}])
         for number, (who, by_share) in enumerate(found.items()):
             shift = 1 + 0.015 * (number - len(found) / 2)
             shares = np.array(list(by_share)) * shift
@@ -141,7 +142,7 @@ def recalls(pieces: Pieces, standings: list[Standing], names: dict[str, str]) ->
             errors = [c.sd / np.sqrt(c.num_seeds) for c in by_share.values()] if main else None
             panel.errorbar(
                 shares, means, errors, label=title_of(*who), marker="o", capsize=2,
-                color=BETTER if main else colours[who[0]], zorder=3 if main else 2,
+                color=colours[lines[who]], zorder=3 if main else 2,
                 linewidth=2.4 if main else 1, markersize=5 if main else 3,
                 linestyle="--" if who[1] == "default" and who[0] not in UNTRAINED else "-",
             )  # fmt: skip
@@ -154,6 +155,11 @@ def recalls(pieces: Pieces, standings: list[Standing], names: dict[str, str]) ->
         tidy(panel, "expected share of all cells", "recall of unseen cells", names[name])
 
     return each({name: found for name, found in shown.items() if found}, 7.4, 4.4, draw)
+
+
+def _line_of(who: Who) -> str:
+    """What has a colour of its own: a method, or one under a setting that is no default."""
+    return who[0] if who[1] in SETTINGS else " ".join(who)
 
 
 def recalls_of(standings: list[Standing], name: str) -> dict[Who, dict[float, Standing]]:

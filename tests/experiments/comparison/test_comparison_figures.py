@@ -5,6 +5,7 @@ import pytest
 
 from experiments.comparison.figures import differences, scores
 from experiments.comparison.summary import REAL_CELLS, summarise
+from experiments.comparison.task_figures import recalls
 from qbm_jax.study.figures import BETTER, EVEN, WORSE, NotDrawn
 
 # Metric: values of QBM-VAE and of its rival, for three seeds.
@@ -68,3 +69,23 @@ def test_scores_are_shaded_from_the_worst_to_the_best_of_their_row(standings):
     for draw in (differences, scores):
         with pytest.raises(NotDrawn):
             draw([], standings, {"other": "No such set"})
+
+
+def test_settings_of_one_method_are_lines_of_their_own_in_recalls():
+    methods = [
+        *(("qbmvae", "matched"), ("qbmvae", "kl_weight_1"), ("gaussian_vae", "matched")),
+        *(("gaussian_vae", "latents_30"), ("scvi", "matched"), ("scvi", "default")),
+    ]
+    rows = [
+        {"dataset": "set", "method": method, "setting": setting, "task": "rare",
+         "metric": f"recall@{share}%", "seed": seed, "value": 0.5}
+        for method, setting in methods for share in ("0.1", "1") for seed in (0, 1)
+    ]  # fmt: skip
+    (panel,) = recalls([], summarise(rows), {"set": "A set"}).axes
+    drawn = {
+        label: (bars[0].get_color(), bars[0].get_linestyle())
+        for bars, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    assert len(drawn) == len(set(drawn.values())) == len(methods)
+    assert drawn["QBM-VAE"] == (BETTER, "-")
+    assert [c for c, _ in drawn.values()].count(BETTER) == 1
