@@ -33,25 +33,28 @@ def information(embedding: np.ndarray, names: Collection, seed: int = 0) -> floa
     """
     names = check_names(names, "name")
     points = check_points(embedding, len(names))
-    chosen = np.random.default_rng(seed).permutation(len(names))[:MOST_CELLS]
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(names))[:MOST_CELLS]
     sizes = np.unique(names[chosen], return_inverse=True, return_counts=True)[1:]
     chosen = chosen[sizes[1][sizes[0]] >= NUM_FOLDS]
     if len(found := np.unique(names[chosen], return_counts=True)[1]) < 2:
         return 0.0
     shares = found / found.sum()
     entropy = -float(shares @ np.log2(shares))
-    return max(entropy - _cross_entropy(points[chosen], names[chosen], seed), 0.0)
+    # not `seed`: the folds' own permutation would undo this one where all cells are looked at
+    folds = stratified_folds(names[chosen], NUM_FOLDS, int(rng.integers(2**32)))
+    return max(entropy - _cross_entropy(points[chosen], names[chosen], folds), 0.0)
 
 
-def _cross_entropy(points: np.ndarray, names: np.ndarray, seed: int) -> float:
-    """Mean of -log2 q(name) in cells [cells, dims] that q has not seen."""
+def _cross_entropy(points: np.ndarray, names: np.ndarray, folds: np.ndarray) -> float:
+    """Mean of -log2 q(name) in cells [cells, dims] of the folds that q has not seen."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
     from sklearn.model_selection import PredefinedSplit, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    folds = PredefinedSplit(stratified_folds(names, NUM_FOLDS, seed))
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    told = cross_val_predict(model, points, names, cv=folds, method="predict_proba")
+    split = PredefinedSplit(folds)
+    told = cross_val_predict(model, points, names, cv=split, method="predict_proba")
     return float(log_loss(names, told) / np.log(2))

@@ -42,5 +42,6 @@ def test_a_name_of_few_cells_or_a_single_name_tells_nothing():
 def test_it_is_a_function_of_the_seed_and_refuses_nan():
     points = np.c_[NAMES == "a", NAMES == "b"] + RANDOM.normal(size=(3000, 2))
     assert information(points, NAMES, seed=1) == information(points, NAMES, seed=1)
+    assert information(points, NAMES, seed=1) != information(points, NAMES, seed=2)
     with pytest.raises(InputError, match="finite"):
         information(np.full((3000, 2), np.nan), NAMES)
