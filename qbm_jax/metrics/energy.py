@@ -5,15 +5,24 @@ from scipy import sparse, stats
 from sklearn.metrics import roc_auc_score
 
 from qbm_jax.errors import InputError
+from qbm_jax.metrics.trajectory import MIN_PAIRS, ordered_groups
 
 CHUNK = 1024  # cells made dense at once
 
 
-def energy_order(energy: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+def energy_order(
+    energy: np.ndarray, reference: np.ndarray, batch: np.ndarray | None = None
+) -> dict[str, float]:
     """Spearman's rho of energy [cells] with stage or pseudotime [cells], NaN left out.
 
     Negative where energy falls along the reference, as it does if progenitors have high energy;
     `energy_order` is its size, for which side is up is no merit. NaN if the energy is constant.
+
+    Args:
+      energy: [cells].
+      reference: [cells], NaN for cells to leave out.
+      batch: where references of different batches are on different scales, as in
+        `trajectory.conservation`: rho is the plain mean over batches.
 
     Raises:
       InputError: different lengths, energies that are not finite, or fewer than 3 cells with a
@@ -25,12 +34,16 @@ def energy_order(energy: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     if not np.isfinite(energy).all():
         raise InputError(f"expected finite energies, got {(~np.isfinite(energy)).sum()} of others")
     known = np.isfinite(reference)
-    if known.sum() < 3 or np.ptp(reference[known]) == 0:
+    if known.sum() < MIN_PAIRS or np.ptp(reference[known]) == 0:
         raise InputError(f"expected at least 3 cells on several stages, got {known.sum()} cells")
-    rho = np.nan
-    if np.ptp(energy[known]) > 0:
-        rho = float(stats.spearmanr(energy[known], reference[known]).statistic)
+    groups = ordered_groups(known, reference, batch)
+    rho = float(np.mean([_rho(energy[of], reference[of]) for of in groups])) if groups else np.nan
     return {"energy_spearman": rho, "energy_order": abs(rho), "num_cells": float(known.sum())}
+
+
+def _rho(energy: np.ndarray, reference: np.ndarray) -> float:
+    """Spearman's rho; NaN if the energy is constant."""
+    return stats.spearmanr(energy, reference).statistic if np.ptp(energy) > 0 else np.nan
 
 
 def anomaly_auroc(usual: np.ndarray, anomalous: np.ndarray) -> float:

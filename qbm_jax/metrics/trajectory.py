@@ -127,13 +127,9 @@ def conservation(
             f" {known.sum()} cells on {len(np.unique(reference[known]))}"
         )
     both = known & np.isfinite(pseudotime)
-    groups = np.zeros(len(both), int)
-    if batch is not None:
-        groups = np.unique(check_names(batch, "batch", len(both)), return_inverse=True)[1]
     pairs = [
         _correlations(pseudotime[chosen], reference[chosen])
-        for group in np.unique(groups)
-        if (chosen := both & (groups == group)).sum() >= MIN_PAIRS and np.ptp(reference[chosen]) > 0
+        for chosen in ordered_groups(both, reference, batch)
     ]
     spearman, kendall = np.mean(pairs, axis=0) if pairs else (np.nan, np.nan)
     return {
@@ -142,6 +138,28 @@ def conservation(
         "conservation": float((1 + spearman) / 2),
         "unreached": float(1 - both.sum() / known.sum()),
     }
+
+
+def ordered_groups(
+    known: np.ndarray, reference: np.ndarray, batch: np.ndarray | None
+) -> list[np.ndarray]:
+    """Masks [cells] of the known cells whose references are on one scale, batch by batch.
+
+    Those of fewer than 3 cells, or all on one value, have no order and are left out.
+
+    Args:
+      known: mask [cells].
+      reference: [cells].
+      batch: of every cell [cells]; None: all are on one scale.
+
+    Raises:
+      InputError: another number of batches than cells.
+    """
+    groups = np.zeros(len(known), int)
+    if batch is not None:
+        groups = np.unique(check_names(batch, "batch", len(known)), return_inverse=True)[1]
+    masks = (known & (groups == group) for group in np.unique(groups))
+    return [mask for mask in masks if mask.sum() >= MIN_PAIRS and np.ptp(reference[mask]) > 0]
 
 
 def _correlations(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:

@@ -24,6 +24,16 @@ def test_energy_that_falls_along_the_stages_has_correlation_minus_one():
     assert np.isnan(energy_order(np.zeros(5), stages)["energy_spearman"])
 
 
+def test_references_of_batches_on_scales_of_their_own_are_not_pooled():
+    time, batch = np.tile(np.linspace(0, 1, 20), 2), np.repeat(["early", "late"], 20)
+    energy = np.where(batch == "early", 0, 30) - 10 * time  # a batch's offset is no order
+    found = energy_order(energy, time + (batch == "late"), batch)
+    assert found == {"energy_spearman": -1, "energy_order": 1, "num_cells": 40}
+    assert energy_order(energy, time + (batch == "late"))["energy_spearman"] > 0
+    time[batch == "late"] = np.nan  # a batch without a reference has no part in the mean
+    assert energy_order(energy, time, batch)["energy_spearman"] == -1
+
+
 def test_auroc_is_the_probability_that_the_anomalous_cell_scores_higher():
     rng = np.random.default_rng(0)
     usual, anomalous = rng.integers(6, size=40), rng.integers(2, 9, size=25)

@@ -30,8 +30,8 @@ def energy(scale: Scale, study: StudySet, group: Group, shared: Shared) -> Measu
     rows, pictures = [], {}
     for seed, model in enumerate(group.models):
         values: dict[str, float] = {}
-        if model.vae.prior.binary and study.reference is not None:
-            values |= energy_order(group.energies[seed], study.reference.values)
+        if model.vae.prior.binary and (order := study.reference) is not None:
+            values |= energy_order(group.energies[seed], order.values, order.batch)
         usual = study.cells.select(group.held_out[seed])
         shuffled = shuffle_genes(seed_of(scale.seed, "corrupted cells", seed), usual.counts)
         corrupted, key = with_counts(usual, shuffled), key_of(scale.seed, "corrupted scores", seed)
