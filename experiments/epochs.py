@@ -118,7 +118,8 @@ def measure(
     for name in embeddings:
         epoch, seed = map(int, name.split("/"))
         values, reason = comparable_scores(scores, name, study.batch, study.labels)
-        values |= explaining(study, embeddings[name], found[seed].model.measured, epoch, config)
+        history = found[seed].model.measured
+        values |= explaining(study, embeddings[name], history, epoch, config.seed)
         rows += [(epoch, metric, seed, value) for metric, value in values.items()]
         if reason:
             lacking[reason].append(name)
@@ -133,20 +134,24 @@ def measure(
 
 
 def explaining(
-    study: StudySet, embedding: np.ndarray, history: History | None, epoch: int, config: ConfigDict
+    study: StudySet, embedding: np.ndarray, history: History | None, epoch: int, seed: int
 ) -> dict[str, float]:
     """What `EXPLAINING` names, of an embedding [cells, latents] after an epoch of a training.
 
-    The gradient norm is the mean over the dispatches since the validation before.
+    The gradient norm is the mean over the dispatches since the validation before, which is less
+    than `config.every` epochs back where the last epoch is no multiple of them. `seed` is of the
+    folds behind the bits.
     """
     found = {
-        BATCH_BITS: information(embedding, study.batch, config.seed),
-        TYPE_BITS: information(embedding, study.labels, config.seed),
+        BATCH_BITS: information(embedding, study.batch, seed),
+        TYPE_BITS: information(embedding, study.labels, seed),
         ACTIVE: float(alarms.num_active(embedding)),
     }
     if history is not None:
         ends, norms = history.train["epoch"], history.train[GRADIENT]
-        here = (ends > epoch - config.every) & (ends <= epoch)
+        validated = history.validation["epoch"]
+        since = validated[validated < epoch].max(initial=0)
+        here = (ends > since) & (ends <= epoch)
         found |= {GRADIENT: float(norms[here].mean())} if here.any() else {}
     return found
 

@@ -48,16 +48,16 @@ def test_what_may_explain_scores_is_of_the_embedding_and_of_the_steps_since_the_
     spins = np.random.default_rng(0).choice([-1.0, 1.0], (400, 3))
     spins[:, 2] = 0.5
     study = SimpleNamespace(batch=spins[:, 0].astype(str), labels=np.repeat(["a", "b"], 200))
-    train = {"epoch": np.array([5.0, 7.5, 10.0, 12.5]), "gradient_norm": np.array([9, 1, 3, 9])}
-    config = configs.get_config("smoke")
-    config.every = 5
-    found = epochs.explaining(study, spins, SimpleNamespace(train=train), 10, config)
+    norms = np.array([9, 1, 3, 8, 6, 9])
+    train = {"epoch": np.array([5.0, 7.5, 10.0, 10.5, 11.0, 11.5]), "gradient_norm": norms}
+    # every five epochs, and after the last one
+    history = SimpleNamespace(train=train, validation={"epoch": np.array([5.0, 10.0, 11.0])})
+    found = epochs.explaining(study, spins, history, 10, 0)
     assert found["information_of_batch"] == pytest.approx(1, abs=0.05)
     assert found["information_of_type"] < 0.05
     assert found["active_latents"] == 2 and found["gradient_norm"] == 2
-    assert epochs.explaining(study, spins, None, 10, config).keys() == found.keys() - {
-        "gradient_norm"
-    }
+    assert epochs.explaining(study, spins, history, 11, 0)["gradient_norm"] == 7
+    assert epochs.explaining(study, spins, None, 10, 0).keys() == found.keys() - {"gradient_norm"}
 
 
 @pytest.mark.slow
