@@ -121,7 +121,7 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
         )
     labels = check_labels(np.asarray(cells.label_names)[cells.labels], f"the folds of {name}")
     batch = np.asarray(cells.batch_names)[cells.batch]
-    donors = _column(name, cells, options.donor_column) if options.donor_column else batch
+    donors = _donors(name, cells, options.donor_column) if options.donor_column else batch
     if options.left_out_type and options.left_out_type not in cells.label_names:
         raise InputError(
             f"{name}: left_out_type {options.left_out_type!r} is no cell type; choose from "
@@ -159,6 +159,17 @@ def _abundance(options: ConfigDict, labels: np.ndarray) -> dict[str, float]:
     shares = dict(zip(simulated.types, simulated.proportions, strict=True))
     there = set(labels)
     return {name: share for name, share in shares.items() if share <= MAX_SHARE and name in there}
+
+
+def _donors(name: str, cells: Cells, column: str) -> np.ndarray:
+    """The donor of every cell [cells]; cells without one are no donor to leave out together."""
+    donors = _column(name, cells, column)
+    if missing := int(cells.obs[column].isna().sum()):
+        raise InputError(
+            f"{name}: expected a donor for every cell in donor_column {column!r}, got none for"
+            f" {missing} of {cells.num_cells}; leave these cells out"
+        )
+    return donors
 
 
 def _column(name: str, cells: Cells, column: str) -> np.ndarray:

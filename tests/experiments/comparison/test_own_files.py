@@ -22,6 +22,10 @@ def folder(tmp_path_factory):
     untyped = small_adata()
     untyped.obs["kind"] = untyped.obs["kind"].where(np.arange(untyped.n_obs) < 20)
     untyped.write_h5ad(folder / "untyped.h5ad")
+    orphans = small_adata()
+    orphans.obs["donor"] = np.where(np.arange(orphans.n_obs) % 2, "d1", "d2")
+    orphans.obs["donor"] = orphans.obs["donor"].where(np.arange(orphans.n_obs) > 3)
+    orphans.write_h5ad(folder / "orphans.h5ad")
     alike = small_adata()
     alike.obs["kind"] = "alpha"
     alike.write_h5ad(folder / "alike.h5ad")
@@ -65,6 +69,11 @@ BAD = {
     "fractions": ("halves.h5ad", {}, "expects whole-number counts"),
     "few types": ("alike.h5ad", {}, "at least two cell types"),
     "few typed cells": ("untyped.h5ad", {}, "at least 50 cells with a type and 2 genes, got 20"),
+    "few donors": (
+        "orphans.h5ad",
+        {"data.donor_column": "donor"},
+        "a donor for every cell in donor_column",
+    ),
     "one gene": ("narrow.h5ad", {}, "and 2 genes"),
     "left-out type": ("first.h5ad", {"data.left_out_type": "gamma"}, "'gamma' is no cell type"),
     "columns alone": ("", {"data.path": ""}, "config.data.batch_column is of config.data.path"),
