@@ -27,7 +27,7 @@ from qbm_jax.fitted.trainings import train_options
 from qbm_jax.model import priors
 from qbm_jax.model.presets import with_prior
 from qbm_jax.study.document import Document, table, with_interval
-from qbm_jax.study.escape import code, file_name, markdown
+from qbm_jax.study.escape import Markdown, code, file_name, markdown
 from qbm_jax.study.estimates import by_seed, estimate, paired_difference
 from qbm_jax.study.figures import draw_differences, panels, tidy
 from qbm_jax.training import Training
@@ -36,7 +36,10 @@ __all__ = ["COLUMNS", "check", "document", "pieces", "rows", "summary"]
 
 
 class Effect(NamedTuple):
-    """What a variant changes in a metric: mean, and the paired difference to the reference."""
+    """What a variant changes in a metric: mean, and the paired difference to the reference.
+
+    `num_pairs` is of the seeds that have a finite value of both.
+    """
 
     dataset: str
     variant: str
@@ -47,6 +50,7 @@ class Effect(NamedTuple):
     difference: float
     low: float
     high: float
+    num_pairs: int
 
 
 def check(config: ConfigDict) -> ComparisonPlan:
@@ -160,7 +164,7 @@ def summarise(rows: Iterable[Row], reference: str) -> list[Effect]:
         theirs = {} if name == reference else values.get((dataset, task, metric, reference), {})
         gap = paired_difference(*by_seed(ours, theirs), share=share_of(task, metric))
         mean = estimate(ours.values()).mean
-        found = (mean, gap.mean, gap.low, gap.high)
+        found = (mean, gap.mean, gap.low, gap.high, gap.num_seeds)
         effects.append(Effect(dataset, name, axes[name], task, metric, *found))
     return effects
 
@@ -173,7 +177,8 @@ def document(plan: ComparisonPlan, results: Results) -> Document:
     report.add(
         f"Differences to {code(reference)} ({config.num_seeds} seeds, each without its fold"
         " of the cells), mean and 95 % interval, paired over seeds: of unseen cells the corrected"
-        " resampled t, of all cells Student's t over trainings on these cells. Bounds are"
+        " resampled t, of all cells Student's t over trainings on these cells; n: the seeds that"
+        f" both have, where they are fewer than {config.num_seeds}. Bounds are"
         " in nats per cell, of the unseen fold; of gumbel's relaxed bits and of another"
         " likelihood there is none to compare. The table names every field that a variant changes:"
         " relaxations that do not tell the bit, and disarm, need a factorial posterior, so their"
@@ -218,18 +223,21 @@ def effect_table(effects: list[Effect], config: ConfigDict, reference: str) -> s
         parts = ("model", "training", "sampler") if change else ()
         fields = [item for part in parts for item in change.get(part, {}).items()]
         changed = ", ".join(f"{field} {value}" for field, value in fields)
-        cells = [_text(found.get((name, *key)), reference) for key in _metrics(effects)]
+        of_name = [found.get((name, *key)) for key in _metrics(effects)]
+        cells = [_text(effect, reference, config.num_seeds) for effect in of_name]
         lines.append([name, changed or "–", *cells])
     return table(["variant", "changes", *(metric_title(*key) for key in _metrics(effects))], lines)
 
 
-def _text(effect: Effect | None, reference: str) -> str:
+def _text(effect: Effect | None, reference: str, num_seeds: int) -> str:
     if effect is None or not np.isfinite(effect.mean):
         return "–"
     digits = 1 if effect.task == "bound" else 3
     if effect.variant == reference:
         return f"{effect.mean:.{digits}f}"
-    return with_interval(effect.difference, effect.low, effect.high, digits)
+    text = with_interval(effect.difference, effect.low, effect.high, digits)
+    few = 0 < effect.num_pairs < num_seeds
+    return Markdown(f"{text} (n = {effect.num_pairs})") if few else text
 
 
 def draw(effects: list[Effect], reference: str, title: str, columns: int = 0) -> Figure:

@@ -171,9 +171,10 @@ def _described(study: StudySet) -> str:
             else ""
         )
         + " Mean ± s.d. over"
-        " seeds; bold: best mean of the column; (seen): it has seen the cells, and takes no part."
-        " Bounds are given where likelihood and networks are"
-        " the same; the others' are in `results.csv`. More metrics are at the end."
+        " seeds; bold: best mean of the column; (seen): it has seen the cells, and takes no part;"
+        " n: its seeds, where they are fewer than others'. Bounds are given where"
+        " likelihood and networks are the same; the others' are in `results.csv`."
+        " More metrics are at the end."
     )
 
 

@@ -126,17 +126,20 @@ def in_order(methods: Mapping[Who, object]) -> list[Who]:
 def _column(found: dict[Who, Standing], sign: int) -> dict[Who, str]:
     """Mean and deviation of each method; bold: the best as printed.
 
-    Real cells do not compete, nor does what has seen the cells, which is marked.
+    Real cells do not compete, nor does what has seen the cells, which is marked. The number of
+    seeds stands where it is below that of others.
     """
     means = {who: round(c.mean, 1 if c.task == "bound" else 3) for who, c in found.items()}
     seen = {who for who, c in found.items() if has_seen(c)}
     competing = means.keys() - seen - {REAL_CELLS}
     best = max((sign * means[who] for who in competing), default=None)
+    most = max(c.num_seeds for c in found.values())
     texts = {}
     for who, standing in found.items():
         digits = 1 if standing.task == "bound" else 3
         text = with_spread(standing.mean, standing.sd, digits)
         is_best = sign and who in competing and sign * means[who] == best
+        text += f" (n = {standing.num_seeds})" if standing.num_seeds < most else ""
         texts[who] = bold(text) if is_best else f"{text} (seen)" if who in seen else text
     return texts
 

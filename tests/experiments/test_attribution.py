@@ -61,6 +61,20 @@ def test_effects_are_paired_with_the_reference_of_the_same_set():
     assert np.isnan(effects["a", "qbmvae"].difference)
 
 
+def test_a_difference_over_fewer_seeds_says_over_how_many():
+    config = SimpleNamespace(variants={}, num_seeds=3)
+    rows = [
+        ("a", name, "prior", "integration", "total", seed, value + seed)
+        for name, value in (("qbmvae", 1.0), ("no_kl", 0.5))
+        for seed in range(3)
+    ]
+    whole = attribution.effect_table(attribution.summarise(rows, "qbmvae"), config, "qbmvae")
+    lacking = attribution.summarise([*rows[:2], (*rows[2][:-1], np.nan), *rows[3:]], "qbmvae")
+    assert [effect.num_pairs for effect in lacking] == [0, 2]
+    assert "n = " not in whole
+    assert "(n = 2) |" in attribution.effect_table(lacking, config, "qbmvae")
+
+
 def test_doses_are_held_against_the_trained_couplings_and_not_the_reference():
     plan = SimpleNamespace(config=SimpleNamespace(reference="qbmvae"))
     means = (

@@ -87,7 +87,7 @@ def test_the_report_of_attribution_has_hostile_sets_variants_and_notes_as_text(t
     config = ConfigDict({"reference": "a`b", "num_seeds": 2, "variants": {}})
     config.variants = ConfigDict({"a`b": change, "_x | $y$ $": change})
     effects = [
-        attribution.Effect(BAD, name, "axis", "integration", "total", 0.5, 0.1, 0.05, 0.2)
+        attribution.Effect(BAD, name, "axis", "integration", "total", 0.5, 0.1, 0.05, 0.2, 2)
         for name in config.variants
     ]
     attribution.document(plan(config, HOSTILE), Results(tmp_path, [], [], effects)).write()

@@ -359,6 +359,17 @@ def test_what_has_seen_the_cells_takes_no_part_in_bold_and_is_marked():
     assert "| Harmony | 1.000 ± 0.000 (seen) |" in text and "**0.600 ± 0.000** |" in text
 
 
+def test_a_mean_over_fewer_seeds_than_others_says_over_how_many():
+    values = {"pca": ("default", (0.5, 0.5, 0.5)), "qbmvae": ("matched", (0.9, np.nan, np.nan))}
+    rows = [
+        {"dataset": "d", "method": method, "setting": setting, "task": "integration",
+         "metric": "total", "seed": seed, "value": value}
+        for method, (setting, of_seeds) in values.items() for seed, value in enumerate(of_seeds)
+    ]  # fmt: skip
+    text = score_tables.score_table(summarise(rows), "d", (("integration", "total"),))
+    assert "| PCA | 0.500 ± 0.000 |" in text and "| QBM-VAE | **0.900 (n = 1)** |" in text
+
+
 def test_of_a_metric_that_is_best_low_the_lowest_is_the_baseline():
     rows = [
         {"dataset": "d", "method": m, "setting": "matched", "task": "generation",
