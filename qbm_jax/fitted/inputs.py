@@ -139,7 +139,8 @@ def held_out_cells(held_out: Any, given: Any, cells: Cells | StoredCells) -> np.
 def _by_position(held_out: Any, given: Any) -> Any:
     """What is held out; a mask that names its cells in the order of the cells given."""
     names = getattr(given, "obs_names", given.obs.index if isinstance(given, Cells) else None)
-    if names is None or not isinstance(held_out, pd.Series) or held_out.dtype != bool:
+    is_mask = isinstance(held_out, pd.Series) and pd.api.types.is_bool_dtype(held_out.dtype)
+    if names is None or not is_mask:  # a comparison of nullable texts is a nullable mask
         return held_out
     own, wanted = (pd.Index([text(name) for name in each]) for each in (held_out.index, names))
     if own.equals(wanted):
