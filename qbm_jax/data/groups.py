@@ -37,7 +37,7 @@ def batches(obs: pd.DataFrame, column: str | None, source: str) -> Groups:
     if column is None:
         codes = np.zeros(len(obs), dtype=np.int32)
         return codes, ("all",), ["No batch column: all cells are taken as one batch."]
-    codes, names = distinct(_column(obs, column, "batch", source))
+    codes, names = distinct(column_of(obs, column, "batch", source))
     num_missing = int((codes < 0).sum())
     if num_missing:
         raise InputError(
@@ -78,7 +78,7 @@ def joined(
     if len(columns) == 1:
         return obs, columns[0]
     codes, names = zip(
-        *(distinct(_column(obs, each, "batch", source)) for each in columns), strict=True
+        *(distinct(column_of(obs, each, "batch", source)) for each in columns), strict=True
     )
     rows = np.stack(codes, axis=1)
     found, place = np.unique(rows, axis=0, return_inverse=True)
@@ -113,7 +113,7 @@ def labels(obs: pd.DataFrame, column: str | None, source: str) -> Groups | NoGro
     """
     if column is None:
         return None, (), ["No label column: cell types are not scored."]
-    codes, names = distinct(_column(obs, column, "label", source))
+    codes, names = distinct(column_of(obs, column, "label", source))
     no_type = [name for name in names if _reads(name, _MISSING) or name == UNLABELLED]
     types = [name for name in names if name not in no_type]
     if not types:
@@ -141,7 +141,18 @@ def labels(obs: pd.DataFrame, column: str | None, source: str) -> Groups | NoGro
     return codes, names, notes
 
 
-def _column(obs: pd.DataFrame, column: str, role: str, source: str) -> pd.Series:
+def column_of(obs: pd.DataFrame, column: str, role: str, source: str) -> pd.Series:
+    """The one column of `obs` with this name, as text.
+
+    Args:
+      obs: the table of cells.
+      column: its name.
+      role: what the column tells, for the line that refuses.
+      source: where the cells come from, likewise.
+
+    Raises:
+      InputError: there is no such column, or more than one.
+    """
     if not pd.api.types.is_scalar(column):
         raise _no_name(column, role, source)
     names = [text(name) for name in obs.columns]

@@ -29,8 +29,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr
 
-from qbm_jax.data import Cells
+from qbm_jax.data import Cells, groups
 from qbm_jax.data.names import some, text
+from qbm_jax.data.read import SOURCE
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import pad_rows
 from qbm_jax.fitted.document import Model
@@ -85,7 +86,7 @@ def differential_expression(
       adata: cells with the model's genes.
       group_column: column of `obs` with the groups.
       group: value of that column.
-      reference: value that it is compared with; None: all other cells.
+      reference: value that it is compared with; None: all other cells that have a value.
       delta: least change, in log2, that counts as one.
       num_samples: draws of the posterior and of the bootstrap.
       max_cells: used of each group at most, at random.
@@ -116,8 +117,8 @@ def differential_expression(
             f"{' or '.join(likelihoods.those_that(lambda each: each.of_counts))}"
         )
     cells = cells_in_batches(model, adata, layer=layer, batch_column=batch_column)
-    groups = _groups(adata, cells, group_column, group, reference)
-    chosen = _compared(cells, groups, max_cells, len(model.settings.batch_names), seed)
+    masks = _groups(adata, cells, group_column, group, reference)
+    chosen = _compared(cells, masks, max_cells, len(model.settings.batch_names), seed)
     means, information = _group_means(model, chosen, num_samples, seed)
     weights = _weights(chosen.members)
     changes = np.log2(means[:, 0] / means[:, 1])  # [samples, strata, genes]
@@ -183,12 +184,7 @@ def _groups(
     adata: Any, cells: Cells, column: str, group: Any, reference: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Masks [cells] of the group and of what it is compared with."""
-    if column not in adata.obs:
-        raise InputError(
-            f"expected group_column as a column of obs, got {column!r}; there are "
-            f"{some(adata.obs.columns)}"
-        )
-    values = adata.obs[column].iloc[cells.rows]
+    values = groups.column_of(adata.obs, column, "group", SOURCE).iloc[cells.rows]
     missing = values.isna().to_numpy()
     names = np.array([text(value) for value in values])
     there = sorted(set(names[~missing]))
@@ -209,7 +205,7 @@ def _groups(
 
 
 def _compared(
-    cells: Cells, groups: tuple[np.ndarray, np.ndarray], max_cells: int, num_batches: int, seed: int
+    cells: Cells, masks: tuple[np.ndarray, np.ndarray], max_cells: int, num_batches: int, seed: int
 ) -> Compared:
     """At most so many cells of each group, in the batches that both have cells in."""
     generator = np.random.default_rng(keys.number(keys.key_of(seed, "compared cells")))
@@ -218,7 +214,7 @@ def _compared(
         places = np.flatnonzero(mask)
         return np.sort(generator.permutation(places)[:max_cells])
 
-    places = [some_of(mask) for mask in groups]
+    places = [some_of(mask) for mask in masks]
     in_batch = np.array([np.bincount(cells.batch[p], minlength=num_batches) for p in places])
     shared = np.flatnonzero((in_batch >= LEAST_CELLS).all(axis=0))
     both = cells.select(cells=np.concatenate(places))

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from qbm_jax.data.groups import column_of
 from qbm_jax.data.names import distinct
-from qbm_jax.data.read import check_is_anndata
+from qbm_jax.data.read import SOURCE, check_is_anndata
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.document import Model
 from qbm_jax.fitted.posterior import posterior
@@ -67,9 +68,9 @@ def mean_spins(
     Raises:
       InputError: as `embed`, or there is no such column.
     """
-    _check_column(adata, label_column, "mean_spins")
+    labels = _labels(adata, label_column, "mean_spins")
     means = posterior(model, adata, num_draws=1, layer=layer).mean
-    codes, names = distinct(adata.obs[label_column])
+    codes, names = distinct(labels)
     rows = {
         name: np.nanmean(means[codes == code], axis=0)
         for code, name in enumerate(names)
@@ -117,20 +118,21 @@ def plot_energy_landscape(
     """
     if not model.vae.prior.binary:
         raise InputError(f"expected latents with an energy, got prior {model.vae.prior.name}")
+    labels = None
     if label_column is not None:
-        _check_column(adata, label_column, "plot_energy_landscape")
+        labels = _labels(adata, label_column, "plot_energy_landscape")
     spins, energy = model.embed_with_energy(adata, layer)
     known = np.isfinite(energy)
     points = metrics_room().umap_layout(spins[known], seed)
     from qbm_jax.study import cell_figures, figures
 
-    width = 1 if label_column is None else 2
+    width = 1 if labels is None else 2
     figure = figures.new_figure("Energy landscape", 4.6 * width + 0.8, 4.4)
     panels = figure.subplots(1, width, squeeze=False)[0]
     shown = cell_figures.draw_points(panels[0], points, energy[known], None)
     figure.colorbar(shown, ax=panels[0], label="energy (kT)", shrink=0.85)
-    if label_column is not None:
-        types = np.asarray(adata.obs[label_column].astype(str))[known]
+    if labels is not None:
+        types = np.asarray(labels.astype(str))[known]
         colours = figures.colours_of(types)
         cell_figures.draw_points(panels[1], points, types, colours)
         cell_figures.draw_types(panels[1], colours)
@@ -139,11 +141,10 @@ def plot_energy_landscape(
     return figure
 
 
-def _check_column(adata: Any, label_column: str, source: str) -> None:
-    """Refuses what is no AnnData with this column."""
+def _labels(adata: Any, label_column: str, source: str) -> pd.Series:
+    """The column with the cell types; what is no AnnData with this column is refused."""
     check_is_anndata(adata, source)
-    if label_column not in adata.obs:
-        raise InputError(f"expected label_column as a column of obs, got {label_column!r}")
+    return column_of(adata.obs, label_column, "label", SOURCE)
 
 
 def _coupled(model: Model) -> np.ndarray:

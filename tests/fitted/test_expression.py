@@ -4,6 +4,7 @@ import dataclasses
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import scanpy as sc
 from sklearn.metrics import roc_auc_score
@@ -136,7 +137,15 @@ def test_the_probabilities_of_simulated_changes_are_calibrated():
 
 def test_what_cannot_be_compared_is_refused_in_one_line(world):
     find = world.model.differential_expression
-    assert "got 'cluster'; there are batch, kind" in refusal(find, world.adata, "cluster", "a")
+    assert "expected group column 'cluster' in obs, which has: batch, kind" in refusal(
+        find, world.adata, "cluster", "a"
+    )
+    assert "the name of a group column of obs, got list" in refusal(
+        find, world.adata, ["kind", "batch"], "a"
+    )
+    twice = world.adata.copy()
+    twice.obs = pd.concat([twice.obs, twice.obs[["kind"]]], axis=1)
+    assert "it is there 2 times" in refusal(find, twice, "kind", "a")
     assert "no cells of 'z' in column 'kind'; there are a, b, c" in refusal(
         find, world.adata, "kind", "z"
     )

@@ -173,7 +173,10 @@ def test_mean_spins_are_means_of_the_embedding_and_name_its_columns(world):
     assert sorted(label.get_text() for label in axes.get_xticklabels()) == list("012345")
     assert [label.get_text() for label in axes.get_yticklabels()] == list("abc")
     assert "X_qbmvae" in axes.get_xlabel()
-    assert "got 'type'" in refusal(world.model.mean_spins, world.adata, "type")
+    assert "label column 'type' in obs" in refusal(world.model.mean_spins, world.adata, "type")
+    twice = world.adata.copy()
+    twice.obs = pd.concat([twice.obs, twice.obs[["kind"]]], axis=1)
+    assert "it is there 2 times" in refusal(world.model.mean_spins, twice, "kind")
     for method in (world.model.mean_spins, world.model.plot_energy_landscape):
         assert "got str; read a file" in refusal(method, "cells.h5ad", "kind")
 
