@@ -46,7 +46,7 @@ def denoise(
     batch: Any = None,
     *,
     num_samples: int = NUM_SAMPLES,
-    genes: Sequence[str] | None = None,
+    genes: str | Sequence[str] | None = None,
     return_: str = "mean",
     library_size: float | str | None = None,
     level: float = 0.9,
@@ -62,7 +62,7 @@ def denoise(
       batch: experimental batch that all cells are decoded in, which removes the differences between
         batches; "each": the mean over all batches; None: each cell in its own.
       num_samples: posterior draws of each cell.
-      genes: names of those that are wanted; None: all of the model.
+      genes: names of those that are wanted, or one name; None: all of the model.
       return_: "mean" over the draws, the "samples" themselves, or their "interval".
       library_size: total count that a cell's genes share; None: 10,000; "observed": the cell's own
         total in the model's genes. Likelihoods normal and squared_error have none.
@@ -89,7 +89,7 @@ def denoise(
     check("return_", return_, choice(("mean", "samples", "interval")))
     level = check("level", level, fraction(open_ends=True))
     cells, batches = _in_batches(model, adata, batch, batch_column, layer)
-    names = model.settings.genes if genes is None else tuple(map(str, genes))
+    names = model.settings.genes if genes is None else _named(genes)
     columns = gene_positions(model.settings.genes, names)
     totals = _totals(model, cells, library_size)
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
@@ -195,9 +195,15 @@ def _in_batches(
         cells = cells_in_batches(model, adata, layer=layer, batch_column=batch_column)
         return cells, cells.batch[None]
     names = model.settings.batch_names
-    chosen = range(len(names)) if batch == EACH else [batch_code(batch, names)]
+    each = isinstance(batch, str) and batch == EACH
+    chosen = range(len(names)) if each else [batch_code(batch, names)]
     cells = cells_of_model(model, adata, layer=layer)
     return cells, np.repeat(np.array(chosen, np.int32)[:, None], cells.num_cells, axis=1)
+
+
+def _named(genes: str | Sequence[str]) -> tuple[str, ...]:
+    """The genes asked for; one text is one gene, and no gene for each letter."""
+    return (genes,) if isinstance(genes, str) else tuple(map(str, genes))
 
 
 def _totals(model: Model, cells: Cells, library_size: Any) -> np.ndarray:

@@ -251,7 +251,7 @@ class FittedModel:
         label_column: str | None,
         batch_column: str | None = None,
         layer: str | None = None,
-        baselines: Iterable[str] = ("pca",),
+        baselines: str | Iterable[str] = ("pca",),
         max_cells: int = MAX_CELLS,
         seed: int = 0,
     ) -> Scores:

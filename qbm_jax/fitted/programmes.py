@@ -28,7 +28,7 @@ from qbm_jax.fitted.settings import build_sampler
 from qbm_jax.model import inference
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.runtime import keys
-from qbm_jax.runtime.options import check, whole
+from qbm_jax.runtime.options import check, shown, whole
 
 _STATES = 64  # settings of the other spins, decoded at a time
 
@@ -150,9 +150,19 @@ def known_sets(model: Model, gene_sets: Mapping[str, Iterable[str]]) -> dict[str
     """The genes of each set that the model has, of the sets that have any.
 
     Raises:
-      InputError: none has.
+      InputError: none has, or they are no sets of names.
     """
     known = set(model.settings.genes)
+    if not isinstance(gene_sets, Mapping):
+        raise InputError(
+            f"expected gene_sets as a dict of genes by the name of the set, got {shown(gene_sets)}"
+        )
+    for name, genes in gene_sets.items():
+        if isinstance(genes, str) or not isinstance(genes, Iterable):
+            raise InputError(
+                f"expected the genes of each set as a list of names, got {shown(genes)} for "
+                f"{shown(name)}"
+            )
     sets = {name: known & set(map(str, genes)) for name, genes in gene_sets.items()}
     sets = {name: genes for name, genes in sets.items() if genes}
     if not sets:

@@ -120,13 +120,13 @@ def score(
     embedding: np.ndarray,
     cells: Cells,
     obsm: Mapping[str, Any],
-    baselines: Iterable[str],
+    baselines: str | Iterable[str],
     *,
     max_cells: int,
     seed: int,
 ) -> Scores:
     """The scores of a model's embedding beside those of baselines, see `FittedModel.score`."""
-    baselines = tuple(baselines)
+    baselines = (baselines,) if isinstance(baselines, str) else tuple(baselines)
     unknown = [each for each in baselines if each not in BASELINES and each not in obsm]
     if unknown:
         known = ", ".join((*BASELINES, *obsm))

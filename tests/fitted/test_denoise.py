@@ -109,6 +109,8 @@ def test_likelihoods_without_counts_give_log_normalised_values(toy, few):
 def test_what_cannot_be_denoised_is_refused_in_one_line(toy, few):
     denoise = toy.model.denoise
     assert "unknown batch 'b7'" in refusal(denoise, few, "b7")
+    assert "the model knows b1, b2" in refusal(denoise, few, few.obs.batch)  # not one batch
+    assert "1 are missing: gene" in refusal(denoise, few, genes="gene")  # no gene a letter
     assert "unknown return_ 'all'; choose from mean" in refusal(denoise, few, return_="all")
     assert "num_samples" in refusal(denoise, few, num_samples=0)
     assert '"observed"' in refusal(denoise, few, library_size="mine")

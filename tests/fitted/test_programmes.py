@@ -145,6 +145,15 @@ def test_the_set_of_genes_that_differ_is_enriched_and_one_by_chance_is_not(world
     assert "none in common" in refusal(world.model.enrichment, {"far": ["unknown"]})
 
 
+def test_gene_sets_are_lists_of_names_by_the_name_of_the_set():
+    """A text is no list of its letters, which would be genes that no model has."""
+    enrichment = untrained_model().enrichment
+    assert "gene_sets as a dict" in refusal(enrichment, ["gene1", "gene2"])
+    for genes in ("gene1", None, 3):
+        line = refusal(enrichment, {"real": ["gene2"], "odd": genes})
+        assert f"as a list of names, got {genes!r} for 'odd'" in line
+
+
 def test_couplings_are_listed_once_the_strongest_first(world):
     found, J = world.model.couplings(), np.asarray(world.model.J)
     assert len(found) == 15 and (found.spin_1 < found.spin_2).all()

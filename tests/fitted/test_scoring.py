@@ -89,6 +89,9 @@ def test_cells_without_a_type_are_left_out_and_without_types_none_is(toy, asked)
 def test_what_cannot_be_scored_is_refused_in_one_line(toy):
     line = refusal(toy.model.score, toy.adata, **COLUMNS, baselines=("scvi",))
     assert "'scvi'" in line and "pca, harmony, X_qbmvae" in line
+    assert "unknown baseline 'scvi'" in refusal(
+        toy.model.score, toy.adata, **COLUMNS, baselines="scvi"
+    )
     assert "'celltype'" in refusal(toy.model.score, toy.adata, label_column="celltype")
     assert "max_cells" in refusal(toy.model.score, toy.adata, **COLUMNS, max_cells=0)
     assert "seed" in refusal(toy.model.score, toy.adata, **COLUMNS, seed=-1)
