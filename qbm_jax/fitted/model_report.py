@@ -20,7 +20,7 @@ from qbm_jax.runtime import keys
 from qbm_jax.runtime.json_file import finite, write_json
 from qbm_jax.runtime.sealed import sealed
 from qbm_jax.runtime.versions import versions
-from qbm_jax.runtime.whole_file import write_whole
+from qbm_jax.runtime.whole_file import remove, write_whole
 from qbm_jax.study.claim import CLAIM, read_claim
 from qbm_jax.training import TrainOptions
 
@@ -74,7 +74,7 @@ def write_report(
         notes=[*cells.notes, *told, *scores.notes], bounds_of="the cells of this report",
     )  # fmt: skip
     _write_claim(folder, model, cells)
-    model.save(model_folder(folder, name, 0), overwrite=True)
+    _save_alone(model, model_folder(folder, name, 0))
     write_whole(folder / "metrics.jsonl", _lines(name, model.measured))
     write_shown(
         folder / report.EMBEDDING_FILE, cells, name, found, embeddings, seed=seed,
@@ -147,6 +147,17 @@ def _write_claim(folder: Path, model: document.Model, cells: Cells) -> None:
         "versions": versions(),
     }
     write_json(folder / CLAIM, facts)
+
+
+def _save_alone(model: document.Model, own: Path) -> None:
+    """Saves the model, and removes that of an earlier report, which has another name.
+
+    `load` takes the one that is there.
+    """
+    model.save(own, overwrite=True)
+    for path in own.parent.iterdir():
+        if path != own:
+            remove(path)
 
 
 def _settings(model: document.Model) -> dict[str, object]:

@@ -129,8 +129,12 @@ def test_a_second_report_replaces_the_first_and_nothing_else_is_replaced(toy, wr
                       "log_z_standard_error": 0.0, "kl": 2.0, "reconstruction": 5.0})  # fmt: skip
         patch.setattr(model_report.document, "sampler_diagnostics", lambda *_, **__: {})
         patch.setattr(report, "write", lambda folder: folder)
+        other = written / "checkpoints" / "models" / "gaussian_vae-seed0"
+        toy.model.save(other)  # as a report on another model leaves it
         toy.model.report(written, toy.adata, **COLUMNS)
     assert json.loads((written / "scores.json").read_text())["elbo"]["value"] == -7.0
+    assert not other.exists()
+    assert FittedModel.load(written).settings.genes == toy.model.settings.genes
 
 
 def test_every_use_of_random_numbers_has_its_own_of_the_seed_and_the_speed_is_the_last(
