@@ -27,6 +27,7 @@ from qbm_jax.fitted import (
     saving,
     scoring,
     spins,
+    transfer,
 )
 from qbm_jax.fitted import denoise as denoising
 from qbm_jax.fitted import programmes as meaning
@@ -132,7 +133,7 @@ class FittedModel:
     reconstruct = denoising.reconstruct
     differential_expression = expression.differential_expression
     map_query = query.map_query
-    transfer_labels = query.transfer_labels
+    transfer_labels = transfer.transfer_labels
     programmes = meaning.programmes
     enrichment = meaning.enrichment
     couplings = spins.couplings

@@ -25,7 +25,7 @@ import optax
 import pandas as pd
 import scipy.sparse as sp
 
-from qbm_jax.data import UNLABELLED, Cells, groups
+from qbm_jax.data import Cells, groups
 from qbm_jax.data.names import some, unique_name
 from qbm_jax.data.read import check_is_anndata
 from qbm_jax.errors import InputError
@@ -33,6 +33,7 @@ from qbm_jax.fitted.document import Model, OneModel
 from qbm_jax.fitted.model_cells import known_columns
 from qbm_jax.fitted.saved_model import by_path
 from qbm_jax.fitted.settings import Settings, build_model
+from qbm_jax.fitted.transfer import transfer_labels
 from qbm_jax.fitted.unobserved import imputed, observed, read_without
 from qbm_jax.model import library_size
 from qbm_jax.model.vae import VAE, Params, gene_params, prior_params
@@ -132,53 +133,6 @@ def map_query(
     found = _described(mapped, adata, reference, label_column, layer)
     mapped.query = Query(found, missing, len(missing) / len(settings.genes))
     return mapped
-
-
-def transfer_labels(
-    model: Model, adata: Any, reference: Any, label_column: str, *, num_neighbours: int = 15,
-    layer: str | None = None,
-) -> pd.DataFrame:  # fmt: skip
-    """The commonest cell type among the nearest cells of a reference, in the embedding.
-
-    Args:
-      model: the fitted model.
-      adata: cells to name.
-      reference: cells whose types are known; what reads like a missing value is no type.
-      label_column: column of the reference's `obs` with the cell type.
-      num_neighbours: cells of the reference that vote.
-      layer: layer with the raw counts; None: that of the training, or `X`.
-
-    Returns:
-      "label" and "uncertainty" of each cell: the share of votes for other types. Cells without
-      any count have neither.
-
-    Raises:
-      InputError: as `embed`; no such column, or no cell of the reference has a type.
-    """
-    from sklearn.neighbors import NearestNeighbors
-
-    num_neighbours = check("num_neighbours", num_neighbours, whole(1))
-    for each, source in ((adata, "transfer_labels"), (reference, "reference")):
-        check_is_anndata(each, source)
-    codes, types, _ = groups.labels(reference.obs, label_column, "reference")
-    if codes is None:
-        raise InputError("expected label_column as a column of the reference's obs, got None")
-    spins, known = (_embedded(model, each, layer)[0] for each in (adata, reference))
-    typed = np.array(types, object)[codes] != UNLABELLED
-    usable = np.isfinite(known).all(axis=1) & typed
-    if not usable.any():
-        raise InputError(f"expected cells with a type in {label_column!r}, got none")
-    counted = np.isfinite(spins).all(axis=1)
-    number = min(num_neighbours, int(usable.sum()))
-    search = NearestNeighbors(n_neighbors=number).fit(known[usable])
-    votes = np.zeros((len(spins), len(types)))
-    if counted.any():
-        nearest = search.kneighbors(spins[counted], return_distance=False)
-        np.add.at(votes, (np.flatnonzero(counted)[:, None], codes[usable][nearest]), 1 / number)
-    label = np.array(types, object)[votes.argmax(axis=1)]
-    label[~counted] = None
-    uncertainty = np.where(counted, 1 - votes.max(axis=1), np.nan)
-    return pd.DataFrame({"label": label, "uncertainty": uncertainty}, index=adata.obs_names)
 
 
 def _missing(model: Model, adata: Any, max_missing: float) -> tuple[str, ...]:
@@ -344,19 +298,15 @@ def _gradient(
     return jax.grad(loss)(rows)
 
 
-def _embedded(model: Model, adata: Any, layer: str | None) -> tuple[np.ndarray, np.ndarray]:
-    return model.embed(adata, layer), model.energy(adata, layer)
-
-
 def _described(
     model: Model, adata: Any, reference: Any, label_column: str | None, layer: str | None
 ) -> pd.DataFrame:
     """What is known of each cell, see `Query`."""
-    energy = _embedded(model, adata, layer)[1]
+    energy = model.energy(adata, layer)
     table = pd.DataFrame({"energy": energy}, index=adata.obs_names)
     if reference is None:
         return table
-    known = _embedded(model, reference, layer)[1]
+    known = model.energy(reference, layer)
     known = np.sort(known[np.isfinite(known)])
     place = np.searchsorted(known, energy, side="right") / len(known)
     table["energy_percentile"] = np.where(np.isfinite(energy), 100 * place, np.nan)

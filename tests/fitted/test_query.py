@@ -1,6 +1,6 @@
 """New cells in a trained model: an unseen batch, missing genes, labels; the reference is as was.
 
-Guards qbm_jax.fitted.query.
+Guards qbm_jax.fitted.query and qbm_jax.fitted.transfer.
 """
 
 import copy
