@@ -65,7 +65,8 @@ def denoise(
       genes: names of those that are wanted, or one name; None: all of the model.
       return_: "mean" over the draws, the "samples" themselves, or their "interval".
       library_size: total count that a cell's genes share; None: 10,000; "observed": the cell's own
-        total in the model's genes. Likelihoods normal and squared_error have none.
+        total in the model's genes, with what is expected of those that a mapped query lacks.
+        Likelihoods normal and squared_error have none.
       level: probability of the interval, between its equally improbable tails.
       batch_column: column of `obs` with the experimental batch; None: that of the training, where
         `batch` leaves each cell in its own.
@@ -114,6 +115,9 @@ def denoise(
 
 def reconstruct(model: Model, adata: Any, **arguments: Any) -> pd.DataFrame:
     """Expected counts of each cell, in its own batch and of its own total, [cells, genes].
+
+    Of a mapped query that lacks genes they are expected counts of those too; the counts of the
+    genes that are there have the cell's observed total.
 
     Args:
       model: the fitted model.

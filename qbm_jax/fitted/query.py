@@ -95,7 +95,9 @@ def map_query(
 
     Returns:
       The model with the new batches after the known ones. Its `query` has what was found, a `Query`
-      of the cells. What it says of latents and expression takes cells that lack the same genes;
+      of the cells. What it says of latents and expression takes cells that lack the same genes,
+      or those of an earlier query: totals, of the new batches as well, then have the expected
+      counts of these, so that denoised values and generated cells are on the reference's scale.
       `bound`, `score`, `report` and `continue_training` read counts and need all genes.
 
     Raises:
@@ -129,6 +131,10 @@ def map_query(
             mapped, trained, filled.counts[chosen], codes[chosen], observed(settings, missing),
             len(new), num_steps, learning_rate, seed,
         )  # fmt: skip
+        mapped = type(model)(settings, params, model.measured)
+    if missing and new:  # a batch's totals are those of all genes, which `generate` shares out
+        filled = imputed(mapped, cells, missing)
+        settings = _with_batches(model.settings, filled, names, new, missing)
         mapped = type(model)(settings, params, model.measured)
     found = _described(mapped, adata, reference, label_column, layer)
     mapped.query = Query(found, missing, len(missing) / len(settings.genes))
@@ -179,7 +185,7 @@ def _with_batches(
     settings: Settings, cells: Cells, names: tuple[str, ...], new: tuple[str, ...],
     missing: tuple[str, ...],
 ) -> Settings:  # fmt: skip
-    """The settings with new batches after the known ones."""
+    """The settings with new batches after the known ones, of the totals that the cells have."""
     totals = [cells.totals[cells.batch == names.index(name)] for name in new]
     options, prior = dict(settings.model), settings.model.get("library_prior")
     if prior is not None:
@@ -190,7 +196,8 @@ def _with_batches(
         model=options,
         batch_names=(*settings.batch_names, *new),
         median_library=(*settings.median_library, *(float(np.median(each)) for each in totals)),
-        missing_genes=missing,
+        # With those of earlier queries, whose cells the model takes as before.
+        missing_genes=tuple(g for g in settings.genes if g in {*settings.missing_genes, *missing}),
     )
 
 

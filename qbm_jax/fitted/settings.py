@@ -23,9 +23,11 @@ class Settings:
       model: keyword arguments of `vae.build`, but for the numbers of genes and batches.
       sampler: name of the sampler of the negative phase.
       sampler_options: its options.
-      median_library: median total count of each batch, the default of `generate`.
+      median_library: median total count of each batch, the default of `generate`; genes that a
+        query lacked are in it with their expected counts.
       batch_column: column of `obs` that told the batches of the cells trained on; None: none did.
-      missing_genes: genes that the cells of a query lacked; `embed` imputes them.
+      missing_genes: genes that the cells of a query lacked, of each that was mapped; `embed`
+        imputes those that its cells lack.
       layer: layer that the counts trained on were read from; None: `X`, or not recorded.
       training: fields of `TrainOptions` that it was trained with; empty: not recorded.
     """

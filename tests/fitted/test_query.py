@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from command_line import small_adata, untrained_model
 
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.model import FittedModel
@@ -216,3 +217,36 @@ def test_what_cannot_be_mapped_is_refused_in_one_line(world):
     assert "lane" in refusal(world.model.map_query, world.query, "lane")
     line = refusal(world.model.map_query, world.query, "batch", label_column="kind", num_steps=1)
     assert "reference" in line
+
+
+def changed(**fields):
+    """An untrained model with other settings."""
+    own = untrained_model().settings
+    fields["model"] = own.model | fields.get("model", {})
+    settings = dataclasses.replace(own, **fields)
+    return FittedModel(settings, build_model(settings).init(jax.random.key(0)))
+
+
+def test_the_totals_of_a_batch_that_lacks_genes_are_those_of_all_genes():
+    """Medians are what `generate` shares out among all genes, the priors of latent totals too."""
+    model = changed(model={"library": "latent", "library_prior": ((4.6, 0.2),)})
+    some = nameless(small_adata(60)[:, 8:])
+    with pytest.warns(UserWarning, match="8 of 40 genes"):
+        found = model.map_query(some, fine_tune=False)
+    cells = read_without(found.settings, some, found.query.missing_genes)
+    totals = imputed(found, cells, found.query.missing_genes).totals
+    assert np.median(totals) > 1.1 * np.median(cells.totals)
+    assert found.settings.median_library[1] == pytest.approx(np.median(totals), rel=1e-4)
+    mean, _ = found.settings.model["library_prior"][1]
+    assert mean == pytest.approx(np.log(totals).mean(), abs=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:4 of 40 genes")
+def test_cells_of_the_first_query_are_taken_after_a_second_that_lacks_other_genes():
+    first, second = (nameless(small_adata(60)[:, part]) for part in (slice(4, 40), slice(0, 36)))
+    model = untrained_model()
+    both = model.map_query(first, fine_tune=False).map_query(second, fine_tune=False)
+    genes = model.settings.genes
+    assert both.settings.missing_genes == (*genes[:4], *genes[36:])
+    assert both.query.missing_genes == genes[36:]
+    assert np.isfinite(both.embed(first)).all() and np.isfinite(both.embed(second)).all()
