@@ -53,10 +53,15 @@ def distinct(values: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def alike(names: Iterable[str]) -> list[str]:
-    """A note on each set of names that look the same: in spaces and Unicode's forms they differ."""
+    """A note on each set of names that look the same, as "b1" and "b1 ", or 1 and 1.0 as text.
+
+    They differ in spaces, in Unicode's forms, or because missing values made whole numbers floats.
+    """
     by_look: dict[str, list[str]] = {}
     for name in names:
         look = " ".join(unicodedata.normalize("NFKC", name.replace("\\x00", "")).split())
+        number = look.removesuffix(".0")
+        look = number if number.removeprefix("-").isdecimal() else look
         by_look.setdefault(look, []).append(name)
     return [
         f"Names that look the same are kept apart: {some(map(ascii, same))}."

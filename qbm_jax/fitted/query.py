@@ -26,7 +26,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from qbm_jax.data import Cells, groups
-from qbm_jax.data.names import some, unique_name
+from qbm_jax.data.names import alike, some, unique_name
 from qbm_jax.data.read import check_is_anndata
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.document import Model, OneModel
@@ -178,7 +178,12 @@ def _named(known: tuple[str, ...], cells: Cells) -> tuple[tuple[str, ...], tuple
             "batches of the query with the name of one that the model knows are taken as that one: "
             "%s; rename those that are others", some(taken),
         )  # fmt: skip
-    return cells.batch_names, tuple(name for name in cells.batch_names if name not in known)
+    new = tuple(name for name in cells.batch_names if name not in known)
+    told = alike(known)
+    for note in alike((*known, *new)):
+        if note not in told:
+            LOGGER.warning("among the model's batches and those of the query: %s", note)
+    return cells.batch_names, new
 
 
 def _with_batches(

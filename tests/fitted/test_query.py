@@ -250,3 +250,13 @@ def test_cells_of_the_first_query_are_taken_after_a_second_that_lacks_other_gene
     assert both.settings.missing_genes == (*genes[:4], *genes[36:])
     assert both.query.missing_genes == genes[36:]
     assert np.isfinite(both.embed(first)).all() and np.isfinite(both.embed(second)).all()
+
+
+def test_a_new_batch_that_looks_like_a_known_one_is_told(caplog):
+    """Whole numbers become floats where a table once missed one; spaces cling to texts."""
+    model = changed(batch_names=("1", "b"), median_library=(90.0, 90.0), batch_column="batch")
+    cells = small_adata(60)
+    cells.obs["batch"] = np.where(np.arange(60) % 2, "1.0", "b ")
+    found = model.map_query(cells, fine_tune=False)
+    assert set(found.settings.batch_names) == {"1", "b", "1.0", "b "}
+    assert "kept apart: '1', '1.0'" in caplog.text and "kept apart: 'b', 'b '" in caplog.text
