@@ -113,6 +113,9 @@ def map_query(
     if reference is None and label_column is not None:
         raise InputError("expected the reference's cells beside label_column, got none")
     check_is_anndata(adata, "map_query")
+    if reference is not None:
+        check_is_anndata(reference, "reference")
+        groups.labels(reference.obs, label_column, "reference")  # refused before anything is done
     missing = _missing(model, adata, max_missing)
     if batch_column is None:
         batch_column = known_columns(model.settings, adata)

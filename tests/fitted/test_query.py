@@ -14,6 +14,7 @@ import pytest
 from command_line import small_adata, untrained_model
 
 from qbm_jax.errors import InputError
+from qbm_jax.fitted import query
 from qbm_jax.fitted.model import FittedModel
 from qbm_jax.fitted.settings import build_model
 from qbm_jax.fitted.unobserved import imputed, read_without
@@ -260,3 +261,11 @@ def test_a_new_batch_that_looks_like_a_known_one_is_told(caplog):
     found = model.map_query(cells, fine_tune=False)
     assert set(found.settings.batch_names) == {"1", "b", "1.0", "b "}
     assert "kept apart: '1', '1.0'" in caplog.text and "kept apart: 'b', 'b '" in caplog.text
+
+
+def test_a_column_of_types_that_is_not_there_is_refused_before_anything_is_learned(monkeypatch):
+    monkeypatch.setattr(query, "_with_effects", None)  # would be a TypeError
+    cells = small_adata(60)
+    for reference, column, words in ((cells, "typ", "label column 'typ'"), (3, "kind", "got int")):
+        line = refusal(untrained_model().map_query, cells, reference=reference, label_column=column)
+        assert words in line
