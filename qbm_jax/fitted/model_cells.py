@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from qbm_jax.data import Cells
+from qbm_jax.data.columns import writable
 from qbm_jax.data.groups import BETWEEN
 from qbm_jax.data.names import some
 from qbm_jax.errors import InputError
@@ -78,11 +80,15 @@ def cells_in_batches(
 
 def known_columns(settings: Settings, adata: Any) -> str | list[str] | None:
     """The columns that told the batches of the cells trained on, if these cells have them."""
-    known, there = settings.batch_column, getattr(adata, "obs", ())
-    if known is None or known in there:
-        return known
-    parts = known.split(BETWEEN)
-    return parts if all(part in there for part in parts) else None
+    known, obs = settings.batch_column, getattr(adata, "obs", None)
+    if known is None or not isinstance(obs, pd.DataFrame):
+        return None
+    # What is known is the name that files hold: the column may have one that they cannot.
+    there = {kept: name for name, kept in writable(obs.iloc[:0], "obs").names.items()}
+    parts = [known] if known in there else known.split(BETWEEN)
+    if not all(part in there for part in parts):
+        return None
+    return there[known] if known in there else [there[part] for part in parts]
 
 
 def with_batches_of(settings: Settings, cells: Cells) -> Cells:

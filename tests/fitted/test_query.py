@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from command_line import small_adata, untrained_model
 
+from qbm_jax.data import from_anndata
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import query
 from qbm_jax.fitted.model import FittedModel
+from qbm_jax.fitted.model_cells import known_columns
 from qbm_jax.fitted.settings import build_model
 from qbm_jax.fitted.unobserved import imputed, read_without
 from qbm_jax.model.inference import expression
@@ -269,3 +271,14 @@ def test_a_column_of_types_that_is_not_there_is_refused_before_anything_is_learn
     for reference, column, words in ((cells, "typ", "label column 'typ'"), (3, "kind", "got int")):
         line = refusal(untrained_model().map_query, cells, reference=reference, label_column=column)
         assert words in line
+
+
+@pytest.mark.parametrize("column", ["tech/kit", ["tech/kit", "kind"], "kind"])
+def test_a_column_whose_name_files_cannot_hold_tells_the_batches_again(column):
+    cells = small_adata(60)
+    cells.obs["tech/kit"] = cells.obs["batch"]
+    read = from_anndata(cells, batch_column=column)
+    settings = dataclasses.replace(untrained_model().settings, batch_column=read.batch_column)
+    assert known_columns(settings, cells) == column
+    assert known_columns(settings, nameless(cells)) == column
+    assert known_columns(settings, small_adata(60)[:, :3]) == ("kind" if column == "kind" else None)
