@@ -1,6 +1,7 @@
 """The cells of an AnnData in a model's words: its genes in their order, its batches' codes."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from qbm_jax.feed import minibatches
 from qbm_jax.fitted.document import Model
 from qbm_jax.fitted.settings import Settings
 from qbm_jax.fitted.unobserved import imputed, lacked, read_without
+
+LOGGER = logging.getLogger("qbm_jax")
 
 
 def cells_of_model(
@@ -65,7 +68,8 @@ def cells_in_batches(
 ) -> Cells:
     """The cells of `cells_of_model`, with the model's codes of their batches.
 
-    Where no column is named, it is the one of the cells trained on, if these cells have it.
+    Where no column is named, it is the one of the cells trained on, if these cells have it. Where
+    one is named to a model of one batch, a warning in the log says that all cells are of that one.
 
     Raises:
       InputError: as `cells_of_model` and `with_batches_of`.
@@ -75,6 +79,12 @@ def cells_in_batches(
     cells = cells_of_model(
         model, adata, layer=layer, batch_column=batch_column, need_counts_for=need_counts_for
     )
+    known = model.settings.batch_names
+    if len(known) == 1 and cells.batch_column is not None and cells.batch_names != known:
+        LOGGER.warning(
+            "the model knows one batch, %s: the batches of column %r (%s) are all taken as it",
+            known[0], cells.batch_column, some(cells.batch_names),
+        )  # fmt: skip
     return with_batches_of(model.settings, cells)
 
 

@@ -17,7 +17,7 @@ from qbm_jax.data import from_anndata
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import query
 from qbm_jax.fitted.model import FittedModel
-from qbm_jax.fitted.model_cells import known_columns
+from qbm_jax.fitted.model_cells import cells_in_batches, known_columns
 from qbm_jax.fitted.settings import build_model
 from qbm_jax.fitted.unobserved import imputed, read_without
 from qbm_jax.model.inference import expression
@@ -282,3 +282,15 @@ def test_a_column_whose_name_files_cannot_hold_tells_the_batches_again(column):
     assert known_columns(settings, cells) == column
     assert known_columns(settings, nameless(cells)) == column
     assert known_columns(settings, small_adata(60)[:, :3]) == ("kind" if column == "kind" else None)
+
+
+def test_a_model_of_one_batch_says_that_it_takes_others_as_that_one(caplog):
+    """A column that is named does nothing: groups are not compared within its batches."""
+    cells, model = small_adata(60), untrained_model()
+    assert set(cells_in_batches(model, cells, batch_column="batch").batch) == {0}
+    assert "knows one batch, all: the batches of column 'batch' (b1, b2) are all" in caplog.text
+    caplog.clear()
+    cells_in_batches(model, cells)
+    same = cells[cells.obs.batch == "b1"].copy()
+    cells_in_batches(changed(batch_names=("b1",)), same, batch_column="batch")
+    assert not caplog.text
