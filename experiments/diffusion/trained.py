@@ -80,10 +80,12 @@ def _fitted(
 ) -> tuple[Any, float]:
     """Trains a model, from its last state if there is one, and keeps it; and its seconds."""
     _, method, seed = name
-    own = {"latents": LATENTS[method]} if method in LATENTS else {}
-    own |= {"num_steps": num_steps(plan, tokens, method)}
-    own |= {"seed": seed_of(plan.config.seed, TRAINING, seed)}
-    options = {**plan.config.model, **own}
+    options = {
+        **plan.config.model,
+        **({"latents": LATENTS[method]} if method in LATENTS else {}),
+        "num_steps": num_steps(plan, tokens, method),
+        "seed": seed_of(plan.config.seed, TRAINING, seed),
+    }
     model = _kind(method)(tokens.vocabulary, tokens.length, **options)
     states, total = folder.with_name(f"{folder.name}-states"), model.options.num_steps
     told, workdir = max(total // 5, 1), folder.parents[1]
