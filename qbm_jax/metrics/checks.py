@@ -42,7 +42,7 @@ def check_names(values: Collection, what: str, num_cells: int | None = None) -> 
         raise InputError(f"expected one {what} per cell, got {given.shape} for {num_cells} cells")
     if missing := int(pd.isna(given).sum()):
         raise InputError(
-            f"expected a {what} for every cell, got none for {missing} of {len(given)}; leave these"
+            f"expected a {what} for every cell, got none for {missing} of {given.size}; leave these"
             " cells out"
         )
     return given.astype(str)

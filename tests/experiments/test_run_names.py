@@ -144,7 +144,7 @@ def test_a_seed_of_epochs_that_collapsed_is_named_in_log_and_report(tmp_path, mo
         del cells
         for _, seed in seeds:  # the embedding at the last epoch is what counts
             on_snapshots(seed, {epoch: (epoch, seed) for epoch in (1, 2)})
-        return [SimpleNamespace(model=SimpleNamespace(vae=None))]
+        return [SimpleNamespace(model=SimpleNamespace(vae=None, measured=None)) for _ in seeds]
 
     def embed(vae, params, data):
         return (FLAT if params == (2, 1) else SOUND), None
@@ -159,6 +159,7 @@ def test_a_seed_of_epochs_that_collapsed_is_named_in_log_and_report(tmp_path, mo
     monkeypatch.setattr("qbm_jax.fitted.tasks.study_set.device_counts", lambda cells: None)
     monkeypatch.setattr(epochs, "pca_embedding", lambda *_, **__: None)
     monkeypatch.setattr(epochs.inference, "embed", embed)
+    monkeypatch.setattr(epochs, "explaining", lambda *_: {})
     study = StudySet("set", CELLS, *[None] * 3, "", None, "", {})
     made = ConfigDict({"seed": 0, "num_seeds": 2, "every": 1})
     made.evaluation = ConfigDict({"max_scored_cells": 9})
