@@ -91,9 +91,19 @@ def _asked(alarm: Callable[..., str | None], *given: Any) -> str | None:
 
 
 def num_active(embedding: np.ndarray) -> int:
-    """Latents whose posterior mean [cells, latents] differs between cells, see `LEAST_SPREAD`."""
-    spread = embedding.std(axis=0, dtype=np.float64)
-    return int(np.count_nonzero(spread > LEAST_SPREAD))  # NaN is not above it
+    """Latents whose posterior mean [cells, latents] differs between cells, see `LEAST_SPREAD`.
+
+    Cells whose entries are NaN are left out; fewer than two do not differ.
+    """
+    known = _known(embedding)
+    if len(known) < 2:
+        return 0
+    return int(np.count_nonzero(known.std(axis=0, dtype=np.float64) > LEAST_SPREAD))
+
+
+def _known(embedding: np.ndarray) -> np.ndarray:
+    """The cells that have an embedding."""
+    return embedding[~np.isnan(embedding).all(axis=1)]
 
 
 def collapse_fault(embedding: np.ndarray) -> str | None:
@@ -106,7 +116,7 @@ def collapse_fault(embedding: np.ndarray) -> str | None:
       embedding: posterior means [cells, latents], mean spins or means of a Gaussian. Cells whose
         entries are NaN are left out.
     """
-    known = embedding[~np.isnan(embedding).all(axis=1)]
+    known = _known(embedding)
     if len(known) < 2:
         return None
     spread, active = known.std(axis=0, dtype=np.float64), num_active(known)
@@ -124,7 +134,7 @@ def dead_latents(embedding: np.ndarray) -> str | None:
     """Dead spins: more than half of the latents are the same for all cells [cells, latents]."""
     size = embedding.shape[1]
     dead = size - num_active(embedding)
-    if len(embedding) < 2 or dead <= MOST_DEAD * size:
+    if len(_known(embedding)) < 2 or dead <= MOST_DEAD * size:
         return None
     return (
         f"Dead latents: {dead} of {size} are the same for all cells (standard deviation of "

@@ -125,6 +125,9 @@ def one_line(text):
 def test_more_than_half_of_the_latents_dead():
     assert alarms.dead_latents(spread(8, 4)) is None
     assert one_line(alarms.dead_latents(spread(8, 3))).startswith("Dead latents: 5 of 8")
+    without_counts = np.vstack([spread(8, 8), np.full((1, 8), np.nan)])
+    assert alarms.num_active(without_counts) == 8  # such cells have no embedding
+    assert alarms.dead_latents(without_counts) is None
 
 
 def test_couplings_that_run_away():
