@@ -74,7 +74,7 @@ def write_report(
         notes=[*cells.notes, *told, *scores.notes], bounds_of="the cells of this report",
     )  # fmt: skip
     _write_claim(folder, model, cells)
-    _save_alone(model, model_folder(folder, name, 0))
+    _save_alone(model, folder, name)
     write_whole(folder / "metrics.jsonl", _lines(name, model.measured))
     write_shown(
         folder / report.EMBEDDING_FILE, cells, name, found, embeddings, seed=seed,
@@ -149,13 +149,14 @@ def _write_claim(folder: Path, model: document.Model, cells: Cells) -> None:
     write_json(folder / CLAIM, facts)
 
 
-def _save_alone(model: document.Model, own: Path) -> None:
+def _save_alone(model: document.Model, folder: Path, name: str) -> None:
     """Saves the model, and removes that of an earlier report, which has another name.
 
-    `load` takes the one that is there.
+    `load` takes the one that is there. What no report has made stays.
     """
+    own = model_folder(folder, name, 0)
     model.save(own, overwrite=True)
-    for path in own.parent.iterdir():
+    for path in own.parent.glob(model_folder(folder, "*", 0).name):
         if path != own:
             remove(path)
 

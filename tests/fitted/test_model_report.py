@@ -131,9 +131,11 @@ def test_a_second_report_replaces_the_first_and_nothing_else_is_replaced(toy, wr
         patch.setattr(report, "write", lambda folder: folder)
         other = written / "checkpoints" / "models" / "gaussian_vae-seed0"
         toy.model.save(other)  # as a report on another model leaves it
+        mine = other.with_name("mine.txt")
+        mine.write_text("")
         toy.model.report(written, toy.adata, **COLUMNS)
     assert json.loads((written / "scores.json").read_text())["elbo"]["value"] == -7.0
-    assert not other.exists()
+    assert not other.exists() and mine.exists()
     assert FittedModel.load(written).settings.genes == toy.model.settings.genes
 
 
