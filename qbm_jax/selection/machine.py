@@ -15,6 +15,7 @@ from qbm_jax.machine.boltzmann import Boltzmann, from_bit_form, scale
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.optional import needed
 from qbm_jax.samplers import DeviceError
+from qbm_jax.samplers.devices.dimod_device import spins_of
 from qbm_jax.selection.problem import Problem, greedy
 
 CONSTRAINTS = ("lagrange", "penalty")
@@ -209,17 +210,14 @@ def _of_dimod(solver: Any, effort: Effort) -> Draw:
             reads["num_sweeps"] = effort.steps
         known = {name: reads[name] for name in reads if name in solver.parameters}
         try:
-            found = solver.sample(model, **known)
-            labels, spins = list(found.variables), np.asarray(found.record.sample)
+            spins = spins_of(solver.sample(model, **known), len(h))
+        except DeviceError:
+            raise
         except Exception as error:  # whatever a stranger's code raises
             kind = type(error).__name__
             raise DeviceError(f"the solver failed at {len(h)} cells: {kind}: {error}") from error
-        if set(labels) != set(range(len(h))):
-            raise DeviceError(
-                f"expected spins 0 to {len(h) - 1} from the solver, got {len(labels)} others"
-            )
         if not len(spins):
             raise DeviceError("expected reads from the solver, got none")
-        return spins[:, np.argsort(labels)]
+        return spins
 
     return draw

@@ -121,7 +121,7 @@ def test_a_device_that_answers_wrongly_is_told_as_such():
     for answer, words in (
         (lambda model: 1 / 0, f"failed at {len(POINTS)} cells: ZeroDivisionError"),
         (lambda model: None, "failed at .* AttributeError"),
-        (lambda model: others(model, list(map(str, model.variables))), "from the solver, got .*"),
+        (lambda model: others(model, list(map(str, model.variables))), "from the device, got .*"),
         (lambda model: others(model, list(model.variables)[:3]), "got 3 others"),
         (lambda model: others(model, model.variables).slice(0, 0), "reads from the solver, got no"),
     ):

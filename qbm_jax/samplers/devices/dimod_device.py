@@ -52,19 +52,27 @@ def _rows(answer: Any, num_spins: int, num_reads: int, seed: int) -> np.ndarray:
     Raises:
       DeviceError: spins are missing or unknown, or there are too few reads.
     """
-    labels = list(answer.variables)
-    if set(labels) != set(range(num_spins)):
-        raise DeviceError(
-            f"expected spins 0 to {num_spins - 1} from the device, got {len(labels)} others"
-        )
-    record = answer.record
-    samples = np.asarray(record.sample)[:, np.argsort(labels)]
-    if answer.vartype.name == "BINARY":
-        samples = 2 * samples.astype(np.int8) - 1
-    reads = np.repeat(samples, np.asarray(record.num_occurrences), axis=0)
+    reads = np.repeat(
+        spins_of(answer, num_spins), np.asarray(answer.record.num_occurrences), axis=0
+    )
     if len(reads) < num_reads:
         raise DeviceError(f"expected {num_reads} reads from the device, got {len(reads)}")
     if len(reads) > num_reads:
         generator = np.random.default_rng(seed)
         reads = reads[generator.choice(len(reads), num_reads, replace=False)]
     return reads
+
+
+def spins_of(answer: Any, num_spins: int) -> np.ndarray:
+    """The rows of a `dimod.SampleSet` as spins int8 [rows, spins] in our order, each once.
+
+    Raises:
+      DeviceError: spins are missing or unknown.
+    """
+    labels = list(answer.variables)
+    if set(labels) != set(range(num_spins)):
+        raise DeviceError(
+            f"expected spins 0 to {num_spins - 1} from the device, got {len(labels)} others"
+        )
+    rows = np.asarray(answer.record.sample)[:, np.argsort(labels)].astype(np.int8)
+    return 2 * rows - 1 if answer.vartype.name == "BINARY" else rows
