@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "compiled"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 # With the older emitters and less optimisation, samples of tests that train, draw or anneal took
-# 0.52 to 0.76 of the time when nothing was compiled yet; without any, some that anneal took four
+# 0.53 to 0.76 of the time when nothing was compiled yet; without any, some that anneal took four
 # times as long. Another jaxlib than the pinned one may end at a flag that it does not know.
 if f"\njaxlib=={version('jaxlib')}\n" in (ROOT / "constraints.txt").read_text(encoding="utf-8"):
     flags = (ROOT / "tests" / "xla_flags.txt").read_text(encoding="utf-8")
