@@ -19,6 +19,7 @@ import numpy as np
 
 from qbm_jax.diffusion.guide import EnergyGuide
 from qbm_jax.diffusion.schedule import SCHEDULES
+from qbm_jax.errors import InputError
 
 METHODS = ("ancestral", "first_hitting", "confidence")
 Predict = Callable[[np.ndarray], np.ndarray]  # tokens [n, L] -> log probabilities [n, L, symbols]
@@ -96,9 +97,19 @@ def _candidates(
 
 
 def draw_symbols(rng: np.random.Generator, laws: np.ndarray) -> np.ndarray:
-    """A symbol for each row of log probabilities [rows, symbols], in float64."""
+    """A symbol for each row of log probabilities [rows, symbols], in float64.
+
+    Raises:
+      InputError: a law that is none, of parameters that are not finite.
+    """
     laws = np.asarray(laws, np.float64)
-    cumulated = np.cumsum(np.exp(laws - laws.max(axis=1, keepdims=True)), axis=1)
+    highest = laws.max(axis=1, keepdims=True, initial=-np.inf)
+    if not np.isfinite(highest).all():
+        raise InputError(
+            f"expected probabilities of the network, got none in {np.sum(~np.isfinite(highest))} "
+            f"of {len(laws)} places; its parameters are not finite, so fit it again"
+        )
+    cumulated = np.cumsum(np.exp(laws - highest), axis=1)
     below = cumulated <= rng.random((len(laws), 1)) * cumulated[:, -1:]
     return below.sum(axis=1)
 

@@ -66,6 +66,16 @@ def test_the_noise_is_no_float32():
     assert sampling.draw_symbols(Last(), laws)[0] == 1
 
 
+def test_what_a_network_that_is_not_finite_says_is_not_drawn_from():
+    laws = np.log(np.array([[1e-300, 1.0], [np.nan, np.nan]]))
+    with pytest.raises(InputError, match="got none in 1 of 2 places; its parameters are not"):
+        sampling.draw_symbols(np.random.default_rng(0), laws)
+    with np.errstate(divide="ignore"):
+        never = np.log(np.array([[0.0, 1.0]]))
+    assert sampling.draw_symbols(np.random.default_rng(0), never)[0] == 1
+    assert sampling.draw_symbols(np.random.default_rng(0), laws[:0]).shape == (0,)
+
+
 @pytest.mark.parametrize("method", sampling.METHODS)
 def test_a_prompt_stays_and_the_rest_is_drawn(model, method):
     drawn = model.sample(NUM, prompt=[2, -1, NUM_SYMBOLS], method=method)
