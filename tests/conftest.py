@@ -19,6 +19,10 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 if f"\njaxlib=={version('jaxlib')}\n" in (ROOT / "constraints.txt").read_text(encoding="utf-8"):
     flags = (ROOT / "tests" / "xla_flags.txt").read_text(encoding="utf-8")
     os.environ.setdefault("XLA_FLAGS", flags.strip())
+# Workers share the cores: threads of BLAS and OpenMP that wait for each other spin. Files that name
+# types by trees and factorise matrices took two thirds of the processor time with one thread each.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
