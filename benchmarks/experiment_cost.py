@@ -8,7 +8,7 @@ ends with the bound of its last epoch.
 Second half, where there are cell types: a row of the benchmark, which is every seed trained, all
 cells embedded and all embeddings scored; by this project's `scvi` at its defaults, and by the SCVI
 of scvi-tools with the Benchmarker of scib-metrics at theirs. Cells, epochs, seeds and batch size
-are the same. Needs scvi-tools: pip install ".[peers]".
+are the same. Needs scvi-tools (extra `peers`), or --skip=row.
 
 Each side starts with nothing compiled. Figures are medians over repeats that take turns in one
 process; a ratio is the median over pairs of one turn.
@@ -30,6 +30,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
 from benchmarks.kit.figures import tell
+from benchmarks.kit.peers import EXTRA, add_without, present
 from experiments.comparison import scvi_tools
 from qbm_jax import samplers, training
 from qbm_jax.data import Cells, locate, preprocess
@@ -57,6 +58,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--num_latents", type=int, default=128, help="of the first half")
     parser.add_argument("--num_genes", type=int, default=2000, help="kept for the second half")
     parser.add_argument("--skip", default="", choices=("", "seeds", "row"), help="leave a half out")
+    add_without(parser)
     parser.add_argument("--smoke", action="store_true", help="few cells, two seeds, one repeat")
     return parser.parse_args()
 
@@ -136,12 +138,12 @@ def measure_rows(cells: Cells, options: argparse.Namespace) -> dict[str, float]:
 
 def why_no_row(cells: Cells, options: argparse.Namespace) -> str:
     """Why the second half cannot run, in words; "" if it can."""
-    if not scvi_tools.is_installed():
-        return 'it needs scvi-tools: pip install ".[peers]"'
-    if cells.labels is None:
-        return "it needs cell types: --label_column=..."
     if options.skip == "row":
         return "--skip=row"
+    if not present({"scvi": EXTRA}, options):
+        return "there is no scvi-tools"
+    if cells.labels is None:
+        return "it needs cell types: --label_column=..."
     return ""
 
 

@@ -5,8 +5,8 @@ python benchmarks/gibbs_rate.py --json=out.json
 A sample is a chain after six sequential sweeps; on a dense machine every package's block Gibbs is
 the same sequential sweep, so equal sweeps are equal independence, and the mean energies that are
 printed must agree. Each package runs at its best number of chains, one after another, in one
-process; compilation is left out. Peers (extra `peers`) are left out, and said to be, where not
-installed.
+process; compilation is left out. Peers (extra `peers`) are needed, or left out by
+--without.
 """
 
 import argparse
@@ -20,7 +20,8 @@ import jax.numpy as jnp
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
 from benchmarks.kit.figures import tell
-from benchmarks.kit.gibbs_packages import PACKAGES, installed, rates
+from benchmarks.kit.gibbs_packages import PACKAGES, names_to_measure, rates
+from benchmarks.kit.peers import add_without
 from qbm_jax.machine.boltzmann import Boltzmann, energy, symmetrise
 
 SWEEPS = 6
@@ -32,6 +33,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", default="", help="write the figures to this file")
     parser.add_argument("--repeats", type=int, default=5)
+    add_without(parser)
     parser.add_argument("--smoke", action="store_true", help="small machines, one repeat")
     return parser.parse_args()
 
@@ -70,7 +72,7 @@ def main() -> None:
     options = arguments()
     if options.smoke:
         options.repeats = 1
-    names, figures = installed(), {}
+    names, figures = names_to_measure(options), {}
     for num_spins in (8, 12) if options.smoke else (12, 256):
         figures |= measure(num_spins, names, options)
     tell(figures, options.json, 5)

@@ -7,12 +7,11 @@ steps and its own number of replicas a call, chosen on pilot instances by time t
 confidence. The chosen ones are then timed on instances that took no part in the choice, in turns.
 Time is that of whole calls of ours, and of peers what they report for sampling alone where they do
 (dwave-samplers, OpenJij), which leaves out their conversion of the problem. Compilation is stated
-apart. Peers (extra `peers`) that are not installed are left out, and said to be.
+apart. Peers (extra `peers`) are needed, or left out by --without.
 """
 
 import argparse
 import functools
-import importlib.util
 import math
 import os
 import statistics
@@ -29,6 +28,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
 from benchmarks.kit.figures import keep
+from benchmarks.kit.peers import EXTRA, add_without, present
 from qbm_jax import problems as ising
 from qbm_jax.machine.boltzmann import Boltzmann, energy
 from qbm_jax.samplers import build, optimising
@@ -83,6 +83,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--held_out", type=int, default=2, help="held-out instances")
     parser.add_argument("--pilot_seconds", type=float, default=6.0, help="per effort and solver")
     parser.add_argument("--judge_seconds", type=float, default=10.0, help="per level and solver")
+    add_without(parser)
     parser.add_argument("--smoke", action="store_true", help="small, two efforts, seconds")
     return parser.parse_args()
 
@@ -239,8 +240,8 @@ def _quadratic_model(problem: Problem):
     return _model_of(problem.name, problem.params.num_spins, np.asarray(problem.params.J).tobytes())
 
 
-def solvers(smoke: bool) -> tuple[list[Solver], list[str]]:
-    """Solvers to measure, and the names of peers that are not installed."""
+def solvers(options: argparse.Namespace) -> list[Solver]:
+    """Solvers to measure: ours, and the peers that the command does not leave out."""
     discrete = optimising("bifurcation")
     ballistic = discrete | {"variant": "ballistic", "keep_best": False, "control": 0.15}
     found = [
@@ -324,22 +325,15 @@ def solvers(smoke: bool) -> tuple[list[Solver], list[str]]:
             (4, 16, 64),
         )
         peers.append(("simulated_bifurcation", peer))
-    missing = sorted({module for module, _ in peers if not _installed(module)})
-    found += [solver for module, solver in peers if module not in missing]
-    if smoke:
+    there = present(dict.fromkeys((module for module, _ in peers), EXTRA), options)
+    found += [solver for module, solver in peers if module in there]
+    if options.smoke:
         found = [s._replace(efforts=s.efforts[:2], replicas=s.replicas[:1]) for s in found]
-    return found, missing
+    return found
 
 
 def _without_steps(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name != "num_steps"}
-
-
-def _installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 # ---- measuring
@@ -507,9 +501,7 @@ def main() -> None:
     if options.smoke:
         options.num_spins, options.pilot, options.held_out = 60, 1, 1
         options.pilot_seconds = options.judge_seconds = 0.05
-    entries, missing = solvers(options.smoke)
-    if missing:
-        print(f"not installed, left out: {', '.join(missing)}; pip install 'qbm_jax[peers]'")
+    entries = solvers(options)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan
     print(f"{os.cpu_count()} cores, load {load:.1f}; ours and simulated-bifurcation use all cores,")
     print("dwave-samplers and OpenJij one; products: N x N with one vector, sweeps count as one")

@@ -14,13 +14,11 @@ as slices, and `ours_blocks_of` the same size is what the ranges give.
 annbatch (Python 3.12 or later) reads zarr folders alone: it and `ours_zarr_blocks_of_64` read one
 that anndata writes of the same cells, in shuffled blocks of 64 cells, 128 blocks at a time, both
 through zarrs, as annbatch advises, where that is installed.
-scvi-tools (extra `peers`), scdataset and annbatch are left out, and said to be, where they are not
-installed.
+scvi-tools (extra `peers`), scdataset and annbatch are needed, or left out by --without.
 """
 
 import argparse
 import contextlib
-import importlib.util
 import itertools
 import statistics
 import sys
@@ -39,7 +37,9 @@ import zarr
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
 from benchmarks.kit.figures import tell
+from benchmarks.kit.peers import EXTRA, add_without, present
 from qbm_jax.data import StoredReader, open_cells, write_simulated
+from qbm_jax.runtime.optional import installed
 
 MINIBATCH = 128
 STEPS = 64
@@ -48,6 +48,11 @@ STEPS = 64
 ALL_GENES: dict[str, Any] = {"num_genes": 100_000, "min_cells_per_gene": 0}
 BLOCK_SIZES = (1, 16, 64, 256)
 PEER = "scvi_tools"
+PEERS = {
+    "scvi": EXTRA,
+    "scdataset": "pip install scdataset",
+    "annbatch": "pip install annbatch zarrs",
+}
 OURS_OF_ZARR, ANNBATCH = "ours_zarr_blocks_of_64", "annbatch_blocks_of_64"
 
 Loader = Callable[[np.random.Generator], Iterator[int]]
@@ -62,6 +67,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", default="", help="write the figures to this file")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="per loader and repeat")
+    add_without(parser)
     parser.add_argument("--smoke", action="store_true", help="few cells, one repeat")
     return parser.parse_args()
 
@@ -185,30 +191,26 @@ def annbatch_loader(path: Path, block_size: int) -> Loader:
 
 
 def contenders(
-    path: Path, reader: StoredReader, zarr_path: Path, zarr_reader: StoredReader | None
+    path: Path,
+    reader: StoredReader,
+    zarr_path: Path,
+    zarr_reader: StoredReader | None,
+    peers: set[str],
 ) -> dict[str, Loader]:
-    """All loaders that are installed; those of the zarr folder where there is a reader of it."""
+    """Our loaders and the peers; those of the zarr folder where there is a reader of it."""
     loaders = {f"ours_blocks_of_{size}": ours(reader, size) for size in BLOCK_SIZES}
     loaders["ours_dense_blocks_of_64"] = ours_dense(reader, 64)
     loaders["ours_in_order"] = ours_in_order(reader)
     loaders["anndata_rows"] = anndata_rows(path)
     loaders["anndata_ranges_of_64"] = anndata_ranges(path, 64)
-    if installed("scvi"):
+    if "scvi" in peers:
         loaders[PEER] = scvi_loader(path)
-    if installed("scdataset"):
+    if "scdataset" in peers:
         loaders["scdataset_blocks_of_64"] = scdataset_loader(path, 64)
     if zarr_reader is not None:
         loaders[OURS_OF_ZARR] = ours(zarr_reader, 64)
         loaders[ANNBATCH] = annbatch_loader(zarr_path, 64)
     return loaders
-
-
-def installed(module: str) -> bool:
-    """Whether a peer can be imported; says so if not."""
-    if importlib.util.find_spec(module) is not None:
-        return True
-    print(f"{module} is not installed: left out")
-    return False
 
 
 def cells_per_second(load: Loader, seed: int, seconds: float) -> float:
@@ -244,6 +246,7 @@ def main() -> None:
     options = arguments()
     if options.smoke:
         options.num_cells, options.repeats, options.seconds = 1000, 1, 0.05
+    peers = present(PEERS, options)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = Path(options.path or Path(folder) / "cells.h5ad")
@@ -253,12 +256,12 @@ def main() -> None:
         with contextlib.ExitStack() as readers:
             reader, zarr_reader = readers.enter_context(stored.reader()), None
             zarr_path = Path(folder) / "cells.zarr"
-            if installed("annbatch"):
+            if "annbatch" in peers:
                 if installed("zarrs"):
                     zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
                 anndata.read_h5ad(path).write_zarr(zarr_path)
                 zarr_reader = readers.enter_context(open_cells(zarr_path, **ALL_GENES).reader())
-            loaders = contenders(path, reader, zarr_path, zarr_reader)
+            loaders = contenders(path, reader, zarr_path, zarr_reader, peers)
             figures = measure(loaders, options.repeats, options.seconds)
     print(f"{stored.source}: {stored.num_cells} cells x {stored.num_genes} genes")
     tell(figures, options.json)

@@ -6,7 +6,7 @@ Each method runs in a process of its own on the same simulated embedding, 32 spi
 unequal sizes in four batches, and takes the same number of cells. Beside time and the peak of the
 resident memory (the cells themselves included) stand the share of the rarest types' cells that are
 kept and the squared MMD of the sketch to all cells (rbf, by random features). Peers (extra
-`selection`, and scsampler from PyPI) that are not installed are left out, and said to be.
+`selection`, and scsampler from PyPI) are needed, or left out by --without.
 """
 
 import argparse
@@ -23,9 +23,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
 from benchmarks.kit.figures import keep
-from qbm_jax.runtime.optional import installed
+from benchmarks.kit.peers import add_without, present
 
 NUM_TYPES, NUM_SPINS, NUM_BATCHES = 30, 32, 4
+PEERS = {"geosketch": 'pip install ".[selection]"', "scsampler": "pip install scsampler"}
 
 
 def arguments() -> argparse.Namespace:
@@ -36,6 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--num_selected", type=int, default=20_000)
     parser.add_argument("--limit", type=float, default=900.0, help="seconds of a method")
     parser.add_argument("--method", default="", help="run this one alone, in this process")
+    add_without(parser)
     parser.add_argument("--smoke", action="store_true", help="few cells, seconds")
     return parser.parse_args()
 
@@ -130,10 +132,9 @@ def main() -> None:
     if options.method:
         print(json.dumps(measure(options.method, options.num_cells, options.num_selected)))
         return
-    found = {}
+    peers, found = present(PEERS, options), {}
     for name in METHODS:
-        if name in ("geosketch", "scsampler") and not installed(name):
-            print(f"{name}: not installed, left out")
+        if name in PEERS and name not in peers:
             continue
         command = [
             sys.executable, __file__, f"--method={name}", f"--num_cells={options.num_cells}",

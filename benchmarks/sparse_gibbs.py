@@ -5,7 +5,7 @@ python benchmarks/sparse_gibbs.py --json=out.json
 The machine is a ring with random chords: every spin has three neighbours. Each package sweeps the
 same colours at its best number of chains, one after another in one process that is bound to one
 core; compilation is left out. Mean energies are printed and must agree. Peers (extra `peers`) are
-left out, and said to be, where not installed.
+needed, or left out by --without.
 """
 
 import argparse
@@ -26,7 +26,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone, not installed
 
 from benchmarks.kit.figures import tell
-from benchmarks.kit.gibbs_packages import PACKAGES, installed, rates
+from benchmarks.kit.gibbs_packages import PACKAGES, names_to_measure, rates
+from benchmarks.kit.peers import add_without
 from qbm_jax import samplers
 from qbm_jax.machine.boltzmann import Boltzmann, energy
 from qbm_jax.machine.opposite_sign import Biases, from_biases
@@ -40,6 +41,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", default="", help="write the figures to this file")
     parser.add_argument("--repeats", type=int, default=5)
+    add_without(parser)
     parser.add_argument("--smoke", action="store_true", help="a small machine, one repeat")
     return parser.parse_args()
 
@@ -76,7 +78,7 @@ def main() -> None:
     num_spins, repeats = (2000, 1) if options.smoke else (10_000, options.repeats)
     params, figures = machine(num_spins), {}
     blocks = colours(params)
-    for name in installed():
+    for name in names_to_measure(options):
         best = [0.0]
         for num_chains in (4,) if options.smoke else (1, 16, 64):
             draw = PACKAGES[name](params, num_chains, SWEEPS, blocks)

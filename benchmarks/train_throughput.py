@@ -4,12 +4,11 @@ python benchmarks/train_throughput.py --path=cells.h5ad --batch_column=batch --j
 
 Every figure is a median over repeats that take turns in one process; with --processes, the median
 over as many new processes, with the lowest and the highest. `share_of_gemm` is the time that the
-products of a step take alone, over that of the step. scvi-tools (extra `peers`) is left out, and
-said to be, where it is not installed.
+products of a step take alone, over that of the step. scvi-tools (extra `peers`) is needed, or left
+out by --without=scvi.
 """
 
 import argparse
-import importlib.util
 import json
 import logging
 import statistics
@@ -27,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone
 
 from benchmarks.kit.epochs import OurEpochs, model_and_sampler
 from benchmarks.kit.figures import tell
+from benchmarks.kit.peers import EXTRA, add_without, present
 from qbm_jax import training
 from qbm_jax.data import Cells, locate
 from qbm_jax.fitted.model import device_counts
@@ -55,6 +55,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--hidden", type=int, default=128, help="scvi-tools' own default is 128")
     parser.add_argument("--processes", type=int, default=1, help="1: only this one")
     parser.add_argument("--quality", action="store_true", help="time to SCVI's scIB total as well")
+    add_without(parser)
     parser.add_argument("--smoke", action="store_true", help="few cells, one repeat")
     return parser.parse_args()
 
@@ -224,17 +225,15 @@ def main() -> None:
     if options.smoke:
         options.repeats, options.epochs = 1, 1
         OURS["qbmvae"] = ("boltzmann", 16)
+    with_peer = bool(present({"scvi": EXTRA}, options))
     if options.processes > 1:
         tell(over_processes(options), options.json)
         return
-    with_peer = importlib.util.find_spec("scvi") is not None
     cells = load(options)
     figures = throughput(cells, options, with_peer)
     if options.quality and with_peer:
         figures |= time_to_quality(cells)
     print(f"{cells.source}: {cells.num_cells} cells x {cells.num_genes} genes")
-    if not with_peer:
-        print("scvi-tools is not installed (pip install .[peers]): no ratios to it")
     tell(figures, options.json)
 
 

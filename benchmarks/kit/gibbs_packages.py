@@ -1,5 +1,6 @@
 """Block Gibbs sweeps of this library and of its peers, on any machine, and how they are timed."""
 
+import argparse
 import time
 from collections.abc import Callable, Sequence
 
@@ -7,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.kit.peers import EXTRA, present
 from qbm_jax import samplers
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.opposite_sign import biases
-from qbm_jax.runtime import optional
 
 PEERS = {"thrml": "thrml", "dwave_block": "dwave.plugins.torch"}
 Blocks = Sequence[Sequence[int]]  # spins that a package updates together, none of them coupled
@@ -104,12 +105,7 @@ def rates(draw: Draw, per_call: int, repeats: int, seconds: float) -> list[float
     return found
 
 
-def installed() -> list[str]:
-    """Packages that can be measured here; those that cannot are named."""
-    names = ["qbm_jax"]
-    for name, module in PEERS.items():
-        if optional.installed(module):
-            names.append(name)
-        else:
-            print(f"{name} is not installed (extra peers): left out")
-    return names
+def names_to_measure(options: argparse.Namespace) -> list[str]:
+    """Names in `PACKAGES` to measure: ours, and the peers that the command does not leave out."""
+    found = present(dict.fromkeys(PEERS.values(), EXTRA), options)
+    return ["qbm_jax", *(name for name, module in PEERS.items() if module in found)]
