@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qbm_jax.errors import InputError
+from qbm_jax.runtime.options import check, finite, fraction, positive, shown, whole
 
 RESAMPLES = 2000  # of the bootstrap over instances
 
@@ -24,23 +25,33 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
     """Wilson's score interval of a success probability: sound at 0 and at all successes too.
 
     Raises:
-      InputError: no trials, or successes outside 0 to trials.
+      InputError: no trials, successes that are no whole number from 0 to trials, or a confidence
+        outside 0 to 1.
 
     Source: Wilson 1927; Brown, Cai and DasGupta 2001, Statistical Science 16, 101, equation 4.
     """
     if trials < 1 or not 0 <= successes <= trials:
         raise InputError(f"expected 0 <= successes <= trials >= 1, got {successes} of {trials}")
+    if successes % 1 or trials % 1:
+        raise InputError(f"expected whole numbers of successes, got {successes} of {trials}")
+    confidence = _confidence(confidence)
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     rate = successes / trials
     centre = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half = z / (1 + z**2 / trials) * math.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2))
     # Exact at the ends, where rounding would leave 1e-17.
-    low = 0.0 if successes == 0 else centre - half
-    return low, 1.0 if successes == trials else centre + half
+    low = 0.0 if successes == 0 else max(centre - half, 0.0)
+    return low, 1.0 if successes == trials else min(centre + half, 1.0)
 
 
 def success_of_call(probability: float, num_replicas: int) -> float:
-    """Chance that at least one of independent replicas succeeds, 1 - (1 - p)^R."""
+    """Chance that at least one of independent replicas succeeds, 1 - (1 - p)^R.
+
+    Raises:
+      InputError: a probability outside 0 to 1, or no replica.
+    """
+    probability = check("probability", probability, fraction())
+    num_replicas = check("num_replicas", num_replicas, whole(1))
     if probability >= 1:
         return 1.0
     return -math.expm1(num_replicas * math.log1p(-probability))
@@ -51,8 +62,13 @@ def num_runs(probability: float, confidence: float = 0.99) -> float:
 
     Infinite where p is 0. A run cannot be split: where p exceeds the confidence, one is needed.
 
+    Raises:
+      InputError: a probability or a confidence outside 0 to 1.
+
     Source: Ronnow et al. 2014, Science 345, 420.
     """
+    probability = check("probability", probability, fraction())
+    confidence = _confidence(confidence)
     if probability <= 0:
         return math.inf
     if probability >= confidence:
@@ -74,7 +90,11 @@ def to_solution(
       trials: replicas in all, over all calls.
       num_replicas: independent replicas of a call; its success is that of any of them.
       confidence: that at least one replica of all calls succeeds.
+
+    Raises:
+      InputError: a cost that is not above 0, no replica, or what `wilson_interval` raises.
     """
+    cost = check("cost", cost, positive())
     low, high = wilson_interval(successes, trials)
     rates = (successes / trials, high, low)
     return Estimate(*(cost * num_runs(success_of_call(p, num_replicas), confidence) for p in rates))
@@ -98,7 +118,16 @@ def median_to_solution(
       trials: replicas in all on each.
       num_replicas: independent replicas of a call on each.
       rng: of the resampling.
+
+    Raises:
+      InputError: no instance, other numbers of them, or what `to_solution` raises.
     """
+    shapes = [np.shape(given) for given in (costs, successes, trials, num_replicas)]
+    if len(set(shapes)) > 1 or len(shapes[0]) != 1 or shapes[0] == (0,):
+        raise InputError(
+            "expected costs, successes, trials and num_replicas, one of each an instance, got "
+            f"shapes {', '.join(map(str, shapes))}"
+        )
     each = [*map(to_solution, costs, successes, trials, num_replicas)]
     if len(each) == 1:
         return each[0]
@@ -122,9 +151,20 @@ def expected_best(values: np.ndarray, number: int) -> float:
     Args:
       values: of replicas, any shape; those that are not finite are left out.
       number: of draws.
+
+    Raises:
+      InputError: a number of draws that is no whole number of at least 0.
     """
+    number, values = check("number", number, whole(0)), np.asarray(values, np.float64)
     ordered = np.sort(values[np.isfinite(values)])
     if not (number and ordered.size):
         return -math.inf
     below = (np.arange(ordered.size + 1) / ordered.size) ** number
     return float(ordered @ np.diff(below))
+
+
+def _confidence(value: float) -> float:
+    value = check("confidence", value, finite())
+    if not 0 < value < 1:
+        raise InputError(f"expected a confidence between 0 and 1, got {shown(value)}; 95 % is 0.95")
+    return value
