@@ -11,6 +11,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann, as_floats
 from qbm_jax.problems.max_cut import is_whole
+from qbm_jax.runtime.keys import check_key
 from qbm_jax.runtime.options import check, whole
 
 K2000_BEST_CUT = (
@@ -28,8 +29,9 @@ def sk_couplings(key: jax.Array, num_spins: int) -> Boltzmann:
     -0.763 N^1.5 (Parisi's constant). Consumes the key.
 
     Raises:
-      InputError: fewer than two spins, or more than have room.
+      InputError: no key, fewer than two spins, or more than have room.
     """
+    check_key(key)
     num_spins = check("num_spins", num_spins, whole(2, MOST_DENSE_SPINS))
     upper = jnp.triu(jax.random.rademacher(key, (num_spins, num_spins), jnp.float32), k=1)
     return Boltzmann(J=upper + upper.T, h=jnp.zeros(num_spins, jnp.float32))

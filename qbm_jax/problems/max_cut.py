@@ -12,7 +12,7 @@ import numpy as np
 from jax.experimental.sparse import BCOO
 
 from qbm_jax.errors import InputError
-from qbm_jax.machine.boltzmann import Boltzmann, checked, energy
+from qbm_jax.machine.boltzmann import Boltzmann, as_spins, checked, energy
 from qbm_jax.machine.opposite_sign import without_fields
 from qbm_jax.runtime.whole_file import write_whole
 
@@ -166,10 +166,21 @@ def cut_value(params: Boltzmann, spins: jax.Array) -> jax.Array:
 
     Args:
       params: a Max-Cut machine, J = -w and h = 0, dense or sparse.
-      spins: [..., spins], values -1 and +1.
+      spins: [..., spins], values -1 and +1; the cut of a chain that diverged, all NaN, is NaN.
 
     Returns:
       Cuts of shape [...]; exact in float32 for the integer weights that `read_gset` takes.
+
+    Raises:
+      InputError: no machine or no spins of it; at concrete values, fields, which no cut has, or
+        spins other than -1 and +1, such as bits.
     """
-    # As a JAX array: numpy's own product does not know sparse couplings.
-    return 0.5 * (total_weight(params) - energy(params, jnp.asarray(spins)))
+    params = checked(params)
+    spins = as_spins(params, spins)
+    if not isinstance(params.h, jax.core.Tracer) and np.any(params.h):
+        raise InputError("expected a Max-Cut machine, h = 0, got fields, which are in no cut")
+    if not isinstance(spins, jax.core.Tracer):
+        known = np.asarray(spins)
+        if not np.all((np.abs(known) == 1) | np.isnan(known)):
+            raise InputError("expected spins -1 and +1, got other values; of bits, 2 * bits - 1")
+    return 0.5 * (total_weight(params) - energy(params, spins))

@@ -53,7 +53,7 @@ class Instance(NamedTuple):
         return 0.5 * (self.total_weight - energies)
 
 
-def load(name: str, folder: Path | None) -> Instance | str:
+def load(name: str, folder: str | Path | None) -> Instance | str:
     """The instance called `name`, or the reason why there is none: its file is absent.
 
     Args:
@@ -65,6 +65,7 @@ def load(name: str, folder: Path | None) -> Instance | str:
     Raises:
       InputError: a name of no such form, or a damaged file.
     """
+    folder = None if folder is None else Path(folder)
     for pattern, read in _FORMS.items():
         if found := re.fullmatch(pattern, str(name), re.ASCII):
             try:
