@@ -102,6 +102,11 @@ def scale(params: Boltzmann, beta: jax.Array | float) -> Boltzmann:
     params = symmetric(params)
     if not isinstance(beta, int | float | np.generic | np.ndarray | jax.Array):
         raise InputError(f"expected a number beta, got {beta!r}")
+    if np.ndim(beta):
+        raise InputError(
+            f"expected one number beta, got shape {np.shape(beta)}; of several take one machine "
+            "each, by a loop or jax.vmap"
+        )
     beta = float(beta) if isinstance(beta, int) else beta  # JAX's whole numbers end at 2^31
     return Boltzmann(J=beta * params.J, h=beta * params.h)
 

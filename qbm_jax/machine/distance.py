@@ -72,16 +72,19 @@ def total_variation(spins: ArrayLike, log_weights: ArrayLike) -> TotalVariation:
         constant: as from `enumeration.log_weights`.
 
     Raises:
-      InputError: the shapes do not belong together, or a spin is neither -1 nor +1.
+      InputError: no draw, shapes that do not belong together, log weights that are NaN, or a spin
+        that is neither -1 nor +1.
     """
     spins, log_weights = np.asarray(spins), np.asarray(log_weights, np.float64)
-    if spins.ndim != 2 or log_weights.shape != (2 ** spins.shape[1],):
+    if spins.ndim != 2 or not len(spins) or log_weights.shape != (2 ** spins.shape[1],):
         raise InputError(
             f"expected spins [draws, N] and log weights [2^N], got {spins.shape} and "
             f"{log_weights.shape}"
         )
     if not np.all(np.abs(spins) == 1):
         raise InputError("expected spins -1 and +1, got other values; was the draw finite?")
+    if not np.isfinite(log_weights.max()):
+        raise InputError("expected log weights of a law, got NaN or infinity; check J and h")
     num_draws = len(spins)
     probabilities = np.exp(log_weights - log_weights.max())
     probabilities /= probabilities.sum()

@@ -40,7 +40,8 @@ def _log_weights(params: Boltzmann) -> jax.Array:
 
     def chunk_log_weights(first):
         spins = spins_of_states(first + jnp.arange(chunk), num_spins)
-        return -energy(params, spins.astype(params.h.dtype))
+        # Halves in J and h are exact in float32; their sums in halves would not be.
+        return -energy(params, spins.astype(jnp.promote_types(params.h.dtype, jnp.float32)))
 
     return jax.lax.map(chunk_log_weights, jnp.arange(0, 2**num_spins, chunk)).reshape(-1)
 

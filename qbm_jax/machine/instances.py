@@ -57,10 +57,11 @@ def lattice(side: int, temperature: float) -> Boltzmann:
     Raises:
       InputError: more spins than can be enumerated, or a temperature that is not above 0.
     """
-    if side < 3 or side**2 > MAX_SPINS or not temperature > 0:
+    whole = isinstance(side, int | np.integer) and 9 <= side**2 <= MAX_SPINS
+    if not whole or not isinstance(temperature, int | float | np.number) or not temperature > 0:
         raise InputError(
-            f"expected a lattice of side 3 or 4 and a temperature above 0, got {side} and "
-            f"{temperature}"
+            f"expected a lattice of side 3 or 4 and a temperature above 0, got {side!r} and "
+            f"{temperature!r}"
         )
     J = np.zeros((side**2, side**2))
     for row in range(side):
@@ -72,9 +73,15 @@ def lattice(side: int, temperature: float) -> Boltzmann:
 
 
 def fit_moments(mean: jax.Array, second: jax.Array) -> Boltzmann:
-    """Maximum-likelihood machine by enumeration, from <s> [N] and <s s'> [N, N] of the data."""
-    num_spins = mean.shape[0]
+    """Maximum-likelihood machine by enumeration, from <s> [N] and <s s'> [N, N] of the data.
+
+    Raises:
+      InputError: other shapes, or more than 24 spins.
+    """
     mean, second = jnp.asarray(mean, jnp.float32), jnp.asarray(second, jnp.float32)
+    if mean.ndim != 1 or second.shape != mean.shape * 2:
+        raise InputError(f"expected <s> [N] and <s s'> [N, N], got {mean.shape}, {second.shape}")
+    num_spins = mean.size
     spins = enumerate_spins(num_spins)
 
     def ascend(params, _):

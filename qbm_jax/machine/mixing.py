@@ -131,8 +131,15 @@ def compare_tenths(trace: np.ndarray, burn_in: float = 0.1) -> dict[str, float]:
     Args:
       trace: [records].
       burn_in: share of the trace that is left out before the first tenth.
+
+    Raises:
+      InputError: tenths of fewer than 4 records.
     """
     kept = np.asarray(trace, np.float64)[round(burn_in * len(trace)) :]
+    if len(kept) < 10 * _MIN_STEPS:
+        raise InputError(
+            f"expected a trace of {10 * _MIN_STEPS} records after burn-in, got {len(kept)}"
+        )
     if not np.isfinite(kept).all():
         return {"first": math.nan, "last": math.nan, "error": math.nan, "z": math.nan}
     tenth = len(kept) // 10

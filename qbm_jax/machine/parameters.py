@@ -158,9 +158,10 @@ def _check_indices(J: BCOO) -> np.ndarray:
 
 def _is_symmetric(entries: np.ndarray, places: np.ndarray | None) -> bool:
     """Whether couplings [N, N], or the entries at sparse places, are those of their transpose."""
+    rounding = 1e-6 * min(1.0, _largest(entries))  # the couplings of a machine may all be small
 
     def close(J: np.ndarray, transposed: np.ndarray) -> bool:
-        return np.allclose(J, transposed, rtol=1e-5, atol=1e-6)
+        return np.allclose(J, transposed, rtol=1e-5, atol=rounding)
 
     if places is not None:
         down, across = np.lexsort(places[::-1]), np.lexsort(places)

@@ -78,11 +78,14 @@ def random_planted(
         of an ordered direction, so that single-spin dynamics need not cross between them.
 
     Raises:
-      InputError: there are fewer than two spins, or a strength is not positive.
+      InputError: there are fewer than two spins, a strength is not positive, or no seed.
     """
     check_size(num_spins, least=2)
     _check_strengths(np.asarray(strengths, np.float64))
-    draw = np.random.default_rng(seed)
+    try:
+        draw = np.random.default_rng(seed)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"expected a seed of at least 0, got {seed!r}") from error
     signs = draw.choice([-1.0, 1.0], (num_spins, len(strengths)))
     h = field * draw.normal(size=num_spins) + bias * signs[:, 0]
     return Planted(signs / np.sqrt(num_spins), np.asarray(strengths, np.float64), h)
@@ -225,9 +228,11 @@ def _checked(planted: Planted) -> Planted:
 
 
 def _check_strengths(strengths: np.ndarray) -> None:
-    if strengths.size < 1 or not (np.isfinite(strengths).all() and (strengths > 0).all()):
+    fits = strengths.ndim == 1 and strengths.size and np.isfinite(strengths).all()
+    if not fits or not (strengths > 0).all():
         raise InputError(
-            f"expected positive strengths, got {strengths.tolist()}; the quadrature needs d > 0"
+            f"expected positive strengths d [K], got {strengths.tolist()}; the quadrature needs "
+            "d > 0"
         )
 
 
