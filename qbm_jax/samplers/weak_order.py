@@ -160,5 +160,5 @@ def fit_order(errors: np.ndarray, dts: np.ndarray, reference_dt: float) -> tuple
 
     blocks = np.array_split(np.arange(errors.shape[1]), _JACKKNIFE_BLOCKS)
     left_out = [best(np.delete(errors, block, axis=1).mean(axis=1)) for block in blocks]
-    scale = (len(left_out) - 1) / np.sqrt(len(left_out))
-    return best(errors.mean(axis=1)), float(scale * np.std(left_out))
+    # Efron and Stein 1981: the variance is (n - 1)/n times the sum of squares about the mean.
+    return best(errors.mean(axis=1)), float(np.sqrt(len(left_out) - 1) * np.std(left_out))

@@ -18,6 +18,19 @@ def test_orders_are_recovered_with_a_reference_that_errs_itself():
         assert found == pytest.approx(order, abs=0.03) and error < 0.03
 
 
+def test_the_error_of_an_order_is_that_of_the_jackknife():
+    dts, draw = np.array([0.02, 0.04, 0.08]), np.random.default_rng(1)
+    means = 3 * (dts - 0.01)[:, None, None]
+    # Blocks differ in their means; their equal spread makes the weights of all fits the same.
+    errors = means * (1 + 0.4 * draw.normal(size=(3, 20, 1)) + 20 * np.array([-1, 1]))
+    kept = [np.delete(errors, block, axis=1).reshape(3, -1) for block in range(20)]
+    found = np.array([weak_order.fit_order(each, dts, 0.01)[0] for each in kept])
+    by_hand = np.sqrt(19 / 20 * np.sum((found - found.mean()) ** 2))
+    assert weak_order.fit_order(errors.reshape(3, -1), dts, 0.01)[1] == pytest.approx(
+        by_hand, rel=0.005
+    )
+
+
 def test_the_weak_order_of_euler_on_a_linear_equation_is_one_and_of_heun_two():
     def scheme(order):
         def advance(white, prepared, state, dt):
