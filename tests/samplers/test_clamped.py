@@ -111,6 +111,11 @@ def test_clamping_that_makes_no_sense_is_an_error(indices, values, message):
         sampler.init(jax.random.key(0), machine(0, 8), 2)
 
 
+def test_a_name_is_not_clamped():
+    with pytest.raises(InputError, match=r"got 'gibbs'; take samplers.build"):
+        clamped("gibbs", [0], [1])
+
+
 def test_as_many_chains_as_rows_of_values_are_needed():
     sampler = clamped(samplers.build("gibbs"), [0], [[1], [-1]])
     with pytest.raises(InputError, match="2 chains"):

@@ -10,6 +10,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.parameters import as_floats
+from qbm_jax.runtime.options import shown
 from qbm_jax.samplers.base import Sampler, check_count, draw_info, is_concrete
 
 
@@ -25,9 +26,11 @@ def clamped(sampler: Sampler, indices: jax.Array, values: jax.Array) -> Sampler:
       values: -1 or +1, [clamped] for all chains, or [chains, clamped], one row a chain.
 
     Raises:
-      InputError: values other than -1 and +1 or of a wrong shape; in `init` and later, what
-        `boltzmann.condition` raises, and num_chains unequal to the rows of `values`.
+      InputError: no `Sampler`; values other than -1 and +1 or of a wrong shape; in `init` and
+        later, what `boltzmann.condition` raises, and num_chains unequal to the rows of `values`.
     """
+    if not isinstance(sampler, Sampler):
+        raise InputError(f"expected a Sampler, got {shown(sampler)}; take samplers.build(name)")
     places: Any = np.asarray(indices)
     values = jnp.asarray(as_floats(values, "clamped values -1 or +1"), jnp.float32)
     if values.ndim not in (1, 2) or values.shape[-1:] != places.shape:
