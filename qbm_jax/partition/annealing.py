@@ -67,12 +67,13 @@ def annealed_importance_sampling(
         not balance separate modes.
 
     Raises:
-      InputError: the kernel is unknown, a count is out of range, or `target_spins` has another
-        number of spins, or values other than -1 and +1.
+      InputError: the kernel is unknown, J is sparse, a count is out of range, or `target_spins` has
+        another number of spins, or values other than -1 and +1.
     """
     check("kernel", kernel, choice(KERNELS))
     check_key(key)
     params = boltzmann.checked(params)
+    params = params.replace(J=params.dense_J)
     if target_spins is not None:
         expected = f"target_spins [chains, {params.num_spins}]"
         target_spins = boltzmann.as_floats(target_spins, expected)

@@ -18,14 +18,14 @@ def enumeration(key: jax.Array, params: Boltzmann, *, num_visible: int | None = 
 
     Args:
       key: not used.
-      params: the machine, J dense.
+      params: the machine; J dense where `num_visible` is given.
       num_visible: for a restricted machine: spins [0, num_visible) are not coupled among each
         other, and neither are the rest. The larger side is then summed in closed form, and only the
         smaller one needs to have at most 24 spins.
 
     Raises:
-      InputError: more than 24 spins to enumerate; with `num_visible`, an empty side or, at concrete
-        params, couplings inside a side.
+      InputError: more than 24 spins to enumerate; with `num_visible`, a sparse J, an empty side or,
+        at concrete params, couplings inside a side.
     """
     del key
     params = checked(params)
@@ -43,7 +43,7 @@ def _side_weights(params: Boltzmann, num_visible: int) -> jax.Array:
     Given one side, the spins of the other are independent: the weight of v is
     h_v'v + sum_j log 2 cosh(h_j + sum_i v_i J_ij).
     """
-    J, h = jnp.asarray(params.J, jnp.float32), jnp.asarray(params.h, jnp.float32)
+    J, h = jnp.asarray(params.dense_J, jnp.float32), jnp.asarray(params.h, jnp.float32)
     _check_sides(J, num_visible)
     J, h_small, h_large = J[:num_visible, num_visible:], h[:num_visible], h[num_visible:]
     if h_small.size > h_large.size:

@@ -248,6 +248,14 @@ def test_couplings_inside_a_side_are_an_error():
         partition.log_z(jax.random.key(0), _machine(jax.random.key(0), 9), "exact", num_visible=4)
 
 
+@pytest.mark.parametrize("method", ["ais", "exact"])
+def test_a_sparse_j_is_refused_where_a_method_alone_is_called(method):
+    options = {"num_visible": 2} if method == "exact" else {}
+    params = Boltzmann(J=BCOO.fromdense(jnp.zeros((4, 4))), h=jnp.zeros(4))
+    with pytest.raises(InputError, match="expected a dense J here"):
+        partition.METHODS[method](jax.random.key(0), params, **options)
+
+
 @pytest.mark.slow
 def test_sparse_couplings_have_the_log_z_of_dense_ones():
     params = _machine(jax.random.key(12), 6)
