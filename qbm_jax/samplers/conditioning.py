@@ -29,6 +29,7 @@ from qbm_jax.samplers.numerics import spectrum
 
 _EDGE = 2.5  # eigenvalues beyond, in units of the bulk's root mean square, are outliers
 _NUM_OUTLIERS = 8
+_SPINS_OF_AN_OUTLIER = 4  # at least, beside each: of few eigenvalues most stand out from the rest
 _NUM_PRODUCTS = 32
 _SMALLEST_ROW = 1e-6  # of the largest coupling
 _LARGEST_FIELD = 64.0  # h_i / u_i at most, so that u_i > 0 where a spin is not coupled
@@ -81,13 +82,15 @@ def _outliers(
     """Values and vectors of the outliers, else 0, and the root mean square of the bulk.
 
     An eigenvalue is an outlier if it is large beside all that are smaller: outliers cannot hide
-    each other.
+    each other. At most a quarter of all are: below 16 spins the smallest ones would otherwise be
+    taken for the bulk, and a unit made of them.
     """
     order = jnp.argsort(-jnp.abs(ritz.values))
     first = order[:_NUM_OUTLIERS]
     values, residuals = ritz.values[first], ritz.residuals[first]
     left = jnp.maximum(square - jnp.cumsum(values**2), 1e-6 * square)  # of the squares, without it
-    beyond = values**2 * num_spins > _EDGE**2 * left
+    few = jnp.arange(first.size) < num_spins // _SPINS_OF_AN_OUTLIER
+    beyond = few & (values**2 * num_spins > _EDGE**2 * left)
     is_outlier = jnp.cumsum(beyond[::-1])[::-1] > 0
     # What is left beyond the edge must not be unstable either.
     rest = jnp.where(is_outlier, 0, jnp.abs(values))

@@ -1,12 +1,16 @@
 """Conditioning: couplings of any scale, row and mean against dense eigenvalues, and its damping."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental.sparse import BCOO
 
-from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax import samplers
+from qbm_jax.machine import instances
+from qbm_jax.machine.boltzmann import Boltzmann, energy
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.samplers.conditioning import conditioning, damp
 from qbm_jax.samplers.wrappers.strength import at_strength
@@ -40,6 +44,23 @@ def test_independent_couplings_of_any_scale_fill_the_semicircle(scale):
     values = reduced(J, found)
     assert 1.7 < values[-1] < 2.5 and -2.5 < values[0] < -1.7
     assert not found.stiffness.any()
+
+
+@pytest.mark.parametrize("num_spins", [3, 10])
+def test_the_unit_of_few_spins_is_their_typical_field(num_spins):
+    for make in (instances.frustrated, partial(instances.gaussian, strength=1.0)):
+        params = make(0, num_spins)
+        share = CONDITIONS(params).unit / jnp.sqrt(jnp.sum(params.J**2, axis=1))
+        np.testing.assert_allclose(share, 1, atol=0.5)
+
+
+def test_most_chains_find_the_ground_state_of_few_spins():
+    params, name = instances.frustrated(2, 6), "bifurcation"
+    sampler = samplers.build(name, **samplers.optimising(name) | {"num_steps": 1000})
+    key_init, key_draw = jax.random.split(jax.random.key(0))
+    spins, _, _ = sampler.sample(key_draw, params, sampler.init(key_init, params, 32))
+    lowest = instances.energies(params).min()
+    assert jnp.mean(energy(params, spins) < lowest + 1e-3) > 0.8  # 0.3 in units too small
 
 
 def test_every_row_has_a_unit_of_its_own_size():
