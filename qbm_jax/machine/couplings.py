@@ -123,11 +123,16 @@ def single_precision(params: Boltzmann) -> Boltzmann:
     return Boltzmann(J=J, h=jnp.asarray(params.h, jnp.float32))
 
 
+def summed(J: jax.Array | BCOO) -> jax.Array | BCOO:
+    """The couplings [spins, spins], each stored once: sparse ones may come in parts."""
+    if isinstance(J, BCOO) and not J.unique_indices:
+        return J.sum_duplicates(nse=J.nse)  # places behind the end hold zeros
+    return J
+
+
 def root_mean_square(J: jax.Array | BCOO) -> jax.Array:
     """Root mean square of couplings [spins, spins] off the diagonal, zeros included; above 0."""
-    num_spins = J.shape[0]
-    if isinstance(J, BCOO) and not J.unique_indices:  # couplings may come in parts
-        J = J.sum_duplicates(nse=J.nse)
+    num_spins, J = J.shape[0], summed(J)
     values = J.data if isinstance(J, BCOO) else J
     mean_square = jnp.sum(values**2) / (num_spins * max(num_spins - 1, 1))
     return jnp.maximum(jnp.sqrt(mean_square), jnp.finfo(values.dtype).tiny)

@@ -100,7 +100,12 @@ def as_arrays(params: Boltzmann) -> Boltzmann:
         found.sum_duplicates()
         order = np.lexsort((found.col, found.row))
         indices: Any = np.stack([found.row, found.col], axis=1).astype(np.int32)[order]
-        J = BCOO((as_floats(found.data[order], _NUMBERS), indices), shape=found.shape)
+        J = BCOO(
+            (as_floats(found.data[order], _NUMBERS), indices),
+            shape=found.shape,
+            indices_sorted=True,
+            unique_indices=True,
+        )
     elif not isinstance(J, BCOO | struct.PyTreeNode):
         J = as_floats(J, _NUMBERS)
     elif isinstance(J, BCOO) and (data := as_floats(J.data, _NUMBERS)) is not J.data:
@@ -164,11 +169,18 @@ def _is_symmetric(entries: np.ndarray, places: np.ndarray | None) -> bool:
         return np.allclose(J, transposed, rtol=1e-5, atol=rounding)
 
     if places is not None:
-        down, across = np.lexsort(places[::-1]), np.lexsort(places)
-        same = np.array_equal(places[:, down], places[::-1, across])
-        return same and close(entries[down], entries[across])
+        found, values = _summed(places, entries)
+        turned, others = _summed(places[::-1], entries)
+        return np.array_equal(found, turned) and close(values, others)
     blocks = [slice(i, i + _CHECKED_ROWS) for i in range(0, len(entries), _CHECKED_ROWS)]
     return all(close(entries[rows], entries[:, rows].T) for rows in blocks)
+
+
+def _summed(places: np.ndarray, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each place [2, entries] once, as one number in order, and the sum of what is stored there."""
+    rows, columns = places.astype(np.int64)
+    numbers, where = np.unique((rows << 32) + columns, return_inverse=True)
+    return numbers, np.bincount(where, entries, len(numbers))
 
 
 def checked(params: Boltzmann) -> Boltzmann:

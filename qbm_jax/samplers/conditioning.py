@@ -25,6 +25,7 @@ from flax import struct
 from jax.experimental.sparse import BCOO
 
 from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.machine.couplings import summed
 from qbm_jax.samplers.numerics import spectrum
 
 _EDGE = 2.5  # eigenvalues beyond, in units of the bulk's root mean square, are outliers
@@ -53,15 +54,16 @@ class Conditioning(struct.PyTreeNode):
 
 def conditioning(params: Boltzmann) -> Conditioning:
     """The scales of a machine's couplings, dense or sparse; pure, at the cost of 32 products."""
-    values = params.J.data if isinstance(params.J, BCOO) else params.J
+    J = summed(params.J)  # squares of parts are no square of their sum
+    values = J.data if isinstance(J, BCOO) else J
     tiny = jnp.finfo(values.dtype).tiny
     # Squares of values as they are would overflow; times a row, `largest` must not become 0.
     largest = jnp.maximum(jnp.max(jnp.abs(values), initial=0), tiny / _SMALLEST_ROW)
-    norms = jnp.maximum(jnp.sqrt(_row_sums((values / largest) ** 2, params.J)), _SMALLEST_ROW)
+    norms = jnp.maximum(jnp.sqrt(_row_sums((values / largest) ** 2, J)), _SMALLEST_ROW)
     root = jnp.sqrt(norms)
-    square = jnp.sum(_row_sums((_scaled(values, root, params.J) / largest) ** 2, params.J))
+    square = jnp.sum(_row_sums((_scaled(values, root, J) / largest) ** 2, J))
     ritz = spectrum.lanczos(
-        lambda vector: ((vector / root) @ params.J) / (largest * root),
+        lambda vector: ((vector / root) @ J) / (largest * root),
         params.num_spins,
         jnp.sqrt(square),
         _NUM_PRODUCTS,

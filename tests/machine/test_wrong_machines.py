@@ -22,6 +22,16 @@ def test_a_triangle_of_small_couplings_is_refused_and_their_rounding_is_not(conv
         boltzmann.check(Boltzmann(convert(scale * rounded), h))
 
 
+def test_couplings_in_parts_are_symmetric_in_any_order_and_their_sums_must_be():
+    places = jnp.array([[0, 1], [0, 1], [1, 0], [1, 0]])
+
+    def machine(*parts):
+        return Boltzmann(BCOO((jnp.array(parts), places), shape=(2, 2)), np.zeros(2))
+
+    boltzmann.check(machine(1.0, 2.0, 2.0, 1.0))
+    assert "symmetric" in refusal(boltzmann.check, machine(1.0, 2.0, 2.0, 2.0))
+
+
 @pytest.mark.parametrize("beta", [np.array([1.0, 2.0, 3.0]), jnp.ones((1, 3))])
 def test_a_machine_is_scaled_by_one_number(beta):
     machine = Boltzmann(TRIANGLE + TRIANGLE.T, np.zeros(3))

@@ -95,6 +95,17 @@ def test_sparse_couplings_are_conditioned_as_dense_ones():
     assert found.stiffness[0] > 2
 
 
+def test_couplings_in_parts_are_conditioned_as_their_sums():
+    J = couplings()
+    whole = BCOO.fromdense(jnp.asarray(J, jnp.float32))
+    ends, data = (
+        jnp.concatenate([whole.indices] * 2),
+        jnp.concatenate([5 * whole.data, -4 * whole.data]),
+    )
+    parts = Boltzmann(J=BCOO((data, ends), shape=J.shape), h=jnp.zeros(N))
+    np.testing.assert_allclose(CONDITIONS(parts).unit, CONDITIONS(machine(J)).unit, rtol=1e-4)
+
+
 def test_a_spin_that_is_not_coupled_has_the_unit_of_its_field():
     J = couplings()
     J[3], J[:, 3] = 0, 0
