@@ -9,6 +9,7 @@ from typing import Any
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.compiled import release_compiled
 from qbm_jax.runtime.keys import key_of
+from qbm_jax.study.claim import owner
 from qbm_jax.study.sealed_file import file_name, read_sealed, write_sealed
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -27,6 +28,8 @@ class Pieces:
         self._results = folder / FOLDER
         self._results.mkdir(parents=True, exist_ok=True)
         self._key = key_of(seed, "piece")
+        # A run's claim names the seed. Nothing else does in a folder that nobody has claimed.
+        self._root = {} if owner(folder) else {"root seed": int(seed)}
         self.all: list[dict[str, Any]] = []
         self._paths: dict[str, Path] = {}  # by the name that a piece's key is derived from
 
@@ -44,7 +47,7 @@ class Pieces:
     ) -> dict[str, Any]:
         """The piece of these names: read if it is there, else computed and written.
 
-        A file that is damaged, was edited, or is of another run or other names is made again.
+        A file that is damaged, was edited, or is of another run, seed or other names is made again.
 
         Args:
           section: part of the experiment.
@@ -63,17 +66,18 @@ class Pieces:
         if self._paths.setdefault(name, path) != path:
             raise ValueError(f"two pieces would share the key of {name}; give them other names")
         of = {"section": section, **names, **(given or {})}
-        piece = read_sealed(path, self._folder, of)
+        sealed = of | self._root
+        piece = read_sealed(path, self._folder, sealed)
         if piece is None:
             start = time.perf_counter()
             kept = path.with_suffix(".npz")
             measured = compute(keys.named(self._key, name), *([kept] if keeps else []))
             seconds = {"seconds": time.perf_counter() - start}
-            write_sealed(path, {**of, **measured, **seconds}, self._folder, of)
+            write_sealed(path, {**of, **measured, **seconds}, self._folder, sealed)
             kept.unlink(missing_ok=True)
             release_compiled()  # an experiment compiles more programs than a process can hold
             # so that a resumed run sees just what the first one saw
-            piece = read_sealed(path, self._folder, of)
+            piece = read_sealed(path, self._folder, sealed)
             assert piece is not None, f"{path} was written and cannot be read"
             LOGGER.info("%s (%.1f s)", name, seconds["seconds"])
         self.all.append(piece)

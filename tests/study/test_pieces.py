@@ -71,6 +71,15 @@ def test_a_piece_of_another_run_or_of_other_names_is_made_again(tmp_path, caplog
     assert caplog.text.count("belongs to something else") == 2
 
 
+def test_a_piece_of_another_seed_is_made_again_where_no_claim_names_the_seed(tmp_path, caplog):
+    """As in a notebook, whose folder no run has claimed."""
+    assert measure(tmp_path, 0.25, seed=0) == (0.25, True)
+    with caplog.at_level(logging.WARNING, "qbm_jax"):
+        assert measure(tmp_path, 0.5, seed=1) == (0.5, True)
+    assert "root seed" in caplog.text
+    assert measure(tmp_path, 0.75, seed=1) == (0.5, False)
+
+
 def test_names_that_looked_alike_have_three_pieces(tmp_path):
     names = ("a/b", "a_b", "a b", "a-b", "../a", "", ".")
     for number, name in enumerate(names):
