@@ -62,6 +62,11 @@ def is_statistic(path: tuple, _: Any) -> bool:
     return any(getattr(part, "key", None) == BatchNorm.COLLECTION for part in path)
 
 
+def has_statistics(params: Any) -> bool:
+    """Whether any network of these parameters normalises over the cells of a minibatch."""
+    return any(is_statistic(*leaf) for leaf in jax.tree_util.tree_leaves_with_path(params))
+
+
 def followed_in_part(params: Any, share: float) -> Any:
     """The parameters; their running statistics follow a share of what a pass of cells tells.
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from qbm_jax.errors import InputError
+from qbm_jax.model.batch_norm import has_statistics
 from qbm_jax.model.relaxations import GrowingSharpness
 from qbm_jax.model.vae import VAE
 from qbm_jax.objective.surrogate import OBJECTIVES
@@ -262,9 +263,14 @@ def check_applicable(options: TrainOptions, vae: VAE) -> None:
     """Checks that a model has what the objective needs, and a relaxation if the sharpness grows.
 
     Raises:
-      InputError: the model lacks it.
+      InputError: the model lacks it, or normalises over the cells of minibatches of one.
     """
     OBJECTIVES[options.objective].check(options.objective, vae)
+    if options.minibatch_size == 1 and has_statistics(jax.eval_shape(vae.init, jax.random.key(0))):
+        raise InputError(
+            "minibatch_size must be at least 2 with normalisation batch, got 1: normalised over "
+            "one cell, all cells look alike to the networks; use more, or normalisation layer"
+        )
     prior = vae.prior
     if options.sharpness_start:
         if prior.relax is None:

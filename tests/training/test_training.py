@@ -33,6 +33,7 @@ from qbm_jax.training import (
 from qbm_jax.training.checkpoint import Checkpoints
 from qbm_jax.training.options import (
     OF_THE_LOOP,
+    check_applicable,
     option_numbers,
     program_options,
     schedule_of,
@@ -347,6 +348,16 @@ def test_a_sharpness_that_cannot_grow_is_refused_before_anything_is_trained(mode
     options = dataclasses.replace(OPTIONS, sharpness_start=1.0)
     with pytest.raises(InputError, match=words) as error:
         training.train(KEY, _build(**model), None, None, options)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("decoder", ["mlp", "linear"])
+def test_minibatches_of_one_cell_are_refused_where_they_are_normalised_over(decoder):
+    """Such a network gives the same for every cell, and learns nothing of any."""
+    options = dataclasses.replace(OPTIONS, minibatch_size=1)
+    check_applicable(options, vae.build(GENES, 2, decoder=decoder))
+    with pytest.raises(InputError, match=r"minibatch_size must be at least 2 .* got 1") as error:
+        check_applicable(options, vae.build(GENES, 2, decoder=decoder, normalisation="batch"))
     assert "\n" not in str(error.value)
 
 
