@@ -23,6 +23,7 @@ from qbm_jax.model import relaxation_laws as laws
 from qbm_jax.runtime.options import check, choice, optional, positive
 
 SHARPEST_SPIKE = 88.0  # beyond, exp overflows float32
+BLUNTEST_OVERLAP = 1e-3  # below, float32 keeps too little of 1 - exp(-sharpness)
 
 
 class GrowingSharpness(NamedTuple):
@@ -64,6 +65,8 @@ class Relaxation(NamedTuple):
       cdf: (zeta, logits, sharpness) -> P(drawn value <= zeta), the law that `zeta` has.
       sharpness: the default; None where the relaxation has no such number.
       sharpest: the largest sharpness that float32 can hold; None where any will do.
+      bluntest: the smallest sharpness, below which zeta has another law in float32, or is closer to
+        the other bit; 0 where any above it will do.
       traceable: whether the sharpness may be traced; if not, it is needed when `zeta` is compiled.
       smears: whether zeta is a bit smeared by some r(zeta | b), which then cancels in weights; a
         concrete distribution has no such r.
@@ -75,6 +78,7 @@ class Relaxation(NamedTuple):
     cdf: Callable[[jax.Array, jax.Array, Any], jax.Array]
     sharpness: float | None
     sharpest: float | None = None
+    bluntest: float = 0.0
     traceable: bool = False
     smears: bool = True
     tells_bit: bool = False
@@ -131,7 +135,7 @@ def build(name: str, sharpness: float | None = None) -> Relax:
         not use it.
 
     Raises:
-      InputError: the name is unknown, or the sharpness is not above 0 or too large.
+      InputError: the name is unknown, or the sharpness is not above 0, too small or too large.
     """
     law = RELAXATIONS[check("relaxation", name, choice(RELAXATIONS))]
     sharpness = check("sharpness", sharpness, optional(positive()))
@@ -141,6 +145,11 @@ def build(name: str, sharpness: float | None = None) -> Relax:
         raise InputError(
             f"sharpness must be at most {law.sharpest} with relaxation {name}, where exp of it "
             f"is taken in float32, got {sharpness:g}"
+        )
+    if sharpness < law.bluntest:
+        raise InputError(
+            f"sharpness must be at least {law.bluntest:g} with relaxation {name}, below which its "
+            f"bits are hardly told apart, got {sharpness:g}"
         )
     return Relax(name, law, sharpness)
 
@@ -157,9 +166,13 @@ RELAXATIONS: dict[str, Relaxation] = {
         sharpest=SHARPEST_SPIKE, traceable=True, tells_bit=True,
     ),
     "overlapping_exponential": Relaxation(
-        laws.overlapping_exponential, laws.overlapping_exponential_cdf, 8.0
+        laws.overlapping_exponential, laws.overlapping_exponential_cdf, 8.0,
+        bluntest=BLUNTEST_OVERLAP,
     ),
-    "power_function": Relaxation(laws.power_function, laws.power_function_cdf, 20.0),
+    # Below 1 the law of bit 0 is densest at 1: the bits change places.
+    "power_function": Relaxation(
+        laws.power_function, laws.power_function_cdf, 20.0, bluntest=1.0
+    ),
     "gumbel": Relaxation(laws.gumbel, laws.gumbel_cdf, 7.0, traceable=True, smears=False),
     "straight_through": Relaxation(
         laws.straight_through, laws.straight_through_cdf, None, tells_bit=True, exact=True

@@ -22,7 +22,10 @@ SETTINGS = [(name, value.sharpness) for name, value in RELAXATIONS.items()] + [
 CONTINUOUS = [name for name in RELAXATIONS if name not in ("straight_through", "spike_exponential")]
 
 
-@pytest.mark.parametrize(("name", "sharpness"), SETTINGS)
+BLUNTEST = [(name, law.bluntest) for name, law in RELAXATIONS.items() if law.bluntest]
+
+
+@pytest.mark.parametrize(("name", "sharpness"), SETTINGS + BLUNTEST)
 def test_draws_follow_the_mixture_law(name, sharpness):
     """Kolmogorov-Smirnov, 20,000 draws a logit, 7 logits; false-alarm rate 1e-4 each, fixed key."""
     num_draws = 20_000
@@ -143,6 +146,14 @@ def test_uniforms_never_reach_zero_or_one():
 def test_sharpness_must_be_above_zero(sharpness):
     with pytest.raises(InputError, match="sharpness must be a finite number above 0"):
         relaxations.build("gumbel", sharpness)
+
+
+@pytest.mark.parametrize(("name", "sharpness"), BLUNTEST)
+def test_a_sharpness_below_which_the_law_is_another_is_refused(name, sharpness):
+    """Power functions of 0.1 gave NaN, overlapping exponentials of 1e-6 a law 0.1 away."""
+    with pytest.raises(InputError, match=f"at least {sharpness:g} with relaxation {name}") as error:
+        relaxations.build(name, 0.99 * sharpness)
+    assert "\n" not in str(error.value)
 
 
 def test_unknown_relaxation_lists_the_names():
