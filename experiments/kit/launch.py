@@ -44,6 +44,7 @@ from experiments.sweep import run as sweep_run
 from qbm_jax.errors import InputError, one_line
 from qbm_jax.runtime.compiled import keep_compiled
 from qbm_jax.runtime.keys import check_seed
+from qbm_jax.runtime.user_cache import expand_home
 from qbm_jax.study.lock import FolderLost, check_held
 from qbm_jax.training import TrainingDiverged, TrainingStopped
 from qbm_jax.training.distributed import ends_with_the_others, is_primary
@@ -178,7 +179,8 @@ def run(
 
     Args:
       config: what to run.
-      workdir: where everything is written.
+      workdir: where everything is written; a leading ~ is the home, which no shell puts behind
+        `--workdir=`.
       sweep: how to run the sweep that the config is the base of; None: the config alone.
       profile: training steps to trace; None traces none.
       processes: the others that train with this one.
@@ -187,6 +189,8 @@ def run(
     keep_compiled()
     stop = StopRequest()
     try:
+        if workdir.startswith("~"):
+            workdir = str(expand_home(workdir))
         check_config(config, EXPERIMENTS)
         check_seed(config.seed)
         processes_of.join(processes, config, alone=sweep is not None or profile is not None)

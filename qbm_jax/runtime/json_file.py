@@ -5,11 +5,19 @@ import math
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from qbm_jax.runtime.whole_file import write_whole
 
 
 def finite(value: Any) -> Any:
-    """The same tree of dicts, lists and tuples with None where a float is not finite."""
+    """The same tree of dicts, lists and tuples with None where a float is not finite.
+
+    Numbers and arrays of numpy or JAX become plain numbers and lists.
+    """
+    if isinstance(value, np.generic | np.ndarray | jax.Array):
+        value = value.tolist()
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

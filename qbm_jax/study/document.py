@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from qbm_jax.runtime.user_cache import expand_home
 from qbm_jax.study.escape import Markdown, bold, bullets, markdown, picture
 from qbm_jax.study.figures import NotDrawn, marked, save
 from qbm_jax.study.page import FOLDER, write_report
@@ -19,9 +20,11 @@ class Document:
       simulated: names of the sets whose cells are simulated, or whether the only set's are.
     """
 
-    def __init__(self, folder: Path, title: object, simulated: Sequence[str] | bool = ()) -> None:
+    def __init__(
+        self, folder: str | Path, title: object, simulated: Sequence[str] | bool = ()
+    ) -> None:
         """Begins with the title and, where cells are simulated, with a warning that they are."""
-        self._folder = folder
+        self._folder = expand_home(folder)
         self.simulated = [simulated] if isinstance(simulated, bool) else list(simulated)
         self.parts: list[str] = [f"# {markdown(title)}"]
         if any(self.simulated):

@@ -2,13 +2,16 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from qbm_jax.errors import InputError
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.compiled import release_compiled
 from qbm_jax.runtime.keys import key_of
+from qbm_jax.runtime.options import shown
+from qbm_jax.runtime.user_cache import expand_home
 from qbm_jax.study.claim import owner
 from qbm_jax.study.sealed_file import file_name, read_sealed, write_sealed
 
@@ -22,9 +25,9 @@ class Pieces:
     A piece is a dict: `section`, what it is of, what was measured, and the `seconds` it took.
     """
 
-    def __init__(self, folder: Path, seed: int):
+    def __init__(self, folder: str | Path, seed: int):
         """Opens (or begins) the folder of pieces."""
-        self._folder = folder
+        folder = self._folder = expand_home(folder)
         self._results = folder / FOLDER
         self._results.mkdir(parents=True, exist_ok=True)
         self._key = key_of(seed, "piece")
@@ -58,7 +61,8 @@ class Pieces:
             far; an interrupted piece finds it there again, and it goes when the piece is written.
 
         Raises:
-          InputError: the folder was removed or renamed.
+          InputError: the folder was removed or renamed, or the measurements are no dict of numbers,
+            arrays, texts, lists and dicts.
           ValueError: names that an earlier piece has but for where hyphens part them.
         """
         name = "-".join([section, *(str(value) for value in names.values())])
@@ -72,6 +76,8 @@ class Pieces:
             start = time.perf_counter()
             kept = path.with_suffix(".npz")
             measured = compute(keys.named(self._key, name), *([kept] if keeps else []))
+            if not isinstance(measured, Mapping):
+                raise InputError(f"{name}: expected a dict of measurements, got {shown(measured)}")
             seconds = {"seconds": time.perf_counter() - start}
             write_sealed(path, {**of, **measured, **seconds}, self._folder, sealed)
             kept.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from qbm_jax.errors import InputError
 from qbm_jax.runtime.identity import MARK, digest_names
 from qbm_jax.runtime.json_file import finite, parse_json, write_json
 from qbm_jax.runtime.sealed import SEAL, broken_seal, sealed
@@ -29,11 +30,16 @@ def write_sealed(
       names: what it is of, within the run.
 
     Raises:
-      InputError: the folder was removed or renamed.
+      InputError: the folder was removed or renamed, or JSON has no word for what is to be held.
       OSError: the file cannot be written.
     """
     check_held(folder)
-    content = json.loads(json.dumps(finite(content), allow_nan=False))
+    try:
+        content = json.loads(json.dumps(finite(content), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"expected numbers, texts, lists and dicts to write to {path}, got others ({error})"
+        ) from error
     write_json(path, sealed(content, {"run": owner(folder), "names": names or {}}))
 
 

@@ -4,11 +4,13 @@ import json
 import logging
 import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qbm_jax.errors import InputError
 from qbm_jax.study.lock import FolderLost, check_held, lock_folder, release_locks
 from qbm_jax.study.pieces import Pieces
 from qbm_jax.study.sealed_file import file_name, read_sealed, write_sealed
@@ -78,6 +80,21 @@ def test_a_piece_of_another_seed_is_made_again_where_no_claim_names_the_seed(tmp
         assert measure(tmp_path, 0.5, seed=1) == (0.5, True)
     assert "root seed" in caplog.text
     assert measure(tmp_path, 0.75, seed=1) == (0.5, False)
+
+
+def test_what_numpy_and_jax_give_is_kept_as_plain_numbers(tmp_path):
+    found = {"one": jnp.float32(0.5), "whole": np.int64(3), "many": [np.ones(2), jnp.zeros(1)]}
+    pieces = Pieces(str(tmp_path), 0)  # a path as text, as notebooks have it
+    piece = pieces.measure("part", {"number": np.int64(1)}, lambda key: found | {"none": np.nan})
+    assert (piece["number"], piece["one"], piece["whole"], piece["none"]) == (1, 0.5, 3, None)
+    assert piece["many"] == [[1.0, 1.0], [0.0]]
+
+
+@pytest.mark.parametrize("measured", [0.5, {"law": object()}, {"value": 1j}])
+def test_measurements_that_no_file_can_hold_are_one_line(measured, tmp_path):
+    with pytest.raises(InputError, match=r"expected .* got") as error:
+        Pieces(tmp_path, 0).measure("part", {"model": "a"}, lambda key: measured)
+    assert "\n" not in str(error.value) and not [*(tmp_path / "results").iterdir()]
 
 
 def test_names_that_looked_alike_have_three_pieces(tmp_path):

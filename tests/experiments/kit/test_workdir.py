@@ -11,10 +11,12 @@ import subprocess
 import sys
 
 import pytest
-from command_line import ROOT, config
+from command_line import ROOT, config, run
+from command_line import refused as refused_line
 from full_disk import FullDisk
 from refusals import refusal
 
+from experiments.kit import launch
 from experiments.kit.launch import OneLine
 from experiments.kit.workdir import check_workdir, claim_workdir
 from qbm_jax.errors import InputError
@@ -35,6 +37,20 @@ def no_locks_left():
     """What a test locked is free again."""
     yield
     release_locks()
+
+
+def test_a_workdir_in_the_home_is_there(tmp_path, monkeypatch, capsys):
+    """A shell leaves the ~ of --workdir=~/run as it is, which would be a folder called so."""
+    places = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setitem(
+        launch.EXPERIMENTS, "integration", lambda config, workdir, stop: places.append(workdir)
+    )
+    run(config(), "~/run")
+    run(config(), "not~/run")
+    assert [str(place) for place in places] == [str(tmp_path / "home" / "run"), "not~/run"]
+    assert "no such home" in refused_line(capsys, config(), "~nobody-of-this-name/run")
 
 
 def test_a_claim_holds_config_data_versions_and_commit(tmp_path):
