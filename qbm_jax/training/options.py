@@ -14,6 +14,7 @@ from qbm_jax.model.relaxations import GrowingSharpness
 from qbm_jax.model.vae import VAE
 from qbm_jax.objective.surrogate import OBJECTIVES
 from qbm_jax.runtime.options import (
+    LARGEST_WHOLE,
     check_fields,
     choice,
     documented,
@@ -199,8 +200,17 @@ class Length(NamedTuple):
 
 
 def length_of(options: TrainOptions, steps_per_epoch: int) -> Length:
-    """The length of a training whose epochs have so many steps."""
+    """The length of a training whose epochs have so many steps.
+
+    Raises:
+      InputError: there are more steps than an int32 can number.
+    """
     num_epochs = options.num_epochs or max(1, round(options.num_steps / steps_per_epoch))
+    if num_epochs * steps_per_epoch > LARGEST_WHOLE:
+        raise InputError(
+            f"expected at most {LARGEST_WHOLE} steps of a training, got num_epochs {num_epochs} of "
+            f"{steps_per_epoch} steps; use fewer epochs"
+        )
     warmup = options.kl_warmup_epochs
     return Length(
         num_epochs,

@@ -23,6 +23,7 @@ from qbm_jax.training.state import TrainState
 from qbm_jax.training.step import build_dispatch, build_vmapped_dispatch
 
 METHODS = ("threads", "vmap")
+LEAST_ROOM = 1000  # steps of a dispatch, for which one program has room whatever the epoch is
 
 
 class Step(NamedTuple):
@@ -102,7 +103,8 @@ def build_steps_of_seeds(
         training.numbers._replace(schedule=schedule_of(training.options, steps_per_epoch))
         for training in trainings
     ]
-    most_steps = trainings[0].options.max_steps_per_dispatch  # the same for all
+    asked = trainings[0].options.max_steps_per_dispatch  # the same for all
+    most_steps = min(asked, max(steps_per_epoch, LEAST_ROOM))  # no dispatch has more than an epoch
 
     def alone(index: int, step: Step) -> Stepped:
         dispatch = build_dispatch(*programs[index], None, mesh)

@@ -44,6 +44,13 @@ def test_a_length_is_that_of_the_steps_unless_epochs_are_given(given, steps_per_
     assert length_of(TrainOptions(**given), steps_per_epoch) == pytest.approx(expected)
 
 
+def test_more_steps_than_can_be_numbered_are_refused_in_one_line():
+    """As those of somebody who means to stop the training by hand."""
+    length_of(TrainOptions(num_epochs=10**9), 2)
+    with pytest.raises(InputError, match=r"at most 2147483647 steps .* num_epochs 1000000000 of 3"):
+        length_of(TrainOptions(num_epochs=10**9), 3)
+
+
 def test_the_weight_of_the_kl_grows_stays_and_changes_in_the_second_half():
     steps = np.array([0, 1, 3, 9, 10, 14, 19, 30])
     weights = weight_at(steps, 3.0, 4, num_steps=20, final=1 / 3)

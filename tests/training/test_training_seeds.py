@@ -233,6 +233,28 @@ def test_keys_without_their_held_out_cells_and_unknown_methods_are_refused(setti
         training.train_seeds([], *setting, data, OPTIONS)
 
 
+@pytest.mark.parametrize(
+    ("asked", "steps_per_epoch", "room"), [(100, 7, 100), (10**6, 7, 1000), (10**6, 5000, 5000)]
+)
+def test_dispatches_have_no_room_for_more_steps_than_an_epoch_may_have(
+    asked, steps_per_epoch, room, monkeypatch
+):
+    """A million steps a dispatch, for as many as there are, took gigabytes of empty rows."""
+    given = []
+
+    def dispatch(key, data, state, rows, *rest):
+        given.append(rows.shape)
+        return state, {}
+
+    monkeypatch.setattr(together, "build_dispatch", lambda *program: dispatch)
+    options = TrainOptions(max_steps_per_dispatch=asked)
+    one = Built(vae.build(4, 1, prior="gaussian"), None, options)
+    with together.SeedThreads(1) as threads:
+        steps = together.build_steps_of_seeds([one], steps_per_epoch, threads, "threads")
+        steps([together.Step(None, (None, np.zeros((5, 2), np.int32)), None, 1)])
+    assert given == [(room, 2)]
+
+
 def test_what_is_the_same_for_all_keys_is_repeated_and_other_numbers_are_refused(setting):
     model = setting[0]  # one thing, although it is a tuple
     assert [each is model for each in per_key(model, 2)] == [True, True]
