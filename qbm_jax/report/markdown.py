@@ -6,6 +6,7 @@ import numpy as np
 
 from qbm_jax.model import priors
 from qbm_jax.model.options import ModelOptions
+from qbm_jax.model.relaxations import RELAXATIONS
 from qbm_jax.report import spin_tables, style, tables
 from qbm_jax.report.figures import Drawn
 from qbm_jax.report.run_outputs import RunOutputs
@@ -39,7 +40,7 @@ def compose(outputs: RunOutputs, drawn: Mapping[str, Drawn]) -> str:
         " –: not defined for these cells (see the notes).",
         "## The bound",
         *_bounds(outputs.scores),
-        *_weight(outputs.config),
+        *_weight(outputs.scores.get("settings") or {}),
         *spin_tables.sections(outputs),
         "## Figures",
         *_figures(drawn),
@@ -145,14 +146,29 @@ def _bounds(scores: dict) -> list[str]:
         f"Nats per cell on {markdown(scores.get('bounds_of') or 'validation cells')};"
         " −ELBO = reconstruction + KL, lower is better;"
         " log Z ± standard error; −ELBO ± standard deviation over seeds.",
-        verdict(bounds),
+        _no_bounds(scores) or verdict(bounds),
     ]
 
 
-def _weight(config: dict) -> list[str]:
+def _no_bounds(scores: dict) -> str:
+    """That relaxed bits without a law of their own have none, where spins were trained on such."""
+    name = (scores.get("settings") or {}).get("model.relaxation")
+    laws = (bound.get("prior") for bound in scores["bounds"].values())
+    spins = any(priors.build(law).binary for law in laws if law in priors.PRIORS)
+    if not spins or str(name) not in RELAXATIONS or RELAXATIONS[str(name)].smears:
+        return ""
+    return (
+        f"{bold('Models with spins have no bound here')}: the relaxed bits of {name} have no"
+        " density under the prior, so their numbers are to be compared with no others. Another"
+        " relaxation gives bounds."
+    )
+
+
+def _weight(settings: dict) -> list[str]:
     """What was trained, where it was not the bound itself."""
-    training = config.get("training") or {}
-    weight, final = training.get("kl_weight", 1), training.get("final_kl_weight", 1)
+    weight, final = (
+        settings.get(f"training.{name}", 1) for name in ("kl_weight", "final_kl_weight")
+    )
     if (
         not all(isinstance(number, int | float) for number in (weight, final))
         or weight * final == 1
@@ -161,10 +177,13 @@ def _weight(config: dict) -> list[str]:
     change = (
         "" if final == 1 else f", which the second half of the training led to {weight * final:g}"
     )
+    cost = (
+        ": a stronger prior mixes batches better, and its bound is lower than that of a model"
+        " trained at weight 1"
+    )
     return [
-        f"These bounds are at KL weight 1. What was trained weighed the KL by {weight:g}{change}:"
-        " a stronger prior mixes batches better, and its bound is lower than that of a model"
-        " trained at weight 1."
+        f"These bounds are at KL weight 1. What was trained weighed the KL by {weight:g}{change}"
+        f"{cost if weight * final > 1 else ''}."
     ]
 
 

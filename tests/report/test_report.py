@@ -4,6 +4,7 @@ Guards qbm_jax.report.spin_figures and qbm_jax.report.spin_tables.
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -134,6 +135,27 @@ def test_verdict_on_the_bound_follows_the_paired_difference(unfinished, bernoull
 
     change_scores(unfinished, change)
     assert expected in words(unfinished)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"training.kl_weight": 3.0}, "weighed the KL by 3: a stronger prior"),
+        ({"training.kl_weight": 1.0, "training.final_kl_weight": 0.5}, "by 1, which .* to 0.5[.]"),
+        ({"training.kl_weight": 1.0, "training.final_kl_weight": 1.0}, None),
+    ],
+)
+def test_what_was_trained_is_said_where_it_was_not_the_bound(unfinished, settings, said):
+    """Where a run has its settings; those of `config.json` are a level deeper."""
+    change_scores(unfinished, lambda scores: scores["settings"].update(settings))
+    assert bool(re.search(said or "weighed the KL", words(unfinished))) == bool(said)
+
+
+def test_numbers_of_relaxed_bits_are_no_bounds_and_not_compared(unfinished):
+    gumbel = {"model.relaxation": "gumbel"}
+    change_scores(unfinished, lambda scores: scores["settings"].update(gumbel))
+    text = words(unfinished)
+    assert "**Models with spins have no bound here**" in text and "beats the Bernoulli" not in text
 
 
 def test_programmes_gene_sets_and_couplings_are_tables(finished):
