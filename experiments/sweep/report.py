@@ -19,6 +19,9 @@ from qbm_jax.study.rows import write_table
 UNITS = {"elbo": "elbo, nats per cell", "log_z": "log Z, nats", "seconds": "seconds"}
 PANEL = (4.2, 3.2)  # inches
 LONGEST = 24  # characters of a value below an axis
+NO_BEST = (
+    "None is called best: bounds of these likelihoods and relaxations are of different quantities"
+)
 
 
 def write(workdir: Path, sweep: Sweep, plan: SweepPlan) -> None:
@@ -86,7 +89,9 @@ def _summary(results: Results) -> str:
     ]
     best = results.ranked()[0]
     found = results.over(best, results.goal)
-    if np.isfinite(found.mean):
+    if np.isfinite(found.mean) and not results.has_best:
+        lines.append(f"{NO_BEST}.")
+    elif np.isfinite(found.mean):
         lines.append(
             f"Best by {results.goal}: {markdown(describe(best.values))}, {_interval(found)} "
             f"({found.num_seeds} settings)."
@@ -110,13 +115,16 @@ def _levels_table(results: Results) -> str:
         [describe(level.values), *(_interval(results.over(level, m)) for m in results.shown)]
         for level in levels
     ]
+    told = f"best {goal} first" if results.has_best else NO_BEST[0].lower() + NO_BEST[1:]
     if not paired:
-        return f"{table(header, rows)}\n\nEach was trained once; best {goal} first."
+        return f"{table(header, rows)}\n\nEach was trained once; {told}."
+    if not results.has_best:
+        return f"{table(header, rows)}\n\nMean ± 95 % interval over {REPLICATES}; {told}."
     behind = ["–", *(_interval(results.behind(level, levels[0])) for level in levels[1:])]
     rows = [[*row, distance] for row, distance in zip(rows, behind, strict=True)]
     return (
         f"{table([*header, f'{goal} − best'], rows)}\n\n"
-        f"Mean ± 95 % interval over {REPLICATES}; best {goal} first. The last column is paired by "
+        f"Mean ± 95 % interval over {REPLICATES}; {told}. The last column is paired by "
         f"{REPLICATES}: settings of one seed share the split and the cells' order."
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.sweep.outcomes import Outcomes
-from experiments.sweep.settings import Sweep, SweepSetting, describe
+from experiments.sweep.settings import Sweep, SweepSetting, bounds_compare, describe
 from qbm_jax.study.estimates import Estimate, by_seed, estimate, paired_difference
 
 MAIN_METRICS = ("total", "bio_conservation", "batch_correction", "elbo", "log_z", "seconds")
@@ -33,6 +33,7 @@ class Results:
       axes: the swept paths that settings are compared along: all but the seed, if there is more.
       shown: the main metrics that any finished setting has.
       goal: the metric that says which setting is best: the total score, without labels the bound.
+      has_best: whether it can, as bounds of one quantity can.
     """
 
     def __init__(self, sweep: Sweep, workdir: Path):
@@ -47,6 +48,7 @@ class Results:
         known = {name for _, *_, name, value in self.rows() if value is not None}
         self.shown = [metric for metric in MAIN_METRICS if metric in known]
         self.goal = "total" if "total" in known else "elbo"
+        self.has_best = self.goal != "elbo" or bounds_compare(sweep.settings)
 
     def setting(self, number: int) -> SweepSetting:
         """The setting of this number."""

@@ -23,7 +23,7 @@ from experiments.sweep.plan import (
     make_plan,
     read_plan,
 )
-from experiments.sweep.settings import Sweep, build_sweep
+from experiments.sweep.settings import Sweep, bounds_compare, build_sweep
 from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
@@ -71,6 +71,11 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest, request: Request) 
     sweep = build_sweep(config, request.overrides)
     if request.ray is not None:
         ray_jobs.check_installed()
+    if request.halving and not bounds_compare(sweep.settings):
+        raise InputError(
+            "--sweep_halving stops settings by their bounds, which are of different quantities "
+            "here: sweep likelihoods of one kind of data, and no relaxation gumbel among others"
+        )
     if request.slurm:
         slurm.check_workdir(workdir)
     if config.tensorboard:

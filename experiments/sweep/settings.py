@@ -10,6 +10,9 @@ from ml_collections import ConfigDict
 from experiments.kit.options import check_options
 from experiments.kit.workdir import flatten
 from qbm_jax.errors import InputError
+from qbm_jax.model import priors
+from qbm_jax.model.likelihoods import LIKELIHOODS
+from qbm_jax.model.relaxations import RELAXATIONS
 from qbm_jax.runtime.options import field_defaults
 from qbm_jax.samplers import SAMPLERS
 
@@ -52,7 +55,8 @@ def build_sweep(config: ConfigDict, overrides: Iterable[Mapping[str, Any]]) -> S
 
     Raises:
       InputError: no settings, no dicts, two equal ones, a path that is no field or cannot be swept,
-        a value that the field cannot have, or a config that does more than train its one model.
+        an option of a sampler that no setting has, a value that the field cannot have, or a config
+        that does more than train its one model.
     """
     _check_base(config)
     changes = [_plain(each) for each in overrides]
@@ -62,6 +66,7 @@ def build_sweep(config: ConfigDict, overrides: Iterable[Mapping[str, Any]]) -> S
     for path in paths:
         _check_path(config, path)
     settings = [_apply(config, number, paths, each) for number, each in enumerate(changes)]
+    _check_samplers(paths, settings)
     first: dict[str, int] = {}
     for setting in settings:
         text = json.dumps(setting.values)
@@ -138,6 +143,33 @@ def _check_path(config: ConfigDict, path: str) -> None:
             f"sweep() cannot override {path}: all settings have the same cells and scores; it can "
             f"override seed and the fields of model, sampler and training"
         )
+
+
+def _check_samplers(paths: list[str], settings: list[SweepSetting]) -> None:
+    """Raises an InputError for an option of a sampler that draws in no setting: it changes none."""
+    names = {setting.config.sampler.name for setting in settings}
+    for path in paths:
+        section, _, option = path.partition(".")
+        sampler, dot, _ = option.partition(".")
+        if section == "sampler" and dot and sampler not in names:
+            raise InputError(
+                f"sweep() overrides {path}, but the settings' sampler.name is "
+                f"{' or '.join(sorted(names))}; set config.sampler.name to {sampler}"
+            )
+
+
+def bounds_compare(settings: list[SweepSetting]) -> bool:
+    """Whether the bounds of all settings are of one quantity.
+
+    Likelihoods of counts, of log-normalised values, of bits and of tokens have other ones; relaxed
+    bits without a law of their own have none.
+    """
+    kinds = set()
+    for model in (setting.config.model for setting in settings):
+        law, spins = LIKELIHOODS[model.likelihood], priors.build(model.prior).binary
+        of_what = (law.of_counts, law.redraw is None, law.of_kinds is None)
+        kinds.add((*of_what, not spins or RELAXATIONS[model.relaxation].smears))
+    return len(kinds) == 1
 
 
 def _apply(

@@ -30,7 +30,7 @@ from experiments.sweep.plan import (
     read_plan,
 )
 from experiments.sweep.results import Results
-from experiments.sweep.settings import build_sweep
+from experiments.sweep.settings import bounds_compare, build_sweep
 from qbm_jax.data import locate
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.model import device_counts
@@ -63,6 +63,7 @@ REFUSED = {
     "out of range": ([{"seed": 0}, {"seed": -1}], r"setting 1 of the sweep \(seed = -1\).*seed"),
     "twice": ([{"seed": 1}, {"seed": 2}, {"seed": 1}], "settings 0 and 2 of the sweep are both"),
     "no such option": ([{"sampler.cim.pmup": 1.0}], r"'sampler.cim.pmup'.*sampler.cim.pump_end"),
+    "another sampler's": ([{"sampler.cim.pump_end": 1.0}], "sampler.name is gibbs; set .* to cim"),
     "a dict alone": ({"seed": 1}, r"must yield dicts such as \{'seed': 3\}, got 'seed'"),
     "an array": ([{"seed": np.arange(2)}], "must yield plain numbers"),
     "nothing": ([], "gave no overrides"),
@@ -137,7 +138,6 @@ TOGETHER = {
         {"sampler.name": "annealing"}, "sampler.annealing.temperature_end", [1.5, 2.0]
     ),
     "pump": ({"sampler.name": "cim"}, "sampler.cim.pump_end", [1.0, 1.5]),
-    "another sampler's, which is of no training": ({}, "sampler.cim.pump_end", [1.0, 1.5]),
 }  # fmt: skip
 APART = {
     "latents": ({}, "model.num_latents", [8, 16]),
@@ -406,6 +406,32 @@ def test_without_labels_the_best_setting_is_by_the_bound(tmp_path):
     assert results.goal == "elbo"
     assert level.values == {"training.kl_weight": 0.5}
     assert found.mean == pytest.approx(np.mean([-100, -102]))
+
+
+NO_BEST = {
+    "data": {"model.likelihood": ("nb", "normal")},
+    "relaxed bits": {"model.relaxation": ("gumbel", "straight_through")},
+}
+
+
+@pytest.mark.parametrize("case", NO_BEST)
+def test_no_setting_is_best_by_bounds_of_different_quantities(case, tmp_path, monkeypatch):
+    ((path, values),) = NO_BEST[case].items()
+    sweep = small_sweep([{path: value, "seed": seed} for value in values for seed in (0, 1)])
+    for setting in sweep.settings:
+        Outcomes(tmp_path).finish(setting.number, measured(setting, total=None))
+    report.write(tmp_path, sweep, one_job(sweep))
+    text = (tmp_path / "report.md").read_text()
+    assert "None is called best: bounds" in text and "Best by" not in text and "−" not in text
+    monkeypatch.setattr(run.ray_jobs, "check_installed", lambda: None)
+    request = run.Request([setting.values for setting in sweep.settings], "local", halving=True)
+    with pytest.raises(InputError, match="--sweep_halving stops settings by their bounds"):
+        run.run(sweep.config, tmp_path / "run", lambda: False, request)
+
+
+def test_bounds_of_counts_are_of_one_quantity():
+    for path, values in (("model.likelihood", ("nb", "zinb")), ("model.relaxation", ("gumbel",))):
+        assert bounds_compare(small_sweep([{path: value} for value in values]).settings)
 
 
 def test_intervals_are_students_over_the_replicates(tmp_path):
