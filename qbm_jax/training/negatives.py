@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.samplers.base import Sampler, spins_from_fields
@@ -25,8 +26,19 @@ def contrastive_divergence(gibbs: Sampler) -> Restarted:
 def chains_at_cells(
     key: jax.Array, vae: VAE, params: Params, cells: Minibatch, chains: GibbsState
 ) -> GibbsState:
-    """Gibbs chains at one posterior draw of each of the first cells, as many as there were."""
-    num_chains = chains.spins.shape[-1]
+    """Gibbs chains at one posterior draw of each of the first cells, as many as there were.
+
+    Raises:
+      InputError: there are fewer cells than chains, or the posterior is not factorial.
+    """
+    num_chains, num_cells = chains.spins.shape[-1], len(cells.counts)
+    if num_cells < num_chains:
+        raise InputError(
+            f"expected as many cells in a minibatch as chains that start at them, {num_chains}, "
+            f"got {num_cells}; use fewer chains, or more cells"
+        )
+    if not vae.posterior.factorial:
+        raise InputError("chains that start at cells need posterior factorial, got two_groups")
     logits: Any = vae.encode(params, cells.counts[:num_chains])  # factorial: an array
     return GibbsState(spins=spins_from_fields(key, 0.5 * logits).T)
 

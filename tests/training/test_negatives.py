@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from qbm_jax import samplers
-from qbm_jax.feed.minibatches import to_device
+from qbm_jax.errors import InputError
+from qbm_jax.feed.minibatches import Minibatch, to_device
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.model import vae
-from qbm_jax.training.negatives import contrastive_divergence, next_draws
+from qbm_jax.training.negatives import chains_at_cells, contrastive_divergence, next_draws
 
 
 def cd_spins(machine, logits, num_sweeps, num_chains=20000):
@@ -65,3 +66,17 @@ def test_contrastive_divergence_does_not_claim_the_law_that_its_sweeps_have():
     sweeps = samplers.build("gibbs", num_steps=1)
     assert sweeps.targets_boltzmann
     assert not contrastive_divergence(sweeps).targets_boltzmann
+
+
+@pytest.mark.parametrize(
+    ("posterior", "num_cells", "words"),
+    [("factorial", 3, "as chains .* 4, got 3;"), ("two_groups", 4, "need posterior factorial")],
+)
+def test_chains_that_cannot_start_at_cells_are_one_line(posterior, num_cells, words):
+    """As those of a training set with fewer cells than the minibatch that was asked for."""
+    built = vae.build(2, 1, num_latents=2, posterior=posterior)
+    machine = Boltzmann(J=jnp.zeros((2, 2)), h=jnp.zeros(2))
+    chains = samplers.build("gibbs").init(jax.random.key(0), machine, 4)
+    cells = Minibatch(counts=jnp.ones((num_cells, 2)), batch=jnp.zeros(num_cells, jnp.int32))
+    with pytest.raises(InputError, match=words):
+        chains_at_cells(jax.random.key(0), built, {}, cells, chains)
