@@ -103,6 +103,19 @@ def test_every_collapsed_model_and_seed_of_a_run_is_a_training_fault(caplog):
     assert all(fault in caplog.text for fault in faults)
 
 
+@pytest.mark.parametrize(("relaxation", "number"), [("straight_through", 1), ("gumbel", 0)])
+def test_couplings_lose_by_bounds_and_not_by_numbers_of_relaxed_bits(relaxation, number):
+    bounds = ({"elbo": value, "log_z_standard_error": 0.1} for value in (-20.0, -10.0))
+    ours, nested = (
+        [SimpleNamespace(embedding=spread(8, 5), model=QUIET, again="", bound=bound)]
+        for bound in bounds
+    )
+    runs = {"qbmvae": ours, "bernoulli_vae": nested}
+    made = config(**{"model.relaxation": relaxation})
+    faults = training_faults(made, runs, cells_of(["one"] * 200))
+    assert len(faults) == number and all("Couplings that lose" in fault for fault in faults)
+
+
 def cells_of(batch, labels=None):
     """What alarms read of cells."""
     batch_names, codes = np.unique(batch, return_inverse=True)
