@@ -42,9 +42,10 @@ def parse(argv: list[str]) -> list[str]:
     try:
         kept, unset = launch.take_out_none(argv, config)
         left = flags.FLAGS(launch.spelt_out(kept))
+        CONFIG.value.update_from_flattened_dict(dict.fromkeys(unset))
+        launch.check_given(argv, CONFIG.value)
     except (flags.Error, launch.InputError) as error:
         launch.fail(str(error))
-    CONFIG.value.update_from_flattened_dict(dict.fromkeys(unset))
     return left
 
 

@@ -33,7 +33,7 @@ from benchmarks.kit.figures import tell
 SMOKE = (
     "--config=configs/pancreas.py:smoke --config.baselines.harmony=False "
     "--config.baselines.gaussian_vae=False --config.baselines.gaussian_vae_wide=False "
-    "--config.baselines.bernoulli_vae=False --config.training.num_steps=20"
+    "--config.baselines.bernoulli_vae=False"
 )
 MEASURED = ("cells_per_second", "training_seconds", "peak_mebibytes", "processor_seconds")
 # A child that runs the command as its own, so that the resources of its children are the run's.

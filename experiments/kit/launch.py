@@ -33,7 +33,7 @@ from experiments.kit.config_file import (
     located,
 )
 from experiments.kit.disk import remedy
-from experiments.kit.options import LIBRARY, config_words, takes_none
+from experiments.kit.options import LIBRARY, check_overruled, config_words, takes_none
 from experiments.kit.processes import ALONE, Processes
 from experiments.kit.stop import StopRequest
 from experiments.kit.usage import PROGRAM
@@ -149,6 +149,17 @@ def take_out_none(argv: list[str], config: ConfigDict) -> tuple[list[str], list[
     kept = [argument for argument in argv if not is_none(argument)]
     dropped = tuple(f"--config.{field}=" for field in unset)
     return [argument for argument in kept if not argument.startswith(dropped)], unset
+
+
+def check_given(argv: list[str], config: ConfigDict) -> None:
+    """Checks, once the arguments are parsed, that each changes something.
+
+    Raises:
+      InputError: a field that another one overrules.
+    """
+    names = (argument.partition("=")[0] for argument in argv)
+    fields = [name.removeprefix("--config.") for name in names if name.startswith("--config.")]
+    check_overruled(fields, config)
 
 
 def spelt_out(argv: list[str]) -> list[str]:

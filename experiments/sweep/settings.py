@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from experiments.kit.options import check_options
+from experiments.kit.options import check_options, check_overruled
 from experiments.kit.workdir import flatten
 from qbm_jax.errors import InputError
 from qbm_jax.model import priors
@@ -185,6 +185,7 @@ def _apply(
                 _, sampler, option = path.split(".")
                 changed.sampler[sampler][option] = value
         changed.update_from_flattened_dict(overrides)
+        check_overruled(overrides, changed)
         check_options(changed)
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: {error}") from error
