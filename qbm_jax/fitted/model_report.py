@@ -66,7 +66,8 @@ def write_report(
         name, cells, {name: [found]}, {each: [scores.values[each]] for each in embeddings},
         sampler=document.sampler_diagnostics(
             keys.key_of(seed, "sampler diagnostics"), found,
-            num_draws=DIAGNOSTIC_DRAWS, num_chains=TrainOptions().num_chains,
+            num_draws=DIAGNOSTIC_DRAWS,
+            num_chains=model.settings.training.get("num_chains", TrainOptions().num_chains),
         ),
         programmes=meaning.as_columns(table),
         enrichment=None if in_sets is None else in_sets.head(100).to_dict("list"),
@@ -167,7 +168,8 @@ def _settings(model: document.Model) -> dict[str, object]:
     own = {f"model.{name}": value for name, value in settings.model.items()}
     sampler = f"sampler.{settings.sampler}."
     of_sampler = {sampler + name: value for name, value in settings.sampler_options.items()}
-    return own | {"sampler.name": settings.sampler} | of_sampler
+    training = {f"training.{name}": value for name, value in settings.training.items()}
+    return own | {"sampler.name": settings.sampler} | of_sampler | training
 
 
 def _lines(name: str, history: History | None) -> str:

@@ -95,6 +95,9 @@ def test_its_numbers_are_those_of_the_models_methods(toy, written):
     assert scores["data"]["batches"] == {"b1": 80, "b2": 80}
     assert scores["sampler"]["name"] == "gibbs" and len(scores["sampler"]["energy_trace"]) == 20
     assert scores["settings"]["model.num_latents"] == 8
+    weight = toy.model.settings.training["kl_weight"]
+    assert scores["settings"]["training.kl_weight"] == weight > 1
+    assert f"What was trained weighed the KL by {weight:g}" in (written / "report.md").read_text()
     adata = anndata.read_h5ad(written / "embedding.h5ad")
     np.testing.assert_array_equal(adata.obsm["X_qbmvae"], toy.model.embed(toy.adata))
     np.testing.assert_array_equal(adata.obs["qbm_energy"], toy.model.energy(toy.adata))
@@ -162,7 +165,9 @@ def test_every_use_of_random_numbers_has_its_own_of_the_seed_and_the_speed_is_th
         toy.model.report(folder, toy.adata, **COLUMNS, seed=5)
     assert seeds == [5, 5, 5]  # components, and a layout of each embedding
     own = jax.random.key_data(keys.named(keys.root(5), "sampler diagnostics")).tolist()
-    assert diagnosed == [(own, {"num_draws": 20, "num_chains": TrainOptions().num_chains})]
+    chains = toy.model.settings.training["num_chains"]
+    assert diagnosed == [(own, {"num_draws": 20, "num_chains": chains})]
+    assert chains != TrainOptions().num_chains
     scores, last = json.loads((folder / "scores.json").read_text()), toy.model.measured.train
     for name in ("seconds", "cells_per_second"):
         assert scores[name]["qbmvae"] == last[name][-1]
