@@ -266,6 +266,7 @@ REASONS = {
     "qbm_jax/samplers/numerics/spectrum.py": "a fixed start of the power iteration",
     "qbm_jax/samplers/numerics/noise.py": "the size of a generator's keys, and its own seeding",
     "qbm_jax/training/memory.py": "shapes",
+    "qbm_jax/training/options.py": "shapes",
     "experiments/fidelity/long_run.py": "shapes",
     "qbm_jax/training/computer.py": "shapes",
     "experiments/kit/options.py": "shapes",
