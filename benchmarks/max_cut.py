@@ -40,7 +40,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--calls_dense", type=int, default=20)
     parser.add_argument("--replicas", type=int, default=64)
     parser.add_argument("--replicas_dense", type=int, default=96)
-    parser.add_argument("--without", default="", help="optimisers to leave out: a,b")
+    parser.add_argument("--optimiser", default="", choices=("", *OPTIMISERS), help="this one alone")
     parser.add_argument("--smoke", action="store_true", help="two small graphs, two replicas")
     return parser.parse_args()
 
@@ -57,7 +57,10 @@ def instances(options: argparse.Namespace) -> list[problems.Instance]:
     found = [problems.load(name, folder) for name in [*(path.stem for path in graphs), "K2000"]]
     for absent in (one for one in found if isinstance(one, str)):
         print(f"left out: {absent}; pass --folder")
-    return [one for one in found if not isinstance(one, str)]
+    there = [one for one in found if not isinstance(one, str)]
+    if not there:
+        sys.exit(2)
+    return there
 
 
 def is_sparse(instance: problems.Instance) -> bool:
@@ -120,7 +123,7 @@ def main() -> None:
         names, calls, replicas = ("bifurcation",), options.calls_dense, options.replicas_dense
         if is_sparse(instance):
             names, calls, replicas = tuple(OPTIMISERS), options.calls, options.replicas
-        for name in (name for name in names if name not in options.without.split(",")):
+        for name in (name for name in names if options.optimiser in ("", name)):
             found = measure(instance, name, calls, replicas)
             tell(f"{instance.name}, {name}", found)
             figures |= {f"{instance.name}_{name}_{key}": value for key, value in found.items()}
