@@ -11,7 +11,6 @@ from qbm_jax.data import Cells
 from qbm_jax.fitted import alarms
 from qbm_jax.fitted.document import Evaluated
 from qbm_jax.model import priors
-from qbm_jax.model.relaxations import RELAXATIONS
 
 Value = TypeVar("Value")
 LOGGER = logging.getLogger("qbm_jax")
@@ -45,9 +44,11 @@ def training_faults(
     config: ConfigDict, runs: Mapping[str, Sequence[Evaluated]], cells: Cells
 ) -> list[str]:
     """Seeds that were done again, and the alarms of each, of bounds and of `cells`; all logged."""
-    own = main_name(config) if priors.build(config.model.prior).couplings else ""
-    if not RELAXATIONS[config.model.relaxation].smears:
-        own = ""  # its numbers are no bounds
+    model = config.model
+    compares = priors.build(model.prior).couplings and priors.has_bounds(
+        model.prior, model.relaxation
+    )
+    own = main_name(config) if compares else ""
     nested = [each.bound["elbo"] for each in runs.get("bernoulli_vae", ())]
     again, faults = [], []
     for name, results in runs.items():

@@ -12,7 +12,6 @@ from experiments.kit.workdir import flatten
 from qbm_jax.errors import InputError
 from qbm_jax.model import priors
 from qbm_jax.model.likelihoods import LIKELIHOODS
-from qbm_jax.model.relaxations import RELAXATIONS
 from qbm_jax.runtime.options import field_defaults
 from qbm_jax.samplers import SAMPLERS
 
@@ -166,9 +165,9 @@ def bounds_compare(settings: list[SweepSetting]) -> bool:
     """
     kinds = set()
     for model in (setting.config.model for setting in settings):
-        law, spins = LIKELIHOODS[model.likelihood], priors.build(model.prior).binary
+        law = LIKELIHOODS[model.likelihood]
         of_what = (law.of_counts, law.redraw is None, law.of_kinds is None)
-        kinds.add((*of_what, not spins or RELAXATIONS[model.relaxation].smears))
+        kinds.add((*of_what, priors.has_bounds(model.prior, model.relaxation)))
     return len(kinds) == 1
 
 

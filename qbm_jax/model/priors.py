@@ -154,6 +154,14 @@ PRIORS: dict[str, Callable[[Relax], Prior]] = {
 }
 
 
+def has_bounds(prior: str, relaxation: str) -> bool:
+    """Whether numbers of this prior under this relaxation are bounds.
+
+    Relaxed bits that are no bits smeared by some r(zeta | b) have no density under a law of spins.
+    """
+    return not build(prior).binary or relaxations.RELAXATIONS[relaxation].smears
+
+
 def build(name: str, relax: Relax = RELAX, couplings_scale: float = 0.0) -> Prior:
     """The prior `name`.
 

@@ -154,8 +154,9 @@ def _no_bounds(scores: dict) -> str:
     """That relaxed bits without a law of their own have none, where spins were trained on such."""
     name = (scores.get("settings") or {}).get("model.relaxation")
     laws = (bound.get("prior") for bound in scores["bounds"].values())
-    spins = any(priors.build(law).binary for law in laws if law in priors.PRIORS)
-    if not spins or str(name) not in RELAXATIONS or RELAXATIONS[str(name)].smears:
+    if str(name) not in RELAXATIONS or all(
+        priors.has_bounds(law, str(name)) for law in laws if law in priors.PRIORS
+    ):
         return ""
     return (
         f"{bold('Models with spins have no bound here')}: the relaxed bits of {name} have no"
