@@ -14,6 +14,8 @@ solved for the negative binomial; its limit r -> infinity is the Poisson law.
 import jax
 import jax.numpy as jnp
 
+from qbm_jax.model.log1p import log1p
+
 LOG_MEAN_FLOOR = -69.0  # mu = 1e-30: smaller means overflow x / mu in float32
 LOG_DISPERSION_BOUND = 30.0  # r within exp(+-30): beyond, (r / (x + r))^2 underflows
 
@@ -71,8 +73,8 @@ def _nb_value_and_slopes(
     low, high = jnp.minimum(counts, mu), jnp.maximum(counts, mu)
     distance, sign = jnp.abs(excess), jnp.sign(excess)
     # log[(counts + r) / (mu + r)] and log[x (mu + r) / (mu (x + r))], arguments never near -1
-    log_sum_ratio = sign * jnp.log1p(distance / (low + r))
-    log_odds_ratio = sign * jnp.log1p(distance / jnp.minimum(x, mu) * (r / (high + r)))
+    log_sum_ratio = sign * log1p(distance / (low + r))
+    log_odds_ratio = sign * log1p(distance / jnp.minimum(x, mu) * (r / (high + r)))
     weight = normaliser * jnp.square(r / n) * (_ratio(n) / _ratio(x))
     seen = 0.5 * jnp.log(weight) - x * log_odds_ratio
     value = jnp.where(positive, seen, 0) + r * log_sum_ratio

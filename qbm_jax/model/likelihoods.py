@@ -12,7 +12,7 @@ experimental batches. `vae.gene_params` picks each cell's row, so that the funct
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
@@ -21,12 +21,14 @@ import jax.numpy as jnp
 from qbm_jax.errors import InputError
 from qbm_jax.model import autozi, pixel_law, token_law
 from qbm_jax.model.count_laws import nb_log_pmf, poisson_log_pmf, zinb_log_pmf
+from qbm_jax.model.log1p import log1p
 from qbm_jax.runtime.options import check, choice
 
 Outputs = dict[str, jax.Array]
 
 TARGET_LIBRARY = 1e4  # log-normalised values are log(1 + counts / library size * 1e4)
 DISPERSIONS = ("gene", "gene_batch")
+SLICES = 8  # of a row's genes, whose maximum is found place by place
 
 
 class Likelihood(NamedTuple):
@@ -130,13 +132,28 @@ def _rows(values: jax.Array) -> jax.Array:
 
 def log_mean_counts(outputs: Outputs, library_size: jax.Array) -> jax.Array:
     """Log mu [cells, genes] of the count likelihoods: library size * softmax(scale logits)."""
-    return jnp.log(library_size)[:, None] + jax.nn.log_softmax(outputs["scale_logits"], axis=-1)
+    return jnp.log(library_size)[:, None] + _log_softmax(outputs["scale_logits"])
+
+
+def _log_softmax(logits: jax.Array) -> jax.Array:
+    """`jax.nn.log_softmax` over the last axis, [cells, genes], to the bit.
+
+    XLA finds the maximum of long rows in a pass of its own on a CPU; that of some slices, place by
+    place, is left to vector instructions, and short rows remain.
+    """
+    num_genes = logits.shape[-1]
+    width = -(-num_genes // SLICES)
+    starts = (min(index * width, num_genes - width) for index in range(SLICES))
+    seen = jax.lax.stop_gradient(logits)
+    slices = (seen[..., start : start + width] for start in starts)
+    shifted = logits - reduce(jnp.maximum, slices).max(axis=-1, keepdims=True)
+    return shifted - jnp.log(jnp.sum(jnp.exp(shifted), axis=-1, keepdims=True))
 
 
 def log_normalise(counts: jax.Array, library_size: jax.Array) -> jax.Array:
     """log(1 + counts / library size * 1e4), [cells, genes]; 0 of a cell without counts."""
     scale = TARGET_LIBRARY / jnp.where(library_size > 0, library_size, 1)
-    return jnp.log1p(counts * scale[:, None])
+    return log1p(counts * scale[:, None])
 
 
 def _no_gene_params(num_genes: int) -> Outputs:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from qbm_jax.model import likelihoods, posteriors, priors, relaxations
+from qbm_jax.model.log1p import log1p
 from qbm_jax.model.networks import (
     NORMALISATIONS,
     STARTS,
@@ -34,7 +35,7 @@ ENCODER_INPUTS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "log_normalised": lambda counts: likelihoods.log_normalise(
         counts, jnp.maximum(counts.sum(axis=-1), 1)
     ),
-    "log_counts": jnp.log1p,
+    "log_counts": log1p,
 }
 LIBRARIES = ("observed", "latent")
 LOG_NORMALS = pairs(finite(), positive(), "a pair (mean, standard deviation above 0) per batch")

@@ -17,6 +17,7 @@ from qbm_jax.model.batch_norm import BatchNorm, batch_norm_scale
 from qbm_jax.model.latent_laws import from_log_variance
 from qbm_jax.model.library_size import BatchPriors, LibraryPosterior
 from qbm_jax.model.likelihoods import Likelihood
+from qbm_jax.model.log1p import log1p
 from qbm_jax.model.networks import (
     Decoder,
     Encoder,
@@ -232,7 +233,8 @@ def _run(network: Any, name: str, params: Params, *inputs: jax.Array) -> Any:
 def _encode(
     networks: Networks, options: ModelOptions, params: Params, counts: jax.Array
 ) -> jax.Array | Groups:
-    read = ENCODER_INPUTS[options.encoder_input](counts)
+    with jax.named_scope("encoder input"):
+        read = ENCODER_INPUTS[options.encoder_input](counts)
     outputs, features = _run(networks.encoder, "encoder", params, read)
     if options.encoder_output == "log_variance":
         outputs = from_log_variance(outputs)
@@ -248,7 +250,7 @@ def _decode(network: Decoder, params: Params, *inputs: jax.Array) -> Any:
 def _encode_library(
     network: Encoder, options: ModelOptions, params: Params, counts: jax.Array
 ) -> LibraryPosterior:
-    outputs, _ = _run(network, "library", params, jnp.log1p(counts))
+    outputs, _ = _run(network, "library", params, log1p(counts))
     if options.encoder_output == "log_variance":
         return library_size.free_posterior(from_log_variance(outputs))
     return library_size.posterior(outputs, jnp.maximum(counts.sum(axis=-1), 1))
@@ -341,4 +343,5 @@ def log_likelihood(
         if vae.encode_library is not None:
             library_sizes = jnp.exp(vae.encode_library(params, cells.counts).mean)
     genes = gene_params(params, cells.batch)
-    return vae.likelihood.log_prob(cells.counts, outputs, genes, library_sizes)
+    with jax.named_scope("likelihood"):
+        return vae.likelihood.log_prob(cells.counts, outputs, genes, library_sizes)

@@ -264,3 +264,22 @@ def test_unknown_dispersion_lists_the_names():
 def test_unknown_likelihood_lists_the_names():
     with pytest.raises(InputError, match="'negbin'; choose from normal, poisson, nb, zinb"):
         likelihoods.build("negbin")
+
+
+@pytest.mark.parametrize("num_genes", [1, 7, 8, 9, 1194])
+def test_log_mean_is_the_library_times_the_softmax(num_genes):
+    logits = 30 * jax.random.normal(jax.random.key(num_genes), (5, num_genes))
+    library = jnp.array([1.0, 2.0, 10.0, 1e4, 1e6])
+
+    def ours(logits):
+        return likelihoods.log_mean_counts({"scale_logits": logits}, library)
+
+    def theirs(logits):
+        return jnp.log(library)[:, None] + jax.nn.log_softmax(logits, axis=-1)
+
+    np.testing.assert_array_equal(jax.jit(ours)(logits), jax.jit(theirs)(logits))
+    weights = jnp.cos(jnp.arange(num_genes))[None]
+    slopes = [
+        jax.grad(lambda x, law=law: (law(x) * weights).sum())(logits) for law in (ours, theirs)
+    ]
+    np.testing.assert_allclose(*slopes, rtol=1e-5, atol=1e-6)
