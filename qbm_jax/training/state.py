@@ -10,6 +10,7 @@ from flax import struct
 from qbm_jax.model.batch_norm import BatchNorm, is_statistic
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.samplers.base import Sampler
+from qbm_jax.training import adam
 from qbm_jax.training.options import TrainOptions, option_numbers
 
 
@@ -69,15 +70,15 @@ def build_optimiser(
         weights = [optax.add_decayed_weights(options.weight_decay)]
     if options.couplings_decay:  # after Adam, so that J shrinks by rate * decay a step
         decay = [optax.add_decayed_weights(options.couplings_decay, mask=is_couplings)]
-    adam = optax.chain(
-        optax.clip_by_global_norm(numbers["gradient_clip"]),
+    steps = optax.chain(
+        adam.clip_by_global_norm(numbers["gradient_clip"]),
         *weights,
-        optax.scale_by_adam(eps=options.adam_epsilon),
+        adam.scale_by_adam(options.adam_epsilon),
         *decay,
         optax.scale_by_learning_rate(schedule),
         optax.masked(optax.scale_by_schedule(couplings_schedule), is_couplings),
     )
-    return _following(adam)
+    return _following(steps)
 
 
 def _following(optimiser: optax.GradientTransformation) -> optax.GradientTransformation:

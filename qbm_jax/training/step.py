@@ -17,6 +17,7 @@ from qbm_jax.objective.bound import weight_at
 from qbm_jax.objective.free_bits import with_free_bits
 from qbm_jax.runtime import keys
 from qbm_jax.samplers.base import InitFn, SampleFn, Sampler, StepFn
+from qbm_jax.training import adam
 from qbm_jax.training.options import TrainOptions, option_numbers, schedule_of, with_numbers
 from qbm_jax.training.sharding import keep_places
 from qbm_jax.training.spec import Numbers, SamplerSpec
@@ -86,15 +87,17 @@ def train_step(
     own = jax.random.fold_in(key, state.step)
     key_posterior, key_prior = jax.random.split(own)
     key_networks = jax.random.fold_in(keys.named(key, "networks"), state.step)
-    cells = redrawn(vae, own, gather(data, rows))
+    with jax.named_scope("gather"):
+        cells = redrawn(vae, own, gather(data, rows))
 
     negatives, chains = None, state.chains
     info: dict[str, jax.Array] = {}
-    if isinstance(sampler, Restarted):
-        key_restart = jax.random.fold_in(keys.named(key, "chains from data"), state.step)
-        chains = sampler.restart(key_restart, vae, state.params, cells, chains)
-    if sampler is not None:
-        negatives, chains, info = sampler.sample(key_prior, state.params["prior"], chains)
+    with jax.named_scope("sampler"):
+        if isinstance(sampler, Restarted):
+            key_restart = jax.random.fold_in(keys.named(key, "chains from data"), state.step)
+            chains = sampler.restart(key_restart, vae, state.params, cells, chains)
+        if sampler is not None:
+            negatives, chains, info = sampler.sample(key_prior, state.params["prior"], chains)
 
     def loss_fn(params: Params) -> tuple[jax.Array, objective.Terms]:
         weight = kl_schedule(state.step)
@@ -103,11 +106,13 @@ def train_step(
         return loss(vae, used, key_posterior, cells, negatives, weight, num_cells, sharpness)
 
     (_, terms), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    updates, opt_state = optimiser.update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    with jax.named_scope("optimiser"):
+        updates, opt_state = optimiser.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        norm = adam.global_norm(of_the_loss(gradient))
     metrics = {
         **{name: value.mean() for name, value in terms._asdict().items()},
-        "gradient_norm": optax.tree.norm(of_the_loss(gradient)),
+        "gradient_norm": norm,
         **{f"sampler/{name}": value for name, value in info.items()},
     }
     state = state.replace(step=state.step + 1, params=params, opt_state=opt_state, chains=chains)
