@@ -1,4 +1,4 @@
-"""Sparse counts on the device, and the order in which cells are visited.
+"""Counts on the device, and the order in which cells are visited.
 
 Sets of about equal size share their compiled programs: arrays have room for more cells than there
 are, and the number of cells is an argument. What is computed does not depend on the room.
@@ -18,6 +18,7 @@ from qbm_jax.errors import InputError
 
 LARGE = 2**24  # entries of an array whose doubling a device would feel
 MOST_STORED = 2**31 - 1  # counts that an int32 can number
+DENSE_COST = 2  # counts with all their zeros may take so many times the bytes of sparse ones
 
 
 def room(count: int, parts: int = 1) -> int:
@@ -32,16 +33,18 @@ def room(count: int, parts: int = 1) -> int:
 
 
 class DeviceCounts(struct.PyTreeNode):
-    """Counts of a whole set in CSR form, with each cell's experimental batch.
+    """Counts of a whole set in CSR form or dense, with each cell's experimental batch.
 
     Attributes:
-      indptr: int32 [room for cells + 1]; what is beyond the cells is not read.
-      indices: int32 [room for nonzeros], gene of each stored count.
-      values: float32 [room for nonzeros].
+      indptr: int32 [room for cells + 1], of the CSR form in either case; what is beyond the cells
+        is not read.
+      indices: int32 [room for nonzeros], gene of each stored count; not read if dense.
+      values: float32 [room for nonzeros], or if dense [room for cells * genes], cell by cell.
       batch: int32 [room for cells], experimental batch code.
       size: int32, the number of cells.
       num_genes: number of genes.
       max_nonzeros: no fewer than the stored counts of any cell; the width of a gathered row.
+      dense: whether zeros are stored too: a row is then read at once, not put together.
     """
 
     indptr: jax.Array
@@ -51,6 +54,7 @@ class DeviceCounts(struct.PyTreeNode):
     size: jax.Array
     num_genes: int = struct.field(pytree_node=False)
     max_nonzeros: int = struct.field(pytree_node=False)
+    dense: bool = struct.field(pytree_node=False, default=False)
 
     @property
     def num_cells(self) -> int:
@@ -66,24 +70,60 @@ class Minibatch(struct.PyTreeNode):
 
 
 def to_device(
-    indptr: np.ndarray, indices: np.ndarray, values: np.ndarray, batch: np.ndarray, num_genes: int
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    values: np.ndarray,
+    batch: np.ndarray,
+    num_genes: int,
+    dense: bool | None = None,
 ) -> DeviceCounts:
     """Puts CSR arrays and batch codes [cells] on the default device.
+
+    Args:
+      indptr: of the CSR form.
+      indices: likewise; each gene of a cell at most once.
+      values: likewise.
+      batch: experimental batch codes [cells].
+      num_genes: number of genes.
+      dense: whether zeros are stored too; None: if `is_dense`.
 
     Raises:
       InputError: there are more stored counts than int32 can number.
     """
     check_stored(len(values))
-    widest = int(np.diff(indptr).max(initial=0))
+    num_genes, widest = int(num_genes), int(np.diff(indptr).max(initial=0))
+    if dense is None:
+        dense = is_dense(len(values), len(batch), num_genes)
+    width = max(min(room(widest, 4), num_genes), widest)
+    if dense:
+        rows = np.repeat(np.arange(len(batch)), np.diff(indptr))
+        filled: np.ndarray = np.zeros((room(len(batch)), num_genes), np.float32)
+        filled[rows, indices[: len(rows)]] = values[: len(rows)]
+        indices, values, width = indices[:0], filled.ravel(), num_genes
     return DeviceCounts(
         indptr=_filled_up(indptr, np.int32, room(len(batch)) + 1),
-        indices=_filled_up(indices, np.int32, room(len(values))),
-        values=_filled_up(values, np.float32, room(len(values))),
+        indices=_filled_up(indices, np.int32, room(len(indices))),
+        values=_filled_up(values, np.float32, values.size if dense else room(len(values))),
         batch=_filled_up(batch, np.int32, room(len(batch))),
         size=jnp.int32(len(batch)),
-        num_genes=int(num_genes),
-        max_nonzeros=max(min(room(widest, 4), int(num_genes)), widest),
+        num_genes=num_genes,
+        max_nonzeros=width,
+        dense=dense,
     )
+
+
+def is_dense(num_stored: int, num_cells: int, num_genes: int) -> bool:
+    """Whether counts are kept with their zeros: where that costs little memory (`DENSE_COST`)."""
+    entries = room(num_cells) * num_genes
+    return entries <= MOST_STORED and entries <= DENSE_COST * 2 * num_stored  # two words a count
+
+
+def counts_bytes(num_stored: int, num_cells: int, num_genes: int) -> int:
+    """Bytes of what `to_device` makes of so many stored counts."""
+    stored = 2 * room(num_stored)
+    if is_dense(num_stored, num_cells, num_genes):
+        stored = room(num_cells) * num_genes + 1
+    return 4 * (stored + 2 * room(num_cells) + 2)
 
 
 def check_stored(number: int) -> None:
@@ -103,7 +143,10 @@ def _filled_up(values: np.ndarray, dtype: type, size: int) -> jax.Array:
 
 
 def gather(data: DeviceCounts, rows: jax.Array) -> Minibatch:
-    """Dense counts of the cells `rows` [cells]; only these rows are ever dense."""
+    """Dense counts of the cells `rows` [cells]."""
+    if data.dense:
+        counts = data.values.reshape(-1, data.num_genes)[rows]
+        return Minibatch(counts=counts, batch=data.batch[rows])
     start = data.indptr[rows][:, None]
     offset = jnp.arange(data.max_nonzeros)[None, :]
     stored = offset < data.indptr[rows + 1][:, None] - start

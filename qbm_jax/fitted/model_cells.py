@@ -130,7 +130,7 @@ def with_batches_of(settings: Settings, cells: Cells) -> Cells:
 
 
 def device_counts(cells: Cells) -> minibatches.DeviceCounts:
-    """Cells on the device, sparse."""
+    """Cells on the device; see `minibatches.to_device`."""
     counts = cells.counts
     return minibatches.to_device(
         counts.indptr, counts.indices, counts.data, cells.batch, cells.num_genes
@@ -139,8 +139,7 @@ def device_counts(cells: Cells) -> minibatches.DeviceCounts:
 
 def counts_bytes(cells: Cells) -> int:
     """Bytes of `device_counts`, which are not made."""
-    stored, places = minibatches.room(cells.counts.nnz), minibatches.room(cells.num_cells)
-    return 4 * (2 * stored + 2 * places + 2)
+    return minibatches.counts_bytes(cells.counts.nnz, cells.num_cells, cells.num_genes)
 
 
 def _listed(names: Sequence[str]) -> str:

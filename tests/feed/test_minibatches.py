@@ -12,9 +12,11 @@ from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import CellBlock, Streamed
 from qbm_jax.feed.minibatches import (
     LARGE,
+    counts_bytes,
     dispatch_plan,
     epoch_order,
     gather,
+    is_dense,
     pad_rows,
     room,
     scan_some,
@@ -33,26 +35,47 @@ def matrix():
     return scipy.sparse.csr_matrix(dense)
 
 
-def _device(matrix):
+def _device(matrix, dense=False):
     batch = np.arange(matrix.shape[0]) % 3
-    return to_device(matrix.indptr, matrix.indices, matrix.data, batch, matrix.shape[1])
+    return to_device(matrix.indptr, matrix.indices, matrix.data, batch, matrix.shape[1], dense)
 
 
-def test_gathered_rows_equal_the_dense_rows_of_scipy(matrix):
+both_forms = pytest.mark.parametrize("dense", [False, True], ids=["sparse", "dense"])
+
+
+@both_forms
+def test_gathered_rows_equal_the_dense_rows_of_scipy(matrix, dense):
     rows = np.array([8, 5, 3, 0, 5, 1])  # empty, full, repeated, out of order
-    cells = jax.jit(gather)(_device(matrix), rows)
+    cells = jax.jit(gather)(_device(matrix, dense), rows)
     np.testing.assert_array_equal(cells.counts, matrix[rows].toarray())
     np.testing.assert_array_equal(cells.batch, rows % 3)
     assert cells.counts.dtype == jnp.float32
 
 
-def test_gathered_rows_do_not_depend_on_the_order_of_the_stored_genes(matrix):
+@both_forms
+def test_gathered_rows_do_not_depend_on_the_order_of_the_stored_genes(matrix, dense):
     shuffled = matrix.copy()
     start, stop = shuffled.indptr[5:7]
     shuffled.indices[start:stop] = shuffled.indices[start:stop][::-1].copy()
     shuffled.data[start:stop] = shuffled.data[start:stop][::-1].copy()
-    cells = jax.jit(gather)(_device(shuffled), np.arange(6))
+    cells = jax.jit(gather)(_device(shuffled, dense), np.arange(6))
     np.testing.assert_array_equal(cells.counts, matrix[:6].toarray())
+
+
+@pytest.mark.parametrize(("num_stored", "dense"), [(9, False), (10, True), (40, True)])
+def test_zeros_are_stored_where_that_takes_at_most_twice_the_bytes(num_stored, dense):
+    rows = np.resize(np.arange(8), num_stored)
+    genes = np.arange(num_stored) // 8
+    full = scipy.sparse.csr_matrix((np.ones(num_stored), (rows, genes)), (8, 5))
+    data = to_device(full.indptr, full.indices, full.data, np.zeros(8), 5)
+    assert data.dense == dense == is_dense(num_stored, 8, 5)
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(data)) == counts_bytes(num_stored, 8, 5)
+
+
+def test_sets_of_about_equal_size_share_the_shapes_of_dense_counts(matrix):
+    fewer = _device(matrix[:-1], dense=True), _device(matrix[:-2], dense=True)
+    shapes = [jax.tree.map(jnp.shape, data) for data in fewer]
+    assert room(8) == room(7) and shapes[0] == shapes[1]
 
 
 def test_an_epoch_visits_every_cell_once_in_an_order_fixed_by_key_and_epoch():
@@ -132,9 +155,12 @@ def test_more_stored_counts_than_an_int32_can_number_are_refused(where):
             Streamed(reader).select(np.zeros(1, int))
 
 
-def test_stacked_parts_are_the_parts_with_room_and_their_own_numbers_of_cells():
+@both_forms
+def test_stacked_parts_are_the_parts_with_room_and_their_own_numbers_of_cells(dense):
     parts = [
-        to_device(np.arange(cells + 1), np.zeros(cells, int), np.ones(cells), np.zeros(cells), 3)
+        to_device(
+            np.arange(cells + 1), np.zeros(cells, int), np.ones(cells), np.zeros(cells), 3, dense
+        )
         for cells in (3, 40)
     ]
     stacked = stack_counts(parts)
