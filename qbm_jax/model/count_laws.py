@@ -14,7 +14,7 @@ solved for the negative binomial; its limit r -> infinity is the Poisson law.
 import jax
 import jax.numpy as jnp
 
-from qbm_jax.model.log1p import log1p
+from qbm_jax.model.log1p import log1p, softplus
 
 LOG_MEAN_FLOOR = -69.0  # mu = 1e-30: smaller means overflow x / mu in float32
 LOG_DISPERSION_BOUND = 30.0  # r within exp(+-30): beyond, (r / (x + r))^2 underflows
@@ -148,5 +148,5 @@ def zinb_log_pmf(
 ) -> jax.Array:
     """Log of pi [x = 0] + (1 - pi) NB(x), with pi = sigmoid(dropout_logits); as `nb_log_pmf`."""
     log_nb = nb_log_pmf(counts, log_mean, log_inverse_dispersion) - dropout_logits
-    mixed = jnp.where(counts > 0, log_nb, jax.nn.softplus(log_nb))
-    return mixed - jax.nn.softplus(-dropout_logits)
+    mixed = jnp.where(counts > 0, log_nb, softplus(log_nb))
+    return mixed - softplus(-dropout_logits)

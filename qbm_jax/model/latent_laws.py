@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from qbm_jax.machine import boltzmann
+from qbm_jax.model.log1p import softplus
 from qbm_jax.model.relaxations import Sharpness
 
 LOG_TWO_PI = math.log(2 * math.pi)
@@ -19,7 +20,7 @@ def mean_spins(logits: jax.Array) -> jax.Array:
 
 def bernoulli_entropy(logits: jax.Array) -> jax.Array:
     """H(q) = sum_i [softplus(l_i) - l_i sigmoid(l_i)] in nats, [cells]."""
-    return jnp.sum(jax.nn.softplus(logits) - logits * jax.nn.sigmoid(logits), axis=-1)
+    return jnp.sum(softplus(logits) - logits * jax.nn.sigmoid(logits), axis=-1)
 
 
 def spins_log_q(logits: jax.Array, spins: jax.Array) -> jax.Array:

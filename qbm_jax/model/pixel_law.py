@@ -9,6 +9,8 @@ compared with others that were measured by the same protocol.
 import jax
 import jax.numpy as jnp
 
+from qbm_jax.model.log1p import softplus
+
 Outputs = dict[str, jax.Array]
 
 
@@ -18,7 +20,7 @@ def log_prob(
     """Log-probability of bits [images, pixels] in nats, summed over pixels."""
     del gene_params, library_size
     logits = outputs["scale_logits"]
-    return jnp.sum(bits * logits - jax.nn.softplus(logits), axis=-1)
+    return jnp.sum(bits * logits - softplus(logits), axis=-1)
 
 
 def mean(outputs: Outputs, gene_params: Outputs, library_size: jax.Array) -> jax.Array:

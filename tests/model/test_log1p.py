@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qbm_jax.model.log1p import log1p
+from qbm_jax.model.log1p import log1p, softplus
 
 
 def test_is_as_exact_as_float32_over_its_whole_range():
@@ -22,3 +22,11 @@ def test_ends_of_the_range_stay_what_they_are():
 @pytest.mark.parametrize("u", [0.0, 1e-6, 0.4142, 0.4143, 1.0, 1e4])
 def test_slope_is_that_of_the_law(u):
     assert jax.grad(log1p)(jnp.float32(u)) == pytest.approx(1 / (1 + u), rel=1e-6)
+
+
+def test_softplus_and_its_slope_are_those_of_jax():
+    x = jnp.concatenate([jnp.linspace(-80, 100, 4001), jnp.array([jnp.inf, -jnp.inf, 0.0])])
+    np.testing.assert_allclose(softplus(x), jax.nn.softplus(x), rtol=3e-7)
+    slopes = [jax.vmap(jax.grad(law))(x) for law in (softplus, jax.nn.softplus)]
+    np.testing.assert_allclose(*slopes, rtol=1e-6)
+    assert np.isnan(softplus(jnp.float32(jnp.nan)))
