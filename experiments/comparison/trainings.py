@@ -137,8 +137,8 @@ def peer_group(
         others = np.setdiff1d(np.arange(study.cells.num_cells), cells)
         most = SCVI_EPOCHS
         if config.num_steps:
-            of_cells = len(others), scvi_tools.VALIDATION, scvi_tools.MINIBATCH
-            most = epochs_of(config.num_steps, *of_cells)
+            trained = int(len(others) * (1 - scvi_tools.VALIDATION))
+            most = epochs_of(config.num_steps, trained, scvi_tools.MINIBATCH)
         with stop.deferred():
             own = seed_of(config.seed, "scvi-tools", seed)
             points = scvi_tools.embed(study.cells, others, own, most, stop)

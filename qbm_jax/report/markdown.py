@@ -213,8 +213,8 @@ def _methods(outputs: RunOutputs) -> list[str]:
         "seeds": ", ".join(map(str, scores.get("seeds", []))),
     }
     parts: list[str] = [bullets(f"{name}: {value or 'none'}" for name, value in described.items())]
-    if machine := scores.get("machine"):
-        parts += ["### Machine", tables.machine_table(machine), tables.MACHINE_NOTE]
+    if computer := scores.get("machine"):
+        parts += ["### Computer", tables.computer_table(computer), tables.COMPUTER_NOTE]
     for title, field, digits in (
         ("Seconds", "seconds", 1),
         ("Cells per second in training", "cells_per_second", 0),

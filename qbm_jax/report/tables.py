@@ -7,7 +7,7 @@ from qbm_jax.study.escape import bold, code
 
 AGGREGATES = ("total", "bio_conservation", "batch_correction")
 FLOAT32_ERROR = 1e-5  # relative; a product whose factors are rounded to TF32 has more
-MACHINE_NOTE = (
+COMPUTER_NOTE = (
     "Memory: the largest up to the writing of this report. The share of matrix products is an"
     " estimate: the operations in the products of one training step of the run's own model, by the"
     " rate of the same products computed alone in this process, by the time of a step."
@@ -81,16 +81,16 @@ def _prior_title(name: str | None) -> str:
     return priors.build(name).title if name in priors.PRIORS else str(name)
 
 
-def machine_table(machine: dict) -> str:
+def computer_table(computer: dict) -> str:
     """Devices, precision, peak memory and the share of matrix products."""
-    device, share = machine.get("peak_device_mib"), machine.get("gemm_share")
-    rate, needed = (machine[f"product_operations_per_{unit}"] / 1e9 for unit in ("second", "step"))
+    device, share = computer.get("peak_device_mib"), computer.get("gemm_share")
+    rate, needed = (computer[f"product_operations_per_{unit}"] / 1e9 for unit in ("second", "step"))
     rows = [
-        ("devices", f"{machine['num_devices']} x {machine['device']} ({machine['platform']})"),
-        ("CPU cores", str(machine["num_cores"])),
+        ("devices", f"{computer['num_devices']} x {computer['device']} ({computer['platform']})"),
+        ("CPU cores", str(computer["num_cores"])),
         ("numbers", "float32"),
-        ("precision of matrix products", _precision(machine)),
-        ("peak resident memory", f"{machine['peak_resident_mib']:,.0f} MiB"),
+        ("precision of matrix products", _precision(computer)),
+        ("peak resident memory", f"{computer['peak_resident_mib']:,.0f} MiB"),
         ("peak device memory", "not counted" if device is None else f"{device:,.0f} MiB"),
         (
             "matrix products of a step",
@@ -101,8 +101,8 @@ def machine_table(machine: dict) -> str:
     return table(["what", "value"], rows)
 
 
-def _precision(machine: dict) -> str:
+def _precision(computer: dict) -> str:
     """The setting and what it amounts to, judged by the error of a product."""
-    error = machine["matmul_error"]
+    error = computer["matmul_error"]
     kind = "float32" if error < FLOAT32_ERROR else "rounded factors"
-    return f"{machine['matmul_precision']}: {kind}, relative error {error:.0e}"
+    return f"{computer['matmul_precision']}: {kind}, relative error {error:.0e}"

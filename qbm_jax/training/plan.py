@@ -43,8 +43,7 @@ def plan_epochs(
     """
     available = remaining_cells(num_cells, held_out)
     order = shuffled(key, available)
-    num_validation = round(options.validation_fraction * order.size)
-    num_validation = min(max(num_validation, 1), options.max_validation_cells, order.size - 1)
+    num_validation = count_validation_cells(order.size, options)
     train_cells = np.sort(order[num_validation:])
     minibatch_size = min(options.minibatch_size, train_cells.size)
     dispatches, steps = dispatch_plan(
@@ -54,6 +53,12 @@ def plan_epochs(
     return EpochPlan(
         train_cells, validation_cells, minibatch_size, dispatches, steps, options.block_size
     )
+
+
+def count_validation_cells(num_cells: int, options: TrainOptions) -> int:
+    """How many of so many cells validate: at least one, and not all."""
+    asked = round(options.validation_fraction * num_cells)
+    return min(max(asked, 1), options.max_validation_cells, num_cells - 1)
 
 
 def remaining_cells(num_cells: int, held_out: np.ndarray | None) -> np.ndarray:

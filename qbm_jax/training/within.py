@@ -3,11 +3,12 @@
 import dataclasses
 
 from qbm_jax.training.options import TrainOptions
+from qbm_jax.training.plan import count_validation_cells
 
 
-def epochs_of(num_steps: int, num_cells: int, validation: float, minibatch_size: int) -> int:
-    """How many epochs so many steps are; `validation` is the share of cells not trained on."""
-    steps_per_epoch = max(1, int(num_cells * (1 - validation) / minibatch_size))
+def epochs_of(num_steps: int, num_train_cells: int, minibatch_size: int) -> int:
+    """How many epochs of so many training cells so many steps are, at least one."""
+    steps_per_epoch = max(1, num_train_cells // minibatch_size)
     return max(1, round(num_steps / steps_per_epoch))
 
 
@@ -23,7 +24,8 @@ def within_steps(options: TrainOptions, num_cells: int, num_steps: int) -> Train
         steps = min(steps, num_steps)
         share = steps / options.num_steps
     else:
-        most = epochs_of(num_steps, num_cells, options.validation_fraction, options.minibatch_size)
+        trained = num_cells - count_validation_cells(num_cells, options)
+        most = epochs_of(num_steps, trained, options.minibatch_size)
         share, epochs = min(epochs, most) / epochs, min(epochs, most)
     warmup, every = options.kl_warmup_epochs, options.validate_every
     return dataclasses.replace(

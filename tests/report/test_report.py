@@ -97,7 +97,7 @@ def test_what_the_machine_does_not_count_is_said(unfinished):
     for part in ("memory | not counted |", "estimated | not measured |", "default: float32,"):
         assert part in text
     change_scores(unfinished, lambda scores: scores.pop("machine"))  # a run of an older version
-    assert "### Machine" not in words(unfinished)
+    assert "### Computer" not in words(unfinished)
 
 
 def test_score_table_has_the_best_of_each_column_in_bold(finished):

@@ -68,6 +68,8 @@ def test_warm_up_and_validations_shrink_with_a_training_that_is_cut_short(length
     short = within_steps(options, 100, 50)
     assert length_of(short, 5) == (10, 5.0, 2)
     assert within_steps(options, 100, 0) == within_steps(options, 100, 200) == options
+    capped = dataclasses.replace(options, max_validation_cells=4)  # 96 train: 6 steps an epoch
+    assert length_of(within_steps(capped, 100, 60), 6)[0] == 10
 
 
 @pytest.fixture(scope="module")
