@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from diffusion_models import ALL, LENGTH, ORDERS, law, sequences, untrained
+from marks import mostly_slow
 
 from qbm_jax.diffusion import bound, latent
 from qbm_jax.diffusion.network import token_nll
@@ -103,7 +104,10 @@ def test_the_interval_over_orders_holds_the_enumerated_law(model):
 
 
 @pytest.mark.parametrize(
-    ("spread", "draws", "number"), [(0.5, 64, 150), (1.0, 256, 150), (1.5, 2000, 40)]
+    ("spread", "draws", "number"),
+    mostly_slow(
+        [(0.5, 64, 150), (1.0, 256, 150), (1.5, 2000, 40)], (0.5, 64, 150), (1.0, 256, 150)
+    ),
 )
 def test_intervals_of_a_mean_weight_hold_it_from_both_sides_in_expectation(spread, draws, number):
     """Log-normal weights, whose mean is known; sides are compared within errors of many of them."""
