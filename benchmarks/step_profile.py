@@ -134,6 +134,8 @@ def main() -> None:
     options = arguments()
     if options.smoke:
         options.cells, options.genes, options.repeats, options.epochs = 300, 50, 1, 1
+        options.hidden = 16
+        del MODELS["spins_256"]
     data, num_batches = made_counts(options.cells, options.genes), 2
     if options.path:
         from qbm_jax.data import locate
