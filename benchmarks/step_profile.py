@@ -4,8 +4,10 @@ python benchmarks/step_profile.py --path=cells.h5ad --batch_column=batch --json=
 
 A profiler's trace gives the time of each operation of the compiled step, and the program the part
 of the model that it is of. The profiler's own cost grows with the number of operations; so the
-sampler, which has hundreds of short ones, is timed alone, and the others share what it leaves. On
-several cores an operation's time is that of its longest part. Needs jax alone but for `--path`.
+sampler, which has hundreds of short ones, is timed alone, and the others share what it leaves. What
+XLA fuses counts where the fused operation ends: the squares of the gradient's norm with the
+networks. Bind it to one core (taskset -c 0): how the profiler counts operations that run on several
+is not known here. Needs jax alone but for `--path`.
 """
 
 import argparse

@@ -79,4 +79,4 @@ def own_log():
 def few_programs():
     """Lets compiled programs go between files: one process runs hundreds of tests."""
     yield
-    release_compiled(0.45)  # of the limit: some 4 GiB of programs
+    release_compiled(0.35)  # of the limit: some 3 GiB of programs

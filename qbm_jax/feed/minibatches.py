@@ -99,11 +99,13 @@ def to_device(
         rows = np.repeat(np.arange(len(batch)), np.diff(indptr))
         filled: np.ndarray = np.zeros((room(len(batch)), num_genes), np.float32)
         filled[rows, indices[: len(rows)]] = values[: len(rows)]
-        indices, values, width = indices[:0], filled.ravel(), num_genes
+        indices, width = indices[:0], num_genes
     return DeviceCounts(
         indptr=_filled_up(indptr, np.int32, room(len(batch)) + 1),
         indices=_filled_up(indices, np.int32, room(len(indices))),
-        values=_filled_up(values, np.float32, values.size if dense else room(len(values))),
+        values=jax.device_put(filled.ravel())
+        if dense
+        else _filled_up(values, np.float32, room(len(values))),
         batch=_filled_up(batch, np.int32, room(len(batch))),
         size=jnp.int32(len(batch)),
         num_genes=num_genes,

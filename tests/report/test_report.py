@@ -89,13 +89,14 @@ def test_report_says_what_it_was_computed_on(finished):
         assert part in text
 
 
-def test_what_the_machine_does_not_count_is_said(unfinished):
+def test_what_the_computer_does_not_count_is_said(unfinished):
     change_scores(unfinished, lambda scores: scores["machine"].update(
         peak_device_mib=None, gemm_share=None, matmul_error=3e-7
     ))  # fmt: skip
     text = words(unfinished)
     for part in ("memory | not counted |", "estimated | not measured |", "default: float32,"):
         assert part in text
+    assert "### Computer" in text
     change_scores(unfinished, lambda scores: scores.pop("machine"))  # a run of an older version
     assert "### Computer" not in words(unfinished)
 
