@@ -104,3 +104,16 @@ def test_a_sampler_draws_with_the_generator_it_is_told():
     assert np.any(spins[0] != spins[1]) and np.any(spins[0] != spins[2])
     with pytest.raises(InputError, match="threefry13"):
         samplers.build("gibbs", noise_generator="mersenne")
+
+
+@pytest.mark.skipif(jax.__version_info__ < (0, 12), reason="older XLA vectorises it all the same")
+def test_a_loop_slices_its_key_once_and_not_for_every_number():
+    data = jax.random.split(key_of("threefry13"), 50)
+
+    def draws(keys):
+        return jax.lax.scan(lambda _, key: (None, noise.uniform(key, (500, 64))), None, keys)[1]
+
+    text = jax.jit(draws).lower(data).compile().as_text()
+    rounds = [part for part in text.split("\n\n") if part.count("shift-left") >= 12]
+    assert rounds, "the rounds of the generator are not found in the program"
+    assert not any(" dynamic-slice(" in part for part in rounds)
