@@ -34,6 +34,12 @@ ORDERS = {
     "known_times": "the known pseudotime",
     "pca_per_batch": "pseudotime on each batch's own uncorrected principal components",
 }
+DIFFERENCE = (
+    "Difference of means over seeds, QBM-VAE minus the other method on that set and metric (95 %"
+    " interval, paired over seeds). **Bold**: the interval does not contain 0; n: the seeds that"
+    " both have, where they are fewer than were trained. Bounds are in nats per cell and are"
+    " compared between priors on the same networks and likelihood."
+)
 
 
 def write(plan: ComparisonPlan, results: Results) -> Document:
@@ -55,21 +61,15 @@ def write(plan: ComparisonPlan, results: Results) -> Document:
         verdict(plan, standings),
         judges(plan.studies),
         targets(standings),
-        "## QBM-VAE against the best method without a Boltzmann prior",
-        difference_table(standings, names, num_seeds),
-        "Difference of means over seeds, QBM-VAE minus the best other method on that set and metric"
-        " (95 % interval, paired over seeds). **Bold**: the interval does not contain"
-        f" 0; n: the seeds that both have, where they are fewer than {num_seeds}. Bounds are in"
-        " nats per cell and are compared between priors on the same networks and likelihood.",
     )
-    show("differences")
-    report.add(
-        "## QBM-VAE against the best model with a Gaussian prior",
-        difference_table(standings, names, num_seeds, BEST_GAUSSIAN),
-        took_part(standings),
-        "## QBM-VAE against other priors on the same networks, Harmony and Scanorama",
-        *_named(standings, names, num_seeds),
-    )
+    if best := difference_table(standings, names, num_seeds):
+        report.add("## QBM-VAE against the best method without a Boltzmann prior", best, DIFFERENCE)
+        show("differences")
+    if gaussian := difference_table(standings, names, num_seeds, BEST_GAUSSIAN):
+        title = "## QBM-VAE against the best model with a Gaussian prior"
+        report.add(title, gaussian, took_part(standings))
+    if named := _named(standings, names, num_seeds):
+        report.add("## QBM-VAE against others by name", *([] if best else [DIFFERENCE]), *named)
     weighed = _weighed(plan.methods)
     for study in plan.studies:
         report.add(f"## {markdown(study.title)}", _described(study), weighed)

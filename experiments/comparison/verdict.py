@@ -51,6 +51,8 @@ def _counted(title: str, standings: list[Standing]) -> str:
     ours = [c for c in standings if c.who == MAIN and comparable(c) and np.isfinite(c.low)]
     nested = [c for c in ours if _rivals(standings, c) == {NESTED}]
     ours = [c for c in ours if c not in nested]
+    if not ours and not nested:
+        return f"{title}, QBM-VAE was held against no method without a Boltzmann prior."
     better, worse = _won(ours, WIN), _won(ours, LOSS)
     text = (
         f"{title}, QBM-VAE was held"
@@ -84,7 +86,8 @@ def targets(standings: list[Standing]) -> str:
             lines.append(_reached(here, kind, key, BEST_GAUSSIAN, title))
         for key, rival, title in NAMED_TARGETS:
             lines.append(_reached(here, kind, key, PAIR, title, rival))
-    return bullets(line for line in lines if line)
+    lines = [line for line in lines if line]
+    return bullets(lines) if lines else ""
 
 
 def took_part(standings: list[Standing]) -> str:

@@ -87,6 +87,23 @@ def test_a_metric_whose_only_rival_is_the_machine_without_couplings_is_not_count
     assert told.endswith("J = 0 is the only rival: on a: AUROC of energy, unseen type.")
 
 
+def test_public_codes_are_held_against_by_name_and_are_no_baseline():
+    rows = [
+        {"dataset": "d", "method": method, "setting": "matched", "task": task, "metric": metric,
+         "seed": seed, "value": value + seed}
+        for method, value in (("qbmvae", 3.0), ("qbmvae_public", 1.0))
+        for task, metric in (("integration", "total"), ("bound", "elbo")) for seed in range(3)
+    ]  # fmt: skip
+    known = [c for c in summarise(rows) if c.who == ("qbmvae", "matched") and c.baseline]
+    assert [(c.metric, c.against, c.baseline, c.difference) for c in known] == [
+        ("total", "named", "qbmvae_public (matched)", 2.0)
+    ]
+    assert verdict._counted("Here", summarise(rows)).endswith(
+        "against no method without a Boltzmann prior."
+    )
+    assert verdict.targets(summarise(rows)) == ""
+
+
 def test_targets_are_of_harmony_and_the_couplings_too_and_apart_by_kind_of_sets():
     told = verdict.targets(cells_of("a") + cells_of("t", tuned_on=["t"])).splitlines()
     ending = "set(s) kept aside; significantly above on none; significantly below on"
