@@ -1,4 +1,4 @@
-"""What counts that are no whole numbers are: normalised, logarithms of that, or true fractions."""
+"""What values that are no counts are: normalised, logarithms of that, true fractions, or bits."""
 
 import logging
 
@@ -41,6 +41,16 @@ def warn_of_normalised(counts: sp.csr_matrix, likelihood: str, source: str) -> N
             "%s: likelihood %s normalises raw counts and takes their logarithm itself, and these "
             "values look %s; give raw counts, or they are transformed twice",
             source, likelihood, what,
+        )  # fmt: skip
+
+
+def warn_of_bits(largest: float, likelihood: str, source: str) -> None:
+    """Warns in the log of bits, `largest` of which is 1, for a likelihood of counts."""
+    if largest == 1:
+        LOGGER.warning(
+            "%s: no count is above 1, and likelihood %s is of counts; if these say only whether a "
+            "gene was seen, give the counts, or choose likelihood bernoulli",
+            source, likelihood,
         )  # fmt: skip
 
 

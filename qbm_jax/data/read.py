@@ -22,7 +22,7 @@ from qbm_jax.data.compressed import (
     open_compressed,
     read_compressed,
 )
-from qbm_jax.data.fractions import warn_of_normalised, what_fractions_are
+from qbm_jax.data.fractions import warn_of_bits, warn_of_normalised, what_fractions_are
 from qbm_jax.data.h5ad import (
     SIMULATOR_PRESET,
     Table,
@@ -233,6 +233,8 @@ def check_likelihood(cells: CellTable, likelihood: str, num_categories: int | No
             check_places(counts, num_categories, cells.source)
         elif not cells.is_integer and law.redraw is None:
             warn_of_normalised(_some_counts(cells), likelihood, cells.source)
+        elif law.of_counts:
+            warn_of_bits(cells.largest, likelihood, cells.source)
         return
     example, _ = cells.fractions()
     accepting = likelihoods.those_that(

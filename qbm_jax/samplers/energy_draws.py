@@ -22,9 +22,9 @@ def drawn(key: jax.Array, sampler: Sampler, params: Boltzmann, num_chains: int) 
 
     Returns:
       `mean`, `standard_deviation` and `NUM_QUANTILES` `quantiles` of the energy per spin in kT, the
-      `standard_error` of the mean, `beta_eff`, and the `finite_share` of the draws. Where the
-      machine can be enumerated, `slope` and `correlation` of log frequency against energy. Nothing
-      but `finite_share` where all diverged.
+      `standard_error` of the mean (NaN of one draw), `beta_eff`, and the `finite_share` of the
+      draws. Where the machine can be enumerated, `slope` and `correlation` of log frequency against
+      energy. Nothing but `finite_share` where all diverged.
     """
     spins = np.asarray(draw_once(key, sampler, params, num_chains))
     spins = spins[np.isfinite(spins).all(axis=1)]
@@ -33,7 +33,7 @@ def drawn(key: jax.Array, sampler: Sampler, params: Boltzmann, num_chains: int) 
     energies = np.asarray(energy(params, jnp.asarray(spins)), np.float64)
     found = _told(energies, np.full(len(energies), 1 / len(energies)), params) | {
         "finite_share": len(spins) / num_chains,
-        "standard_error": float(energies.std() / np.sqrt(len(energies)) / params.num_spins),
+        "standard_error": _standard_error(energies) / params.num_spins,
         "beta_eff": float(fit_beta(params, jnp.asarray(spins))),
     }
     if params.num_spins <= MAX_SPINS:
@@ -47,6 +47,13 @@ def exact(params: Boltzmann) -> dict[str, Any]:
     """What `drawn` tells of infinitely many exact draws, by enumeration; `beta_eff` is 1."""
     energies = np.asarray(instances.energies(params), np.float64)
     return _told(energies, np.exp(normalise(-energies)), params) | {"beta_eff": 1.0}
+
+
+def _standard_error(energies: np.ndarray) -> float:
+    """Of the mean of independent draws; NaN of one draw, which tells nothing of the spread."""
+    if len(energies) < 2:
+        return float("nan")
+    return float(energies.std(ddof=1) / np.sqrt(len(energies)))
 
 
 def _told(energies: np.ndarray, weights: np.ndarray, params: Boltzmann) -> dict[str, Any]:

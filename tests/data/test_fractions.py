@@ -62,6 +62,17 @@ def test_normalised_values_where_they_are_normalised_again_are_told(kind, caplog
     assert not caplog.text
 
 
+def test_bits_given_as_counts_are_told(caplog):
+    bits = sp.csr_matrix((COUNTS > 0).astype(np.float32))
+    for likelihood, told in (("nb", 1), ("bernoulli", 0), ("normal", 0)):
+        caplog.clear()
+        check_likelihood(from_anndata(anndata.AnnData(bits)), likelihood)
+        assert caplog.text.count("choose likelihood bernoulli") == told
+    caplog.clear()
+    check_likelihood(from_anndata(anndata.AnnData(sp.csr_matrix(COUNTS))), "nb")
+    assert not caplog.text
+
+
 def test_scaled_values_are_refused_with_the_least():
     adata = small_adata(60)
     values = np.log1p(adata.X.toarray())
