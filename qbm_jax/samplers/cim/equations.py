@@ -1,29 +1,29 @@
 """The coherent Ising machine in three variants: equations, drift, diffusion and one step of each.
 
-(1) The mean-field machine: one amplitude a spin, additive noise.
+The mean-field machine: one amplitude a spin, additive noise.
 
 SimCIM (Tiunov, Ulanov and Lvovsky 2019, arXiv 1901.08927, Optics Express 27, 10288) with the cubic
 saturation of the mean-field equation in place of its clipping:
 
-    dx = [(p(t) - 1) x - x^3 + eps (J x + h a)] dt + sigma dB,    s = sign(x).
+    dx = [(p(t) - 1) x - x^3 + eps (J x + h a)] dt + sigma dB,    s = sign(x).           (1)
 
 a is the rms amplitude of the chain (`feedback`). Far above threshold all |x_i| are equal, and the
 stationary law of the signs is the Boltzmann law of 2 eps a^2/sigma^2 times the parameters.
 
-(2) The truncated-Wigner machine: two quadratures a spin, noise that grows with the amplitude.
+The truncated-Wigner machine: two quadratures a spin, noise that grows with the amplitude.
 
 Degenerate optical parametric oscillators in the truncated-Wigner representation (Wang, Marandi,
 Wen, Byer and Yamamoto 2013, Phys. Rev. A 88, 063853: the normalised equations of the in-phase and
 quadrature-phase amplitude; Inui and Yamamoto 2020 for coupled machines), with the couplings as
 feedback on the in-phase amplitude:
 
-    dc = [(-1 + p - c^2 - s^2) c + eps (J c + h a)] dt + g sqrt(c^2 + s^2 + 1/2) dB1
-    ds =  (-1 - p - c^2 - s^2) s                    dt + g sqrt(c^2 + s^2 + 1/2) dB2
+    dc = [(-1 + p - c^2 - s^2) c + eps (J c + h a)] dt + g sqrt(c^2 + s^2 + 1/2) dB1     (2)
+    ds =  (-1 - p - c^2 - s^2) s                    dt + g sqrt(c^2 + s^2 + 1/2) dB2     (3)
 
 in the sense of Ito. g = 1/A_s, where A_s^2 is the photon number at a pump of twice the threshold;
 1/2 is the vacuum. Spins are the signs of c. g -> 0 is the mean-field machine without noise.
 
-(3) The measurement-feedback machine with Gaussian states: a mean and a variance a spin.
+The measurement-feedback machine with Gaussian states: a mean and a variance a spin.
 
 Continuous-time Gaussian-state model of Kako, Leleu, Inui, Khoyratee, Reifenstein and Yamamoto 2020
 (Coherent Ising machines with error correction feedback, arXiv 2005.10895: the equations of the
@@ -32,9 +32,9 @@ Onodera, Kako, McMahon, Mabuchi and Yamamoto 2022 (Phys. Rev. Research 4, 013009
 discrete-time model that such a machine samples. For the mean amplitude in units of saturation,
 x = g <a>, and the variance V of the quadrature (a + a*)/sqrt(2), 1/2 in vacuum:
 
-    dx = [(p - 1 - j - x^2) x + eps (J y + h a)] dt + g sqrt(j) (V - 1/2) dB
-    dV = [2 (p - 1 - j - 3 x^2) V - 2 j (V - 1/2)^2 + (1 + j) + 2 x^2] dt
-    y  = x + g/sqrt(4 j) dB/dt
+    dx = [(p - 1 - j - x^2) x + eps (J y + h a)] dt + g sqrt(j) (V - 1/2) dB             (4)
+    dV = [2 (p - 1 - j - 3 x^2) V - 2 j (V - 1/2)^2 + (1 + j) + 2 x^2] dt                (5)
+    y  = x + g/sqrt(4 j) dB/dt                                                           (6)
 
 in the sense of Ito. j is the rate at which light leaves to be measured. The measured y enters the
 feedback, so the same noise reaches each spin twice: by what the measurement tells about it, and
@@ -85,13 +85,13 @@ def mean_field_drift(
     coupling: jax.Array | float,
     bound: jax.Array | float = jnp.inf,
 ) -> jax.Array:
-    """(p - 1) x - x^3 + eps (J x + h a) for amplitudes x [chains, spins], a rate per unit time."""
+    """The rate of equation (1) for amplitudes x [chains, spins], per unit time."""
     driven = received(params, amplitudes, coupling, bound)
     return (pump - 1) * amplitudes - amplitudes**3 + driven
 
 
 def mean_field_diffusion(amplitudes: jax.Array, noise: jax.Array | float) -> jax.Array:
-    """The noise sigma for all amplitudes [chains, spins]; additive: Ito and Stratonovich agree."""
+    """The sigma of equation (1) for all amplitudes [chains, spins]: Ito and Stratonovich agree."""
     return jnp.full_like(amplitudes, noise)
 
 
@@ -103,7 +103,7 @@ def mean_field_advance(
     pump: jax.Array | float,
     dt: jax.Array | float,
 ) -> tuple[jax.Array, None]:
-    """One Euler-Maruyama step (weak order 1; strong order 1 too, as the noise is additive).
+    """One Euler-Maruyama step of (1): weak order 1; strong order 1 too, as the noise is additive.
 
     Args:
       white: [1, chains, spins], of mean 0 and variance 1.
@@ -142,7 +142,7 @@ def truncated_wigner_drift(
     coupling: jax.Array | float,
     bound: jax.Array | float = jnp.inf,
 ) -> tuple[jax.Array, jax.Array]:
-    """Rates of c and s, both [chains, spins], per unit time."""
+    """Rates of c and s, equations (2) and (3), both [chains, spins], per unit time."""
     saturation = 1 + amplitudes**2 + quadratures**2
     rate = (pump - saturation) * amplitudes + received(params, amplitudes, coupling, bound)
     return rate, -(pump + saturation) * quadratures
@@ -151,7 +151,7 @@ def truncated_wigner_drift(
 def truncated_wigner_diffusion(
     amplitudes: jax.Array, quadratures: jax.Array, noise: jax.Array | float
 ) -> jax.Array:
-    """The factor of both noises, g sqrt(c^2 + s^2 + 1/2) [chains, spins]."""
+    """The factor of both noises in (2) and (3), g sqrt(c^2 + s^2 + 1/2) [chains, spins]."""
     return noise * jnp.sqrt(amplitudes**2 + quadratures**2 + 0.5)
 
 
@@ -163,7 +163,7 @@ def truncated_wigner_advance(
     pump: jax.Array | float,
     dt: jax.Array | float,
 ) -> tuple[jax.Array, jax.Array]:
-    """One Euler-Maruyama step of c and s (weak order 1), with white noise [2, chains, spins]."""
+    """One Euler-Maruyama step of (2) and (3), weak order 1, with white noise [2, chains, spins]."""
     rate, rate_quadrature = truncated_wigner_drift(
         setting.params, amplitudes, quadratures, pump, setting.coupling, setting.bound
     )
@@ -196,7 +196,7 @@ def gaussian_state_drift(
     pump: jax.Array | float,
     measured: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Rates of x and V, both [chains, spins], at measured amplitudes y [chains, spins]."""
+    """Rates of x and V, (4) and (5), both [chains, spins], at measured y [chains, spins]."""
     loss = 1 + setting.measurement
     squares = amplitudes**2
     fields = received(setting.params, measured, setting.coupling, setting.bound, amplitudes)
@@ -207,7 +207,7 @@ def gaussian_state_drift(
 
 
 def gaussian_state_diffusion(setting: Setting, variances: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Factors of dB in x, g sqrt(j) (V - 1/2) [chains, spins], and in y dt, g/sqrt(4 j)."""
+    """Factors of dB: g sqrt(j) (V - 1/2) [chains, spins] in (4), g/sqrt(4 j) in y dt, (6)."""
     root = jnp.sqrt(setting.measurement)
     return setting.noise * root * (variances - VACUUM), setting.noise / (2 * root)
 
@@ -220,7 +220,7 @@ def gaussian_state_advance(
     pump: jax.Array | float,
     dt: jax.Array | float,
 ) -> tuple[jax.Array, jax.Array]:
-    """One step of x and V (weak order 1), with white noise [1, chains, spins].
+    """One step of (4) and (5), weak order 1, with white noise [1, chains, spins].
 
     Euler-Maruyama for x. The loss of V, 2 (1 + j + 3 x^2) V, is stiff where noise drives x far out,
     and is taken at the end of the step.
