@@ -200,6 +200,11 @@ def _in_batches(
         return cells, cells.batch[None]
     names = model.settings.batch_names
     each = isinstance(batch, str) and batch == EACH
+    if each and EACH in names:
+        raise InputError(
+            f'batch "{EACH}" stands for all batches, and a batch has that name; rename it, and fit '
+            "again"
+        )
     chosen = range(len(names)) if each else [batch_code(batch, names)]
     cells = cells_of_model(model, adata, layer=layer)
     return cells, np.repeat(np.array(chosen, np.int32)[:, None], cells.num_cells, axis=1)

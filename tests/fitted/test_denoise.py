@@ -37,6 +37,13 @@ def test_the_mean_is_that_of_the_draws_of_each_cell_in_its_own_batch(toy, few, s
     assert np.abs(own[0] / own[1] - 1).to_numpy().max() > 1e-3, "the decoder reads the batch"
 
 
+def test_a_batch_called_each_is_no_word_for_all_batches(toy, few):
+    settings = dataclasses.replace(toy.model.settings, batch_names=("each", "b2"))
+    model = FittedModel(settings, toy.model.params)
+    assert "rename it" in refusal(denoising.denoise, model, few, "each")
+    denoising.denoise(model, few, "b2", num_samples=1)
+
+
 def test_genes_and_library_sizes_are_those_asked_for(toy, few, samples):
     whole = toy.model.denoise(few, num_samples=6, seed=1)
     some = toy.model.denoise(few, num_samples=6, seed=1, genes=["gene7", "gene2"])
