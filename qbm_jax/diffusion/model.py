@@ -19,6 +19,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.identity import digest_of
 from qbm_jax.runtime.options import check, choice, from_dict, not_negative, optional, whole
+from qbm_jax.runtime.user_cache import expand_home
 from qbm_jax.training.checkpoint import Checkpoints
 
 
@@ -117,7 +118,7 @@ class TokenModel:
         Raises:
           InputError: it is not trained, or the folder cannot be written.
         """
-        saved.write(Path(folder), self._fields() | {"texts": self._texts}, self.trained)
+        saved.write(expand_home(folder), self._fields() | {"texts": self._texts}, self.trained)
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
@@ -126,8 +127,11 @@ class TokenModel:
         Raises:
           InputError: there is none of this kind, or it is damaged.
         """
-        fields, arrays = saved.read(Path(folder), cls.__name__)
-        model = cls(fields["vocabulary"], fields["length"], **fields["options"])
+        fields, arrays = saved.read(expand_home(folder), cls.__name__)
+        try:
+            model = cls(fields["vocabulary"], fields["length"], **fields["options"])
+        except InputError as error:
+            raise InputError(f"{folder} cannot be used: {error}") from error
         start = functools.partial(training.init_state, model.shape)
         template = jax.eval_shape(start, keys.root(0)).params
         leaves, tree = jax.tree.flatten(template)

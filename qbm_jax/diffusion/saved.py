@@ -11,7 +11,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.runtime.identity import Digest
 from qbm_jax.runtime.json_file import parse_json, write_json
 from qbm_jax.runtime.sealed import broken_seal, sealed
-from qbm_jax.runtime.whole_file import whole_file
+from qbm_jax.runtime.whole_file import restore, whole_file
 
 MODEL, ARRAYS = "model.json", "params.npz"
 
@@ -22,12 +22,13 @@ def write(folder: Path, fields: dict[str, Any], params: Any) -> None:
     Raises:
       InputError: the folder holds something else, or cannot be written.
     """
-    if folder.exists() and not _is_own(folder):
-        raise InputError(f"{folder} is no saved model and is not replaced; name a new folder")
     buffer = io.BytesIO()
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
     np.savez(buffer, *leaves)
     try:
+        restore(folder)
+        if folder.exists() and not _is_own(folder):
+            raise InputError(f"{folder} is no saved model and is not replaced; name a new folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(folder) as temporary:
             temporary.mkdir()
@@ -54,6 +55,7 @@ def read(folder: Path, kind: str) -> tuple[dict[str, Any], list[np.ndarray]]:
       InputError: there is no model of this kind, or a part is missing, damaged or of another.
     """
     try:
+        restore(folder)
         fields = parse_json((folder / MODEL).read_bytes())
         arrays = (folder / ARRAYS).read_bytes()
     except OSError as error:
@@ -62,6 +64,8 @@ def read(folder: Path, kind: str) -> tuple[dict[str, Any], list[np.ndarray]]:
         raise InputError(f"{folder / MODEL} is damaged; save the model again") from error
     if fault := broken_seal(fields, {"arrays": _digest(arrays)}):
         raise InputError(f"{folder / MODEL} {fault}; save the model again")
+    if lacking := sorted({"kind", "vocabulary", "length", "options"} - fields.keys()):
+        raise InputError(f"{folder / MODEL} lacks {', '.join(lacking)}; save the model again")
     if fields["kind"] != kind:
         raise InputError(f"expected a saved {kind} in {folder}, got a {fields['kind']}")
     with np.load(io.BytesIO(arrays), allow_pickle=False) as packed:

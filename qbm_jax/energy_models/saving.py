@@ -4,7 +4,6 @@ import inspect
 import io
 import json
 import os
-import zipfile
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +17,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.runtime.identity import digest_of, plain
 from qbm_jax.runtime.options import shown
 from qbm_jax.runtime.sealed import broken_seal, sealed
+from qbm_jax.runtime.user_cache import expand_home
 from qbm_jax.runtime.whole_file import write_whole
 from qbm_jax.samplers.given import UNNAMED
 
@@ -76,7 +76,7 @@ def path_of(checkpoint: str | Path | None) -> Path | None:
 def _path(name: str, given: Any) -> Path:
     if not isinstance(given, str | os.PathLike):
         raise InputError(f"{name} must be the path of a file, got {shown(given)}")
-    return Path(given)
+    return expand_home(Path(given))
 
 
 def save(model: Any, path: Path, rows: np.ndarray | None = None) -> None:
@@ -192,7 +192,7 @@ def _read(path: Path, of: dict[str, Any]) -> tuple[dict[str, Any], dict[str, np.
         header = json.loads(str(arrays.pop(HEADER)))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
+    except Exception as error:  # whatever a damaged file makes the readers of numpy and zip raise
         raise InputError(f"{path} is no saved model, or is damaged") from error
     if reason := broken_seal(header):
         raise InputError(f"{path} {reason}")

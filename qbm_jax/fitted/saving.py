@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax import samplers
+from qbm_jax.data.names import some
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import (
     saved_model,
@@ -74,6 +75,11 @@ def read(folder: Path) -> tuple[Settings, Params, History | None]:
             stacklevel=3,
         )
     genes_sum = fields.pop(_GENES_SUM, None)
+    if unknown := sorted(fields.keys() - {field.name for field in dataclasses.fields(Settings)}):
+        raise InputError(
+            f"{file} has settings that qbm_jax {own_version()} does not know: {some(unknown)}; "
+            f"load it with {f'qbm_jax {theirs}' if theirs else 'the version that saved it'}"
+        )
     try:
         settings = Settings(**{name: as_tuples(value) for name, value in fields.items()})
         check_settings(settings)

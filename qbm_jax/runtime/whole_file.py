@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import os
 import shutil
 import tempfile
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _PREFIX, _SUFFIX = ".unfinished-", ".tmp"
+_ASIDE = ".old"  # ends the name of a folder while another takes its place
 
 
 @contextlib.contextmanager
@@ -83,6 +85,15 @@ def first_file(path: Path) -> Iterator[Path]:
         _sync_one(path.parent)
 
 
+def restore(path: Path) -> None:
+    """Puts a folder back that a process moved aside and was killed before its new one was there."""
+    if os.path.lexists(path):
+        return
+    for aside in path.parent.glob(f"{_PREFIX}*{_SUFFIX}/{glob.escape(path.name)}{_ASIDE}"):
+        aside.rename(path)
+        return
+
+
 def remove(path: Path) -> None:
     """Removes a file or a folder, if there is one; a link goes, what it points to stays."""
     if path.is_dir() and not path.is_symlink():
@@ -109,7 +120,7 @@ def _exchange(temporary: Path, path: Path) -> None:
         return
     if not temporary.is_dir():  # moved aside, the folder would go with all that is in it
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    aside = temporary.with_name(temporary.name + ".old")
+    aside = temporary.with_name(temporary.name + _ASIDE)
     path.rename(aside)
     try:
         temporary.rename(path)

@@ -3,12 +3,16 @@
 Guards qbm_jax.diffusion.options and qbm_jax.diffusion.saved.
 """
 
+import copy
+
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 from diffusion_models import LENGTH, NUM_SYMBOLS, OPTIONS, sequences
+from faults import killed_everywhere
 
-from qbm_jax.diffusion import text
+from qbm_jax.diffusion import saved, text
 from qbm_jax.diffusion.model import Autoregressive, MaskedDiffusion
 from qbm_jax.diffusion.training import stream_of
 from qbm_jax.errors import InputError
@@ -23,8 +27,6 @@ def model():
 
 
 def leaves(model):
-    import jax
-
     return [np.asarray(leaf) for leaf in jax.tree.leaves(model.params)]
 
 
@@ -74,6 +76,39 @@ def test_a_saved_model_is_the_same_and_damage_is_noticed(model, tmp_path):
     (tmp_path / "mine" / "notes.txt").write_text("of the user")
     with pytest.raises(InputError, match="is no saved model and is not replaced"):
         model.save(tmp_path / "mine")
+
+
+def test_a_save_that_is_killed_at_any_call_leaves_the_old_model_or_the_new_one(model, tmp_path):
+    folder, other = tmp_path / "run" / "model", copy.copy(model)
+    other.params = jax.tree.map(lambda leaf: leaf + 1, model.params)
+    model.save(folder)
+    states = killed_everywhere(
+        tmp_path / "run", lambda: other.save(folder), tmp_path / "states", lambda name, path: True
+    )
+    assert len(states) > 8
+    both = [float(np.ravel(leaves(each)[0])[0]) for each in (model, other)]
+    found = []
+    for state in states:
+        loaded = MaskedDiffusion.load(state / "model")
+        found.append(both.index(float(np.ravel(leaves(loaded)[0])[0])))
+    assert found == sorted(found) and set(found) == {0, 1}
+
+
+def test_places_that_are_none_and_parts_that_lack_are_one_line(model, tmp_path):
+    for place in (3, None, "a\0b"):
+        with pytest.raises(InputError, match="expected a path"):
+            model.save(place)
+        with pytest.raises(InputError, match="expected a path"):
+            MaskedDiffusion.load(place)
+    with pytest.raises(InputError, match="cannot save a model"):
+        model.save(tmp_path / ("x" * 300))
+    saved.write(tmp_path / "model", {"kind": "MaskedDiffusion", "options": {}}, model.trained)
+    with pytest.raises(InputError, match="lacks length, vocabulary; save the model again"):
+        MaskedDiffusion.load(tmp_path / "model")
+    fields = {"kind": "MaskedDiffusion", "vocabulary": 3, "length": 4, "options": {"later": 1}}
+    saved.write(tmp_path / "newer", fields, model.trained)
+    with pytest.raises(InputError, match=r"newer cannot be used: .*later"):
+        MaskedDiffusion.load(tmp_path / "newer")
 
 
 def test_a_sequence_begins_anywhere_in_a_text_and_where_a_row_does():

@@ -168,6 +168,29 @@ def test_damaged_files_are_refused(fitted, tmp_path):
         RestrictedBoltzmannMachine.load(path)
 
 
+def test_whatever_bit_is_flipped_a_file_is_refused_or_the_same(fitted, tmp_path):
+    path, draw = tmp_path / "model.npz", np.random.default_rng(0)
+    fitted.save(path)
+    whole, refused = path.read_bytes(), 0
+    for place in draw.integers(len(whole) * 8, size=300):
+        content = bytearray(whole)
+        content[place // 8] ^= 1 << (place % 8)
+        path.write_bytes(content)
+        try:
+            RestrictedBoltzmannMachine.load(path)
+        except InputError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 100
+    # a method of compression that no reader has
+    place = whole.index(b"PK\x01\x02") + 10
+    path.write_bytes(whole[:place] + b"\x63\x00" + whole[place + 2 :])
+    with pytest.raises(InputError, match="is no saved model, or is damaged"):
+        RestrictedBoltzmannMachine.load(path)
+    with pytest.raises(InputError, match="expected a path as text"):
+        fitted.save("a\0b")
+
+
 def test_going_on_has_one_rate_whatever_a_fit_ends_at(rows):
     first, second = (
         RestrictedBoltzmannMachine(num_hidden=3, **FAST | {"final_learning_rate": end})

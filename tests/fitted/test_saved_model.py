@@ -179,6 +179,13 @@ def test_genes_that_another_hand_saved_under_this_digest_are_refused(saved, old)
     assert "its genes are not those that it was saved with" in refusal(FittedModel.load, saved)
 
 
+def test_a_model_of_a_version_to_come_is_no_damaged_one(saved, old):
+    fields, _ = saved_model.read(saved)
+    saved_model.write(saved, fields | {"of_tomorrow": 1}, old.params)
+    said = refusal(FittedModel.load, saved)
+    assert said.endswith("does not know: of_tomorrow; load it with the version that saved it")
+
+
 def test_a_folder_without_checksums_is_refused(saved):
     fields = fields_of(saved)
     del fields["sha256"]
