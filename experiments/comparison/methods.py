@@ -9,6 +9,7 @@ from experiments.kit.options import check_training, names_of
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.compare import training_of_method
 from qbm_jax.model.presets import PRESETS, SCVI_EPOCHS
+from qbm_jax.report.style import model_name
 from qbm_jax.runtime.optional import EXTRAS, installed, lacking
 from qbm_jax.runtime.options import check, whole
 from qbm_jax.training import Training
@@ -114,4 +115,4 @@ def _length(name: str, num_epochs: int | None, num_steps: int) -> str:
     """One sentence on how long a method is trained at its defaults."""
     own = "as long as all" if num_epochs is None else f"up to {num_epochs} epochs"
     shorter = f", but here no longer than {num_steps} steps, the KL warm-up shortened in proportion"
-    return f"{name} at its defaults trains {own}{shorter if num_steps else ''}."
+    return f"{model_name(name)} at its defaults trains {own}{shorter if num_steps else ''}."

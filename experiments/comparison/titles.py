@@ -2,23 +2,19 @@
 
 from experiments.comparison.methods import MORE_LATENTS, OURS, PEERS, UNTRAINED, WEIGHT_1
 from experiments.comparison.summary import HEADLINE, REAL_CELLS
-from qbm_jax.model.presets import PRESETS
+from qbm_jax.report.style import model_name
 
 
 def title_of(method: str, setting: str) -> str:
     """Printed name of a method; the setting is added where there are two."""
     if (method, setting) == REAL_CELLS:
         return "other real cells"
-    if method in UNTRAINED:
-        return {"pca": "PCA", "harmony": "Harmony", "scanorama": "Scanorama"}[method]
-    if method in PEERS:
-        return {"scvi_tools": "scvi-tools' SCVI"}[method]
-    title = PRESETS[method].title
+    title = model_name(method)
     if setting == WEIGHT_1:
         return f"{title}, trained at KL weight 1"
     if setting.startswith(MORE_LATENTS):
         return f"{title}, {setting.removeprefix(MORE_LATENTS)} latents"
-    return title if method in OURS else f"{title}, {setting}"
+    return title if method in (*UNTRAINED, *PEERS, *OURS) else f"{title}, {setting}"
 
 
 def metric_title(task: str, metric: str) -> str:

@@ -39,7 +39,7 @@ class Preset:
     """One method.
 
     Attributes:
-      title: its printed name.
+      title: its printed name, see `report.style.model_name`.
       model: arguments of `vae.build` that define the method.
       published: further arguments, at the values that its authors ship.
       training: fields of `TrainOptions` that define the method.
@@ -172,18 +172,18 @@ PRESETS: dict[str, Preset] = {
         epochs_of=scvi_epochs,
     ),
     "gaussian_vae": Preset(
-        title="Gaussian prior, ours",
+        title="Gaussian VAE",
         model={"prior": "gaussian", "decoder": "mlp", "likelihood": "nb"},
         published=_SMALL_NETWORKS,
         published_training={},
     ),
     "mog_vae": Preset(
-        title="Gaussian mixture prior",
+        title="Gaussian mixture VAE",
         model={"prior": "gaussian_mixture", "decoder": "mlp", "likelihood": "nb"},
         published={},
     ),
     "vamp_vae": Preset(
-        title="VampPrior",
+        title="VampPrior VAE",
         model={"prior": "vamp", "decoder": "mlp", "likelihood": "nb"},
         published={},
     ),
@@ -206,12 +206,12 @@ PRESETS: dict[str, Preset] = {
         epochs_of=scvi_epochs,
     ),
     "made_vae": Preset(
-        title="Autoregressive prior",
+        title="Autoregressive VAE",
         model={"prior": "made", "decoder": "mlp", "likelihood": "nb"},
         published={},
     ),
     "bernoulli_vae": Preset(
-        title="Bernoulli prior (J = 0), ours",
+        title="Bernoulli VAE",
         model={"prior": "bernoulli", "decoder": "mlp", "likelihood": "nb"},
         published={},
     ),

@@ -1,24 +1,18 @@
-"""Names and colours of models, in all figures and tables of the report."""
+"""Printed names and colours of models."""
 
 from matplotlib.figure import Figure
 
+from qbm_jax.model.presets import PRESETS
 from qbm_jax.report.run_outputs import RunOutputs
 from qbm_jax.study import figures
 
-MODEL_NAMES = {
-    "qbmvae": "QBM-VAE",
-    "qbmvae_public": "QBM-VAE as in the public code",
-    "kaiwu_qvae": "Kaiwu Q-VAE as in the public plug-in",
-    "vae": "VAE",
-    "scvi": "scVI",
-    "ldvae": "LDVAE",
-    "autozi": "AUTOZI",
+MODEL_NAMES = {name: preset.title for name, preset in PRESETS.items()} | {
     "model": "the model",
-    "gaussian_vae": "Gaussian VAE",
-    "gaussian_vae_wide": "Gaussian VAE, wide",
-    "bernoulli_vae": "Bernoulli VAE",
+    "gaussian_vae_wide": f"{PRESETS['gaussian_vae'].title}, wide",
     "pca": "PCA",
     "harmony": "Harmony",
+    "scanorama": "Scanorama",
+    "scvi_tools": "scvi-tools' SCVI",
 }
 MODEL_COLOURS = {
     "qbmvae": "#0072B2",
@@ -31,7 +25,7 @@ MODEL_COLOURS = {
 
 
 def model_name(name: str) -> str:
-    """Printed name of a model or of its embedding (`X_` in front)."""
+    """Printed name of a model or of its embedding (`X_` in front); a user's own as it is."""
     name = name.removeprefix("X_")
     return MODEL_NAMES.get(name, name)
 

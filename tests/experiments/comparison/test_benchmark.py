@@ -402,7 +402,7 @@ def test_matched_methods_share_latents_epochs_and_optimiser_and_defaults_do_not(
     assert default.model.num_latents == 10 and default.options.learning_rate == 1e-3
     assert default.model.normalisation == "batch" and default.options.report_epoch == "last"
     said = "\n".join(rows["scvi", "default"].notes)
-    assert "scvi at its defaults trains up to 400 epochs." in said
+    assert "scVI at its defaults trains up to 400 epochs." in said
     assert all(each in said for each in PRESETS["scvi"].deviations) and "step" in said
     assert not rows["scvi", "matched"].notes
     for name in config.methods[2:]:
@@ -436,7 +436,7 @@ def test_the_gaussian_prior_stands_with_more_latents_and_all_else_matched():
     assert (matched.model.num_latents, wide.model.num_latents) == (10, 128)
     model = dataclasses.replace(wide.model, num_latents=10)
     assert dataclasses.replace(wide, model=model) == matched
-    assert title_of("gaussian_vae", "latents_128") == "Gaussian prior, ours, 128 latents"
+    assert title_of("gaussian_vae", "latents_128") == "Gaussian VAE, 128 latents"
     assert ("gaussian_vae", "latents_30") in rows
     told = report._protocol(config, list(rows.values()))
     few = [title_of(name, "matched") for name in ("gaussian_vae", "mog_vae", "vamp_vae")]
@@ -465,7 +465,7 @@ def test_the_closest_types_are_named_with_what_other_methods_confuse():
         piece("bernoulli_vae", "matched", [[9, 0, 4], [0, 9, 0], [4, 0, 9]]),
     ]
     told = report._confused(pieces, "d")
-    assert told.endswith("a and c (QBM-VAE 5, Bernoulli prior (J = 0), ours 8).")
+    assert told.endswith("a and c (QBM-VAE 5, Bernoulli VAE 8).")
     pieces.append(piece("harmony", "default", [[9, 0, 1], [0, 9, 0], [1, 0, 9]]))
     assert report._confused(pieces, "d").endswith("Harmony, which has seen them, 2).")
     assert not report._confused(pieces[1:], "d")

@@ -58,7 +58,7 @@ def test_scores_are_shaded_from_the_worst_to_the_best_of_their_row(standings):
         [text.get_text() for text in ticks]
         for ticks in (panel.get_yticklabels(), panel.get_xticklabels())
     )
-    assert columns == ["QBM-VAE", "Gaussian prior, ours"]  # real cells are no method
+    assert columns == ["QBM-VAE", "Gaussian VAE"]  # real cells are no method
     texts = np.array([text.get_text() for text in panel.texts]).reshape(4, 2)
     shown = {name: (*pair, *shade) for name, pair, shade in zip(
         rows, texts.tolist(), panel.images[0].get_array().tolist(), strict=True
