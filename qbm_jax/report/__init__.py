@@ -6,10 +6,9 @@ python -m qbm_jax.report WORKDIR
 from pathlib import Path
 
 from qbm_jax.errors import InputError
-from qbm_jax.report import figures, markdown
+from qbm_jax.report import markdown
 from qbm_jax.report.run_outputs import EMBEDDING_FILE, SCORES_FILE, read
 from qbm_jax.runtime.whole_file import remove_unfinished
-from qbm_jax.study.page import write_report
 
 __all__ = ["EMBEDDING_FILE", "SCORES_FILE", "read", "write"]
 
@@ -34,8 +33,7 @@ def write(workdir: str | Path) -> Path:
     for place in (Path(workdir), Path(workdir) / "figures"):
         remove_unfinished(place)  # of a report that was killed
     try:
-        drawn = figures.save_all(outputs, Path(workdir) / "figures")
-        return write_report(Path(workdir), markdown.compose(outputs, drawn))
+        return markdown.compose(Path(workdir), outputs).write()
     except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         raise InputError(
             f"expected to write {error.filename}, {error.strerror}; move what is there away, or "

@@ -1,14 +1,12 @@
 """The figures of the report: their order, files and captions."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
 from qbm_jax.report import cell_figures, model_figures, score_figure, spin_figures
 from qbm_jax.report.run_outputs import RunOutputs
-from qbm_jax.study.figures import NotDrawn, marked, save
 
 
 class ReportFigure(NamedTuple):
@@ -65,29 +63,3 @@ FIGURES = {
         " (bars: one standard error).",
     ),
 }
-
-
-class Drawn(NamedTuple):
-    """A figure of this run: its caption, and its file name or the reason that there is none."""
-
-    caption: str
-    file: str | None
-    reason: str
-
-
-def save_all(outputs: RunOutputs, folder: Path) -> dict[str, Drawn]:
-    """Draws every figure that the run has data for as a PNG in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = {}
-    for name, entry in FIGURES.items():
-        caption = marked(entry.caption, outputs.simulated)
-        path = folder / f"{name}.png"
-        try:
-            figure = entry.draw(outputs)
-        except NotDrawn as reason:
-            path.unlink(missing_ok=True)  # of an earlier report
-            drawn[name] = Drawn(caption, None, str(reason))
-            continue
-        save(figure, path, Title=figure.get_suptitle())
-        drawn[name] = Drawn(caption, path.name, "")
-    return drawn

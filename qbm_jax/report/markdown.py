@@ -1,34 +1,29 @@
-"""The text of report.md."""
+"""The report of a run: its text, with tables and figures in their places."""
 
-from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from qbm_jax.model import priors
 from qbm_jax.model.options import ModelOptions
 from qbm_jax.model.relaxations import RELAXATIONS
-from qbm_jax.report import spin_tables, style, tables
-from qbm_jax.report.figures import Drawn
+from qbm_jax.report import figures, spin_tables, style, tables
 from qbm_jax.report.run_outputs import RunOutputs
 from qbm_jax.report.verdict import verdict
-from qbm_jax.study.document import table, with_spread
-from qbm_jax.study.escape import bold, bullets, code, fence, markdown, picture
+from qbm_jax.study.document import Document, table, with_spread
+from qbm_jax.study.escape import bold, bullets, code, fence, markdown
 from qbm_jax.study.estimates import ISLANDS
-from qbm_jax.study.figures import marked
 
 SPREAD = 0.5  # kT between the types' median energies, below which none is called typical
 
 
-def compose(outputs: RunOutputs, drawn: Mapping[str, Drawn]) -> str:
-    """The whole report; only arranges what the run recorded."""
+def compose(folder: Path, outputs: RunOutputs) -> Document:
+    """The whole report; only arranges what the run recorded, and draws its figures."""
     source = outputs.scores["data"].get("source", "cells")
     title = f"{style.model_name(outputs.main)} report: {source}"
-    parts = [f"# {markdown(marked(title, outputs.simulated))}"]
-    if outputs.simulated:
-        parts.append(
-            "**These cells were made by a simulator. Nothing below is a measurement of a tissue.**"
-        )
-    parts += [
+    report = Document(folder, title, outputs.simulated)
+    report.add(
         _summary(outputs),
         "## Scores",
         tables.score_table(outputs.scores),
@@ -43,15 +38,13 @@ def compose(outputs: RunOutputs, drawn: Mapping[str, Drawn]) -> str:
         *_weight(outputs.scores.get("settings") or {}),
         *spin_tables.sections(outputs),
         "## Figures",
-        *_figures(drawn),
-        "## How the numbers were made",
-        *_methods(outputs),
-        "## Notes",
-        _notes(outputs),
-        "## How to reproduce",
-        _reproduce(outputs),
-    ]
-    return "\n\n".join(parts) + "\n"
+    )
+    for name, entry in figures.FIGURES.items():
+        report.figure(f"{name}.png", partial(entry.draw, outputs), entry.caption)
+    report.add("## How the numbers were made", *_methods(outputs))
+    report.notes(_notes(outputs))
+    report.add("## How to reproduce", *_reproduce(outputs))
+    return report
 
 
 def _summary(outputs: RunOutputs) -> str:
@@ -188,20 +181,6 @@ def _weight(settings: dict) -> list[str]:
     ]
 
 
-def _figures(drawn: Mapping[str, Drawn]) -> list[str]:
-    parts = []
-    for name, figure in drawn.items():
-        if figure.file is None:
-            parts.append(f"*Not drawn: {name}.* {markdown(_sentence(figure.reason))}")
-        else:
-            parts.append(picture(figure.caption, figure.file))
-    return parts
-
-
-def _sentence(reason: str) -> str:
-    return f"{reason[0].upper()}{reason[1:]}."
-
-
 def _methods(outputs: RunOutputs) -> list[str]:
     """Data, settings, versions and times as recorded."""
     scores, data = outputs.scores, outputs.scores["data"]
@@ -237,17 +216,17 @@ def _printed(value, digits: int | None) -> str:
     return str(value)
 
 
-def _notes(outputs: RunOutputs) -> str:
+def _notes(outputs: RunOutputs) -> list[str]:
     """The run's notes, and which parts of the report are absent for want of data."""
     notes = list(outputs.scores.get("notes", []))
     if outputs.labels is None:
         notes.append("No cell types were given: scores and pictures that need them are absent.")
     if len(outputs.scores["data"].get("batches") or {}) < 2:
         notes.append("One batch only: there is nothing to integrate and no batch score.")
-    return bullets(notes)
+    return notes
 
 
-def _reproduce(outputs: RunOutputs) -> str:
+def _reproduce(outputs: RunOutputs) -> tuple[str, str]:
     command = outputs.scores.get("command")
     run = fence(command) if command else "The settings of the run are in `config.json`."
-    return f"{run}\n\nThis report alone: `python -m qbm_jax.report WORKDIR`."
+    return run, "This report alone: `python -m qbm_jax.report WORKDIR`."

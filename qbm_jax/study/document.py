@@ -50,13 +50,15 @@ class Document:
           caption: marked where cells are simulated.
           simulated: the sets it is of that are; None: as the document's.
         """
+        path = self._folder / FOLDER / file
         try:
             figure = draw()
         except NotDrawn as reason:
+            path.unlink(missing_ok=True)  # of an earlier report
             self.add(f"_No figure {markdown(Path(file).stem)}: {markdown(reason)}._")
             return
-        (self._folder / FOLDER).mkdir(parents=True, exist_ok=True)
-        save(figure, self._folder / FOLDER / file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(figure, path)
         marks = self.simulated if simulated is None else simulated
         self.add(picture(marked(caption, *marks), file))
 

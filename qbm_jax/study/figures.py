@@ -129,10 +129,11 @@ def each(
     return figure
 
 
-def save(figure: Figure, path: Path, **metadata: str) -> None:
-    """Writes a figure as PNG, whole or not at all; `metadata` goes into the file."""
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG, whole or not at all; its title goes into the file."""
     with whole_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI, metadata=metadata)
+        title = {"Title": figure.get_suptitle()}
+        figure.savefig(temporary, format="png", dpi=DPI, metadata=title)
 
 
 def tidy(axes: Axes, xlabel: str = "", ylabel: str = "", title: str = "") -> None:

@@ -18,13 +18,15 @@ from PIL import Image
 from qbm_jax import report
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import alarms
-from qbm_jax.report import markdown, run_outputs
+from qbm_jax.report import figures, markdown, run_outputs
 from qbm_jax.report.figures import FIGURES
 
 
 def words(workdir):
     """The text of the report, without its figures."""
-    return markdown.compose(run_outputs.read(workdir), {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "FIGURES", {})
+        return markdown.compose(workdir, run_outputs.read(workdir)).text
 
 
 def image_titles(workdir):
@@ -201,7 +203,7 @@ def test_simulated_cells_are_marked_in_title_captions_and_pictures(unfinished, m
     else:
         change_cells(unfinished, lambda cells: cells.uns["qbm_jax"].update(simulated=True))
     text = report.write(unfinished).read_text()
-    assert text.startswith("# SIMULATED CELLS")
+    assert text.split("\n\n")[1] == "**SIMULATED CELLS. These are no measurements of a tissue.**"
     titles = image_titles(unfinished)
     assert set(titles) == set(FIGURES)
     for name in FIGURES:
@@ -220,7 +222,7 @@ def test_missing_labels_and_a_single_batch_are_said_and_do_not_stop_the_report(u
     text = report.write(unfinished).read_text()
     assert "No cell types were given" in text
     assert "One batch only" in text
-    assert "*Not drawn: scores.*" in text
+    assert "_No figure scores: no aggregate score is defined" in text
     assert set(image_titles(unfinished)) == set(FIGURES) - {"scores", "spins"}
 
 
@@ -234,7 +236,7 @@ def test_missing_optional_parts_are_named_with_their_reason(unfinished):
     (unfinished / "metrics.jsonl").write_text("")
     text = report.write(unfinished).read_text()
     for name in ("training", "energy", "couplings", "sampler"):
-        assert f"*Not drawn: {name}.*" in text
+        assert f"_No figure {name}: " in text
     assert set(image_titles(unfinished)) == {"scores", "umap"}
 
 

@@ -61,6 +61,7 @@ def test_whatever_json_stands_in_the_scores_gives_a_report_or_one_line(
     (folder / "scores.json").write_text(json.dumps(scores))  # not what the last case left
     cells = run_outputs.read(folder).cells
     monkeypatch.setattr(run_outputs, "_read_cells", lambda path: cells)
+    monkeypatch.setattr("qbm_jax.report.figures.FIGURES", {})
     refused = 0
     for path in list(places(scores)):
         for other in others:
@@ -77,7 +78,7 @@ def test_whatever_json_stands_in_the_scores_gives_a_report_or_one_line(
                 assert "scores.json" in str(error) and "\n" not in str(error)
                 refused += 1
             else:
-                assert markdown.compose(outputs, {})
+                assert markdown.compose(folder, outputs).text
                 for draw in figures:
                     with contextlib.suppress(NotDrawn):
                         draw(outputs)

@@ -16,6 +16,8 @@ def refuse():
 
 
 def test_a_report_has_its_parts_in_order_and_figures_beside_it(tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "two.png").write_text("of an earlier report")
     report = Document(tmp_path, "Title | x", ["a"])
     report.add("first", "", "second")
     report.figure("one.png", lambda: Figure(figsize=(1, 1)), "Caption")
