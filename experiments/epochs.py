@@ -34,11 +34,10 @@ from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.metrics.information import information
 from qbm_jax.model import inference
-from qbm_jax.report import style
 from qbm_jax.study.document import Document, table
 from qbm_jax.study.escape import file_name, markdown
 from qbm_jax.study.estimates import Estimate, estimate
-from qbm_jax.study.figures import draw_curve, legend, panels, tidy
+from qbm_jax.study.figures import colours_of, draw_curve, legend, panels, tidy
 
 SHOWN = ("total", "bio_conservation", "batch_correction")
 BATCH_BITS, TYPE_BITS = "information_of_batch", "information_of_type"
@@ -233,13 +232,12 @@ def draw_metrics(
 ) -> Figure:
     """A panel for each metric of `titles`, a line a method."""
     figure, axes = panels(len(titles), 4.2, 3.6, title, columns=columns)
+    colours = colours_of(piece["method"] for piece in pieces)
     for panel, metric in zip(axes, titles, strict=True):
         for piece in pieces:
-            colour, label = (
-                style.model_colour(piece["method"]),
-                title_of(piece["method"], "matched"),
-            )
-            draw_curve(panel, by_epoch(piece, metric), colour, label, band=True)
+            method = piece["method"]
+            label = title_of(method, "matched")
+            draw_curve(panel, by_epoch(piece, metric), colours[method], label, band=True)
         tidy(panel, "epoch", titles[metric])
     legend(axes[-1])
     return figure

@@ -18,7 +18,7 @@ from experiments.comparison.task_figures import (
     trajectory,
 )
 from experiments.comparison.titles import metric_title, title_of
-from qbm_jax.study.figures import draw_differences, draw_heat_map, each, tidy
+from qbm_jax.study.figures import DARK, draw_differences, draw_heat_map, each, tidy
 
 DIFFERENCES = (
     "QBM-VAE minus the best method without a Boltzmann prior (named at the right), mean over seeds"
@@ -61,7 +61,7 @@ def differences(pieces: Pieces, standings: list[Standing], names: dict[str, str]
             ends.append(tuple(np.sort([sign * v for v in (one.low, one.difference, one.high)])))
             panel.annotate(
                 one.baseline, (1.01, row), xycoords=("axes fraction", "data"), fontsize=6,
-                va="center", color="#555555",
+                va="center", color=DARK,
             )  # fmt: skip
         draw_differences(panel, ends[::-1], [metric_title(c.task, c.metric) for c in found])
         tidy(panel, "QBM-VAE minus best baseline", "", names[name])

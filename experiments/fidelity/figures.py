@@ -15,6 +15,7 @@ from experiments.fidelity.laws import LARGEST_Z
 from qbm_jax.study.escape import figure_text
 from qbm_jax.study.figures import (
     EVEN,
+    PALE,
     WARNING,
     NotDrawn,
     colours_of,
@@ -96,7 +97,7 @@ def draw_energies(config: ConfigDict, sections: Sections) -> Figure:
             axes.hist(
                 values, bins.tolist(), density=True, label=figure_text(label), lw=1.4,
                 histtype="stepfilled" if exact else "step",
-                color="#CCCCCC" if exact else _colour(config, label),
+                color=PALE if exact else _colour(config, label),
             )  # fmt: skip
         tidy(axes, "energy per spin (kT)", "density", model)
     legend(grid[0])

@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from experiments.ising.results import IsingPlan, Judged, Solution
 from qbm_jax.problems import wilson_interval
 from qbm_jax.study.escape import figure_text
-from qbm_jax.study.figures import MARKERS, colours_of, panels, shared_legend, tidy
+from qbm_jax.study.figures import MARKERS, RISING, colours_of, panels, shared_legend, tidy
 
-LEVEL_COLOURS = ("#56B4E9", "#0072B2", "#E69F00", "#D55E00", "#882255")
 FAR = 1.6  # an arrow's length, as a factor on a logarithmic axis
 TIME_CAPTION = (
     "Wall time until a replica has reached the level with 99 % confidence, compile time apart:"
@@ -36,7 +35,7 @@ def draw_time_to_solution(plan: IsingPlan, solutions: list[Solution]) -> Figure:
         panel.grid(axis="x", alpha=0.3)
     axes[0].set_yticks(range(len(labels)), [*map(figure_text, labels)])
     axes[0].invert_yaxis()
-    for level, colour in zip(levels, LEVEL_COLOURS, strict=False):
+    for level, colour in zip(levels, RISING, strict=False):
         axes[-1].plot([], [], "o", color=colour, label=f"{100 * level:g} %")
     shared_legend(figure, axes, title="level")
     return figure
@@ -48,7 +47,7 @@ def _draw_solution(
     """One point with its interval."""
     place = levels.index(solution.level)
     row = labels.index(solution.sampler) + 0.17 * (place - (len(levels) - 1) / 2)
-    colour, low = LEVEL_COLOURS[place % len(LEVEL_COLOURS)], solution.seconds_low
+    colour, low = RISING[place % len(RISING)], solution.seconds_low
     solved, bounded = math.isfinite(solution.seconds), math.isfinite(solution.seconds_high)
     point = solution.seconds if solved else low
     end = solution.seconds_high if bounded else FAR * point

@@ -13,7 +13,7 @@ from experiments.sweep.settings import Sweep, describe
 from qbm_jax.study.document import Document, number, table
 from qbm_jax.study.escape import bullets, fence, figure_text, file_name, markdown
 from qbm_jax.study.estimates import Estimate
-from qbm_jax.study.figures import BETTER, panels, tidy
+from qbm_jax.study.figures import BETTER, PALE, panels, tidy
 from qbm_jax.study.rows import write_table
 
 UNITS = {"elbo": "elbo, nats per cell", "log_z": "log Z, nats", "seconds": "seconds"}
@@ -69,7 +69,7 @@ def draw_axis(results: Results, path: str, simulated: bool) -> Figure:
         for place, level in enumerate(levels):
             found = results.over(level, metric)
             points = np.array(results.values(level, metric), float)  # of None, NaN
-            axes.plot(np.full(len(points), place), points, ".", color="#BBBBBB", zorder=1)
+            axes.plot(np.full(len(points), place), points, ".", color=PALE, zorder=1)
             error = 0.0 if np.isnan(found.half_width) else found.half_width
             axes.errorbar(place, found.mean, yerr=error, fmt="o", color=BETTER, capsize=4, zorder=2)
         names = [figure_text(level.values[path], LONGEST) for level in levels]

@@ -7,7 +7,7 @@ from qbm_jax.report import style
 from qbm_jax.report.run_outputs import RunOutputs
 from qbm_jax.study.cell_figures import LEGEND_ROWS, draw_points, draw_types
 from qbm_jax.study.escape import figure_text
-from qbm_jax.study.figures import NotDrawn, batch_colours, colours_of, tidy
+from qbm_jax.study.figures import DARK, NotDrawn, batch_colours, colours_of, tidy
 
 LONGEST = 30  # characters of a name beside an axis
 
@@ -86,7 +86,7 @@ def draw_energy(outputs: RunOutputs) -> Figure:
         whis=(5, 95),
         widths=0.65,
         patch_artist=True,
-        flierprops={"marker": ".", "markersize": 2, "markeredgecolor": "#555555"},
+        flierprops={"marker": ".", "markersize": 2, "markeredgecolor": DARK},
         medianprops={"color": "k", "lw": 1.5},
     )
     for patch, name in zip(boxes["boxes"], names, strict=True):

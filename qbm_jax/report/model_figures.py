@@ -12,7 +12,7 @@ from scipy.spatial.distance import squareform
 from qbm_jax.report import style
 from qbm_jax.report.run_outputs import RunOutputs
 from qbm_jax.study.escape import figure_text
-from qbm_jax.study.figures import NotDrawn, tidy
+from qbm_jax.study.figures import BLUE, DARK, GREY, VERMILION, NotDrawn, tidy
 
 TERMS = {  # field in metrics.jsonl, sign that makes lower better, title of the panel
     "elbo": (-1, "−ELBO"),
@@ -51,8 +51,8 @@ def draw_training(outputs: RunOutputs) -> Figure:
         Line2D([], [], color=style.model_colour(m), label=figure_text(style.model_name(m)))
         for m in models
     ]
-    handles += [Line2D([], [], color="#555555", ls="-", label="validation")]
-    handles += [Line2D([], [], color="#555555", ls="--", label="training")]
+    handles += [Line2D([], [], color=DARK, ls="-", label="validation")]
+    handles += [Line2D([], [], color=DARK, ls="--", label="training")]
     figure.legend(
         handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False
     )
@@ -121,10 +121,10 @@ def draw_couplings(outputs: RunOutputs) -> Figure:
     eigenvalues = np.linalg.eigvalsh(J)
     radius = 2 * np.sqrt(len(J)) * typical
     bins = int(np.clip(len(J) // 4, 15, 60))
-    spectrum.hist(eigenvalues, bins=bins, density=True, color="#0072B2", alpha=0.7, label="J")
+    spectrum.hist(eigenvalues, bins=bins, density=True, color=BLUE, alpha=0.7, label="J")
     axis = np.linspace(-radius, radius, 400)
     semicircle = 2 / (np.pi * radius**2) * np.sqrt(radius**2 - axis**2)
-    spectrum.plot(axis, semicircle, color="#D55E00", lw=2, label="semicircle, same variance")
+    spectrum.plot(axis, semicircle, color=VERMILION, lw=2, label="semicircle, same variance")
     spectrum.legend(
         loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=9, frameon=False
     )
@@ -177,14 +177,14 @@ def draw_sampler(outputs: RunOutputs) -> Figure:
 
 
 def _draw_trace(axes, scores: dict) -> None:
-    axes.plot(scores["sampler"]["energy_trace"], color="#0072B2", lw=0.9)
+    axes.plot(scores["sampler"]["energy_trace"], color=BLUE, lw=0.9)
     tidy(axes, "sampler step", "mean energy of the chains (kT)", "Energy trace")
 
 
 def _draw_autocorrelation(axes, scores: dict) -> None:
     values = scores["sampler"]["autocorrelation"]
-    axes.plot(values, color="#0072B2", marker=".", ms=4, lw=1)
-    axes.axhline(0, color="#777777", lw=0.8)
+    axes.plot(values, color=BLUE, marker=".", ms=4, lw=1)
+    axes.axhline(0, color=GREY, lw=0.8)
     time = scores["sampler"].get("autocorrelation_time")
     title = "Autocorrelation" + (f", time {time:.1f} steps" if time is not None else "")
     tidy(axes, "lag (sampler steps)", "autocorrelation of the energy", title)
@@ -192,9 +192,9 @@ def _draw_autocorrelation(axes, scores: dict) -> None:
 
 def _draw_beta(axes, scores: dict) -> None:
     beta = scores["sampler"]["beta_eff"]
-    axes.axhline(1, color="#D55E00", lw=1.5)
+    axes.axhline(1, color=VERMILION, lw=1.5)
     error = scores["sampler"].get("beta_eff_standard_error")
-    axes.errorbar([0], [beta], yerr=error, fmt="o", color="#0072B2", capsize=4)
+    axes.errorbar([0], [beta], yerr=error, fmt="o", color=BLUE, capsize=4)
     spread = max(0.1, 1.4 * abs(beta - 1))
     axes.set_ylim(1 - spread, 1 + spread)
     axes.set_xticks([])
@@ -209,7 +209,7 @@ def _draw_log_z(axes, scores: dict) -> None:
         "reverse": (sampler.get("log_z_reverse"), sampler.get("log_z_reverse_standard_error")),
     }
     estimates = {name: pair for name, pair in estimates.items() if pair[0] is not None}
-    colours = {"forward": "#0072B2", "value used": "#000000", "reverse": "#D55E00"}
+    colours = {"forward": BLUE, "value used": "k", "reverse": VERMILION}
     for row, (name, (value, error)) in enumerate(estimates.items()):
         axes.errorbar(value, row, xerr=error, fmt="o", color=colours[name], capsize=4)
     axes.set_yticks(range(len(estimates)), estimates)

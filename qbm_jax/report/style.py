@@ -15,12 +15,12 @@ MODEL_NAMES = {name: preset.title for name, preset in PRESETS.items()} | {
     "scvi_tools": "scvi-tools' SCVI",
 }
 MODEL_COLOURS = {
-    "qbmvae": "#0072B2",
-    "gaussian_vae": "#D55E00",
-    "gaussian_vae_wide": "#E69F00",
-    "bernoulli_vae": "#009E73",
-    "pca": "#777777",
-    "harmony": "#56B4E9",
+    "qbmvae": figures.BLUE,
+    "gaussian_vae": figures.VERMILION,
+    "gaussian_vae_wide": figures.AMBER,
+    "bernoulli_vae": figures.GREEN,
+    "pca": figures.GREY,
+    "harmony": figures.SKY,
 }
 
 
@@ -32,7 +32,7 @@ def model_name(name: str) -> str:
 
 def model_colour(name: str) -> str:
     """The one colour of a model in all figures."""
-    return MODEL_COLOURS.get(name.removeprefix("X_"), "#CC79A7")
+    return MODEL_COLOURS.get(name.removeprefix("X_"), figures.PINK)
 
 
 def new_figure(outputs: RunOutputs, title: str, width: float, height: float) -> Figure:

@@ -9,6 +9,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.lines import Line2D
 
 from qbm_jax.study.escape import figure_text
+from qbm_jax.study.figures import PALE
 
 LEGEND_ROWS = 10  # entries per legend column
 WEAKEST_LINK = 0.05  # connectivity, of 0 to 1, below which no line is drawn
@@ -67,12 +68,12 @@ def draw_type_graph(panel: Axes, picture: Mapping[str, Any]) -> None:
     """
     points, links = np.array(picture["positions"], float), np.array(picture["connectivities"])
     for i, j in np.argwhere(np.triu(links, 1) > WEAKEST_LINK):
-        panel.plot(*points[[i, j]].T, color="#BBBBBB", linewidth=6 * links[i, j], zorder=1)
+        panel.plot(*points[[i, j]].T, color=PALE, linewidth=6 * links[i, j], zorder=1)
     times, sizes = np.array(picture["times"], float), np.array(picture["sizes"], float)
     known = np.isfinite(times)
     area = 30 + 500 * sizes / sizes.max()
     x, y = points.T
-    panel.scatter(x[~known], y[~known], s=area[~known], color="#DDDDDD", edgecolor="k", zorder=2)
+    panel.scatter(x[~known], y[~known], s=area[~known], color=PALE, edgecolor="k", zorder=2)
     drawn = panel.scatter(
         x[known], y[known], s=area[known], c=times[known], cmap="viridis", edgecolor="k", zorder=2
     )

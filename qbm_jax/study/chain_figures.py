@@ -8,7 +8,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine import instances, mixing
 from qbm_jax.machine.boltzmann import Boltzmann, as_spins, check
 from qbm_jax.machine.distance import count_states, normalise, total_variation
-from qbm_jax.study.figures import panels, tidy
+from qbm_jax.study.figures import BLUE, GREY, panels, tidy
 
 _SHOWN_CHAINS = 12  # more are a block of colour
 
@@ -26,7 +26,7 @@ def plot_energies(energies: ArrayLike) -> Figure:
     figure, (trace, histogram) = panels(2, 4.5, 3.2, "Energies of chains", columns=2, sharey=True)
     for chain in values[:_SHOWN_CHAINS]:
         trace.plot(chain, lw=0.7)
-    histogram.hist(values.ravel(), bins=40, orientation="horizontal", color="#0072B2")
+    histogram.hist(values.ravel(), bins=40, orientation="horizontal", color=BLUE)
     shown = min(len(values), _SHOWN_CHAINS)
     tidy(trace, "draw", "energy, kT", title=f"{shown} of {len(values)} chains")
     tidy(histogram, "draws", title="all chains")
@@ -48,7 +48,7 @@ def plot_autocorrelation(energies: ArrayLike) -> Figure:
     figure, (axes,) = panels(1, 4.5, 3.2, "Autocorrelation of the energy")
     shown = len(correlation) if not time > 0 else max(10, min(len(correlation), int(10 * time)))
     axes.plot(correlation[:shown], lw=1.2)
-    axes.axhline(0, color="#777777", lw=0.6)
+    axes.axhline(0, color=GREY, lw=0.6)
     tidy(axes, "lag, draws", "autocorrelation", title=f"time {time:.3g} draws")
     return figure
 
@@ -73,7 +73,7 @@ def plot_law(spins: ArrayLike, params: Boltzmann) -> Figure:
     probability = np.exp(log_p[seen])
     axes.loglog(probability, counts[seen] / len(drawn), ".", ms=3)
     ends = [probability.min(), probability.max()]
-    axes.plot(ends, ends, color="#777777", lw=0.8)
+    axes.plot(ends, ends, color=GREY, lw=0.8)
     title = f"total variation {found.value:.3g}, of exact draws {found.floor:.3g}"
     tidy(axes, "probability of the state", "share of the draws", title=title)
     return figure

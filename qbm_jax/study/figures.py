@@ -21,12 +21,16 @@ from qbm_jax.study.estimates import Estimate
 SIMULATED = "SIMULATED CELLS"
 DPI = 130
 PAGE_WIDTH = 15.0  # inches
-BETTER, WORSE, EVEN, WARNING = "#0072B2", "#D55E00", "#777777", "#B00020"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "h", "<", "p", "d", ">", "8")
 
 # Okabe and Ito 2008 without black and yellow, and the muted set of Paul Tol
-_OKABE_ITO = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"]
+BLUE, AMBER, GREEN, PINK, VERMILION, SKY = _OKABE_ITO = [
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"
+]  # fmt: skip
 _MUTED = ["#332288", "#DDCC77", "#117733", "#AA4499", "#88CCEE", "#CC6677", "#999933", "#882255"]
+RISING = (SKY, BLUE, AMBER, VERMILION, _MUTED[-1])  # of a few levels, the lowest first
+DARK, GREY, PALE = "#555555", "#777777", "#CCCCCC"
+BETTER, WORSE, EVEN, WARNING = BLUE, VERMILION, GREY, "#B00020"
 
 
 class NotDrawn(Exception):

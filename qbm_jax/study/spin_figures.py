@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from qbm_jax.study.escape import figure_text
-from qbm_jax.study.figures import BETTER, WORSE, draw_heat_map
+from qbm_jax.study.figures import BETTER, DARK, WORSE, draw_heat_map
 from qbm_jax.study.spins import most_different, strongest
 
 NUM_COUPLINGS = 60  # of a network: more are a tangle
@@ -31,7 +31,7 @@ def draw_network(axes: Axes, J: np.ndarray, number: int = NUM_COUPLINGS) -> None
         colour, share = BETTER if coupling > 0 else WORSE, abs(coupling) / largest
         axes.plot(*ends, color=colour, lw=0.4 + 2.6 * share, alpha=0.25 + 0.7 * share, zorder=1)
     for spin, (x, y) in place.items():
-        axes.scatter(x, y, s=150, color="white", edgecolor="#444444", zorder=2)
+        axes.scatter(x, y, s=150, color="white", edgecolor=DARK, zorder=2)
         axes.text(x, y, str(spin), ha="center", va="center", fontsize=7, zorder=3)
     for sign, colour in (("equal", BETTER), ("opposite", WORSE)):
         axes.plot([], [], color=colour, label=f"tend to be {sign}")

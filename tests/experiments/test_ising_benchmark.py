@@ -400,7 +400,7 @@ def test_times_to_solution_have_their_intervals_and_arrows_where_there_is_no_end
         if len(x):  # an empty one is of the legend
             assert len({*y}) == 1
             drawn.setdefault((round(y[0]), line.get_color()), {})[marker] = [*x]
-    low, high = figures.LEVEL_COLOURS[:2]
+    low, high = figures.RISING[:2]
     assert drawn[0, low] == {"o": [2.0], "None": [1.0, 4.0]}
     assert drawn[0, high] == {"o": [2.0], "None": [1.0, 2 * figures.FAR], ">": [2 * figures.FAR]}
     assert drawn[1, high] == {"|": [3.0], "None": [3.0, 3 * figures.FAR], ">": [3 * figures.FAR]}

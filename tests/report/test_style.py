@@ -1,4 +1,7 @@
-"""Every model is printed under a title of its own."""
+"""Every model is printed under a title of its own; colours are born in one file."""
+
+import re
+from pathlib import Path
 
 import pytest
 from fabricated_run import change_scores, fabricate
@@ -8,6 +11,7 @@ from experiments.comparison.titles import title_of
 from qbm_jax.model import priors
 from qbm_jax.model.presets import PRESETS
 from qbm_jax.report import run_outputs, style, tables
+from qbm_jax.study import figures
 
 KEPT = {prior: priors.build(prior).model_name for prior in priors.PRIORS}  # names of results
 NAMES = sorted({*PRESETS, *KEPT.values(), *UNTRAINED, *PEERS, "model", "gaussian_vae_wide"})
@@ -23,6 +27,13 @@ def test_a_model_is_printed_by_its_title_and_not_by_its_name(name):
     assert title != name and "_" not in title and title == style.model_name(f"X_{name}")
     if name in PRESETS:
         assert title == PRESETS[name].title and title_of(name, "matched").startswith(title)
+
+
+def test_colours_are_born_where_all_figures_take_them():
+    born, root = Path(figures.__file__), Path(__file__).parents[2]
+    files = [path for room in ("qbm_jax", "experiments") for path in (root / room).rglob("*.py")]
+    found = [path for path in files if re.search(r"[\"']#[0-9A-Fa-f]{6}[\"']", path.read_text())]
+    assert found == [born]
 
 
 def test_the_tables_of_a_run_print_the_titles_of_all_presets(tmp_path):
