@@ -163,7 +163,8 @@ def rows(plan: ComparisonPlan, piece: Piece) -> Iterator[Row]:
 
 def document(plan: ComparisonPlan, results: Results) -> Document:
     """A figure and a table a set."""
-    report, notes = Document(results.workdir, "Scores through training"), list(plan.notes)
+    report = Document(results.workdir, "Scores through training", plan.simulated)
+    notes = list(plan.notes)
     for study in plan.studies:
         here = [piece for piece in results.pieces if piece["dataset"] == study.name]
         report.add(f"## {markdown(study.title)}")

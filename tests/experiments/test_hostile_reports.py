@@ -78,7 +78,9 @@ def test_the_report_of_epochs_has_hostile_sets_and_notes_as_text(tmp_path):
     pieces = [{"dataset": BAD, "method": "qbmvae", "rows": rows, "notes": HOSTILE}]
     config = ConfigDict({"num_seeds": 2, "every": 1})
     epochs.document(plan(config, [BAD]), Results(tmp_path, pieces, [], [])).write()
-    scores, explained = check((tmp_path / "report.md").read_text(encoding="utf-8"), tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert text.split("\n\n")[1].startswith("**SIMULATED CELLS: ")
+    scores, explained = check(text, tmp_path)
     assert scores.content.startswith("SIMULATED CELLS. Mean over 2 seeds")
     assert explained.content.startswith("SIMULATED CELLS. The same trainings")
 
