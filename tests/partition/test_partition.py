@@ -20,6 +20,7 @@ from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 from qbm_jax.partition import annealing, tempering
 from qbm_jax.partition.acceptance_ratio import acceptance_ratio, variance
+from qbm_jax.samplers.base import Kernel
 
 
 def _machine(key, num_spins, coupling=1.0, field=0.5):
@@ -365,3 +366,15 @@ def test_what_is_no_key_is_refused(method, key):
     params = Boltzmann(J=jnp.zeros((25, 25)), h=jnp.zeros(25))
     with pytest.raises(InputError, match="key must be one key of JAX"):
         partition.log_z(key, params, method)
+
+
+def test_annealed_weights_are_means_of_the_energy_difference_over_all_temperatures():
+    """With spins that never move every one of the K = 4 terms is the same."""
+    still = Kernel(prepare=lambda params: params, update=lambda key, prepared, spins, beta: spins)
+    params, states = _machine(jax.random.key(3), 4), enumerate_spins(4)
+    base = Boltzmann(jnp.zeros((4, 4)), -params.h)
+    betas = jnp.array([0.25, 0.5, 0.75])
+    found, _ = annealing._anneal(jax.random.key(3), still, params, base, states, betas)
+    J, h, spins = (np.float64(values) for values in (params.J, params.h, states))
+    wanted = spins @ h + 0.5 * np.einsum("si,ij,sj->s", spins, J, spins) + spins @ h
+    np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=2e-6)

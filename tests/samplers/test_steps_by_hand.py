@@ -9,7 +9,6 @@ import pytest
 
 from qbm_jax import samplers
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.partition.annealing import _anneal
 from qbm_jax.samplers import (
     annealing,
     auxiliary_langevin,
@@ -19,7 +18,6 @@ from qbm_jax.samplers import (
     replicas,
 )
 from qbm_jax.samplers.auxiliary_cim import prepare_machine
-from qbm_jax.samplers.base import Kernel
 from qbm_jax.samplers.cim import amplitude_control, anneal
 from qbm_jax.samplers.cim.equations import gaussian_state, mean_field, truncated_wigner
 from qbm_jax.samplers.cim.feedback import Setting
@@ -305,11 +303,3 @@ def test_the_noise_of_langevin_steps_has_twice_the_covariance_of_the_couplings()
     np.testing.assert_allclose(factor.T @ factor, 2 * (J + 3 * np.eye(N)), rtol=1e-5, atol=1e-5)
     wanted = -X + np.tanh(X + H) @ (J + 3 * np.eye(N))
     assert_near(auxiliary_langevin.drift(prepared, f32(X)), wanted)
-
-
-def test_annealed_weights_are_means_of_the_energy_difference_over_all_temperatures():
-    """With spins that never move every one of the K = 4 terms is the same."""
-    still = Kernel(prepare=lambda params: params, update=lambda key, prepared, spins, beta: spins)
-    base = Boltzmann(jnp.zeros((N, N)), f32(-H))
-    found, _ = _anneal(KEY, still, MACHINE, base, f32(STATES), f32([0.25, 0.5, 0.75]))
-    assert_near(found, energy(STATES, 0 * J, -H) - energy(STATES))
