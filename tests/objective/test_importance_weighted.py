@@ -15,6 +15,7 @@ from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 from qbm_jax.model import vae
+from qbm_jax.objective import importance_weighted
 from qbm_jax.objective.importance_weighted import importance_weighted_bound, log_weight
 
 GENES, CELLS = 6, 5
@@ -211,3 +212,21 @@ def test_no_samples_and_no_cells_are_refused(bits, data):
     for cells, samples in ((ALL, 0), (ALL[:0], 1)):
         with pytest.raises(InputError, match="at least 1"):
             importance_weighted_bound(KEY, *bits, data, cells, 0.0, num_samples=samples)
+
+
+def test_the_weighted_bound_is_the_log_of_the_mean_weight_of_separate_draws(monkeypatch, data):
+    model, params = _model("bernoulli", 4)
+
+    def log_weight(key, vae, params, encoded, cells, log_z):
+        return jax.random.uniform(key, cells.batch.shape, maxval=6.0) - log_z
+
+    monkeypatch.setattr(importance_weighted, "log_weight", log_weight)
+    found = importance_weighted_bound(KEY, model, params, data, ALL, 0.75, num_samples=3, width=4)
+    key_weights = jax.random.split(KEY)[1]
+    wanted = []
+    for chunk in range(2):
+        keys = jax.random.split(jax.random.fold_in(key_weights, chunk), 3)
+        drawn = np.stack([np.asarray(jax.random.uniform(key, (4,), maxval=6.0)) for key in keys])
+        wanted.append(np.log(np.exp(drawn - 0.75).mean(axis=0)))
+    np.testing.assert_allclose(found.values, np.concatenate(wanted)[:5], rtol=1e-5)
+    assert found.mean == pytest.approx(np.concatenate(wanted)[:5].mean(), rel=1e-5)
