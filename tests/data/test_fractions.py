@@ -1,5 +1,7 @@
 """Values that are no counts are named as what they are: normalised, logarithms, or fractions."""
 
+from types import SimpleNamespace
+
 import anndata
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from command_line import small_adata
 from qbm_jax.data import check_likelihood, from_anndata
 from qbm_jax.data.fractions import what_fractions_are
 from qbm_jax.errors import InputError
+from qbm_jax.model import likelihoods
 
 DRAW = np.random.default_rng(0)
 COUNTS = DRAW.poisson(DRAW.gamma(0.3, 4, (1, 200)) * DRAW.gamma(5, 0.4, (100, 1))) + 0.0
@@ -80,3 +83,30 @@ def test_scaled_values_are_refused_with_the_least():
     number, least = int((adata.X < 0).sum()), f"{adata.X.min():.4g}"
     with pytest.raises(InputError, match=f"{number} entries are negative .least: {least}.; name"):
         from_anndata(adata)
+
+
+FRACTIONS = SimpleNamespace(
+    is_integer=False,
+    source="set",
+    num_cells=2,
+    largest=100.0,
+    fractions=lambda: (0.5, 100.0),
+    select=lambda rows: SimpleNamespace(counts=sp.csr_matrix([[0.5, 0.0], [0.0, 100.0]])),
+)
+
+
+@pytest.mark.parametrize("name", likelihoods.LIKELIHOODS)
+def test_a_new_law_is_refused_fractions_by_its_own_entry_alone(monkeypatch, name):
+    law = likelihoods.LIKELIHOODS[name]
+    monkeypatch.setitem(likelihoods.LIKELIHOODS, "new_law", law)
+    if name in ("normal", "squared_error"):
+        check_likelihood(FRACTIONS, "new_law")
+        return
+    wanted = "bits or their means" if name == "bernoulli" else "whole-number counts"
+    with pytest.raises(InputError, match=f"likelihood new_law expects {wanted}"):
+        check_likelihood(FRACTIONS, "new_law")
+    whole = SimpleNamespace(
+        is_integer=True, source="set", num_cells=2, largest=1.0,
+        select=lambda rows: SimpleNamespace(counts=sp.csr_matrix([[1.0, 0.0], [0.0, 1.0]])),
+    )  # fmt: skip
+    check_likelihood(whole, "new_law")

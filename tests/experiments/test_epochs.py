@@ -1,6 +1,7 @@
 """Scores through training: what is written, and what is refused."""
 
 import csv
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -81,3 +82,17 @@ def test_a_method_that_diverges_to_the_last_is_a_note_in_the_report(tmp_path, mo
     told = (tmp_path / "report.md").read_text()
     for method in plan.methods:
         assert f"{method.label} has no scores: training of seed 1 diverged at step 3." in told
+
+
+def test_the_band_of_scores_through_training_is_one_sample_deviation():
+    rows = [(5, "total", seed, value) for seed, value in enumerate([0.1, 0.2, 0.6])]
+    figure = epochs.draw([{"method": "qbmvae", "rows": rows}], "title")
+    panel = figure.axes[epochs.SHOWN.index("total")]
+    heights = panel.collections[0].get_paths()[0].vertices[:, 1]
+    assert heights.min() == pytest.approx(0.3 - 0.1 * math.sqrt(7))
+    assert heights.max() == pytest.approx(0.3 + 0.1 * math.sqrt(7))
+    one = epochs.draw([{"method": "qbmvae", "rows": rows[:1]}], "title")
+    assert (
+        np.ptp(one.axes[panel.get_subplotspec().num1].collections[0].get_paths()[0].vertices[:, 1])
+        == 0
+    )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 
 import jax
 import numpy as np
@@ -22,6 +23,7 @@ from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.machine import moments
 from qbm_jax.samplers.chains import draw_and_sweep
+from qbm_jax.study.estimates import estimate
 from qbm_jax.training import TrainOptions
 
 TINY = {
@@ -206,3 +208,14 @@ def test_repair_shows_what_was_trained_and_what_was_swept_on_the_references_mach
     (repaired,) = law.containers
     np.testing.assert_allclose(repaired[0].get_xydata(), [[0, 0.8], [2, 0.2]])
     assert repaired.get_label() == "cim, reference's machine"
+
+
+def test_negative_phases_tell_students_interval_and_what_they_cost():
+    found, error = estimate([1.0, 2.0, 6.0, math.nan, None]), math.sqrt(7 / 3)
+    t = 4.302652729911275  # 97.5 % quantile of Student's t with 2 degrees of freedom
+    assert found == pytest.approx((3.0, math.sqrt(7), error, t * error, 3))
+    phases = {"exact": [{"elbo": v} for v in (-10.0, -11.0)],
+              "x": [{"elbo": v} for v in (-12.0, -15.0)]}  # fmt: skip
+    found = Found(None, {}, phases)
+    assert found.cost("x").mean == 3.0
+    assert found.cost("exact").mean == 0.0

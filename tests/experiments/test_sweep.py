@@ -5,6 +5,7 @@ import os
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ from experiments.kit import launch
 from experiments.kit.options import sampler_options, training_of
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import flatten
-from experiments.sweep import arguments, job, report, run, slurm
+from experiments.sweep import arguments, job, report, results, run, slurm
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import (
     Job,
@@ -629,3 +630,38 @@ def test_a_task_runs_its_job_and_the_last_one_the_report(option, script, tmp_pat
 def test_cells_are_counted_as_they_lie_on_the_device(cells):
     data = device_counts(cells)
     assert counts_bytes(cells) == sum(x.nbytes for x in jax.tree.leaves(data))
+
+
+def sweep_results(monkeypatch):
+    """Two widths at seeds 4 and 7: 0.2 and 0.6 against 0.9 and 0.8."""
+    totals = [0.2, 0.6, 0.9, 0.8]
+    sweep = SimpleNamespace(
+        paths=["width", "seed"],
+        settings=[
+            SimpleNamespace(
+                number=i, values={"width": (8, 16)[i // 2], "seed": (4, 7)[i % 2]},
+                config=SimpleNamespace(seed=(4, 7)[i % 2]),
+            )
+            for i in range(4)
+        ],
+    )  # fmt: skip
+    bound = {"elbo": -1.0, "log_z": 0.0}
+    finished = {
+        i: {"scores": {"total": total}, "bound": bound, "seconds": 1.0}
+        for i, total in enumerate(totals)
+    }
+    outcomes = SimpleNamespace(
+        finished=lambda _: finished, failures=lambda _: {}, stopped=lambda _: {}
+    )
+    monkeypatch.setattr(results, "Outcomes", lambda workdir: outcomes)
+    return Results(sweep, None)
+
+
+def test_a_sweep_ranks_the_highest_mean_first_and_tells_how_far_others_are_behind(monkeypatch):
+    found = sweep_results(monkeypatch)
+    best, worst = found.ranked()
+    assert best.values == {"width": 16} and worst.values == {"width": 8}
+    assert found.over(best, found.goal).mean == pytest.approx(0.85)
+    behind = found.behind(worst, best)
+    assert behind.mean == pytest.approx(-0.45)  # -0.7 and -0.2, deviation 0.5 / sqrt 2
+    assert behind.standard_error == pytest.approx(0.25)

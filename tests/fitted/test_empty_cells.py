@@ -11,6 +11,7 @@ from command_line import launched, small_adata, untrained_model
 from qbm_jax.data import from_anndata, open_cells
 from qbm_jax.data.read import read
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.empty_cells import full_rows
 from qbm_jax.fitted.trainings import of_cells
 from qbm_jax.training import Training, TrainOptions
 
@@ -118,3 +119,8 @@ def test_a_file_of_empty_cells_cannot_be_trained_on(tmp_path, where):
     opened = {"memory": read, "disk": lambda p: open_cells(p, progress=False)}[where]
     with pytest.raises(InputError, match="at least 50 cells with counts, found 0 of 60"):
         opened(tmp_path / "a.h5ad")
+
+
+def test_values_of_some_rows_go_to_these_rows():
+    full = full_rows(np.array([5.0, 6.0]), np.array([2, 0]), 3)
+    np.testing.assert_array_equal(full, [6.0, np.nan, 5.0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from laws import exact_spins
 
-from qbm_jax.machine import distance, instances
+from qbm_jax.machine import distance, instances, mixing
 from qbm_jax.machine.distance import total_variation
 from qbm_jax.samplers import law
 
@@ -60,3 +60,15 @@ def test_the_kl_divergence_of_frequencies_that_equal_the_law_is_zero():
     law = np.log([0.5, 0.25, 0.25, 1e-30])
     assert distance.kullback_leibler(np.array([2, 1, 1, 0]), law) == pytest.approx(0)
     assert distance.kullback_leibler(np.array([1, 0, 0, 0]), law) == pytest.approx(math.log(2))
+
+
+def test_bands_and_errors_of_the_fidelity_study_are_sample_deviations():
+    log_p = np.log([0.25, 0.75])
+    found = distance.exact_band(log_p, 10, 3, 0)["total_variation"]
+    draw = np.random.default_rng(0)
+    distances = [abs(draw.multinomial(10, [0.25, 0.75])[0] / 10 - 0.25) for _ in range(3)]
+    mean = sum(distances) / 3
+    assert found.mean == pytest.approx(mean)
+    squares = sum((value - mean) ** 2 for value in distances)
+    assert found.deviation == pytest.approx(math.sqrt(squares / 2))
+    assert mixing.mean_error(np.array([0.0, 2.0]), 1.0) == pytest.approx(1.0)

@@ -132,3 +132,16 @@ def test_generated_latents_follow_the_trained_prior(model, params):
         assert np.all(np.abs(latent.mean(0)) > 0.9)
     gaussian = inference.draw_latent(jax.random.key(0), _build("gaussian"), params, None, 2000)
     assert np.all(np.abs(gaussian.mean(0)) < 0.12) and np.all(np.abs(gaussian.std(0) - 1) < 0.1)
+
+
+def test_generated_cells_have_each_their_own_library_size():
+    flat = _build("bernoulli")._replace(
+        decode=lambda params, latent, batch: {"scale_logits": jnp.zeros((len(batch), GENES))}
+    )
+    sizes = np.array([100.0, 10_000.0, 100.0, 2_500.0])
+    params = {"prior": {"h": jnp.zeros(N)}, "genes": {}}
+    batch = jnp.array([0, 1, 0, 1])
+    library = jnp.asarray(sizes, jnp.float32)
+    counts = inference.generate(jax.random.key(2), flat, params, None, batch, library)
+    totals = np.asarray(counts).sum(axis=1)
+    assert np.all(np.abs(totals - sizes) < 5 * np.sqrt(sizes))  # Poisson totals

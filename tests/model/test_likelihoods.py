@@ -1,6 +1,7 @@
 """Likelihoods against scipy in float64, over the whole range of counts, means and dispersions."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -283,3 +284,22 @@ def test_log_mean_is_the_library_times_the_softmax(num_genes):
         jax.grad(lambda x, law=law: (law(x) * weights).sum())(logits) for law in (ours, theirs)
     ]
     np.testing.assert_allclose(*slopes, rtol=1e-5, atol=1e-6)
+
+
+def test_values_are_normalised_to_ten_thousand_counts():
+    empty = likelihoods.log_normalise(jnp.zeros((1, 2)), jnp.zeros(1))
+    np.testing.assert_array_equal(empty, np.zeros((1, 2)))
+    found = likelihoods.log_normalise(jnp.array([[2.0, 3.0]]), jnp.array([50.0]))
+    np.testing.assert_allclose(found, np.log1p([[400.0, 600.0]]), rtol=1e-6)
+
+
+def test_log_probabilities_are_sums_over_genes():
+    """Poisson and negative binomial (r = 1, geometric) laws of two genes of mean 2 by hand."""
+    counts, outputs = jnp.array([[0.0, 3.0]]), {"scale_logits": jnp.zeros((1, 2))}
+    for name, wanted in (
+        ("poisson", -4 + 3 * math.log(2) - math.log(6)),
+        ("nb", 2 * math.log(1 / 3) + 3 * math.log(2 / 3)),
+    ):
+        law = likelihoods.LIKELIHOODS[name]
+        found = law.log_prob(counts, outputs, law.init_gene_params(2), jnp.array([4.0]))
+        np.testing.assert_allclose(found, [wanted], rtol=1e-5)

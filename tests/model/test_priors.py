@@ -249,3 +249,8 @@ def test_fields_of_free_spins_given_clamped_ones_equal_energy_differences(float6
         np.testing.assert_allclose(2 * fields[:, i - 3], gap, atol=1e-12)
         np.testing.assert_allclose(2 * boltzmann.local_field(machine, spins)[:, i], gap, atol=1e-12)
         np.testing.assert_allclose(log_odds[:, i], gap, atol=1e-12)
+
+
+def test_a_gaussian_posterior_is_embedded_by_its_means():
+    embedded = priors.build("gaussian").embed(jnp.array([[1.0, 2.0, -0.5, -0.6]]))
+    np.testing.assert_array_equal(embedded, [[1.0, 2.0]])

@@ -108,3 +108,20 @@ def test_weights_start_by_the_law_that_is_asked_for(start, variance, moved):
 def test_an_unknown_start_is_refused():
     with pytest.raises(InputError, match="unknown start 'zeros'; choose from lecun, pytorch"):
         vae.build(num_genes=4, num_batches=2, start="zeros")
+
+
+def test_dispersions_and_decoder_shifts_are_those_of_each_cells_batch():
+    genes = {"genes": {"log_inverse_dispersion": jnp.arange(2.0 * GENES).reshape(2, GENES)}}
+    rows = vae.gene_params(genes, jnp.array([1, 0, 1]))["log_inverse_dispersion"]
+    np.testing.assert_array_equal(
+        rows, genes["genes"]["log_inverse_dispersion"][jnp.array([1, 0, 1])]
+    )
+    model = _build(prior="bernoulli", likelihood="poisson")
+    params = jax.jit(model.init)(jax.random.key(2))
+    shifted = jax.tree.map(lambda leaf: leaf, params)
+    kernel = params["decoder"]["params"]["shift"]["kernel"]
+    values = jnp.arange(float(kernel.size)).reshape(kernel.shape)
+    shifted["decoder"]["params"]["shift"]["kernel"] = kernel + values
+    latent, batch = jnp.ones((3, N)), jnp.array([1, 0, 1])
+    before, after = (model.decode(p, latent, batch)["scale_logits"] for p in (params, shifted))
+    np.testing.assert_allclose(after - before, values[np.array([1, 0, 1])], rtol=1e-5, atol=1e-5)

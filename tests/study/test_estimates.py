@@ -154,3 +154,11 @@ def test_rank_correlation_is_scipys_over_the_finite_pairs():
     expected = stats.spearmanr([1, 5, 2, 3], [2, 9, 3, 2.5]).statistic
     assert rank_correlation(first, second) == pytest.approx(expected)
     assert np.isnan(rank_correlation(first[:3], second[:3]))
+
+
+def test_paired_intervals_by_hand():
+    """Of differences 0, 0, 3 the error is 1; resamples have t = 0 (0, 0, 3) or 1 (0, 3, 3)."""
+    t = 4.302652729911275  # 97.5 % quantile of Student's t with 2 degrees of freedom
+    found = paired_difference(np.array([1.0, 2.0, 6.0]), np.array([1.0, 2.0, 3.0]))
+    assert (found.mean, found.low, found.high) == pytest.approx((1.0, 1 - t, 1 + t))
+    assert bootstrap_interval([0.0, 0.0, 3.0]) == pytest.approx((0.0, 1.0))

@@ -1,11 +1,12 @@
 """Wins, ties and losses: by the interval, in one table of several benchmarks, with provenance."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
 from ml_collections import ConfigDict
 
-from experiments.comparison import verdict, wins
+from experiments.comparison import summary, verdict, wins
 from experiments.comparison.summary import summarise
 from experiments.kit.workdir import claim_workdir
 from qbm_jax.errors import InputError
@@ -151,3 +152,32 @@ def test_the_command_prints_the_page_or_one_line(workdirs, capsys):
         assert wins.main(names) == 2
         told = capsys.readouterr()
         assert told.err.startswith("error: ") and told.err.count("\n") == 1 and not told.out
+
+
+def _rows(method, values):
+    return [
+        {"dataset": "set", "method": method, "setting": "matched", "task": "bound",
+         "metric": "elbo", "seed": seed, "value": value}
+        for seed, value in enumerate(values)
+    ]  # fmt: skip
+
+
+def test_a_comparison_tells_sample_deviations_and_ours_minus_theirs():
+    rows = _rows("qbmvae", [1.0, 2.0, 6.0]) + _rows("gaussian_vae", [0.0, 1.0, 2.0])
+    standings = {one.method: one for one in summary.summarise(rows) if one.against == "best"}
+    ours = standings["qbmvae"]
+    assert (ours.mean, ours.sd) == (3.0, pytest.approx(math.sqrt(7)))
+    assert ours.baseline == "gaussian_vae (matched)"
+    # Differences 1, 1, 4: variance 3; of unseen folds, so that of their mean is 3 (1/3 + 1/4).
+    width = 4.302652729911275 * math.sqrt(7 / 4)  # Student's t of 2 degrees of freedom
+    assert (ours.difference, ours.low, ours.high) == pytest.approx((2, 2 - width, 2 + width))
+    assert summary.HEADLINE["energy", "energy_spearman"] == 0
+    assert summary.HEADLINE["energy", "energy_order"] == 1
+    assert summary.HEADLINE["bound", "elbo"] == 1
+    same = ("gaussian_vae", "mog_vae", "vamp_vae", "made_vae", "bernoulli_vae", "qbmvae")
+    assert same == summary.SAME_LIKELIHOOD
+    assert summary.OWN == ("qbmvae", "qbmvae_public", "kaiwu_qvae")
+    assert set(summary.GAUSSIAN) >= {"vae", "scvi", "ldvae", "autozi", "gaussian_vae"}
+    assert not {*summary.OWN, "bernoulli_vae", "mog_vae", "vamp_vae", "made_vae"} & {
+        *summary.GAUSSIAN
+    }
