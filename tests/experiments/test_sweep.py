@@ -36,7 +36,6 @@ from qbm_jax.data import locate
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.model import device_counts
 from qbm_jax.fitted.model_cells import counts_bytes
-from qbm_jax.model.posteriors import MOST_FLIPS
 from qbm_jax.training import Progress, TrainingDiverged, TrainingStopped, memory
 from qbm_jax.training.checkpoint import CheckpointNotSaved, Checkpoints
 
@@ -207,23 +206,6 @@ def test_processes_that_plan_at_once_follow_one_plan(tmp_path):
         followed = list(pool.map(keep, plans))
     assert followed == [read_plan(tmp_path)] * len(plans)
     assert os.listdir(tmp_path / "results") == ["plan.json"]
-
-
-def test_predicted_memory_follows_parameters_chains_and_minibatch():
-    def predicted(**fields):
-        return memory.training_bytes(training_of(small_config(**fields)), 1000, 2)
-
-    plain = predicted()
-    couplings = memory.COPIES_OF_PARAMS * 4 * (256**2 - 16**2)
-    assert predicted(**{"model.num_latents": 256}) > plain + couplings
-    doubled = predicted(**{"training.minibatch_size": 256})
-    assert doubled - plain >= 4 * memory.GENE_ARRAYS * 1000 * 128
-    flips = [predicted(**{"model.prior": "made", "model.num_latents": n}) for n in (64, 128)]
-    of_spins = 4 * 128 * memory.FLIP_ARRAYS * MOST_FLIPS * (128 - 64)
-    assert of_spins <= flips[1] - flips[0] <= 1.2 * of_spins
-    chains = predicted(**{"training.num_chains": 64})
-    assert chains - plain == memory.COPIES_OF_CHAINS * 4 * 16 * 32
-    assert memory.free_bytes() > 2**20
 
 
 class Trainer:

@@ -1,6 +1,6 @@
 """The step, the loop, and a run that stops and goes on, on sixty simulated cells.
 
-Guards qbm_jax.training.loop.
+Guards qbm_jax.training.loop and qbm_jax.training.outcomes.
 """
 
 import dataclasses
