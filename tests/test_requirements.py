@@ -12,7 +12,6 @@ from command_line import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from qbm_jax.errors import InputError
 from qbm_jax.runtime import optional
 
 GPL = {"harmonypy", "igraph", "leidenalg"}
@@ -164,10 +163,3 @@ def test_the_command_line_without_a_package_is_one_line():
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: the package scib_metrics") and "requirements.txt" in line
-
-
-@pytest.mark.parametrize("name", optional.EXTRAS)
-def test_an_absent_package_is_one_line_with_its_extra(name, monkeypatch):
-    monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(InputError, match=rf"package {name}, which is not installed; pip install"):
-        optional.needed(name)
