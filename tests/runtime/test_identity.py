@@ -1,4 +1,7 @@
-"""What belongs to what: cells and checkpoints of another training are seen and refused."""
+"""What belongs to what: cells and checkpoints of another training are seen and refused.
+
+Guards qbm_jax.runtime.identity.
+"""
 
 import dataclasses
 import json
@@ -7,121 +10,24 @@ import shutil
 
 import jax
 import numpy as np
-import pandas as pd
 import pytest
+from cell_changes import CHANGES
 from command_line import TINY_FIT, small_adata
 
 from qbm_jax import training
-from qbm_jax.data import from_anndata, open_cells
-from qbm_jax.data.fingerprint import fingerprint
+from qbm_jax.data import from_anndata
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import trainings as fitting
-from qbm_jax.runtime.identity import differences
 from qbm_jax.training import TrainingStopped
 from qbm_jax.training.checkpoint import Checkpoints
 
 COLUMNS = {"batch_column": "batch", "label_column": "kind"}
-NUM_CELLS = 160
 
 
 @pytest.fixture(autouse=True)
 def heard(monkeypatch):
     """The log reaches the test."""
     monkeypatch.setattr(logging.getLogger("qbm_jax"), "propagate", True)
-
-
-def change_nothing(adata):
-    return adata
-
-
-def permute_batches(adata):
-    adata.obs["batch"] = pd.Categorical(np.roll(adata.obs["batch"].astype(str), 1))
-    return adata
-
-
-def rename_batches(adata):
-    adata.obs["batch"] = adata.obs["batch"].cat.rename_categories({"b1": "c1", "b2": "c2"})
-    return adata
-
-
-def split_a_batch(adata):
-    names = adata.obs["batch"].astype(str).to_numpy(object)
-    names[:40:2] = "b3"
-    adata.obs["batch"] = pd.Categorical(names)
-    return adata
-
-
-def change_cell_types(adata):
-    adata.obs["kind"] = pd.Categorical(np.roll(adata.obs["kind"].astype(str), 3))
-    return adata
-
-
-def rename_a_gene(adata):
-    adata.var_names = ["other", *adata.var_names[1:]]
-    return adata
-
-
-def reverse_gene_names(adata):
-    adata.var_names = adata.var_names[::-1]
-    return adata
-
-
-def rename_cells(adata):
-    adata.obs_names = [f"x{name}" for name in adata.obs_names]
-    return adata
-
-
-def move_counts_to_the_next_cell(adata):
-    adata.X.indptr[60] -= 1
-    return adata
-
-
-def change_a_count(adata):
-    adata.X.data[len(adata.X.data) // 2] += 1
-    return adata
-
-
-CHANGES = {
-    permute_batches: {"batches_of_cells"},
-    rename_batches: {"batch_names"},
-    split_a_batch: {"batch_names", "batches_of_cells"},
-    change_cell_types: {"cell_types_of_cells"},
-    rename_a_gene: {"gene_names"},
-    reverse_gene_names: {"gene_names"},
-    rename_cells: {"cell_names"},
-    move_counts_to_the_next_cell: {"counts"},
-    change_a_count: {"counts"},
-}
-
-
-def fingerprint_of(change, folder):
-    """The fingerprint after a change; on disk where a folder is given."""
-    adata = change(small_adata())
-    if folder is None:
-        return fingerprint(from_anndata(adata, **COLUMNS))
-    adata.write_h5ad(folder / "cells.h5ad")
-    return open_cells(folder / "cells.h5ad", progress=False, **COLUMNS).fingerprint()
-
-
-@pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "disk"])
-def test_every_change_of_the_cells_is_named_by_its_part(on_disk, tmp_path):
-    folder = tmp_path if on_disk else None
-    before = fingerprint_of(change_nothing, folder)
-    assert fingerprint_of(change_nothing, folder) == before == json.loads(json.dumps(before))
-    for change, parts in CHANGES.items():
-        after = fingerprint_of(change, folder)
-        assert {part for part in before if before[part] != after[part]} == parts, change
-        line = differences(before, after)
-        assert all(f"{part}: not the same" in line for part in parts) and "\n" not in line
-
-
-def test_the_digest_of_counts_on_disk_does_not_depend_on_the_blocks(tmp_path, monkeypatch):
-    from qbm_jax.data.on_disk.csr_file import CsrFile
-
-    before = fingerprint_of(change_nothing, tmp_path)
-    blocks = [slice(i, min(i + 7, NUM_CELLS)) for i in range(0, NUM_CELLS, 7)]
-    monkeypatch.setattr(CsrFile, "blocks", lambda self: iter(blocks))
-    assert fingerprint_of(change_nothing, tmp_path) == before
 
 
 def fit_with(folder, adata=None, stop_after=None, seed=0, **changed):
