@@ -14,7 +14,6 @@ from qbm_jax.errors import InputError
 from qbm_jax.runtime import keys
 from qbm_jax.study.document import Document
 from qbm_jax.study.estimates import estimate
-from qbm_jax.study.pace import seconds_left
 from qbm_jax.study.rows import read_table
 from qbm_jax.training import TrainingStopped
 
@@ -83,12 +82,6 @@ def test_it_says_how_much_there_is_to_do_and_after_every_piece_how_long_it_takes
     )
     assert again.startswith("3 pieces, 3 of them measured before; the time left")
     assert sum("min left at their pace" in text for text in told) == 6
-
-
-def test_the_time_left_is_that_of_as_many_steps_and_of_other_pieces():
-    assert seconds_left([(0, 2.0), (0, 4.0)], [0, 0]) == 6.0
-    assert seconds_left([(0, 2.0), (100, 50.0)], [0, 200, 400]) == 2.0 + 300.0
-    assert seconds_left([(0, 2.0)], [1000]) == 1000 * runner.SECONDS_PER_STEP
 
 
 def test_a_piece_draws_with_the_key_of_its_names_and_of_the_configs_seed(tmp_path):
