@@ -19,8 +19,7 @@ from qbm_jax.fitted.tasks.study_set import Group, fold_cells
 from qbm_jax.runtime.keys import seed_of
 from qbm_jax.runtime.optional import installed
 from qbm_jax.selection import audit, objective
-from qbm_jax.selection.methods import METHODS, Method, Request, available
-from qbm_jax.selection.scores import sketch_scores
+from qbm_jax.selection.methods import METHODS, Method
 from qbm_jax.training import TrainingDiverged
 
 RNG = np.random.default_rng(0)
@@ -166,28 +165,6 @@ def test_one_model_makes_the_embedding(variant):
     config = configs.get_config(variant)
     (model,) = models(config)
     assert model.name == "qbmvae" and set(config.ways) <= set(METHODS)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_chooses_so_many_distinct_cells(name):
-    found, notes = available([name])
-    if not found:
-        pytest.skip(notes[0])
-    utilities = dict.fromkeys(("entropy", "free_energy", "elbo", "disagreement"), POINTS[:, 0])
-    request = Request(POINTS, 7, 3, LABELS, utilities, QUICK)
-    chosen = np.asarray(found[name].choose(request))
-    assert len(chosen) == len(np.unique(chosen)) == 7
-    assert chosen.min() >= 0 and chosen.max() < 40
-
-
-def test_scores_of_a_sketch():
-    points = np.array([[0.0], [1.0], [2.0], [10.0]])
-    found = sketch_scores(points, np.array([0, 3]), np.array(list("aaab")), np.array(list("xyxy")))
-    assert found["types_found"] == 1 and np.isnan(found["rare_recall"])
-    assert found["hausdorff"] * 5 == pytest.approx(2)  # the median distance is 5
-    assert found["batch_imbalance"] == 0
-    whole = sketch_scores(points, np.arange(4), np.array(list("aaab")), np.array(list("xyxy")))
-    assert whole["mmd"] == pytest.approx(0, abs=1e-12) and found["mmd"] > 0
 
 
 @pytest.mark.parametrize("utility", [None, POINTS[:, 0]], ids=["off", "on"])
