@@ -6,7 +6,6 @@ import re
 import shutil
 from types import SimpleNamespace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,10 +23,10 @@ from experiments.ising.samplers import entries
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import flatten
-from qbm_jax.machine.boltzmann import Boltzmann, energy
-from qbm_jax.problems import Instance, Run, load, measured
+from qbm_jax.machine.boltzmann import energy
+from qbm_jax.problems import Instance, Run, load
 from qbm_jax.problems.solver import Solver
-from qbm_jax.problems.tuning import Tuned, tune
+from qbm_jax.problems.tuning import Tuned
 from qbm_jax.study.rows import read_table
 from qbm_jax.study.sealed_file import file_name
 
@@ -312,52 +311,11 @@ def test_an_unknown_variant_raises_and_lists_the_variants():
     assert "full, smoke" in refusal(configs.get_config, "fast")
 
 
-# The numbers: shares of a best value of 10.
-
-
-def made_run(values, seconds=1.0, budget=100, value=1.0):
-    """A run from objectives [calls, replicas]."""
-    shares = np.array(values, float) / 10
-    return Run(budget, float(budget), value, shares, seconds, 0.0)
-
-
 def test_cuts_are_the_objective_of_a_graph(folder):
     instance = load("G1", folder)
     spins = np.array([1 if bin(i).count("1") % 2 else -1 for i in range(8)], np.float32)
     value = instance.value(np.asarray(energy(instance.params, jnp.array(spins))))
     assert value == 12 == instance.best_known
-
-
-def test_pilots_choose_setting_and_length():
-    short_good, short_bad = [[9.0] * 8 + [10.0] * 2] * 2, [[8.0] * 10] * 2
-    long_good = [[10.0] * 10] * 2
-    runs = [
-        made_run(short_good, 1.0, 100, value=0.5), made_run(short_bad, 1.0, 100, value=0.7),
-        made_run(short_bad, 10.0, 1000, value=0.5), made_run(long_good, 10.0, 1000, value=0.7),
-    ]  # fmt: skip
-    tuned = tune(runs, (0.85, 1.0), (0.5, 1.5, 20.0))
-    assert tuned.values == {100: 0.5, 1000: 0.7}
-    # Ten replicas at 20 %: 2.06 calls of 1 s; or one of 10 s.
-    assert tuned.budgets == (100, 100)
-    assert tuned.wall_budgets[1:] == (100, 1000)
-    slow = [run._replace(seconds=6.0) if run.budget == 100 else run for run in runs]
-    assert tune(slow, (1.0,), (1.0,)).budgets == (1000,)
-
-
-def test_without_a_success_on_pilots_the_longest_run_is_judged():
-    runs = [made_run([[5.0]], 1.0, 100), made_run([[6.0]], 9.0, 1000), made_run([[np.nan]], 1, 300)]
-    assert tune(runs, (1.0,), (1.0,)).budgets == (1000,)
-
-
-def test_programs_for_instances_of_another_shape_are_let_go(monkeypatch):
-    program = SimpleNamespace(lower=lambda *_: program, compile=lambda: program)
-    monkeypatch.setattr(measured, "_COMPILED", {})
-    monkeypatch.setattr(jax, "jit", lambda solve: program)
-    solver = Solver("gibbs", "gibbs", (), "strength", (1.0,), 1.0, 0.0, 0, "any")
-    for num_spins, budget, kept in ((3, 10, 1), (3, 20, 2), (4, 10, 1)):
-        params = Boltzmann(J=np.zeros((num_spins, num_spins)), h=np.zeros(num_spins))
-        measured._compiled(solver, budget, 2, params)
-        assert len(measured._COMPILED) == kept
 
 
 def test_a_budget_below_the_cost_of_the_start_is_no_run_length():
