@@ -14,7 +14,7 @@ from configs import energy_models as configs
 from experiments import energy_models
 from experiments.energies import figures, measures, sources
 from experiments.kit.runner import Results
-from qbm_jax.energy_models import RestrictedBoltzmannMachine, baselines, images, peers
+from qbm_jax.energy_models import images
 from qbm_jax.runtime.keys import TRAINING, seed_of
 from qbm_jax.study.figures import NotDrawn
 from qbm_jax.study.pieces import Pieces
@@ -32,18 +32,6 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_run_is_refused_before_anything_is_written(case, tmp_path):
     study_refuses(energy_models, configs.get_config("smoke"), *BAD[case], tmp_path)
-
-
-def test_baselines_are_normalised():
-    rng = np.random.default_rng(0)
-    train = images.bars_and_stripes(rng, 2, 50, 1).train
-    every = (np.arange(16)[:, None] >> np.arange(4) & 1).astype(np.float32)
-    one = baselines.independent(rng, train, every)
-    several = baselines.mixture(rng, train, every, num_components=3, num_iterations=20)
-    for values in (one, several):
-        assert np.exp(values).sum() == pytest.approx(1, abs=1e-5)
-    rows = (train @ [1, 2, 4, 8]).astype(int)
-    assert several[rows].mean() > one[rows].mean() + 0.2
 
 
 def test_a_method_of_a_package_that_is_not_installed_is_left_out_and_said(monkeypatch, tmp_path):
@@ -142,19 +130,6 @@ def test_an_interrupted_training_goes_on_from_its_file_to_the_same_numbers(tmp_p
     for metric in ("log_likelihood", "averaged_log_likelihood", "updates"):
         assert again["metrics"][metric] == at_once["metrics"][metric]
     assert again["samples"] == at_once["samples"]
-
-
-@pytest.mark.peers
-def test_the_machine_of_rbms_learns_and_is_bracketed_as_ours():
-    pytest.importorskip("rbms")
-    found = images.bars_and_stripes(np.random.default_rng(0), 3, 300, 100)
-    units, seconds = peers.of_rbms(
-        0, found.train, num_hidden=12, num_updates=300, minibatch_size=100, num_chains=100,
-        num_gibbs_steps=10, learning_rate=0.3, seconds=60.0,
-    )  # fmt: skip
-    model = RestrictedBoltzmannMachine(num_hidden=12).with_units(units, found.train)
-    independent = baselines.independent(None, found.train, found.test).mean()
-    assert 0 < seconds < 70 and model.score(found.test).value > independent + 1
 
 
 @pytest.mark.slow
