@@ -19,10 +19,7 @@ from experiments.kit.stop import StopRequest
 from experiments.negatives import figures
 from experiments.negatives.phases import NO_COUPLINGS, Size, build_phase
 from experiments.negatives.results import Found
-from qbm_jax import samplers
 from qbm_jax.errors import InputError
-from qbm_jax.machine import moments
-from qbm_jax.samplers.chains import draw_and_sweep
 from qbm_jax.study.estimates import estimate
 from qbm_jax.training import TrainOptions
 
@@ -45,18 +42,6 @@ TINY = {
 
 def tiny(**fields):
     return config("configs/negative_phase.py:smoke", **(TINY | fields))
-
-
-@pytest.mark.slow
-def test_sweeps_after_an_annealer_end_at_the_law():
-    machine = machine_of(5)
-    cim = samplers.build("cim", num_steps=20, calibration_gain=0.0)
-    keys = jax.random.split(jax.random.key(0), 41)
-    spins = np.asarray(draw_and_sweep(keys, machine, cim, 128, 5))
-    assert spins.shape == (40, 6, 128, 5)
-    truth = moments.exact_moments(machine)
-    before, after = (moments.errors(spins[:, k], machine, truth)["pair_error"] for k in (0, 5))
-    assert after < 0.02 < 0.1 < before
 
 
 def test_a_training_with_a_fault_leaves_the_comparison():
