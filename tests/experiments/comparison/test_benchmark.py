@@ -22,8 +22,7 @@ from experiments.comparison.titles import title_of
 from experiments.kit import runner
 from experiments.kit.stop import StopRequest
 from qbm_jax.fitted import tasks as fitted_tasks
-from qbm_jax.fitted.tasks import embedding, model, study_set
-from qbm_jax.metrics.integration import IntegrationScores
+from qbm_jax.fitted.tasks import model, study_set
 from qbm_jax.model.presets import PRESETS
 from qbm_jax.study.rows import write_table
 from qbm_jax.training import TrainingDiverged, TrainOptions
@@ -111,20 +110,6 @@ def test_recall_is_of_the_types_of_one_abundance_and_generation_of_each_batch(fi
     assert scores["real_cells"] > max(scores["qbmvae"], scores["gaussian_vae"])
 
 
-def test_a_total_over_fewer_scores_is_missing(study):
-    values = dict.fromkeys(("total", "batch_correction", "kbet", "ilisi"), 0.5)
-    scored = IntegrationScores({"a": values, "b": values}, [], {"a": (), "b": ("sim_type_a",)})
-    whole, reason = embedding.comparable_scores(scored, "a", study.batch, study.labels)
-    assert whole == values and not reason
-    partial, reason = embedding.comparable_scores(scored, "b", study.batch, study.labels)
-    assert np.isnan([partial[name] for name in ("total", "batch_correction", "kbet")]).all()
-    assert partial["ilisi"] == 0.5 and "kBET failed for sim_type_a" in reason
-    none = IntegrationScores({"a": values | {"kbet": np.nan}}, [], {"a": ()})
-    assert "kBET" in embedding.comparable_scores(none, "a", study.batch, study.labels)[1]
-    one = np.full_like(study.batch, "only")  # then no method has a kBET
-    assert not embedding.comparable_scores(none, "a", one, study.labels)[1]
-
-
 def test_the_rare_preset_has_types_of_every_abundance_in_every_fold():
     config = configs.get_config()
     rare = sets.load(config, "simulated_rare", config.sets.simulated_rare)
@@ -176,15 +161,6 @@ def test_a_held_out_cell_takes_no_part_in_training(study):
     first, second = (group.embeddings[0][others] for group in groups)
     np.testing.assert_array_equal(first, second)
     assert not np.array_equal(*(group.embeddings[1][others] for group in groups))
-
-
-def test_an_unseen_type_is_found_by_the_distance_to_trained_cells_also_without_a_model(study):
-    held_out = study_set.type_and_fold_cells(study, 0, 0)
-    far = np.random.default_rng(0).normal(size=(study.cells.num_cells, 3))
-    far[study.labels == study.left_out_type] += 20
-    group = study_set.Group("pca", [], [far], [], [held_out], [], 0.0)
-    measured = model.left_out_type(tasks.scale_of(tiny()), study, group)
-    assert measured.rows == [("energy", "auroc_left_out_type_distance", 0, 1.0)]
 
 
 def test_scores_that_choose_genes_of_their_own_get_all_of_them(study):
