@@ -20,6 +20,7 @@ from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.enumeration import enumerate_spins, log_weights
 from qbm_jax.partition import annealing, tempering
 from qbm_jax.partition.acceptance_ratio import acceptance_ratio, variance
+from qbm_jax.partition.estimate import LogZ
 from qbm_jax.samplers.base import Kernel
 
 
@@ -276,6 +277,17 @@ def test_tempering_is_within_its_standard_error_of_enumeration():
     assert result.standard_error < 0.05
     for value, error in [result[0:2], result[2:4], result[4:6]]:
         assert abs(value - exact) < 4.5 * error
+
+
+def test_an_estimate_is_told_by_name_and_its_bracket_is_the_reverse_minus_the_forward_one():
+    terms = {"log_z_forward": 3.0, "log_z_reverse": 5.5, "elbo": -9.0, "log_z": 4.0,
+             "log_z_reverse_standard_error": 0.3, "log_z_forward_standard_error": 0.2,
+             "log_z_standard_error": 0.1}  # fmt: skip
+    found = LogZ.of_terms(terms)
+    assert (found.value, found.standard_error) == (4.0, 0.1)
+    assert (found.forward, found.forward_standard_error) == (3.0, 0.2)
+    assert (found.reverse, found.reverse_standard_error) == (5.5, 0.3)
+    assert found.bracket == 2.5
 
 
 def test_plus_the_mean_energy_is_not_log_z():
