@@ -1,4 +1,4 @@
-"""Imports point one way, the core stands alone, files are short, and a test names each of them."""
+"""Imports point one way, the core stands alone, files are short, and tests mirror the rooms."""
 
 import ast
 import io
@@ -253,33 +253,61 @@ def _guarded(path):
     return [name for names in sentences for name in re.split(r",\s+|\s+and\s+", names)]
 
 
+AT_THE_ROOT = {
+    "qbm_jax.errors": "every room raises it, and their tests see its messages",
+    "qbm_jax.boltzmann": "another name of qbm_jax.machine.boltzmann",
+    "qbm_jax.__main__": "the command, which tests/test_package.py runs",
+}  # modules of no room: any test file may name them
+
+
+def _folder_of_tests(module):
+    """The folder of `tests/` that guards a module, by its room; "" where any folder may."""
+    library, *rest = module.split(".")
+    if library == "experiments":
+        return library
+    return "" if module in AT_THE_ROOT else rest[0]
+
+
 def _unnamed_modules():
-    """Modules that no test file names, and the names in `Guards` sentences that are no module."""
+    """Modules that no test file of their folder names, and names in `Guards` that are no module."""
     files = [path for folder in ("qbm_jax", "experiments") for path in _files(folder)]
     modules = {_module(path) for path in files if path.stem != "__init__"}
-    tests = [path for path in _files("tests") if path.name.startswith("test_")]
-    told = {path: _guarded(path) for path in tests}
-    unknown = [
-        f"{path.relative_to(ROOT)}: {name}" for path in tests for name in told[path]
-        if name not in modules
-    ]  # fmt: skip
-    imported = {name for path in tests for name in _imports(path)}
-    imported |= {name.rpartition(".")[0] for name in imported}  # what a name is imported from
-    return sorted(modules - imported - {name for names in told.values() for name in names}), unknown
+    unknown, named = [], {}
+    for path in _files("tests"):
+        if not path.name.startswith("test_"):
+            continue
+        told = _guarded(path)
+        unknown += [f"{path.relative_to(ROOT)}: {name}" for name in told if name not in modules]
+        names = set(_imports(path))
+        names |= {name.rpartition(".")[0] for name in names}  # what a name is imported from
+        folder = path.relative_to(ROOT / "tests").parts[0]
+        named.setdefault(folder, set()).update(names, told)
+    anywhere = set().union(*named.values())
+    return [
+        f"tests/{folder}: {module}" if folder else module
+        for module in sorted(modules)
+        for folder in [_folder_of_tests(module)]
+        if module not in (named.get(folder, ()) if folder else anywhere)
+    ], unknown
 
 
-def test_every_module_is_named_by_the_test_that_guards_it():
+def test_every_module_is_named_by_a_test_in_the_folder_of_its_room():
     missing, unknown = _unnamed_modules()
     assert not unknown, f"mend or remove names in Guards sentences that are no module: {unknown}"
     assert not missing, (
-        f"no test file names {', '.join(missing)}: find the one that fails when the module is "
-        "broken and import what it tests from there, or end its docstring with a sentence such as "
-        '"Guards qbm_jax.data.names and qbm_jax.data.whole."; where none fails, write a test'
+        f"no test file in its folder names {', '.join(missing)}: find the test that fails when the "
+        "module is broken, move it there, and import what it tests from the module or end the "
+        'docstring with a sentence such as "Guards qbm_jax.data.names and qbm_jax.data.whole."; '
+        "where none fails, write a test"
     )
+    assert AT_THE_ROOT.keys() == {
+        _module(path) for path in (ROOT / "qbm_jax").glob("*.py") if path.stem != "__init__"
+    }
 
 
 def test_a_module_without_a_test_and_a_guard_of_nothing_would_be_seen(tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    monkeypatch.setitem(globals(), "AT_THE_ROOT", {"qbm_jax.e": "of no room"})
     for name in ("qbm_jax/a/__init__", "qbm_jax/a/b", "qbm_jax/a/c", "experiments/d", "qbm_jax/e"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"{name}.py").write_text("")
@@ -287,9 +315,31 @@ def test_a_module_without_a_test_and_a_guard_of_nothing_would_be_seen(tmp_path, 
     test = tmp_path / "tests" / "a" / "test_a.py"
     test.write_text("from qbm_jax.a.b import name\n")
     (tmp_path / "tests" / "helper.py").write_text("import qbm_jax.e\n")
-    assert _unnamed_modules() == (["experiments.d", "qbm_jax.a.c", "qbm_jax.e"], [])
+    missing = ["tests/experiments: experiments.d", "tests/a: qbm_jax.a.c", "qbm_jax.e"]
+    assert _unnamed_modules() == (missing, [])
     test.write_text(
         '"""What it is.\n\nGuards qbm_jax.a.b, qbm_jax.a.c,\nqbm_jax.f and\nexperiments.d.\n"""\n'
         "from qbm_jax import e\n"
     )
-    assert _unnamed_modules() == ([], ["tests/a/test_a.py: qbm_jax.f"])
+    assert _unnamed_modules() == (missing[:1], ["tests/a/test_a.py: qbm_jax.f"])
+
+
+def test_a_module_that_another_room_tests_would_be_seen(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    for name in (
+        "qbm_jax/a/b/c",
+        "experiments/d/e",
+        "tests/a/test_a",
+        "tests/experiments/f/test_d",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{name}.py").write_text("")
+    ours, theirs = tmp_path / "tests/a/test_a.py", tmp_path / "tests/experiments/f/test_d.py"
+    ours.write_text("from experiments.d import e\n")
+    theirs.write_text("from qbm_jax.a.b import c\n")
+    assert _unnamed_modules()[0] == ["tests/experiments: experiments.d.e", "tests/a: qbm_jax.a.b.c"]
+    (tmp_path / "tests/test_root.py").write_text("from qbm_jax.a.b import c\n")
+    assert len(_unnamed_modules()[0]) == 2  # the root of tests/ is no room's folder
+    ours.rename(tmp_path / "tests/experiments/test_e.py")
+    theirs.rename(tmp_path / "tests/a/test_c.py")
+    assert _unnamed_modules() == ([], [])
