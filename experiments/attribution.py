@@ -17,7 +17,7 @@ from experiments.comparison.methods import Method
 from experiments.comparison.plan import ComparisonPlan, check_counts
 from experiments.comparison.summary import COLUMNS, HEADLINE, share_of
 from experiments.comparison.titles import metric_title
-from experiments.kit.options import check_training
+from experiments.kit.options import check_training, filled
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax.errors import InputError
@@ -103,7 +103,7 @@ def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:
             if (
                 variant.name == config.reference
                 and couplings
-                and (config.doses or config.temperatures)
+                and filled((*config.doses, *config.temperatures))
             ):
                 dosed = partial(doses.measure, plan, study, variant, held_out, stop)
                 dosed = partial(trainings.or_note, study, f"{variant.name} has no doses", dosed)

@@ -9,6 +9,7 @@ from experiments.comparison import tasks as comparison_tasks
 from experiments.comparison import trainings
 from experiments.comparison.methods import Method
 from experiments.comparison.plan import ComparisonPlan
+from experiments.kit.options import filled
 from experiments.kit.runner import Piece
 from experiments.kit.stop import StopRequest
 from qbm_jax.fitted import tasks
@@ -46,7 +47,8 @@ def measure(
     config, group = plan.config, trainings.train_group(plan.config, study, variant, held_out, stop)
     scale, names = comparison_tasks.scale_of(config), names_of(study, plan.tasks[study.name])
     rows, notes = [], []
-    for dose, change in doses(config.doses, config.seed, config.get("temperatures", ())).items():
+    factors, temperatures = filled(config.doses), filled(config.get("temperatures", ()))
+    for dose, change in doses(factors, config.seed, temperatures).items():
         measured = tasks.measure(scale, study, dosed(group, change), names)
         rows += [(dose, *row) for row in measured.rows]
         notes += measured.notes

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from experiments.comparison import scvi_tools
-from experiments.kit.options import check_training, names_of
+from experiments.kit.options import check_training, filled, names_of
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.compare import training_of_method
 from qbm_jax.model.presets import PRESETS, SCVI_EPOCHS
@@ -74,7 +74,7 @@ def methods(config: ConfigDict) -> list[Method]:
         again = names_of(config, "kl_weight_1", OURS) if "kl_weight_1" in config else []
         rows += [_trained(config, name, WEIGHT_1, at_1) for name in again if name in names]
     more = config.get("more_gaussian_latents", ()) if "gaussian_vae" in names else ()
-    for latents in more:
+    for latents in filled(more):
         setting = f"{MORE_LATENTS}{check('config.more_gaussian_latents', latents, whole(2))}"
         rows.append(_trained(config, "gaussian_vae", setting, latents=latents))
     return rows

@@ -235,6 +235,11 @@ def listed(value: str | Iterable[str]) -> list[str]:
     return list(dict.fromkeys(filter(None, names)))
 
 
+def filled(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Values of a config field but for blank text, which an empty flag gives for no values."""
+    return tuple(value for value in values if value != "")
+
+
 def names_of(config: ConfigDict, field: str, known: Collection[str]) -> list[str]:
     """The names that a field of the config lists, once each.
 

@@ -417,6 +417,8 @@ def test_the_gaussian_prior_stands_with_more_latents_and_all_else_matched():
     told = report._protocol(config, list(rows.values()))
     few = [title_of(name, "matched") for name in ("gaussian_vae", "mog_vae", "vamp_vae")]
     assert f"32 latents ({'; '.join(f'{title} has 10' for title in few)}), the same" in told
+    config.more_gaussian_latents = ("",)  # of the flag --config.more_gaussian_latents=
+    assert not [row for row in methods(config) if row.setting.startswith("latents_")]
     config.more_gaussian_latents = (1,)
     assert "config.more_gaussian_latents" in refusal(methods, config)
 
