@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from experiments.kit.options import in_config_words
 from qbm_jax.data import Cells, check_likelihood, locate, preprocess
 from qbm_jax.data.download import cache_folder
 from qbm_jax.data.on_disk import StoredCells, open_cells, stratified_sample, write_simulated
@@ -27,6 +28,7 @@ from qbm_jax.study.lock import UNSUPPORTED
 from qbm_jax.training.distributed import is_primary, wait_for_primary
 
 LOGGER = logging.getLogger("qbm_jax")
+OF_PLACE = ("path", "name", "cache_dir", "allow_simulated")  # options of `locate` it tells of
 
 
 def load_cells(config: ConfigDict) -> Cells | StoredCells:
@@ -70,7 +72,8 @@ def load_into_memory(config: ConfigDict) -> Cells:
             raise InputError(
                 f"config.data.{name} = {value!r} is for cells on disk; set config.data.on_disk"
             )
-    cells = locate(cells_key(config.seed, config.data.name), **options)
+    with in_config_words({"data": OF_PLACE, "model": ()}):  # two: a file's fault has no section
+        cells = locate(cells_key(config.seed, config.data.name), **options)
     already_logged = len(cells.notes)
     check_likelihood(cells, config.model.likelihood, config.model.get("num_categories"))
     cells = preprocess(cells, **genes)

@@ -183,8 +183,8 @@ def in_config_words(sections: Mapping[str, Collection[str]]) -> Iterator[None]:
 def config_words(message: str, sections: Mapping[str, Collection[str]]) -> str:
     """A message of the library in the words of a config: its options with their section.
 
-    An option is a word with _ in it, the message's first word, or that behind "unknown". Where
-    there is none, a section that is alone stands before the message.
+    An option is a word with _ in it, the message's first word, that behind "unknown" there, or that
+    behind "option". Where there is none, a section that is alone stands before the message.
 
     Args:
       message: one line.
@@ -195,6 +195,7 @@ def config_words(message: str, sections: Mapping[str, Collection[str]]) -> str:
     anywhere = "|".join(option for option in named if "_" in option) or "(?!)"
     leading = "|".join(named)
     pattern = rf"(?<![\w.])(?:{anywhere})\b|^(?:{leading})\b|(?<=^unknown )(?:{leading})\b"
+    pattern += rf"|(?<=\boption )(?:{leading})\b"
     told, count = re.subn(pattern, lambda found: f"config.{owners[found[0]]}.{found[0]}", message)
     return told if count or len(sections) > 1 else f"config.{next(iter(sections))}: {message}"
 

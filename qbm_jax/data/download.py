@@ -166,7 +166,7 @@ def fetch(
     except ValueError as error:  # pooch: the checksum differs; it has deleted the file
         raise DownloadError(
             f"{public.file_name}: expected md5 {public.md5}, the download has another and was "
-            "deleted; run again, or give a file with data.path"
+            "deleted; run again, or give a file of your own (option path)"
         ) from error
     return Path(path)
 
@@ -191,7 +191,7 @@ def _download(url: str, target: Path, public: PublicSet, progress: bool) -> None
         if promised is not None and int(promised) != public.num_bytes:
             raise DownloadError(
                 f"{public.file_name}: expected {public.num_bytes} bytes, {url} offers {promised}; "
-                "the file there has changed, give one with data.path"
+                "the file there has changed, give one of your own (option path)"
             )
         bar = tqdm(
             total=public.num_bytes,

@@ -82,7 +82,7 @@ def locate(
         return _log(_checked(file, cells))
     if name not in NAMED:
         choices = [*NAMED, *MADE, *(SIMULATED_PREFIX + preset for preset in PRESETS)]
-        raise InputError(f"expected data.path or a data.name in {choices}, got name {name!r}")
+        raise InputError(f"expected option path, or option name in {choices}, got name {name!r}")
     try:
         file = fetch(name, cache_dir or None, progress=progress)
     except NoNetworkError as error:
@@ -116,8 +116,8 @@ def _read_public(
 def _check_allowed(allow_simulated: bool, reason: str) -> None:
     if not allow_simulated:
         raise InputError(
-            f"expected measured cells (allow_simulated is False), but {reason}; give data.path, "
-            "restore the network, or allow simulated cells"
+            f"expected measured cells (allow_simulated is False), but {reason}; give a file of "
+            "your own (option path), restore the network, or allow simulated cells"
         )
 
 

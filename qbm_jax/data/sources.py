@@ -106,8 +106,8 @@ def find_file(name: str, folder: Path) -> Path:
         parts = ", ".join(f"{part.repository} {part.path}" for part in source.parts)
         raise InputError(
             f"no {source.file_name} in {folder}; no place serves it as one file, it was made of "
-            f"{parts}: {source.made} (docs/data.md says how to make it); or name a folder that has "
-            f"it in data.cache_dir"
+            f"{parts}: {source.made} (docs/data.md says how to make it); or give a folder that has "
+            "it as cache_dir"
         )
     return folder / source.file_name
 

@@ -93,6 +93,9 @@ def test_a_message_of_the_library_is_said_in_the_words_of_the_config():
     )
     assert words("try a smaller learning_rate") == "try a smaller config.training.learning_rate"
     assert words("no option is named") == "no option is named"
+    told = config_words("no file; give option path, or cache_dir", {"data": ["path", "cache_dir"]})
+    assert told == "no file; give option config.data.path, or config.data.cache_dir"
+    assert config_words("a path", {"data": ["path"], "model": []}) == "a path"
     assert config_words("dt is 0", {"sampler.cim": ["dt"]}) == "config.sampler.cim.dt is 0"
     assert config_words("no spins", {"sampler.cim": []}) == "config.sampler.cim: no spins"
 
