@@ -46,6 +46,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.datasets = tuple(worlds)
     config.methods = ("pca", "gaussian_vae", "bernoulli_vae", "qbmvae")
     config.settings = ("matched",)
+    config.kl_weight_1 = config.more_gaussian_latents = ()  # rows of the benchmark alone
     config.tasks = "integration,bound"
     config.num_genes = 5000  # at most: all genes of every world
     config.num_seeds = 2
