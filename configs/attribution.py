@@ -32,7 +32,14 @@ def get_config(arg: str = "full") -> ConfigDict:
     )
     config.sets.simulated.num_cells = 3000  # some of every type in each fold
     config.tasks = "integration,classification,bound"
-    for name in ("methods", "settings", "gaussian_latents", "more_gaussian_latents", "kl_weight_1"):
+    for name in (
+        "methods",
+        "settings",
+        "gaussian_latents",
+        "more_gaussian_latents",
+        "kl_weight_1",
+        "scvi_tools",
+    ):
         del config[name]  # of the benchmark alone
     config.reference = REFERENCE  # the variant that the others are held against
     # J of the trained reference times these, and shuffled, measured again; () for no such part

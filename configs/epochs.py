@@ -33,6 +33,6 @@ def get_config(arg: str = "full") -> ConfigDict:
     for name in ("log_z_temperatures", "posterior_draws", "importance_samples", "max_generated"):
         del config.evaluation[name]  # of the benchmark alone
     del config.evaluation["left_out_methods"], config.evaluation["drawn_methods"]
-    for name in ("tasks", "num_steps", "kl_weight_1", "more_gaussian_latents"):
+    for name in ("tasks", "num_steps", "kl_weight_1", "more_gaussian_latents", "scvi_tools"):
         del config[name]
     return config

@@ -16,7 +16,7 @@ from qbm_jax.training import Training
 
 OF_BATCHES = ("harmony", "scanorama")  # they take two batches and all cells at once: no encoder
 UNTRAINED = ("pca", *OF_BATCHES)  # embeddings without a model
-PEERS = (scvi_tools.NAME,)  # other software at its own defaults, if it is installed
+PEERS = (scvi_tools.NAME,)  # other software, if it is installed
 SETTINGS = ("matched", "default")
 MORE_LATENTS = "latents_"  # begins a setting: as matched, but so many Gaussian latents
 WEIGHT_1 = "kl_weight_1"  # a setting of its own: as matched, but trained at KL weight 1
@@ -64,8 +64,9 @@ def methods(config: ConfigDict) -> list[Method]:
             continue
         if name in PEERS:
             scvi_tools.check_installed()
+            chosen = scvi_tools.options_of(config)
             notes = (scvi_tools.NOTE, _length(name, SCVI_EPOCHS, config.num_steps))
-            rows.append(Method(name, "default", None, notes))
+            rows.append(Method(name, chosen.setting, None, (*notes, *chosen.notes)))
             continue
         own = ("matched",) if name in OURS else settings
         rows += [_trained(config, name, setting) for setting in own]

@@ -1,21 +1,26 @@
-"""The scVI of scvi-tools at its own defaults: an optional peer.
+"""The scVI of scvi-tools, at its own defaults or tuned: an optional peer.
 
 scvi-tools is imported where it is used, so that everything else runs without it.
 """
 
 import contextlib
+import dataclasses
 import importlib.util
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import anndata
 import numpy as np
 import pandas as pd
+from ml_collections import ConfigDict
 
+from experiments.kit.options import in_config_words
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
 from qbm_jax.model.presets import SCVI_EPOCHS, scvi_epochs
+from qbm_jax.runtime import options
 from qbm_jax.training import TrainingStopped
 
 NAME = "scvi_tools"
@@ -25,6 +30,53 @@ NOTE = (
     "cells that it draws are drawn from posteriors of given cells, not from the prior."
 )
 LOUD = ("scvi", "lightning.pytorch", "lightning.fabric")  # loggers
+
+
+@options.documented
+@dataclasses.dataclass(frozen=True)
+class ScviToolsOptions:
+    """What of SCVI is tuned; the defaults are scvi-tools' own."""
+
+    n_latent: int = options.field(10, options.whole(1), "latents")
+    n_hidden: int = options.field(128, options.whole(1), "width of the hidden layers")
+    n_layers: int = options.field(1, options.whole(1), "hidden layers of encoder and decoder each")
+    gene_likelihood: str = options.field(
+        "zinb", options.choice(("zinb", "nb")), "law of the counts"
+    )
+    max_kl_weight: float = options.field(
+        1.0, options.not_negative(), "weight of the KL term after its warm-up"
+    )
+
+    def __post_init__(self) -> None:
+        options.check_fields(self)
+
+    @property
+    def setting(self) -> str:
+        """The word for these options in a comparison: "default" or "tuned"."""
+        return "tuned" if self.changed else "default"
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The fields that are not scvi-tools' own."""
+        own = options.field_defaults(ScviToolsOptions)
+        return {name: value for name, value in vars(self).items() if value != own[name]}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One sentence on what was tuned; none where nothing was."""
+        said = ", ".join(f"{name} {value}" for name, value in self.changed.items())
+        return (f"{NAME} is not at its defaults: {said}.",) if said else ()
+
+
+def options_of(config: ConfigDict) -> ScviToolsOptions:
+    """What `config.scvi_tools` says.
+
+    Raises:
+      InputError: a value that cannot be; the message names it.
+    """
+    given = config.scvi_tools.to_dict()
+    with in_config_words({NAME: given}):
+        return options.from_dict(ScviToolsOptions, NAME, given)
 
 
 def is_installed() -> bool:
@@ -46,22 +98,24 @@ def embed(
     kept: np.ndarray,
     seed: int,
     max_epochs: int = SCVI_EPOCHS,
+    chosen: ScviToolsOptions | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> np.ndarray:
     """Posterior means of all cells, by an SCVI that has been trained on some of them.
 
-    Everything is scvi-tools' default, a tenth of `kept` for validation included, but for epochs
-    cut short; the weight of the KL term then grows as much faster.
+    Everything else is scvi-tools' default, a tenth of `kept` for validation included, but for
+    epochs cut short; the weight of the KL term then grows as much faster.
 
     Args:
       cells: raw counts and batches.
       kept: indices of the cells to train on.
       seed: of all randomness.
       max_epochs: most epochs to train; scvi-tools' own number is 400, and less for large sets.
+      chosen: of the model and its KL weight; scvi-tools' own unless given.
       should_stop: asked after every epoch.
 
     Returns:
-      The embedding, float32 [cells, 10].
+      The embedding, float32 [cells, latents].
 
     Raises:
       TrainingStopped: `should_stop` said so.
@@ -73,16 +127,21 @@ def embed(
         if should_stop():
             raise TrainingStopped(f"stopped in a training of {NAME}")
 
+    model_options = dataclasses.asdict(chosen or ScviToolsOptions())
+    kl_weight = model_options.pop("max_kl_weight")
     own = scvi_epochs(len(kept))
     epochs = min(own, max_epochs)
     with quiet():
         scvi.settings.seed = seed
         known = as_anndata(cells.select(kept))
         scvi.model.SCVI.setup_anndata(known, batch_key="batch")
-        model = scvi.model.SCVI(known)
+        model = scvi.model.SCVI(known, **model_options)
         model.train(
             max_epochs=epochs,
-            plan_kwargs={"n_epochs_kl_warmup": SCVI_EPOCHS * epochs / own},
+            plan_kwargs={
+                "n_epochs_kl_warmup": SCVI_EPOCHS * epochs / own,
+                "max_kl_weight": kl_weight,
+            },
             enable_progress_bar=False,
             callbacks=[LambdaCallback(on_train_epoch_end=stop_if_asked)],
         )

@@ -14,7 +14,8 @@ def title_of(method: str, setting: str) -> str:
         return f"{title}, trained at KL weight 1"
     if setting.startswith(MORE_LATENTS):
         return f"{title}, {setting.removeprefix(MORE_LATENTS)} latents"
-    return title if method in (*UNTRAINED, *PEERS, *OURS) else f"{title}, {setting}"
+    alone = method in (*UNTRAINED, *OURS) or (method in PEERS and setting == "default")
+    return title if alone else f"{title}, {setting}"
 
 
 def metric_title(task: str, metric: str) -> str:

@@ -141,7 +141,9 @@ def peer_group(
             most = epochs_of(config.num_steps, trained, scvi_tools.MINIBATCH)
         with stop.deferred():
             own = seed_of(config.seed, "scvi-tools", seed)
-            points = scvi_tools.embed(study.cells, others, own, most, stop)
+            points = scvi_tools.embed(
+                study.cells, others, own, most, scvi_tools.options_of(config), stop
+            )
         embeddings.append(points)
         seconds = time.perf_counter() - start
         LOGGER.info(

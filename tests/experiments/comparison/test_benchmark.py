@@ -508,6 +508,12 @@ def test_a_peer_that_is_not_installed_is_refused_and_one_that_is_has_a_row(monke
     assert any("up to 400 epochs" in note for note in row.notes)
     assert "scvi_tools" in baselines("integration", "total")
     assert "scvi_tools" not in configs.get_config().methods  # for users without it
+    config.scvi_tools.max_kl_weight = 3.0
+    row = methods(config)[1]
+    assert (row.label, title_of(*row[:2])) == ("scvi_tools-tuned", "scvi-tools' SCVI, tuned")
+    assert any("not at its defaults: max_kl_weight 3.0" in note for note in row.notes)
+    config.scvi_tools.gene_likelihood = "normal"
+    assert "config.scvi_tools.gene_likelihood" in refusal(methods, config)
 
 
 def test_a_type_with_fewer_cells_than_folds_is_named(study):

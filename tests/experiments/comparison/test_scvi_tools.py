@@ -6,6 +6,7 @@ the presets (`Preset.deviations`).
 
 import dataclasses
 import importlib.util
+import inspect
 from typing import NamedTuple
 
 import jax
@@ -176,3 +177,33 @@ def test_a_held_out_cell_takes_no_part_and_a_held_out_batch_can_be_embedded(
     assert first.shape == (cells.num_cells, 10) and np.isfinite(first).all()
     np.testing.assert_array_equal(first[kept], second[kept])
     assert not np.array_equal(first[unseen], second[unseen])
+
+
+def test_options_begin_at_the_defaults_of_scvi_tools_and_reach_it(
+    cells, torch_on_one_thread, monkeypatch
+):
+    import scvi
+
+    signature = inspect.signature(scvi.model.SCVI.__init__).parameters
+    own = dataclasses.asdict(scvi_tools.ScviToolsOptions())
+    plan = inspect.signature(scvi.train.TrainingPlan.__init__).parameters["max_kl_weight"]
+    assert own.pop("max_kl_weight") == plan.default
+    assert own == {name: signature[name].default for name in own}
+
+    trained = []
+    train = scvi.model.SCVI.train
+
+    def seen(model, **options):
+        trained.append((model, options))
+        return train(model, **options)
+
+    monkeypatch.setattr(scvi.model.SCVI, "train", seen)
+    chosen = scvi_tools.ScviToolsOptions(4, 16, 2, "nb", 3.0)
+    points = scvi_tools.embed(cells, np.arange(300), 0, 1, chosen)
+    assert points.shape == (cells.num_cells, 4)
+    ((model, options),) = trained
+    module = model.module
+    assert (module.n_latent, module.gene_likelihood) == (4, "nb")
+    assert len(module.z_encoder.encoder.fc_layers) == 2
+    assert module.z_encoder.encoder.fc_layers[0][0].out_features == 16
+    assert options["plan_kwargs"]["max_kl_weight"] == 3

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from experiments.comparison import scvi_tools, trainings
 from experiments.comparison.methods import Method
@@ -73,9 +74,11 @@ def test_defaults_of_scvi_and_its_peer_train_their_own_epochs(num_cells, epochs,
     matched = trainings.options_on(config, study, Method("scvi", "matched", one), held_out)
     assert matched is one.options
     asked = []
-    monkeypatch.setattr(scvi_tools, "embed", lambda *given: asked.append(given[3]))
+    monkeypatch.setattr(scvi_tools, "embed", lambda *given: asked.append(given[3:5]))
+    config.scvi_tools = ConfigDict({"n_latent": 30})
     trainings.peer_group(config, study, held_out, StopRequest())
-    assert asked == [400]  # at most: `embed` knows the cells
+    chosen = scvi_tools.ScviToolsOptions(n_latent=30)
+    assert asked == [(400, chosen)]  # epochs at most: `embed` knows the cells
 
 
 def test_epochs_of_scvi_fall_with_the_cells_and_end_at_one():
