@@ -122,6 +122,8 @@ def weighted_loss(
 ) -> jax.Array:
     """Mean over cells of -log p(x | zeta, batch) plus the weighted KL, the genes' too: a scalar.
 
+    `surrogate` makes of it the loss that a training step differentiates.
+
     Args:
       vae: the model.
       params: its parameters.

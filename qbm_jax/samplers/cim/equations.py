@@ -1,5 +1,8 @@
 """The coherent Ising machine in three variants: equations, drift, diffusion and one step of each.
 
+The default is the mean-field machine. `anneal` runs the steps and has the ramp of the pump p(t),
+eps, sigma and dt; `feedback` what a spin receives.
+
 The mean-field machine: one amplitude a spin, additive noise.
 
 SimCIM (Tiunov, Ulanov and Lvovsky 2019, arXiv 1901.08927, Optics Express 27, 10288) with the cubic
