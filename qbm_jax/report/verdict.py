@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qbm_jax.model import priors
 from qbm_jax.report import style
 from qbm_jax.study.escape import Markdown, bold
 from qbm_jax.study.estimates import NEGLIGIBLE, paired_difference
@@ -40,35 +41,42 @@ class Gain(NamedTuple):
 
 
 def verdict(bounds: dict[str, Bound]) -> str:
-    """Whether the Boltzmann prior's bound beats that of the same model without couplings.
+    """Whether the bound of a prior with couplings beats that of the same model without them.
 
     A model of the run whose bound is better than both is named in the same sentence.
     """
-    priors = {bound.get("prior"): bound for bound in bounds.values()}
-    ours, reference = priors.get("boltzmann"), priors.get("bernoulli")
+    ours = next((bound for bound in bounds.values() if _has_couplings(bound)), None)
+    reference = next(
+        (bound for bound in bounds.values() if bound.get("prior") == "bernoulli"), None
+    )
+    title = priors.build(ours["prior"] if ours else "boltzmann").title
     if not ours or not reference or not _comparable(ours, reference):
         return (
-            "The Boltzmann and the Bernoulli prior cannot be compared: one has no bound here."
+            f"The {title} and the Bernoulli prior cannot be compared: one has no bound here."
             + _best_of_the_run(bounds, ours)
         )
     found = _gain(ours, reference)
     gain, basis, margin = found.mean, found.basis, found.margin
-    against = _against(bounds, ours, reference)
+    against = _against(bounds, ours, reference, title)
     if not found.is_clear:
         sign = "+" if gain >= 0 else "−"
         return (
             f"{bold(f'The two bounds cannot be told apart{against}')} (difference {sign}{margin}"
-            f" nats per cell, Boltzmann minus Bernoulli; {basis})."
+            f" nats per cell, {title} minus Bernoulli; {basis})."
         )
     told = "beats" if gain > 0 else "is worse than"
-    said = (
-        f"The Boltzmann prior's bound {told} the Bernoulli one by {margin} nats per cell{against}"
-    )
+    said = f"The {title} prior's bound {told} the Bernoulli one by {margin} nats per cell{against}"
     fault = " J = 0 is nested in the model, so this is a fault of the training." if gain < 0 else ""
     return f"{bold(said)} ({basis}).{fault}"
 
 
-def _against(bounds: dict[str, Bound], ours: Bound, reference: Bound) -> str:
+def _has_couplings(bound: Bound) -> bool:
+    """Whether J = 0 is nested in its model."""
+    name = bound.get("prior")
+    return name in priors.PRIORS and priors.build(name).couplings
+
+
+def _against(bounds: dict[str, Bound], ours: Bound, reference: Bound, title: str) -> str:
     """The run's best bound, if it is neither of the two that are compared and clearly better."""
     name, best = _best(bounds)
     if best is None or best is ours or best is reference:
@@ -80,12 +88,12 @@ def _against(bounds: dict[str, Bound], ours: Bound, reference: Bound) -> str:
         return ""
     return (
         f"; the best bound of the run is that of {style.model_name(name)},"
-        f" {found.margin} nats per cell better than the Boltzmann prior's"
+        f" {found.margin} nats per cell better than the {title} prior's"
     )
 
 
 def _best_of_the_run(bounds: dict[str, Bound], ours: Bound | None) -> Markdown | str:
-    """The best bound there is, where it is not the Boltzmann prior's."""
+    """The best bound there is, where it is not that of the prior with couplings."""
     name, best = _best(bounds)
     if best is None or best is ours:
         return ""

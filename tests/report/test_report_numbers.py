@@ -28,6 +28,22 @@ def test_seeds_without_a_bound_take_no_part_in_the_verdict():
     assert "cannot be compared" in verdict.verdict(dict(zip("ab", never, strict=True)))
 
 
+@pytest.mark.parametrize(
+    ("prior", "title"), [("boltzmann", "Boltzmann"), ("rbm", "restricted Boltzmann")]
+)
+def test_every_prior_with_couplings_is_compared_with_the_one_without(prior, title):
+    bounds = {
+        "own": {"prior": prior, "elbo": -100.0},
+        "bernoulli_vae": {"prior": "bernoulli", "elbo": -102.0},
+    }
+    said = verdict.verdict(bounds)
+    assert f"The {title} prior's bound beats the Bernoulli one by 2.00 nats per cell" in said
+    bounds["gaussian_vae"] = {"prior": "gaussian", "elbo": -90.0}
+    assert f"10.00 nats per cell better than the {title} prior's" in verdict.verdict(bounds)
+    del bounds["bernoulli_vae"]
+    assert f"The {title} and the Bernoulli prior cannot be compared" in verdict.verdict(bounds)
+
+
 def test_the_table_of_bounds_has_every_number_in_its_column():
     bounds = {
         "a": {"prior": "boltzmann", "num_latents": 8, "elbo": -5.25, "elbo_sd": 0.5,
