@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from qbm_jax.fitted.document import Evaluated
+from qbm_jax.objective.importance_weighted import has_bits
 from qbm_jax.report.style import model_name
 from qbm_jax.training import Progress
 
@@ -75,11 +76,26 @@ def duration(seconds: float) -> str:
 
 
 def tell_bounds(runs: Mapping[str, Sequence[Evaluated]]) -> None:
-    """Says the bounds of all models, and that one alone says nothing."""
+    """Says the bounds of all models, and that one alone says nothing.
+
+    Numbers of relaxed bits that are no bounds (`priors.has_bounds`) are told apart from them.
+    """
     means = {name: np.mean([each.bound["elbo"] for each in found]) for name, found in runs.items()}
-    LOGGER.info(
-        "validation ELBO, nats per cell: %s. A bound is good only by comparison, on the same cells "
-        "and genes%s",
-        ", ".join(f"{model_name(name)} {mean:.1f}" for name, mean in means.items()),
-        ": higher is better" if len(means) > 1 else "; no other model was trained here",
-    )
+    bounds = [name for name, found in runs.items() if has_bits(found[0].model.vae)]
+    if bounds:
+        LOGGER.info(
+            "validation ELBO, nats per cell: %s. A bound is good only by comparison, on the same "
+            "cells and genes%s",
+            _listed(means, bounds),
+            ": higher is better" if len(bounds) > 1 else "; no other model was trained here",
+        )
+    if others := [name for name in runs if name not in bounds]:
+        LOGGER.info(
+            "validation objective of relaxed bits, nats per cell: %s. It is no bound, since these "
+            "bits have no density under the prior: compare it with no other number",
+            _listed(means, others),
+        )
+
+
+def _listed(means: Mapping[str, float], names: Sequence[str]) -> str:
+    return ", ".join(f"{model_name(name)} {means[name]:.1f}" for name in names)

@@ -16,6 +16,7 @@ from qbm_jax.fitted.document import Evaluated
 from qbm_jax.fitted.model import FittedModel
 from qbm_jax.fitted.progress import ProgressBar, told_both
 from qbm_jax.fitted.trainings import fit_trainings
+from qbm_jax.model import priors
 from qbm_jax.runtime import keys
 
 
@@ -66,7 +67,8 @@ def train_and_evaluate(
       InputError: as `fit_trainings`.
       TrainingStopped: `should_stop` said so; the states are saved.
     """
-    bar = ProgressBar(title or "", enabled=title is not None)
+    is_bound = all(priors.has_bounds(each.model.prior, each.model.relaxation) for each in trainings)
+    bar = ProgressBar(title or "", title is not None, is_bound)
     with while_training or contextlib.nullcontext(), bar:
         fitted = fit_trainings(
             [keys.of_training(*seed) for seed in seeds], trainings, cells, data=data,

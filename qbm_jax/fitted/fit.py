@@ -151,7 +151,7 @@ def fit(
         tell_notes((*cells.notes, what_is_modelled(cells)))
         left_out = held_out_cells(held_out, adata, cells)
     data = device_counts(cells) if isinstance(cells, Cells) else None
-    with messages(progress), ProgressBar("qbmvae", enabled=progress) as bar:
+    with messages(progress), ProgressBar(prior.model_name, progress, chosen.has_bound) as bar:
         model, _ = fit_cells(
             key,
             cells,

@@ -12,6 +12,7 @@ from qbm_jax.fitted.history import Recorder
 from qbm_jax.fitted.model_cells import cells_in_batches, device_counts
 from qbm_jax.fitted.progress import ProgressBar, check_progress, messages, told_both
 from qbm_jax.fitted.settings import Settings
+from qbm_jax.objective.importance_weighted import has_bits
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import check, check_mapping, from_dict, whole
 from qbm_jax.training import Training
@@ -73,7 +74,8 @@ def continue_training(
     built = Training.of(settings.model, settings.sampler, settings.sampler_options, options).build(
         len(settings.genes), len(settings.batch_names)
     )
-    with messages(progress), ProgressBar(model.vae.prior.model_name, enabled=progress) as bar:
+    title, is_bound = model.vae.prior.model_name, has_bits(model.vae)
+    with messages(progress), ProgressBar(title, progress, is_bound) as bar:
         LOGGER.info(
             "training goes on with %s options but for those given; the cells that validate have "
             "been trained on before, unless cells and seed are those of the training",

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from qbm_jax import samplers
-from qbm_jax.model.options import check_options
+from qbm_jax.model import priors
+from qbm_jax.model.options import ModelOptions, check_options
 from qbm_jax.model.presets import PRESETS, Parts
 from qbm_jax.runtime.options import check, check_mapping, choice, from_dict
 from qbm_jax.training import TrainOptions
@@ -25,6 +26,12 @@ class Chosen(NamedTuple):
     sampler: str
     sampler_options: Mapping[str, Any] | None
     options: TrainOptions
+
+    @property
+    def has_bound(self) -> bool:
+        """Whether the numbers of its validation are bounds, see `priors.has_bounds`."""
+        relaxation = self.model.get("relaxation", ModelOptions.relaxation)
+        return priors.has_bounds(self.model.get("prior", ModelOptions.prior), relaxation)
 
 
 def choose(

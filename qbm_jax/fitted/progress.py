@@ -71,9 +71,12 @@ def tell_notes(notes: Iterable[str]) -> None:
 class ProgressBar:
     """Shows one training; use as a context and pass `update` to `training.train`."""
 
-    def __init__(self, name: str, enabled: bool = True):
-        """Opens the bar; `enabled=False` shows nothing."""
-        self._name = name
+    def __init__(self, name: str, enabled: bool = True, is_bound: bool = True):
+        """Opens the bar; `enabled=False` shows nothing.
+
+        Where the number of the validation is no bound (`priors.has_bounds`), it is not called one.
+        """
+        self._name, self._called = name, "ELBO" if is_bound else "objective of relaxed bits"
         # Without a terminal lines of a log read better, where somebody listens (no notebook does).
         listens = LOGGER.isEnabledFor(logging.INFO) and not any(
             isinstance(handler, _Shown) for handler in LOGGER.handlers
@@ -103,7 +106,7 @@ class ProgressBar:
             self._bar.update(progress.epoch - self._bar.n)
         elif progress.split == "validation":
             self._validation = (
-                f"ELBO {values['elbo']:.1f} (log Z {values['log_z']:.1f} "
+                f"{self._called} {values['elbo']:.1f} (log Z {values['log_z']:.1f} "
                 f"± {values['log_z_standard_error']:.2f})"
             )
             if self._logs:

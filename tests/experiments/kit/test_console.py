@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from experiments.kit.console import TimeLeft, duration, tell_bounds
+from qbm_jax.model import priors, relaxations
 from qbm_jax.training import Progress
 
 
@@ -74,11 +75,25 @@ def test_durations_are_in_words():
     ]  # fmt: skip
 
 
+def evaluated(value, relaxation="straight_through"):
+    prior = priors.build("boltzmann", relaxations.build(relaxation))
+    vae = SimpleNamespace(prior=prior)
+    return SimpleNamespace(bound={"elbo": value}, model=SimpleNamespace(vae=vae))
+
+
 def test_a_bound_alone_says_nothing_and_the_console_says_that(told):
-    found = [SimpleNamespace(bound={"elbo": value}) for value in (-10.0, -12.0)]
+    found = [evaluated(value) for value in (-10.0, -12.0)]
     tell_bounds({"qbmvae": found})
     tell_bounds({"qbmvae": found, "bernoulli_vae": found})
     alone, beside = told.messages
     assert "QBM-VAE -11.0" in alone and alone.endswith("; no other model was trained here")
     assert "Bernoulli VAE -11.0" in beside and beside.endswith(": higher is better")
     assert all("good only by comparison" in line for line in told.messages)
+
+
+def test_a_number_of_relaxed_bits_is_not_called_a_bound(told):
+    tell_bounds({"qbmvae": [evaluated(-10.0, "gumbel")], "gaussian_vae": [evaluated(-11.0)]})
+    bound, other = told.messages
+    assert bound.startswith("validation ELBO, nats per cell: Gaussian VAE -11.0.")
+    assert other.startswith("validation objective of relaxed bits, nats per cell: QBM-VAE -10.0.")
+    assert "no bound" in other and "ELBO" not in other
