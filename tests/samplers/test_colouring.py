@@ -67,6 +67,8 @@ def test_a_sweep_is_the_sequential_one_in_the_order_of_colours(dense, sparse):
         ("gibbs", {"num_steps": 40}),
         ("annealing", {"num_steps": 60, "num_temperatures": 2, "temperature_start": 2.0}),
         ("tempering", {"num_steps": 20, "num_temperatures": 3, "burn_in": 10}),
+        # So many sweeps behind a machine's draw that they make the law.
+        ("noisy_analog", {"num_steps": 5, "calibration_gain": 0, "finishing_sweeps": 40}),
     ],
 )
 def test_draws_have_the_law_of_the_dense_machine(dense, sparse, name, options):

@@ -15,6 +15,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.machine import calibration
 from qbm_jax.machine.boltzmann import scale
 from qbm_jax.samplers.base import Sampler, check_count, draw_info
+from qbm_jax.samplers.colouring import Colouring, colouring_of
 from qbm_jax.samplers.gibbs import GibbsOptions, GibbsState, gibbs
 
 _ROUNDS = 8
@@ -22,10 +23,14 @@ _MAX_LOG_SCALE = 4.0  # input scales from 1/55 to 55
 
 
 class CalibratedState(struct.PyTreeNode):
-    """The machine's own state, and the log of the factor on parameters sent to it."""
+    """The machine's own state, and the log of the factor on parameters sent to it.
+
+    Where J is sparse, `colouring` is that of the finishing sweeps, if there are any.
+    """
 
     machine: Any
     log_input_scale: jax.Array
+    colouring: Colouring | None = None
 
 
 def calibrated(machine: Sampler, gain: float = 0.3, finishing_sweeps: int = 0) -> Sampler:
@@ -39,10 +44,12 @@ def calibrated(machine: Sampler, gain: float = 0.3, finishing_sweeps: int = 0) -
       machine: any sampler.
       gain: share of log beta_eff by which log input scale moves after each draw, in [0, 1]. With 0
         nothing is calibrated and the input scale stays 1; else `init` calibrates with a few draws.
-      finishing_sweeps: Gibbs sweeps from the machine's spins, in `sample` alone.
+      finishing_sweeps: Gibbs sweeps from the machine's spins, in `sample` alone. With them a sparse
+        J is coloured in `init`, as of `gibbs`.
 
     Raises:
-      InputError: gain outside [0, 1], or finishing_sweeps neither 0 nor a count.
+      InputError: gain outside [0, 1], or finishing_sweeps neither 0 nor a count; in `init`, of a
+        sparse J that is to be swept, what `colouring_of` raises.
     """
     if not 0 <= gain <= 1:
         raise InputError(f"expected calibration_gain in [0, 1], got {gain}")
@@ -57,11 +64,14 @@ def calibrated(machine: Sampler, gain: float = 0.3, finishing_sweeps: int = 0) -
         moved = jnp.clip(moved, -_MAX_LOG_SCALE, _MAX_LOG_SCALE)
         moved = jnp.where(jnp.isfinite(moved), moved, state.log_input_scale)
         info = info | {"beta_eff": beta_eff, "input_scale": input_scale}
-        return spins, CalibratedState(inner, moved.astype(jnp.float32)), info
+        moved = moved.astype(jnp.float32)
+        return spins, state.replace(machine=inner, log_input_scale=moved), info
 
     def init(key, params, num_chains):
         key_init, key_rounds = jax.random.split(key)
-        state = CalibratedState(machine.init(key_init, params, num_chains), jnp.float32(0))
+        inner = machine.init(key_init, params, num_chains)
+        colouring = colouring_of(params) if finishing_sweeps else None
+        state = CalibratedState(inner, jnp.float32(0), colouring)
         if gain == 0:
             return state
         # Gains 1, 1/2, 1/3, ...: Newton's step first, then the mean over rounds.
@@ -80,7 +90,7 @@ def calibrated(machine: Sampler, gain: float = 0.3, finishing_sweeps: int = 0) -
         spins, state, info = draw(key_draw, params, state, gain)
         if finishing_sweeps:
             finished, _, _ = gibbs(GibbsOptions(num_steps=finishing_sweeps)).sample(
-                key_finish, params, GibbsState(spins=spins.T)
+                key_finish, params, GibbsState(spins.T, state.colouring)
             )
             spins = jnp.where(jnp.isfinite(spins), finished, jnp.nan)
         return spins, state, info | draw_info(params, spins)
