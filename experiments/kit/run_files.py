@@ -1,5 +1,6 @@
 """The files of an integration run: made, found whole or damaged, and reported anew."""
 
+import dataclasses
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ from qbm_jax.runtime.keys import key_of
 from qbm_jax.runtime.versions import versions
 from qbm_jax.study.sealed_file import read_sealed
 from qbm_jax.training.computer import describe_computer
+from qbm_jax.training.plan import minibatch_of
 
 LOGGER = logging.getLogger("qbm_jax")
 
@@ -134,6 +136,8 @@ def computer_facts(
 ) -> dict[str, Any]:
     """What it was computed on, see `computer.describe_computer`, by the run's own model."""
     model, options = results[0].model, training_of(config).options
+    minibatch = minibatch_of(options, results[0].num_train_cells)
     sampler = build_sampler(model.vae, config.sampler.name, model.settings.sampler_options)
     speed = float(np.median([result.cells_per_second for result in results]))
-    return describe_computer(model.vae, sampler, options, num_genes, speed, num_devices)
+    used = dataclasses.replace(options, minibatch_size=minibatch)
+    return describe_computer(model.vae, sampler, used, num_genes, speed, num_devices)

@@ -66,7 +66,8 @@ def make_plan(
     jobs = []
     for group in group_settings(sweep.settings):
         records = {of_cells(training_of(setting.config), cells) for setting in group}
-        each = max(training_bytes(one, cells.num_genes, len(cells.batch_names)) for one in records)
+        sizes = cells.num_genes, len(cells.batch_names), cells.num_cells
+        each = max(training_bytes(one, *sizes) for one in records)
         room = max((free - counts_bytes(cells)) // each, 1)
         number = -(-len(group) // min(room, most))
         for part in range(number):

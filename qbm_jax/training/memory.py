@@ -14,6 +14,7 @@ from qbm_jax.model.vae import VAE
 from qbm_jax.runtime.room import GIBIBYTE, check_room, total_bytes
 from qbm_jax.samplers.base import check_steps
 from qbm_jax.training.options import TrainOptions, check_applicable
+from qbm_jax.training.plan import count_validation_cells, minibatch_of
 from qbm_jax.training.spec import Training
 
 # Parameters, two moments of Adam, gradient, best parameters so far; and the copies of all but the
@@ -77,13 +78,14 @@ def check_draws(num_chains: int, **counts: int) -> None:
     check_room(f"the energies of {num_chains} chains", BYTES * num_chains, **counts)
 
 
-def training_bytes(one: Training, num_genes: int, num_batches: int) -> int:
+def training_bytes(one: Training, num_genes: int, num_batches: int, num_cells: int) -> int:
     """Predicted bytes of a training, without its cells: states and a minibatch.
 
     Args:
       one: what is trained, with what the cells decide of it (`fitted.trainings.of_cells`).
       num_genes: genes per cell.
       num_batches: experimental batches.
+      num_cells: that train and validate, which a minibatch may be all of.
     """
     vae, sampler, options, _ = one.build(num_genes, num_batches)
     states = COPIES_OF_PARAMS * params_bytes(vae)
@@ -97,7 +99,8 @@ def training_bytes(one: Training, num_genes: int, num_batches: int) -> int:
     if vae.prior.binary and vae.prior.expected_energy is None:
         num_flips = min(vae.num_latents, MOST_FLIPS)
         of_cell += num_flips * (FLIP_ARRAYS * vae.num_latents + one.model.made_width)
-    return states + options.minibatch_size * BYTES * of_cell
+    num_train_cells = num_cells - count_validation_cells(num_cells, options)
+    return states + minibatch_of(options, num_train_cells) * BYTES * of_cell
 
 
 def free_bytes() -> int:

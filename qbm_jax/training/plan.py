@@ -45,7 +45,7 @@ def plan_epochs(
     order = shuffled(key, available)
     num_validation = count_validation_cells(order.size, options)
     train_cells = np.sort(order[num_validation:])
-    minibatch_size = min(options.minibatch_size, train_cells.size)
+    minibatch_size = minibatch_of(options, train_cells.size)
     dispatches, steps = dispatch_plan(
         train_cells.size, minibatch_size, options.max_steps_per_dispatch
     )
@@ -53,6 +53,11 @@ def plan_epochs(
     return EpochPlan(
         train_cells, validation_cells, minibatch_size, dispatches, steps, options.block_size
     )
+
+
+def minibatch_of(options: TrainOptions, num_train_cells: int) -> int:
+    """Cells of a step, which are all that train where there are fewer than the options ask for."""
+    return min(options.minibatch_size, num_train_cells)
 
 
 def count_validation_cells(num_cells: int, options: TrainOptions) -> int:

@@ -167,7 +167,9 @@ def test_settings_train_together_exactly_if_no_shape_differs(case):
 def test_every_setting_is_in_one_job_and_no_job_mixes_shapes_or_exceeds_memory(cells):
     overrides = [{"seed": seed, "model.num_latents": size} for seed in range(7) for size in (8, 16)]
     sweep = small_sweep(overrides)
-    each = memory.training_bytes(training_of(sweep.settings[1].config), cells.num_genes, 3)
+    each = memory.training_bytes(
+        training_of(sweep.settings[1].config), cells.num_genes, 3, cells.num_cells
+    )
     free = counts_bytes(cells) + int(3.5 * each)
     plan = make_plan(sweep, cells, free=free)
     assert sorted(n for job in plan.jobs for n in job.settings) == list(range(14))

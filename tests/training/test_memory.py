@@ -25,11 +25,11 @@ def test_more_chains_than_memory_holds_are_refused():
 
 
 def test_predicted_memory_follows_parameters_chains_and_minibatch():
-    def predicted(model=(), **options):
+    def predicted(model=(), num_cells=10**4, **options):
         fields = {"num_latents": 16, "encoder_widths": (32,), "decoder_widths": (32,)}
         options = TrainOptions(**({"minibatch_size": 128, "num_chains": 32} | options))
         one = Training.of(fields | dict(model), "gibbs", None, options)
-        return memory.training_bytes(one, 1000, 2)
+        return memory.training_bytes(one, 1000, 2, num_cells)
 
     plain = predicted()
     couplings = memory.COPIES_OF_PARAMS * 4 * (256**2 - 16**2)
@@ -42,3 +42,5 @@ def test_predicted_memory_follows_parameters_chains_and_minibatch():
     chains = predicted(num_chains=64)
     assert chains - plain == memory.COPIES_OF_CHAINS * 4 * 16 * 32
     assert memory.free_bytes() > 2**20
+    # A set of fewer cells than a minibatch is a minibatch; a tenth of it validates.
+    assert predicted(num_cells=100) == predicted(minibatch_size=90) < plain

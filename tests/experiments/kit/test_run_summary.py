@@ -82,6 +82,18 @@ def test_diagnostics_have_a_key_of_their_own_and_judge_the_second_half(monkeypat
     assert summary(4)["beta_eff_standard_error"] == pytest.approx(1.0)
 
 
+def test_the_share_of_products_is_of_the_cells_that_a_step_had(monkeypatch):
+    """A set of fewer cells than a minibatch is a minibatch."""
+    seen = []
+    monkeypatch.setattr(run_files, "describe_computer", lambda *given: seen.append(given[2]))
+    monkeypatch.setattr(run_files, "build_sampler", lambda *_: None)
+    model = SimpleNamespace(vae=None, settings=SimpleNamespace(sampler_options={}))
+    for num_cells in (90, 10**4):
+        result = SimpleNamespace(model=model, cells_per_second=1.0, num_train_cells=num_cells)
+        run_files.computer_facts(config(**{"training.minibatch_size": 128}), [result], 10, 1)
+    assert [options.minibatch_size for options in seen] == [90, 128]
+
+
 def test_a_summary_has_medians_counts_and_errors_under_their_names(monkeypatch, smoke):
     monkeypatch.setattr(document, "sampler_diagnostics", lambda *_, **__: {})
     monkeypatch.setattr(run_files.programmes, "of_embedding", lambda *_, **__: None)
