@@ -15,7 +15,7 @@ from qbm_jax.machine.boltzmann import Boltzmann, from_bit_form, scale
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.optional import needed
 from qbm_jax.samplers import DeviceError
-from qbm_jax.samplers.devices.dimod_device import spins_of
+from qbm_jax.samplers.devices.dimod_device import most_spins, spins_of
 from qbm_jax.selection.problem import Problem, greedy
 
 CONSTRAINTS = ("lagrange", "penalty")
@@ -209,6 +209,12 @@ def _of_dimod(solver: Any, effort: Effort) -> Draw:
         if effort.steps is not None:
             reads["num_sweeps"] = effort.steps
         known = {name: reads[name] for name in reads if name in solver.parameters}
+        most = most_spins(solver)
+        if most is not None and len(h) > most:
+            raise InputError(
+                f"expected at most {most} cells for this solver, got {len(h)}; give fewer, or take "
+                "another solver"
+            )
         try:
             spins = spins_of(solver.sample(model, **known), len(h))
         except DeviceError:

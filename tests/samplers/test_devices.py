@@ -267,6 +267,9 @@ def test_more_spins_than_the_device_has_start_no_chains(params):
     small = dimod.StructureComposite(dimod.ExactSolver(), range(3), [(0, 1), (1, 2)])
     with pytest.raises(samplers.DeviceError, match="at most 3 spins for this device, got 5"):
         built(small).init(jax.random.key(0), params, 2)
+    many = Boltzmann(J=jnp.zeros((25, 25)), h=jnp.zeros(25))
+    with pytest.raises(samplers.DeviceError, match="at most 24 spins for this device, got 25"):
+        built(dimod.ExactSolver()).init(jax.random.key(0), many, 2)
     wrong = dimod.StructureComposite(dimod.ExactSolver(), range(N), [(0, 1)])
     sampler = built(wrong)
     with pytest.raises(samplers.DeviceError, match="the device failed"):

@@ -104,6 +104,8 @@ def test_a_dimod_sampler_chooses():
     found = SampleSelector(K, solver=dimod.ExactSolver(), polish=False).fit(POINTS)
     best = SampleSelector(K, solver="exact").fit(POINTS)
     assert found.indices_.tolist() == best.indices_.tolist()
+    with pytest.raises(InputError, match="at most 24 cells for this solver, got 30; give fewer"):
+        SampleSelector(K, solver=dimod.ExactSolver()).fit(RNG.normal(size=(30, 2)))
 
 
 def answering(answer):

@@ -1,10 +1,12 @@
 """Any `dimod.Sampler` as a device."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from qbm_jax.errors import InputError
+from qbm_jax.machine.enumeration import MAX_SPINS
 from qbm_jax.machine.opposite_sign import Biases
 from qbm_jax.runtime.optional import needed
 from qbm_jax.samplers.devices.failures import DeviceError
@@ -39,11 +41,15 @@ def dimod_device(sampler: Any, arguments: dict[str, Any]) -> Device:
         answer = sampler.sample(model, **asked | arguments)
         return _rows(answer, len(sent.linear), num_reads, seed)
 
-    def max_spins() -> int | None:
-        nodes = getattr(sampler, "nodelist", None)  # of structured ones
-        return None if nodes is None else len(nodes)
+    return Device(draw, partial(most_spins, sampler))
 
-    return Device(draw, max_spins)
+
+def most_spins(sampler: Any) -> int | None:
+    """Spins of the largest machine that a `dimod.Sampler` takes, as far as that is known."""
+    nodes = getattr(sampler, "nodelist", None)  # of structured ones
+    if nodes is not None:
+        return len(nodes)
+    return MAX_SPINS if isinstance(sampler, needed("dimod").ExactSolver) else None
 
 
 def _rows(answer: Any, num_spins: int, num_reads: int, seed: int) -> np.ndarray:
