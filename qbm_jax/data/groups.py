@@ -46,15 +46,21 @@ def batches(obs: pd.DataFrame, column: str | None, source: str) -> Groups:
         )
     _check_groups(names, len(obs), column, "batches", source)
     notes = _notes_on_single(codes, names, "Batch") + alike(names)
-    read_as_missing = [name for name in names if _reads(name, _MISSING)]
-    if read_as_missing:
-        notes.append(
-            f"Batches that read like missing values are taken as batches of their own: "
-            f"{_sizes(codes, names, read_as_missing)}."
-        )
+    notes += notes_on_missing(codes, names)
     if len(names) == 1:
         notes.append(f"Only one batch ({names[0]}): batch correction cannot be scored.")
     return codes, names, notes
+
+
+def notes_on_missing(codes: np.ndarray, names: tuple[str, ...]) -> list[str]:
+    """A note on batches whose names read like missing values, if there are any."""
+    read_as_missing = [name for name in names if _reads(name, _MISSING)]
+    if not read_as_missing:
+        return []
+    return [
+        f"Batches that read like missing values are taken as batches of their own: "
+        f"{_sizes(codes, names, read_as_missing)}."
+    ]
 
 
 def joined(

@@ -182,6 +182,8 @@ def _named(known: tuple[str, ...], cells: Cells) -> tuple[tuple[str, ...], tuple
             "%s; rename those that are others", some(taken),
         )  # fmt: skip
     new = tuple(name for name in cells.batch_names if name not in known)
+    for note in groups.notes_on_missing(cells.batch, cells.batch_names):
+        LOGGER.warning("of the query: %s", note)
     told = alike(known)
     for note in alike((*known, *new)):
         if note not in told:

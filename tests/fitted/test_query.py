@@ -265,6 +265,18 @@ def test_a_new_batch_that_looks_like_a_known_one_is_told(caplog):
     assert "kept apart: '1', '1.0'" in caplog.text and "kept apart: 'b', 'b '" in caplog.text
 
 
+def test_a_batch_that_reads_like_a_missing_value_is_told(caplog):
+    """Missing values that were once written as text; those that are missing still are refused."""
+    cells = small_adata(60)
+    cells.obs["batch"] = np.where(np.arange(60) < 3, "nan", "b3")
+    found = untrained_model().map_query(cells, "batch", fine_tune=False)
+    assert found.settings.batch_names[1:] == ("b3", "nan")
+    assert "read like missing values are taken as batches of their own: 'nan' (3" in caplog.text
+    cells.obs["batch"] = cells.obs["batch"].replace("nan", None)
+    line = refusal(untrained_model().map_query, cells, "batch")
+    assert "'batch' has none for 3 of 60 cells" in line
+
+
 def test_a_column_of_types_that_is_not_there_is_refused_before_anything_is_learned(monkeypatch):
     monkeypatch.setattr(query, "_with_effects", None)  # would be a TypeError
     cells = small_adata(60)
