@@ -80,7 +80,9 @@ def tell_bounds(runs: Mapping[str, Sequence[Evaluated]]) -> None:
 
     Numbers of relaxed bits that are no bounds (`priors.has_bounds`) are told apart from them.
     """
-    means = {name: np.mean([each.bound["elbo"] for each in found]) for name, found in runs.items()}
+    means = {
+        name: float(np.mean([each.bound["elbo"] for each in found])) for name, found in runs.items()
+    }
     bounds = [name for name, found in runs.items() if has_bits(found[0].model.vae)]
     if bounds:
         LOGGER.info(

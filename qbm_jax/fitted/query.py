@@ -33,7 +33,7 @@ from qbm_jax.fitted.document import Model, OneModel
 from qbm_jax.fitted.model_cells import known_columns
 from qbm_jax.fitted.saved_model import by_path
 from qbm_jax.fitted.settings import Settings, build_model
-from qbm_jax.fitted.transfer import transfer_labels
+from qbm_jax.fitted.transfer import Types, voted
 from qbm_jax.fitted.unobserved import imputed, observed, read_without
 from qbm_jax.model import library_size
 from qbm_jax.model.vae import VAE, Params, gene_params, prior_params
@@ -113,9 +113,10 @@ def map_query(
     if reference is None and label_column is not None:
         raise InputError("expected the reference's cells beside label_column, got none")
     check_is_anndata(adata, "map_query")
+    types = None
     if reference is not None:
         check_is_anndata(reference, "reference")
-        groups.labels(reference.obs, label_column, "reference")  # refused before anything is done
+        types = None if label_column is None else Types.of(reference, label_column)
     missing = _missing(model, adata, max_missing)
     if batch_column is None:
         batch_column = known_columns(model.settings, adata)
@@ -139,7 +140,7 @@ def map_query(
         filled = imputed(mapped, cells, missing)
         settings = _with_batches(model.settings, filled, names, new, missing)
         mapped = type(model)(settings, params, model.measured)
-    found = _described(mapped, adata, reference, label_column, layer)
+    found = _described(mapped, adata, reference, types, layer)
     mapped.query = Query(found, missing, len(missing) / len(settings.genes))
     return mapped
 
@@ -316,19 +317,15 @@ def _gradient(
 
 
 def _described(
-    model: Model, adata: Any, reference: Any, label_column: str | None, layer: str | None
+    model: Model, adata: Any, reference: Any, types: Types | None, layer: str | None
 ) -> pd.DataFrame:
     """What is known of each cell, see `Query`."""
-    energy = model.energy(adata, layer)
+    spins, energy = model.embed_with_energy(adata, layer)
     table = pd.DataFrame({"energy": energy}, index=adata.obs_names)
     if reference is None:
         return table
-    known = model.energy(reference, layer)
+    known_spins, known = model.embed_with_energy(reference, layer)
     known = np.sort(known[np.isfinite(known)])
     place = np.searchsorted(known, energy, side="right") / len(known)
     table["energy_percentile"] = np.where(np.isfinite(energy), 100 * place, np.nan)
-    if label_column is not None:
-        found = transfer_labels(model, adata, reference, label_column, layer=layer)
-        for name, values in found.items():
-            table[name] = values.to_numpy()  # by position: cells may share a name
-    return table
+    return table if types is None else table.assign(**voted(spins, known_spins, types))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from command_line import small_adata, untrained_model
 
-from qbm_jax.data import from_anndata
+from qbm_jax.data import from_anndata, groups
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import query
 from qbm_jax.fitted.model import FittedModel
@@ -88,6 +88,25 @@ def test_cells_that_share_a_name_keep_a_row_each(world, mapped):
     )
     assert len(found.query.cells) == twins.n_obs
     assert found.query.cells.label.tolist() == mapped.query.cells.label.tolist()
+
+
+def test_cells_and_reference_are_encoded_once_each_and_types_are_read_once(world, monkeypatch):
+    encoded, read = [], []
+    encode, labels = FittedModel.encode_cells, groups.labels
+    monkeypatch.setattr(
+        FittedModel, "encode_cells",
+        lambda self, cells: encoded.append(cells.num_cells) or encode(self, cells),
+    )  # fmt: skip
+    monkeypatch.setattr(
+        groups, "labels", lambda obs, *rest: read.append(rest) or labels(obs, *rest)
+    )
+    found = world.model.map_query(
+        world.query, "batch", reference=world.adata, label_column="kind", fine_tune=False
+    )
+    assert encoded == [world.query.n_obs, world.adata.n_obs]
+    assert [column for column, _ in read if column is not None] == ["kind"]
+    again = world.model.transfer_labels(world.query, world.adata, "kind")
+    assert found.query.cells[["label", "uncertainty"]].equals(again)
 
 
 def test_texts_for_missing_types_are_no_types_and_have_no_votes(world):
