@@ -54,7 +54,7 @@ def read_table(path: Path, texts: Collection[str] = ()) -> list[dict[str, str | 
 def safe(value: Any) -> Any:
     """A cell as it is written: names that look like formulas stay text, numbers stay numbers."""
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(FORMULA) and not _is_number(value) else value
+        return f"'{value}" if _looks_run(value) and not _is_number(value) else value
     return "" if value is None or value != value else value
 
 
@@ -74,7 +74,12 @@ def numbers(tree: Any, prefix: str = "") -> list[tuple[str, float]]:
 
 def _text(cell: str) -> str:
     """A name as it was before `safe`."""
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
+    return cell[1:] if cell.startswith("'") and _looks_run(cell) else cell
+
+
+def _looks_run(text: str) -> bool:
+    """Whether it begins as a formula, behind apostrophes that are the name's own or `safe`'s."""
+    return text.lstrip("'").startswith(FORMULA)
 
 
 def _value(cell: str) -> str | float | None:

@@ -1,9 +1,12 @@
 """Tables on disk: what is written is read again, and what of a measurement goes into one."""
 
+import csv
+from itertools import product
+
 import pytest
 
 from qbm_jax.errors import InputError
-from qbm_jax.study.rows import numbers, read_table, write_table
+from qbm_jax.study.rows import FORMULA, numbers, read_table, write_table
 
 ROWS = [["plain", 1.5, 3], ["=1+1", None, -2e-300], ["-x", float("nan"), True], ["'quoted", 0.1, 7]]
 
@@ -14,6 +17,19 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     assert [row["=name"] for row in found] == ["plain", "=1+1", "-x", "'quoted"]
     assert [row["value"] for row in found] == [1.5, None, None, 0.1]
     assert [row["count"] for row in found] == [3.0, -2e-300, "True", 7.0]
+
+
+def test_every_name_is_read_as_it_was_written(tmp_path):
+    """Apostrophes of a name's own stay, those that guard against formulas do not."""
+    characters = [*"'=-@1e .,\"\t\r\n＝é"]
+    names = ["".join(name) for number in range(4) for name in product(characters, repeat=number)]
+    path = tmp_path / "t.csv"
+    write_table(path, ["name", "one"], [[name, 1] for name in names])
+    assert [row["name"] for row in read_table(path, ["name"])] == names
+    with path.open(newline="", encoding="utf-8") as file:
+        cells = [cell for cell, _ in csv.reader(file)]
+    started = [cell for cell in cells if cell.startswith(FORMULA)]
+    assert all(float(cell) < 0 for cell in started), "numbers alone begin with a sign"
 
 
 @pytest.mark.parametrize(
