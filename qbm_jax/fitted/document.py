@@ -9,12 +9,14 @@ import numpy as np
 
 from qbm_jax import samplers
 from qbm_jax.data import Cells
+from qbm_jax.data.names import some
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.fitted.history import History
 from qbm_jax.fitted.settings import Settings
 from qbm_jax.machine import calibration, mixing
 from qbm_jax.machine.boltzmann import energy
 from qbm_jax.model.vae import VAE, Params
+from qbm_jax.runtime.json_file import infinite
 from qbm_jax.study.estimates import estimate
 
 
@@ -138,7 +140,20 @@ def compose(
         },
         "data": _described(cells),
         **facts,
+        "notes": [*facts.get("notes", ()), *_notes_on_infinite(runs, scores)],
     }
+
+
+def _notes_on_infinite(
+    runs: Mapping[str, Sequence[Evaluated]], scores: Mapping[str, list[dict[str, float]]]
+) -> list[str]:
+    """A note on bounds and scores that are infinite, which no mean counts and no file holds."""
+    by_seed = [(name, seed, each.bound) for name, found in runs.items()
+               for seed, each in enumerate(found)]  # fmt: skip
+    by_seed += [(name, seed, row) for name, rows in scores.items() for seed, row in enumerate(rows)]
+    found = [f"{each} of {name} at seed {seed}" for name, seed, row in by_seed
+             for each in infinite(row)]  # fmt: skip
+    return [f"Infinite numbers enter no mean: {some(found)}."] if found else []
 
 
 def _described(cells: Cells | StoredCells) -> dict[str, Any]:

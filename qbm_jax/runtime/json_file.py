@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,18 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def infinite(value: Any, name: str = "") -> Iterator[str]:
+    """Dotted names of the infinite numbers of a tree, which `finite` makes None as NaN."""
+    if isinstance(value, np.generic | np.ndarray | jax.Array):
+        value = value.tolist()
+    if isinstance(value, dict | list | tuple):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            yield from infinite(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, float) and math.isinf(value):
+        yield name
 
 
 def parse_json(text: str | bytes) -> Any:

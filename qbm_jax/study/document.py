@@ -89,7 +89,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Markdown:
 def with_spread(value: float | None, spread: float | None, digits: int) -> str:
     """`value ± spread`, the value alone without a spread, or a dash for what is not known."""
     if value is None or not np.isfinite(value):
-        return "–"
+        return _no_number(value)
     known = spread is not None and np.isfinite(spread)
     return f"{value:.{digits}f}" + (f" ± {spread:.{digits}f}" if known else "")
 
@@ -100,7 +100,7 @@ def with_interval(value: float, low: float, high: float, digits: int) -> Markdow
     A value without an interval, such as that of one seed, is told as one.
     """
     if not np.isfinite(value):
-        return Markdown("–")
+        return Markdown(_no_number(value))
     if not np.isfinite(high - low):
         return markdown(f"{value:+.{digits}f} (no interval)")
     text = f"{value:+.{digits}f} ({low:+.{digits}f}, {high:+.{digits}f})"
@@ -110,6 +110,13 @@ def with_interval(value: float, low: float, high: float, digits: int) -> Markdow
 def number(value: float | None, digits: int = 3) -> str:
     """A number to so many significant digits; a dash for none."""
     if value is None or not np.isfinite(value):
-        return "–"
+        return _no_number(value)
     text = f"{value:.{digits}g}"
     return f"{float(text):.0f}" if "e+" in text else text
+
+
+def _no_number(value: float | None) -> str:
+    """Infinity, which is known, or a dash for what is not."""
+    if value is None or np.isnan(value):
+        return "–"
+    return "∞" if value > 0 else "−∞"

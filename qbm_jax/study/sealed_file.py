@@ -8,13 +8,14 @@ from typing import Any
 
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.identity import MARK, digest_names
-from qbm_jax.runtime.json_file import finite, parse_json, write_json
+from qbm_jax.runtime.json_file import finite, infinite, parse_json, write_json
 from qbm_jax.runtime.sealed import SEAL, broken_seal, sealed
 from qbm_jax.study.claim import owner
 from qbm_jax.study.lock import check_held
 
 LOGGER = logging.getLogger("qbm_jax")
 _PLAIN = re.compile(r"\w[\w.]*", re.ASCII)
+_MOST_TOLD = 5  # names of infinite numbers
 _LONGEST = 100  # characters of the readable part of a file name
 
 
@@ -22,6 +23,8 @@ def write_sealed(
     path: Path, content: dict[str, Any], folder: Path, names: dict[str, Any] | None = None
 ) -> None:
     """Writes JSON whole or not at all, with a checksum and with what it belongs to.
+
+    JSON has no word for infinity: the log says which numbers become null.
 
     Args:
       path: the file.
@@ -34,6 +37,9 @@ def write_sealed(
       OSError: the file cannot be written.
     """
     check_held(folder)
+    if found := list(infinite(content)):
+        told = ", ".join(found[:_MOST_TOLD]) + (", ..." if len(found) > _MOST_TOLD else "")
+        LOGGER.warning("%s: infinite numbers are kept as unknown ones: %s", path, told)
     try:
         content = json.loads(json.dumps(finite(content), allow_nan=False))
     except (TypeError, ValueError) as error:

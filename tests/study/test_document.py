@@ -55,6 +55,9 @@ def test_cells_that_were_measured_are_called_nothing(tmp_path):
         (number(1234.5678), "1230"),
         (number(0.00012345), "0.000123"),
         (number(None), "–"),
+        (number(math.inf), "∞"),
+        (with_spread(-math.inf, math.nan, 2), "−∞"),
+        (with_interval(math.inf, math.nan, math.nan, 1), "∞"),
     ],
 )
 def test_numbers_as_reports_print_them(made, text):

@@ -90,6 +90,14 @@ def test_what_numpy_and_jax_give_is_kept_as_plain_numbers(tmp_path):
     assert piece["many"] == [[1.0, 1.0], [0.0]]
 
 
+def test_infinite_numbers_which_json_has_no_word_for_are_told(tmp_path, caplog):
+    found = {"bound": {"elbo": -np.inf, "kl": 1.0}, "rows": [jnp.array([1.0, jnp.inf])]}
+    piece = Pieces(tmp_path, 0).measure("part", {"number": 1}, lambda key: found | {"none": np.nan})
+    assert piece["bound"]["elbo"] is None and piece["rows"] == [[1.0, None]]
+    (told,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert told.endswith("infinite numbers are kept as unknown ones: bound.elbo, rows.0.1")
+
+
 @pytest.mark.parametrize("measured", [0.5, {"law": object()}, {"value": 1j}])
 def test_measurements_that_no_file_can_hold_are_one_line(measured, tmp_path):
     with pytest.raises(InputError, match=r"expected .* got") as error:

@@ -112,7 +112,11 @@ def test_a_summary_has_medians_counts_and_errors_under_their_names(monkeypatch, 
         batch_names=("x", "y"), source="s", simulated=True, num_cells=4, num_genes=2,
         batch_column="b", label_column="l",
     )  # fmt: skip
-    found = run_files.summarise(smoke, cells, runs, {}, [], {"training": 9.0})
+    scores = {"X_pca": [{"total": 0.5, "kbet": math.inf}]}
+    found = run_files.summarise(smoke, cells, runs, scores, ["a note"], {"training": 9.0})
+    told = "Infinite numbers enter no mean: kbet of X_pca at seed 0."
+    assert found["notes"] == ["a note", told]
+    assert math.isnan(found["embeddings"]["X_pca"]["kbet"])
     assert found["elbo"] == pytest.approx(
         {"value": -3.0, "log_z": 6.0, "log_z_standard_error": 0.3}
     )
