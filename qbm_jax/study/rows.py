@@ -85,7 +85,7 @@ def _looks_run(text: str) -> bool:
 def _value(cell: str) -> str | float | None:
     if not cell:
         return None
-    return float(cell) if _is_number(cell) else _text(cell)
+    return float(cell) if _is_number(cell) or cell in ("inf", "-inf") else _text(cell)
 
 
 def _is_number(text: str) -> bool:

@@ -42,6 +42,12 @@ def test_a_damaged_table_is_one_line(damaged, told, tmp_path):
         read_table(tmp_path / "t.csv")
 
 
+def test_infinite_numbers_are_read_as_numbers(tmp_path):
+    values = [float("inf"), -float("inf"), "inf ", "-Infinity"]
+    write_table(tmp_path / "t.csv", ["value"], [[value] for value in values])
+    assert [row["value"] for row in read_table(tmp_path / "t.csv")] == values
+
+
 def test_names_that_look_like_numbers_stay_names_where_it_is_asked(tmp_path):
     write_table(tmp_path / "t.csv", ["set", "value"], [["10", 1.5], ["1e1", 2.0]])
     found = read_table(tmp_path / "t.csv", ["set"])
