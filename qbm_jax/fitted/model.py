@@ -34,7 +34,12 @@ from qbm_jax.fitted import programmes as meaning
 from qbm_jax.fitted.bounds import NUM_DRAWS, NUM_TEMPERATURES, Bound
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.fitted.history import History
-from qbm_jax.fitted.model_cells import cells_in_batches, cells_of_model, device_counts
+from qbm_jax.fitted.model_cells import (
+    cells_in_batches,
+    cells_of_model,
+    column_in_use,
+    device_counts,
+)
 from qbm_jax.fitted.saved_model import SETTINGS_FILE
 from qbm_jax.fitted.scoring import MAX_CELLS, Scores
 from qbm_jax.fitted.settings import Settings, build_model, build_sampler
@@ -317,7 +322,8 @@ class FittedModel:
           folder: new, empty, or of an earlier report, which is replaced.
           adata: cells with the model's genes; those without any count in them are left out.
           label_column: column of `obs` with the cell type; None: no types.
-          batch_column: column of `obs` with the experimental batch, names that the model knows.
+          batch_column: column of `obs` with the experimental batch, names that the model knows;
+            None: that of the training.
           layer: layer with the raw counts; None: that of the training, or `X`.
           num_draws: posterior draws of each cell, for the bound.
           num_temperatures: as in `log_z`.
@@ -334,11 +340,11 @@ class FittedModel:
             written, or packages of the extras "scores" and "report" that are not installed.
 
         Example:
-          >>> model.report("report", adata, label_column="celltype", batch_column="tech")
+          >>> model.report("report", adata, label_column="celltype")
         """
         cells = cells_of_model(
-            self, adata, layer=layer, batch_column=batch_column, label_column=label_column,
-            need_counts_for="report",
+            self, adata, layer=layer, label_column=label_column, need_counts_for="report",
+            batch_column=column_in_use(self.settings, adata, batch_column),
         )  # fmt: skip
         return model_report.write_report(
             self, expand_home(folder), cells, num_draws=check("num_draws", num_draws, whole(1)),

@@ -74,11 +74,10 @@ def cells_in_batches(
     Raises:
       InputError: as `cells_of_model` and `with_batches_of`.
     """
-    if batch_column is None and len(model.settings.batch_names) > 1:
-        batch_column = known_columns(model.settings, adata)
     cells = cells_of_model(
-        model, adata, layer=layer, batch_column=batch_column, need_counts_for=need_counts_for
-    )
+        model, adata, layer=layer, batch_column=column_in_use(model.settings, adata, batch_column),
+        need_counts_for=need_counts_for,
+    )  # fmt: skip
     known = model.settings.batch_names
     if len(known) == 1 and cells.batch_column is not None and cells.batch_names != known:
         LOGGER.warning(
@@ -86,6 +85,15 @@ def cells_in_batches(
             known[0], cells.batch_column, some(cells.batch_names),
         )  # fmt: skip
     return with_batches_of(model.settings, cells)
+
+
+def column_in_use(
+    settings: Settings, adata: Any, named: str | Sequence[str] | None
+) -> str | Sequence[str] | None:
+    """The column that is named; where none is, that of `known_columns` if batches matter at all."""
+    if named is None and len(settings.batch_names) > 1:
+        return known_columns(settings, adata)
+    return named
 
 
 def known_columns(settings: Settings, adata: Any) -> str | list[str] | None:

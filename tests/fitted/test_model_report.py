@@ -53,7 +53,9 @@ def written(toy, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, launched():
         stand_in(patch)
         sets = {"every": toy.model.settings.genes, "far": ["unknown"]}
-        path = toy.model.report(folder, toy.adata, **COLUMNS, **QUICK, gene_sets=sets)
+        path = toy.model.report(
+            folder, toy.adata, label_column="kind", **QUICK, gene_sets=sets
+        )  # the column of the batches is that of the training
     assert path == folder / "report.md"
     return folder
 
@@ -79,6 +81,7 @@ def test_the_files_are_those_of_a_run_and_the_report_says_whose_cells(toy, writt
     text = (written / "report.md").read_text()
     assert "Nats per cell on the cells of this report" in text
     assert "a note" in text and "160 cells" in text
+    assert "batches (batch): b1 80, b2 80" in text
     assert {path.stem for path in (written / "figures").iterdir()} >= {"scores", "training", "umap"}
     report.write(written)  # from its files alone
     assert (written / "report.md").read_text() == text
@@ -177,7 +180,9 @@ def test_every_use_of_random_numbers_has_its_own_of_the_seed_and_the_speed_is_th
 def test_what_cannot_be_reported_leaves_no_folder(toy, tmp_path):
     folder = tmp_path / "report"
     assert "'celltype'" in refusal(toy.model.report, folder, toy.adata, label_column="celltype")
-    assert "batch_column" in refusal(toy.model.report, folder, toy.adata)
+    nameless = toy.adata.copy()
+    del nameless.obs["batch"]
+    assert "batch_column" in refusal(toy.model.report, folder, nameless)
     assert "num_draws" in refusal(toy.model.report, folder, toy.adata, **COLUMNS, num_draws=0)
     options = toy.model.settings.model | {"relaxation": "gumbel"}
     settings = dataclasses.replace(toy.model.settings, model=options)
