@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import DeviceCounts, Minibatch, gather
-from qbm_jax.model.vae import VAE, Params
+from qbm_jax.model.vae import VAE, Params, redrawn
 from qbm_jax.samplers.base import Sampler, spins_from_fields
 from qbm_jax.samplers.gibbs import GibbsState
 from qbm_jax.training.step import Restarted
@@ -59,7 +59,7 @@ def next_draws(
       key: consumed.
       vae: the model.
       sampler: of the negative phase.
-      data: counts.
+      data: counts, or means of bits that each draw makes anew (`vae.redrawn`), as a training does.
       params: of the whole model.
       chains: the sampler's state after the last step.
       rows: the cells that restarted chains start at, [draws, chains].
@@ -72,7 +72,8 @@ def next_draws(
         key, cells = item
         key_data, key_draw = jax.random.split(key)
         if isinstance(sampler, Restarted):
-            chains = sampler.restart(key_data, vae, params, gather(data, cells), chains)
+            given = redrawn(vae, key, gather(data, cells))
+            chains = sampler.restart(key_data, vae, params, given, chains)
         spins, chains, _ = sampler.sample(key_draw, params["prior"], chains)
         return chains, spins.astype(jnp.int8)
 

@@ -62,6 +62,21 @@ def test_contrastive_divergence_starts_at_the_posterior_and_not_at_the_last_draw
     assert (down == -1).all()
 
 
+def test_chains_restart_at_bits_where_the_data_are_their_means():
+    """As in a training, whose steps draw the bits anew."""
+    built = vae.build(num_genes=2, num_batches=1, num_latents=2, likelihood="bernoulli")
+    built = built._replace(encode=lambda params, counts: 80 * (jnp.abs(counts - 0.5) - 0.25))
+    data = to_device(np.array([0, 2]), np.array([0, 1]), np.full(2, 0.5), np.array([0]), 2)
+    idle = samplers.build("gibbs")._replace(
+        sample=lambda key, params, state: (state.spins.T, state, {})
+    )
+    restarted = contrastive_divergence(idle)
+    start = restarted.init(jax.random.key(1), pair(0.0), 8)
+    rows = jnp.zeros((3, 8), jnp.int32)
+    draws = next_draws(jax.random.key(0), built, restarted, data, {"prior": pair(0.0)}, start, rows)
+    assert (np.asarray(draws) == 1).all(), "half-lit pixels would give -1"
+
+
 def test_contrastive_divergence_does_not_claim_the_law_that_its_sweeps_have():
     sweeps = samplers.build("gibbs", num_steps=1)
     assert sweeps.targets_boltzmann
