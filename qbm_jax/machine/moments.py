@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qbm_jax.errors import InputError
 from qbm_jax.machine import calibration
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.distance import total_variation
@@ -26,14 +27,23 @@ class Moments(NamedTuple):
 
 
 def halves(spins: np.ndarray) -> np.ndarray:
-    """Draws of even and of odd chains [2, draws x chains/2, N], of spins [draws, chains, N]."""
+    """Draws of even and of odd chains [2, draws x chains/2, N], of spins [draws, chains, N].
+
+    Raises:
+      InputError: there is one chain, whose draws have no independent other half.
+    """
+    if spins.ndim != 3 or spins.shape[1] < 2:
+        raise InputError(
+            f"expected spins [draws, chains, N] of at least 2 chains, got {spins.shape}; draw "
+            "more chains, for the errors come from two independent halves of them"
+        )
     num_chains = spins.shape[1] // 2 * 2
     parts = [spins[:, first:num_chains:2] for first in (0, 1)]
     return np.stack([part.reshape(-1, spins.shape[2]) for part in parts]).astype(np.float32)
 
 
 def sample_moments(spins: np.ndarray) -> Moments:
-    """Moments of spins [draws, chains, N]."""
+    """Moments of spins [draws, chains, N]; raises as `halves`."""
     parts = halves(spins)
     pairs = np.einsum("hdi,hdj->hij", parts, parts, optimize=True) / parts.shape[1]
     return Moments(parts.mean(axis=1), pairs)
@@ -75,6 +85,9 @@ def errors(
       `pair_error`, `mean_error`; `beta_eff`; `residual`: root mean square over spins of the
       pseudo-likelihood residual at beta_eff, what no temperature explains; where the law is to be
       enumerated, those of `distance`.
+
+    Raises:
+      InputError: there is one chain.
     """
     beta, residuals = jax.device_get(temperature(machine, jnp.asarray(halves(spins))))
     return {

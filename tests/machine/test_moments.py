@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from laws import machine_of
+from refusals import refusal
 
 from qbm_jax import samplers
 from qbm_jax.machine import moments
@@ -33,6 +34,13 @@ def test_errors_of_exact_draws_are_noise_and_those_of_a_hot_machine_are_its_bias
     assert wrong["residual"] < 0.01  # temperature explains it all
     distance = moments.distance(spins[1.0], machine)
     assert distance["total_variation"] < 1.5 * distance["total_variation_floor"]
+
+
+@pytest.mark.parametrize("shape", [(5, 1, 6), (5, 6)])
+def test_one_chain_has_no_second_half_and_is_refused(shape):
+    machine = machine_of(6)
+    line = refusal(moments.errors, np.ones(shape, np.int8), machine, moments.exact_moments(machine))
+    assert f"of at least 2 chains, got {shape}" in line
 
 
 def test_a_bias_below_the_noise_of_the_draws_is_still_measured():
