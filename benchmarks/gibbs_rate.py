@@ -58,7 +58,7 @@ def measure(num_spins: int, names: list[str], options: argparse.Namespace) -> di
                 best[name] = found
                 energies = energy(params, jnp.asarray(draw(), jnp.float32))
                 figures[f"mean_energy_{name}_{num_spins}"] = float(energies.mean())
-                error = float(energies.std()) / num_chains**0.5
+                error = float(energies.std(ddof=1)) / num_chains**0.5
                 figures[f"energy_error_{name}_{num_spins}"] = error
         figures[f"samples_per_second_{name}_{num_spins}"] = statistics.median(best[name])
     for name in names[1:]:

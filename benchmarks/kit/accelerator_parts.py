@@ -199,7 +199,7 @@ def _energy(where: jax.Device, name: str, num_chains: int = 512) -> tuple[float,
         extra = {"calibration_gain": 0.0} if name == "cim" else {}
         draw = sampler_roofline.draws(name, extra, params, num_chains, 50)
         energies = np.asarray(energy(params, draw()[0]))
-        return float(energies.mean()), float(energies.std() / num_chains**0.5)
+        return float(energies.mean()), float(energies.std(ddof=1) / num_chains**0.5)
 
 
 PARTS = {

@@ -86,7 +86,7 @@ def bias_against_dt(
             row |= {
                 "beta_eff": float(fit_beta(params, drawn)),
                 "energy_error": float(drawn_energies.mean() - exact_energy),
-                "energy_standard_error": float(drawn_energies.std() / np.sqrt(len(spins))),
+                "energy_standard_error": float(drawn_energies.std(ddof=1) / np.sqrt(len(spins))),
                 "total_variation": distance.value,
                 "total_variation_floor": distance.floor,
             }

@@ -241,7 +241,9 @@ def likelihood(
     low = float(log_z.forward) - ERRORS * float(low_error)
     high = float(log_z.reverse) + ERRORS * float(high_error)
     known = bool(np.isfinite(free.low).all())
-    error = ERRORS * float((free.high - free.low).std()) / math.sqrt(rows) if known else 0.0
+    gaps = free.high - free.low
+    spread_of_gaps = float(gaps.std(ddof=min(1, rows - 1))) if known else 0.0  # 0 of one row
+    error = ERRORS * spread_of_gaps / math.sqrt(rows)
     lower = -float(free.high.mean()) - error - max(high, low)
     upper = -float(free.low.mean()) + error - min(low, high)
     crossed = float(log_z.forward) - float(log_z.reverse)

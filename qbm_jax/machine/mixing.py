@@ -157,7 +157,7 @@ def mean_error(values: np.ndarray, tau: float) -> float:
     batches = np.array_split(values, min(_NUM_BATCHES, len(values)))
     means = np.array([batch.mean() for batch in batches])
     by_batches = means.std(ddof=1) / np.sqrt(len(means))
-    by_time = values.std() * np.sqrt(np.fmax(tau, 1) / len(values))
+    by_time = values.std(ddof=1) * np.sqrt(np.fmax(tau, 1) / len(values))
     return float(max(by_batches, by_time))
 
 

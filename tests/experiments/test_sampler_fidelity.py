@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from laws import exact_spins
 from ml_collections import ConfigDict
+from scipy import stats
 
 from configs import sampler_fidelity as manual
 from experiments import sampler_fidelity
@@ -360,6 +361,10 @@ def test_the_bias_of_a_time_step_has_its_sign_and_its_number_of_steps(monkeypatc
     assert asked == [{"dt": 0.1, "num_steps": 20}, {"dt": 0.5, "num_steps": 4}]
     right, warm = found["rows"]
     assert abs(right["energy_error"]) < 4 * right["energy_standard_error"]
+    law = np.exp(-instances.energies(params))
+    drawn = np.random.default_rng(0).choice(len(law), 4000, p=law / law.sum())
+    exact = stats.sem(instances.energies(params)[drawn])
+    assert right["energy_standard_error"] == pytest.approx(exact, rel=2e-5)  # 1e-4 with ddof 0
     assert right["total_variation"] < 1.3 * right["total_variation_floor"]
     assert right["beta_eff"] == pytest.approx(1, abs=0.1)
     assert warm["energy_error"] > 10 * warm["energy_standard_error"]
