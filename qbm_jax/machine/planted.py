@@ -78,14 +78,18 @@ def random_planted(
         of an ordered direction, so that single-spin dynamics need not cross between them.
 
     Raises:
-      InputError: there are fewer than two spins, a strength is not positive, or no seed.
+      InputError: there are fewer than two spins, a strength is not positive, a field is not finite,
+        or no seed.
     """
     check_size(num_spins, least=2)
     _check_strengths(np.asarray(strengths, np.float64))
-    try:
-        draw = np.random.default_rng(seed)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"expected a seed of at least 0, got {seed!r}") from error
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(
+            f"expected a seed of at least 0, got {seed!r}; name one, for the machine is made of it"
+        )
+    if not np.isfinite([field, bias]).all():
+        raise InputError(f"expected a finite field and bias, got {field!r} and {bias!r}")
+    draw = np.random.default_rng(seed)
     signs = draw.choice([-1.0, 1.0], (num_spins, len(strengths)))
     h = field * draw.normal(size=num_spins) + bias * signs[:, 0]
     return Planted(signs / np.sqrt(num_spins), np.asarray(strengths, np.float64), h)
@@ -224,6 +228,8 @@ def _checked(planted: Planted) -> Planted:
             f"{strengths.shape} and {h.shape}"
         )
     _check_strengths(strengths)
+    if not (np.isfinite(directions).all() and np.isfinite(h).all()):
+        raise InputError("expected finite directions and fields, got NaN or infinity")
     return Planted(directions, strengths, h)
 
 

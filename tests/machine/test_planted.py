@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from refusals import refusal
 
 from qbm_jax.errors import InputError
 from qbm_jax.machine import boltzmann, planted
@@ -87,3 +88,20 @@ def test_shapes_that_do_not_belong_together_are_one_line():
     model = planted.random_planted(0, 12, (1.0,), field=0.1)
     with pytest.raises(InputError, match=r"expected directions \[N, K\]"):
         planted.machine(model._replace(h=np.zeros(11)))
+
+
+@pytest.mark.parametrize("seed", [None, True, -1, 1.5, [1, 2]])
+def test_a_seed_that_would_draw_another_machine_each_time_or_is_none_is_refused(seed):
+    """numpy takes None as "any", and the result would be no function of the arguments."""
+    line = refusal(planted.random_planted, seed, 20, (1.0,), 0.3)
+    assert f"expected a seed of at least 0, got {seed}" in line
+
+
+def test_fields_that_are_no_numbers_are_refused():
+    assert "field" in refusal(planted.random_planted, 0, 3, (1.0,), float("nan"))
+    made = planted.random_planted(0, 3, (1.0,), 0.3)
+    for broken in (
+        made._replace(h=made.h + np.inf),
+        made._replace(directions=np.nan * made.directions),
+    ):
+        assert "expected finite" in refusal(planted.moments, broken)
