@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from qbm_jax.data import Cells
+from qbm_jax.data.cells import DROPPED
 from qbm_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -139,7 +140,14 @@ def score(
         else:
             embeddings[each] = np.asarray(obsm[each])[cells.rows]
     found = score_cells(embeddings, cells, uncorrected=pca, max_cells=max_cells, seed=seed)
-    return Scores(found.values, tuple(found.notes))
+    return Scores(found.values, (*_left_out(cells), *found.notes))
+
+
+def _left_out(cells: Cells) -> list[str]:
+    """Notes on cells that are not scored: those without a count, and those without a type."""
+    notes = [note for note in cells.notes if note.startswith(DROPPED)]
+    missing = 0 if cells.labels is None else int((~cells.labelled).sum())
+    return notes + ([f"Left out {missing} cells without a cell type."] if missing else [])
 
 
 def baseline(name: str, pca: np.ndarray, cells: Cells, seed: int) -> np.ndarray:

@@ -61,6 +61,18 @@ def test_what_is_scored_is_the_models_embedding_beside_the_baselines(toy, asked)
     assert found.notes == ("one",) and found.to_frame().loc["pca", "total"] == 0.5
 
 
+def test_cells_that_are_left_out_are_told(toy, asked):
+    adata = toy.adata.copy()
+    adata.obs["kind"] = adata.obs.kind.astype(object)
+    adata.obs.iloc[:5, adata.obs.columns.get_loc("kind")] = None
+    adata.X = adata.X.multiply((np.arange(160) != 7)[:, None]).tocsr()
+    found = toy.model.score(adata, **COLUMNS)
+    assert found.notes == (
+        "Dropped 1 of 160 cells without any count.", "Left out 5 cells without a cell type.", "one",
+    )  # fmt: skip
+    assert len(asked[0][1]) == 154
+
+
 def test_harmony_beside_it_has_the_seed_asked_for(toy, asked, monkeypatch):
     monkeypatch.setattr(
         "qbm_jax.metrics.harmony_embedding", lambda pca, batches, seed: np.full_like(pca, seed)
