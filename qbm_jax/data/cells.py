@@ -110,10 +110,11 @@ class Cells:
     def select(self, cells: np.ndarray | None = None, genes: np.ndarray | None = None) -> "Cells":
         """The given cells and genes, each a mask or positions [kept]; None keeps all.
 
-        Codes and names of batches and labels stay, so that parts of one set agree on them.
+        Cells may come several times, genes may not. Codes and names of batches and labels stay, so
+        that parts of one set agree on them.
 
         Raises:
-          InputError: a mask of another length.
+          InputError: a mask of another length, or positions of no cell or gene.
         """
         cells = _positions(cells, self.num_cells, "cells")
         genes = _positions(genes, self.num_genes, "genes")
@@ -152,13 +153,32 @@ def _positions(chosen: np.ndarray | None, size: int, what: str) -> np.ndarray:
         return np.arange(size)
     chosen = np.asarray(chosen)
     if chosen.dtype != bool:
-        return chosen
+        return _checked_positions(chosen, size, what)
     if chosen.shape != (size,):
         raise InputError(
             f"expected a mask [{size}] of the {what}, got one of shape {chosen.shape}; give a "
             "boolean for each, or positions"
         )
     return np.flatnonzero(chosen)
+
+
+def _checked_positions(chosen: np.ndarray, size: int, what: str) -> np.ndarray:
+    """Refuses what numpy would take for other positions, such as -1 of a name that is not there."""
+    if chosen.shape == (0,):
+        return chosen.astype(np.int64)  # an empty list is one of floats
+    if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
+        raise InputError(
+            f"expected positions of {what} as whole numbers, or a mask [{size}], got "
+            f"{chosen.dtype} {chosen.shape}"
+        )
+    if chosen.min() < 0 or chosen.max() >= size:
+        raise InputError(
+            f"expected positions of {what} from 0 to {size - 1}, got {chosen.min()} to "
+            f"{chosen.max()}"
+        )
+    if what == "genes" and len(np.unique(chosen)) < len(chosen):
+        raise InputError("expected positions of genes once each, got some twice")
+    return chosen
 
 
 def _check_codes(field: str, codes: np.ndarray, names: tuple[str, ...], num_cells: int) -> None:

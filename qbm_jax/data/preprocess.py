@@ -11,6 +11,7 @@ from qbm_jax.data.names import some
 from qbm_jax.data.read import gene_positions
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.optional import needed
+from qbm_jax.runtime.options import check, whole
 
 MIN_BATCH = 50
 """Smaller batches give no stable trend of variance on mean and do not vote on genes."""
@@ -52,8 +53,9 @@ def keep_expressed(cells: Cells, seen: np.ndarray, min_cells_per_gene: int) -> C
     """The genes seen in enough cells, where `seen` [genes] counts the cells with each gene.
 
     Raises:
-      InputError: no gene is.
+      InputError: no gene is, or no number of cells.
     """
+    min_cells_per_gene = check("min_cells_per_gene", min_cells_per_gene, whole(0))
     expressed = seen >= min_cells_per_gene
     if not expressed.any():
         raise InputError(
@@ -181,6 +183,5 @@ def empty_cells_note(keep: np.ndarray, num_genes: int, source: str) -> list[str]
 
 
 def check_num_genes(num_genes: int) -> None:
-    """Refuses to choose no genes."""
-    if num_genes < 1:
-        raise InputError(f"expected num_genes of at least 1, got {num_genes}")
+    """Refuses to choose no genes, or a number of them that is not whole."""
+    check("num_genes", num_genes, whole(1))

@@ -258,8 +258,11 @@ def gene_positions(genes: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
     """Where each wanted gene stands in `genes`, int64 [wanted].
 
     Raises:
-      InputError: a gene is asked for twice, or is missing (the first ten and their number).
+      InputError: no list, a gene that is asked for twice, or missing ones (the first ten and their
+        number).
     """
+    if isinstance(wanted, str):
+        raise InputError(f"expected genes as a list of names, got {wanted!r}; give [{wanted!r}]")
     if len(set(wanted)) < len(wanted):
         raise InputError("expected every gene once in the list of wanted genes; remove repeats")
     positions = pd.Index(genes).get_indexer(list(wanted))

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from qbm_jax.data.names import some, text
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.document import Model
+from qbm_jax.runtime.options import LARGEST_WHOLE
 
 _LOOKED_AT = 2000  # cells on disk that tell whether a posterior collapsed
 
@@ -70,7 +70,7 @@ def cells_to_fit(
     return open_cells(
         paths, batch_column=batch_column, label_column=label_column, layer=layer, use_raw=use_raw,
         progress=progress,
-        num_genes=sys.maxsize if num_genes is None else num_genes,
+        num_genes=LARGEST_WHOLE if num_genes is None else num_genes,
     )  # fmt: skip
 
 

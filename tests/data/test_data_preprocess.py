@@ -4,6 +4,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from refusals import refusal
 
 from qbm_jax.data import Cells, align_genes, from_anndata, preprocess, read
 from qbm_jax.errors import InputError
@@ -43,6 +44,30 @@ def test_a_mask_of_another_length_is_refused():
             cells.select(mask)
     with pytest.raises(InputError, match=r"expected a mask \[20\] of the genes"):
         cells.select(genes=np.ones(60, bool))
+
+
+def test_positions_that_no_cell_has_are_refused():
+    """-1 stands for a name that was not found, and is the last cell to numpy."""
+    cells = make_cells((30, 30), num_genes=20)
+    assert cells.select([]).num_cells == 0 and cells.select([3, 3]).num_cells == 2
+    for wrong, told in (
+        ([-1], "from 0 to 59, got -1 to -1"), ([60], "from 0 to 59, got 60 to 60"),
+        ([1.5], "whole numbers, or a mask [60], got float64"), (["a"], "whole numbers"),
+    ):  # fmt: skip
+        assert told in refusal(cells.select, wrong)
+    assert "genes once each" in refusal(cells.select, genes=[0, 0])
+
+
+def test_numbers_and_lists_of_genes_that_are_none_are_refused():
+    cells = make_cells((30, 30), num_genes=20)
+    for wrong in (2.5, True, float("nan"), 0):
+        assert f"num_genes must be a whole number of at least 1, got {wrong}" in refusal(
+            preprocess, cells, num_genes=wrong
+        )
+    line = refusal(preprocess, cells, num_genes=5, min_cells_per_gene=-1)
+    assert "min_cells_per_gene must be a whole number of at least 0, got -1" in line
+    line = refusal(preprocess, cells, gene_list=cells.genes[0])
+    assert f"expected genes as a list of names, got {cells.genes[0]!r}" in line
 
 
 def test_fewer_genes_than_asked_for_are_all_kept_and_noted():
@@ -124,7 +149,7 @@ def test_batches_where_almost_no_gene_varies_do_not_kill_the_process():
 
 
 def test_bad_numbers_are_refused():
-    with pytest.raises(InputError, match="num_genes of at least 1, got 0"):
+    with pytest.raises(InputError, match="num_genes must be a whole number of at least 1, got 0"):
         preprocess(make_cells(), num_genes=0)
     with pytest.raises(InputError, match="seen in at least 400 cells"):
         preprocess(make_cells(), min_cells_per_gene=400)

@@ -67,7 +67,7 @@ def test_missing_columns_files_and_counts_are_told(tmp_path, adata):
     refused(tmp_path, "a plain directory")
     refused([], "at least one file of cells")
     refused(path, "at least 500 cells with counts, found 300", min_cells=500)
-    refused(path, "num_genes of at least 1, got 0", num_genes=0)
+    refused(path, "num_genes must be a whole number of at least 1, got 0", num_genes=0)
     refused(path, "1 are missing: SIM9999", gene_list=["SIM0003", "SIM9999"])
 
 
