@@ -116,8 +116,8 @@ class Cells:
         Raises:
           InputError: a mask of another length, or positions of no cell or gene.
         """
-        cells = _positions(cells, self.num_cells, "cells")
-        genes = _positions(genes, self.num_genes, "genes")
+        cells = positions_of(cells, self.num_cells, "cells")
+        genes = positions_of(genes, self.num_genes, "genes")
         counts = self.counts[cells]
         if not np.array_equal(genes, np.arange(self.num_genes)):
             counts = counts[:, genes]
@@ -148,7 +148,12 @@ class Cells:
         return dataclasses.replace(self, notes=self.notes + notes)
 
 
-def _positions(chosen: np.ndarray | None, size: int, what: str) -> np.ndarray:
+def positions_of(chosen: np.ndarray | None, size: int, what: str) -> np.ndarray:
+    """Positions [kept] of what a mask or positions choose of `size` cells or genes; None: of all.
+
+    Raises:
+      InputError: a mask of another length, or positions of no cell or gene.
+    """
     if chosen is None:
         return np.arange(size)
     chosen = np.asarray(chosen)

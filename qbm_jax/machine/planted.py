@@ -14,6 +14,7 @@ errs by about exp(-2 pi^2 / (1/2)^2) = 1e-34, so that rounding in float64 is all
 A negative d_k would need an imaginary field and integrands that cancel: it is not supported.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ from qbm_jax.machine.boltzmann import Boltzmann, energy
 from qbm_jax.machine.calibration import fit_beta
 from qbm_jax.machine.enumeration import check_size
 
+_NO_MEANS = 1e-18  # sum of squared means that rounding alone gives: without fields, no slope
 _SPACING = 0.5  # of the grid, in standard deviations of z; see above
 _TAIL = 9.0  # standard deviations beyond the outermost possible peak
 _SMALLEST_LOG_DENSITY = -45.0  # relative to the peak; smaller nodes add less than rounding
@@ -159,11 +161,12 @@ def compare(
         for found, wanted in ((mean, exact.mean), (pair_mean, pair_exact))
     )
     collective = collective_z(spins, params, model, exact)
+    size = exact.mean @ exact.mean
     return measured | {
         "mean_rms_z": float(np.sqrt(np.mean(z_mean**2))),
         "mean_largest_z": float(np.abs(z_mean).max()),
         "mean_rms_error": float(np.sqrt(np.mean((mean - exact.mean) ** 2))),
-        "mean_slope": float(mean @ exact.mean / (exact.mean @ exact.mean)),
+        "mean_slope": float(mean @ exact.mean / size) if size > _NO_MEANS else math.nan,
         "pair_rms_z": float(np.sqrt(np.mean(z_pair**2))),
         "pair_largest_z": float(np.abs(z_pair).max()),
         "collective_z": collective,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from refusals import refusal
 
 from qbm_jax.data import from_anndata, open_cells, read
 from qbm_jax.errors import InputError
@@ -146,6 +147,10 @@ def test_genes_of_several_files_are_those_asked_for(tmp_path):
     expected[:60, 8:] = 0
     expected[60:, :2] = 0
     np.testing.assert_array_equal(any_file.select(np.arange(120)).counts.toarray(), expected)
+    mask = np.arange(120) < 3
+    np.testing.assert_array_equal(any_file.select(mask).counts.toarray(), expected[:3])
+    for wrong, told in (([-1], "from 0 to 119, got -1 to -1"), (mask[:5], "mask [120]")):
+        assert told in refusal(any_file.select, wrong)
 
 
 def test_equal_batch_names_in_two_files_are_said_or_kept_apart(tmp_path):

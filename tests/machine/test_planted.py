@@ -105,3 +105,11 @@ def test_fields_that_are_no_numbers_are_refused():
         made._replace(directions=np.nan * made.directions),
     ):
         assert "expected finite" in refusal(planted.moments, broken)
+
+
+def test_without_fields_there_is_no_slope_of_means():
+    model = planted.random_planted(0, 12, (0.8,), field=0.0)
+    spins = np.where(np.random.default_rng(0).random((50, 12)) < 0.5, -1.0, 1.0)
+    with np.errstate(all="raise"):
+        found = planted.compare(spins, planted.machine(model), model, planted.moments(model), 10)
+    assert np.isnan(found["mean_slope"]) and np.isfinite(found["mean_rms_z"])

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from qbm_jax.data.cells import UNLABELLED, Cells
+from qbm_jax.data.cells import UNLABELLED, Cells, positions_of
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.data.on_disk.parts import Part
 from qbm_jax.feed.cell_source import CellBlock
@@ -97,11 +97,12 @@ class StoredCells:
         return StoredReader(self)
 
     def select(self, cells: np.ndarray) -> Cells:
-        """The cells with these indices [n], in this order, in memory.
+        """The cells of these positions [n] or of this mask, in this order, in memory.
 
         Raises:
-          InputError: a file cannot be read.
+          InputError: a mask of another length, positions of no cell, or a file that cannot be read.
         """
+        cells = positions_of(cells, self.num_cells, "cells")
         with self.reader() as reader:
             counts = reader.counts(cells)
         return Cells(
