@@ -12,9 +12,8 @@ python run.py --config=configs/benchmark.py --workdir=runs/mine --config.data.pa
 from ml_collections import ConfigDict
 
 from configs import base
-from experiments.comparison.scvi_tools import ScviToolsOptions
+from experiments.kit.manual import ScviToolsFields, section_of
 from qbm_jax.errors import InputError
-from qbm_jax.runtime.options import field_defaults
 
 PAUL_STAGES = {"C7": 0, "C6": 1, "C5": 2, "C4": 3, "C3": 4, "C2": 5, "C1": 6}  # erythroid branch
 
@@ -60,7 +59,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     # gaussian_vae, if it is among `methods`, again with so many, as rows of their own
     config.more_gaussian_latents = (30, 128) if arg == "full" else ()
 
-    config.scvi_tools = ConfigDict(field_defaults(ScviToolsOptions))  # of the peer; change: tuned
+    config.scvi_tools = section_of(ScviToolsFields)  # of that peer: its own defaults, or tuned
 
     config.model = manual.model
     for field in ("prior", "likelihood", "decoder"):  # they are what a method is

@@ -64,9 +64,11 @@ def methods(config: ConfigDict) -> list[Method]:
             continue
         if name in PEERS:
             scvi_tools.check_installed()
-            chosen = scvi_tools.options_of(config)
-            notes = (scvi_tools.NOTE, _length(name, SCVI_EPOCHS, config.num_steps))
-            rows.append(Method(name, chosen.setting, None, (*notes, *chosen.notes)))
+            changed = scvi_tools.tuned(scvi_tools.fields_of(config))
+            notes = [scvi_tools.NOTE, _length(name, SCVI_EPOCHS, config.num_steps)]
+            if changed:
+                notes.append(f"{name} is not at its defaults: {changed}.")
+            rows.append(Method(name, "tuned" if changed else "default", None, tuple(notes)))
             continue
         own = ("matched",) if name in OURS else settings
         rows += [_trained(config, name, setting) for setting in own]

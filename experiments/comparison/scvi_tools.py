@@ -9,18 +9,18 @@ import importlib.util
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import anndata
 import numpy as np
 import pandas as pd
 from ml_collections import ConfigDict
 
+from experiments.kit.manual import ScviToolsFields
 from experiments.kit.options import in_config_words
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
 from qbm_jax.model.presets import SCVI_EPOCHS, scvi_epochs
-from qbm_jax.runtime import options
+from qbm_jax.runtime.options import field_defaults, from_dict
 from qbm_jax.training import TrainingStopped
 
 NAME = "scvi_tools"
@@ -32,43 +32,7 @@ NOTE = (
 LOUD = ("scvi", "lightning.pytorch", "lightning.fabric")  # loggers
 
 
-@options.documented
-@dataclasses.dataclass(frozen=True)
-class ScviToolsOptions:
-    """What of SCVI is tuned; the defaults are scvi-tools' own."""
-
-    n_latent: int = options.field(10, options.whole(1), "latents")
-    n_hidden: int = options.field(128, options.whole(1), "width of the hidden layers")
-    n_layers: int = options.field(1, options.whole(1), "hidden layers of encoder and decoder each")
-    gene_likelihood: str = options.field(
-        "zinb", options.choice(("zinb", "nb")), "law of the counts"
-    )
-    max_kl_weight: float = options.field(
-        1.0, options.not_negative(), "weight of the KL term after its warm-up"
-    )
-
-    def __post_init__(self) -> None:
-        options.check_fields(self)
-
-    @property
-    def setting(self) -> str:
-        """The word for these options in a comparison: "default" or "tuned"."""
-        return "tuned" if self.changed else "default"
-
-    @property
-    def changed(self) -> dict[str, Any]:
-        """The fields that are not scvi-tools' own."""
-        own = options.field_defaults(ScviToolsOptions)
-        return {name: value for name, value in vars(self).items() if value != own[name]}
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """One sentence on what was tuned; none where nothing was."""
-        said = ", ".join(f"{name} {value}" for name, value in self.changed.items())
-        return (f"{NAME} is not at its defaults: {said}.",) if said else ()
-
-
-def options_of(config: ConfigDict) -> ScviToolsOptions:
+def fields_of(config: ConfigDict) -> ScviToolsFields:
     """What `config.scvi_tools` says.
 
     Raises:
@@ -76,7 +40,14 @@ def options_of(config: ConfigDict) -> ScviToolsOptions:
     """
     given = config.scvi_tools.to_dict()
     with in_config_words({NAME: given}):
-        return options.from_dict(ScviToolsOptions, NAME, given)
+        return from_dict(ScviToolsFields, NAME, given)
+
+
+def tuned(fields: ScviToolsFields) -> str:
+    """The fields that are not scvi-tools' own, in words; "" where all are."""
+    own = field_defaults(ScviToolsFields)
+    changed = [f"{name} {value}" for name, value in vars(fields).items() if value != own[name]]
+    return ", ".join(changed)
 
 
 def is_installed() -> bool:
@@ -98,7 +69,7 @@ def embed(
     kept: np.ndarray,
     seed: int,
     max_epochs: int = SCVI_EPOCHS,
-    chosen: ScviToolsOptions | None = None,
+    chosen: ScviToolsFields | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> np.ndarray:
     """Posterior means of all cells, by an SCVI that has been trained on some of them.
@@ -127,7 +98,7 @@ def embed(
         if should_stop():
             raise TrainingStopped(f"stopped in a training of {NAME}")
 
-    model_options = dataclasses.asdict(chosen or ScviToolsOptions())
+    model_options = dataclasses.asdict(chosen or ScviToolsFields())
     kl_weight = model_options.pop("max_kl_weight")
     own = scvi_epochs(len(kept))
     epochs = min(own, max_epochs)

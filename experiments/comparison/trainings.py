@@ -142,7 +142,7 @@ def peer_group(
         with stop.deferred():
             own = seed_of(config.seed, "scvi-tools", seed)
             points = scvi_tools.embed(
-                study.cells, others, own, most, scvi_tools.options_of(config), stop
+                study.cells, others, own, most, scvi_tools.fields_of(config), stop
             )
         embeddings.append(points)
         seconds = time.perf_counter() - start

@@ -18,11 +18,14 @@ from qbm_jax.model.options import ModelOptions
 from qbm_jax.runtime.options import (
     Kind,
     check,
+    check_fields,
+    choice,
     describe,
     field,
     field_defaults,
     field_kinds,
     flag,
+    not_negative,
     seed,
     text,
     whole,
@@ -138,6 +141,22 @@ class EvaluationFields:
 
 
 SAMPLER = "gibbs"  # unless another is named
+
+
+@dataclasses.dataclass(frozen=True)
+class ScviToolsFields:
+    """What of scvi-tools' SCVI a comparison may tune; the defaults are scvi-tools' own."""
+
+    n_latent: int = field(10, whole(1), "latents")
+    n_hidden: int = field(128, whole(1), "width of the hidden layers")
+    n_layers: int = field(1, whole(1), "hidden layers of encoder and decoder each")
+    gene_likelihood: str = field("zinb", choice(("zinb", "nb")), "law of the counts")
+    max_kl_weight: float = field(1.0, not_negative(), "weight of the KL term after its warm-up")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
 SECTIONS = {
     "": RunFields,
     "devices": DeviceFields,
@@ -154,17 +173,23 @@ def base_config() -> ConfigDict:
     """The defaults of every section; a sampler's options are those of the negative phase."""
     config = ConfigDict()
     for section, options in SECTIONS.items():
-        kinds, given = field_kinds(options), field_defaults(options)
-        fields = {
-            name: config_dict.placeholder(kinds[name].plain_type) if default is None else default
-            for name, default in given.items()
-        }
         if section:
-            config[section] = ConfigDict(fields)
+            config[section] = section_of(options)
         else:
-            config.update(fields)
+            config.update(section_of(options))
     config.sampler = ConfigDict({"name": SAMPLER, **negative_phase()})
     return config
+
+
+def section_of(options: type) -> ConfigDict:
+    """A dataclass of options as a section of a config, with its defaults."""
+    kinds = field_kinds(options)
+    return ConfigDict(
+        {
+            name: config_dict.placeholder(kinds[name].plain_type) if default is None else default
+            for name, default in field_defaults(options).items()
+        }
+    )
 
 
 def run_kinds() -> dict[str, Kind]:

@@ -185,7 +185,7 @@ def test_options_begin_at_the_defaults_of_scvi_tools_and_reach_it(
     import scvi
 
     signature = inspect.signature(scvi.model.SCVI.__init__).parameters
-    own = dataclasses.asdict(scvi_tools.ScviToolsOptions())
+    own = dataclasses.asdict(scvi_tools.ScviToolsFields())
     plan = inspect.signature(scvi.train.TrainingPlan.__init__).parameters["max_kl_weight"]
     assert own.pop("max_kl_weight") == plan.default
     assert own == {name: signature[name].default for name in own}
@@ -198,7 +198,7 @@ def test_options_begin_at_the_defaults_of_scvi_tools_and_reach_it(
         return train(model, **options)
 
     monkeypatch.setattr(scvi.model.SCVI, "train", seen)
-    chosen = scvi_tools.ScviToolsOptions(4, 16, 2, "nb", 3.0)
+    chosen = scvi_tools.ScviToolsFields(4, 16, 2, "nb", 3.0)
     points = scvi_tools.embed(cells, np.arange(300), 0, 1, chosen)
     assert points.shape == (cells.num_cells, 4)
     ((model, options),) = trained

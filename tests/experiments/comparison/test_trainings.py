@@ -77,7 +77,7 @@ def test_defaults_of_scvi_and_its_peer_train_their_own_epochs(num_cells, epochs,
     monkeypatch.setattr(scvi_tools, "embed", lambda *given: asked.append(given[3:5]))
     config.scvi_tools = ConfigDict({"n_latent": 30})
     trainings.peer_group(config, study, held_out, StopRequest())
-    chosen = scvi_tools.ScviToolsOptions(n_latent=30)
+    chosen = scvi_tools.ScviToolsFields(n_latent=30)
     assert asked == [(400, chosen)]  # epochs at most: `embed` knows the cells
 
 
