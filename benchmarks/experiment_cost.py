@@ -73,14 +73,17 @@ def build_contenders(cells: Cells, options: argparse.Namespace) -> dict[str, Cal
     )
     sampler = build_sampler(model, "gibbs", samplers.negative_phase()["gibbs"])
     settings = training.TrainOptions(num_epochs=options.epochs, validate_every=options.epochs)
-    keys = jax.random.split(jax.random.key(0), options.seeds)
+    built = training.Built(model, sampler, settings)
+    seeds = [
+        training.Seed(key, built) for key in jax.random.split(jax.random.key(0), options.seeds)
+    ]
 
     def alone() -> None:
-        for key in keys:
-            training.train(key, model, sampler, data, settings)
+        for seed in seeds:
+            training.train_seeds([seed], data)
 
     def together(method: str) -> Callable[[], None]:
-        return lambda: training.train_seeds(keys, model, sampler, data, settings, method=method)
+        return lambda: training.train_seeds(seeds, data, method=method)
 
     return {ALONE: alone} | {method: together(method) for method in METHODS}
 

@@ -75,9 +75,10 @@ def train(out, mesh=None, seeds=1, checkpoints=None, stop_at=None, die_at=None, 
         if progress.step == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    built = training.Built(*setting(), OPTIONS)
     try:
         trained = training.train_seeds(
-            [jax.random.key(seed) for seed in range(seeds)], *setting(), counts(), OPTIONS,
+            [training.Seed(jax.random.key(seed), built) for seed in range(seeds)], counts(),
             mesh=mesh and build_mesh(*mesh), on_progress=on_progress, method=method,
             checkpoints=checkpoints and Checkpoints(checkpoints),
             should_stop=lambda: steps[-1] == stop_at,

@@ -9,7 +9,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 from benchmarks import sampler_roofline
 from benchmarks.kit.epochs import OurEpochs, made_counts, model_and_sampler
 from qbm_jax import training
+from qbm_jax.feed.minibatches import DeviceCounts
 from qbm_jax.machine.boltzmann import energy
 from qbm_jax.model import inference
 from qbm_jax.runtime import hardware
@@ -94,12 +94,18 @@ def training_speed(sizes: Sizes) -> Figures:
         yield f"share_of_gemm_{name}", facts["gemm_share"]
 
 
-def _trainings(sizes: Sizes) -> tuple[Any, ...]:
-    """Model, sampler, counts and options that seeds and settings share."""
+def _training(sizes: Sizes) -> tuple[training.Built, DeviceCounts]:
+    """What seeds and settings share: a training, and counts."""
     data = made_counts(sizes.num_cells, sizes.num_genes)
     chosen = model_and_sampler(data, 2, num_latents=sizes.num_latents[0], **sizes.model)
     options = training.TrainOptions(num_steps=sizes.num_steps, validation_temperatures=20)
-    return *chosen, data, options
+    return training.Built(*chosen, options), data
+
+
+def _states(seeds: list[training.Seed], data: DeviceCounts, **options: Any) -> list[Any]:
+    """The last parameters of each seed."""
+    trained = training.train_seeds(seeds, data, **options)
+    return [each.state.params for each in trained]
 
 
 def _seconds(work: Callable[[], Any], repeats: int) -> float:
@@ -110,43 +116,35 @@ def _seconds(work: Callable[[], Any], repeats: int) -> float:
 
 def seeds(sizes: Sizes) -> Figures:
     """Wall time of several seeds as rows of one `vmap`, to as many trainings, all compiled."""
-    arguments = _trainings(sizes)
-    roots = list(jax.random.split(jax.random.key(0), sizes.seeds))
-    states = lambda found: [each.state.params for each in found]  # noqa: E731
-    alone = _seconds(
-        lambda: states(training.train(root, *arguments) for root in roots), sizes.repeats
-    )
+    built, data = _training(sizes)
+    roots = jax.random.split(jax.random.key(0), sizes.seeds)
+    every = [training.Seed(root, built) for root in roots]
+    alone = _seconds(lambda: [_states([one], data) for one in every], sizes.repeats)
     yield "seconds_one_after_another", alone
-    together = partial(training.train_seeds, roots, *arguments, method="vmap")
-    seconds = _seconds(lambda: states(together()), sizes.repeats)
+    seconds = _seconds(lambda: _states(every, data, method="vmap"), sizes.repeats)
     yield "seconds_vmap", seconds
     yield "ratio", seconds / alone
 
 
 def settings(sizes: Sizes) -> Figures:
     """Wall time of settings that differ in numbers, in one `vmap`, to as many trainings."""
-    model, sampler, data, options = _trainings(sizes)
-    root = jax.random.key(0)
+    built, data = _training(sizes)
+    one = training.Seed(jax.random.key(0), built)
     weights = np.geomspace(0.1, 3.0, sizes.settings)
-    many = [dataclasses.replace(options, kl_weight=float(weight)) for weight in weights]
+    options = [dataclasses.replace(built.options, kl_weight=float(weight)) for weight in weights]
+    many = [one._replace(built=built._replace(options=each)) for each in options]
     # One program for all numbers, so one training stands for the others.
-    alone = sizes.settings * _seconds(
-        lambda: training.train(root, model, sampler, data, options).state.params, sizes.repeats
-    )
+    alone = sizes.settings * _seconds(lambda: _states([one], data), sizes.repeats)
     yield "seconds_one_after_another", alone
-
-    def together() -> list[Any]:
-        found = training.train_seeds([root] * len(many), model, sampler, data, many, method="vmap")
-        return [each.state.params for each in found]
-
-    seconds = _seconds(together, 1)
+    seconds = _seconds(lambda: _states(many, data, method="vmap"), 1)
     yield "seconds_vmap", seconds
     yield "ratio", seconds / alone
 
 
 def embedding(sizes: Sizes) -> Figures:
     """Cells per second, the way to the host included."""
-    model, _, data, _ = _trainings(sizes)
+    built, data = _training(sizes)
+    model = built.vae
     params = jax.jit(model.init)(jax.random.key(0))
     seconds = _seconds(lambda: inference.embed(model, params, data), sizes.repeats)
     yield "cells_per_second", sizes.num_cells / seconds
@@ -154,7 +152,8 @@ def embedding(sizes: Sizes) -> Figures:
 
 def checkpoint(sizes: Sizes) -> Figures:
     """Seconds to write and to read the state of the largest model."""
-    _, _, data, options = _trainings(sizes)
+    built, data = _training(sizes)
+    options = built.options
     model, sampler = model_and_sampler(data, 2, num_latents=sizes.num_latents[-1], **sizes.model)
     optimiser = training.build_optimiser(options, sizes.num_steps)
     state = training.init_state(jax.random.key(0), model, sampler, optimiser, options.num_chains)

@@ -82,11 +82,10 @@ def continue_training(
             "the training's" if settings.training else "default",
         )  # fmt: skip
         recorder = Recorder(told_both(bar.update, on_progress))
+        one = training.Seed(keys.of_training(seed), built, params=model.params)
         (trained,) = training.train_seeds(
-            [keys.of_training(seed)], built.vae, built.sampler, InMemory(device_counts(cells)),
-            built.options, records=[built.record], on_progress=recorder.update,
-            start=[model.params],
-        )  # fmt: skip
+            [one], InMemory(device_counts(cells)), on_progress=recorder.update
+        )
     history = recorder.history(0, trained)
     if model.measured is not None:
         history = history.after(model.measured)

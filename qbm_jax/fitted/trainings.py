@@ -84,7 +84,7 @@ def fit_trainings(
         is done here.
       checkpoints: where states are kept, each with its identity (see `identity`): those of other
         cells or trainings are refused.
-      held_out: indices [held-out cells] per training, as in `training.train_seeds`.
+      held_out: indices [held-out cells] per training, as in `training.Seed`; None: all take all.
       on_progress: as in `training.train_seeds`; what it is told is each model's history as well.
       on_snapshots: as in `with_retries`: told the parameters at every validation.
       **train_arguments: `should_stop`, `method`, ... of `training.train_seeds`.
@@ -108,13 +108,13 @@ def fit_trainings(
         keep: OnValidation,
     ) -> list[training.Trained]:  # fmt: skip
         chosen, without = [trainings[i] for i in numbers], [left_out[i] for i in numbers]
-        models, drawn_by, options, records = zip(*(built[i] for i in numbers), strict=True)
+        seeds = map(training.Seed, roots, [built[i] for i in numbers], without)
         place = checkpoints.again(attempt) if checkpoints and attempt else checkpoints
         if place is not None:
             place.identity = identity(roots, chosen, cells, without)
         return training.train_seeds(
-            roots, models, drawn_by, source, options, records=records, checkpoints=place,
-            held_out=without, on_progress=tell, on_validation=keep, **train_arguments,
+            list(seeds), source, checkpoints=place, on_progress=tell, on_validation=keep,
+            **train_arguments,
         )  # fmt: skip
 
     def collapsed(number: int, result: training.Trained) -> str | None:

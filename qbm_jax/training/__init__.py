@@ -13,16 +13,18 @@ from qbm_jax.training.negatives import contrastive_divergence, next_draws
 from qbm_jax.training.options import TrainOptions, without_numbers
 from qbm_jax.training.outcomes import Progress, Trained, TrainingDiverged, TrainingStopped
 from qbm_jax.training.plan import EpochPlan, dispatches, plan_epochs
-from qbm_jax.training.spec import SamplerSpec, Training, sampler_spec
+from qbm_jax.training.spec import Built, SamplerSpec, Seed, Training, sampler_spec
 from qbm_jax.training.state import TrainState, build_optimiser, init_state, keep_best
 from qbm_jax.training.step import Restarted, build_dispatch, build_vmapped_dispatch, train_step
 
 __all__ = [
     "LARGEST_ENUMERATED",
+    "Built",
     "EpochPlan",
     "Progress",
     "Restarted",
     "SamplerSpec",
+    "Seed",
     "TrainOptions",
     "TrainState",
     "Trained",

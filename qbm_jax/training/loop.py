@@ -10,7 +10,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import CellSource, as_source
 from qbm_jax.feed.minibatches import DeviceCounts
 from qbm_jax.model.vae import VAE, Params
@@ -24,62 +23,47 @@ from qbm_jax.training.outcomes import Progress, Trained, TrainingStopped
 from qbm_jax.training.plan import dispatches
 from qbm_jax.training.run import Run, plan_seeds
 from qbm_jax.training.sharding import OnMesh
-from qbm_jax.training.spec import Built, Training
+from qbm_jax.training.spec import Built, Seed
 from qbm_jax.training.together import SeedThreads
 
 LOGGER = logging.getLogger("qbm_jax")
 
 
 def train_seeds(
-    keys: Sequence[jax.Array],
-    vae: VAE | Sequence[VAE],
-    sampler: Sampler | Sequence[Sampler | None] | None,
+    seeds: Sequence[Seed],
     data: DeviceCounts | CellSource,
-    options: TrainOptions | Sequence[TrainOptions],
     *,
-    held_out: Sequence[np.ndarray | None] | None = None,
     checkpoints: Checkpoints | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
     on_validation: Callable[[int, list[Params]], None] = lambda epoch, params: None,
     method: str | None = None,
-    records: Sequence[Training | None] | None = None,
     mesh: Mesh | None = None,
-    start: Sequence[Params] | None = None,
 ) -> list[Trained]:
     """Trains several seeds or settings together; each gets what `train` gives for its key.
 
     All seeds take the same number of steps an epoch: that of the one with the fewest training
-    cells, where `held_out` makes them differ. They share one checkpoint, and stop together.
-    Model, sampler and options may be one for all or one per key; options may then differ in
-    their numbers alone (`options.without_numbers`), and trainings of one model and sampler share
-    one program.
+    cells, where their held-out cells make them differ. They share one checkpoint, and stop
+    together. Their options may differ in numbers alone (`options.without_numbers`). Trainings of
+    one model and sampler share one program; those of equal `spec.shape` may be rows of one `vmap`
+    although their models and samplers differ in numbers.
 
     Args:
-      keys: one root key per seed; it fixes the split, the start, the order and all noise.
-      vae: the model.
-      sampler: draws the negative phase; None where log Z has a closed form.
+      seeds: what is trained, each with its key. All of them have parameters to go on from, or none.
       data: all counts on the device, or where they come from (`cell_source`).
-      options: how to train.
-      held_out: per seed, indices [held-out cells] of cells that take no part in training or in the
-        choice of the epoch, or None; None: all seeds may use all cells.
       checkpoints: where states are kept; None keeps none.
       on_progress: called for every seed after every dispatch and every validation.
       should_stop: asked after every dispatch.
       on_validation: called after every validation with the epoch and each seed's parameters.
       method: "threads" or "vmap"; see `together`. None: the faster one on this device.
-      records: per key, the record that model and sampler were built from. Trainings of equal
-        `spec.shape` may be rows of one `vmap` although their models and samplers differ in numbers.
-        None: no key has a record.
       mesh: devices that share the training (`sharding.build_mesh`), of all processes that make this
         call; None: the default device. Checkpoints of one mesh can be resumed on another.
-      start: per key, the parameters to go on from, without checkpoints; None: fresh ones.
 
     Returns:
-      One result per key.
+      One result per seed.
 
     Raises:
-      InputError: there are no keys; the held-out cells cannot be used; the options do not suit the
+      InputError: there are no seeds; the held-out cells cannot be used; the options do not suit the
         model or one another; or cells could not be read (the states are saved).
       TrainingStopped: `should_stop` said so; the states are saved.
       TrainingDiverged: a value was NaN or infinite, in the seed named; the last good states of all
@@ -87,25 +71,36 @@ def train_seeds(
     """
     start_time = time.perf_counter()
     keep_compiled()
-    given = (per_key(value, len(keys)) for value in (vae, sampler, options, records))
-    trainings = [Built(*chosen) for chosen in zip(*given, strict=True)]
-    for built in trainings:
-        check_model(built.options, built.vae)
+    for seed in seeds:
+        check_model(seed.built.options, seed.built.vae)
     source = as_source(data)
     if mesh is not None:
         source, should_stop = OnMesh(source, mesh), any_process(should_stop)
-    seeds = plan_seeds(keys, source.num_cells, trainings, held_out)
+    planned = plan_seeds(seeds, source.num_cells)
     # On a mesh one at a time: two programs that wait for each other's devices wait for ever.
-    with SeedThreads(len(seeds) if mesh is None else 1) as threads, ExitStack() as streams:
-        run = Run(seeds, source, checkpoints, on_progress, threads, method, mesh)
-        run.emit("start", [{} for _ in seeds])
-        if start is not None:
-            run.start_at(start)
-        num_epochs, _, validate_every = run.length
-        if not any(run.patient(run.step // run.plan.steps_per_epoch)):
-            num_epochs = 0  # it has ended in an earlier call
-        orders = [dispatches(s.keys.order, s.plan, run.step, num_epochs) for s in seeds]
-        every = [streams.enter_context(closing(source.stream(order))) for order in orders]
+    with SeedThreads(len(planned) if mesh is None else 1) as threads:
+        run = Run(planned, source, checkpoints, on_progress, threads, method, mesh)
+        run.start()
+        _train_on(run, should_stop, on_validation)
+    return run.results(time.perf_counter() - start_time)
+
+
+def _train_on(
+    run: Run,
+    should_stop: Callable[[], bool],
+    on_validation: Callable[[int, list[Params]], None],
+) -> None:
+    """Takes the dispatches that are left, and validates, until the last epoch or out of patience.
+
+    Raises:
+      TrainingStopped: `should_stop` said so; the states are saved.
+    """
+    num_epochs, _, validate_every = run.length
+    if not any(run.patient(run.step // run.plan.steps_per_epoch)):
+        num_epochs = 0  # it has ended in an earlier call
+    orders = [dispatches(s.keys.order, s.plan, run.step, num_epochs) for s in run.seeds]
+    with ExitStack() as streams:
+        every = [streams.enter_context(closing(run.source.stream(order))) for order in orders]
         for parts in run.saved_on_error(zip(*every, strict=True)):
             run.advance(parts)
             epoch, within = divmod(run.step, run.plan.steps_per_epoch)
@@ -121,24 +116,6 @@ def train_seeds(
             if should_stop():
                 run.save(run.states)
                 raise TrainingStopped(f"stopped after step {run.step}")
-    return run.results(time.perf_counter() - start_time)
-
-
-def per_key(given: Any, num_keys: int) -> Sequence[Any]:
-    """Repeats what is the same for all keys; what is given per key is returned as it is.
-
-    A model counts as one thing, although it is a tuple.
-
-    Raises:
-      InputError: the numbers of things and of keys differ.
-    """
-    if type(given) not in (list, tuple):
-        return [given] * num_keys
-    if len(given) != num_keys:
-        raise InputError(
-            f"expected one model, sampler and options for each of {num_keys} keys, got {len(given)}"
-        )
-    return given
 
 
 def train(
@@ -166,4 +143,4 @@ def train(
     Raises:
       InputError, TrainingStopped, TrainingDiverged: as `train_seeds`.
     """
-    return train_seeds([key], vae, sampler, data, options, held_out=[held_out], **arguments)[0]
+    return train_seeds([Seed(key, Built(vae, sampler, options), held_out)], data, **arguments)[0]

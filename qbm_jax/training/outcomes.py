@@ -17,7 +17,7 @@ class TrainingDiverged(InputError):
     """A quantity became NaN or infinite; the last good state is kept.
 
     Attributes:
-      seed: position of its key among those of `train_seeds`.
+      seed: its position among those of `train_seeds`.
       fault: the quantity that was not finite, and the step.
     """
 
@@ -38,7 +38,7 @@ class Progress(NamedTuple):
       cells_per_second: so far, all seeds together.
       split: "start" (once, after a restore), "train" or "validation".
       metrics: means by name.
-      seed: position of its key among those of `train_seeds`.
+      seed: its position among those of `train_seeds`.
     """
 
     step: int

@@ -27,7 +27,7 @@ from qbm_jax.training.options import TrainOptions, length_of, without_numbers
 from qbm_jax.training.outcomes import Progress, Trained, TrainingDiverged
 from qbm_jax.training.plan import EpochPlan, align, plan_epochs
 from qbm_jax.training.sharding import check_mesh, local_copy, place_state
-from qbm_jax.training.spec import Built, Keys
+from qbm_jax.training.spec import Built, Keys, Seed
 from qbm_jax.training.state import TrainState, build_optimiser, copied, init_state, keep_best
 from qbm_jax.training.together import SeedThreads, Step, build_steps_of_seeds
 
@@ -35,46 +35,45 @@ LOGGER = logging.getLogger("qbm_jax")
 RATES = 1000  # dispatches whose speed is remembered
 
 
-class Seed(NamedTuple):
-    """One training: its model, sampler and options, its plan, and its keys."""
+class PlannedSeed(NamedTuple):
+    """One training: its model, sampler and options, its plan, its keys, and where it starts."""
 
     built: Built
     plan: EpochPlan
     keys: Keys
+    params: Params | None = None
 
 
-def plan_seeds(
-    keys: Sequence[jax.Array],
-    num_cells: int,
-    trainings: Sequence[Built],
-    held_out: Sequence[np.ndarray | None] | None,
-) -> list[Seed]:
+def plan_seeds(seeds: Sequence[Seed], num_cells: int) -> list[PlannedSeed]:
     """Splits every root key and plans its epochs, all with equally many steps.
 
-    `held_out` has, per key, indices [held-out cells] or None.
-
     Raises:
-      InputError: there are no keys; the sets of held-out cells are not one per key, or cannot be
-        used; or the trainings' options differ in more than numbers.
+      InputError: there are no seeds; held-out cells cannot be used; some seeds have parameters to
+        go on from and others have none; or the trainings' options differ in more than numbers.
     """
-    held_out = [None] * len(keys) if held_out is None else held_out
-    if len(keys) < 1 or len(held_out) != len(keys):
+    if not seeds:
+        raise InputError("expected at least one seed to train, got none")
+    going_on = sum(seed.params is not None for seed in seeds)
+    if going_on not in (0, len(seeds)):
         raise InputError(
-            f"expected at least one key and held_out for each, got {len(keys)} keys and "
-            f"{len(held_out)} sets"
+            "expected parameters to go on from for every seed or for none, got "
+            f"{going_on} of {len(seeds)}"
         )
-    if len({without_numbers(built.options) for built in trainings}) > 1:
+    if len({without_numbers(seed.built.options) for seed in seeds}) > 1:
         may_differ = ", ".join(traceable_fields(TrainOptions))
         raise InputError(
             f"trainings that run together may differ in {may_differ} alone; train settings with "
             f"other differences one after another"
         )
-    derived = [spec.keys(key) for key in keys]
+    derived = [spec.keys(seed.key) for seed in seeds]
     plans = align([
-        plan_epochs(num_cells, trainings[0].options, own.split, cells)
-        for own, cells in zip(derived, held_out, strict=True)
+        plan_epochs(num_cells, seeds[0].built.options, own.split, seed.held_out)
+        for own, seed in zip(derived, seeds, strict=True)
     ])  # fmt: skip
-    return [Seed(*each) for each in zip(trainings, plans, derived, strict=True)]
+    return [
+        PlannedSeed(seed.built, plan, own, seed.params)
+        for seed, plan, own in zip(seeds, plans, derived, strict=True)
+    ]
 
 
 class Run:
@@ -82,7 +81,7 @@ class Run:
 
     def __init__(
         self,
-        seeds: list[Seed],
+        seeds: list[PlannedSeed],
         source: CellSource,
         checkpoints: Checkpoints | None,
         on_progress: Callable[[Progress], None],
@@ -109,14 +108,17 @@ class Run:
         self.last_good = self.states
         self.clock = time.perf_counter()
 
-    def start_at(self, params: Sequence[Params]) -> None:
-        """Goes on from these parameters of every seed, with fresh chains, and validates them.
+    def start(self) -> None:
+        """Says where the seeds start; parameters to go on from get fresh chains and a validation.
 
         They are the best so far: a training that makes them worse gives them back.
         """
-        for number, (seed, given) in enumerate(zip(self.seeds, params, strict=True)):
+        self.emit("start", [{} for _ in self.seeds])
+        if self.seeds[0].params is None:  # and no other seed has any
+            return
+        for number, seed in enumerate(self.seeds):
             _, sampler, options, _ = seed.built
-            own, best = (jax.tree.map(jnp.array, given) for _ in range(2))
+            own, best = (jax.tree.map(jnp.array, seed.params) for _ in range(2))
             chains: Any = ()
             if sampler is not None:
                 chains = sampler.init(seed.keys.start, own["prior"], options.num_chains)
@@ -125,7 +127,7 @@ class Run:
         self.last_good = self.states
         self.validate(0)
 
-    def first_state(self, seed: Seed) -> TrainState:
+    def first_state(self, seed: PlannedSeed) -> TrainState:
         """Fresh parameters and chains."""
         vae, sampler, options, _ = seed.built
         if self.mesh is not None:
@@ -144,7 +146,7 @@ class Run:
             state = state.replace(params=params, best_params=copied(params))
         return self.placed(seed, state)
 
-    def random_cells(self, seed: Seed, number: int) -> jax.Array:
+    def random_cells(self, seed: PlannedSeed, number: int) -> jax.Array:
         """Counts [number, genes] of random training cells, all different if there are so many."""
         cells = seed.plan.train_cells
         key = named(seed.keys.start, "cells that the prior starts from")
@@ -153,7 +155,7 @@ class Run:
         counts = gather(data, jnp.asarray(rows)).counts
         return counts if self.mesh is None else local_copy(counts)
 
-    def placed(self, seed: Seed, state: TrainState) -> TrainState:
+    def placed(self, seed: PlannedSeed, state: TrainState) -> TrainState:
         """The state on the mesh, if there is one."""
         if self.mesh is None:
             return state
@@ -246,7 +248,7 @@ class Run:
         ]
 
     def validation_bound(
-        self, seed: Seed, state: TrainState, cells: tuple[DeviceCounts, np.ndarray]
+        self, seed: PlannedSeed, state: TrainState, cells: tuple[DeviceCounts, np.ndarray]
     ) -> dict[str, float]:
         """The bound on one seed's validation cells [cells], with a rough log Z."""
         vae, _, options, _ = seed.built

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.model import relaxations, vae
 from qbm_jax.model.options import ModelOptions
-from qbm_jax.model.vae import VAE
+from qbm_jax.model.vae import VAE, Params
 from qbm_jax.runtime import identity
 from qbm_jax.runtime.options import check_mapping, from_dict
 from qbm_jax.samplers import Sampler
@@ -300,3 +301,20 @@ class Built(NamedTuple):
             return self.program
         found = shape(self.record)
         return found if found.has_sharpness or found.sampler_numbers else self.program
+
+
+class Seed(NamedTuple):
+    """A built training with its root key, and the cells that it leaves out.
+
+    Attributes:
+      key: the root key; it fixes the split, the start, the order and all noise.
+      built: what is trained.
+      held_out: indices [held-out cells] of cells that take no part in training or in the choice of
+        the epoch; None: there are none.
+      params: the parameters to go on from, without checkpoints; None: fresh ones.
+    """
+
+    key: jax.Array
+    built: Built
+    held_out: np.ndarray | None = None
+    params: Params | None = None

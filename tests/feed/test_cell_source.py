@@ -82,9 +82,10 @@ def test_streamed_cells_give_the_parameters_of_those_in_memory(setting, counts, 
     if order == "alone":
         streamed = training.train(KEY, *setting, shelf, OPTIONS)
     else:
-        keys = [jax.random.key(1), KEY]
-        streamed = training.train_seeds(keys, *setting, shelf, OPTIONS)[1]
-        rows = training.train_seeds(keys, *setting, shelf, OPTIONS, method="vmap")[1]
+        built = training.Built(*setting, OPTIONS)
+        seeds = [training.Seed(key, built) for key in (jax.random.key(1), KEY)]
+        streamed = training.train_seeds(seeds, shelf)[1]
+        rows = training.train_seeds(seeds, shelf, method="vmap")[1]
         jax.tree.map(_close, rows.params, in_memory.params)
     _assert_equal(streamed.state, in_memory.state)
     _assert_equal(streamed.params, in_memory.params)
@@ -196,7 +197,8 @@ def test_settings_that_differ_in_tunable_numbers_share_a_program_and_get_their_o
     options = [dataclasses.replace(OPTIONS, kl_weight=w, learning_rate=r)
                for w, r in ((1.0, 0.02), (0.25, 0.02), (0.25, 0.005))]  # fmt: skip
     assert len({training.without_numbers(each) for each in options}) == 1
-    together = training.train_seeds([KEY] * 3, *setting, data, options, method=method)
+    seeds = [training.Seed(KEY, training.Built(*setting, each)) for each in options]
+    together = training.train_seeds(seeds, data, method=method)
     for each, found in zip(options, together, strict=True):
         expected = training.train(KEY, *setting, data, each)
         close = np.testing.assert_array_equal if method == "threads" else _close
@@ -214,10 +216,9 @@ def _close(a, b):
 def test_settings_that_differ_in_more_are_not_trained_together(setting, counts):
     data = to_device(counts.indptr, counts.indices, counts.data, BATCH, GENES)
     options = [OPTIONS, dataclasses.replace(OPTIONS, num_epochs=4)]
+    seeds = [training.Seed(KEY, training.Built(*setting, each)) for each in options]
     with pytest.raises(InputError, match="may differ in learning_rate"):
-        training.train_seeds([KEY] * 2, *setting, data, options)
-    with pytest.raises(InputError, match="each of 2 keys, got 1"):
-        training.train_seeds([KEY] * 2, *setting, data, [OPTIONS])
+        training.train_seeds(seeds, data)
 
 
 @pytest.mark.slow

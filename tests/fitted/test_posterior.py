@@ -125,8 +125,8 @@ def test_the_options_are_those_of_the_training_less_what_belongs_to_its_beginnin
 ):
     asked = []
 
-    def train_seeds(roots, vae, sampler, source, options, **_):
-        asked.append((roots, options))
+    def train_seeds(seeds, source, **_):
+        asked.extend((seed.key, seed.built.options) for seed in seeds)
         raise InputError("enough")
 
     monkeypatch.setattr(further.training, "train_seeds", train_seeds)
@@ -143,8 +143,8 @@ def test_the_options_are_those_of_the_training_less_what_belongs_to_its_beginnin
                 toy.adata, 3, training_options={"num_chains": 5}, progress=False
             )
         assert words in caplog.text and "have been trained on before, unless" in caplog.text
-    (roots, first), (_, second) = asked
-    split = plan_epochs(160, first, spec.keys(roots[0]).split)
+    (root, first), (_, second) = asked
+    split = plan_epochs(160, first, spec.keys(root).split)
     np.testing.assert_array_equal(split.validation_cells, toy.trained.validation_cells)
     for options in (first, second):
         assert (options.num_epochs, options.num_chains, options.report_epoch) == (3, 5, "best")

@@ -121,11 +121,11 @@ def test_of_two_that_collapsed_the_one_that_then_diverges_stays_and_the_other_is
 
 
 def test_parameters_at_validations_come_by_the_number_of_the_training(monkeypatch):
-    def train_seeds(roots, *_, on_validation, **__):
+    def train_seeds(seeds, *_, on_validation, **__):
         for epoch in (5, 10):
-            on_validation(epoch, [(epoch, data(root)) for root in roots])
+            on_validation(epoch, [(epoch, data(seed.key)) for seed in seeds])
         state = SimpleNamespace(best_elbo=0.0)
-        return [Trained({}, state, np.arange(3), None, 0.0, 0.0) for _ in roots]
+        return [Trained({}, state, np.arange(3), None, 0.0, 0.0) for _ in seeds]
 
     monkeypatch.setattr(fitted_trainings.training, "train_seeds", train_seeds)
     cells = locate(jax.random.key(0), name="simulated:toy", num_cells=60, num_genes=20)

@@ -20,7 +20,6 @@ from qbm_jax.fitted.model import device_counts
 from qbm_jax.model import gaussian_mixture, inference, posteriors, priors, vae
 from qbm_jax.model.presets import PRESETS
 from qbm_jax.training import run as training_run
-from qbm_jax.training.spec import Built
 
 KEY = jax.random.key(0)
 N = 2
@@ -195,9 +194,8 @@ def test_a_training_starts_pseudo_cells_at_training_cells_of_its_key():
         encoder_widths=(4,), decoder_widths=(4,),
     )  # fmt: skip
     held_out = np.arange(5)
-    (seed,) = training_run.plan_seeds(
-        [KEY], 60, [Built(model, None, training.TrainOptions())], [held_out]
-    )
+    built = training.Built(model, None, training.TrainOptions())
+    (seed,) = training_run.plan_seeds([training.Seed(KEY, built, held_out)], 60)
     run = SimpleNamespace(
         source=InMemory(cells), mesh=None, plan=seed.plan, length=SimpleNamespace(num_epochs=1)
     )

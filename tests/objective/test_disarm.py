@@ -121,8 +121,9 @@ def test_seeds_trained_with_it_lower_the_loss_of_toy_cells(num_seeds):
         kl_warmup_epochs=1.0, learning_rate=0.03,
     )  # fmt: skip
     losses = []
+    built = training.Built(_build(prior="bernoulli"), None, options)
     seeds = training.train_seeds(
-        jax.random.split(KEY, num_seeds), _build(prior="bernoulli"), None, data, options,
+        [training.Seed(key, built) for key in jax.random.split(KEY, num_seeds)], data,
         on_progress=lambda p: losses.append(p.metrics.get("reconstruction")), method="vmap",
     )  # fmt: skip
 

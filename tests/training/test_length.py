@@ -126,7 +126,8 @@ def test_a_training_ends_after_validations_without_a_better_bound_and_stays_ende
 def test_a_seed_that_trains_on_beside_others_keeps_what_it_gets_alone(bounds, data, model):
     early, late = [1.0, 3.0, 2.0, 2.5, 9.0, 9.0, 9.0, 9.0], [1, 2, 3, 4, 5, 6, 5, 4]
     bounds |= {0: early, 1: late}
-    both = training.train_seeds(KEYS, model, None, data, OPTIONS)
+    built = training.Built(model, None, OPTIONS)
+    both = training.train_seeds([training.Seed(key, built) for key in KEYS], data)
     assert [epochs_of(each) for each in both] == [(8, 2), (8, 6)]
     alone = training.train(KEYS[0], model, None, data, OPTIONS)
     assert epochs_of(alone) == (4, 2)

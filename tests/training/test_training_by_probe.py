@@ -197,7 +197,7 @@ def test_every_validation_has_one_key_of_its_own_and_the_training_cells_share(tr
 
 def test_parts_of_a_root_key_split_start_order_train_and_validate(model, options):
     built = training_run.Built(model, COUNTER, options)
-    (seed,) = training_run.plan_seeds([KEY], CELLS, [built], None)
+    (seed,) = training_run.plan_seeds([training_run.Seed(KEY, built)], CELLS)
     parts = jax.random.split(KEY, 5)
     for key, wanted in zip(seed.keys, parts, strict=True):
         np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(wanted))

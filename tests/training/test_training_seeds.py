@@ -14,9 +14,8 @@ from qbm_jax.feed.minibatches import to_device
 from qbm_jax.model import vae
 from qbm_jax.training import TrainingDiverged, TrainingStopped, TrainOptions, together
 from qbm_jax.training.checkpoint import Checkpoints
-from qbm_jax.training.loop import per_key
 from qbm_jax.training.plan import align
-from qbm_jax.training.spec import Built
+from qbm_jax.training.spec import Built, Seed
 
 N, GENES, CELLS = 5, 12, 60
 KEYS = jax.random.split(jax.random.key(0))
@@ -52,6 +51,11 @@ def setting():
 
 
 @pytest.fixture(scope="module")
+def seeds(setting):
+    return [Seed(key, Built(*setting, OPTIONS)) for key in KEYS]
+
+
+@pytest.fixture(scope="module")
 def alone(setting, data):
     return [training.train(key, *setting, data, OPTIONS) for key in KEYS]
 
@@ -61,11 +65,9 @@ def _assert_equal(a, b):
 
 
 @pytest.mark.slow
-def test_seeds_together_on_threads_get_exactly_what_each_gets_alone(setting, data, alone):
+def test_seeds_together_on_threads_get_exactly_what_each_gets_alone(seeds, data, alone):
     reports = []
-    together = training.train_seeds(
-        KEYS, *setting, data, OPTIONS, method="threads", on_progress=reports.append
-    )
+    together = training.train_seeds(seeds, data, method="threads", on_progress=reports.append)
     for one, same in zip(alone, together, strict=True):
         _assert_equal(one.state, same.state)
         _assert_equal(one.params, same.params)
@@ -80,8 +82,8 @@ def test_seeds_together_on_threads_get_exactly_what_each_gets_alone(setting, dat
 
 
 @pytest.mark.slow
-def test_seeds_in_one_program_get_what_each_gets_alone(setting, data, alone):
-    together = training.train_seeds(KEYS, *setting, data, OPTIONS, method="vmap")
+def test_seeds_in_one_program_get_what_each_gets_alone(seeds, data, alone):
+    together = training.train_seeds(seeds, data, method="vmap")
     for one, same in zip(alone, together, strict=True):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
@@ -97,13 +99,12 @@ def test_seeds_in_one_program_get_the_same_with_every_lever_on(data):
         encoder_widths=(8,), decoder_widths=(8,),
     )  # fmt: skip
     levers = {"free_bits": 0.05, "couplings_decay": 0.1, "sharpness_start": 0.5}
+    built = Built(model, samplers.build("gibbs", num_steps=2), OPTIONS)
+    with_levers = built._replace(options=dataclasses.replace(OPTIONS, **levers))
     runs = [
-        training.train_seeds(
-            KEYS, model, samplers.build("gibbs", num_steps=2), data,
-            dataclasses.replace(OPTIONS, **changes), method=method,
-        )
-        for changes, method in ((levers, "vmap"), (levers, "threads"), ({}, "threads"))
-    ]  # fmt: skip
+        training.train_seeds([Seed(key, each) for key in KEYS], data, method=method)
+        for each, method in ((with_levers, "vmap"), (with_levers, "threads"), (built, "threads"))
+    ]
     for one, same, plain in zip(*runs, strict=True):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
@@ -115,16 +116,15 @@ def test_seeds_in_one_program_get_the_same_with_every_lever_on(data):
         assert min(jax.tree.leaves((moved["encoder"], moved["prior"].J))) > 1e-5
 
 
-def test_stopped_seeds_go_on_to_the_same_end(tmp_path, setting, data, alone):
+def test_stopped_seeds_go_on_to_the_same_end(tmp_path, setting, seeds, data, alone):
     calls = iter(range(1, 9))
     with pytest.raises(TrainingStopped):
         training.train_seeds(
-            KEYS, *setting, data, OPTIONS, checkpoints=Checkpoints(tmp_path),
-            should_stop=lambda: next(calls) == 3,
-        )  # fmt: skip
+            seeds, data, checkpoints=Checkpoints(tmp_path), should_stop=lambda: next(calls) == 3
+        )
     starts = []
     resumed = training.train_seeds(
-        KEYS, *setting, data, OPTIONS, checkpoints=Checkpoints(tmp_path),
+        seeds, data, checkpoints=Checkpoints(tmp_path),
         on_progress=lambda progress: starts.append(progress.step),
     )  # fmt: skip
     assert starts[:2] == [9, 9]
@@ -134,13 +134,12 @@ def test_stopped_seeds_go_on_to_the_same_end(tmp_path, setting, data, alone):
         training.train(KEYS[0], *setting, data, OPTIONS, checkpoints=Checkpoints(tmp_path))
 
 
-def test_the_seed_that_diverges_is_named_and_all_last_good_states_are_kept(tmp_path, setting):
+def test_the_seed_that_diverges_is_named_and_all_last_good_states_are_kept(tmp_path, seeds):
     bad = _data(np.nan)  # seen by seed 1 alone
     with pytest.raises(TrainingDiverged, match="training of seed 1 diverged at step") as error:
         training.train_seeds(
-            KEYS, *setting, bad, OPTIONS, held_out=[HELD_OUT, None],
-            checkpoints=Checkpoints(tmp_path),
-        )  # fmt: skip
+            [seeds[0]._replace(held_out=HELD_OUT), seeds[1]], bad, checkpoints=Checkpoints(tmp_path)
+        )
     assert "\n" not in str(error.value)
     assert newest_step(tmp_path) >= 0
 
@@ -224,13 +223,13 @@ def test_held_out_cells_that_cannot_be_used_are_refused(held_out, words):
     assert "\n" not in str(error.value)
 
 
-def test_keys_without_their_held_out_cells_and_unknown_methods_are_refused(setting, data):
-    refused = (({"held_out": [None]}, "2 keys and 1 sets"), ({"method": "pmap"}, "threads, vmap"))
-    for options, words in refused:
-        with pytest.raises(InputError, match=words):
-            training.train_seeds(KEYS, *setting, data, OPTIONS, **options)
-    with pytest.raises(InputError, match="0 keys"):
-        training.train_seeds([], *setting, data, OPTIONS)
+def test_no_seeds_unknown_methods_and_parameters_of_some_seeds_alone_are_refused(seeds, data):
+    with pytest.raises(InputError, match="threads, vmap"):
+        training.train_seeds(seeds, data, method="pmap")
+    with pytest.raises(InputError, match="at least one seed"):
+        training.train_seeds([], data)
+    with pytest.raises(InputError, match="for every seed or for none, got 1 of 2"):
+        training.train_seeds([seeds[0], seeds[1]._replace(params={})], data)
 
 
 @pytest.mark.parametrize(
@@ -253,14 +252,6 @@ def test_dispatches_have_no_room_for_more_steps_than_an_epoch_may_have(
         steps = together.build_steps_of_seeds([one], steps_per_epoch, threads, "threads")
         steps([together.Step(None, (None, np.zeros((5, 2), np.int32)), None, 1)])
     assert given == [(room, 2)]
-
-
-def test_what_is_the_same_for_all_keys_is_repeated_and_other_numbers_are_refused(setting):
-    model = setting[0]  # one thing, although it is a tuple
-    assert [each is model for each in per_key(model, 2)] == [True, True]
-    assert per_key([1, 2, 3], 3) == [1, 2, 3] and per_key(None, 2) == [None, None]
-    with pytest.raises(InputError, match="options for each of 2 keys, got 3"):
-        per_key([OPTIONS] * 3, 2)
 
 
 def test_an_unknown_objective_is_refused_with_those_there_are():
