@@ -18,7 +18,7 @@ from benchmarks.kit.figures import tell
 from qbm_jax.data import locate
 from qbm_jax.fitted.trainings import fit_cells
 from qbm_jax.samplers import negative_phase
-from qbm_jax.training import Progress, TrainOptions
+from qbm_jax.training import Progress, Training, TrainOptions
 
 
 def arguments() -> argparse.Namespace:
@@ -42,15 +42,11 @@ def measure(cells, sampler: str, options: argparse.Namespace) -> dict[str, float
         if progress.split == "validation":
             last.update(progress.metrics)
 
-    _, trained = fit_cells(
-        jax.random.key(0),
-        cells,
-        model_options={"num_latents": options.num_latents},
-        sampler=sampler,
-        sampler_options=negative_phase()[sampler],
-        options=TrainOptions(num_epochs=options.epochs, validate_every=max(options.epochs // 4, 1)),
-        on_progress=on_progress,
-    )
+    one = Training.of(
+        {"num_latents": options.num_latents}, sampler, negative_phase()[sampler],
+        TrainOptions(num_epochs=options.epochs, validate_every=max(options.epochs // 4, 1)),
+    )  # fmt: skip
+    _, trained = fit_cells(jax.random.key(0), one, cells, on_progress=on_progress)
     return {
         f"elbo_{sampler}": float(trained.state.best_elbo),
         f"log_z_standard_error_{sampler}": last["log_z_standard_error"],

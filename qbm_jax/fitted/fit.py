@@ -135,10 +135,10 @@ def fit(
     check_arguments(model_options, own, kinds.field_kinds(ModelOptions))
     if num_latents is not None:
         model_options["num_latents"] = num_latents
-    chosen = choose(preset, model_options, sampler, sampler_options, training_options)
+    one = choose(preset, model_options, sampler, sampler_options, training_options)
     key = keys.of_training(seed)
     num_genes = check("num_genes", num_genes, optional(whole(1)))
-    prior = priors.build(chosen.model["prior"])
+    prior = priors.build(one.model.prior)
     name = check("name", name, optional(kinds.name())) or prior.model_name
     mesh = None if (sizes := mesh_sizes(devices)) is None else build_mesh(*sizes)
     check_progress(on_progress)
@@ -151,14 +151,12 @@ def fit(
         tell_notes((*cells.notes, what_is_modelled(cells)))
         left_out = held_out_cells(held_out, adata, cells)
     data = device_counts(cells) if isinstance(cells, Cells) else None
-    with messages(progress), ProgressBar(prior.model_name, progress, chosen.has_bound) as bar:
+    bounds = priors.has_bounds(one.model.prior, one.model.relaxation)
+    with messages(progress), ProgressBar(prior.model_name, progress, bounds) as bar:
         model, _ = fit_cells(
             key,
+            for_cells(one, preset, training_options, cells.num_cells),
             cells,
-            model_options=chosen.model,
-            sampler=chosen.sampler,
-            sampler_options=chosen.sampler_options,
-            options=for_cells(chosen.options, preset, training_options, cells.num_cells),
             data=data,
             held_out=left_out,
             checkpoints=None if checkpoints is None else Checkpoints(expand_home(checkpoints)),

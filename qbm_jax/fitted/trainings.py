@@ -21,7 +21,6 @@ from qbm_jax.fitted.retries import OnValidation, Snapshots, with_retries
 from qbm_jax.model import library_size
 from qbm_jax.runtime.identity import digest_of
 from qbm_jax.runtime.options import from_dict
-from qbm_jax.samplers import Sampler
 from qbm_jax.training import Training
 from qbm_jax.training.checkpoint import Checkpoints
 
@@ -30,12 +29,9 @@ UNUSED = training.sampler_spec("gibbs", None)  # stands where a prior needs none
 
 def fit_cells(
     key: jax.Array,
+    one: Training,
     cells: Cells | StoredCells,
     *,
-    model_options: dict[str, Any],
-    sampler: str | Sampler,
-    sampler_options: Mapping[str, Any] | None,
-    options: training.TrainOptions,
     held_out: np.ndarray | None = None,
     **arguments: Any,
 ) -> tuple[FittedModel, training.Trained]:
@@ -43,11 +39,8 @@ def fit_cells(
 
     Args:
       key: the training's root key.
+      one: what to train.
       cells: preprocessed cells.
-      model_options: fields of `ModelOptions`.
-      sampler: as in `training.Training.of`.
-      sampler_options: likewise.
-      options: how to train.
       held_out: indices [held-out cells] of cells that take no part in training or in the choice of
         the epoch.
       **arguments: of `fit_trainings`.
@@ -55,7 +48,6 @@ def fit_cells(
     Raises:
       InputError: as `fit_trainings`.
     """
-    one = Training.of(model_options, sampler, sampler_options, options)
     return fit_trainings([key], [one], cells, held_out=[held_out], **arguments)[0]
 
 

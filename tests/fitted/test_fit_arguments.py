@@ -42,8 +42,8 @@ def asked(monkeypatch):
     """What fit_cells is called with; it gives an untrained model."""
     calls = []
 
-    def fit_cells(key, cells, **options):
-        calls.append((cells, options))
+    def fit_cells(key, one, cells, **options):
+        calls.append((cells, options | {"one": one}))
         return untrained_model(), None
 
     monkeypatch.setattr(fitting, "fit_cells", fit_cells)
@@ -194,30 +194,31 @@ def test_a_fit_goes_on_from_its_states_and_refuses_those_of_another(tmp_path):
 def test_a_preset_brings_its_authors_settings_and_what_is_given_goes_before(asked):
     with launched():
         qbm_jax.fit(small_adata(80), preset="scvi", progress=False, encoder_widths=(7,))
-    options = asked[0][1]
-    model = options["model_options"]
-    assert (model["prior"], model["likelihood"], model["num_latents"]) == ("gaussian", "zinb", 10)
-    assert model["encoder_widths"] == (7,) and options["sampler"] == "gibbs"
-    assert (options["options"].num_epochs, options["options"].adam_epsilon) == (400, 0.01)
+    one = asked[0][1]["one"]
+    model = one.model
+    assert (model.prior, model.likelihood, model.num_latents) == ("gaussian", "zinb", 10)
+    assert model.encoder_widths == (7,) and one.sampler.name == "gibbs"
+    assert (one.options.num_epochs, one.options.adam_epsilon) == (400, 0.01)
     with launched():
         qbm_jax.fit(small_adata(80), preset="kaiwu_qvae", progress=False, num_latents=4)
-    options = asked[1][1]
-    assert options["sampler"] == "annealing" and options["model_options"]["num_latents"] == 4
+    one = asked[1][1]["one"]
+    assert one.sampler.name == "annealing" and one.model.num_latents == 4
     with launched():
         qbm_jax.fit(small_adata(80), preset="scvi", progress=False,
                     training_options={"num_steps": 100})  # fmt: skip
         qbm_jax.fit(small_adata(80), preset="kaiwu_qvae", progress=False, sampler="annealing")
-    assert asked[2][1]["options"].num_epochs is None and asked[2][1]["options"].num_steps == 100
-    assert asked[3][1]["sampler_options"] == asked[1][1]["sampler_options"] != {}
+    third, fourth = (asked[number][1]["one"] for number in (2, 3))
+    assert third.options.num_epochs is None and third.options.num_steps == 100
+    assert fourth.sampler == one.sampler and one.sampler.options
     with launched():
         qbm_jax.fit(small_adata(80), preset="scvi", progress=False,
                     training_options={"kl_warmup": 0.5})  # fmt: skip
-    warmed = asked.pop()[1]["options"]
+    warmed = asked.pop()[1]["one"].options
     assert (warmed.kl_warmup, warmed.kl_warmup_epochs) == (0.5, None)
     for wrong in ([], "", 3):
         assert "training_options" in refusal(fit, small_adata(80), training_options=wrong)
     fit(small_adata(80), num_latents=5)
-    assert asked[4][1]["model_options"]["prior"] == "bernoulli"
+    assert asked[4][1]["one"].model.prior == "bernoulli"
     assert "qbmvae" in refusal(fit, small_adata(80), preset="scVI")
 
 

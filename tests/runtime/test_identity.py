@@ -18,7 +18,7 @@ from qbm_jax import training
 from qbm_jax.data import from_anndata
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import trainings as fitting
-from qbm_jax.training import TrainingStopped
+from qbm_jax.training import Training, TrainingStopped
 from qbm_jax.training.checkpoint import Checkpoints
 
 COLUMNS = {"batch_column": "batch", "label_column": "kind"}
@@ -36,10 +36,9 @@ def fit_with(folder, adata=None, stop_after=None, seed=0, **changed):
     fields = TINY_FIT["training_options"] | changed
     asked = iter(range(1, 1000))
     return fitting.fit_cells(
-        jax.random.key(seed),
+        jax.random.key(seed), Training.of(model, "gibbs", None, fitting.train_options(fields)),
         from_anndata(small_adata() if adata is None else adata, **COLUMNS),
-        model_options=model, sampler="gibbs", sampler_options=None,
-        options=fitting.train_options(fields), checkpoints=Checkpoints(folder),
+        checkpoints=Checkpoints(folder),
         should_stop=lambda: stop_after is not None and next(asked) >= stop_after,
     )  # fmt: skip
 
