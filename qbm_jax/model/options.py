@@ -47,11 +47,18 @@ class ModelOptions:
     """The options of a model; `vae.build` takes these and the numbers of genes and batches."""
 
     prior: str = field(
-        "boltzmann", choice(priors.PRIORS), "prior of the latents; bernoulli is J = 0"
+        "boltzmann",
+        choice(priors.PRIORS),
+        "prior of the latents; bernoulli is J = 0",
+        source="boltzmann: arXiv 2508.11190; vamp: arXiv 1705.07120; vamp_factorised: "
+        "10.1101/2023.11.03.565463; made: arXiv 1502.03509",
     )
     num_latents: int = field(32, whole(2), "latents N, the spins of the Boltzmann machine")
     likelihood: str = field(
-        "nb", choice(likelihoods.LIKELIHOODS), "law of a count given the decoder's outputs"
+        "nb",
+        choice(likelihoods.LIKELIHOODS),
+        "law of a count given the decoder's outputs",
+        source="of counts: Lopez et al., Nature Methods 15, 2018; autozi: bioRxiv 794875",
     )
     num_categories: int | None = field(
         None,
@@ -82,11 +89,12 @@ class ModelOptions:
         0.0,
         not_negative(),
         "J starts normal with s.d. couplings_scale / sqrt(N), 0: at zero; priors boltzmann and rbm",
+        unit="kT",
     )
     num_components: int = field(
         20, whole(1), "normal laws of priors gaussian_mixture, vamp and vamp_factorised"
     )
-    made_width: int = field(64, whole(1), "hidden units of prior made")
+    made_width: int = field(64, whole(1), "hidden units of prior made", source="arXiv 1502.03509")
     start: str = field("pytorch", choice(STARTS), "law that the networks' weights start with")
     encoder_input: str = field(
         "log_normalised",
@@ -135,6 +143,8 @@ class ModelOptions:
         None,
         optional(LOG_NORMALS),
         "mean and s.d. of the log total counts of each batch's cells; for library latent only",
+        unit="log counts",
+        source="Lopez et al., Nature Methods 15, 2018",
         of_cells=True,
     )
 

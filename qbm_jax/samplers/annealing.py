@@ -67,7 +67,13 @@ class AnnealingOptions(Generator, Products):
 
     rule: str = chosen("heat_bath", RULES, "how a spin is updated")
     num_steps: int = count(100, "sweeps of a draw")
-    temperature_start: float = number(10.0, positive(), "T of the first sweep", unit="kT")
+    temperature_start: float = number(
+        10.0,
+        positive(),
+        "T of the first sweep",
+        unit="kT",
+        source="Kirkpatrick, Gelatt and Vecchi 1983, Science 220, 671",
+    )
     temperature_end: float = number(1.0, positive(), "T of the last sweep", unit="kT")
     schedule: str = chosen("geometric", SCHEDULES, "geometric in T, or linear in beta = 1/T")
     num_temperatures: int | None = field(

@@ -41,6 +41,8 @@ OPTIMISING: dict[str, dict[str, Any]] = {
     | {"variant": "ballistic", "num_steps": 500, "dt": 0.5, "coupling": 1.0},
     "langevin": _DISCRETE | {"variant": "langevin", "coupling": 3.0},
 }
+_GOTO = "Goto et al. 2021, Science Advances 7, eabe7953"
+_KUBO = "Kubo and Goto 2025, arXiv 2512.02323"
 _START = 0.1  # positions and momenta start uniform in -0.1 to 0.1 (Goto et al. 2021)
 _DT = {"ballistic": 1.25, "discrete": 1.25, "langevin": 0.459}
 _COUPLING = {"ballistic": 0.025, "discrete": 0.01, "langevin": 1.0}  # near beta_eff = 1, N = 10
@@ -92,12 +94,24 @@ class BifurcationOptions(Normalised, Generator):
     beta_eff near 1; sigma is 1.089. Products with spins alone can be of the type `sign_couplings`.
     """
 
-    variant: str = chosen("langevin", VARIANTS, "which of equations (4), (5) and (7)")
+    variant: str = chosen(
+        "langevin",
+        VARIANTS,
+        "which of equations (4), (5) and (7)",
+        source=f"{_GOTO}; {_KUBO}",
+    )
     num_steps: int = count(300, "steps of a draw")
-    dt: float | None = number(None, positive(), "time step")
-    coupling: float | None = number(None, positive(), "c0, the factor on J and h")
-    noise: float | None = number(None, positive(), "sigma of equation (7), of Langevin alone")
-    control: float = field(0.0, real(0, below=1), "A of equation (6); not for Langevin")
+    dt: float | None = number(None, positive(), "time step", source=_GOTO)
+    coupling: float | None = number(None, positive(), "c0, the factor on J and h", source=_GOTO)
+    noise: float | None = number(
+        None, positive(), "sigma of equation (7), of Langevin alone", source=_KUBO
+    )
+    control: float = field(
+        0.0,
+        real(0, below=1),
+        "A of equation (6); not for Langevin",
+        source="Goto, Hidaka and Tatsumura 2025, arXiv 2508.17655",
+    )
     keep_best: bool = field(
         False, flag(), "reads the best spins before any step; not for ballistic"
     )

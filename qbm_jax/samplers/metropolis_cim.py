@@ -107,7 +107,12 @@ class MetropolisOptions(Products):
     """Options of `metropolis_cim`; the law is that of J whatever the type of the products."""
 
     num_steps: int = count(300, "steps of a draw")
-    step_size: float | None = number(None, positive(), "as in arXiv 2206.09914; None: adapted")
+    step_size: float | None = number(
+        None,
+        positive(),
+        "2 / c, the step size of the proposal; None: adapted",
+        source="Zhang, Liu and Liu 2022, arXiv 2206.09914, equation 4",
+    )
     target_acceptance: float = field(0.7, fraction(open_ends=True), "of the adaptation")
     burn_in: int = count(200, "steps of init, adapting or not; the chains go on from there")
     noise_generator: str | None = generator()

@@ -25,6 +25,7 @@ from qbm_jax.samplers.numerics.noise import white
 from qbm_jax.samplers.numerics.readout import signs
 from qbm_jax.samplers.options import Amplitudes, chosen, count, number
 
+_BOEHM = "Boehm et al. 2022, Nature Communications 13, 5847"
 NONLINEARITIES = {"clip": lambda x: jnp.clip(x, -1, 1), "tanh": jnp.tanh}
 
 
@@ -64,13 +65,13 @@ class NoisyAnalogOptions(Amplitudes):
     """Options of `noisy_analog`."""
 
     num_steps: int = count(400, "iterations of a draw")
-    memory: float = number(1.06, not_negative(), "alpha")
-    coupling: float = number(0.035, positive(), "beta")
-    noise: float = number(0.2, positive(), "sigma")
+    memory: float = number(1.06, not_negative(), "alpha", source=_BOEHM)
+    coupling: float = number(0.035, positive(), "beta", source=_BOEHM)
+    noise: float = number(0.2, positive(), "sigma", source=_BOEHM)
     noise_end: float | None = number(
         None, not_negative(), "sigma at the end of a linear ramp, to optimise; None: constant"
     )
-    nonlinearity: str = chosen("clip", NONLINEARITIES, "F")
+    nonlinearity: str = chosen("clip", NONLINEARITIES, "F", source=_BOEHM)
 
 
 def noisy_analog(options: NoisyAnalogOptions) -> Sampler:

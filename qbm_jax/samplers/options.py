@@ -28,27 +28,32 @@ from qbm_jax.samplers.numerics.noise import GENERATORS, LAWS
 Number = jax.Array | float
 
 
-def number(default: float | None, kind: Kind, meaning: str, unit: str = "") -> Any:
+def number(
+    default: float | None, kind: Kind, meaning: str, *, unit: str = "", source: str = ""
+) -> Any:
     """A field for a number that may be a traced array, so that one program takes any of them."""
     kind = traceable(kind)
     kind = optional(kind) if default is None else kind
-    return field(default, kind, meaning, unit=unit, traceable=True)
+    return field(default, kind, meaning, unit=unit, traceable=True, source=source)
 
 
-def count(default: int, meaning: str, least: int = 1) -> Any:
+def count(default: int, meaning: str, least: int = 1, *, source: str = "") -> Any:
     """A field for a whole number."""
-    return field(default, whole(least), meaning)
+    return field(default, whole(least), meaning, source=source)
 
 
-def chosen(default: str, names: Collection[str], meaning: str) -> Any:
+def chosen(default: str, names: Collection[str], meaning: str, *, source: str = "") -> Any:
     """A field for one of some names."""
-    return field(default, choice(names), meaning)
+    return field(default, choice(names), meaning, source=source)
 
 
 def generator() -> Any:
     """A field for what makes the noise of steps."""
     return field(
-        None, optional(choice(GENERATORS)), "makes the noise of steps; None: the key's own"
+        None,
+        optional(choice(GENERATORS)),
+        "makes the noise of steps; None: the key's own",
+        source="threefry: Salmon et al. 2011, SC'11",
     )
 
 

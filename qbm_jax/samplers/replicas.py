@@ -87,7 +87,11 @@ class LadderOptions(SamplerOptions):
     )
     beta_min: float = field(0.0, real(0, below=1), "lowest inverse temperature")
     target_swap_rate: float = field(0.3, fraction(open_ends=True), "between neighbours")
-    burn_in: int = count(500, "steps of init, in which temperatures are placed")
+    burn_in: int = count(
+        500,
+        "steps of init, in which temperatures are placed",
+        source="Syed et al. 2022, J. R. Stat. Soc. B 84, 321, section 5",
+    )
 
     def check(self) -> None:
         """Keys of the burn-in are made at once."""

@@ -3,7 +3,9 @@
 Guards qbm_jax.samplers.wrappers.guarded.
 """
 
+import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -272,3 +274,35 @@ def test_thousands_of_spins_in_a_few_chains_work(name):
     state = jax.jit(sampler.init, static_argnums=2)(jax.random.key(0), params, 2)
     spins, _, info = jax.jit(sampler.sample)(jax.random.key(1), params, state)
     assert spins.shape == (2, num_spins) and bool(info["is_finite"])
+
+
+SYMBOL = re.compile(r"^(2 / )?(alpha|beta|sigma|xi|eps|c0|[cgjAF])\b|\bequations?\b")
+OF_THIS_PROJECT = {
+    ("cac", "noise"): "what makes a sampler of an optimiser",
+    ("cfc", "noise"): "likewise",
+    ("noisy_analog", "noise_end"): "a ramp to optimise with",
+}
+
+
+@each_sampler
+def test_an_option_that_is_a_symbol_of_an_equation_names_the_paper_of_the_equation(name):
+    options = samplers.SAMPLERS[name].options
+    said = {each.name: each.metadata for each in dataclasses.fields(options)}
+    symbols = {option for option, found in said.items() if SYMBOL.search(found["meaning"])}
+    own = {option for sampler, option in OF_THIS_PROJECT if sampler == name}
+    assert own <= symbols
+    assert {option for option in symbols if not said[option]["source"]} == own
+    for option, found in said.items():  # a paper is named where it is shown as the source
+        assert not re.search(r"arXiv|et al|\b(19|20)\d\d\b", found["meaning"]), option
+        assert found["source"] in options.__doc__
+
+
+def test_the_symbols_of_equations_are_found():
+    of = {name: samplers.SAMPLERS[name].options for name in ("cac", "bifurcation", "cim")}
+    found = {
+        name: [f.name for f in dataclasses.fields(each) if SYMBOL.search(f.metadata["meaning"])]
+        for name, each in of.items()
+    }
+    assert {"coupling", "target", "rate"} < set(found["cac"])
+    assert {"variant", "coupling", "noise", "control"} <= set(found["bifurcation"])
+    assert {"variant", "coupling", "noise", "measurement"} <= set(found["cim"])

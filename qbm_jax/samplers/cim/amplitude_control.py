@@ -45,6 +45,10 @@ from qbm_jax.samplers.options import (
     number,
 )
 
+_SOURCE = (
+    "Leleu et al. 2019, Phys. Rev. Lett. 122, 040607; Leleu et al. 2021, Commun. Phys. 4, 266; "
+    "Reifenstein et al. 2021, arXiv 2108.07369"
+)
 _START_AMPLITUDE = 0.01
 _LARGEST_RECEIVED = 16.0  # of the rms amplitude; a spin whose feedback is beyond is held anyway
 _SMALLEST_NORM = (
@@ -150,9 +154,9 @@ class ControlOptions(Calibration, Products, Generator):
     dt: float = number(0.1, positive(), "time step", unit="the amplitude's lifetime")
     pump_start: float = number(0.0, finite(), "pump p at the start of the linear ramp")
     pump_end: float = number(3.0, finite(), "pump at its end")
-    coupling: float = number(0.3, positive(), "xi", unit="1/typical field")
-    target: float = number(1.0, positive(), "alpha")
-    rate: float = number(0.02, positive(), "beta")
+    coupling: float = number(0.3, positive(), "xi", unit="1/typical field", source=_SOURCE)
+    target: float = number(1.0, positive(), "alpha", source=_SOURCE)
+    rate: float = number(0.02, positive(), "beta", source=_SOURCE)
     noise: float = number(0.9, not_negative(), "sigma at a typical field of 1 kT; 0: to optimise")
     largest_error: float = field(8.0, real(1), "errors stay between 1 over this and this")
     keep_best: int = count(

@@ -62,6 +62,11 @@ SAMPLING = {
     ),
 }
 
+_SOURCES = {
+    "mean_field": "Tiunov, Ulanov and Lvovsky 2019, arXiv 1901.08927",
+    "truncated_wigner": "Wang et al. 2013, Phys. Rev. A 88, 063853",
+    "gaussian_state": "Kako et al. 2020, arXiv 2005.10895",
+}
 _OPTIMISING: dict[str, Any] = {
     "num_steps": 1000, "dt": 0.1, "pump_start": -3.0, "pump_end": 1.0, "coupling": 4.0,
     "normalised": True, "calibration_gain": 0.0, "finishing_sweeps": 20,
@@ -83,14 +88,23 @@ class CimOptions(Amplitudes):
     The threshold of the pump is 1, of Gaussian states 1 + j; g is 1/A_s.
     """
 
-    variant: str = chosen("mean_field", VARIANTS, "which equations")
+    variant: str = chosen(
+        "mean_field",
+        VARIANTS,
+        "which equations",
+        source="; ".join(f"{variant}: {paper}" for variant, paper in _SOURCES.items()),
+    )
     num_steps: int | None = field(None, optional(whole(1)), "Euler-Maruyama steps of a draw")
     dt: float | None = number(None, positive(), "time step", unit="the amplitude's lifetime")
     pump_start: float | None = number(None, finite(), "pump at the start of the linear ramp")
     pump_end: float | None = number(None, finite(), "pump at its end")
-    coupling: float | None = number(None, positive(), "eps")
-    noise: float | None = number(None, positive(), "sigma of the mean field; g of the others")
-    measurement: float | None = number(None, positive(), "j, of Gaussian states alone")
+    coupling: float | None = number(None, positive(), "eps", source="that of variant")
+    noise: float | None = number(
+        None, positive(), "sigma of the mean field; g of the others", source="that of variant"
+    )
+    measurement: float | None = number(
+        None, positive(), "j, of Gaussian states alone", source=_SOURCES["gaussian_state"]
+    )
 
     @property
     def numbers(self) -> Numbers:
