@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a clone
 from benchmarks.kit.figures import keep
 from experiments.selection.standings import GREEDY, by_setting, gaps_by_training
 from qbm_jax.selection import audit
-from qbm_jax.selection.methods import METHODS, Request, available
+from qbm_jax.selection.methods import METHODS, SelectionRequest, available
 from qbm_jax.selection.scores import label_scores
 from qbm_jax.study.estimates import estimate
 
@@ -57,7 +57,9 @@ def main() -> None:
         order = np.random.default_rng(seed).permutation(len(points))
         pool, test = order[:NUM_POOL], order[NUM_POOL:]
         for name in ways:
-            request = Request(points[pool], NUM_SELECTED, seed, types[pool], {}, dict(EFFORT))
+            request = SelectionRequest(
+                points[pool], NUM_SELECTED, seed, types[pool], {}, dict(EFFORT)
+            )
             chosen = pool[METHODS[name].choose(request)]
             scores = label_scores(
                 ("logistic", "1nn"), (points[chosen], types[chosen]),

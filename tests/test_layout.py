@@ -244,6 +244,25 @@ def test_files_and_functions_are_short_and_experiments_are_a_quarter_of_the_code
     assert own <= sum(sizes.values()) / 4
 
 
+TWICE = {
+    "Bound": "of cells and of texts: what two rooms offer under this name",
+    "Estimate": "over runs of a solver and over seeds: likewise",
+    "Likelihood": "a law of counts and a mean over rows: likewise",
+    "Results": "of any study, and of a sweep as far as it has come",
+    "Standing": "of a method in either comparison, each with its own columns",
+}  # class names that two files may have; a reader takes any other for one thing
+
+
+def test_a_class_has_a_name_of_its_own():
+    seen = {}
+    for path in (*_files("qbm_jax"), *_files("experiments")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                seen.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    twice = {name: files for name, files in seen.items() if len(files) > 1}
+    assert len(seen) > 250 and not {name: twice[name] for name in twice.keys() - TWICE.keys()}
+
+
 GUARDS = re.compile(r"\bGuards\s+(\S.*?)\.(?=\s|$)", re.DOTALL)  # a sentence of names
 
 

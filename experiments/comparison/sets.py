@@ -13,7 +13,7 @@ from qbm_jax.data import Cells, folder, locate, preprocess
 from qbm_jax.data.fingerprint import fingerprint as cells_fingerprint
 from qbm_jax.data.read import MIN_CELLS
 from qbm_jax.data.simulate_presets import PRESETS, base_name, find_preset
-from qbm_jax.data.simulate_states import Planted, planted
+from qbm_jax.data.simulate_states import PlantedProgrammes, planted
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.metrics.checks import check_labels
@@ -132,7 +132,7 @@ def load(config: ConfigDict, name: str, options: ConfigDict) -> StudySet:
         _reference(name, cells, labels, batch, options), options.left_out_type,
         _abundance(options, labels), whole.counts[np.searchsorted(whole.rows, cells.rows)],
         options.tuned_on,
-        None if truth is None else Planted(truth.bits[cells.rows], truth.couplings),
+        None if truth is None else PlantedProgrammes(truth.bits[cells.rows], truth.couplings),
         options.shares_cells_with,
     )  # fmt: skip
 

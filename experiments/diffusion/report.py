@@ -52,7 +52,7 @@ TITLES = {
 }  # fmt: skip
 
 
-class Found:
+class SetRows:
     """Numbers of one set, by seed."""
 
     def __init__(self, rows: Sequence[Row], dataset: str):
@@ -91,7 +91,7 @@ def write(plan: Any, results: Results) -> Document:
         SHARES,
     )
     for tokens in plan.sets:
-        found = Found(results.rows, tokens.name)
+        found = SetRows(results.rows, tokens.name)
         here = [piece for piece in results.pieces if piece["dataset"] == tokens.name]
         report.add(f"## {markdown(tokens.name)}", bullets(verdicts(found)))
         report.add(likelihood_table(found), "Bits per token on held-out sequences.")
@@ -121,7 +121,7 @@ def told(found: Estimate, digits: int = 3) -> Markdown:
     return with_interval(found.mean, found.low, found.high, digits)
 
 
-def verdicts(found: Found) -> list[Markdown]:
+def verdicts(found: SetRows) -> list[Markdown]:
     """What the targets came to, in sentences."""
     lines = []
     ours, causal = found.bits(BASELINE), found.bits(CAUSAL)
@@ -173,7 +173,7 @@ def _side(found: Estimate) -> str:
     return "better" if found.mean < 0 else "worse"
 
 
-def likelihood_table(found: Found) -> Markdown:
+def likelihood_table(found: SetRows) -> Markdown:
     """Bits, difference to the diffusion, error of the bound, parameters and time by method."""
     lines = []
     for method in found.names("likelihood", 1):
@@ -192,7 +192,7 @@ def likelihood_table(found: Found) -> Markdown:
     return table(header, lines)
 
 
-def generation_table(found: Found) -> Markdown:
+def generation_table(found: SetRows) -> Markdown:
     """Every measure of the samples under every guide."""
     metrics, guides = found.metrics("generation"), found.names("generation", 2)
     columns = []
@@ -206,7 +206,7 @@ def generation_table(found: Found) -> Markdown:
     return table(["guide", *(name.replace("_", " ") for name in metrics)], lines)
 
 
-def guidance_table(found: Found) -> Markdown:
+def guidance_table(found: SetRows) -> Markdown:
     """What every guide changes, with intervals."""
     metrics = [name for name in found.metrics("generation") if name not in ("seconds", "calls")]
     guides = [name for name in found.names("generation", 2) if name not in ("none", REAL)]
@@ -228,7 +228,7 @@ def decimals(means: Sequence[Estimate]) -> int:
     return 3 if largest <= 0 else max(3, 1 - math.floor(math.log10(largest)))
 
 
-def residual_table(found: Found) -> Markdown | str:
+def residual_table(found: SetRows) -> Markdown | str:
     """Gains and likelihoods of residual energies, from two sides; a dash where a seed has none."""
     metrics, methods = found.metrics("residual"), found.names("residual", 1)
     if not methods:
@@ -251,7 +251,7 @@ def samples(pieces: Sequence[dict[str, Any]]) -> list[str]:
     return shown
 
 
-def draw_bounds(found: Found) -> Figure:
+def draw_bounds(found: SetRows) -> Figure:
     """Bits against parameters and against the time of the training."""
     figure, axes = panels(2, 5, 3.6)
     methods = found.names("likelihood", 1)
@@ -267,7 +267,7 @@ def draw_bounds(found: Found) -> Figure:
     return figure
 
 
-def draw_plane(found: Found) -> Figure:
+def draw_plane(found: SetRows) -> Figure:
     """The judge's bits against the entropy of samples, a point a guide and seed."""
     guides = found.names("generation", 2)
     if not guides:

@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.negatives.results import Found
+from experiments.negatives.results import SizeResults
 from qbm_jax.study.escape import figure_text
 from qbm_jax.study.figures import (
     EVEN,
@@ -33,7 +33,7 @@ def family(name: str) -> str:
     return name.split("_finish_")[0].removesuffix("_again")
 
 
-def looks(found: list[Found]) -> dict[str, dict[str, str]]:
+def looks(found: list[SizeResults]) -> dict[str, dict[str, str]]:
     """A colour for every family of phases; markers tell its members apart."""
     names = found[0].fields
     colours = colours_of(map(family, names))
@@ -43,7 +43,7 @@ def looks(found: list[Found]) -> dict[str, dict[str, str]]:
     }
 
 
-def draw_dose_response(found: list[Found], simulated: bool) -> Figure:
+def draw_dose_response(found: list[SizeResults], simulated: bool) -> Figure:
     """Cost in the bound against each measured error; a row for each size."""
     look, title = looks(found), "What sampler error costs"
     figure, axes = panels(3 * len(found), 4.5, 4.2, title, simulated, columns=3)
@@ -56,7 +56,7 @@ def draw_dose_response(found: list[Found], simulated: bool) -> Figure:
     return figure
 
 
-def draw_doses(axes: Axes, found: Found, look: dict, name: str, right: float) -> None:
+def draw_doses(axes: Axes, found: SizeResults, look: dict, name: str, right: float) -> None:
     """One panel: a point for each phase, bars of one standard error, families joined."""
     axes.axhline(0, color=EVEN, linewidth=0.8)
     lines: dict[str, list[tuple[float, float]]] = {}
@@ -86,7 +86,7 @@ def draw_doses(axes: Axes, found: Found, look: dict, name: str, right: float) ->
     plain_ticks(axes.yaxis)
 
 
-def draw_repair(found: list[Found], simulated: bool) -> Figure:
+def draw_repair(found: list[SizeResults], simulated: bool) -> Figure:
     """Cost and error against finishing sweeps; a row for each size."""
     look, title = looks(found), "Finishing sweeps after a CIM draw"
     figure, axes = panels(3 * len(found), 4.5, 4.0, title, simulated, columns=3)

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from experiments.kit.runner import Results
 from experiments.negatives.figures import draw_dose_response, draw_repair, pretty
 from experiments.negatives.phases import Size
-from experiments.negatives.results import Found, by_size
+from experiments.negatives.results import SizeResults, by_size
 from qbm_jax.data import Cells
 from qbm_jax.study.document import Document, table, with_spread
 from qbm_jax.study.escape import bullets, markdown
@@ -49,7 +49,7 @@ def write(config: ConfigDict, cells: Cells, sizes: list[Size], results: Results)
     return report
 
 
-def verdict(found: Found) -> str:
+def verdict(found: SizeResults) -> str:
     """Which negative phase costs how much, cheapest first; what J = 0 costs; the correlation."""
     reference, *others = found.seeds
     compared = [name for name in others if name in found.drawing]
@@ -86,7 +86,7 @@ def in_words(value: Estimate) -> str:
     return text if value.is_shown else f"{text}, no cost that {value.num_seeds} seeds can show"
 
 
-def finishing_verdict(found: Found) -> str:
+def finishing_verdict(found: SizeResults) -> str:
     """How many finishing sweeps repair a draw: cost and error at each number."""
     lines = []
     for first, members in found.trained().items():
@@ -110,7 +110,7 @@ def finishing_verdict(found: Found) -> str:
     return "\n\n".join(lines)
 
 
-def size_table(found: Found) -> str:
+def size_table(found: SizeResults) -> str:
     """Every phase's bound, cost and measured errors."""
     header = ["negative phase", "ELBO", "cost", "log Z error", "log Z bracket", "pair error"]
     header += ["total variation (floor)"] if found.size.enumerated else []
@@ -171,7 +171,7 @@ def methods(config: ConfigDict, cells: Cells) -> str:
     )
 
 
-def faults(found: Found) -> list[str]:
+def faults(found: SizeResults) -> list[str]:
     """Trainings that diverged, and brackets of log Z that are wide."""
     lines = []
     for name, seeds in found.seeds.items():

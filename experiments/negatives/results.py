@@ -10,7 +10,7 @@ from qbm_jax.study.estimates import Estimate, differences, estimate, paired_diff
 Line = dict[int, Estimate]
 
 
-class Found(NamedTuple):
+class SizeResults(NamedTuple):
     """All trainings of one size.
 
     Attributes:
@@ -84,9 +84,9 @@ class Found(NamedTuple):
 
 def by_size(
     sizes: list[Size], fields: dict[str, dict[str, Any]], pieces: list[Piece]
-) -> list[Found]:
+) -> list[SizeResults]:
     """What was measured, size by size."""
     seeds: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for piece in pieces:
         seeds.setdefault((piece["section"], piece["phase"]), []).append(piece["metrics"])
-    return [Found(s, fields, {name: seeds[s.name, name] for name in s.phases}) for s in sizes]
+    return [SizeResults(s, fields, {name: seeds[s.name, name] for name in s.phases}) for s in sizes]

@@ -1,8 +1,9 @@
 """Which cells to label, keep or train on: every way to choose, paired over seeds, and the audit.
 
-A run that is killed keeps its finished pieces. Models live in memory alone (`trained.Trained`):
-where it goes on in the middle of a set, all seeds of the set are trained again, the same ones. The
-log's outlook counts these trainings with the set's first piece, finished or not.
+A run that is killed keeps its finished pieces. Models live in memory alone
+(`trained.TrainedModels`): where it goes on in the middle of a set, all seeds of the set are trained
+again, the same ones. The log's outlook counts these trainings with the set's first piece, finished
+or not.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.comparison import plan as comparison_plan
-from experiments.comparison.methods import Method as ModelMethod
+from experiments.comparison.methods import Method
 from experiments.comparison.methods import methods as model_methods
 from experiments.comparison.plan import ComparisonPlan
 from experiments.comparison.trainings import options_on, or_note, steps_of
@@ -25,7 +26,7 @@ from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import flatten
 from experiments.selection import report, tasks
 from experiments.selection.standings import COLUMNS, IMAGES, Standing, standings
-from experiments.selection.trained import Trained
+from experiments.selection.trained import TrainedModels
 from qbm_jax.data import folder
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.tasks.study_set import fold_cells
@@ -36,7 +37,7 @@ from qbm_jax.runtime.options import check as check_option
 from qbm_jax.runtime.options import from_dict, whole
 from qbm_jax.samplers.base import check_steps
 from qbm_jax.selection import audit
-from qbm_jax.selection.methods import METHODS, Method, available
+from qbm_jax.selection.methods import METHODS, SelectionMethod, available
 from qbm_jax.selection.options import SelectionOptions
 from qbm_jax.selection.scores import CLASSIFIERS
 from qbm_jax.study.document import Document
@@ -61,10 +62,10 @@ class SelectionPlan(NamedTuple):
     """
 
     comparison: ComparisonPlan
-    methods: dict[str, Method]
+    methods: dict[str, SelectionMethod]
     notes: list[str]
     images: Path | None
-    trained: Trained
+    trained: TrainedModels
 
     @property
     def config(self) -> ConfigDict:
@@ -118,7 +119,7 @@ def check(config: ConfigDict) -> SelectionPlan:
                 check_option(f"config.images.{field}", config.images[field], kind)
     if config.images.budgets and file is None:
         notes.append(f"{IMAGES} is left out: {folder.missing(config.folder, MNIST)}.")
-    return SelectionPlan(comparison, methods, [*notes, *comparison.notes], file, Trained())
+    return SelectionPlan(comparison, methods, [*notes, *comparison.notes], file, TrainedModels())
 
 
 def _check_numbers(config: ConfigDict) -> None:
@@ -132,7 +133,7 @@ def _check_numbers(config: ConfigDict) -> None:
             check_option(f"config.{field}", each, kind)
 
 
-def _of_spins(method: ModelMethod) -> bool:
+def _of_spins(method: Method) -> bool:
     return method.record is not None and priors.build(method.training.model.prior).binary
 
 

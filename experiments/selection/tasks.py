@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.comparison.methods import Method as ModelMethod
+from experiments.comparison.methods import Method
 from experiments.kit.options import listed
 from experiments.kit.stop import StopRequest
 from experiments.selection.trained import TrainedGroup, utilities_of
@@ -20,7 +20,7 @@ from qbm_jax.fitted.tasks.study_set import StudySet, fold_cells
 from qbm_jax.metrics.baselines import pca_embedding
 from qbm_jax.runtime import keys
 from qbm_jax.selection import audit
-from qbm_jax.selection.methods import Method, Request
+from qbm_jax.selection.methods import SelectionMethod, SelectionRequest
 from qbm_jax.selection.scores import label_scores, sketch_scores
 from qbm_jax.selection.utilities import standardised
 from qbm_jax.training.within import within_steps
@@ -43,7 +43,7 @@ def labels_and_sketches(
     config: ConfigDict,
     study: StudySet,
     trained: TrainedGroup,
-    methods: dict[str, Method],
+    methods: dict[str, SelectionMethod],
     seed: int,
 ) -> dict[str, Any]:
     """Every method at every budget, on the embedding and on principal components."""
@@ -65,7 +65,7 @@ def labels_and_sketches(
             for budget, (name, method) in product(budgets_of(config, len(pool)), methods.items()):
                 if (method.utility and space != "embedding") or 0 < method.most < budget:
                     continue
-                request = Request(
+                request = SelectionRequest(
                     here, budget, own, study.labels[pool], utilities, options_of(config)
                 )
                 start = time.perf_counter()
@@ -85,8 +85,8 @@ def labels_and_sketches(
 def training_data(
     config: ConfigDict,
     study: StudySet,
-    method: ModelMethod,
-    methods: dict[str, Method],
+    method: Method,
+    methods: dict[str, SelectionMethod],
     stop: StopRequest,
 ) -> dict[str, Any]:
     """QBM-VAE trained on chosen cells alone: the bound of the test fold, and scIB of all cells."""
@@ -104,7 +104,9 @@ def training_data(
         own = keys.seed_of(config.seed, "choices", seed)
         for budget, name in product(config.training_budgets, names):
             if budget < len(pool):
-                request = Request(here, budget, own, study.labels[pool], {}, options_of(config))
+                request = SelectionRequest(
+                    here, budget, own, study.labels[pool], {}, options_of(config)
+                )
                 chosen[name, budget] = pool[methods[name].choose(request)]
         for (name, budget), cells in chosen.items():
             given = method.training.options
@@ -162,7 +164,7 @@ def audited(config: ConfigDict, study: StudySet, trained: TrainedGroup) -> dict[
     return {"rows": rows, "shown": shown, "budget": budget}
 
 
-def images(config: ConfigDict, path: str, methods: dict[str, Method]) -> dict[str, Any]:
+def images(config: ConfigDict, path: str, methods: dict[str, SelectionMethod]) -> dict[str, Any]:
     """MNIST: labels for images, on principal components of the pool."""
     from sklearn.decomposition import PCA
 
@@ -182,7 +184,7 @@ def images(config: ConfigDict, path: str, methods: dict[str, Method]) -> dict[st
                 if name not in methods:
                     continue
                 options = options_of(config) | {"block_size": config.images.block_size}
-                request = Request(points, budget, own, names[0][pool], {}, options)
+                request = SelectionRequest(points, budget, own, names[0][pool], {}, options)
                 chosen = methods[name].choose(request)
                 scores = label_scores(
                     listed(config.classifiers), (points[chosen], names[0][pool][chosen]),

@@ -27,7 +27,7 @@ class TrainedGroup:
     bounds: np.ndarray
 
 
-class Trained:
+class TrainedModels:
     """The trained models of a set, made once; only those of the set at hand are kept.
 
     They are kept in memory alone. Where a run is killed in the middle of a set, the models of all

@@ -24,7 +24,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from qbm_jax.data.cells import Cells
-from qbm_jax.data.simulate_presets import Preset, find_preset
+from qbm_jax.data.simulate_presets import SimulatedStudy, find_preset
 from qbm_jax.data.simulate_states import BLOCK, block_generator, draw_states, spin_law
 from qbm_jax.data.simulate_world import World, build_world, check_num_genes
 from qbm_jax.errors import InputError
@@ -166,7 +166,7 @@ def check_sizes(num_cells: int, num_genes: int, min_cells: int = 0) -> tuple[int
 
 
 def _chunks(
-    key: jax.Array, study: Preset, num_cells: int, num_genes: int, chunk_size: int
+    key: jax.Array, study: SimulatedStudy, num_cells: int, num_genes: int, chunk_size: int
 ) -> Iterator[SimulatedChunk]:
     world = build_world(key, study, num_genes)
     blocks: dict[int, SimulatedChunk] = {}
@@ -194,7 +194,7 @@ def _cut(blocks: dict[int, SimulatedChunk], start: int, stop: int) -> SimulatedC
     )
 
 
-def _draw_block(key: jax.Array, index: int, study: Preset, world: World) -> SimulatedChunk:
+def _draw_block(key: jax.Array, index: int, study: SimulatedStudy, world: World) -> SimulatedChunk:
     """Cells number 256 index to 256 index + 255."""
     rng = block_generator(key, index)
     batch, labels, activity = draw_states(rng, world)
@@ -224,7 +224,7 @@ def _draw_block(key: jax.Array, index: int, study: Preset, world: World) -> Simu
 
 
 def _draw_branch(
-    rng: np.random.Generator, study: Preset, world: World, labels: np.ndarray
+    rng: np.random.Generator, study: SimulatedStudy, world: World, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pseudotime [256] and log expression [256, genes] before batch and programmes.
 
@@ -245,7 +245,7 @@ def _draw_branch(
     return pseudotime, profile
 
 
-def _to_cells(whole: SimulatedChunk, study: Preset, preset: str) -> Cells:
+def _to_cells(whole: SimulatedChunk, study: SimulatedStudy, preset: str) -> Cells:
     genes = gene_names(whole.counts.shape[1])
     obs = cell_table(whole.batch, whole.labels, whole.pseudotime, whole.depth, study)
     return Cells(
@@ -286,7 +286,7 @@ def cell_table(
     labels: np.ndarray,
     pseudotime: np.ndarray,
     depth: np.ndarray,
-    study: Preset,
+    study: SimulatedStudy,
 ) -> pd.DataFrame:
     """`obs` of all simulated cells: codes and numbers [cells] with the names of the study."""
     return pd.DataFrame(

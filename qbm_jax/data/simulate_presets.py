@@ -3,8 +3,8 @@
 Every cell type, batch and gene carries a name that no measured one has.
 
 Where the programmes' bits come from a planted Boltzmann machine, cells are drawn from the Boltzmann
-prior's own law, which a comparison of priors has to say (`Preset.law`). The worlds `tree` and
-`copula` have no bits, and any planted couplings can be scaled, to none: see `find_preset`.
+prior's own law, which a comparison of priors has to say (`SimulatedStudy.law`). The worlds `tree`
+and `copula` have no bits, and any planted couplings can be scaled, to none: see `find_preset`.
 """
 
 import math
@@ -32,7 +32,7 @@ class Technology:
 
 
 @dataclass(frozen=True)
-class Preset:
+class SimulatedStudy:
     """A whole simulated study; shifts are standard deviations of log expression.
 
     Attributes:
@@ -117,7 +117,7 @@ def _correlations(size: int, neighbours: float) -> tuple[tuple[float, ...], ...]
 
 
 PRESETS = {
-    "pancreas": Preset(
+    "pancreas": SimulatedStudy(
         num_cells=3500,
         num_genes=2000,
         types={
@@ -153,7 +153,7 @@ PRESETS = {
         couplings=((0, 1, 0.6), (1, 2, 0.4), (2, 3, -0.5), (3, 4, 0.6), (4, 5, -0.4)),
         biases=(-0.2, -0.1, 0.1, -0.2, -0.1, 0.1),
     ),
-    "toy": Preset(
+    "toy": SimulatedStudy(
         num_cells=600,
         num_genes=200,
         types={
@@ -258,7 +258,7 @@ def base_name(name: str) -> str:
     return name.removeprefix(SIMULATED_PREFIX).partition(":")[0]
 
 
-def find_preset(name: str) -> Preset:
+def find_preset(name: str) -> SimulatedStudy:
     """The preset of a name with or without `SIMULATED_PREFIX`, and with changes after colons.
 
     "pancreas:couplings=0.5" has half the planted couplings J of "pancreas", and with 0 its
@@ -306,7 +306,7 @@ def _number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _equal_batches(study: Preset, count: int) -> dict[str, tuple[str, float]]:
+def _equal_batches(study: SimulatedStudy, count: int) -> dict[str, tuple[str, float]]:
     first, *_, last = study.technologies
     return {
         f"sim_batch_{number}": (first if number % 4 else last, 1 / count)

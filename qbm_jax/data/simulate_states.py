@@ -20,7 +20,7 @@ class States(NamedTuple):
     activity: np.ndarray
 
 
-class Planted(NamedTuple):
+class PlantedProgrammes(NamedTuple):
     """Bits of the programmes, uint8 [cells, programmes], and J of their spins 2 bits - 1."""
 
     bits: np.ndarray
@@ -50,7 +50,9 @@ def _draw_bits(rng: np.random.Generator, world: World) -> np.ndarray:
     return ((drawn + 1) / 2).astype(np.uint8)
 
 
-def planted(key: jax.Array, preset: str, num_cells: int, num_genes: int) -> Planted | None:
+def planted(
+    key: jax.Array, preset: str, num_cells: int, num_genes: int
+) -> PlantedProgrammes | None:
     """The planted truth of the cells of `simulate`, at a fraction of the work.
 
     Args:
@@ -70,7 +72,7 @@ def planted(key: jax.Array, preset: str, num_cells: int, num_genes: int) -> Plan
         return None
     blocks = range(-(-num_cells // BLOCK))
     drawn = [draw_states(block_generator(key, index), world).activity for index in blocks]
-    return Planted(np.concatenate(drawn)[:num_cells], world.couplings)
+    return PlantedProgrammes(np.concatenate(drawn)[:num_cells], world.couplings)
 
 
 def spin_law(couplings: np.ndarray, biases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

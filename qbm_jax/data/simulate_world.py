@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from qbm_jax.data.simulate_presets import RARE_SHARE, Preset
+from qbm_jax.data.simulate_presets import RARE_SHARE, SimulatedStudy
 from qbm_jax.errors import InputError
 
 
@@ -23,7 +23,7 @@ class World(NamedTuple):
     correlations: np.ndarray  # of the Gaussian copula, there; else none
 
 
-def build_world(key: jax.Array, study: Preset, num_genes: int) -> World:
+def build_world(key: jax.Array, study: SimulatedStudy, num_genes: int) -> World:
     """Draws everything but the cells; `check_num_genes` comes before."""
     rng = generator(key, 0)
     base = study.base_spread * rng.standard_normal(num_genes)
@@ -48,7 +48,7 @@ def build_world(key: jax.Array, study: Preset, num_genes: int) -> World:
     )
 
 
-def check_num_genes(study: Preset, num_genes: int) -> None:
+def check_num_genes(study: SimulatedStudy, num_genes: int) -> None:
     """Refuses too few genes for the programmes.
 
     Raises:
@@ -59,11 +59,11 @@ def check_num_genes(study: Preset, num_genes: int) -> None:
         raise InputError(f"expected at least {least} genes, got {num_genes}; give more num_genes")
 
 
-def _programme_size(study: Preset, num_genes: int) -> int:
+def _programme_size(study: SimulatedStudy, num_genes: int) -> int:
     return max(1, round(study.programme_genes * num_genes))
 
 
-def _tree_profiles(rng: np.random.Generator, study: Preset, num_genes: int) -> np.ndarray:
+def _tree_profiles(rng: np.random.Generator, study: SimulatedStudy, num_genes: int) -> np.ndarray:
     """Sum over the nodes from the root to each type, [types, genes]; a type is its own leaf."""
     nodes = {}
     for name, ancestors in study.types.items():
@@ -74,7 +74,7 @@ def _tree_profiles(rng: np.random.Generator, study: Preset, num_genes: int) -> n
     return np.stack([sum(nodes[n] for n in (*path, name)) for name, path in study.types.items()])
 
 
-def _batch_shifts(rng: np.random.Generator, study: Preset, num_genes: int) -> np.ndarray:
+def _batch_shifts(rng: np.random.Generator, study: SimulatedStudy, num_genes: int) -> np.ndarray:
     """Gene-specific log shifts of technology and batch, [batches, genes]."""
     by_technology = {
         name: (study.technology_shift if rank else 0.0) * rng.standard_normal(num_genes)
@@ -84,7 +84,7 @@ def _batch_shifts(rng: np.random.Generator, study: Preset, num_genes: int) -> np
     return own + np.stack([by_technology[name] for name, _ in study.batches.values()])
 
 
-def _type_shares(rng: np.random.Generator, study: Preset) -> np.ndarray:
+def _type_shares(rng: np.random.Generator, study: SimulatedStudy) -> np.ndarray:
     """Shares of types in each batch, [batches, types]; rare types keep theirs."""
     expected = np.array(study.proportions)
     rare = expected <= RARE_SHARE

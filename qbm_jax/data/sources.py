@@ -19,7 +19,7 @@ from qbm_jax.data import download
 from qbm_jax.data.cells import Cells
 from qbm_jax.data.sources_cells import CELLS
 from qbm_jax.data.sources_others import OTHERS
-from qbm_jax.data.sources_record import Part, Source
+from qbm_jax.data.sources_record import PublicFile, Source
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.identity import digest_names, digest_of
 from qbm_jax.runtime.user_cache import expand_home
@@ -140,7 +140,7 @@ def fetch_parts(name: str, folder: str | Path, *, url: str = GITHUB) -> list[Pat
     return [_fetch_part(part, folder / Path(part.path).name, url) for part in parts]
 
 
-def _fetch_part(part: Part, path: Path, url: str) -> Path:
+def _fetch_part(part: PublicFile, path: Path, url: str) -> Path:
     packed = path.suffix == ".gz"
     path = path.with_suffix("") if packed else path
     if path.is_file() and _blob_of(path.read_bytes()) == part.blob:

@@ -1,7 +1,7 @@
 """The sets of cells behind the tables."""
 
 from qbm_jax.data import download
-from qbm_jax.data.sources_record import Part, Source
+from qbm_jax.data.sources_record import PublicFile, Source
 
 
 def _as_fetched(name: str, what: str, study: str) -> Source:
@@ -48,12 +48,12 @@ CELLS: dict[str, Source] = {
         "GPL-2 (package)",
         "6430b456fee24122074a6f71f8466da4116e98cc134739c6cfea1d0dfb2b94de",
         (
-            Part(
+            PublicFile(
                 "haoharryfeng/NeuCA",
                 "data/Baron_scRNA.RData",
                 "021cb56b0685872c7108fefaf56436157bbc7cbc",
             ),
-            Part(
+            PublicFile(
                 "haoharryfeng/NeuCA",
                 "data/Seg_scRNA.RData",
                 "603e90e03f156989d42cec82e14e23afcc18821c",
@@ -71,7 +71,11 @@ CELLS: dict[str, Source] = {
         "GSE96583",
         "GPL-3 (package)",
         "96981ec65608a8624636680e06f5ecec4af9a8fbc6bea4d91036818154d62cff",
-        (Part("HelenaLC/muscat", "data/kang_se.rda", "5e985f6c5ba1262ea5ffa63c4d73fa072b369f2d"),),
+        (
+            PublicFile(
+                "HelenaLC/muscat", "data/kang_se.rda", "5e985f6c5ba1262ea5ffa63c4d73fa072b369f2d"
+            ),
+        ),
         f"control cells, singlets with a type; the donor as batch; {_LEAST}",
         "#4334022501c8e7d6db70",
         "#4b5beeb257de0e033992",
@@ -84,7 +88,7 @@ CELLS: dict[str, Source] = {
         "none stated there; MIT in statOmics/tradeSeq, which held the same file",
         "79b9e3570e041be0599f1c6e5146620c45cb6d2dab985fda2be1328b3f15fa76",
         (
-            Part(
+            PublicFile(
                 "statOmics/tradeSeqPaper",
                 "case/paul/se_paul.rda",
                 "5cb09f8349c7fde21e5f981141fe1cb7bf01638b",
@@ -102,7 +106,11 @@ CELLS: dict[str, Source] = {
         "GSE81076, GSE85241, E-MTAB-5061, GSE86469, GSE84133",
         "MIT (package)",
         "3facfc82029bcd810f76bcdd848d2c6cb6805197356fc987c3c32fd0395eac65",
-        (Part("cran/bbknnR", "data/panc8_small.rda", "4b403b724b3638839f94f94b221a0239e31661dd"),),
+        (
+            PublicFile(
+                "cran/bbknnR", "data/panc8_small.rda", "4b403b724b3638839f94f94b221a0239e31661dd"
+            ),
+        ),
         f"CEL-seq and CEL-seq2 values turned back into UMI numbers (the correction for saturation, "
         f"K = {SATURATION}, inverted), Fluidigm C1 expected counts rounded; the technology as "
         f"batch; genes seen in no cell dropped",
@@ -116,7 +124,11 @@ CELLS: dict[str, Source] = {
         "GSE84133",
         "MIT",
         "a2d4a260d6fbe34a7ad4adb9cabe9a83ce59582da000ed1ac3f6407d7aa9a81f",
-        (Part("zhiyhu/CIDER", "data/pancreas.RData", "c0f9ec819110497eff6538cec4c148af2deaaa37"),),
+        (
+            PublicFile(
+                "zhiyhu/CIDER", "data/pancreas.RData", "c0f9ec819110497eff6538cec4c148af2deaaa37"
+            ),
+        ),
         f"22 repeated draws removed; the species as batch; {_LEAST}",
         "#afc29f902215970a9611",
         "#4b2120ad92c32952dec4",
@@ -128,7 +140,11 @@ CELLS: dict[str, Source] = {
         "GSE96583",
         "GPL-3",
         "b8b51f4d6586559043760bff7af3e00ef61a36f7cb53461ec8e6005977360efd",
-        (Part("theislab/scgen", "data/valid.h5ad", "1c1ac1c706fe2e82e654efbf7ec451f30097ff79"),),
+        (
+            PublicFile(
+                "theislab/scgen", "data/valid.h5ad", "1c1ac1c706fe2e82e654efbf7ec451f30097ff79"
+            ),
+        ),
         f"log-normalised values turned back into counts: in a cell each is a whole multiple of the "
         f"smallest; the condition as batch; {_LEAST}",
         "#405913177b4e0ba56ad9",

@@ -1,6 +1,6 @@
 """The images, texts and graphs behind the tables and in the configs of studies."""
 
-from qbm_jax.data.sources_record import NO_ACCESSION, Part, Source
+from qbm_jax.data.sources_record import NO_ACCESSION, PublicFile, Source
 
 _AS_IT_IS = "taken as it is"
 
@@ -14,7 +14,7 @@ def _graph(name: str, kind: str, sha256: str, blob: str) -> Source:
         NO_ACCESSION,
         "none stated there",
         sha256,
-        (Part("BeloborodovDS/SIMCIM-RL", f"data/{name}.txt", blob),),
+        (PublicFile("BeloborodovDS/SIMCIM-RL", f"data/{name}.txt", blob),),
         _AS_IT_IS,
     )
 
@@ -28,7 +28,7 @@ OTHERS: dict[str, Source] = {
         "CC BY-SA 3.0",
         "39b9b1ffaa0ba4d8995a616551f0966941fe02a3fe79ba4a9db7373db16d53ad",
         tuple(
-            Part("https://ossci-datasets.s3.amazonaws.com/mnist", f"{name}.gz", blob)
+            PublicFile("https://ossci-datasets.s3.amazonaws.com/mnist", f"{name}.gz", blob)
             for name, blob in (
                 ("train-images-idx3-ubyte", "bbce27659e0fc2b7ed2a64c127849380a477099b"),
                 ("train-labels-idx1-ubyte", "d6b4c5db3b52063d543fb397aede09aba0dc5234"),
@@ -47,7 +47,7 @@ OTHERS: dict[str, Source] = {
         "public domain (text)",
         "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
         (
-            Part(
+            PublicFile(
                 "karpathy/char-rnn",
                 "data/tinyshakespeare/input.txt",
                 "7dcb3a2d4cc3b48b6283dd46870bfeb78f88aac9",
@@ -63,7 +63,7 @@ OTHERS: dict[str, Source] = {
         "CC BY-SA (text)",
         "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
         (
-            Part(
+            PublicFile(
                 "pytorch/examples",
                 "word_language_model/data/wikitext-2/valid.txt",
                 "eec944eb2d9e46061cd34a6913528797db6842fc",
@@ -79,7 +79,7 @@ OTHERS: dict[str, Source] = {
         "MIT",
         "fa22bb49c82a3b884f83810c0d8dd2052cd20bca97ecd97371ad00d250f9d525",
         (
-            Part(
+            PublicFile(
                 "hariby/SA-complete-graph",
                 "WK2000_1.rud",
                 "5a187e1625ec509248454d22d82d578cf1d8332a",
@@ -120,7 +120,7 @@ OTHERS: dict[str, Source] = {
         NO_ACCESSION,
         "CC BY 4.0",
         "89ac0e0ace97c1f43b4967cbc294371591d1709b0f7101ebe617d080b08892bf",
-        (Part("mcmahon-lab/cim-optimizer", "instances/MC_Instances_NPZ/MC50_N=100_*.npz"),),
+        (PublicFile("mcmahon-lab/cim-optimizer", "instances/MC_Instances_NPZ/MC50_N=100_*.npz"),),
         "the ten matrices as bytes, with their ground energies",
         "#bb629052a5b6b6f0b8b9",
     ),

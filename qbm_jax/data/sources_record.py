@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Part:
+class PublicFile:
     """A public file.
 
     Attributes:
@@ -45,7 +45,7 @@ class Source:
     accession: str
     licence: str
     sha256: str = ""
-    parts: tuple[Part, ...] = ()
+    parts: tuple[PublicFile, ...] = ()
     made: str = ""
     contents: str = ""
     labels: str = ""

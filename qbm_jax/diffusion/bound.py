@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax.diffusion import latent
-from qbm_jax.diffusion.network import Params, Shape, causal_nll, token_nll
+from qbm_jax.diffusion.network import NetworkShape, Params, causal_nll, token_nll
 from qbm_jax.diffusion.schedule import SCHEDULES, draw_counts, draw_masks, low_discrepancy_times
 from qbm_jax.errors import InputError
 from qbm_jax.runtime import keys
@@ -85,7 +85,7 @@ def in_chunks(function: Callable[..., Any], rows: np.ndarray) -> np.ndarray:
 
 
 def masked_bound(
-    shape: Shape,
+    shape: NetworkShape,
     params: Params,
     tokens: np.ndarray,
     seed: int = 0,
@@ -121,7 +121,9 @@ def masked_bound(
 
 
 @functools.lru_cache(maxsize=32)
-def _draw(shape: Shape, estimator: str) -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
+def _draw(
+    shape: NetworkShape, estimator: str
+) -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
     """Compiles (params, key, tokens, own) -> nll of masked tokens, weights, KL - log Z of each row.
 
     Times are even over all rows. The `own` first ones, which alone count, take them from all parts
@@ -150,7 +152,7 @@ def _draw(shape: Shape, estimator: str) -> Callable[..., tuple[jax.Array, jax.Ar
     return draw
 
 
-def exact_bound(shape: Shape, params: Params, tokens: np.ndarray) -> np.ndarray:
+def exact_bound(shape: NetworkShape, params: Params, tokens: np.ndarray) -> np.ndarray:
     """The bound of each sequence [n, length] by all its masks, float64 [n], in nats.
 
     Raises:
@@ -169,7 +171,7 @@ def exact_bound(shape: Shape, params: Params, tokens: np.ndarray) -> np.ndarray:
 
 
 def any_order_log_probs(
-    shape: Shape, params: Params, row: np.ndarray, orders: np.ndarray
+    shape: NetworkShape, params: Params, row: np.ndarray, orders: np.ndarray
 ) -> np.ndarray:
     """Log p(x) of one sequence [length] in each of some orders [orders, length], float64 [orders].
 
@@ -182,7 +184,11 @@ def any_order_log_probs(
 
 
 def order_interval(
-    shape: Shape, params: Params, tokens: np.ndarray, rng: np.random.Generator, num_orders: int = 16
+    shape: NetworkShape,
+    params: Params,
+    tokens: np.ndarray,
+    rng: np.random.Generator,
+    num_orders: int = 16,
 ) -> Interval:
     """Log p(x) of the law that random orders draw, from two sides: the mean over rows, in nats.
 
@@ -239,18 +245,20 @@ def log_mean_exp(values: np.ndarray) -> float:
     return float(np.logaddexp.reduce(values) - math.log(values.size))
 
 
-def causal_log_probs(shape: Shape, params: Params, tokens: np.ndarray) -> np.ndarray:
+def causal_log_probs(shape: NetworkShape, params: Params, tokens: np.ndarray) -> np.ndarray:
     """Log p of each token of sequences [n, length] by a causal model, float64 [n, length]."""
     program = _causal(shape)
     return -in_chunks(lambda part: program(params, part), tokens)
 
 
 @functools.lru_cache(maxsize=32)
-def _causal(shape: Shape) -> Callable[..., jax.Array]:
+def _causal(shape: NetworkShape) -> Callable[..., jax.Array]:
     return jax.jit(functools.partial(causal_nll, shape))
 
 
-def _nll_of_masks(shape: Shape, params: Params, row: np.ndarray, masks: np.ndarray) -> np.ndarray:
+def _nll_of_masks(
+    shape: NetworkShape, params: Params, row: np.ndarray, masks: np.ndarray
+) -> np.ndarray:
     """-log p of the masked tokens of one sequence under masks [n, length], float64.
 
     Raises:
@@ -266,5 +274,5 @@ def _nll_of_masks(shape: Shape, params: Params, row: np.ndarray, masks: np.ndarr
 
 
 @functools.lru_cache(maxsize=32)
-def _masked(shape: Shape) -> Callable[..., jax.Array]:
+def _masked(shape: NetworkShape) -> Callable[..., jax.Array]:
     return jax.jit(functools.partial(token_nll, shape))

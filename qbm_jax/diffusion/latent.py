@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from qbm_jax import partition, samplers
-from qbm_jax.diffusion.network import Params, Shape
+from qbm_jax.diffusion.network import NetworkShape, Params
 from qbm_jax.machine.enumeration import MAX_SPINS
 from qbm_jax.model import posteriors, priors, relaxations
 from qbm_jax.model.prior import Prior
@@ -36,17 +36,17 @@ class Latent(NamedTuple):
     energy_minus_entropy: jax.Array
 
 
-def has_latents(shape: Shape) -> bool:
+def has_latents(shape: NetworkShape) -> bool:
     """Whether sequences have latents."""
     return shape.options.latents != "none"
 
 
-def prior_of(shape: Shape) -> Prior:
+def prior_of(shape: NetworkShape) -> Prior:
     """The prior, whose spins are read as they are."""
     return priors.build(shape.options.latents, relaxations.build("straight_through"))
 
 
-def init(shape: Shape, key: jax.Array, tokens: jax.Array) -> Params:
+def init(shape: NetworkShape, key: jax.Array, tokens: jax.Array) -> Params:
     """Parameters of encoder and prior, for tokens [rows, length]; none without latents."""
     if not has_latents(shape):
         return {}
@@ -59,7 +59,9 @@ def init(shape: Shape, key: jax.Array, tokens: jax.Array) -> Params:
     }
 
 
-def draw_posterior(shape: Shape, params: Params, key: jax.Array, tokens: jax.Array) -> Latent:
+def draw_posterior(
+    shape: NetworkShape, params: Params, key: jax.Array, tokens: jax.Array
+) -> Latent:
     """One draw a row for tokens [rows, length], through which gradients pass. Consumes the key."""
     prior = prior_of(shape)
     outputs = _encoder(shape).apply({"params": params["encoder"]}, tokens)
@@ -69,19 +71,21 @@ def draw_posterior(shape: Shape, params: Params, key: jax.Array, tokens: jax.Arr
     return Latent(drawn.zeta, drawn.expected_energy - drawn.entropy)
 
 
-def _encoder(shape: Shape) -> Any:
+def _encoder(shape: NetworkShape) -> Any:
     outputs = shape.options.num_latents * prior_of(shape).outputs_per_latent
     return shape.network(outputs, ENCODER_LAYERS)
 
 
-def negative_phase(shape: Shape) -> Sampler | None:
+def negative_phase(shape: NetworkShape) -> Sampler | None:
     """What draws the prior's spins in a training; None where log Z has a closed form."""
     if not has_latents(shape) or prior_of(shape).log_z is not None:
         return None
     return samplers.build("gibbs", **samplers.negative_phase()["gibbs"])
 
 
-def log_z_in_training(shape: Shape, params: Params, negatives: jax.Array | None) -> jax.Array:
+def log_z_in_training(
+    shape: NetworkShape, params: Params, negatives: jax.Array | None
+) -> jax.Array:
     """A scalar with the gradient of log Z: itself, or a surrogate from spins [chains, N]."""
     prior = prior_of(shape)
     own = prior.project(params["prior"])
@@ -91,7 +95,7 @@ def log_z_in_training(shape: Shape, params: Params, negatives: jax.Array | None)
     return log_z_surrogate(own, negatives)
 
 
-def log_z(shape: Shape, params: Params, key: jax.Array) -> tuple[float, float]:
+def log_z(shape: NetworkShape, params: Params, key: jax.Array) -> tuple[float, float]:
     """Log Z in nats and its standard error; not below the truth in expectation.
 
     Machines of more spins than can be enumerated are annealed, and the reverse estimate counts.
@@ -105,7 +109,7 @@ def log_z(shape: Shape, params: Params, key: jax.Array) -> tuple[float, float]:
     return float(found.reverse), float(found.reverse_standard_error)
 
 
-def draw_prior(shape: Shape, params: Params, key: jax.Array, number: int) -> jax.Array:
+def draw_prior(shape: NetworkShape, params: Params, key: jax.Array, number: int) -> jax.Array:
     """Latents of the prior's law [number, N]. Consumes the key."""
     prior, size = prior_of(shape), shape.options.num_latents
     own = prior.project(params["prior"])

@@ -13,7 +13,7 @@ import numpy as np
 from qbm_jax.diffusion import bound, latent, sampling, saved, text, training
 from qbm_jax.diffusion.bound import Bound
 from qbm_jax.diffusion.guide import EnergyGuide, check_guide
-from qbm_jax.diffusion.network import Params, Shape, log_probs, num_parameters
+from qbm_jax.diffusion.network import NetworkShape, Params, log_probs, num_parameters
 from qbm_jax.diffusion.options import DiffusionOptions
 from qbm_jax.errors import InputError
 from qbm_jax.runtime import keys
@@ -55,10 +55,10 @@ class TokenModel:
         self._texts = False  # whether it was fitted to texts and writes texts
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> NetworkShape:
         """What its compiled programs depend on."""
         own = dataclasses.replace(self.options, seed=0)
-        return Shape(self.causal, self.vocabulary.size, self.length, own)
+        return NetworkShape(self.causal, self.vocabulary.size, self.length, own)
 
     @property
     def trained(self) -> Params:
@@ -291,5 +291,5 @@ class Autoregressive(TokenModel):
 
 
 @functools.lru_cache(maxsize=32)
-def _predict(shape: Shape) -> Callable[..., jax.Array]:
+def _predict(shape: NetworkShape) -> Callable[..., jax.Array]:
     return jax.jit(functools.partial(log_probs, shape))

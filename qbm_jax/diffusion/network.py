@@ -12,7 +12,7 @@ Params = Any
 _BASE = 10_000.0  # of the rotary wavelengths
 
 
-class Shape(NamedTuple):
+class NetworkShape(NamedTuple):
     """What tells one program from another.
 
     Attributes:
@@ -101,7 +101,7 @@ def rotated(vectors: jax.Array) -> jax.Array:
 
 
 def token_nll(
-    shape: Shape, params: Params, tokens: jax.Array, masked: jax.Array, condition: Any = None
+    shape: NetworkShape, params: Params, tokens: jax.Array, masked: jax.Array, condition: Any = None
 ) -> jax.Array:
     """-log p(x_i | what is not masked) [rows, length] in nats; 0 where nothing is masked.
 
@@ -117,18 +117,20 @@ def token_nll(
     return jnp.where(masked, -found, 0.0)
 
 
-def causal_nll(shape: Shape, params: Params, tokens: jax.Array) -> jax.Array:
+def causal_nll(shape: NetworkShape, params: Params, tokens: jax.Array) -> jax.Array:
     """-log p(x_i | those before it) [rows, length] in nats, of a causal model."""
     laws = log_probs(shape, params, shifted(shape, tokens))
     return -jnp.take_along_axis(laws, tokens[..., None], axis=-1)[..., 0]
 
 
-def shifted(shape: Shape, tokens: jax.Array) -> jax.Array:
+def shifted(shape: NetworkShape, tokens: jax.Array) -> jax.Array:
     """What a causal model reads for tokens [rows, length]: the mask, then all but the last."""
     return jnp.pad(tokens[:, :-1], ((0, 0), (1, 0)), constant_values=shape.mask)
 
 
-def log_probs(shape: Shape, params: Params, tokens: jax.Array, condition: Any = None) -> jax.Array:
+def log_probs(
+    shape: NetworkShape, params: Params, tokens: jax.Array, condition: Any = None
+) -> jax.Array:
     """Log probabilities of symbols at every place [rows, length, symbols]; masks are unknown."""
     logits: Any = shape.network().apply({"params": params["network"]}, tokens, condition)
     return nn.log_softmax(logits)

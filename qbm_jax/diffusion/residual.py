@@ -22,7 +22,7 @@ from qbm_jax.diffusion import bound, latent, sampling, text
 from qbm_jax.diffusion.bound import Interval, in_chunks, log_mean_interval
 from qbm_jax.diffusion.heads import HEADS, READOUTS
 from qbm_jax.diffusion.model import MaskedDiffusion
-from qbm_jax.diffusion.network import Params, Shape, num_parameters
+from qbm_jax.diffusion.network import NetworkShape, Params, num_parameters
 from qbm_jax.errors import InputError
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import (
@@ -60,7 +60,7 @@ class ResidualOptions:
 class Program(NamedTuple):
     """What a compiled energy depends on."""
 
-    shape: Shape
+    shape: NetworkShape
     options: ResidualOptions
 
 

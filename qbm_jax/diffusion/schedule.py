@@ -24,7 +24,7 @@ Function = Callable[[jax.Array], jax.Array]
 POWER = 2.0  # of the polynomial schedule
 
 
-class Schedule(NamedTuple):
+class MaskingSchedule(NamedTuple):
     """A rate of masking, increasing from 0 at time 0 to 1 at time 1.
 
     Attributes:
@@ -38,14 +38,14 @@ class Schedule(NamedTuple):
     weight: Function
 
 
-SCHEDULES: dict[str, Schedule] = {
-    "linear": Schedule(lambda t: t, lambda r: r, lambda t: 1 / t),
-    "cosine": Schedule(
+SCHEDULES: dict[str, MaskingSchedule] = {
+    "linear": MaskingSchedule(lambda t: t, lambda r: r, lambda t: 1 / t),
+    "cosine": MaskingSchedule(
         lambda t: jnp.cos(0.5 * math.pi * (1 - t)),
         lambda r: 1 - (2 / math.pi) * jnp.arccos(jnp.clip(r, 0, 1)),
         lambda t: 0.5 * math.pi * jnp.tan(0.5 * math.pi * (1 - t)),
     ),
-    "polynomial": Schedule(
+    "polynomial": MaskingSchedule(
         lambda t: t**POWER, lambda r: jnp.maximum(r, 0) ** (1 / POWER), lambda t: POWER / t
     ),
 }
@@ -61,7 +61,7 @@ def low_discrepancy_times(key: jax.Array, number: int) -> jax.Array:
 
 
 def draw_counts(
-    key: jax.Array, schedule: Schedule, number: int, length: int
+    key: jax.Array, schedule: MaskingSchedule, number: int, length: int
 ) -> tuple[jax.Array, jax.Array]:
     """Numbers of masked tokens k [number], from 1 to length, and weights [number].
 

@@ -15,7 +15,7 @@ import optax
 from flax import struct
 
 from qbm_jax.diffusion import latent
-from qbm_jax.diffusion.network import Params, Shape, causal_nll, token_nll
+from qbm_jax.diffusion.network import NetworkShape, Params, causal_nll, token_nll
 from qbm_jax.diffusion.schedule import SCHEDULES, draw_counts, draw_masks
 from qbm_jax.feed.minibatches import scan_some
 from qbm_jax.objective.bound import weight_at
@@ -69,7 +69,7 @@ def stream_of(rows: np.ndarray, length: int) -> Stream:
     return Stream(tokens, length, len(rows))
 
 
-def init_state(shape: Shape, key: jax.Array) -> State:
+def init_state(shape: NetworkShape, key: jax.Array) -> State:
     """Fresh parameters, and chains where the prior needs them."""
     key_network, key_latent, key_chains = jax.random.split(key, 3)
     tokens = jnp.zeros((1, shape.length), jnp.int32)
@@ -86,7 +86,7 @@ def init_state(shape: Shape, key: jax.Array) -> State:
     return State(step, params, ema, build_optimiser(shape).init(params), chains)
 
 
-def build_optimiser(shape: Shape) -> optax.GradientTransformation:
+def build_optimiser(shape: NetworkShape) -> optax.GradientTransformation:
     """Adam with clipped gradients, a warm-up and a cosine decay to a tenth."""
     own, num_steps = shape.options, max(2, shape.options.num_steps)
     grown = min(max(1, round(own.warmup * num_steps)), num_steps - 1)
@@ -97,7 +97,12 @@ def build_optimiser(shape: Shape) -> optax.GradientTransformation:
 
 
 def loss_of(
-    shape: Shape, params: Params, key: jax.Array, tokens: jax.Array, kl_weight: Any, negatives: Any
+    shape: NetworkShape,
+    params: Params,
+    key: jax.Array,
+    tokens: jax.Array,
+    kl_weight: Any,
+    negatives: Any,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """What is trained, in nats per token, and its parts by name, for tokens [rows, length].
 
@@ -122,7 +127,12 @@ def loss_of(
 
 
 def one_step(
-    shape: Shape, key: jax.Array, tokens: jax.Array, stride: Any, num_starts: Any, state: State
+    shape: NetworkShape,
+    key: jax.Array,
+    tokens: jax.Array,
+    stride: Any,
+    num_starts: Any,
+    state: State,
 ) -> tuple[State, dict[str, jax.Array]]:
     """One optimiser step on random sequences of all tokens [number]."""
     own, key = shape.options, jax.random.fold_in(key, state.step)
@@ -149,7 +159,7 @@ def one_step(
 
 
 @functools.lru_cache(maxsize=32)
-def build_dispatch(shape: Shape) -> Callable[..., tuple[State, dict[str, jax.Array]]]:
+def build_dispatch(shape: NetworkShape) -> Callable[..., tuple[State, dict[str, jax.Array]]]:
     """Compiles (key, tokens, stride, num_starts, state, count): so many steps, and metrics."""
 
     @functools.partial(jax.jit, donate_argnums=4)
@@ -163,7 +173,7 @@ def build_dispatch(shape: Shape) -> Callable[..., tuple[State, dict[str, jax.Arr
 
 
 def train(
-    shape: Shape,
+    shape: NetworkShape,
     seed: int,
     stream: Stream,
     checkpoints: Checkpoints | None = None,

@@ -33,7 +33,7 @@ NUM_SAMPLES = 25  # posterior draws of a cell: the error of a mean is a fifth of
 _NUMBERS = 2**25  # of expression held at a time
 
 
-class Interval(NamedTuple):
+class CredibleInterval(NamedTuple):
     """Ends of the credible interval of each expression, DataFrames [cells, genes]."""
 
     lower: pd.DataFrame
@@ -74,10 +74,10 @@ def denoise(
       seed: of the draws.
 
     Returns:
-      A DataFrame [cells, genes]; float32 [samples, cells, genes] for "samples"; an `Interval` of
-      two DataFrames. Under the likelihoods normal and squared_error the values are log-normalised,
-      log(1 + counts / total * 1e4). Cells without any count in the model's genes get NaN, with a
-      warning.
+      A DataFrame [cells, genes]; float32 [samples, cells, genes] for "samples"; a
+      `CredibleInterval` of two DataFrames. Under the likelihoods normal and squared_error the
+      values are log-normalised, log(1 + counts / total * 1e4). Cells without any count in the
+      model's genes get NaN, with a warning.
 
     Raises:
       InputError: as `embed`, or an argument that cannot be used.
@@ -110,7 +110,7 @@ def denoise(
     if return_ == "samples":
         return full
     frames = [pd.DataFrame(one, adata.obs_names, list(names)) for one in full]
-    return frames[0] if return_ == "mean" else Interval(*frames)
+    return frames[0] if return_ == "mean" else CredibleInterval(*frames)
 
 
 def reconstruct(model: Model, adata: Any, **arguments: Any) -> pd.DataFrame:

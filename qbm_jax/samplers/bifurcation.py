@@ -145,17 +145,17 @@ class BifurcationOptions(Normalised, Generator):
                 "ballistic, whose products are not with spins; use variant discrete"
             )
 
-    def resolved(self) -> "Numbers":
+    def resolved(self) -> "BifurcationNumbers":
         """Its numbers, and where none are given those of the variant."""
         coupling = _NORMALISED_COUPLING if self.normalised else _COUPLING[self.variant]
-        return Numbers(
+        return BifurcationNumbers(
             dt=_DT[self.variant] if self.dt is None else self.dt,
             coupling=coupling if self.coupling is None else self.coupling,
             noise=_NOISE if self.noise is None else self.noise,
         )
 
 
-class Numbers(NamedTuple):
+class BifurcationNumbers(NamedTuple):
     """The numbers of a machine: time step, c0, and sigma of the Langevin variant."""
 
     dt: Number
@@ -223,7 +223,7 @@ def _step(
     prepared: CoupledMachine,
     state: BifurcationState,
     options: BifurcationOptions,
-    numbers: Numbers,
+    numbers: BifurcationNumbers,
 ) -> BifurcationState:
     """One step of equation (7), or of (1) to (3) at the pump of its time."""
     params, x = prepared.params, state.positions

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from qbm_jax.selection.inputs import Pool, proportional
-from qbm_jax.selection.kernels import Kernel
+from qbm_jax.selection.kernels import SimilarityKernel
 
 _FEATURES = 512  # random ones behind the estimate of an energy
 _SAMPLE = 256  # cells of a block that its longest direction is found on
@@ -82,7 +82,7 @@ def shares(free: np.ndarray, held: np.ndarray, number: int) -> np.ndarray:
     return np.diff(ends).astype(int)
 
 
-def mean_entry(kernel: Kernel, points: np.ndarray, pool: np.ndarray, seed: int) -> float:
+def mean_entry(kernel: SimilarityKernel, points: np.ndarray, pool: np.ndarray, seed: int) -> float:
     """Mean entry of rows [n, dims] with those of the pool [m, dims], by random features."""
     rng, centre = np.random.default_rng(seed), pool.mean(axis=0, dtype=np.float64)
     features = kernel.features(pool.shape[1], _FEATURES, rng, centre)

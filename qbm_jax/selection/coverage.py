@@ -277,10 +277,10 @@ def width_by_coverage(points: Any, number: int, seed: int = 0) -> float:
     half = max(number + 1, len(points) // 2)
     pool, held_out = points[rows[:half]].astype(np.float64), points[rows[half:]].astype(np.float64)
     median = kernels.median_distance(pool)
-    distance = kernels.Kernel("distance")
+    distance = kernels.SimilarityKernel("distance")
 
     def uncovered(width: float) -> float:
-        problem = mmd_problem(kernels.Kernel("rbf", width), pool, np.array([number]))
+        problem = mmd_problem(kernels.SimilarityKernel("rbf", width), pool, np.array([number]))
         chosen = descend(problem, greedy(problem))
         return float(-distance(held_out, pool[chosen]).max(axis=1).mean())
 

@@ -14,7 +14,7 @@ _BLOCK = 2**22  # entries of a kernel that are computed at a time
 
 
 def energy_of(
-    pool: Pool, kernel: kernels.Kernel, chosen: np.ndarray, options: SelectionOptions
+    pool: Pool, kernel: kernels.SimilarityKernel, chosen: np.ndarray, options: SelectionOptions
 ) -> float:
     """E of chosen cells, places in the pool [k].
 
@@ -31,7 +31,9 @@ def energy_of(
     return inner - 2 * _mean(kernel, every, pool.points, options.seed) - utility
 
 
-def _mean(kernel: kernels.Kernel, points: np.ndarray, pool: np.ndarray, seed: int) -> float:
+def _mean(
+    kernel: kernels.SimilarityKernel, points: np.ndarray, pool: np.ndarray, seed: int
+) -> float:
     """Mean entry of rows [n, dims] with those of the pool [m, dims]."""
     has_features = kernel.name != "distance"  # without, blocks take their time
     if len(points) * len(pool) > _EXACT_ENTRIES and has_features:
@@ -39,7 +41,7 @@ def _mean(kernel: kernels.Kernel, points: np.ndarray, pool: np.ndarray, seed: in
     return float(kernel.means(points.astype(np.float64), pool.astype(np.float64)).mean())
 
 
-def largest(kernel: kernels.Kernel, points: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def largest(kernel: kernels.SimilarityKernel, points: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Largest entry of each row [n, dims] with a chosen one, by blocks [n]."""
     width = max(1, _BLOCK // len(chosen))
     parts = [points[start : start + width] for start in range(0, len(points), width)]
@@ -47,7 +49,7 @@ def largest(kernel: kernels.Kernel, points: np.ndarray, chosen: np.ndarray) -> n
 
 
 def problem_of(
-    pool: Pool, kernel: kernels.Kernel, quotas: np.ndarray, utility_weight: float
+    pool: Pool, kernel: kernels.SimilarityKernel, quotas: np.ndarray, utility_weight: float
 ) -> Problem:
     """The problem of the cells that are not labelled, with those that are as a constant."""
     free, points = ~pool.fixed, pool.points.astype(np.float64)
@@ -56,7 +58,7 @@ def problem_of(
 
 
 def mmd_problem(
-    kernel: kernels.Kernel,
+    kernel: kernels.SimilarityKernel,
     points: np.ndarray,
     quotas: np.ndarray,
     codes: np.ndarray | None = None,

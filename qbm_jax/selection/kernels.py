@@ -12,7 +12,7 @@ _BLOCK = 2**22  # entries of a kernel that are computed at a time
 _TILE = 2**11  # most columns of a block, so that few rows do not meet a whole pool one by one
 
 
-class Kernel(NamedTuple):
+class SimilarityKernel(NamedTuple):
     """A kernel between rows of coordinates.
 
     With d the distance of two rows: "rbf" is exp(-d^2 / (2 scale^2)), "distance" is -d / scale,
@@ -96,7 +96,7 @@ class Features(NamedTuple):
       centre: what is taken off the coordinates first [dims].
     """
 
-    kernel: Kernel
+    kernel: SimilarityKernel
     weights: np.ndarray
     phases: np.ndarray
     centre: Any = 0.0
@@ -124,7 +124,7 @@ class Features(NamedTuple):
         return total / len(points)
 
 
-def build(name: str, points: np.ndarray, scale: float | None = None) -> Kernel:
+def build(name: str, points: np.ndarray, scale: float | None = None) -> SimilarityKernel:
     """The kernel for rows [n, dims]; where no scale is given, that of the median distance.
 
     "rbf" and "distance" then have as width the median distance of two rows; "spins" has the
@@ -136,7 +136,7 @@ def build(name: str, points: np.ndarray, scale: float | None = None) -> Kernel:
     if name in ("linear", "cosine"):
         if scale is not None:
             raise InputError(f"kernel {name} has no width, got {scale:g}; leave it out")
-        return Kernel(name)
+        return SimilarityKernel(name)
     if name == "spins":
         if np.abs(points).max() > 1 + 1e-5:
             raise InputError(
@@ -145,8 +145,10 @@ def build(name: str, points: np.ndarray, scale: float | None = None) -> Kernel:
             )
         if scale is not None and scale > 1:
             raise InputError(f"expected a contrast (scale) of at most 1, got {scale:g}")
-        return Kernel(name, np.tanh(0.5 / _median_differing(points)) if scale is None else scale)
-    return Kernel(name, median_distance(points) if scale is None else scale)
+        return SimilarityKernel(
+            name, np.tanh(0.5 / _median_differing(points)) if scale is None else scale
+        )
+    return SimilarityKernel(name, median_distance(points) if scale is None else scale)
 
 
 def median_distance(points: np.ndarray) -> float:

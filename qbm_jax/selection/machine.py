@@ -25,7 +25,7 @@ _COLDNESS = 8.0  # typical local field, in kT, of a machine whose sampler has a 
 Draw = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
-class Effort(NamedTuple):
+class SearchEffort(NamedTuple):
     """How long a sampler looks.
 
     Attributes:
@@ -54,7 +54,7 @@ def check_solver(solver: Any) -> None:
 
 
 def choices(
-    problem: Problem, solver: Any, constraint: str, bits: int | None, effort: Effort
+    problem: Problem, solver: Any, constraint: str, bits: int | None, effort: SearchEffort
 ) -> list[np.ndarray]:
     """Choices [k] of a sampler, each repaired to the quotas; no two are equal.
 
@@ -148,7 +148,7 @@ def _device(linear: Any, quadratic: Any, bits: int | None) -> tuple[np.ndarray, 
     return J, h
 
 
-def _draws_of(solver: Any, effort: Effort) -> Draw:
+def _draws_of(solver: Any, effort: SearchEffort) -> Draw:
     """(J, h, number of the round) -> spins [chains, cells]."""
     ours = isinstance(solver, str | samplers.Sampler)
     return _of_library(solver, effort) if ours else _of_dimod(solver, effort)
@@ -168,7 +168,7 @@ def _compiled(solver: str | samplers.Sampler, steps: int | None) -> tuple[Callab
     return jax.jit(sampler.init, static_argnums=2), jax.jit(sampler.sample), tempered
 
 
-def _of_library(solver: str | samplers.Sampler, effort: Effort) -> Draw:
+def _of_library(solver: str | samplers.Sampler, effort: SearchEffort) -> Draw:
     init, sample, tempered = _compiled(solver, effort.steps)
 
     def draw(J: np.ndarray, h: np.ndarray, number: int) -> np.ndarray:
@@ -197,7 +197,7 @@ def _of_library(solver: str | samplers.Sampler, effort: Effort) -> Draw:
     return draw
 
 
-def _of_dimod(solver: Any, effort: Effort) -> Draw:
+def _of_dimod(solver: Any, effort: SearchEffort) -> Draw:
     dimod = needed("dimod")
 
     def draw(J: np.ndarray, h: np.ndarray, number: int) -> np.ndarray:

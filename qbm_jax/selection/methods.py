@@ -10,7 +10,7 @@ import numpy as np
 from qbm_jax.runtime.optional import installed
 from qbm_jax.selection.coverage import width_by_coverage
 from qbm_jax.selection.inputs import proportional
-from qbm_jax.selection.kernels import Kernel, build
+from qbm_jax.selection.kernels import SimilarityKernel, build
 from qbm_jax.selection.selector import SampleSelector
 from qbm_jax.selection.utilities import standardised
 
@@ -18,7 +18,7 @@ BASELINE, GREEDILY, ACTIVE, QUBO = "baseline", "greedy", "active", "qubo"
 _STRATA, _FIRST, _ROUNDS = 20, 20, 3  # clusters; labels before the first query; rounds of queries
 
 
-class Request(NamedTuple):
+class SelectionRequest(NamedTuple):
     """What is chosen from.
 
     Attributes:
@@ -43,7 +43,7 @@ class Request(NamedTuple):
         return np.random.default_rng(self.seed)
 
 
-class Method(NamedTuple):
+class SelectionMethod(NamedTuple):
     """A way to choose.
 
     Attributes:
@@ -54,19 +54,19 @@ class Method(NamedTuple):
       most: cells that it is asked for, where its time grows faster than their number; 0: any.
     """
 
-    choose: Callable[[Request], np.ndarray]
+    choose: Callable[[SelectionRequest], np.ndarray]
     kind: str
     needs: str = ""
     utility: str = ""
     most: int = 0
 
 
-def at_random(request: Request) -> np.ndarray:
+def at_random(request: SelectionRequest) -> np.ndarray:
     """Uniform; indices [number], as of all that follow."""
     return request.rng.choice(len(request.points), request.number, replace=False)
 
 
-def stratified(request: Request) -> np.ndarray:
+def stratified(request: SelectionRequest) -> np.ndarray:
     """Uniform within each of 20 clusters, in proportion; indices [number]."""
     from sklearn.cluster import KMeans
 
@@ -81,7 +81,7 @@ def stratified(request: Request) -> np.ndarray:
     ])  # fmt: skip
 
 
-def k_means_start(request: Request) -> np.ndarray:
+def k_means_start(request: SelectionRequest) -> np.ndarray:
     """The start of k-means++ (Arthur and Vassilvitskii 2007); indices [number]."""
     from sklearn.cluster import kmeans_plusplus
 
@@ -90,18 +90,18 @@ def k_means_start(request: Request) -> np.ndarray:
     return filled(chosen, request)
 
 
-def k_medoids(request: Request) -> np.ndarray:
+def k_medoids(request: SelectionRequest) -> np.ndarray:
     """FasterPAM of the package kmedoids, on distances; indices [number]."""
     import kmedoids
 
-    away = -Kernel("distance")(request.points, request.points)
+    away = -SimilarityKernel("distance")(request.points, request.points)
     found = kmedoids.fasterpam(away, request.number, random_state=request.seed)
     return filled(np.asarray(found.medoids, int), request)
 
 
-def farthest_first(request: Request) -> np.ndarray:
+def farthest_first(request: SelectionRequest) -> np.ndarray:
     """Each time the cell farthest from all chosen (Gonzalez 1985; Hopper); indices [number]."""
-    distance = Kernel("distance")
+    distance = SimilarityKernel("distance")
     chosen = [int(request.rng.integers(len(request.points)))]
     nearest = np.full(len(request.points), np.inf)
     while len(chosen) < request.number:
@@ -112,7 +112,7 @@ def farthest_first(request: Request) -> np.ndarray:
     return np.array(chosen)
 
 
-def herding(request: Request) -> np.ndarray:
+def herding(request: SelectionRequest) -> np.ndarray:
     """Kernel herding (Chen et al. 2010), each cell once; indices [number]."""
     K = _kernel(request)
     means, total = K.mean(axis=0), np.zeros(len(K))
@@ -125,7 +125,7 @@ def herding(request: Request) -> np.ndarray:
     return np.array(chosen)
 
 
-def leverage(request: Request) -> np.ndarray:
+def leverage(request: SelectionRequest) -> np.ndarray:
     """Drawn in proportion to leverage scores, as Seurat's sketch; indices [number]."""
     centred = request.points - request.points.mean(axis=0)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
@@ -134,7 +134,7 @@ def leverage(request: Request) -> np.ndarray:
     return request.rng.choice(len(scores), request.number, replace=False, p=chances)
 
 
-def geometric_sketch(request: Request) -> np.ndarray:
+def geometric_sketch(request: SelectionRequest) -> np.ndarray:
     """Geosketch (Hie et al. 2019); indices [number]."""
     from geosketch import gs
 
@@ -142,7 +142,7 @@ def geometric_sketch(request: Request) -> np.ndarray:
     return filled(np.array(found, int), request)
 
 
-def thinned(request: Request) -> np.ndarray:
+def thinned(request: SelectionRequest) -> np.ndarray:
     """Kernel thinning (goodpoints; Dwivedi and Mackey 2021) of random cells; indices [number]."""
     from goodpoints import kt
 
@@ -158,7 +158,7 @@ def thinned(request: Request) -> np.ndarray:
     return start[found]
 
 
-def spread_out(request: Request) -> np.ndarray:
+def spread_out(request: SelectionRequest) -> np.ndarray:
     """ScSampler (Song et al. 2022): as far from each other as can be; indices [number]."""
     import scsampler
 
@@ -166,7 +166,7 @@ def spread_out(request: Request) -> np.ndarray:
     return np.asarray(found, int)
 
 
-def queried(request: Request, strategy: str) -> np.ndarray:
+def queried(request: SelectionRequest, strategy: str) -> np.ndarray:
     """Rounds of queries of scikit-activeml with logistic regression, from up to 20 random cells.
 
     Indices [number].
@@ -202,7 +202,9 @@ def queried(request: Request, strategy: str) -> np.ndarray:
     return filled(np.flatnonzero(np.isfinite(known)), request)
 
 
-def selected(request: Request, utility: str = "", width: str = "", **options: Any) -> np.ndarray:
+def selected(
+    request: SelectionRequest, utility: str = "", width: str = "", **options: Any
+) -> np.ndarray:
     """The choice of `SampleSelector`, indices [number]; a utility is to the first term's scale."""
     if utility:
         options["utility"] = standardised(request.utilities[utility], request.number)
@@ -214,7 +216,7 @@ def selected(request: Request, utility: str = "", width: str = "", **options: An
     return selector.fit(request.points).indices_
 
 
-def filled(chosen: np.ndarray, request: Request) -> np.ndarray:
+def filled(chosen: np.ndarray, request: SelectionRequest) -> np.ndarray:
     """The distinct cells [number] asked for: random ones more in place of equal ones."""
     chosen = np.unique(chosen)[: request.number]
     others = np.setdiff1d(np.arange(len(request.points)), chosen)
@@ -222,12 +224,12 @@ def filled(chosen: np.ndarray, request: Request) -> np.ndarray:
     return np.concatenate([chosen, more])
 
 
-def _kernel(request: Request) -> np.ndarray:
+def _kernel(request: SelectionRequest) -> np.ndarray:
     return build("rbf", request.points)(request.points, request.points)
 
 
-def _dwave(name: str, **options: Any) -> Callable[[Request], np.ndarray]:
-    def choose(request: Request) -> np.ndarray:
+def _dwave(name: str, **options: Any) -> Callable[[SelectionRequest], np.ndarray]:
+    def choose(request: SelectionRequest) -> np.ndarray:
         import dwave.samplers
 
         return selected(request, solver=getattr(dwave.samplers, name)(), **options)
@@ -235,43 +237,47 @@ def _dwave(name: str, **options: Any) -> Callable[[Request], np.ndarray]:
     return choose
 
 
-METHODS: dict[str, Method] = {
-    "random": Method(at_random, BASELINE),
-    "stratified": Method(stratified, BASELINE),
-    "kmeans++": Method(k_means_start, BASELINE),
-    "kmedoids": Method(k_medoids, BASELINE, "kmedoids"),
-    "farthest_first": Method(farthest_first, BASELINE),
-    "herding": Method(herding, BASELINE),
-    "leverage": Method(leverage, BASELINE),
-    "geosketch": Method(geometric_sketch, BASELINE, "geosketch"),
-    "thinning": Method(thinned, BASELINE, "goodpoints"),
-    "scsampler": Method(spread_out, BASELINE, "scsampler"),
-    "facility_greedy": Method(partial(selected, criterion="facility", solver="greedy"), GREEDILY),
-    "mmd_greedy": Method(partial(selected, solver="greedy"), GREEDILY),
-    "uncertainty": Method(partial(queried, strategy="uncertainty"), ACTIVE, "skactiveml"),
-    "margin": Method(partial(queried, strategy="margin"), ACTIVE, "skactiveml"),
-    "badge": Method(partial(queried, strategy="badge"), ACTIVE, "skactiveml", most=250),
-    "typiclust": Method(partial(queried, strategy="typiclust"), ACTIVE, "skactiveml", most=250),
-    "qubo_mmd_swap": Method(partial(selected, solver="swap"), QUBO),
-    "qubo_mmd_bifurcation": Method(selected, QUBO),
-    "qubo_mmd_penalty": Method(partial(selected, constraint="penalty", bits=8), QUBO),
-    "qubo_facility": Method(partial(selected, criterion="facility"), QUBO),
-    "qubo_coverage_width": Method(partial(selected, width="coverage"), QUBO),
-    "qubo_distance": Method(partial(selected, kernel="distance"), QUBO),
-    "qubo_entropy": Method(partial(selected, utility="entropy"), QUBO, utility="entropy"),
-    "qubo_free_energy": Method(
+METHODS: dict[str, SelectionMethod] = {
+    "random": SelectionMethod(at_random, BASELINE),
+    "stratified": SelectionMethod(stratified, BASELINE),
+    "kmeans++": SelectionMethod(k_means_start, BASELINE),
+    "kmedoids": SelectionMethod(k_medoids, BASELINE, "kmedoids"),
+    "farthest_first": SelectionMethod(farthest_first, BASELINE),
+    "herding": SelectionMethod(herding, BASELINE),
+    "leverage": SelectionMethod(leverage, BASELINE),
+    "geosketch": SelectionMethod(geometric_sketch, BASELINE, "geosketch"),
+    "thinning": SelectionMethod(thinned, BASELINE, "goodpoints"),
+    "scsampler": SelectionMethod(spread_out, BASELINE, "scsampler"),
+    "facility_greedy": SelectionMethod(
+        partial(selected, criterion="facility", solver="greedy"), GREEDILY
+    ),
+    "mmd_greedy": SelectionMethod(partial(selected, solver="greedy"), GREEDILY),
+    "uncertainty": SelectionMethod(partial(queried, strategy="uncertainty"), ACTIVE, "skactiveml"),
+    "margin": SelectionMethod(partial(queried, strategy="margin"), ACTIVE, "skactiveml"),
+    "badge": SelectionMethod(partial(queried, strategy="badge"), ACTIVE, "skactiveml", most=250),
+    "typiclust": SelectionMethod(
+        partial(queried, strategy="typiclust"), ACTIVE, "skactiveml", most=250
+    ),
+    "qubo_mmd_swap": SelectionMethod(partial(selected, solver="swap"), QUBO),
+    "qubo_mmd_bifurcation": SelectionMethod(selected, QUBO),
+    "qubo_mmd_penalty": SelectionMethod(partial(selected, constraint="penalty", bits=8), QUBO),
+    "qubo_facility": SelectionMethod(partial(selected, criterion="facility"), QUBO),
+    "qubo_coverage_width": SelectionMethod(partial(selected, width="coverage"), QUBO),
+    "qubo_distance": SelectionMethod(partial(selected, kernel="distance"), QUBO),
+    "qubo_entropy": SelectionMethod(partial(selected, utility="entropy"), QUBO, utility="entropy"),
+    "qubo_free_energy": SelectionMethod(
         partial(selected, utility="free_energy"), QUBO, utility="free_energy"
     ),
-    "qubo_elbo": Method(partial(selected, utility="elbo"), QUBO, utility="elbo"),
-    "qubo_disagreement": Method(
+    "qubo_elbo": SelectionMethod(partial(selected, utility="elbo"), QUBO, utility="elbo"),
+    "qubo_disagreement": SelectionMethod(
         partial(selected, utility="disagreement"), QUBO, utility="disagreement"
     ),
-    "qubo_mmd_sa": Method(_dwave("SimulatedAnnealingSampler"), QUBO, "dwave.samplers"),
-    "qubo_mmd_tabu": Method(_dwave("TabuSampler"), QUBO, "dwave.samplers"),
+    "qubo_mmd_sa": SelectionMethod(_dwave("SimulatedAnnealingSampler"), QUBO, "dwave.samplers"),
+    "qubo_mmd_tabu": SelectionMethod(_dwave("TabuSampler"), QUBO, "dwave.samplers"),
 }
 
 
-def available(names: list[str]) -> tuple[dict[str, Method], list[str]]:
+def available(names: list[str]) -> tuple[dict[str, SelectionMethod], list[str]]:
     """Those of the methods whose packages are installed, and a sentence on each other."""
     found, notes = {}, []
     for name in names:

@@ -26,7 +26,7 @@ CRITERIA = ("mmd", "facility")
 class SelectionOptions:
     """How to select."""
 
-    kernel: str = field("rbf", choice(KERNELS), "between cells, see `kernels.Kernel`")
+    kernel: str = field("rbf", choice(KERNELS), "between cells, see `kernels.SimilarityKernel`")
     width: float | None = field(
         None,
         optional(positive()),

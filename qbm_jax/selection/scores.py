@@ -12,7 +12,7 @@ from qbm_jax.runtime.options import check, choice, shown
 from qbm_jax.runtime.options import seed as seed_kind
 from qbm_jax.selection.coordinates import checked_points, points_of
 from qbm_jax.selection.inputs import check_one_kind, checked_indices, checked_labels
-from qbm_jax.selection.kernels import Kernel, build
+from qbm_jax.selection.kernels import SimilarityKernel, build
 
 CLASSIFIERS = ("rf", "trees", "1nn", "logistic")
 BINS = 64  # of the trees' splits: a few hundred cells fill no more, and 256 cost twice the time
@@ -115,7 +115,7 @@ def sketch_scores(points: Any, chosen: Any, labels: Any, batch: Any) -> dict[str
     labels = checked_labels(labels, len(points), "labels")
     batch = checked_labels(batch, len(points), "batch")
     kernel = build("rbf", points)
-    away = -Kernel("distance", kernel.scale)(points, points[chosen]).max(axis=1)
+    away = -SimilarityKernel("distance", kernel.scale)(points, points[chosen]).max(axis=1)
     names, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     kept = np.bincount(codes[chosen], minlength=len(names))
     rare = sizes < RARE * len(labels)

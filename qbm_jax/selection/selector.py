@@ -140,7 +140,7 @@ class SampleSelector:
             groups = checked_groups(column_of(data, self.groups, "groups", number))
         return pool_of(points, utility, groups, fixed)
 
-    def _in_block(self, pool: Pool, kernel: kernels.Kernel, rows: np.ndarray, share: int):
+    def _in_block(self, pool: Pool, kernel: kernels.SimilarityKernel, rows: np.ndarray, share: int):
         """Rows chosen from a block, which stand for it beside its labelled ones.
 
         With n of all cells chosen or labelled and n_b of the block's, the objective of all has
@@ -158,7 +158,9 @@ class SampleSelector:
         block = Pool(pool.points[rows], utility, nothing, ("",), fixed, np.arange(len(rows)))
         return rows[~fixed][self._solve(block, kernel, np.array([share]))[0]]
 
-    def _in_one(self, pool: Pool, kernel: kernels.Kernel, quotas: np.ndarray) -> np.ndarray:
+    def _in_one(
+        self, pool: Pool, kernel: kernels.SimilarityKernel, quotas: np.ndarray
+    ) -> np.ndarray:
         free = np.flatnonzero(~pool.fixed)
         chosen, one = self._solve(pool, kernel, quotas)
         if one is None or not self.options.certify:
@@ -171,7 +173,7 @@ class SampleSelector:
         return free[chosen]
 
     def _solve(
-        self, pool: Pool, kernel: kernels.Kernel, quotas: np.ndarray
+        self, pool: Pool, kernel: kernels.SimilarityKernel, quotas: np.ndarray
     ) -> tuple[np.ndarray, Problem | None]:
         """Places of chosen cells among the free ones [k], and the problem, if it is quadratic."""
         check_memory(int((~pool.fixed).sum()), len(pool.points), self.options.max_gib)
@@ -193,11 +195,13 @@ class SampleSelector:
         if self.solver == "swap":
             rng = np.random.default_rng(options.seed)
             return [problem.swaps(one, options.num_chains, rng)]
-        effort = machine.Effort(options.num_chains, options.num_steps, options.seed)
+        effort = machine.SearchEffort(options.num_chains, options.num_steps, options.seed)
         found = machine.choices(one, self.solver, options.constraint, options.bits, effort)
         return [problem.descend(one, each) for each in found] if options.polish else found
 
-    def _covering(self, pool: Pool, kernel: kernels.Kernel, quotas: np.ndarray) -> np.ndarray:
+    def _covering(
+        self, pool: Pool, kernel: kernels.SimilarityKernel, quotas: np.ndarray
+    ) -> np.ndarray:
         free = ~pool.fixed
         points = pool.points.astype(np.float64)
         similarity = kernel(points, points[free])

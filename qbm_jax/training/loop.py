@@ -21,7 +21,7 @@ from qbm_jax.training.memory import check_model
 from qbm_jax.training.options import TrainOptions
 from qbm_jax.training.outcomes import Progress, Trained, TrainingStopped
 from qbm_jax.training.plan import dispatches
-from qbm_jax.training.run import Run, plan_seeds
+from qbm_jax.training.run import TrainingRun, plan_seeds
 from qbm_jax.training.sharding import OnMesh
 from qbm_jax.training.spec import Built, Seed
 from qbm_jax.training.together import SeedThreads
@@ -79,14 +79,14 @@ def train_seeds(
     planned = plan_seeds(seeds, source.num_cells)
     # On a mesh one at a time: two programs that wait for each other's devices wait for ever.
     with SeedThreads(len(planned) if mesh is None else 1) as threads:
-        run = Run(planned, source, checkpoints, on_progress, threads, method, mesh)
+        run = TrainingRun(planned, source, checkpoints, on_progress, threads, method, mesh)
         run.start()
         _train_on(run, should_stop, on_validation)
     return run.results(time.perf_counter() - start_time)
 
 
 def _train_on(
-    run: Run,
+    run: TrainingRun,
     should_stop: Callable[[], bool],
     on_validation: Callable[[int, list[Params]], None],
 ) -> None:

@@ -76,7 +76,7 @@ def plan_seeds(seeds: Sequence[Seed], num_cells: int) -> list[PlannedSeed]:
     ]
 
 
-class Run:
+class TrainingRun:
     """The seeds of one call, their states, and the work between dispatches."""
 
     def __init__(

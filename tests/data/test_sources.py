@@ -29,7 +29,7 @@ from configs import (
 )
 from qbm_jax.data import download, locate, sources
 from qbm_jax.data.sources import SOURCES, check_file, contents_of, fetch_parts
-from qbm_jax.data.sources_record import Part
+from qbm_jax.data.sources_record import PublicFile
 
 CONTENT = b"counts of somebody else\n" * 300
 KEY = jax.random.key(0)
@@ -60,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch):
     """Serves the one part of the set `small`; yields its address."""
-    part = Part("somebody/set", "data/x.rda", blob_of(CONTENT))
+    part = PublicFile("somebody/set", "data/x.rda", blob_of(CONTENT))
     one = dataclasses.replace(SOURCES["trajectory_paul15"], parts=(part,))
     monkeypatch.setitem(SOURCES, "small", one)
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):

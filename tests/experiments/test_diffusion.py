@@ -99,7 +99,7 @@ def test_verdicts_compare_seed_by_seed():
             for seed in (0, 1):
                 value = 3 + moved + 0.01 * seed
                 rows.append(("text", "diffusion", guide, "generation", metric, seed, value))
-    lines = report.verdicts(report.Found(rows, "text"))
+    lines = report.verdicts(report.SetRows(rows, "text"))
     assert "needs +10.0 % (+10.0, +10.0) bits" in lines[0] and "15 %, met" in lines[0]
     assert "without latents: **" in lines[1] and "better" in lines[1]
     assert "at J = 0" in lines[2] and "no difference is shown" in lines[2]
@@ -108,7 +108,7 @@ def test_verdicts_compare_seed_by_seed():
     gap = {("autoregressive", 0): 2.0, ("autoregressive", 1): 2.0, ("diffusion", 0): 2.2,
            ("diffusion", 1): 2.5}  # fmt: skip
     rows = [("text", m, "none", "likelihood", "bits_per_token", s, v) for (m, s), v in gap.items()]
-    assert "not decided" in report.verdicts(report.Found(rows, "text"))[0]
+    assert "not decided" in report.verdicts(report.SetRows(rows, "text"))[0]
 
 
 def test_tables_show_small_measures_and_no_mean_over_the_seeds_that_have_one():
@@ -123,7 +123,7 @@ def test_tables_show_small_measures_and_no_mean_over_the_seeds_that_have_one():
         for metric, values in sides.items()
         for seed, value in enumerate(values)
     ]
-    found = report.Found(rows, "text")
+    found = report.SetRows(rows, "text")
     assert "| no guide | 0.00030 ± 0.00000 |" in report.generation_table(found)
     assert "| RBM free energy | **-0.00010 (-0.00010, -0.00010)** |" in report.guidance_table(found)
     assert "| rbm | 1.5 | – |" in report.residual_table(found)

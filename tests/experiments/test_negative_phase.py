@@ -18,7 +18,7 @@ from experiments.kit.options import check_options
 from experiments.kit.stop import StopRequest
 from experiments.negatives import figures
 from experiments.negatives.phases import NO_COUPLINGS, Size, build_phase
-from experiments.negatives.results import Found
+from experiments.negatives.results import SizeResults
 from qbm_jax.errors import InputError
 from qbm_jax.study.estimates import estimate
 from qbm_jax.training import TrainOptions
@@ -46,7 +46,7 @@ def tiny(**fields):
 
 def test_a_training_with_a_fault_leaves_the_comparison():
     phases = {"best": [{"elbo": -1.0, "fault": ""}], "worse": [{"fault": "energy is not finite"}]}
-    assert Found(None, {}, phases).cost("worse").num_seeds == 0
+    assert SizeResults(None, {}, phases).cost("worse").num_seeds == 0
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def fabricated():
         for sweeps, error in ((0, 0.4), (2, 0.1)):
             seed |= {f"repair/cim/{sweeps}/pair_error": error,
                      f"repair/cim/{sweeps}/total_variation": 2 * error}  # fmt: skip
-    return Found(Size("enumerable", 4, 30, dict.fromkeys(fields)), fields, seeds)
+    return SizeResults(Size("enumerable", 4, 30, dict.fromkeys(fields)), fields, seeds)
 
 
 def points(axes):
@@ -201,6 +201,6 @@ def test_negative_phases_tell_students_interval_and_what_they_cost():
     assert found == pytest.approx((3.0, math.sqrt(7), error, t * error, 3))
     phases = {"exact": [{"elbo": v} for v in (-10.0, -11.0)],
               "x": [{"elbo": v} for v in (-12.0, -15.0)]}  # fmt: skip
-    found = Found(None, {}, phases)
+    found = SizeResults(None, {}, phases)
     assert found.cost("x").mean == 3.0
     assert found.cost("exact").mean == 0.0

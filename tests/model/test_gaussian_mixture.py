@@ -199,9 +199,9 @@ def test_a_training_starts_pseudo_cells_at_training_cells_of_its_key():
     run = SimpleNamespace(
         source=InMemory(cells), mesh=None, plan=seed.plan, length=SimpleNamespace(num_epochs=1)
     )
-    run.random_cells = partial(training_run.Run.random_cells, run)
+    run.random_cells = partial(training_run.TrainingRun.random_cells, run)
     run.placed = lambda seed, state: state
-    state = training_run.Run.first_state(run, seed)
+    state = training_run.TrainingRun.first_state(run, seed)
     of_cells = np.log(np.asarray(gather(cells, np.arange(60)).counts) + 0.01)
     same = np.isclose(state.params["prior"]["log_shares"][:, None], of_cells[None]).all(axis=-1)
     found = same.argmax(axis=1)

@@ -21,20 +21,20 @@ def test_the_kernel_of_spins_is_the_mean_over_all_states():
     states = np.array(list(product([-1, 1], repeat=4)))
     chances = np.array([((1 + states * m) / 2).prod(axis=1) for m in MEANS])
     whole = between_states(states[:, None], states[None])
-    kernel = kernels.Kernel("spins", C)
+    kernel = kernels.SimilarityKernel("spins", C)
     np.testing.assert_allclose(kernel(MEANS, MEANS), chances @ whole @ chances.T, rtol=1e-12)
 
 
 def test_the_kernel_of_spins_is_the_mean_over_draws():
     draws = np.where(RNG.random((20_000, 3, 4)) < (1 + MEANS) / 2, 1, -1)
     drawn = between_states(draws[:10_000, 0], draws[10_000:, 1])
-    exact = kernels.Kernel("spins", C)(MEANS, MEANS)[0, 1]
+    exact = kernels.SimilarityKernel("spins", C)(MEANS, MEANS)[0, 1]
     assert abs(drawn.mean() - exact) < 5 * drawn.std() / 100
 
 
 @pytest.mark.parametrize("name", ["rbf", "spins", "linear", "cosine"])
 def test_products_of_features_are_the_kernel_in_the_mean(name):
-    kernel = kernels.Kernel(name, {"rbf": 1.5, "spins": C}.get(name, 1.0))
+    kernel = kernels.SimilarityKernel(name, {"rbf": 1.5, "spins": C}.get(name, 1.0))
     features = kernel.features(4, 20_000, np.random.default_rng(1))
     found = features(MEANS)
     np.testing.assert_allclose(found @ found.T, kernel(MEANS, MEANS), atol=0.03)
@@ -60,7 +60,7 @@ def test_what_knows_differences_alone_is_not_lost_far_from_0(name):
 
 
 def test_features_are_not_lost_far_from_0():
-    kernel = kernels.Kernel("rbf", 1.5)
+    kernel = kernels.SimilarityKernel("rbf", 1.5)
     near, far = (
         blocks.mean_entry(kernel, points[:9], points, 0)
         for points in (MANY, MANY + 1e6)
@@ -72,7 +72,7 @@ def test_features_are_not_lost_far_from_0():
 def test_means_are_of_all_tiles(tile, monkeypatch):
     monkeypatch.setattr(kernels, "_TILE", tile)
     monkeypatch.setattr(kernels, "_BLOCK", 70)
-    kernel = kernels.Kernel("rbf", 1.5)
+    kernel = kernels.SimilarityKernel("rbf", 1.5)
     np.testing.assert_allclose(kernel.means(MANY[:20], MANY), kernel(MANY[:20], MANY).mean(axis=1))
 
 

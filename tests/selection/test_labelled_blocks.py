@@ -33,7 +33,7 @@ def test_a_block_of_a_group_is_the_problem_of_that_group(criterion):
 def test_a_single_block_is_the_problem_without_blocks():
     selector = SampleSelector(20, **OPTIONS, block_size=300)
     pool = pool_of(POINTS, None, None, labelled_mask(LABELLED, 300))
-    kernel = kernels.Kernel("rbf", 0.7)
+    kernel = kernels.SimilarityKernel("rbf", 0.7)
     chosen = blocks.choose(
         pool, np.array([20]), 300, lambda rows, share: selector._in_block(pool, kernel, rows, share)
     )
@@ -93,5 +93,5 @@ def test_the_energy_of_very_many_labelled_cells_needs_no_kernel_of_them(monkeypa
     chosen = np.setdiff1d(np.arange(300), LABELLED)[:20]
     exact = objective(POINTS, chosen, LABELLED, width=2.0)
     monkeypatch.setattr("qbm_jax.selection.energies._EXACT_ENTRIES", 80 * 80 - 1)
-    monkeypatch.delattr(kernels.Kernel, "means")
+    monkeypatch.delattr(kernels.SimilarityKernel, "means")
     assert objective(POINTS, chosen, LABELLED, width=2.0) == pytest.approx(exact, abs=0.05)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qbm_jax.selection import methods
-from qbm_jax.selection.methods import METHODS, Request, available
+from qbm_jax.selection.methods import METHODS, SelectionRequest, available
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(40, 3))
@@ -18,21 +18,21 @@ def test_every_method_chooses_so_many_distinct_cells(name):
     if not found:
         pytest.skip(notes[0])
     utilities = dict.fromkeys(("entropy", "free_energy", "elbo", "disagreement"), POINTS[:, 0])
-    request = Request(POINTS, 7, 3, LABELS, utilities, QUICK)
+    request = SelectionRequest(POINTS, 7, 3, LABELS, utilities, QUICK)
     chosen = np.asarray(found[name].choose(request))
     assert len(chosen) == len(np.unique(chosen)) == 7
     assert chosen.min() >= 0 and chosen.max() < 40
 
 
 def test_random_cells_stand_in_the_place_of_equal_ones():
-    found = methods.filled(np.array([3, 1, 3]), Request(POINTS, 5, 0, LABELS, {}, {}))
+    found = methods.filled(np.array([3, 1, 3]), SelectionRequest(POINTS, 5, 0, LABELS, {}, {}))
     assert len(np.unique(found)) == len(found) == 5 and {1, 3} < set(found)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_farthest_cell_comes_first_wherever_the_choice_starts(seed):
     points = np.array([[0.0], [1.0], [10.0], [5.0]])
-    chosen = methods.farthest_first(Request(points, 3, seed, LABELS[:4], {}, {}))
+    chosen = methods.farthest_first(SelectionRequest(points, 3, seed, LABELS[:4], {}, {}))
     assert {2, 3} < set(chosen) and len(set(chosen)) == 3
 
 

@@ -97,7 +97,7 @@ def bounds(monkeypatch):
         number = [other.keys.order is seed.keys.order for other in self.seeds].index(True)
         return {**terms, "elbo": told[number][epoch - 1]}
 
-    monkeypatch.setattr(training_run.Run, "validation_bound", measured)
+    monkeypatch.setattr(training_run.TrainingRun, "validation_bound", measured)
     return told
 
 

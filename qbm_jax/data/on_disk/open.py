@@ -12,7 +12,7 @@ from qbm_jax.data import groups
 from qbm_jax.data.on_disk.csr_file import CsrFile
 from qbm_jax.data.on_disk.genes import align
 from qbm_jax.data.on_disk.inputs import check_groups, distinct_paths, source_of, table_of_groups
-from qbm_jax.data.on_disk.parts import Part
+from qbm_jax.data.on_disk.parts import FilePart
 from qbm_jax.data.on_disk.sample import choose_from_sample, sample_size, sampled_rows
 from qbm_jax.data.on_disk.stored_cells import StoredCells
 from qbm_jax.data.on_disk.survey import Survey, survey, totals_and_nonzeros
@@ -113,17 +113,17 @@ def _parts(
     clean: Sequence[bool],
     layer: str | None,
     use_raw: bool,
-) -> tuple[Part, ...]:
+) -> tuple[FilePart, ...]:
     first_rows = np.cumsum([0] + [file.shape[0] for file in files])
     return tuple(
-        Part(file.path, layer, use_raw, columns[f], int(first_rows[f]), clean[f])
+        FilePart(file.path, layer, use_raw, columns[f], int(first_rows[f]), clean[f])
         for f, file in enumerate(files)
     )
 
 
 def _some_genes(
     files: Sequence[CsrFile],
-    parts: tuple[Part, ...],
+    parts: tuple[FilePart, ...],
     var: pd.DataFrame,
     obs: pd.DataFrame,
     facts: Survey,

@@ -14,7 +14,7 @@ from qbm_jax.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class FilePart:
     """What is read from one file.
 
     Attributes:

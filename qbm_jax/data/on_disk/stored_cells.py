@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from qbm_jax.data.cells import UNLABELLED, Cells, positions_of
 from qbm_jax.data.fingerprint import fingerprint
-from qbm_jax.data.on_disk.parts import Part
+from qbm_jax.data.on_disk.parts import FilePart
 from qbm_jax.feed.cell_source import CellBlock
 
 
@@ -40,7 +40,7 @@ class StoredCells:
       notes: one sentence for each thing dropped, sampled or skipped.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[FilePart, ...]
     genes: tuple[str, ...]
     obs: pd.DataFrame
     var: pd.DataFrame

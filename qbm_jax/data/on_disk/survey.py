@@ -10,7 +10,7 @@ from qbm_jax.data.fingerprint import CountsDigest
 from qbm_jax.data.on_disk.bar import cells_bar
 from qbm_jax.data.on_disk.csr_file import CsrFile
 from qbm_jax.data.on_disk.genes import pick
-from qbm_jax.data.on_disk.parts import Part, all_rows
+from qbm_jax.data.on_disk.parts import FilePart, all_rows
 from qbm_jax.data.read import to_counts
 from qbm_jax.runtime.identity import digest_names, digest_of
 
@@ -87,7 +87,7 @@ def survey(
 
 
 def totals_and_nonzeros(
-    parts: Sequence[Part], files: Sequence[CsrFile], progress: bool
+    parts: Sequence[FilePart], files: Sequence[CsrFile], progress: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Total counts float32 [rows] and stored counts int32 [rows] in the genes of the parts."""
     num_rows = sum(file.shape[0] for file in files)

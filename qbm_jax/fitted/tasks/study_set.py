@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from qbm_jax.data import Cells
-from qbm_jax.data.simulate_states import Planted
+from qbm_jax.data.simulate_states import PlantedProgrammes
 from qbm_jax.feed.minibatches import DeviceCounts
 from qbm_jax.fitted.model import FittedModel, device_counts
 from qbm_jax.metrics.folds import batch_folds, stratified_folds
@@ -55,7 +55,7 @@ class StudySet:
     abundance: dict[str, float]
     all_counts: sparse.csr_matrix | None = None
     tuned_on: bool = False
-    planted: Planted | None = None
+    planted: PlantedProgrammes | None = None
     shares_cells_with: str = ""
 
     @property

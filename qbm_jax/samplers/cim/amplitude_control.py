@@ -74,7 +74,7 @@ class ControlState(struct.PyTreeNode):
     step: jax.Array
 
 
-class Setting(struct.PyTreeNode):
+class ControlSetting(struct.PyTreeNode):
     """One draw's constants: parameters as they came, the same divided by norm, and sigma.
 
     Where the best spins are kept, as for optimising, `conditions` has each spin's typical field,
@@ -218,7 +218,11 @@ def cfc(options: ControlOptions) -> Sampler:
 
 
 def _step(
-    key: jax.Array, setting: Setting, state: ControlState, controlled: str, options: ControlOptions
+    key: jax.Array,
+    setting: ControlSetting,
+    state: ControlState,
+    controlled: str,
+    options: ControlOptions,
 ) -> ControlState:
     """One step of amplitudes and errors at the pump of its time."""
     x, errors, dt = state.amplitudes, state.errors, options.dt
@@ -242,16 +246,16 @@ def _step(
     )
 
 
-def _prepare(params: Boltzmann, options: ControlOptions) -> Setting:
+def _prepare(params: Boltzmann, options: ControlOptions) -> ControlSetting:
     noise, couplings_dtype = options.noise, options.couplings_dtype
     if options.keep_best:
         reduced = couplings.reduced(params, couplings_dtype)
-        return Setting(params, reduced, jnp.float32(noise), conditioning(params))
+        return ControlSetting(params, reduced, jnp.float32(noise), conditioning(params))
     typical = couplings.root_mean_square(params.J) ** 2 * params.num_spins
     norm = jnp.maximum(jnp.sqrt(typical + jnp.mean(params.h**2)), _SMALLEST_NORM)
     normalised = Boltzmann(J=params.J * (1 / norm), h=params.h / norm)
     reduced = couplings.reduced(normalised, couplings_dtype)
-    return Setting(params, reduced, noise / jnp.sqrt(norm), conditions=None)
+    return ControlSetting(params, reduced, noise / jnp.sqrt(norm), conditions=None)
 
 
 def _compare(params: Boltzmann, state: ControlState) -> ControlState:

@@ -41,7 +41,7 @@ class CimState(struct.PyTreeNode):
     step: jax.Array
 
 
-class Numbers(NamedTuple):
+class CimNumbers(NamedTuple):
     """What a CIM is set to, as fields of `CimOptions`."""
 
     num_steps: int
@@ -55,9 +55,11 @@ class Numbers(NamedTuple):
 
 # The numbers of each variant where `cim` is given none, for sampling.
 SAMPLING = {
-    "mean_field": Numbers(400, 0.15, pump_start=0.5, pump_end=2.0, coupling=0.18, noise=0.6),
-    "truncated_wigner": Numbers(400, 0.15, pump_start=0.5, pump_end=2.0, coupling=0.2, noise=0.5),
-    "gaussian_state": Numbers(
+    "mean_field": CimNumbers(400, 0.15, pump_start=0.5, pump_end=2.0, coupling=0.18, noise=0.6),
+    "truncated_wigner": CimNumbers(
+        400, 0.15, pump_start=0.5, pump_end=2.0, coupling=0.2, noise=0.5
+    ),
+    "gaussian_state": CimNumbers(
         500, 0.08, pump_start=0.5, pump_end=3.5, coupling=0.5, noise=1.2, measurement=1.5
     ),
 }
@@ -107,9 +109,9 @@ class CimOptions(Amplitudes):
     )
 
     @property
-    def numbers(self) -> Numbers:
+    def numbers(self) -> CimNumbers:
         """Those given, and of the variant for sampling the others."""
-        given = {name: getattr(self, name) for name in Numbers._fields}
+        given = {name: getattr(self, name) for name in CimNumbers._fields}
         given = {name: value for name, value in given.items() if value is not None}
         return SAMPLING[self.variant]._replace(**given)
 

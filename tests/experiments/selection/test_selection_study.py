@@ -19,7 +19,7 @@ from qbm_jax.fitted.tasks.study_set import Group, fold_cells
 from qbm_jax.runtime.keys import seed_of
 from qbm_jax.runtime.optional import installed
 from qbm_jax.selection import audit, objective
-from qbm_jax.selection.methods import METHODS, Method
+from qbm_jax.selection.methods import METHODS, SelectionMethod
 from qbm_jax.training import TrainingDiverged
 
 RNG = np.random.default_rng(0)
@@ -149,7 +149,7 @@ def test_choices_depend_on_the_seed_of_the_config_and_the_training(plan, tmp_pat
         config = plan.config.copy_and_resolve_references()
         config.update({"seed": seed, "classifiers": ("1nn",), "budgets": (12,)})
         config.images.update({"budgets": (8,), "pool": 60, "test": 20, "methods": ("x",)})
-        ways = {"x": Method(choose, "baseline")}
+        ways = {"x": SelectionMethod(choose, "baseline")}
         for number in (0, 1):
             tasks.labels_and_sketches(config, cells, trained, ways, number)
         tasks.images(config, str(tmp_path / "mnist.npz"), ways)
