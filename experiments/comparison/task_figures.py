@@ -26,7 +26,9 @@ Pieces = list[dict[str, Any]]
 Picture = dict[str, Any]
 
 
-def pictures_of(pieces: Pieces, key: str, names: dict[str, str], who=MAIN) -> dict[str, Picture]:
+def pictures_of(
+    pieces: Pieces, key: str, names: dict[str, str], who: tuple[str, str] = MAIN
+) -> dict[str, Picture]:
     """What a method's pieces recorded under `key`, by set."""
     return {
         piece["dataset"]: piece["pictures"][key]

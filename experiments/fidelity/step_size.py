@@ -75,8 +75,7 @@ def bias_against_dt(
     for dt in grid.dts:
         own = {"dt": dt, "num_steps": max(1, round(grid.time / dt))}
         draw = draw_function(build(**own), num_draws, min(num_draws, _CHAINS_PER_BATCH))
-        spins, _ = draw(key, params)
-        spins = np.asarray(spins)
+        spins = np.asarray(draw(key, params)[0])
         finite = spins[:, 0] != 0
         row = {**own, "finite_share": float(finite.mean())}
         if finite.all():

@@ -18,7 +18,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.
 class StopRequest:
     """Remembers a signal until the training loop asks; outside training it stops at once."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Installs the handlers."""
         self.signal = 0
         self._deferred = False

@@ -8,9 +8,10 @@ from ml_collections import ConfigDict
 from experiments.kit.options import check_least, check_sampler, with_prior
 from qbm_jax import training
 from qbm_jax.errors import InputError
+from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.model import vae
 from qbm_jax.model.vae import VAE
-from qbm_jax.samplers.base import Sampler
+from qbm_jax.samplers.base import Info, Sampler
 
 NO_COUPLINGS = "none"
 
@@ -126,7 +127,7 @@ def build_phase(config: ConfigDict, name: str, options: training.TrainOptions) -
 def with_noise_stream(sampler: Sampler, stream: int) -> Sampler:
     """The sampler; with a stream other than 0 its draws take other noise from each key."""
 
-    def sample(key, params, state):
+    def sample(key: jax.Array, params: Boltzmann, state: Any) -> tuple[jax.Array, Any, Info]:
         return sampler.sample(jax.random.fold_in(key, stream), params, state)
 
     return sampler._replace(sample=sample) if stream else sampler

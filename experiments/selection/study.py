@@ -6,11 +6,12 @@ again, the same ones. The log's outlook counts these trainings with the set's fi
 or not.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -29,7 +30,7 @@ from experiments.selection.standings import COLUMNS, IMAGES, Standing, standings
 from experiments.selection.trained import TrainedModels
 from qbm_jax.data import folder
 from qbm_jax.errors import InputError
-from qbm_jax.fitted.tasks.study_set import fold_cells
+from qbm_jax.fitted.tasks.study_set import StudySet, fold_cells
 from qbm_jax.metrics.trees import substitution
 from qbm_jax.model import priors
 from qbm_jax.runtime.identity import digest_of
@@ -142,8 +143,10 @@ def pieces(plan: SelectionPlan, stop: StopRequest) -> Iterator[Work]:
     config, (method,) = plan.config, plan.comparison.methods
     ways = {name: plan.methods[name] for name in listed(config.ways) if name in plan.methods}
 
-    def of_models(study, lacking, measure, *rest):
-        def compute(key) -> Piece:
+    def of_models(
+        study: StudySet, lacking: str, measure: Callable[..., Piece], *rest: Any
+    ) -> Callable[[jax.Array], Piece]:
+        def compute(key: jax.Array) -> Piece:
             del key
             return measure(config, study, plan.trained.of(config, study, method, stop), *rest)
 
@@ -171,12 +174,14 @@ def pieces(plan: SelectionPlan, stop: StopRequest) -> Iterator[Work]:
         yield Work("images", {"dataset": IMAGES}, compute)
 
 
-def _training_data(plan, study, method, stop, key) -> Piece:
+def _training_data(
+    plan: SelectionPlan, study: StudySet, method: Method, stop: StopRequest, key: jax.Array
+) -> Piece:
     del key
     return tasks.training_data(plan.config, study, method, plan.methods, stop)
 
 
-def _images(plan: SelectionPlan, key) -> Piece:
+def _images(plan: SelectionPlan, key: jax.Array) -> Piece:
     del key
     return tasks.images(plan.config, str(plan.images), plan.methods)
 

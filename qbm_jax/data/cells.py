@@ -66,7 +66,7 @@ class Cells:
             f"{self.source})"
         )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         num_cells, num_genes = self.counts.shape
         _require(isinstance(self.counts, sp.csr_matrix), "counts is a scipy csr_matrix")
         _require(self.counts.dtype == np.float32, "counts is float32")

@@ -11,7 +11,7 @@ from qbm_jax.runtime.identity import Digest, digest_names, digest_of
 class CountsDigest:
     """The digest of a matrix of counts that comes in blocks of rows of any size."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Of no rows yet."""
         self._lengths, self._indices, self._values = Digest(), Digest(), Digest()
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import anndata
 import h5py
@@ -275,7 +276,7 @@ def gene_positions(genes: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
     return positions
 
 
-def to_counts(matrix, source: str) -> sp.csr_matrix:
+def to_counts(matrix: Any, source: str) -> sp.csr_matrix:
     """CSR float32 copy [cells, genes] with sorted indices and no stored zeros.
 
     Raises:

@@ -131,7 +131,9 @@ def _draw(
     """
 
     @jax.jit
-    def draw(params, key, tokens, own):
+    def draw(
+        params: Params, key: jax.Array, tokens: jax.Array, own: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         key_times, key_masks, key_latent = jax.random.split(key, 3)
         rows, length = tokens.shape
         places = jnp.arange(rows) * rows // own % rows  # each its own where all rows count

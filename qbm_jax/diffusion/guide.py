@@ -33,7 +33,7 @@ class EnergyGuide:
     temperature: float = 1.0
     window: tuple[float, float] = (1.0, 0.0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks every field.
 
         Raises:

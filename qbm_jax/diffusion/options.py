@@ -57,7 +57,7 @@ class DiffusionOptions:
     )
     seed: int = field(0, seed(), "root of every random number of the training")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks every field by its kind, and keeps plain Python values.
 
         Raises:

@@ -52,7 +52,7 @@ class ResidualOptions:
     minibatch_size: int = field(16, whole(1), "texts per step, each with all its negatives")
     learning_rate: float = field(1e-3, positive(), "of Adam")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks every field by its kind. Raises an InputError for a value out of range."""
         check_fields(self)
 
@@ -306,8 +306,12 @@ def _train(program: Program) -> Callable[..., tuple[Params, jax.Array]]:
         return jnp.mean(real) + jnp.mean(jnp.sum(drawn, axis=1))
 
     @jax.jit
-    def train(params, key, rows, negatives):
-        def step(carried, key):
+    def train(
+        params: Params, key: jax.Array, rows: jax.Array, negatives: jax.Array
+    ) -> tuple[Params, jax.Array]:
+        def step(
+            carried: tuple[Params, optax.OptState], key: jax.Array
+        ) -> tuple[tuple[Params, optax.OptState], jax.Array]:
             params, state = carried
             chosen = jax.random.randint(key, (own.minibatch_size,), 0, rows.shape[0])
             value, gradient = jax.value_and_grad(loss)(params, rows[chosen], negatives[chosen])

@@ -163,8 +163,15 @@ def build_dispatch(shape: NetworkShape) -> Callable[..., tuple[State, dict[str, 
     """Compiles (key, tokens, stride, num_starts, state, count): so many steps, and metrics."""
 
     @functools.partial(jax.jit, donate_argnums=4)
-    def dispatch(key, tokens, stride, num_starts, state, count):
-        def body(state, _):
+    def dispatch(
+        key: jax.Array,
+        tokens: jax.Array,
+        stride: jax.Array,
+        num_starts: jax.Array,
+        state: State,
+        count: jax.Array,
+    ) -> tuple[State, dict[str, jax.Array]]:
+        def body(state: State, _: jax.Array) -> tuple[State, dict[str, jax.Array]]:
             return one_step(shape, key, tokens, stride, num_starts, state)
 
         return scan_some(body, state, jnp.arange(STEPS_PER_DISPATCH), count)

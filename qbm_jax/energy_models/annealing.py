@@ -71,15 +71,17 @@ def annealed(
     return combine(log_z_base, forward, reverse, jnp.arange(num_paths))
 
 
-def _follow(path, key, v, places):
+def _follow(path: Units, key: jax.Array, v: jax.Array, places: jax.Array) -> jax.Array:
     """Sum over steps of F at this place of the path minus F at the next one [paths]."""
     last = path.hidden.shape[0] - 2
 
-    def at(place):
+    def at(place: jax.Array) -> Units:
         pair = jnp.clip(jnp.floor(place).astype(int), 0, last)
         return jax.tree.map(lambda p: p[pair] + (place - pair) * (p[pair + 1] - p[pair]), path)
 
-    def advance(carry, inputs):
+    def advance(
+        carry: tuple[jax.Array, jax.Array], inputs: tuple[jax.Array, jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], None]:
         v, total = carry
         key, place, following = inputs
         units = at(following)
@@ -91,11 +93,15 @@ def _follow(path, key, v, places):
     return jax.lax.scan(advance, (v, jnp.zeros(v.shape[0])), steps)[0][1]
 
 
-def _anneal(units, base, key, v, betas):
+def _anneal(
+    units: Units, base: jax.Array, key: jax.Array, v: jax.Array, betas: jax.Array
+) -> jax.Array:
     """Sum over steps of F at this temperature minus F at the next one [paths]."""
     difference = units.visible - base
 
-    def advance(carry, inputs):
+    def advance(
+        carry: tuple[jax.Array, jax.Array], inputs: tuple[jax.Array, jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], None]:
         v, total = carry
         key, beta, following = inputs
         key_hidden, key_visible = jax.random.split(key)

@@ -47,7 +47,7 @@ def mixture(
     return np.logaddexp.reduce(_joint(test, weights, means), axis=1)
 
 
-def _joint(bits, weights, means):
+def _joint(bits: np.ndarray, weights: np.ndarray, means: np.ndarray) -> np.ndarray:
     logits, base = np.log(means) - np.log1p(-means), np.log1p(-means).sum(axis=1)
     return bits @ logits.T.astype(np.float32) + base + np.log(weights)
 
@@ -63,10 +63,14 @@ def autoregressive(
 
 
 @partial(jax.jit, static_argnames="num_updates")
-def _trained(key, params, train, num_updates):
+def _trained(
+    key: jax.Array, params: made.Masked, train: jax.Array, num_updates: int
+) -> made.Masked:
     optimiser = optax.adam(optax.linear_schedule(3e-3, 0.0, num_updates))
 
-    def update(carry, key):
+    def update(
+        carry: tuple[made.Masked, optax.OptState], key: jax.Array
+    ) -> tuple[tuple[made.Masked, optax.OptState], None]:
         params, state = carry
         key_rows, key_bits = jax.random.split(key)
         rows = train[jax.random.randint(key_rows, (100,), 0, train.shape[0])]

@@ -26,6 +26,7 @@ from qbm_jax.energy_models.hidden_sums import FreeEnergies
 from qbm_jax.energy_models.likelihood import ERRORS, Effort, Likelihood, likelihood
 from qbm_jax.energy_models.saving import Saved, path_of
 from qbm_jax.energy_models.trained import NotFitted, as_it_was_if_refused
+from qbm_jax.energy_models.units import Units
 from qbm_jax.errors import InputError
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import (
@@ -318,11 +319,11 @@ class DeepBeliefNetwork(Saved, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 
 @jax.jit
-def _bounds(layers, draw_keys, rows):
+def _bounds(layers: tuple[Units, ...], draw_keys: jax.Array, rows: jax.Array) -> jax.Array:
     return jax.lax.map(partial(_bound, layers, rows), draw_keys)
 
 
-def _bound(layers, rows, key):
+def _bound(layers: tuple[Units, ...], rows: jax.Array, key: jax.Array) -> jax.Array:
     """The bound without log Z [rows], with one draw of the hidden units."""
     total, below = jnp.zeros(rows.shape[0]), rows
     for number, layer in enumerate(layers[:-1]):

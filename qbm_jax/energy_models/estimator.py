@@ -2,10 +2,9 @@
 
 import dataclasses
 import logging
-import math
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -261,7 +260,16 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
         self.learner_ = self.learner_.replace(units=units, average=units)
         return self
 
-    def _learn(self, rows, options, end, rates, checkpoint, callback, kept=()) -> None:
+    def _learn(
+        self,
+        rows: np.ndarray,
+        options: dict[str, Any],
+        end: int,
+        rates: learning.Rates,
+        checkpoint: Path | None,
+        callback: Callable[[Self, int], None] | None,
+        kept: Sequence[int] | np.ndarray = (),
+    ) -> None:
         recipe, key = self.recipe(), keys.key_of(options["seed"], "energy model")
         data = jnp.asarray(rows)
         first = int(self.learner_.step)
@@ -295,20 +303,7 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
                     began += time.perf_counter() - paused
 
     def _record(self, step: int, measured: dict[str, jax.Array], seconds: float) -> None:
-        values = {name: float(value) for name, value in jax.device_get(measured).items()}
-        if (share := values.pop("finite_share")) < 1:
-            raise InputError(
-                f"draws of the sampler were not finite in {1 - share:.0%} of the updates up to "
-                f"{step}; see its options, such as a smaller dt"
-            )
-        leaves = jax.device_get(jax.tree.leaves(self.learner_.units))
-        if not all(np.isfinite(leaf).all() for leaf in leaves):
-            raise InputError(
-                f"the training diverged before update {step}: parameters are NaN or infinite; "
-                "lower learning_rate"
-            )
-        if math.isnan(values["beta_eff"]):  # the sampler does not measure it
-            del values["beta_eff"]
+        values = learning.checked(measured, self.learner_.units, step)
         self.history_.append({"update": step, "seconds": seconds, **values})
 
     @property

@@ -9,7 +9,7 @@ enumeration and every sampler of the registry serve here.
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -139,7 +139,7 @@ class GaussianRestrictedBoltzmannMachine(EnergyModel):
         squares = rows.astype(np.float64) ** 2
         return -0.5 * float(np.mean(np.sum(squares + np.log(2 * np.pi), axis=1)))
 
-    def _given(self, given, num: int) -> np.ndarray | None:
+    def _given(self, given: Any, num: int) -> np.ndarray | None:
         held = inputs.given_rows(given, num, self.n_features_in_, bits=False)
         if held is None:
             return None

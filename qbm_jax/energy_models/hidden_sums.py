@@ -5,6 +5,7 @@ couplings K. As in `partition.annealing`, forward paths give an F that is too hi
 reverse paths, from sweeps with the row clamped, one that is too low.
 """
 
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -78,17 +79,20 @@ def free_energies(units: Any, v: jax.Array, method: str = "") -> FreeEnergies:
     return FreeEnergies((low + high) / 2, low, high, ANNEALED)
 
 
-def _joined(function, units, parts) -> np.ndarray:
+def _joined(
+    function: Callable[[Units, jax.Array], jax.Array], units: Units, parts: Iterable[jax.Array]
+) -> np.ndarray:
     return np.concatenate([np.asarray(function(units, part), np.float64) for part in parts])
 
 
 @jax.jit
-def _free_energy(units, v):
+def _free_energy(units: Units, v: jax.Array) -> jax.Array:
     return units.free_energy(v)
 
 
 @jax.jit
-def _summed(units, v):
+def _summed(units: Units, v: jax.Array) -> jax.Array:
+    assert units.deep is not None, "otherwise the free energy has a closed form"
     states = spins_to_bits(enumerate_spins(units.hidden.shape[0]))
     coupled = 0.5 * jnp.sum(states @ units.deep * states, axis=-1)
     logits = units.hidden_inputs(v) @ states.T + coupled[None]
@@ -96,7 +100,7 @@ def _summed(units, v):
 
 
 @partial(jax.jit, static_argnames="num_steps")
-def _mean_field(units, v, num_steps=50):
+def _mean_field(units: Units, v: jax.Array, num_steps: int = 50) -> jax.Array:
     """Expected energy minus entropy of the mean field's law: at least F(v)."""
     means = mean_field(units, v, num_steps)
     entropy = jax.scipy.special.entr(means) + jax.scipy.special.entr(1 - means)
@@ -106,6 +110,7 @@ def _mean_field(units, v, num_steps=50):
 @jax.jit
 def _annealed(key: jax.Array, units: Units, v: jax.Array) -> jax.Array:
     """Low and high ends of F [2, rows]."""
+    assert units.deep is not None, "otherwise the free energy has a closed form"
     key_start, key_forward, key_posterior, key_reverse = jax.random.split(key, 4)
     rows = jnp.repeat(v, _PATHS, axis=0)
     inputs, betas = units.hidden_inputs(rows), jnp.linspace(0.0, 1.0, _TEMPERATURES + 1)
@@ -128,10 +133,14 @@ def _log_mean(values: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(values.reshape(-1, _PATHS), axis=1) - np.log(_PATHS)
 
 
-def _path(key, inputs, deep, h, betas):
+def _path(
+    key: jax.Array, inputs: jax.Array, deep: jax.Array, h: jax.Array, betas: jax.Array
+) -> jax.Array:
     """Log weights [rows] along betas: the change of the energy of K at each step, then a sweep."""
 
-    def advance(carry, step):
+    def advance(
+        carry: tuple[jax.Array, jax.Array], step: tuple[jax.Array, jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], None]:
         h, total = carry
         key, beta, following = step
         total += (following - beta) * 0.5 * jnp.sum(h @ deep * h, axis=-1)

@@ -1,10 +1,12 @@
 """One update of the parameters, and many of them in one compiled call."""
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
@@ -12,6 +14,7 @@ from qbm_jax.energy_models import phases as phases_of
 from qbm_jax.energy_models.edges import Edges
 from qbm_jax.energy_models.phases import Phases
 from qbm_jax.energy_models.units import draw_bits
+from qbm_jax.errors import InputError
 from qbm_jax.runtime import keys
 
 OPTIMIZERS = {
@@ -110,7 +113,9 @@ def advance(
     it had not been.
     """
 
-    def update(_, carry):
+    def update(
+        _: jax.Array, carry: tuple[Learner, dict[str, jax.Array]]
+    ) -> tuple[Learner, dict[str, jax.Array]]:
         learner, totals = carry
         learner, measured = _update(recipe, edges, rates, key, data, learner)
         return learner, jax.tree.map(jnp.add, totals, measured)
@@ -121,10 +126,34 @@ def advance(
     return learner, {name: total / (end - first) for name, total in totals.items()}
 
 
+def checked(measured: dict[str, jax.Array], units: Any, step: int) -> dict[str, float]:
+    """What was measured up to this update, as numbers.
+
+    Raises:
+      InputError: draws of the sampler, or parameters, are not finite.
+    """
+    values = {name: float(value) for name, value in jax.device_get(measured).items()}
+    if (share := values.pop("finite_share")) < 1:
+        raise InputError(
+            f"draws of the sampler were not finite in {1 - share:.0%} of the updates up to "
+            f"{step}; see its options, such as a smaller dt"
+        )
+    if not all(np.isfinite(leaf).all() for leaf in jax.device_get(jax.tree.leaves(units))):
+        raise InputError(
+            f"the training diverged before update {step}: parameters are NaN or infinite; "
+            "lower learning_rate"
+        )
+    if math.isnan(values["beta_eff"]):  # the sampler does not measure it
+        del values["beta_eff"]
+    return values
+
+
 MEASURED = ("free_energy_gap", "hidden_activity", *phases_of.TOLD)
 
 
-def _update(recipe, edges, rates, key, data, learner):
+def _update(
+    recipe: Recipe, edges: Edges, rates: Rates, key: jax.Array, data: jax.Array, learner: Learner
+) -> tuple[Learner, dict[str, jax.Array]]:
     key = jax.random.fold_in(key, learner.step)
     names = ("rows", "bits", "positive", "negative")
     key_rows, key_bits, key_positive, key_negative = (keys.named(key, name) for name in names)
@@ -137,12 +166,12 @@ def _update(recipe, edges, rates, key, data, learner):
         key_negative, units, learner.chains, v, h, recipe.phases
     )
     gap, gradient = jax.value_and_grad(contrast)(units, v, h, v_model, h_model)
-    offsets = tuple(
+    visible, hidden = (
         (1 - OFFSET_RATE) * old + OFFSET_RATE * new.mean(axis=0)
         for old, new in zip(learner.offsets, (v, h), strict=True)
     )
     gradient = allowed(gradient, edges)
-    gradient = centred(gradient, edges, *offsets) if recipe.centred else gradient
+    gradient = centred(gradient, edges, visible, hidden) if recipe.centred else gradient
     gradient = decayed(gradient, units, rates.weight_decay)
     change, optimiser = recipe.transformation.update(gradient, learner.optimiser, units)
     rate = rates.start + (rates.end - rates.start) * learner.step / rates.num_updates
@@ -154,6 +183,7 @@ def _update(recipe, edges, rates, key, data, learner):
     )
     average = _symmetric(average)
     measured = {"free_energy_gap": gap, "hidden_activity": h.mean(), **told}
+    offsets = visible, hidden
     return Learner(units, average, optimiser, chains, offsets, learner.step + 1), measured
 
 
@@ -163,7 +193,9 @@ def _symmetric(units: Any) -> Any:
     return units.replace(**{name: 0.5 * (J + J.T) for name, J in squares.items() if J is not None})
 
 
-def contrast(units, v, h, v_model, h_model) -> jax.Array:
+def contrast(
+    units: Any, v: jax.Array, h: jax.Array, v_model: jax.Array, h_model: jax.Array
+) -> jax.Array:
     """Mean energy of data minus that of draws, a scalar: its gradient is that of -log p(v).
 
     Where hidden units are summed in closed form, free energies take the place of energies.
@@ -205,8 +237,10 @@ def centred(gradient: Any, edges: Edges, visible: jax.Array, hidden: jax.Array) 
     return gradient.replace(visible=db, hidden=dc, weights=dW, lateral=dL, deep=dK)
 
 
-def _centred_square(square, mask, bias, offsets):
-    if square is None:
+def _centred_square(
+    square: jax.Array | None, mask: np.ndarray | None, bias: jax.Array, offsets: jax.Array
+) -> jax.Array | None:
+    if square is None or mask is None:
         return None
     outer = bias[:, None] * offsets[None, :]
     return square - (outer + outer.T) * mask

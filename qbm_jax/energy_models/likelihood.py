@@ -186,7 +186,13 @@ def _check_path(units: Any, path: Any) -> None:
 
 
 def _annealed_machine(
-    key, units, machine: Boltzmann, starts, num_temperatures, num_paths, num_equilibration
+    key: jax.Array,
+    units: Any,
+    machine: Boltzmann,
+    starts: jax.Array,
+    num_temperatures: int,
+    num_paths: int,
+    num_equilibration: int,
 ) -> LogZ:
     """Annealing of all spins; chains behind reverse paths start at the rows.
 

@@ -82,7 +82,9 @@ def hidden_means(key: jax.Array, units: Any, v: jax.Array, phases: Phases) -> ja
     key_start, key_run = jax.random.split(key)
     inputs = units.hidden_inputs(v)
 
-    def advance(carry, key):
+    def advance(
+        carry: tuple[jax.Array, jax.Array], key: jax.Array
+    ) -> tuple[tuple[jax.Array, jax.Array], None]:
         h, total = carry
         h = hidden_sweep(key, inputs, units.deep, h)
         # A unit's mean given the others has less noise than its bit.
@@ -95,10 +97,11 @@ def hidden_means(key: jax.Array, units: Any, v: jax.Array, phases: Phases) -> ja
 
 def mean_field(units: Units, v: jax.Array, num_steps: int) -> jax.Array:
     """Means of hidden units [rows, hidden] that solve m = sigmoid(c + W'v + K m), if damped."""
-    inputs = units.hidden_inputs(v)
+    inputs, deep = units.hidden_inputs(v), units.deep
+    assert deep is not None, "otherwise hidden units are independent given the visible ones"
 
-    def iterate(_, means):
-        return (1 - _DAMPING) * jax.nn.sigmoid(inputs + means @ units.deep) + _DAMPING * means
+    def iterate(_: jax.Array, means: jax.Array) -> jax.Array:
+        return (1 - _DAMPING) * jax.nn.sigmoid(inputs + means @ deep) + _DAMPING * means
 
     return jax.lax.fori_loop(0, num_steps, iterate, jax.nn.sigmoid(inputs))
 
@@ -113,7 +116,7 @@ def clamped_hidden(
     assert units.deep is not None, "without couplings, hidden_means is exact"
     inputs, deep = units.hidden_inputs(v), units.deep
 
-    def advance(h, key):
+    def advance(h: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
         return hidden_sweep(key, inputs, deep, h), None
 
     key_start, key_run = jax.random.split(key)
@@ -178,7 +181,7 @@ def block_gibbs(
     """
     is_free = True if given is None else jnp.isnan(given)
 
-    def advance(_, carry):
+    def advance(_: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         key, v = carry
         key, key_hidden, key_visible = jax.random.split(key, 3)
         h = draw_bits(key_hidden, units.hidden_means(v))
@@ -208,7 +211,7 @@ def sweeps(
     # A spin is +1 where its field exceeds the noise: infinite noise clamps it.
     held = None if given is None else jnp.where(jnp.isnan(given), jnp.nan, -jnp.inf * given).T
 
-    def advance(_, carry):
+    def advance(_: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         key, spins = carry
         key, key_noise = jax.random.split(key)
         noise = half_logistic(key_noise, spins.shape)

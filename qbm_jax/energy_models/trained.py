@@ -290,7 +290,7 @@ class TrainedMachine(Saved, TransformerMixin):
 
 
 @jax.jit
-def _reconstructed(units, v, h):
+def _reconstructed(units: Any, v: jax.Array, h: jax.Array) -> jax.Array:
     lateral = getattr(units, "lateral", None)
     if lateral is None:
         return units.visible_means(h)
@@ -302,7 +302,9 @@ _block_gibbs = jax.jit(phases.block_gibbs)  # any number of sweeps: one program
 _sweeps = jax.jit(phases.sweeps)
 
 
-def _draw(key, units, held, num, num_sweeps):
+def _draw(
+    key: jax.Array, units: Any, held: np.ndarray | None, num: int, num_sweeps: int
+) -> jax.Array:
     """Visible rows [num, visible] after sweeps from units without couplings."""
     key_start, key_run, key_split = jax.random.split(key, 3)
     if units.is_bipartite:

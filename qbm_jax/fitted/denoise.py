@@ -179,10 +179,10 @@ def _draws(
     encoded = vae.encode(params, counts)
     of_prior = prior_params(vae, params)
 
-    def draw(_, key: jax.Array):
+    def draw(_: None, key: jax.Array) -> tuple[None, jax.Array]:
         zeta = vae.posterior.draw(key, of_prior, encoded).zeta
 
-        def add(total: jax.Array, batch: jax.Array):
+        def add(total: jax.Array, batch: jax.Array) -> tuple[jax.Array, None]:
             return total + expression(vae, params, zeta, batch, totals)[:, columns], None
 
         start = jnp.zeros((counts.shape[0], columns.shape[0]))

@@ -210,8 +210,8 @@ def sampler_diagnostics(
     key_init, key_draws = jax.random.split(key)
 
     @jax.jit
-    def draw_all(key, chains):
-        def draw(chains, key):
+    def draw_all(key: jax.Array, chains: Any) -> tuple[jax.Array, jax.Array]:
+        def draw(chains: Any, key: jax.Array) -> tuple[Any, tuple[jax.Array, jax.Array]]:
             spins, chains, _ = sampler.sample(key, params, chains)
             return chains, (energy(params, spins), calibration.fit_beta(params, spins))
 

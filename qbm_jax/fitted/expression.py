@@ -287,7 +287,9 @@ def _sums(
     log_r = genes.get("log_inverse_dispersion", jnp.full(counts.shape[1], jnp.inf))
     inverse_r = jnp.exp(-jnp.atleast_2d(log_r))
 
-    def draw(information: jax.Array, key: jax.Array):
+    def draw(
+        information: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         key_latent, key_weights = jax.random.split(key)
         zeta = vae.posterior.draw(key_latent, of_prior, encoded).zeta
         ones = jnp.ones(counts.shape[0])

@@ -91,7 +91,9 @@ def posterior(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _posterior(vae: VAE, num_draws: int, key: jax.Array, params: Params, counts: jax.Array):
+def _posterior(
+    vae: VAE, num_draws: int, key: jax.Array, params: Params, counts: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     encoded = vae.encode(params, counts)
     draws = jax.lax.map(
         lambda own: vae.posterior.draw_latents(own, encoded)[0], jax.random.split(key, num_draws)

@@ -278,7 +278,9 @@ def _steps(
     """Several steps: minibatches of counts [steps, cells, genes] and batches [steps, cells]."""
     optimiser = _optimiser(num_steps, learning_rate)
 
-    def step(carried, given):
+    def step(
+        carried: tuple[dict[str, jax.Array], Any], given: tuple[jax.Array, jax.Array, jax.Array]
+    ) -> tuple[tuple[dict[str, jax.Array], Any], None]:
         rows, state = carried
         key, seen, codes = given
         gradient = _gradient(vae, rows, params, key, seen, codes, genes)

@@ -43,7 +43,7 @@ class Settings:
     layer: str | None = None
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Keeps plain options, which are equal to themselves after JSON.
 
         Raises:

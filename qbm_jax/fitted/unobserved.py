@@ -102,13 +102,15 @@ def imputed(model: Model, cells: Cells, missing: tuple[str, ...]) -> Cells:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _filled(vae: VAE, params: Params, counts: jax.Array, batch: jax.Array, there: jax.Array):
+def _filled(
+    vae: VAE, params: Params, counts: jax.Array, batch: jax.Array, there: jax.Array
+) -> jax.Array:
     """Counts [cells, genes] whose unobserved genes hold their expectation."""
     of_prior, ones = prior_params(vae, params), jnp.ones(counts.shape[0])
     batches, kept = jnp.full(counts.shape[0], batch), there[None]
     total = jnp.sum(counts * kept, axis=1)
 
-    def again(filled: jax.Array, _):
+    def again(filled: jax.Array, _: None) -> tuple[jax.Array, None]:
         latents = vae.posterior.embed(of_prior, vae.encode(params, filled))[0]
         shares = expression(vae, params, latents, batches, ones)
         expected = shares * (total / jnp.sum(shares * kept, axis=1))[:, None]

@@ -30,11 +30,13 @@ def fit_beta(params: Boltzmann, spins: jax.Array) -> jax.Array:
     aligned = spins * fields
     low, high = (jnp.asarray(bound, fields.dtype) for bound in BETA_RANGE)
 
-    def score(beta):
+    def score(beta: jax.Array) -> jax.Array:
         # f (s - tanh(beta f)) for s = -1 or +1, without the cancellation where tanh saturates.
         return jnp.mean(2 * aligned * jax.nn.sigmoid(-2 * beta * aligned))
 
-    def iterate(_, carry):
+    def iterate(
+        _: jax.Array, carry: tuple[jax.Array, jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         beta, low, high = carry
         value = score(beta)
         slope = jnp.mean(fields**2 * (1 - jnp.tanh(beta * fields) ** 2))

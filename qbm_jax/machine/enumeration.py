@@ -38,7 +38,7 @@ def _log_weights(params: Boltzmann) -> jax.Array:
     check_enumerable(num_spins)
     chunk = 2 ** min(num_spins, _CHUNK_BITS)
 
-    def chunk_log_weights(first):
+    def chunk_log_weights(first: jax.Array) -> jax.Array:
         spins = spins_of_states(first + jnp.arange(chunk), num_spins)
         # Halves in J and h are exact in float32; their sums in halves would not be.
         return -energy(params, spins.astype(jnp.promote_types(params.h.dtype, jnp.float32)))

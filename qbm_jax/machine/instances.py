@@ -84,7 +84,7 @@ def fit_moments(mean: jax.Array, second: jax.Array) -> Boltzmann:
     num_spins = mean.size
     spins = enumerate_spins(num_spins)
 
-    def ascend(params, _):
+    def ascend(params: Boltzmann, _: None) -> tuple[Boltzmann, None]:
         weights = jax.nn.softmax(-energy(params, spins))
         model_second = (spins * weights[:, None]).T @ spins
         return Boltzmann(

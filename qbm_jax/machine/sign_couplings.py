@@ -114,7 +114,7 @@ def _differing(coupling_words: jax.Array, spin_words: jax.Array) -> jax.Array:
     coupling_words = jnp.pad(coupling_words, ((0, padding), (0, 0)))
     spin_words = jnp.pad(spin_words, ((0, 0), (0, padding)))
 
-    def add_block(block, total):
+    def add_block(block: jax.Array, total: jax.Array) -> jax.Array:
         first = block * _UNROLLED
         rows = jax.lax.dynamic_slice_in_dim(coupling_words, first, _UNROLLED)
         columns = jax.lax.dynamic_slice_in_dim(spin_words, first, _UNROLLED, axis=1)

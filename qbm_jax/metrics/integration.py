@@ -103,7 +103,12 @@ def score_embeddings(
     return IntegrationScores(values, notes, kbet_failed)
 
 
-def _check(embeddings, batch, labels, uncorrected) -> None:
+def _check(
+    embeddings: Mapping[str, np.ndarray],
+    batch: np.ndarray,
+    labels: np.ndarray | None,
+    uncorrected: np.ndarray,
+) -> None:
     """Raises InputError unless all arrays are finite and describe the same cells."""
     num_cells = len(batch)
     if num_cells < 10:

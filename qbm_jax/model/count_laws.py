@@ -106,7 +106,10 @@ def nb_log_pmf(
 
 
 @nb_log_pmf.defjvp
-def _nb_log_pmf_jvp(primals, tangents):
+def _nb_log_pmf_jvp(
+    primals: tuple[jax.Array, jax.Array, jax.Array],
+    tangents: tuple[jax.Array, jax.Array, jax.Array],
+) -> tuple[jax.Array, jax.Array]:
     value, slope_mean, slope_dispersion = _nb_value_and_slopes(*primals)
     return value, slope_mean * tangents[1] + slope_dispersion * tangents[2]
 
@@ -135,7 +138,9 @@ def poisson_log_pmf(counts: jax.Array, log_mean: jax.Array) -> jax.Array:
 
 
 @poisson_log_pmf.defjvp
-def _poisson_log_pmf_jvp(primals, tangents):
+def _poisson_log_pmf_jvp(
+    primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
     value, slope_mean = _poisson_value_and_slope(*primals)
     return value, slope_mean * tangents[1]
 

@@ -18,8 +18,8 @@ from qbm_jax.samplers.base import Sampler
 @functools.partial(jax.jit, static_argnums=0)
 def _encode_rows(
     vae: VAE, params: Params, data: DeviceCounts, rows: jax.Array, num_chunks: jax.Array | int
-):
-    def body(_, rows_):
+) -> tuple[jax.Array, jax.Array]:
+    def body(_: None, rows_: jax.Array) -> tuple[None, tuple[jax.Array, jax.Array]]:
         encoded = vae.encode(params, gather(data, rows_).counts)
         return None, vae.posterior.embed(prior_params(vae, params), encoded)
 

@@ -25,6 +25,7 @@ from qbm_jax.model.log1p import log1p
 from qbm_jax.runtime.options import check, choice
 
 Outputs = dict[str, jax.Array]
+GeneParams = dict[str, jax.Array]
 
 TARGET_LIBRARY = 1e4  # log-normalised values are log(1 + counts / library size * 1e4)
 DISPERSIONS = ("gene", "gene_batch")
@@ -169,12 +170,14 @@ def _normal_params(num_genes: int) -> Outputs:
     return {"log_scale": jnp.zeros(num_genes)}
 
 
-def _mean_counts(outputs: Outputs, gene_params: Outputs, library_size: jax.Array) -> jax.Array:
+def _mean_counts(outputs: Outputs, gene_params: GeneParams, library_size: jax.Array) -> jax.Array:
     del gene_params
     return jnp.exp(log_mean_counts(outputs, library_size))
 
 
-def _normal_log_prob(counts, outputs, gene_params, library_size):
+def _normal_log_prob(
+    counts: jax.Array, outputs: Outputs, gene_params: GeneParams, library_size: jax.Array
+) -> jax.Array:
     """Density of the log-normalised values, not of the counts: another measure than the rest."""
     values = log_normalise(counts, library_size)
     log_scale = _rows(gene_params["log_scale"])
@@ -183,19 +186,23 @@ def _normal_log_prob(counts, outputs, gene_params, library_size):
     return jnp.sum(terms, axis=-1)
 
 
-def _normal_sample(key, outputs, gene_params, library_size):
+def _normal_sample(
+    key: jax.Array, outputs: Outputs, gene_params: GeneParams, library_size: jax.Array
+) -> jax.Array:
     """Log-normalised values, as `_normal_mean`: the law is one of them, not of counts."""
     mean = _normal_mean(outputs, gene_params, library_size)
     noise = jax.random.normal(key, mean.shape, mean.dtype)
     return mean + jnp.exp(_rows(gene_params["log_scale"])) * noise
 
 
-def _normal_mean(outputs, gene_params, library_size):
+def _normal_mean(outputs: Outputs, gene_params: GeneParams, library_size: jax.Array) -> jax.Array:
     del gene_params, library_size
     return outputs["scale_logits"]
 
 
-def _squared_error_log_prob(counts, outputs, gene_params, library_size):
+def _squared_error_log_prob(
+    counts: jax.Array, outputs: Outputs, gene_params: GeneParams, library_size: jax.Array
+) -> jax.Array:
     """A normal law of variance 1/2 on log-normalised values: minus the squared error, normalised.
 
     What mean-squared-error autoencoders minimise, summed over genes.
@@ -205,28 +212,38 @@ def _squared_error_log_prob(counts, outputs, gene_params, library_size):
     return -jnp.sum(jnp.square(residual) + 0.5 * jnp.log(jnp.pi), axis=-1)
 
 
-def _squared_error_sample(key, outputs, gene_params, library_size):
+def _squared_error_sample(
+    key: jax.Array, outputs: Outputs, gene_params: GeneParams, library_size: jax.Array
+) -> jax.Array:
     mean = _normal_mean(outputs, gene_params, library_size)
     return mean + jnp.sqrt(0.5) * jax.random.normal(key, mean.shape, mean.dtype)
 
 
-def _poisson_log_prob(counts, outputs, gene_params, library_size):
+def _poisson_log_prob(
+    counts: jax.Array, outputs: Outputs, gene_params: GeneParams, library_size: jax.Array
+) -> jax.Array:
     del gene_params
     return jnp.sum(poisson_log_pmf(counts, log_mean_counts(outputs, library_size)), axis=-1)
 
 
-def _poisson_sample(key, outputs, gene_params, library_size):
+def _poisson_sample(
+    key: jax.Array, outputs: Outputs, gene_params: GeneParams, library_size: jax.Array
+) -> jax.Array:
     mean = _mean_counts(outputs, gene_params, library_size)
     return jax.random.poisson(key, mean).astype(mean.dtype)
 
 
-def _nb_log_prob(counts, outputs, gene_params, library_size):
+def _nb_log_prob(
+    counts: jax.Array, outputs: Outputs, gene_params: GeneParams, library_size: jax.Array
+) -> jax.Array:
     log_mean = log_mean_counts(outputs, library_size)
     log_r = _rows(gene_params["log_inverse_dispersion"])
     return jnp.sum(nb_log_pmf(counts, log_mean, log_r), axis=-1)
 
 
-def _nb_sample(key, outputs, gene_params, library_size):
+def _nb_sample(
+    key: jax.Array, outputs: Outputs, gene_params: GeneParams, library_size: jax.Array
+) -> jax.Array:
     """A Poisson count whose rate is a gamma variable of mean mu and shape r."""
     key_rate, key_count = jax.random.split(key)
     mean = _mean_counts(outputs, gene_params, library_size)
@@ -235,26 +252,30 @@ def _nb_sample(key, outputs, gene_params, library_size):
     return jax.random.poisson(key_count, rate).astype(mean.dtype)
 
 
-def _zinb_log_prob(counts, outputs, gene_params, library_size):
+def _zinb_log_prob(
+    counts: jax.Array, outputs: Outputs, gene_params: GeneParams, library_size: jax.Array
+) -> jax.Array:
     log_mean = log_mean_counts(outputs, library_size)
     log_r = _rows(gene_params["log_inverse_dispersion"])
     dropout = outputs["dropout_logits"]
     return jnp.sum(zinb_log_pmf(counts, log_mean, log_r, dropout), axis=-1)
 
 
-def _zinb_sample(key, outputs, gene_params, library_size):
+def _zinb_sample(
+    key: jax.Array, outputs: Outputs, gene_params: GeneParams, library_size: jax.Array
+) -> jax.Array:
     key_count, key_dropout = jax.random.split(key)
     counts = _nb_sample(key_count, outputs, gene_params, library_size)
     dropout = jax.nn.sigmoid(outputs["dropout_logits"])
     return jnp.where(jax.random.bernoulli(key_dropout, dropout), 0, counts)
 
 
-def _zinb_mean(outputs, gene_params, library_size):
+def _zinb_mean(outputs: Outputs, gene_params: GeneParams, library_size: jax.Array) -> jax.Array:
     kept = jax.nn.sigmoid(-outputs["dropout_logits"])
     return kept * _mean_counts(outputs, gene_params, library_size)
 
 
-def _gated(outputs, gene_params):
+def _gated(outputs: Outputs, gene_params: GeneParams) -> Outputs:
     """Outputs of the zero-inflated law that the gates turn into: see `autozi`."""
     dropout = autozi.effective_dropout_logits(outputs["dropout_logits"], gene_params)
     return {**outputs, "dropout_logits": dropout}
@@ -264,15 +285,19 @@ def _autozi_params(num_genes: int) -> Outputs:
     return {**_dispersion_params(num_genes), **autozi.init(num_genes)}
 
 
-def _autozi_log_prob(counts, outputs, gene_params, library_size):
+def _autozi_log_prob(
+    counts: jax.Array, outputs: Outputs, gene_params: GeneParams, library_size: jax.Array
+) -> jax.Array:
     return _zinb_log_prob(counts, _gated(outputs, gene_params), gene_params, library_size)
 
 
-def _autozi_sample(key, outputs, gene_params, library_size):
+def _autozi_sample(
+    key: jax.Array, outputs: Outputs, gene_params: GeneParams, library_size: jax.Array
+) -> jax.Array:
     return _zinb_sample(key, _gated(outputs, gene_params), gene_params, library_size)
 
 
-def _autozi_mean(outputs, gene_params, library_size):
+def _autozi_mean(outputs: Outputs, gene_params: GeneParams, library_size: jax.Array) -> jax.Array:
     return _zinb_mean(_gated(outputs, gene_params), gene_params, library_size)
 
 

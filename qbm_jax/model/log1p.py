@@ -38,7 +38,9 @@ def log1p(u: jax.Array) -> jax.Array:
 
 
 @log1p.defjvp
-def _log1p_jvp(primals, tangents):
+def _log1p_jvp(
+    primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
     (u,), (tangent,) = primals, tangents
     return log1p(u), tangent / (1 + u)
 
@@ -50,6 +52,8 @@ def softplus(x: jax.Array) -> jax.Array:
 
 
 @softplus.defjvp
-def _softplus_jvp(primals, tangents):
+def _softplus_jvp(
+    primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
     (x,), (tangent,) = primals, tangents
     return softplus(x), tangent * jax.nn.sigmoid(x)

@@ -73,7 +73,7 @@ def sample(key: jax.Array, params: Masked, shape: tuple[int, int]) -> jax.Array:
     """Spins of this shape [cells, spins], drawn from the law itself."""
     uniform = jax.random.uniform(key, shape)
 
-    def draw_again(_, spins: jax.Array) -> jax.Array:
+    def draw_again(_: jax.Array, spins: jax.Array) -> jax.Array:
         bits = uniform < jax.nn.sigmoid(logits(params, spins))
         return boltzmann.bits_to_spins(bits.astype(spins.dtype))
 

@@ -148,7 +148,7 @@ class ModelOptions:
         of_cells=True,
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks every field by its kind, and keeps plain Python values.
 
         Raises:

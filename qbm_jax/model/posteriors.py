@@ -166,7 +166,11 @@ def energy_of_draw(
 
 
 @energy_of_draw.defjvp
-def _energy_of_draw_jvp(energy, primals, tangents):
+def _energy_of_draw_jvp(
+    energy: Callable[[Any, jax.Array], jax.Array],
+    primals: tuple[Any, jax.Array, jax.Array, jax.Array],
+    tangents: tuple[Any, jax.Array, jax.Array, jax.Array],
+) -> tuple[jax.Array, jax.Array]:
     params, logits, spins, places = primals
     value, change = jax.jvp(lambda p: energy(p, spins), (params,), (tangents[0],))
     num_spins, num_flips = spins.shape[-1], places.shape[-1]

@@ -44,7 +44,9 @@ def overlapping_exponential(rho: jax.Array, logits: jax.Array, sharpness: float)
 
 
 @overlapping_exponential.defjvp
-def _overlapping_exponential_jvp(sharpness, primals, tangents):
+def _overlapping_exponential_jvp(
+    sharpness: float, primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
     rho, logits = primals
     zeta = overlapping_exponential(rho, logits, sharpness)
     q, p = jax.nn.sigmoid(logits), jax.nn.sigmoid(-logits)
@@ -69,7 +71,9 @@ def power_function(rho: jax.Array, logits: jax.Array, sharpness: float) -> jax.A
 
 
 @power_function.defjvp
-def _power_function_jvp(sharpness, primals, tangents):
+def _power_function_jvp(
+    sharpness: float, primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
     rho, logits = primals
     zeta, slope = _power_function_and_slope(rho, logits, sharpness)
     return zeta, slope * tangents[1]
@@ -108,7 +112,9 @@ def _lower_half(
     return z, p * q * (t - R1) * z / jnp.maximum(density_times_z, SMALLEST_DENSITY)
 
 
-def _lower_half_terms(t, p, q, k):
+def _lower_half_terms(
+    t: jax.Array, p: jax.Array, q: jax.Array, k: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns z = t^k, R1 = 1 - (1 - z)^(1/k), and the derivative of p t + q R1 by t."""
     z = jnp.exp(k * jnp.log(t))
     R1 = -jnp.expm1(jnp.log1p(-z) / k)

@@ -29,7 +29,9 @@ class CellScores(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _terms_and_energy(key: jax.Array, vae: VAE, params: Params, cells: Minibatch):
+def _terms_and_energy(
+    key: jax.Array, vae: VAE, params: Params, cells: Minibatch
+) -> tuple[objective.Terms, jax.Array]:
     values = objective.terms(vae, params, key, redrawn(vae, key, cells))
     encoded = vae.encode(params, cells.counts)
     return values, vae.posterior.embed(prior_params(vae, params), encoded)[1]

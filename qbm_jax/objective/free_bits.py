@@ -7,7 +7,7 @@ the other latents and all values stay as they are.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def with_free_bits(vae: VAE, free_bits: float) -> VAE:
         informed = jnp.tile(informed, vae.prior.outputs_per_latent)[None]
         return jnp.where(informed, outputs, jax.lax.stop_gradient(outputs))
 
-    def draw(key, params, encoded, sharpness: Sharpness = None) -> Drawn:
+    def draw(key: jax.Array, params: Any, encoded: Any, sharpness: Sharpness = None) -> Drawn:
         gated = gate(encoded) if posterior.factorial else GatedGroups(encoded, gate)
         # The same draw twice: what the decoder reads keeps its gradient.
         zeta = posterior.draw(key, params, encoded, sharpness).zeta

@@ -107,13 +107,13 @@ def _log_sums(
 ) -> jax.Array:
     """Log of the sum of the weights of every cell, [room for chunks, width]."""
 
-    def chunk(_, item):
+    def chunk(_: None, item: tuple[jax.Array, jax.Array]) -> tuple[None, jax.Array]:
         index, rows_ = item
         own = jax.random.fold_in(key, index)
         cells = redrawn(vae, own, gather(data, rows_))
         encoded = vae.encode(params, cells.counts)
 
-        def add(total, key):
+        def add(total: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
             return jnp.logaddexp(total, log_weight(key, vae, params, encoded, cells, log_z)), None
 
         keys = jax.random.split(own, num_samples)
@@ -148,7 +148,9 @@ def log_weight(
     return log_likelihood(vae, params, latent, cells, sizes) + log_ratio
 
 
-def _latents(key, vae, params, encoded):
+def _latents(
+    key: jax.Array, vae: VAE, params: Params, encoded: jax.Array | Groups
+) -> tuple[jax.Array, jax.Array]:
     """(decoder's input [cells, N], -E(z) - log q(z | x) [cells])."""
     prior = vae.prior
     # Nothing is drawn where latents are read as they are.

@@ -39,14 +39,18 @@ def bit_form(project: Callable[[Boltzmann], Boltzmann], params: Boltzmann) -> Bi
     return boltzmann.to_bit_form(project(params))[:2]
 
 
-def _bit_form_forward(project, params):
+def _bit_form_forward(
+    project: Callable[[Boltzmann], Boltzmann], params: Boltzmann
+) -> tuple[BitForm, None]:
     return bit_form(project, params), None
 
 
-def _bit_form_backward(project, _, cotangent):
+def _bit_form_backward(
+    project: Callable[[Boltzmann], Boltzmann], _: None, cotangent: BitForm
+) -> tuple[Boltzmann]:
     linear, quadratic = cotangent
     step = project(Boltzmann(J=quadratic, h=linear))  # a step that obeys the constraints on W
-    return (boltzmann.from_bit_form(step.h, step.J)[0],)
+    return (boltzmann.from_bit_form(step.h, step.dense_J)[0],)
 
 
 bit_form.defvjp(_bit_form_forward, _bit_form_backward)

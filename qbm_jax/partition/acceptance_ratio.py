@@ -30,7 +30,7 @@ def acceptance_ratio(
       L, and the influence of each forward and of each reverse draw on L, in the shape of the draws.
     """
 
-    def halve(_, interval):
+    def halve(_: jax.Array, interval: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = interval
         middle = 0.5 * (low + high)
         up, down = jax.nn.sigmoid(forward - middle), jax.nn.sigmoid(middle - reverse)

@@ -91,7 +91,15 @@ def annealed_importance_sampling(
 
 
 @partial(jax.jit, static_argnums=(3, 4, 5, 6))
-def _ais(key, params, target, kernel_name, num_temperatures, num_chains, num_equilibration) -> LogZ:
+def _ais(
+    key: jax.Array,
+    params: Boltzmann,
+    target: jax.Array | None,
+    kernel_name: str,
+    num_temperatures: int,
+    num_chains: int,
+    num_equilibration: int,
+) -> LogZ:
     kernel = KERNELS[kernel_name]()
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
     key_start, key_run, key_base, key_forward, key_resample, key_reverse = jax.random.split(key, 6)
@@ -118,13 +126,17 @@ def _ais(key, params, target, kernel_name, num_temperatures, num_chains, num_equ
     return combine(jnp.sum(jnp.logaddexp(h0, -h0)), forward[:num_chains], reverse, ancestors)
 
 
-def _equilibrate(key, kernel: Kernel, params: Boltzmann, spins: jax.Array, num_steps: int):
+def _equilibrate(
+    key: jax.Array, kernel: Kernel, params: Boltzmann, spins: jax.Array, num_steps: int
+) -> tuple[jax.Array, jax.Array]:
     """Spins after the steps, and mean spins [spins] over chains and the second half of them."""
     keys = jax.random.split(key, num_steps)
     counted = 2 * jnp.arange(num_steps) >= num_steps - 1
     prepared, beta = kernel.prepare(params), jnp.ones(spins.shape[0])
 
-    def advance(carry, inputs):
+    def advance(
+        carry: tuple[jax.Array, jax.Array], inputs: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], None]:
         spins, total = carry
         key, count = inputs
         spins = kernel.update(key, prepared, spins, beta)
@@ -134,12 +146,21 @@ def _equilibrate(key, kernel: Kernel, params: Boltzmann, spins: jax.Array, num_s
     return spins, total / counted.sum()
 
 
-def _anneal(key, kernel: Kernel, target: Boltzmann, base: Boltzmann, spins, betas):
+def _anneal(
+    key: jax.Array,
+    kernel: Kernel,
+    target: Boltzmann,
+    base: Boltzmann,
+    spins: jax.Array,
+    betas: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
     """Log weights (1/K) sum_k U(s_k) [chains], over the start and a step at each beta; spins."""
     difference = Boltzmann(J=target.J - base.J, h=target.h - base.h)
     keys, at_one = jax.random.split(key, betas.shape[0]), jnp.ones(spins.shape[0])
 
-    def advance(carry, inputs):
+    def advance(
+        carry: tuple[jax.Array, jax.Array], inputs: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], None]:
         spins, total = carry
         key, beta = inputs
         between = Boltzmann(J=beta * target.J, h=(1 - beta) * base.h + beta * target.h)
@@ -177,7 +198,7 @@ def combine(
       ancestors: [chains] integers; reverse paths with the same one started from the same draw.
     """
 
-    def error(up, down):
+    def error(up: jax.Array, down: jax.Array) -> jax.Array:
         # Copies of one draw are one piece of evidence, however many paths start from them.
         families = jnp.zeros_like(down).at[ancestors].add(down)
         sizes = jnp.zeros_like(down).at[ancestors].add(1)

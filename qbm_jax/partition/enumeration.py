@@ -56,7 +56,7 @@ def _side_weights(params: Boltzmann, num_visible: int) -> jax.Array:
     within = enumerate_spins(split)
     fields, weights = within @ J[:split] + h_large[None, :], within @ h_small[:split]
 
-    def chunk(spins):
+    def chunk(spins: jax.Array) -> jax.Array:
         total = fields + (spins @ J[split:])[None, :]
         return weights + spins @ h_small[split:] + jnp.logaddexp(total, -total).sum(axis=1)
 

@@ -26,8 +26,14 @@ from qbm_jax.partition.acceptance_ratio import acceptance_ratio, log_mean_exp, v
 from qbm_jax.partition.estimate import LogZ
 from qbm_jax.runtime.keys import check_key
 from qbm_jax.runtime.room import check_room
-from qbm_jax.samplers.base import check_count, check_steps
-from qbm_jax.samplers.replicas import KERNELS, LadderOptions, advance_replicas, start_replicas
+from qbm_jax.samplers.base import Kernel, check_count, check_steps
+from qbm_jax.samplers.replicas import (
+    KERNELS,
+    LadderOptions,
+    TemperingState,
+    advance_replicas,
+    start_replicas,
+)
 
 
 def tempered_acceptance_ratio(
@@ -75,7 +81,9 @@ def tempered_acceptance_ratio(
 
 
 @partial(jax.jit, static_argnames=("kernel", "num_steps"))
-def _run(key, kernel, params, state, num_steps) -> jax.Array:
+def _run(
+    key: jax.Array, kernel: Kernel, params: Boltzmann, state: TemperingState, num_steps: int
+) -> jax.Array:
     """Energies [temperatures, steps, chains] of the replicas at each temperature."""
     prepared = kernel.prepare(params)
     _, energies = jax.lax.scan(
@@ -95,7 +103,7 @@ def combine(betas: jax.Array, energies: jax.Array, num_spins: int) -> LogZ:
     low, low_influences = jax.lax.map(log_mean_exp, forward)
     high, high_influences = jax.lax.map(log_mean_exp, -reverse)
 
-    def error(influences):
+    def error(influences: jax.Array) -> jax.Array:
         return jnp.sqrt(variance(influences.sum(axis=(0, 1))))
 
     base = num_spins * np.log(2)

@@ -210,7 +210,7 @@ def _listed(counts: dict | None) -> str:
     return ", ".join(f"{name} {number}" for name, number in (counts or {}).items())
 
 
-def _printed(value, digits: int | None) -> str:
+def _printed(value: object, digits: int | None) -> str:
     if digits is not None and isinstance(value, int | float):
         return f"{value:,.{digits}f}"
     return str(value)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -176,12 +177,12 @@ def draw_sampler(outputs: RunOutputs) -> Figure:
     return figure
 
 
-def _draw_trace(axes, scores: dict) -> None:
+def _draw_trace(axes: Axes, scores: dict) -> None:
     axes.plot(scores["sampler"]["energy_trace"], color=BLUE, lw=0.9)
     tidy(axes, "sampler step", "mean energy of the chains (kT)", "Energy trace")
 
 
-def _draw_autocorrelation(axes, scores: dict) -> None:
+def _draw_autocorrelation(axes: Axes, scores: dict) -> None:
     values = scores["sampler"]["autocorrelation"]
     axes.plot(values, color=BLUE, marker=".", ms=4, lw=1)
     axes.axhline(0, color=GREY, lw=0.8)
@@ -190,7 +191,7 @@ def _draw_autocorrelation(axes, scores: dict) -> None:
     tidy(axes, "lag (sampler steps)", "autocorrelation of the energy", title)
 
 
-def _draw_beta(axes, scores: dict) -> None:
+def _draw_beta(axes: Axes, scores: dict) -> None:
     beta = scores["sampler"]["beta_eff"]
     axes.axhline(1, color=VERMILION, lw=1.5)
     error = scores["sampler"].get("beta_eff_standard_error")
@@ -201,7 +202,7 @@ def _draw_beta(axes, scores: dict) -> None:
     tidy(axes, "line: target 1", "inverse temperature", f"beta_eff = {beta:.3f}")
 
 
-def _draw_log_z(axes, scores: dict) -> None:
+def _draw_log_z(axes: Axes, scores: dict) -> None:
     sampler = scores["sampler"]
     estimates = {
         "forward": (sampler.get("log_z_forward"), sampler.get("log_z_forward_standard_error")),

@@ -1,6 +1,7 @@
 """Scores of all embeddings side by side."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qbm_jax.report import style
@@ -33,7 +34,7 @@ def draw(outputs: RunOutputs) -> Figure:
     return figure
 
 
-def _draw_panel(axes, scores: dict, metric: str) -> None:
+def _draw_panel(axes: Axes, scores: dict, metric: str) -> None:
     for row, (name, values) in enumerate(scores["embeddings"].items()):
         mean, deviation = values.get(metric), values.get(f"{metric}_sd")
         if mean is None:

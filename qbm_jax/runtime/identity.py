@@ -15,7 +15,7 @@ MARK = "#"  # a digest begins with it: it says nothing to a reader and is not pr
 class Digest:
     """A short checksum of arrays and texts, fed bit by bit."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Of nothing yet."""
         self._hash = hashlib.blake2b(digest_size=10)
 

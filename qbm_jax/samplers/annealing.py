@@ -107,18 +107,18 @@ def annealing(options: AnnealingOptions) -> Sampler:
       InputError: of a sparse J, what `colouring_of` and `coloured` raise.
     """
 
-    def prepare(params):
+    def prepare(params: Boltzmann) -> AnnealedMachine:
         unit = conditioning(params).unit[:, None] if options.normalised else jnp.float32(1)
         return AnnealedMachine(couplings.reduced(params, options.couplings_dtype), unit)
 
-    def kernel(key, prepared, state):
+    def kernel(key: jax.Array, prepared: AnnealedMachine, state: AnnealingState) -> AnnealingState:
         T = _temperature_of(state.step, options)
         noise = _noise(key, state.spins, options.rule) * (T * prepared.unit)
         params = coloured(prepared.params, state.colouring)
         spins = sweep(params, state.spins, noise, options.block_size)
         return state.replace(spins=spins, step=state.step + 1)
 
-    def init(key, params, num_chains):
+    def init(key: jax.Array, params: Boltzmann, num_chains: int) -> AnnealingState:
         prepare(params)
         return _start(key, (params.num_spins, num_chains), colouring_of(params))
 

@@ -112,7 +112,7 @@ def auxiliary_cim(options: AuxiliaryCimOptions) -> Sampler:
         definite.
     """
 
-    def init(key, params, num_chains):
+    def init(key: jax.Array, params: Boltzmann, num_chains: int) -> AuxiliaryState:
         check_shift(params, options.shift)
         return AuxiliaryState(spins=init_spins(key, params, num_chains))
 
@@ -130,7 +130,9 @@ def auxiliary_cim(options: AuxiliaryCimOptions) -> Sampler:
 def auxiliary_cim_kernel() -> Kernel:
     """One step at each chain's own inverse temperature, with amplitudes of covariance beta A."""
 
-    def update(key, prepared, spins, beta):
+    def update(
+        key: jax.Array, prepared: NoisyMachine, spins: jax.Array, beta: jax.Array
+    ) -> jax.Array:
         key_amplitudes, key_readout = jax.random.split(key)
         noise = correlate(prepared, normal(key_amplitudes, spins.shape))
         drive = local_field(prepared.params, spins) + prepared.shift * spins
@@ -212,14 +214,18 @@ def _factorise(J: jax.Array | BCOO, shift: jax.Array) -> jax.Array:
     return spectrum.cholesky(J + shift * jnp.eye(J.shape[0], dtype=J.dtype))
 
 
-def _factorise_verified(J, shift, width):
+def _factorise_verified(
+    J: jax.Array | BCOO, shift: jax.Array, width: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """(shift, factor) with the first shift that gives a factor, at most the spectrum's width up."""
 
-    def failed(carry):
+    def failed(carry: tuple[int, jax.Array, jax.Array]) -> jax.Array:
         attempt, _, factor = carry
         return (attempt < 10) & ~jnp.all(jnp.isfinite(factor))
 
-    def raise_shift(carry):
+    def raise_shift(
+        carry: tuple[int, jax.Array, jax.Array],
+    ) -> tuple[int, jax.Array, jax.Array]:
         attempt, shift, _ = carry
         shift = shift + 0.1 * width
         return attempt + 1, shift, _factorise(J, shift)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from qbm_jax.errors import InputError
+from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.runtime.options import documented, field, flag, positive
 from qbm_jax.samplers.auxiliary_cim import (
     AuxiliaryOptions,
@@ -27,9 +28,9 @@ from qbm_jax.samplers.auxiliary_cim import (
     correlate,
     prepare_products,
 )
-from qbm_jax.samplers.base import Sampler, from_kernel, spins_from_fields
+from qbm_jax.samplers.base import Info, Sampler, from_kernel, spins_from_fields
 from qbm_jax.samplers.numerics.noise import normal, uniform
-from qbm_jax.samplers.options import chosen, count, number
+from qbm_jax.samplers.options import Number, chosen, count, number
 from qbm_jax.samplers.wrappers.reporting import reporting
 
 SCHEMES = ("exponential", "euler_maruyama")
@@ -137,12 +138,12 @@ def auxiliary_langevin(options: LangevinOptions) -> Sampler:
     dt, metropolis = options.dt, options.metropolis
     advance = exponential_step if options.scheme == "exponential" else euler_maruyama
 
-    def init(key, params, num_chains):
+    def init(key: jax.Array, params: Boltzmann, num_chains: int) -> LangevinState:
         check_shift(params, options.shift)
         vacuum = jnp.zeros((num_chains, params.num_spins), jnp.float32)
         return _read_out(key, params.h, vacuum, jnp.float32(1))
 
-    def kernel(key, prepared, state):
+    def kernel(key: jax.Array, prepared: NoisyMachine, state: LangevinState) -> LangevinState:
         key_white, key_test, key_readout = jax.random.split(key, 3)
         amplitudes, acceptance = state.amplitudes, state.acceptance
         moved = advance(prepared, amplitudes, normal(key_white, amplitudes.shape), dt)
@@ -151,7 +152,7 @@ def auxiliary_langevin(options: LangevinOptions) -> Sampler:
         moved = moved.astype(jnp.float32)
         return _read_out(key_readout, prepared.params.h, moved, acceptance)
 
-    def report(prepared):
+    def report(prepared: NoisyMachine) -> Info:
         return {"shift": prepared.shift, "stable_dt": jnp.float32(1)}  # half the limit of Euler's
 
     machine = from_kernel(
@@ -169,7 +170,9 @@ def auxiliary_langevin(options: LangevinOptions) -> Sampler:
     return reporting(machine, lambda state: {"acceptance": state.acceptance})
 
 
-def _test(key, prepared, amplitudes, proposed, dt):
+def _test(
+    key: jax.Array, prepared: NoisyMachine, amplitudes: jax.Array, proposed: jax.Array, dt: Number
+) -> tuple[jax.Array, jax.Array]:
     """Amplitudes after the Metropolis test, and the mean chance of acceptance."""
     log_ratio = log_acceptance(prepared, amplitudes, proposed, dt)
     chance = jnp.exp(jnp.minimum(log_ratio, 0))
@@ -180,14 +183,16 @@ def _test(key, prepared, amplitudes, proposed, dt):
     return moved, jnp.mean(chance).astype(jnp.float32)
 
 
-def _read_out(key, h, amplitudes, acceptance):
+def _read_out(
+    key: jax.Array, h: jax.Array, amplitudes: jax.Array, acceptance: jax.Array
+) -> LangevinState:
     fields = amplitudes + jnp.broadcast_to(h, amplitudes.shape)
     return LangevinState(amplitudes, spins_from_fields(key, fields), acceptance)
 
 
-def _mean_spins(prepared, amplitudes):
+def _mean_spins(prepared: NoisyMachine, amplitudes: jax.Array) -> jax.Array:
     return jnp.tanh(amplitudes + jnp.broadcast_to(prepared.params.h, amplitudes.shape))
 
 
-def _log_cosh(x):
+def _log_cosh(x: jax.Array) -> jax.Array:
     return jnp.logaddexp(x, -x)  # but for log 2, which cancels

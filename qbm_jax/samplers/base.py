@@ -126,24 +126,24 @@ def from_kernel(
     """
     check_steps(num_steps=num_steps)
 
-    def init_in_float32(key, params, num_chains):
+    def init_in_float32(key: jax.Array, params: Boltzmann, num_chains: int) -> State:
         return init(key, single_precision(params), num_chains)
 
-    def summarise(params, prepared, state):
+    def summarise(params: Boltzmann, prepared: Any, state: State) -> Info:
         return draw_info(params, readout(state)) | (report(prepared) if report else {})
 
-    def step(key, params, state):
+    def step(key: jax.Array, params: Boltzmann, state: State) -> tuple[State, Info]:
         prepared = prepare(single_precision(params))
         state = kernel(key, prepared, state)
         return state, summarise(params, prepared, state)
 
-    def sample(key, params, state):
+    def sample(key: jax.Array, params: Boltzmann, state: State) -> tuple[jax.Array, State, Info]:
         key_restart, key_scan = jax.random.split(key)
         prepared = prepare(single_precision(params))
         if restart is not None:
             state = restart(key_restart, state)
 
-        def advance(state, key):
+        def advance(state: State, key: jax.Array) -> tuple[State, Any]:
             state = kernel(key, prepared, state)
             return state, jnp.isfinite(jnp.sum(amplitudes(state))) if amplitudes else None
 

@@ -176,7 +176,7 @@ def bifurcation(options: BifurcationOptions) -> Sampler:
     """
     numbers = options.resolved()
 
-    def init(key, params, num_chains):
+    def init(key: jax.Array, params: Boltzmann, num_chains: int) -> BifurcationState:
         _prepare(params, options, numbers.coupling)
         return _start(key, (num_chains, params.num_spins), options)
 
@@ -248,7 +248,9 @@ def _step(
     return state.replace(positions=x, momenta=y, pumps=pumps, step=state.step + 1)
 
 
-def _damped(prepared, positions, forces, rate):
+def _damped(
+    prepared: CoupledMachine, positions: jax.Array, forces: jax.Array, rate: Number
+) -> jax.Array:
     """Forces without overshoot along stiff modes, in which oscillators held by a wall do not move.
 
     Forces that a wall balances would otherwise reach the others and move the minima. Unless the
@@ -284,7 +286,7 @@ def _with_best(
     energy = -0.5 * jnp.sum(spins * (fields + params.h[None, :]), axis=-1)
     better = energy < state.best_energy
 
-    def take(best_spins):
+    def take(best_spins: jax.Array) -> jax.Array:
         return jnp.where(better[:, None], spins, best_spins)
 
     return state.replace(

@@ -11,13 +11,15 @@ import jax.numpy as jnp
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import Boltzmann, energy
 from qbm_jax.machine.calibration import fit_beta
-from qbm_jax.samplers.base import Sampler
+from qbm_jax.samplers.base import Info, Sampler, State
 from qbm_jax.samplers.gibbs import GibbsOptions, GibbsState, gibbs
 
 _RECORDED_SPINS = 16
 
 
-def draw_function(sampler: Sampler, num_draws: int, chains_per_batch: int):
+def draw_function(
+    sampler: Sampler, num_draws: int, chains_per_batch: int
+) -> Callable[[jax.Array, Boltzmann], tuple[jax.Array, Info]]:
     """Compiled (key, params) -> spins int8 [draws, N] of independent chains, and mean info.
 
     Chains of a sampler that is exact in law start anew for each batch. A heuristic is initialised
@@ -26,7 +28,7 @@ def draw_function(sampler: Sampler, num_draws: int, chains_per_batch: int):
     num_batches = -(-num_draws // chains_per_batch)
 
     @jax.jit
-    def draw(key, params):
+    def draw(key: jax.Array, params: Boltzmann) -> tuple[jax.Array, Info]:
         key_shared, key_batches = jax.random.split(key)
         shared = (
             None
@@ -34,7 +36,7 @@ def draw_function(sampler: Sampler, num_draws: int, chains_per_batch: int):
             else sampler.init(key_shared, params, chains_per_batch)
         )
 
-        def batch(key):
+        def batch(key: jax.Array) -> tuple[jax.Array, Info]:
             key_init, key_draw = jax.random.split(key)
             state = sampler.init(key_init, params, chains_per_batch) if shared is None else shared
             spins, _, info = sampler.sample(key_draw, params, state)
@@ -52,7 +54,7 @@ def draw_once(key: jax.Array, sampler: Sampler, params: Boltzmann, num_chains: i
     """One draw from each of independent chains, spins [chains, N]."""
 
     @jax.jit
-    def draw(key, params):
+    def draw(key: jax.Array, params: Boltzmann) -> jax.Array:
         key_init, key_draw = jax.random.split(key)
         return sampler.sample(key_draw, params, sampler.init(key_init, params, num_chains))[0]
 
@@ -77,11 +79,11 @@ def draw_and_sweep(
     """
     kernel = gibbs(GibbsOptions(num_steps=1))
 
-    def sweep(state, key):
+    def sweep(state: GibbsState, key: jax.Array) -> tuple[GibbsState, jax.Array]:
         spins, state, _ = kernel.sample(key, machine, state)
         return state, spins.astype(jnp.int8)
 
-    def draw(chains, key):
+    def draw(chains: State, key: jax.Array) -> tuple[State, jax.Array]:
         key_draw, key_sweeps = jax.random.split(key)
         spins, chains, _ = sampler.sample(key_draw, machine, chains)
         keys = jax.random.split(key_sweeps, num_sweeps)
@@ -92,17 +94,19 @@ def draw_and_sweep(
     return jax.lax.scan(draw, chains, keys[1:])[1]
 
 
-def record_function(sampler: Sampler, num_chains: int, burn_in: int, num_steps: int):
+def record_function(
+    sampler: Sampler, num_chains: int, burn_in: int, num_steps: int
+) -> Callable[[jax.Array, Boltzmann], tuple[jax.Array, jax.Array]]:
     """Compiled (key, params) -> energies [steps, chains], spins int8 [steps, chains, recorded].
 
     Chains start from the product law of the fields; the sampler makes one step a draw.
     """
 
     @jax.jit
-    def record(key, params):
+    def record(key: jax.Array, params: Boltzmann) -> tuple[jax.Array, jax.Array]:
         key_init, key_steps = jax.random.split(key)
 
-        def advance(state, key):
+        def advance(state: State, key: jax.Array) -> tuple[State, tuple[jax.Array, jax.Array]]:
             spins, state, _ = sampler.sample(key, params, state)
             return state, (energy(params, spins), spins[:, :_RECORDED_SPINS].astype(jnp.int8))
 
@@ -128,13 +132,17 @@ def seconds_per_draw(
     return min(seconds)
 
 
-def advance_function(sampler: Sampler, num_records: int, steps_per_record: int):
+def advance_function(
+    sampler: Sampler, num_records: int, steps_per_record: int
+) -> Callable[[jax.Array, Boltzmann, State], tuple[State, dict[str, jax.Array]]]:
     """Compiled (key, params, state) -> state, and traces [records] of moments over chains."""
 
     @jax.jit
-    def advance(key, params, state):
-        def record(state, key):
-            def step(state, key):
+    def advance(
+        key: jax.Array, params: Boltzmann, state: State
+    ) -> tuple[State, dict[str, jax.Array]]:
+        def record(state: State, key: jax.Array) -> tuple[State, dict[str, jax.Array]]:
+            def step(state: State, key: jax.Array) -> tuple[State, None]:
                 return sampler.step(key, params, state)[0], None
 
             key_steps, key_read = jax.random.split(key)

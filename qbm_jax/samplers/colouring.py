@@ -136,7 +136,7 @@ def _fields(h: jax.Array, weights: jax.Array, neighbours: jax.Array, spins: jax.
     fields = jnp.broadcast_to(h[:, None], (h.size, spins.shape[1]))
     most = neighbours.shape[1]
 
-    def add(column, fields):
+    def add(column: jax.Array | int, fields: jax.Array) -> jax.Array:
         return fields + weights[:, column, None] * spins[neighbours[:, column]]
 
     if most > _UNROLLED:  # many copies of one line would be compiled for minutes

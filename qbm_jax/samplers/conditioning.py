@@ -124,7 +124,7 @@ def damp(
       weighted: gains are above 0, and the couplings in the force are E J'.
     """
 
-    def damped(force):
+    def damped(force: jax.Array) -> jax.Array:
         along = (force if gains is None or weighted else force * gains) @ conditions.left.T
         if gains is None:
             K = rate * conditions.stiffness

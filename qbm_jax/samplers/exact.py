@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.enumeration import check_enumerable, log_weights, spins_of_states
 from qbm_jax.samplers.base import Sampler, from_kernel, init_spins
 from qbm_jax.samplers.options import SamplerOptions
@@ -22,11 +23,11 @@ def exact(options: SamplerOptions) -> Sampler:
       InputError: in `init`, more than 24 spins.
     """
 
-    def init(key, params, num_chains):
+    def init(key: jax.Array, params: Boltzmann, num_chains: int) -> ExactState:
         check_enumerable(params.num_spins)
         return ExactState(spins=init_spins(key, params, num_chains))
 
-    def kernel(key, log_weights_, state):
+    def kernel(key: jax.Array, log_weights_: jax.Array, state: ExactState) -> ExactState:
         num_chains, num_spins = state.spins.shape
         states = _draw_states(key, log_weights_, num_chains)
         finite = jnp.isfinite(log_weights_[states])[:, None]

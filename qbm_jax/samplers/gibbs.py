@@ -69,17 +69,17 @@ def gibbs(options: GibbsOptions) -> Sampler:
     """
     num_visible = options.num_visible
 
-    def prepare(params):
+    def prepare(params: Boltzmann) -> Boltzmann:
         if num_visible is not None:
             _check_bipartite(params, num_visible)
         return couplings.reduced(params, options.couplings_dtype)
 
-    def init(key, params, num_chains):
+    def init(key: jax.Array, params: Boltzmann, num_chains: int) -> GibbsState:
         prepare(params)
         spins = init_spins(key, params, num_chains).T
         return GibbsState(spins=spins, colouring=colouring_of(params))
 
-    def kernel(key, params, state):
+    def kernel(key: jax.Array, params: Boltzmann, state: GibbsState) -> GibbsState:
         noise = half_logistic(key, state.spins.shape)
         if num_visible is not None:
             return GibbsState(spins=bipartite_sweep(params, state.spins, noise, num_visible))
@@ -99,7 +99,7 @@ def gibbs(options: GibbsOptions) -> Sampler:
 def gibbs_kernel(block_size: int = 16) -> Kernel:
     """One sweep at each chain's own inverse temperature: f_i > t/beta is beta f_i > t."""
 
-    def update(key, params, spins, beta):
+    def update(key: jax.Array, params: Boltzmann, spins: jax.Array, beta: jax.Array) -> jax.Array:
         noise = half_logistic(key, spins.T.shape) / beta[None, :]
         return sweep(params, spins.T, noise, block_size).T
 
@@ -146,15 +146,17 @@ def bipartite_sweep(
     return spins
 
 
-def _update_block(params, spins, noise, first, size):
+def _update_block(
+    params: Boltzmann, spins: jax.Array, noise: jax.Array, first: jax.Array | int, size: int
+) -> jax.Array:
     """Updates spins [first, first + size) in sequence; fields of later ones follow each change."""
-    J_rows = couplings.rows(params.J, first, size)
+    J_rows = couplings.rows(params.dense_J, first, size)
     J_block = couplings.columns(J_rows, first, size)
     h = jax.lax.dynamic_slice_in_dim(params.h, first, size)
     old = jax.lax.dynamic_slice_in_dim(spins, first, size)
     block_noise = jax.lax.dynamic_slice_in_dim(noise, first, size)
 
-    def update(i, carry):
+    def update(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         fields, new = carry
         spin = _sign(fields[i] > block_noise[i])
         change = spin - old[i]

@@ -31,6 +31,7 @@ from qbm_jax.machine import couplings
 from qbm_jax.machine.boltzmann import Boltzmann, local_field
 from qbm_jax.runtime.options import documented, field, fraction, positive
 from qbm_jax.samplers.base import (
+    Info,
     Kernel,
     Sampler,
     check_steps,
@@ -38,7 +39,7 @@ from qbm_jax.samplers.base import (
     from_kernel,
     init_spins,
 )
-from qbm_jax.samplers.numerics.noise import uniform
+from qbm_jax.samplers.metropolis_moves import correct, propose_and_test
 from qbm_jax.samplers.options import Products, count, generator, number
 from qbm_jax.samplers.wrappers.generated import generated
 
@@ -84,23 +85,6 @@ class Walk(struct.PyTreeNode):
     acceptance: jax.Array
 
 
-def flip_probabilities(spins: jax.Array, fields: jax.Array, cost: jax.Array) -> jax.Array:
-    """Chance of each spin to be flipped by the proposal, [chains, spins]; cost is c."""
-    return jax.nn.sigmoid(-spins * fields - cost)
-
-
-def log_acceptance(
-    spins: jax.Array,
-    fields: jax.Array,
-    proposed: jax.Array,
-    proposed_fields: jax.Array,
-    cost: jax.Array,
-) -> jax.Array:
-    """Log of w(s')/w(s) [chains]: the move is accepted with the chance min(1, w(s')/w(s))."""
-    after = jax.nn.log_sigmoid(proposed * proposed_fields + cost)
-    return jnp.sum(after - jax.nn.log_sigmoid(spins * fields + cost), axis=-1)
-
-
 @documented
 @dataclasses.dataclass(frozen=True)
 class MetropolisOptions(Products):
@@ -142,10 +126,10 @@ def metropolis_cim(options: MetropolisOptions) -> Sampler:
     chance that the walk's end is kept.
     """
 
-    def prepare(params):
+    def prepare(params: Boltzmann) -> WalkedMachine:
         return _prepare(params, options.couplings_dtype)
 
-    def init(key, params, num_chains):
+    def init(key: jax.Array, params: Boltzmann, num_chains: int) -> MetropolisState:
         key_start, key_burn_in = jax.random.split(key)
         spins = init_spins(key_start, params, num_chains)
         state, prepared = MetropolisState(spins, jnp.float32(math.log(_SPREAD))), prepare(params)
@@ -168,11 +152,18 @@ def metropolis_cim(options: MetropolisOptions) -> Sampler:
 def _corrected(walks: Sampler, options: MetropolisOptions) -> Sampler:
     """The sampler of the machine itself, from one of walks on its couplings in fewer bits."""
 
-    def start(params, state):
+    def start(params: Boltzmann, state: MetropolisState) -> tuple[WalkedMachine, Walk]:
         prepared = _prepare(couplings.single_precision(params), options.couplings_dtype)
         return prepared, _start_walk(prepared, state, options.step_size)
 
-    def finish(key, params, prepared, state, walk, steps):
+    def finish(
+        key: jax.Array,
+        params: Boltzmann,
+        prepared: WalkedMachine,
+        state: MetropolisState,
+        walk: Walk,
+        steps: int,
+    ) -> tuple[MetropolisState, Info]:
         info = {
             "acceptance": walk.acceptance / steps,
             "step_size": 2 / jnp.maximum(walk.flip_cost, _LEAST_COST),
@@ -184,14 +175,18 @@ def _corrected(walks: Sampler, options: MetropolisOptions) -> Sampler:
         info = info | draw_info(params, spins) | {"correction_acceptance": chance}
         return state.replace(spins=spins), info
 
-    def step(key, params, state):
+    def step(
+        key: jax.Array, params: Boltzmann, state: MetropolisState
+    ) -> tuple[MetropolisState, Info]:
         key_walk, key_correct = jax.random.split(key)
         prepared, walk = start(params, state)
         walk, info = walks.step(key_walk, params, walk)
         state, more = finish(key_correct, params, prepared, state, walk, 1)
         return state, info | more
 
-    def sample(key, params, state):
+    def sample(
+        key: jax.Array, params: Boltzmann, state: MetropolisState
+    ) -> tuple[jax.Array, MetropolisState, Info]:
         key_walk, key_correct = jax.random.split(key)
         prepared, walk = start(params, state)
         _, walk, info = walks.sample(key_walk, params, walk)
@@ -216,7 +211,9 @@ def metropolis_cim_kernel() -> Kernel:
     is kept between steps.
     """
 
-    def update(key, prepared, spins, beta):
+    def update(
+        key: jax.Array, prepared: WalkedMachine, spins: jax.Array, beta: jax.Array
+    ) -> jax.Array:
         cost = flip_cost(prepared, beta, jnp.float32(math.log(_SPREAD)))[:, None]
         fields = beta[:, None] * local_field(prepared.params, spins)
         return propose_and_test(
@@ -229,58 +226,6 @@ def metropolis_cim_kernel() -> Kernel:
 def flip_cost(prepared: WalkedMachine, beta: jax.Array, log_spread: jax.Array) -> jax.Array:
     """The rule c = log(1 + spread N (beta v)^2) / 3, same shape as `beta`; 0 at beta = 0."""
     return jnp.log1p(jnp.exp(log_spread) * beta**2 * prepared.square_field) / 3
-
-
-def propose_and_test(key, spins, fields, cost, fields_of):
-    """One step: (spins, fields, chance of acceptance [chains]); NaN where fields are not finite.
-
-    Args:
-      key: of the step.
-      spins: [chains, spins].
-      fields: of the spins, [chains, spins].
-      cost: c, a scalar or [chains, 1].
-      fields_of: spins -> fields, for the proposed spins.
-    """
-    key_flip, key_accept = jax.random.split(key)
-    flips = uniform(key_flip, spins.shape) < flip_probabilities(spins, fields, cost)
-    proposed = jnp.where(flips, -spins, spins)
-    proposed_fields = fields_of(proposed)
-    log_ratio = log_acceptance(spins, fields, proposed, proposed_fields, cost)
-    accepted, chance = _test(key_accept, log_ratio)
-    spins = jnp.where(accepted[:, None], proposed, spins)
-    spins = jnp.where(jnp.isfinite(log_ratio)[:, None], spins, jnp.nan)
-    return spins, jnp.where(accepted[:, None], proposed_fields, fields), chance
-
-
-def correct(
-    key: jax.Array, params: Boltzmann, surrogate: Boltzmann, start: jax.Array, end: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Tests the end of a walk that is reversible for the surrogate; exact for the machine.
-
-    Args:
-      key: of the test.
-      params: the machine, in float32.
-      surrogate: the machine that the walk was on.
-      start: spins [chains, spins] at its start.
-      end: spins [chains, spins] at its end.
-
-    Returns:
-      The spins kept and the mean chance of acceptance.
-    """
-
-    def excess(spins):  # log p - log p_surrogate, but for a constant
-        difference = local_field(params, spins) - local_field(surrogate, spins)
-        return 0.5 * jnp.sum(spins * difference, axis=-1)
-
-    log_ratio = excess(end) - excess(start)
-    accepted, chance = _test(key, log_ratio)
-    kept = jnp.where(accepted[:, None], end, start)
-    return jnp.where(jnp.isfinite(log_ratio)[:, None], kept, jnp.nan), jnp.mean(chance)
-
-
-def _test(key, log_ratio):
-    chance = jnp.exp(jnp.minimum(log_ratio, 0))
-    return uniform(key, chance.shape) < chance, chance
 
 
 def _step(key: jax.Array, prepared: WalkedMachine, walk: Walk) -> Walk:
@@ -297,14 +242,23 @@ def _prepare(params: Boltzmann, couplings_dtype: str) -> WalkedMachine:
     return WalkedMachine(couplings.reduced(params, couplings_dtype), square_field)
 
 
-def _burn_in(key, prepared, walk, log_spread, num_steps, target):
+def _burn_in(
+    key: jax.Array,
+    prepared: WalkedMachine,
+    walk: Walk,
+    log_spread: jax.Array,
+    num_steps: int,
+    target: float | None,
+) -> MetropolisState:
     """Runs the chains and moves log spread to the target by Robbins and Monro's gains ~ 1/step.
 
     Where acceptance stays above the target though flips are nearly coin tosses, the couplings are
     too weak to tell what spread stronger ones need: it stays. Training starts there.
     """
 
-    def advance(carry, step_and_key):
+    def advance(
+        carry: tuple[Walk, jax.Array], step_and_key: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[Walk, jax.Array], None]:
         (walk, log_spread), (step, key) = carry, step_and_key
         before = walk.acceptance
         walk = _step(key, prepared, walk)

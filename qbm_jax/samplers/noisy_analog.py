@@ -80,12 +80,12 @@ def noisy_analog(options: NoisyAnalogOptions) -> Sampler:
     noise_end = noise if options.noise_end is None else options.noise_end
     levels = options.coupling, noise, 1.0
 
-    def init(key, params, num_chains):
+    def init(key: jax.Array, params: Boltzmann, num_chains: int) -> AnalogState:
         shape = (num_chains, params.num_spins)
         amplitudes = noise * jax.random.normal(key, shape, jnp.float32)
         return AnalogState(amplitudes=amplitudes, step=jnp.int32(0))
 
-    def kernel(key, setting: Setting, state):
+    def kernel(key: jax.Array, setting: Setting, state: AnalogState) -> AnalogState:
         ramp = jnp.minimum(state.step.astype(jnp.float32) / num_steps, 1)
         level = setting.noise * (1 + (noise_end / noise - 1) * ramp)
         x = state.amplitudes

@@ -175,8 +175,19 @@ def _swap(key: jax.Array, state: TemperingState, energies: jax.Array) -> Temperi
     )
 
 
+_Totals = tuple[jax.Array, jax.Array, jax.Array]  # number, energies, chances of swaps
+_Placing = tuple[TemperingState, _Totals, jax.Array]  # and the lengths in the last round
+
+
 @partial(jax.jit, static_argnames=("kernel", "num_chains", "num_steps"))
-def _burn_in(key, kernel, params, betas, num_chains, num_steps):
+def _burn_in(
+    key: jax.Array,
+    kernel: Kernel,
+    params: Boltzmann,
+    betas: jax.Array,
+    num_chains: int,
+    num_steps: int,
+) -> tuple[TemperingState, jax.Array]:
     """Places the temperatures in rounds; (state, lengths [temperatures - 1] in the last round)."""
     key_start, key_run = jax.random.split(key)
     spins = init_spins(key_start, params, betas.size * num_chains)
@@ -186,7 +197,7 @@ def _burn_in(key, kernel, params, betas, num_chains, num_steps):
     ends = np.zeros(num_steps, bool)
     ends[np.maximum(num_steps * (2**rounds - 1) // (2**_ROUNDS - 1), 1) - 1] = True
 
-    def step(carry, inputs):
+    def step(carry: _Placing, inputs: tuple[jax.Array, jax.Array]) -> tuple[_Placing, None]:
         (state, totals, _), (key, end) = carry, inputs
         state, energies = advance_replicas(key, kernel, params, prepared, state)
         chance = jnp.mean(swap_probability(state.betas, energies), axis=1)
@@ -202,7 +213,8 @@ def _burn_in(key, kernel, params, betas, num_chains, num_steps):
 
     zero = (jnp.float32(0), jnp.zeros_like(betas), jnp.zeros_like(betas[1:]))
     carry = (state, zero, zero[2])
-    (state, _, lengths), _ = jax.lax.scan(step, carry, (jax.random.split(key_run, num_steps), ends))
+    inputs = jax.random.split(key_run, num_steps), jnp.asarray(ends)
+    (state, _, lengths), _ = jax.lax.scan(step, carry, inputs)
     by_rung = jnp.argsort(state.rung, axis=0)[:, :, None]
     fresh = _replicas(jnp.take_along_axis(state.spins, by_rung, axis=0), state.betas)
     return fresh.replace(swap_rates=state.swap_rates), lengths

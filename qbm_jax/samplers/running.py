@@ -13,7 +13,7 @@ from qbm_jax.machine.boltzmann import Boltzmann, check, energy
 from qbm_jax.machine.calibration import beta_with_error
 from qbm_jax.runtime.keys import check_key
 from qbm_jax.runtime.room import check_room
-from qbm_jax.samplers.base import Info, Sampler, check_count, check_draw
+from qbm_jax.samplers.base import Info, Sampler, State, check_count, check_draw
 from qbm_jax.samplers.devices.failures import device_errors
 
 _FEWEST_DRAWS = 4  # of which autocorrelation and R-hat are made
@@ -89,11 +89,15 @@ def run_sampler(
 
 
 @partial(jax.jit, static_argnames=("sampler", "num_draws", "thin"))
-def _advance(key, params, state, sampler, num_draws, thin):
+def _advance(
+    key: jax.Array, params: Boltzmann, state: State, sampler: Sampler, num_draws: int, thin: int
+) -> tuple[State, tuple[jax.Array, jax.Array, Info]]:
     """(state, (spins int8 [draws, chains, N], energies [draws, chains], info [draws]))."""
 
-    def draw(state, key):
-        def advance(carry, key):
+    def draw(state: State, key: jax.Array) -> tuple[State, tuple[jax.Array, jax.Array, Info]]:
+        def advance(
+            carry: tuple[State, jax.Array], key: jax.Array
+        ) -> tuple[tuple[State, jax.Array], Info]:
             spins, state, info = sampler.sample(key, params, carry[0])
             return (state, spins), info
 

@@ -1,10 +1,12 @@
 """Parallel tempering: chains of `replicas`, whose spins at the target are the draws."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.runtime.options import documented, positive
 from qbm_jax.samplers.base import Sampler, from_kernel
 from qbm_jax.samplers.colouring import coloured, colouring_of
@@ -53,13 +55,15 @@ def tempering(options: TemperingOptions) -> Sampler:
     """
     moves = KERNELS[options.kernel]()
 
-    def init(key, params, num_chains):
+    def init(key: jax.Array, params: Boltzmann, num_chains: int) -> TemperingState:
         colouring = colouring_of(params) if options.kernel == "gibbs" else None
         params = coloured(params, colouring)
         state = start_replicas(key, params, moves, num_chains, options)
         return state.replace(colouring=colouring)
 
-    def kernel(key, prepared, state):
+    def kernel(
+        key: jax.Array, prepared: tuple[Boltzmann, Any], state: TemperingState
+    ) -> TemperingState:
         if state.colouring is not None:
             params = coloured(prepared[0], state.colouring)
             prepared = params, moves.prepare(params)

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.samplers.auxiliary_cim import prepare_machine
+from qbm_jax.samplers.auxiliary_cim import NoisyMachine, prepare_machine
 from qbm_jax.samplers.auxiliary_langevin import euler_maruyama, exponential_step
 from qbm_jax.samplers.cim.anneal import SAMPLING
 from qbm_jax.samplers.cim.equations import VARIANTS
-from qbm_jax.samplers.cim.feedback import tuned
+from qbm_jax.samplers.cim.feedback import Setting, tuned
 
 _JACKKNIFE_BLOCKS = 20  # of chains, for the error of a measured order
 
@@ -42,15 +42,17 @@ def cim_scheme(variant: str) -> Scheme:
     """The CIM above threshold, at the end of its ramp, with its numbers for sampling."""
     equations, numbers = VARIANTS[variant], SAMPLING[variant]
 
-    def prepare(params):
+    def prepare(params: Boltzmann) -> Setting:
         levels = numbers.coupling, numbers.noise, numbers.measurement
         return tuned(params, *levels, normalise=False, couplings_dtype="float32")
 
-    def start(shape):
+    def start(shape: tuple[int, int]) -> tuple[jax.Array, jax.Array | None]:
         companion = equations.companion
         return jnp.full(shape, 0.3), None if companion is None else jnp.full(shape, companion)
 
-    def advance(white, setting, state, dt):
+    def advance(
+        white: jax.Array, setting: Setting, state: tuple[jax.Array, jax.Array | None], dt: jax.Array
+    ) -> tuple[jax.Array, jax.Array | None]:
         return equations.advance(white, setting, *state, numbers.pump_end, dt)
 
     return Scheme(prepare, start, advance, equations.num_noises, float(numbers.dt), order=1)
@@ -59,7 +61,9 @@ def cim_scheme(variant: str) -> Scheme:
 def langevin_scheme(step: Callable[..., jax.Array]) -> Scheme:
     """The auxiliary field's Langevin equation, from zero and with the dt of its sampler."""
 
-    def advance(white, prepared, state, dt):
+    def advance(
+        white: jax.Array, prepared: NoisyMachine, state: tuple[jax.Array], dt: jax.Array
+    ) -> tuple[jax.Array]:
         return (step(prepared, state[0], white[0], dt),)
 
     return Scheme(
@@ -108,7 +112,7 @@ def weak_order(
     prepared = scheme.prepare(params)
 
     @partial(jax.jit, static_argnums=1)
-    def power(white, factor):
+    def power(white: jax.Array, factor: int) -> jax.Array:
         coarse = white.reshape(num_fine // factor, factor, *white.shape[1:]).sum(axis=1)
         dt = jnp.float32(factor * finest)
         end, _ = jax.lax.scan(

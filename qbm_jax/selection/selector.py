@@ -140,7 +140,9 @@ class SampleSelector:
             groups = checked_groups(column_of(data, self.groups, "groups", number))
         return pool_of(points, utility, groups, fixed)
 
-    def _in_block(self, pool: Pool, kernel: kernels.SimilarityKernel, rows: np.ndarray, share: int):
+    def _in_block(
+        self, pool: Pool, kernel: kernels.SimilarityKernel, rows: np.ndarray, share: int
+    ) -> np.ndarray:
         """Rows chosen from a block, which stand for it beside its labelled ones.
 
         With n of all cells chosen or labelled and n_b of the block's, the objective of all has

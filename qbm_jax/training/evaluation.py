@@ -29,8 +29,17 @@ def build_evaluation(
     """
 
     @jax.jit
-    def sums(key, data, params, rows, weights, num_chunks):
-        def body(_, item):
+    def sums(
+        key: jax.Array,
+        data: DeviceCounts,
+        params: Params,
+        rows: jax.Array,
+        weights: jax.Array,
+        num_chunks: int,
+    ) -> objective.Terms:
+        def body(
+            _: None, item: tuple[jax.Array, jax.Array, jax.Array]
+        ) -> tuple[None, objective.Terms]:
             index, rows_, weights_ = item
             own = jax.random.fold_in(key, index)
             terms = objective.terms(vae, params, own, redrawn(vae, own, gather(data, rows_)))
@@ -40,7 +49,9 @@ def build_evaluation(
         _, totals = scan_some(body, None, items, num_chunks)
         return jax.tree.map(jnp.sum, totals)
 
-    def evaluate(key, data, params, cells):
+    def evaluate(
+        key: jax.Array, data: DeviceCounts, params: Params, cells: np.ndarray
+    ) -> dict[str, float]:
         rows, weights, num_chunks = pad_rows(cells, minibatch_size)
         placed, shares = place_chunks(data, rows, weights)
         totals = sums(key, data, params, placed, shares, num_chunks)

@@ -68,7 +68,7 @@ def next_draws(
       Spins int8 [draws, chains, N].
     """
 
-    def draw(chains, item):
+    def draw(chains: Any, item: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
         key, cells = item
         key_data, key_draw = jax.random.split(key)
         if isinstance(sampler, Restarted):

@@ -167,7 +167,7 @@ class TrainOptions:
         "this times the parameters is added to their gradient before Adam; scVI takes 1e-6",
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks every field by its kind, and keeps plain Python values.
 
         Raises:

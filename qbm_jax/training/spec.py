@@ -43,7 +43,7 @@ class SamplerSpec:
     name: str
     options: tuple[tuple[str, Any], ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Keeps plain options in the order of their names.
 
         Raises:

@@ -162,7 +162,7 @@ def many_steps(
         num_cells: jax.Array | int = 1,
         numbers: Numbers | None = None,
         count: jax.Array | int | None = None,
-    ):
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
         numbers = numbers or Numbers(option_numbers(options), None, {})
         used = with_numbers(options, numbers.options)
         schedule = numbers.schedule or schedule_of(options, steps_per_epoch or 1)
@@ -239,17 +239,25 @@ def build_vmapped_dispatch(
     )
 
     @functools.partial(jax.jit, donate_argnums=2)
-    def dispatch(keys, data, states, rows, num_cells, numbers, count):
-        keys, states, rows, num_cells, numbers = (
+    def dispatch(
+        keys: tuple[jax.Array, ...],
+        data: Any,  # counts for all seeds, or those of each
+        states: tuple[TrainState, ...],
+        rows: tuple[jax.Array, ...],
+        num_cells: tuple[jax.Array, ...],
+        numbers: tuple[Numbers, ...],
+        count: jax.Array | int,
+    ) -> tuple[tuple[TrainState, ...], tuple[dict[str, jax.Array], ...]]:
+        own_keys, *others = (
             jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
             for trees in (keys, states, rows, num_cells, numbers)
         )
-        if not shared_data:
-            data = stack_counts(data)
-        stacked = over_seeds(keys, data, states, rows, num_cells, numbers, count)
-        seeds = range(rows.shape[0])
-        return tuple(
-            tuple(jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in seeds) for tree in stacked
-        )
+        counts = data if shared_data else stack_counts(data)
+
+        def apart(tree: Any) -> tuple[Any, ...]:
+            return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(len(keys)))
+
+        stepped, metrics = over_seeds(own_keys, counts, *others, count)
+        return apart(stepped), apart(metrics)
 
     return dispatch

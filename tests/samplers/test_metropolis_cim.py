@@ -16,12 +16,8 @@ from qbm_jax.machine.boltzmann import Boltzmann, local_field
 from qbm_jax.machine.enumeration import enumerate_spins
 from qbm_jax.samplers.auxiliary_cim import auxiliary_cim_kernel
 from qbm_jax.samplers.gibbs import gibbs_kernel
-from qbm_jax.samplers.metropolis_cim import (
-    MetropolisState,
-    flip_probabilities,
-    log_acceptance,
-    metropolis_cim_kernel,
-)
+from qbm_jax.samplers.metropolis_cim import MetropolisState, metropolis_cim_kernel
+from qbm_jax.samplers.metropolis_moves import flip_probabilities, log_acceptance
 
 NUM_CHAINS = 20000
 build = functools.cache(functools.partial(samplers.build, "metropolis_cim"))

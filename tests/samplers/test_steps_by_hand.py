@@ -14,6 +14,7 @@ from qbm_jax.samplers import (
     auxiliary_langevin,
     bifurcation,
     metropolis_cim,
+    metropolis_moves,
     noisy_analog,
     replicas,
 )
@@ -216,9 +217,9 @@ def test_simultaneous_flips_are_accepted_by_the_full_metropolis_hastings_ratio(m
     for level, kept in ((wanted - 1e-3, ends), (wanted + 1e-3, starts)):
         numbers = iter([f32(np.where(flips, 0.0, 1.0)), f32(level)])
         monkeypatch.setattr(
-            metropolis_cim, "uniform", lambda key, shape, numbers=numbers: next(numbers)
+            metropolis_moves, "uniform", lambda key, shape, numbers=numbers: next(numbers)
         )
-        found, _, chance = metropolis_cim.propose_and_test(
+        found, _, chance = metropolis_moves.propose_and_test(
             KEY, f32(starts), fields(f32(starts)), f32(cost), fields
         )
         assert_near(chance, wanted)
@@ -233,8 +234,8 @@ def test_a_walk_on_rounded_couplings_is_corrected_by_the_difference_of_energies(
         return energy(spins, np.round(4 * J) / 4) - energy(spins)
 
     wanted = np.minimum(1, np.exp(excess(ends) - excess(starts)))
-    monkeypatch.setattr(metropolis_cim, "uniform", lambda key, shape: f32(wanted - 1e-3))
-    found, chance = metropolis_cim.correct(KEY, MACHINE, rounded, f32(starts), f32(ends))
+    monkeypatch.setattr(metropolis_moves, "uniform", lambda key, shape: f32(wanted - 1e-3))
+    found, chance = metropolis_moves.correct(KEY, MACHINE, rounded, f32(starts), f32(ends))
     assert wanted.min() < 0.9
     assert float(chance) == pytest.approx(wanted.mean(), rel=1e-5)
     np.testing.assert_array_equal(found, ends)

@@ -178,7 +178,7 @@ def error_control(controlled: Literal["amplitude", "feedback"], options: Control
       options: of both.
     """
 
-    def vacuum(key, shape):
+    def vacuum(key: jax.Array, shape: tuple[int, int]) -> ControlState:
         amplitudes = _START_AMPLITUDE * jax.random.normal(key, shape, jnp.float32)
         return ControlState(
             amplitudes=amplitudes,
@@ -188,7 +188,7 @@ def error_control(controlled: Literal["amplitude", "feedback"], options: Control
             step=jnp.int32(0),
         )
 
-    def kernel(key, setting, state):
+    def kernel(key: jax.Array, setting: ControlSetting, state: ControlState) -> ControlState:
         state = _step(key, setting, state, controlled, options)
         if not options.keep_best:
             return state

@@ -15,10 +15,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.runtime.options import documented, field, finite, optional, positive, whole
-from qbm_jax.samplers.base import Sampler, from_kernel
+from qbm_jax.samplers.base import Info, Sampler, from_kernel
 from qbm_jax.samplers.cim.equations import VARIANTS
-from qbm_jax.samplers.cim.feedback import tuned
+from qbm_jax.samplers.cim.feedback import Setting, tuned
 from qbm_jax.samplers.numerics.noise import white
 from qbm_jax.samplers.numerics.readout import signs
 from qbm_jax.samplers.options import Amplitudes, Number, chosen, number
@@ -127,19 +128,19 @@ def cim(options: CimOptions) -> Sampler:
     variant, numbers = VARIANTS[options.variant], options.numbers
     num_steps, dt, pump_start, pump_end, coupling, noise_level, measurement = numbers
 
-    def prepare(params):
+    def prepare(params: Boltzmann) -> Setting:
         return tuned(
             params, coupling, noise_level, measurement, options.normalised,
             options.couplings_dtype,
         )  # fmt: skip
 
-    def vacuum(key, shape):
+    def vacuum(key: jax.Array, shape: tuple[int, int]) -> CimState:
         amplitudes = _START_AMPLITUDE * jax.random.normal(key, shape, jnp.float32)
         value = variant.companion
         companion = None if value is None else jnp.full(shape, value, jnp.float32)
         return CimState(amplitudes=amplitudes, companion=companion, step=jnp.int32(0))
 
-    def kernel(key, setting, state):
+    def kernel(key: jax.Array, setting: Setting, state: CimState) -> CimState:
         ramp = jnp.minimum(state.step.astype(jnp.float32) / num_steps, 1)
         pump = pump_start + (pump_end - pump_start) * ramp
         noise = white(key, (variant.num_noises, *state.amplitudes.shape), options.noise_law)
@@ -147,7 +148,7 @@ def cim(options: CimOptions) -> Sampler:
         amplitudes, companion = jax.tree.map(lambda array: array.astype(jnp.float32), moved)
         return CimState(amplitudes=amplitudes, companion=companion, step=state.step + 1)
 
-    def report(setting):
+    def report(setting: Setting) -> Info:
         return {"stable_dt": variant.stable_dt(setting, jnp.maximum(pump_start, pump_end))}
 
     return from_kernel(

@@ -23,7 +23,7 @@ from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.couplings import single_precision
 from qbm_jax.machine.opposite_sign import Biases, biases
 from qbm_jax.runtime.options import documented, field, field_kinds, optional, positive, whole
-from qbm_jax.samplers.base import Sampler, draw_info, init_spins, is_concrete
+from qbm_jax.samplers.base import Info, Sampler, draw_info, init_spins, is_concrete
 from qbm_jax.samplers.devices.failures import DeviceError, device_errors, kept
 from qbm_jax.samplers.options import FIELDS, Calibration, chosen, count
 from qbm_jax.samplers.wrappers.gauge import through_gauge_spin
@@ -95,7 +95,7 @@ def device_sampler(device: Device, options: DeviceOptions) -> Sampler:
     inside `devices.device_errors` alone, else as JAX's own error with the same text.
     """
 
-    def ask(seed, J, h, num_chains):
+    def ask(seed: jax.Array, J: jax.Array | BCOO, h: jax.Array, num_chains: int) -> np.ndarray:
         fields: Any = np.asarray(h)  # a device reads NumPy
         params = Boltzmann(J=_numpy(J), h=fields)
         try:
@@ -103,7 +103,7 @@ def device_sampler(device: Device, options: DeviceOptions) -> Sampler:
         except InputError as error:
             raise kept(error if isinstance(error, DeviceError) else DeviceError(error)) from error
 
-    def init(key, params, num_chains):
+    def init(key: jax.Array, params: Boltzmann, num_chains: int) -> DeviceState:
         params = single_precision(params)
         patience = None if options.timeout is None else max(options.timeout, START)
         most = _in_time(device, device.max_spins, patience)
@@ -114,13 +114,15 @@ def device_sampler(device: Device, options: DeviceOptions) -> Sampler:
             )
         return DeviceState(spins=init_spins(key, params, num_chains))
 
-    def sample(key, params, state):
+    def sample(
+        key: jax.Array, params: Boltzmann, state: DeviceState
+    ) -> tuple[jax.Array, DeviceState, Info]:
         params = single_precision(params)
         num_chains = state.spins.shape[0]
         seed = jax.random.randint(key, (), 0, _SEEDS - 1)
         values = (seed, params.J, params.h)
         if is_concrete(*jax.tree.leaves(values)):
-            spins = jnp.asarray(ask(*values, num_chains))
+            spins = jnp.asarray(ask(seed, params.J, params.h, num_chains))
         else:
             shape = jax.ShapeDtypeStruct(state.spins.shape, jnp.float32)
             spins = jax.pure_callback(
@@ -129,7 +131,7 @@ def device_sampler(device: Device, options: DeviceOptions) -> Sampler:
             )  # fmt: skip
         return spins, DeviceState(spins=spins), draw_info(params, spins)
 
-    def step(key, params, state):
+    def step(key: jax.Array, params: Boltzmann, state: DeviceState) -> tuple[DeviceState, Info]:
         _, state, info = sample(key, params, state)
         return state, info
 
@@ -140,8 +142,10 @@ def device_sampler(device: Device, options: DeviceOptions) -> Sampler:
 def waiting(machine: Sampler) -> Sampler:
     """The machine whose calls outside of compiled code raise what the device did."""
 
-    def waited(function):
-        def call(key, params, other):
+    def waited(
+        function: Callable[[jax.Array, Boltzmann, Any], Any],
+    ) -> Callable[[jax.Array, Boltzmann, Any], Any]:
+        def call(key: jax.Array, params: Boltzmann, other: Any) -> Any:
             if not is_concrete(key, *jax.tree.leaves(params)):
                 return function(key, params, other)
             with device_errors():
@@ -180,7 +184,7 @@ def _read(
 def _limited(given: Biases, options: DeviceOptions) -> Biases:
     """The biases within the device's range and in its precision."""
 
-    def limited(values, most):
+    def limited(values: np.ndarray, most: float | None) -> np.ndarray:
         values = values if most is None else np.clip(values, -most, most)
         largest = most or np.max(np.abs(values), initial=0)
         if options.bits is None or not largest:
@@ -202,7 +206,7 @@ def _in_time(device: Device, call: Callable[[], Any], timeout: float | None) -> 
     """
     answer: dict[str, Any] = {}
 
-    def ask():
+    def ask() -> None:
         try:
             answer["found"] = call()
         except Exception as error:  # whatever a stranger's code raises

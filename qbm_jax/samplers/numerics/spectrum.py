@@ -50,7 +50,9 @@ def lanczos(
     start = jax.random.normal(jax.random.key(0), (size,), norm.dtype)
     rounding = 1e-6 * (norm + jnp.finfo(norm.dtype).tiny)
 
-    def iterate(k, carry):
+    def iterate(
+        k: jax.Array, carry: tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         basis, alpha, beta, vector = carry
         basis = basis.at[k].set(vector)
         image = product(vector)
@@ -91,7 +93,7 @@ def _blocked_cholesky(matrix: jax.Array, block_size: int = 16) -> jax.Array:
     """Row blocks of U = L' in turn: U'U = matrix."""
     num_blocks, remainder = divmod(matrix.shape[0], block_size)
 
-    def add_block(b, upper):
+    def add_block(b: jax.Array, upper: jax.Array) -> jax.Array:
         return _factor_rows(matrix, upper, b * block_size, block_size)
 
     upper = jnp.zeros_like(matrix)
@@ -102,12 +104,14 @@ def _blocked_cholesky(matrix: jax.Array, block_size: int = 16) -> jax.Array:
     return upper.T
 
 
-def _factor_rows(matrix, upper, first, size):
+def _factor_rows(
+    matrix: jax.Array, upper: jax.Array, first: jax.Array | int, size: int
+) -> jax.Array:
     """Fills rows [first, first + size) of the factor, given those above."""
     above = jax.lax.dynamic_slice_in_dim(upper, first, size, axis=1)
     rows = jax.lax.dynamic_slice_in_dim(matrix, first, size) - above.T @ upper
 
-    def factor_row(i, rows):
+    def factor_row(i: jax.Array, rows: jax.Array) -> jax.Array:
         row = rows[i] / jnp.sqrt(rows[i, first + i])
         multipliers = jax.lax.dynamic_slice_in_dim(row, first, size)
         multipliers = jnp.where(jnp.arange(size) > i, multipliers, 0)
@@ -131,7 +135,13 @@ def chebyshev_square_root(lower: jax.Array, upper: jax.Array, degree: int) -> ja
     return coefficients.at[0].divide(2).astype(lower.dtype)
 
 
-def apply_chebyshev(coefficients, lower, upper, product, vectors) -> jax.Array:
+def apply_chebyshev(
+    coefficients: jax.Array,
+    lower: jax.Array,
+    upper: jax.Array,
+    product: Callable[[jax.Array], jax.Array],
+    vectors: jax.Array,
+) -> jax.Array:
     """Sum of c_k T_k(A') v by Clenshaw's recurrence, A' = A moved to [-1, 1].
 
     Args:
@@ -142,10 +152,12 @@ def apply_chebyshev(coefficients, lower, upper, product, vectors) -> jax.Array:
       vectors: [chains, spins].
     """
 
-    def mapped(v):
+    def mapped(v: jax.Array) -> jax.Array:
         return (2 * product(v) - (upper + lower) * v) / (upper - lower)
 
-    def recur(carry, coefficient):
+    def recur(
+        carry: tuple[jax.Array, jax.Array], coefficient: jax.Array
+    ) -> tuple[tuple[jax.Array, jax.Array], None]:
         b1, b2 = carry
         return (coefficient * vectors + 2 * mapped(b1) - b2, b1), None
 

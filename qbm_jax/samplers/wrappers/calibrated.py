@@ -13,8 +13,8 @@ from flax import struct
 
 from qbm_jax.errors import InputError
 from qbm_jax.machine import calibration
-from qbm_jax.machine.boltzmann import scale
-from qbm_jax.samplers.base import Sampler, check_count, draw_info
+from qbm_jax.machine.boltzmann import Boltzmann, scale
+from qbm_jax.samplers.base import Info, Sampler, check_count, draw_info
 from qbm_jax.samplers.colouring import Colouring, colouring_of
 from qbm_jax.samplers.gibbs import GibbsOptions, GibbsState, gibbs
 
@@ -56,7 +56,9 @@ def calibrated(machine: Sampler, gain: float = 0.3, finishing_sweeps: int = 0) -
     if finishing_sweeps != 0:
         check_count(finishing_sweeps=finishing_sweeps)
 
-    def draw(key, params, state, gain):
+    def draw(
+        key: jax.Array, params: Boltzmann, state: CalibratedState, gain: jax.Array | float
+    ) -> tuple[jax.Array, CalibratedState, Info]:
         input_scale = jnp.exp(state.log_input_scale)
         spins, inner, info = machine.sample(key, scale(params, input_scale), state.machine)
         beta_eff = calibration.fit_beta(params, spins)
@@ -67,7 +69,7 @@ def calibrated(machine: Sampler, gain: float = 0.3, finishing_sweeps: int = 0) -
         moved = moved.astype(jnp.float32)
         return spins, state.replace(machine=inner, log_input_scale=moved), info
 
-    def init(key, params, num_chains):
+    def init(key: jax.Array, params: Boltzmann, num_chains: int) -> CalibratedState:
         key_init, key_rounds = jax.random.split(key)
         inner = machine.init(key_init, params, num_chains)
         colouring = colouring_of(params) if finishing_sweeps else None
@@ -79,13 +81,17 @@ def calibrated(machine: Sampler, gain: float = 0.3, finishing_sweeps: int = 0) -
         rounds = (jax.random.split(key_rounds, _ROUNDS), gains)
         return jax.lax.scan(lambda s, x: (draw(x[0], params, s, x[1])[1], None), state, rounds)[0]
 
-    def step(key, params, state):
+    def step(
+        key: jax.Array, params: Boltzmann, state: CalibratedState
+    ) -> tuple[CalibratedState, Info]:
         input_scale = jnp.exp(state.log_input_scale)
         inner, info = machine.step(key, scale(params, input_scale), state.machine)
         info = info | {"energy": info["energy"] / input_scale, "input_scale": input_scale}
         return state.replace(machine=inner), info
 
-    def sample(key, params, state):
+    def sample(
+        key: jax.Array, params: Boltzmann, state: CalibratedState
+    ) -> tuple[jax.Array, CalibratedState, Info]:
         key_draw, key_finish = jax.random.split(key)
         spins, state, info = draw(key_draw, params, state, gain)
         if finishing_sweeps:

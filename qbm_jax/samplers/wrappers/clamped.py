@@ -1,5 +1,6 @@
 """Conditional sampling with any sampler: clamped spins become fields on the free ones."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from qbm_jax.machine import boltzmann
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.parameters import as_floats
 from qbm_jax.runtime.options import shown
-from qbm_jax.samplers.base import Sampler, check_count, draw_info, is_concrete
+from qbm_jax.samplers.base import Info, Sampler, State, check_count, draw_info, is_concrete
 
 
 def clamped(sampler: Sampler, indices: jax.Array, values: jax.Array) -> Sampler:
@@ -42,14 +43,14 @@ def clamped(sampler: Sampler, indices: jax.Array, values: jax.Array) -> Sampler:
         raise InputError("expected clamped values -1 or +1, got others")
     per_chain = values.ndim == 2
 
-    def mapped(function, in_axes):
+    def mapped(function: Callable[..., Any], in_axes: tuple[Any, ...]) -> Callable[..., Any]:
         # Each chain has fields of its own: a machine and a sampler of one chain a row.
         return jax.vmap(function, in_axes) if per_chain else function
 
     axes: dict[str, Any] = {"J": None, "h": 0}
     machine_axes = Boltzmann(**axes)
 
-    def init(key, params, num_chains):
+    def init(key: jax.Array, params: Boltzmann, num_chains: int) -> State:
         check_count(num_chains=num_chains)
         free = boltzmann.condition(params, places, values)
         if not per_chain:
@@ -59,13 +60,13 @@ def clamped(sampler: Sampler, indices: jax.Array, values: jax.Array) -> Sampler:
         keys = jax.random.split(key, num_chains)
         return jax.vmap(lambda k, p: sampler.init(k, p, 1), (0, machine_axes))(keys, free)
 
-    def step(key, params, state):
+    def step(key: jax.Array, params: Boltzmann, state: State) -> tuple[State, Info]:
         free = boltzmann.condition(params, places, values)
         keys = jax.random.split(key, values.shape[0]) if per_chain else key
         state, info = mapped(sampler.step, (0, machine_axes, 0))(keys, free, state)
         return state, _over_chains(info)
 
-    def sample(key, params, state):
+    def sample(key: jax.Array, params: Boltzmann, state: State) -> tuple[jax.Array, State, Info]:
         free = boltzmann.condition(params, places, values)
         keys = jax.random.split(key, values.shape[0]) if per_chain else key
         drawn, state, info = mapped(sampler.sample, (0, machine_axes, 0))(keys, free, state)
@@ -76,7 +77,7 @@ def clamped(sampler: Sampler, indices: jax.Array, values: jax.Array) -> Sampler:
     return Sampler(init, step, sample, sampler.targets_boltzmann)
 
 
-def _insert(num_spins, indices, values, drawn):
+def _insert(num_spins: int, indices: Any, values: jax.Array, drawn: jax.Array) -> jax.Array:
     """Whole spins [chains, spins] from clamped values and draws of the free ones."""
     held, free = boltzmann.split_spins(num_spins, indices)
     whole = jnp.zeros((drawn.shape[0], num_spins), jnp.float32)
@@ -84,12 +85,12 @@ def _insert(num_spins, indices, values, drawn):
     return whole.at[:, held].set(held_values).at[:, free].set(drawn)
 
 
-def _over_chains(info):
+def _over_chains(info: Info) -> Info:
     """Info of one draw from that of every chain: flags hold for all, the worst step, else means."""
     return {name: _reduce(name, value) for name, value in info.items()}
 
 
-def _reduce(name, value):
+def _reduce(name: str, value: jax.Array) -> jax.Array:
     if name == "diverged_at":
         return jnp.max(value)
     return jnp.all(value) if value.dtype == bool else jnp.mean(value)

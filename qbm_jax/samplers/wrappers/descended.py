@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from qbm_jax.machine.boltzmann import Boltzmann, local_field
-from qbm_jax.samplers.base import Sampler, check_count, draw_info
+from qbm_jax.samplers.base import Info, Sampler, State, check_count, draw_info
 
 _SHARE = 0.25  # of the spins in a round; where all move at once, neighbours swap for ever
 
@@ -28,7 +28,7 @@ def descended(machine: Sampler, num_rounds: int) -> Sampler:
         return machine
     check_count(finishing_sweeps=num_rounds)
 
-    def sample(key, params, state):
+    def sample(key: jax.Array, params: Boltzmann, state: State) -> tuple[jax.Array, State, Info]:
         key_draw, key_descent = jax.random.split(key)
         spins, state, info = machine.sample(key_draw, params, state)
         spins = descend(key_descent, params, spins, num_rounds)
@@ -40,10 +40,12 @@ def descended(machine: Sampler, num_rounds: int) -> Sampler:
 def descend(key: jax.Array, params: Boltzmann, spins: jax.Array, num_rounds: int) -> jax.Array:
     """The best states [chains, spins] of a descent from `spins`; NaN stays NaN."""
 
-    def energies(spins, fields):
+    def energies(spins: jax.Array, fields: jax.Array) -> jax.Array:
         return -0.5 * jnp.sum(spins * (fields + params.h[None, :]), axis=-1)
 
-    def turn(carry, key):
+    def turn(
+        carry: tuple[jax.Array, jax.Array, jax.Array], key: jax.Array
+    ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], None]:
         spins, best, lowest = carry
         fields = local_field(params, spins)
         reached = energies(spins, fields)

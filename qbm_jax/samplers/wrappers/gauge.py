@@ -1,7 +1,9 @@
 """Fields for a machine that has none: couplings to one extra spin, undone at the readout."""
 
-from qbm_jax.machine.boltzmann import remove_gauge_spin, with_gauge_spin
-from qbm_jax.samplers.base import Sampler, draw_info
+import jax
+
+from qbm_jax.machine.boltzmann import Boltzmann, remove_gauge_spin, with_gauge_spin
+from qbm_jax.samplers.base import Info, Sampler, State, draw_info
 
 
 def through_gauge_spin(machine: Sampler) -> Sampler:
@@ -11,13 +13,13 @@ def through_gauge_spin(machine: Sampler) -> Sampler:
     stays exact. `step` and `sample` work on the larger state.
     """
 
-    def init(key, params, num_chains):
+    def init(key: jax.Array, params: Boltzmann, num_chains: int) -> State:
         return machine.init(key, with_gauge_spin(params), num_chains)
 
-    def step(key, params, state):
+    def step(key: jax.Array, params: Boltzmann, state: State) -> tuple[State, Info]:
         return machine.step(key, with_gauge_spin(params), state)  # energies are the same
 
-    def sample(key, params, state):
+    def sample(key: jax.Array, params: Boltzmann, state: State) -> tuple[jax.Array, State, Info]:
         spins, state, info = machine.sample(key, with_gauge_spin(params), state)
         spins = remove_gauge_spin(spins)
         return spins, state, info | draw_info(params, spins)

@@ -1,6 +1,9 @@
 """A sampler whose noise comes from a named generator."""
 
-from qbm_jax.samplers.base import Sampler
+import jax
+
+from qbm_jax.machine.boltzmann import Boltzmann
+from qbm_jax.samplers.base import Sampler, State
 from qbm_jax.samplers.numerics.noise import with_generator
 
 
@@ -15,7 +18,7 @@ def generated(machine: Sampler, generator: str | None, *, from_start: bool = Fal
     if generator is None:
         return machine
 
-    def init(key, params, num_chains):
+    def init(key: jax.Array, params: Boltzmann, num_chains: int) -> State:
         return machine.init(with_generator(key, generator), params, num_chains)
 
     return machine._replace(

@@ -1,5 +1,6 @@
 """A sampler that looks at what it is handed, once and outside of compiled code."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,7 +25,7 @@ def guarded(machine: Sampler, state_type: type) -> Sampler:
       state_type: of the bare machine's chains.
     """
 
-    def init(key, params, num_chains):
+    def init(key: jax.Array, params: Boltzmann, num_chains: int) -> State:
         check_key(key)
         check_count(num_chains=num_chains)
         if is_concrete(*jax.tree.leaves(params)):
@@ -32,8 +33,10 @@ def guarded(machine: Sampler, state_type: type) -> Sampler:
         check_room("their spins", 4 * params.num_spins, num_chains=num_chains)
         return machine.init(key, params, num_chains)
 
-    def checked(advance):
-        def advance_own(key, params, state):
+    def checked(
+        advance: Callable[[jax.Array, Boltzmann, State], Any],
+    ) -> Callable[[jax.Array, Boltzmann, State], Any]:
+        def advance_own(key: jax.Array, params: Boltzmann, state: State) -> Any:
             check_key(key)
             found = type(getattr(state, "machine", state))  # beneath a calibration
             if found is not state_type:
