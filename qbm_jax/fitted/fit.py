@@ -16,6 +16,7 @@ from qbm_jax.data import Cells
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.data.write import GATES, LOADINGS, embedding_key, energy_key
 from qbm_jax.errors import InputError
+from qbm_jax.feed.minibatches import DeviceCounts
 from qbm_jax.fitted import alarms
 from qbm_jax.fitted.empty_cells import full_rows, warn_of_empty_cells
 from qbm_jax.fitted.inputs import (
@@ -164,14 +165,7 @@ def fit(
             mesh=mesh,
         )
     remember_layer(model, layer)
-    if isinstance(adata, anndata.AnnData):
-        warn_of_empty_cells(cells.num_cells, adata.n_obs)
-    shown = some_in_memory(cells)
-    embedding, energy = model.encode_cells(shown if data is None else data)
-    if isinstance(adata, anndata.AnnData):
-        _write_results(adata, model, name, cells, embedding, energy)
-    for alarm in alarms.of_model(model, embedding, shown):
-        warnings.warn(alarm, stacklevel=2)
+    _embed(adata, model, name, cells, data)
     return model
 
 
@@ -193,6 +187,20 @@ def _check_can_be_written(adata: Any) -> None:
             "expected an AnnData that results can be written into, got a view of a backed file; "
             "give its cells in memory (adata.to_memory()) or the whole backed AnnData"
         )
+
+
+def _embed(
+    adata: Any, model: FittedModel, name: str, cells: Cells | StoredCells, data: DeviceCounts | None
+) -> None:
+    """Embeds the cells, or some of many on disk: an AnnData gets the results, the user alarms."""
+    if isinstance(adata, anndata.AnnData):
+        warn_of_empty_cells(cells.num_cells, adata.n_obs)
+    shown = some_in_memory(cells)
+    embedding, energy = model.encode_cells(shown if data is None else data)
+    if isinstance(adata, anndata.AnnData):
+        _write_results(adata, model, name, cells, embedding, energy)
+    for alarm in alarms.of_model(model, embedding, shown):
+        warnings.warn(alarm, stacklevel=3)
 
 
 def _write_results(
@@ -236,7 +244,7 @@ def _told_if_lost(what: str) -> Iterator[None]:
         warnings.warn(
             f"the model is trained, but could not write {what} into adata ({reason}); the model is "
             "returned: use its embed and energy",
-            stacklevel=5,
+            stacklevel=6,
         )
 
 

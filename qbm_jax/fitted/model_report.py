@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from qbm_jax.runtime.whole_file import remove, write_whole
 from qbm_jax.study.claim import CLAIM, read_claim
 from qbm_jax.training import TrainOptions
 
+if TYPE_CHECKING:
+    from qbm_jax.metrics import IntegrationScores
+
 MARK = "report_of"  # in `config.json`: no run wrote this folder
 DIAGNOSTIC_DRAWS = 500  # negative phases behind the autocorrelation figure
 
@@ -43,12 +47,7 @@ def write_report(
     report = report_room()
     bounds.check_has_bound(model.vae)
     _check_folder(folder)
-    sets = {} if gene_sets is None else meaning.known_sets(model, gene_sets)
-    if sets and not model.vae.prior.binary:
-        raise InputError(
-            f"expected a prior of spins for gene_sets in a report, got {model.vae.prior.name}; "
-            "enrichment takes any"
-        )
+    sets = _known_sets(model, gene_sets)
     name, metrics = model.vae.prior.model_name, scoring.metrics_room()
     found = evaluate(model, cells, num_draws, num_temperatures, seed)
     embeddings = {
@@ -58,22 +57,7 @@ def write_report(
     scores = scoring.score_cells(
         embeddings, cells, uncorrected=embeddings["X_pca"], max_cells=max_cells, seed=seed
     )
-    told = alarms.of_model(model, found.embedding, cells)
-    number = meaning.TESTED if sets else meaning.LISTED
-    table = meaning.of_embedding(model, found.embedding, number, seed=seed)
-    in_sets = None if table is None or not sets else meaning.tested(model, table, sets)
-    content = document.compose(
-        name, cells, {name: [found]}, {each: [scores.values[each]] for each in embeddings},
-        sampler=document.sampler_diagnostics(
-            keys.key_of(seed, "sampler diagnostics"), found,
-            num_draws=DIAGNOSTIC_DRAWS,
-            num_chains=model.settings.training.get("num_chains", TrainOptions().num_chains),
-        ),
-        programmes=meaning.as_columns(table),
-        enrichment=None if in_sets is None else in_sets.head(100).to_dict("list"),
-        settings=_settings(model), seeds=[0], versions=versions(), seconds={},
-        notes=[*cells.notes, *told, *scores.notes], bounds_of="the cells of this report",
-    )  # fmt: skip
+    content = _content(found, cells, scores, sets, seed)
     _write_claim(folder, model, cells)
     _save_alone(model, folder, name)
     write_whole(folder / "metrics.jsonl", _lines(name, model.measured))
@@ -84,6 +68,51 @@ def write_report(
     plain = json.loads(json.dumps(finite(content), default=np.ndarray.tolist))
     write_json(folder / report.SCORES_FILE, sealed(plain, {"model": _settings(model)}))
     return report.write(folder)
+
+
+def _known_sets(
+    model: document.Model, gene_sets: Mapping[str, Iterable[str]] | None
+) -> dict[str, set[str]]:
+    """The gene sets to test, of which there may be none.
+
+    Raises:
+      InputError: they cannot be used, or the prior is not of spins.
+    """
+    sets = {} if gene_sets is None else meaning.known_sets(model, gene_sets)
+    if sets and not model.vae.prior.binary:
+        raise InputError(
+            f"expected a prior of spins for gene_sets in a report, got {model.vae.prior.name}; "
+            "enrichment takes any"
+        )
+    return sets
+
+
+def _content(
+    found: document.Evaluated,
+    cells: Cells,
+    scores: "IntegrationScores",
+    sets: dict[str, set[str]],
+    seed: int,
+) -> dict[str, Any]:
+    """What the report shows: scores, diagnostics of the sampler, programmes and alarms."""
+    model = found.model
+    told = alarms.of_model(model, found.embedding, cells)
+    number = meaning.TESTED if sets else meaning.LISTED
+    table = meaning.of_embedding(model, found.embedding, number, seed=seed)
+    in_sets = None if table is None or not sets else meaning.tested(model, table, sets)
+    name = model.vae.prior.model_name
+    return document.compose(
+        name, cells, {name: [found]}, {each: [values] for each, values in scores.values.items()},
+        sampler=document.sampler_diagnostics(
+            keys.key_of(seed, "sampler diagnostics"), found,
+            num_draws=DIAGNOSTIC_DRAWS,
+            num_chains=model.settings.training.get("num_chains", TrainOptions().num_chains),
+        ),
+        programmes=meaning.as_columns(table),
+        enrichment=None if in_sets is None else in_sets.head(100).to_dict("list"),
+        settings=_settings(model), seeds=[0], versions=versions(), seconds={},
+        notes=[*cells.notes, *told, *scores.notes], bounds_of="the cells of this report",
+    )  # fmt: skip
 
 
 def evaluate(

@@ -93,6 +93,22 @@ def test_a_trained_model_is_returned_when_an_alarm_cannot_be_asked(monkeypatch):
     assert len(told) == 2 and "\n" not in told[0]
 
 
+def test_warnings_of_a_fit_point_at_its_call(monkeypatch):
+    def obsm(_):
+        raise OSError("read only")
+
+    adata = small_adata(81)
+    adata.X = adata.X.multiply((np.arange(81) < 80)[:, None]).tocsr()
+    monkeypatch.setattr(fitting, "fit_cells", lambda *_, **__: (untrained_model(), None))
+    monkeypatch.setattr(fitting.alarms, "of_model", lambda *_: ["an alarm"])
+    monkeypatch.setattr(anndata.AnnData, "obsm", property(obsm))
+    with pytest.warns(UserWarning) as told:
+        qbm_jax.fit(adata, prior="bernoulli", num_genes=None, progress=False)
+    words = [str(each.message) for each in told if each.filename == __file__]
+    for each in ("1 of 81 cells", "could not write the embedding", "an alarm"):
+        assert sum(each in word for word in words) == 1
+
+
 def test_a_trained_model_is_returned_when_its_results_cannot_be_written(monkeypatch):
     def obsm(_):
         raise OSError("read only\nsecond line")
