@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from qbm_jax.runtime.user_cache import expand_home
 from qbm_jax.study.escape import Markdown, bold, bullets, markdown, picture
+from qbm_jax.study.estimates import Estimate
 from qbm_jax.study.figures import NotDrawn, marked, save
 from qbm_jax.study.page import FOLDER, write_report
 
@@ -105,6 +106,21 @@ def with_interval(value: float, low: float, high: float, digits: int) -> Markdow
         return markdown(f"{value:+.{digits}f} (no interval)")
     text = f"{value:+.{digits}f} ({low:+.{digits}f}, {high:+.{digits}f})"
     return bold(text) if low > 0 or high < 0 else markdown(text)
+
+
+def gap_cell(found: Estimate, digits: int = 3, of: int = 0, beside: str = "") -> Markdown:
+    """A difference with its interval, see `with_interval`.
+
+    Args:
+      found: the difference.
+      digits: behind the point.
+      of: how many seeds were asked for; where the difference is over fewer, it says over how many.
+      beside: what it is a difference to, where the cell has to say it.
+    """
+    parts = [with_interval(found.mean, found.low, found.high, digits), markdown(beside)]
+    if 0 < found.num_seeds < of:
+        parts.append(Markdown(f"(n = {found.num_seeds})"))
+    return Markdown(" ".join(part for part in parts if part))
 
 
 def number(value: float | None, digits: int = 3) -> str:

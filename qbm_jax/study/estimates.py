@@ -29,7 +29,7 @@ over trainings on these cells, and tell nothing of other cells.
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy
@@ -41,6 +41,16 @@ LEVEL = 0.95  # of all intervals, unless another is asked for
 NUM_RESAMPLES = 10_000
 NEGLIGIBLE = 0.1  # nats per cell; smaller differences of bounds are called none
 ISLANDS = "Batch islands: "  # begins what is told of batches apart; a report's summary repeats it
+
+
+Verdict = Literal["better", "level", "worse"]
+
+
+class Ends(NamedTuple):
+    """The lower and the upper end of an interval."""
+
+    low: float
+    high: float
 
 
 class Estimate(NamedTuple):
@@ -74,6 +84,21 @@ class Estimate(NamedTuple):
     def is_shown(self) -> bool:
         """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
+
+    def verdict(self, sign: int = 1) -> Verdict:
+        """What a difference shows: level where its interval contains 0.
+
+        Args:
+          sign: 1 where larger is better, -1 where smaller is, 0 where neither is.
+        """
+        if not (sign and self.is_shown):
+            return "level"
+        return "better" if sign * self.mean > 0 else "worse"
+
+    def times(self, factor: float) -> "Estimate":
+        """The same in other units, or turned around."""
+        sd, error, half = (abs(factor) * each for each in self[1:4])
+        return Estimate(factor * self.mean, sd, error, half, self.num_seeds)
 
 
 def finite(values: Iterable[float | None]) -> np.ndarray:
@@ -182,9 +207,14 @@ def by_seed(
     return [values[seed] for seed in seeds], [baseline[seed] for seed in seeds]
 
 
-def bootstrap_interval(
-    values: Iterable[float | None], level: float = LEVEL, seed: int = 0
-) -> tuple[float, float]:
+def difference_by_seed(
+    values: Mapping[int, float | None], baseline: Mapping[int, float | None], share: float = 0.0
+) -> Estimate:
+    """`paired_difference` over the seeds that both have."""
+    return paired_difference(*by_seed(values, baseline), share=share)
+
+
+def bootstrap_interval(values: Iterable[float | None], level: float = LEVEL, seed: int = 0) -> Ends:
     """The mean's interval by bootstrap-t (Efron and Tibshirani 1993, section 12.5).
 
     Args:
@@ -193,14 +223,14 @@ def bootstrap_interval(
       seed: of the resampling.
 
     Returns:
-      The lower and the upper end; NaN for fewer than two values.
+      Both ends; NaN for fewer than two values.
     """
     known = finite(values)
     found = estimate(known, level)
     if known.size < 2:
-        return math.nan, math.nan
+        return Ends(math.nan, math.nan)
     lower, upper = _studentised_quantiles(known, level, seed)
-    return (
+    return Ends(
         float(found.mean - upper * found.standard_error),
         float(found.mean - lower * found.standard_error),
     )

@@ -2,7 +2,8 @@
 
 import csv
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,22 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
         writer.writerow(map(safe, header))
         for row in rows:
             writer.writerow(map(safe, row))
+
+
+def as_rows(
+    records: Sequence[Any], columns: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """What is written of records of one kind: a dict each.
+
+    Args:
+      records: named tuples, such as `standing.Standing`.
+      columns: their names, and what they are of a record, where dots lead into its parts; None:
+        its fields.
+    """
+    if columns is None:
+        return [record._asdict() for record in records]
+    parts = {name: attrgetter(path) for name, path in columns.items()}
+    return [{name: part(record) for name, part in parts.items()} for record in records]
 
 
 def read_table(path: Path, texts: Collection[str] = ()) -> list[dict[str, str | float | None]]:
