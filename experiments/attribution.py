@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -15,7 +14,7 @@ from experiments.comparison import plan as comparison_plan
 from experiments.comparison import tasks as comparison_tasks
 from experiments.comparison.methods import Method
 from experiments.comparison.plan import ComparisonPlan, check_counts
-from experiments.comparison.summary import COLUMNS, HEADLINE, share_of
+from experiments.comparison.summary import HEADLINE, digits_of, share_of
 from experiments.comparison.titles import metric_title
 from experiments.kit.options import check_training, filled
 from experiments.kit.runner import Piece, Results, Row, Work
@@ -26,31 +25,19 @@ from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.fitted.trainings import train_options
 from qbm_jax.model import priors
 from qbm_jax.model.presets import with_prior
-from qbm_jax.study.document import Document, table, with_interval
-from qbm_jax.study.escape import Markdown, code, file_name, markdown
-from qbm_jax.study.estimates import by_seed, estimate, paired_difference
+from qbm_jax.study.document import Document, gap_cell, table
+from qbm_jax.study.escape import code, file_name, markdown
+from qbm_jax.study.estimates import difference_by_seed, estimate
 from qbm_jax.study.figures import draw_differences, panels, tidy
+from qbm_jax.study.standing import COLUMNS, GAP, Standing
 from qbm_jax.training import Training
 
-__all__ = ["COLUMNS", "check", "document", "pieces", "rows", "summary"]
+__all__ = ["COLUMNS", "SUMMARY", "check", "document", "pieces", "rows", "summary"]
 
-
-class Effect(NamedTuple):
-    """What a variant changes in a metric: mean, and the paired difference to the reference.
-
-    `num_pairs` is of the seeds that have a finite value of both.
-    """
-
-    dataset: str
-    variant: str
-    axis: str
-    task: str
-    metric: str
-    mean: float
-    difference: float
-    low: float
-    high: float
-    num_pairs: int
+SUMMARY = {
+    "dataset": "dataset", "variant": "method", "axis": "setting", "task": "task",
+    "metric": "metric", "mean": "own.mean", **GAP, "num_pairs": "gap.num_seeds",
+}  # fmt: skip
 
 
 def check(config: ConfigDict) -> ComparisonPlan:
@@ -143,7 +130,7 @@ def rows(plan: ComparisonPlan, piece: Piece) -> Iterator[Row]:
             yield (piece["dataset"], piece["method"], piece["setting"], *row)
 
 
-def summary(plan: ComparisonPlan, rows: Iterable[Row]) -> list[Effect]:
+def summary(plan: ComparisonPlan, rows: Iterable[Row]) -> list[Standing]:
     """Every headline metric of every variant and dose, held against its reference on the set."""
     found = list(rows)
     dosed = [row for row in found if row[2] == doses.AXIS]
@@ -151,7 +138,7 @@ def summary(plan: ComparisonPlan, rows: Iterable[Row]) -> list[Effect]:
     return summarise(others, plan.config.reference) + summarise(dosed, doses.UNCHANGED)
 
 
-def summarise(rows: Iterable[Row], reference: str) -> list[Effect]:
+def summarise(rows: Iterable[Row], reference: str) -> list[Standing]:
     """The rows of `summary` for the reference of this name."""
     values: dict[tuple, dict[int, float]] = defaultdict(dict)
     axes = {}
@@ -162,10 +149,9 @@ def summarise(rows: Iterable[Row], reference: str) -> list[Effect]:
     effects = []
     for (dataset, task, metric, name), ours in values.items():
         theirs = {} if name == reference else values.get((dataset, task, metric, reference), {})
-        gap = paired_difference(*by_seed(ours, theirs), share=share_of(task, metric))
-        mean = estimate(ours.values()).mean
-        found = (mean, gap.mean, gap.low, gap.high, gap.num_seeds)
-        effects.append(Effect(dataset, name, axes[name], task, metric, *found))
+        gap = difference_by_seed(ours, theirs, share_of(task, metric))
+        what = dataset, name, axes[name], task, metric
+        effects.append(Standing(*what, estimate(ours.values()), gap, sign=HEADLINE[task, metric]))
     return effects
 
 
@@ -186,7 +172,7 @@ def document(plan: ComparisonPlan, results: Results) -> Document:
     )
     for study in plan.studies:
         all_ = [effect for effect in results.summary if effect.dataset == study.name]
-        here = [effect for effect in all_ if effect.axis != doses.AXIS]
+        here = [effect for effect in all_ if effect.setting != doses.AXIS]
         report.add(f"## {markdown(study.title)}")
         report.figure(
             file_name(study.name, ".png"),
@@ -195,7 +181,7 @@ def document(plan: ComparisonPlan, results: Results) -> Document:
             [study.cells.simulated],
         )
         report.add(effect_table(here, config, reference))
-        if dosed := [effect for effect in all_ if effect.axis == doses.AXIS]:
+        if dosed := [effect for effect in all_ if effect.setting == doses.AXIS]:
             report.add(f"### {markdown(study.name)}: doses of J and of temperature", doses.TOLD)
             report.figure(
                 file_name(f"{study.name}.doses", ".png"),
@@ -209,16 +195,16 @@ def document(plan: ComparisonPlan, results: Results) -> Document:
     return report
 
 
-def _metrics(effects: list[Effect]) -> list[tuple[str, str]]:
+def _metrics(effects: list[Standing]) -> list[tuple[str, str]]:
     found = {(effect.task, effect.metric) for effect in effects}
     return [key for key in HEADLINE if key in found]
 
 
-def effect_table(effects: list[Effect], config: ConfigDict, reference: str) -> str:
+def effect_table(effects: list[Standing], config: ConfigDict, reference: str) -> str:
     """Variants (rows), what they change, and metrics (columns)."""
-    found = {(e.variant, e.task, e.metric): e for e in effects}
+    found = {(e.method, e.task, e.metric): e for e in effects}
     lines = []
-    for name in dict.fromkeys(effect.variant for effect in effects):
+    for name in dict.fromkeys(effect.method for effect in effects):
         change = config.variants.get(name)  # None of a dose, whose name says it
         parts = ("model", "training", "sampler") if change else ()
         fields = [item for part in parts for item in change.get(part, {}).items()]
@@ -229,27 +215,24 @@ def effect_table(effects: list[Effect], config: ConfigDict, reference: str) -> s
     return table(["variant", "changes", *(metric_title(*key) for key in _metrics(effects))], lines)
 
 
-def _text(effect: Effect | None, reference: str, num_seeds: int) -> str:
-    if effect is None or not np.isfinite(effect.mean):
+def _text(effect: Standing | None, reference: str, num_seeds: int) -> str:
+    if effect is None or not np.isfinite(effect.own.mean):
         return "–"
-    digits = 1 if effect.task == "bound" else 3
-    if effect.variant == reference:
-        return f"{effect.mean:.{digits}f}"
-    text = with_interval(effect.difference, effect.low, effect.high, digits)
-    few = 0 < effect.num_pairs < num_seeds
-    return Markdown(f"{text} (n = {effect.num_pairs})") if few else text
+    digits = digits_of(effect.task)
+    if effect.method == reference:
+        return f"{effect.own.mean:.{digits}f}"
+    return gap_cell(effect.gap, digits, num_seeds)
 
 
-def draw(effects: list[Effect], reference: str, title: str, columns: int = 0) -> Figure:
+def draw(effects: list[Standing], reference: str, title: str, columns: int = 0) -> Figure:
     """A panel a metric, `columns` in a row (0: all): intervals of all variants, in their order."""
     metrics = _metrics(effects)
-    names = [name for name in dict.fromkeys(e.variant for e in effects) if name != reference]
+    names = [name for name in dict.fromkeys(e.method for e in effects) if name != reference]
     height, width = 0.22 * len(names) + 1.4, 3.2 if columns else 2.4
     wide = columns or len(metrics)
     figure, axes = panels(len(metrics), width, height, title, columns=wide, sharey=True)
     for panel, key in zip(axes, metrics, strict=True):
-        by_name = {e.variant: (e.low, e.difference, e.high)
-                   for e in effects if (e.task, e.metric) == key}  # fmt: skip
+        by_name = {e.method: e.gap for e in effects if (e.task, e.metric) == key}
         draw_differences(panel, [by_name.get(name) for name in names], names, HEADLINE[key])
         tidy(panel, "difference", "", metric_title(*key))
     return figure

@@ -13,7 +13,7 @@ from experiments.comparison import tasks as comparison_tasks
 from experiments.comparison import trainings
 from experiments.comparison.methods import PEERS, UNTRAINED, Method, methods
 from experiments.comparison.plan import ComparisonPlan, check_counts
-from experiments.comparison.summary import COLUMNS, REAL_CELLS, Standing, summarise
+from experiments.comparison.summary import REAL_CELLS, SUMMARY, summarise
 from experiments.kit.options import check_least, listed, names_of
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
@@ -22,8 +22,9 @@ from qbm_jax.fitted.tasks.measured import Measured
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.model.presets import PRESETS
 from qbm_jax.study.document import Document
+from qbm_jax.study.standing import COLUMNS, Standing
 
-__all__ = ["COLUMNS", "check", "document", "pieces", "rows", "summary"]
+__all__ = ["COLUMNS", "SUMMARY", "check", "document", "pieces", "rows", "summary"]
 
 
 def check(config: ConfigDict) -> ComparisonPlan:

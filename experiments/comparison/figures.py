@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.comparison.summary import HEADLINE, MAIN, REAL_CELLS, Standing, comparable
+from experiments.comparison.summary import HEADLINE, MAIN, REAL_CELLS, comparable
 from experiments.comparison.task_figures import (
     Pieces,
     confusion,
@@ -19,6 +19,7 @@ from experiments.comparison.task_figures import (
 )
 from experiments.comparison.titles import metric_title, title_of
 from qbm_jax.study.figures import DARK, draw_differences, draw_heat_map, each, tidy
+from qbm_jax.study.standing import Standing
 
 DIFFERENCES = (
     "QBM-VAE minus the best method without a Boltzmann prior (named at the right), mean over seeds"
@@ -49,21 +50,19 @@ def differences(pieces: Pieces, standings: list[Standing], names: dict[str, str]
     for name in names:
         found = [
             c for c in standings
-            if c.dataset == name and c.who == MAIN and np.isfinite(c.low) and comparable(c)
+            if c.dataset == name and c.who == MAIN and np.isfinite(c.gap.low) and comparable(c)
         ]  # fmt: skip
         if found:
             chosen[name] = sorted(found, key=lambda c: order.index((c.task, c.metric)))
 
     def draw(panel: Axes, name: str, found: list[Standing]) -> None:
-        ends = []
         for row, one in enumerate(reversed(found)):
-            sign = HEADLINE[one.task, one.metric] / (100 if one.task == "bound" else 1)
-            ends.append(tuple(np.sort([sign * v for v in (one.low, one.difference, one.high)])))
             panel.annotate(
                 one.baseline, (1.01, row), xycoords=("axes fraction", "data"), fontsize=6,
                 va="center", color=DARK,
             )  # fmt: skip
-        draw_differences(panel, ends[::-1], [metric_title(c.task, c.metric) for c in found])
+        gaps = [c.gap.times(c.sign / (100 if c.task == "bound" else 1)) for c in found]
+        draw_differences(panel, gaps, [metric_title(c.task, c.metric) for c in found])
         tidy(panel, "QBM-VAE minus best baseline", "", names[name])
 
     return each(chosen, 6.2, 5.4, draw)
@@ -73,8 +72,8 @@ def scores(pieces: Pieces, standings: list[Standing], names: dict[str, str]) -> 
     """A panel a set: headline metrics by methods."""
     del pieces
     shown = {
-        name: [c for c in standings if c.dataset == name and comparable(c) and np.isfinite(c.mean)
-               and c.who != REAL_CELLS]
+        name: [c for c in standings if c.dataset == name and comparable(c)
+               and np.isfinite(c.own.mean) and c.who != REAL_CELLS]
         for name in names
     }  # fmt: skip
 
@@ -83,7 +82,7 @@ def scores(pieces: Pieces, standings: list[Standing], names: dict[str, str]) -> 
         columns = list(dict.fromkeys(c.who for c in here))
         values = np.full((len(rows), len(columns)), np.nan)
         for c in here:
-            values[rows.index((c.task, c.metric)), columns.index(c.who)] = c.mean
+            values[rows.index((c.task, c.metric)), columns.index(c.who)] = c.own.mean
         ranked = np.array([HEADLINE[row] for row in rows])[:, None] * values
         low, high = np.nanmin(ranked, axis=1)[:, None], np.nanmax(ranked, axis=1)[:, None]
         shade = (ranked - low) / np.maximum(high - low, 1e-12)

@@ -16,8 +16,8 @@ from experiments.comparison.summary import (
     MAIN,
     NAMED,
     PAIR,
-    Standing,
     baselines,
+    digits_of,
 )
 from experiments.comparison.task_figures import Picture, pictures_of
 from experiments.comparison.titles import metric_title, title_of
@@ -26,8 +26,9 @@ from experiments.kit.options import listed
 from experiments.kit.runner import Piece, Results
 from experiments.kit.workdir import provenance
 from qbm_jax.fitted.tasks.study_set import StudySet
-from qbm_jax.study.document import Document, table, with_interval
-from qbm_jax.study.escape import Markdown, figure_text, markdown
+from qbm_jax.study.document import Document, gap_cell, table
+from qbm_jax.study.escape import figure_text, markdown
+from qbm_jax.study.standing import Standing
 
 ORDERS = {
     "stages": "known stages",
@@ -110,14 +111,10 @@ def difference_table(
 
 
 def _difference(standing: Standing | None, against: str, num_seeds: int) -> str:
-    if standing is None or not np.isfinite(standing.difference):
+    if standing is None or not np.isfinite(standing.gap.mean):
         return "–"
-    digits = 1 if standing.task == "bound" else 3
-    text = with_interval(standing.difference, standing.low, standing.high, digits)
-    if against != PAIR:
-        text = Markdown(f"{text} {markdown(standing.baseline)}")
-    few = standing.num_pairs < num_seeds
-    return Markdown(f"{text} (n = {standing.num_pairs})") if few else text
+    name = "" if against == PAIR else standing.baseline
+    return gap_cell(standing.gap, digits_of(standing.task), num_seeds, name)
 
 
 def _named(standings: list[Standing], names: list[str], num_seeds: int) -> list[str]:

@@ -9,8 +9,8 @@ from experiments.comparison.summary import (
     BEST,
     HEADLINE,
     REAL_CELLS,
-    Standing,
     comparable,
+    digits_of,
     has_seen,
 )
 from experiments.comparison.task_figures import recalls_of
@@ -18,6 +18,7 @@ from experiments.comparison.titles import metric_title, title_of
 from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.study.document import table, with_spread
 from qbm_jax.study.escape import bold, markdown
+from qbm_jax.study.standing import Standing
 
 Who = tuple[str, str]  # method, setting
 # The columns of a set's first table; the others are at the report's end.
@@ -73,7 +74,7 @@ def _recovery_table(standings: list[Standing], name: str) -> str:
     for standing in standings:
         if (standing.dataset, standing.task) == (name, "couplings"):
             found.setdefault(standing.who, {})[standing.metric] = with_spread(
-                standing.mean, standing.sd, 3
+                standing.own.mean, standing.own.sd, 3
             )
     metrics = ("recovery", "recovery_p", "matched_spins", "matched_by_chance")
     rows = [
@@ -98,7 +99,7 @@ def score_table(standings: list[Standing], name: str, metrics: tuple[tuple[str, 
     here = [
         c for c in standings
         if c.dataset == name and comparable(c) and (c.task, c.metric) in metrics
-        and np.isfinite(c.mean)
+        and np.isfinite(c.own.mean)
     ]  # fmt: skip
     columns = [key for key in metrics if any((c.task, c.metric) == key for c in here)]
     if not columns:
@@ -129,17 +130,17 @@ def _column(found: dict[Who, Standing], sign: int) -> dict[Who, str]:
     Real cells do not compete, nor does what has seen the cells, which is marked. The number of
     seeds stands where it is below that of others.
     """
-    means = {who: round(c.mean, 1 if c.task == "bound" else 3) for who, c in found.items()}
+    means = {who: round(c.own.mean, digits_of(c.task)) for who, c in found.items()}
     seen = {who for who, c in found.items() if has_seen(c)}
     competing = means.keys() - seen - {REAL_CELLS}
     best = max((sign * means[who] for who in competing), default=None)
-    most = max(c.num_seeds for c in found.values())
+    most = max(c.own.num_seeds for c in found.values())
     texts = {}
     for who, standing in found.items():
-        digits = 1 if standing.task == "bound" else 3
-        text = with_spread(standing.mean, standing.sd, digits)
+        own = standing.own
+        text = with_spread(own.mean, own.sd, digits_of(standing.task))
         is_best = sign and who in competing and sign * means[who] == best
-        text += f" (n = {standing.num_seeds})" if standing.num_seeds < most else ""
+        text += f" (n = {own.num_seeds})" if own.num_seeds < most else ""
         texts[who] = bold(text) if is_best else f"{text} (seen)" if who in seen else text
     return texts
 
@@ -169,7 +170,7 @@ def _generation_by_batch(
     for one in standings:
         metric, colon, batch = one.metric.partition(":")
         if (one.dataset, one.task, one.against) == (name, "generation", BEST) and colon:
-            found.setdefault(one.who, {}).setdefault(batch, {})[metric] = one.mean
+            found.setdefault(one.who, {}).setdefault(batch, {})[metric] = one.own.mean
     return found
 
 

@@ -3,7 +3,7 @@
 import functools
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +21,13 @@ from qbm_jax.study.estimates import (
     estimate,
     finite,
 )
+from qbm_jax.study.standing import GAP, MEAN, OF, Standing
 
-COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
+SUMMARY = {
+    **OF, **MEAN, "against": "against", "baseline": "baseline", **GAP,
+    "bootstrap_low": "bootstrap.low", "bootstrap_high": "bootstrap.high", "interval": "interval",
+    "tuned_on": "tuned_on", "num_pairs": "gap.num_seeds",
+}  # fmt: skip
 # Metrics of the tables, with the sign that makes larger better, 0 where neither side is;
 # `results.csv` has all of them.
 HEADLINE = {
@@ -78,38 +83,9 @@ Group = dict[Who, dict[int, float]]  # values by method and seed
 Shares = Mapping[tuple[str, str], float]  # by set and protocol
 
 
-class Standing(NamedTuple):
-    """Where a method stands in a metric: mean over seeds, and paired difference to a baseline.
-
-    `against` is "best" (of the methods without a Boltzmann prior, on that set), "gaussian" (the
-    best of those with a Gaussian prior) or "named". `interval` says what `low` and `high` are,
-    `tuned_on` whether settings were chosen on this set, and `num_pairs` how many seeds have a
-    finite value of both, which is what the difference is over.
-    """
-
-    dataset: str
-    method: str
-    setting: str
-    task: str
-    metric: str
-    num_seeds: int
-    mean: float
-    sd: float
-    against: str
-    baseline: str
-    difference: float
-    low: float
-    high: float
-    bootstrap_low: float
-    bootstrap_high: float
-    interval: str
-    tuned_on: bool
-    num_pairs: int
-
-    @property
-    def who(self) -> Who:
-        """The method and its setting."""
-        return self.method, self.setting
+def digits_of(task: str) -> int:
+    """Digits behind the point in tables: bounds are in nats per cell, all else is a score."""
+    return 1 if task == "bound" else 3
 
 
 def comparable(standing: Standing) -> bool:
@@ -225,13 +201,11 @@ def _standing(
     against: str,
     rival: Who | None,
 ) -> Standing:
-    found, gap, apart = estimate(group[who].values()), (float("nan"),) * 5, np.array([])
-    if rival is not None:
-        apart = _pairs(group, who, rival)
-        mean, interval = estimate(apart, share=share), bootstrap_interval(apart)
-        gap = (mean.mean, mean.low, mean.high, *interval)
+    """A standing; "best" is of the methods without a Boltzmann prior, "gaussian" of a Gaussian."""
+    apart = np.array([]) if rival is None else _pairs(group, who, rival)
     name = "" if rival is None else f"{rival[0]} ({rival[1]})"
     return Standing(
-        what[0], *who, *what[1:], found.num_seeds, found.mean, found.sd, against, name, *gap,
-        CORRECTED if share else OVER_TRAININGS, tuned_on, apart.size,
+        what[0], *who, *what[1:], estimate(group[who].values()), estimate(apart, share=share), name,
+        against, HEADLINE.get(what[1:], 0), CORRECTED if share else OVER_TRAININGS,
+        bootstrap_interval(apart), tuned_on,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.comparison.methods import SETTINGS, UNTRAINED
-from experiments.comparison.summary import BEST, GAUSSIAN, MAIN, Standing, Who, comparable
+from experiments.comparison.summary import BEST, GAUSSIAN, MAIN, Who, comparable
 from experiments.comparison.titles import title_of
 from qbm_jax.fitted.tasks.measured import RECALL
 from qbm_jax.study.cell_figures import draw_type_graph
@@ -21,6 +21,7 @@ from qbm_jax.study.figures import (
     each,
     tidy,
 )
+from qbm_jax.study.standing import Standing
 
 Pieces = list[dict[str, Any]]
 Picture = dict[str, Any]
@@ -122,9 +123,9 @@ def _best_trajectory(standings: list[Standing], name: str) -> tuple[str, str] | 
     found = [
         c for c in standings
         if c.dataset == name and c.metric == "conservation" and c.method in GAUSSIAN
-        and comparable(c) and np.isfinite(c.mean)
+        and comparable(c) and np.isfinite(c.own.mean)
     ]  # fmt: skip
-    return max(found, key=lambda c: c.mean).who if found else None
+    return max(found, key=lambda c: c.own.mean).who if found else None
 
 
 def recalls(pieces: Pieces, standings: list[Standing], names: dict[str, str]) -> Figure:
@@ -139,9 +140,9 @@ def recalls(pieces: Pieces, standings: list[Standing], names: dict[str, str]) ->
         for number, (who, by_share) in enumerate(found.items()):
             shift = 1 + 0.015 * (number - len(found) / 2)
             shares = np.array(list(by_share)) * shift
-            means = [c.mean for c in by_share.values()]
+            means = [c.own.mean for c in by_share.values()]
             main = who == MAIN
-            errors = [c.sd / np.sqrt(c.num_seeds) for c in by_share.values()] if main else None
+            errors = [c.own.standard_error for c in by_share.values()] if main else None
             panel.errorbar(
                 shares, means, errors, label=title_of(*who), marker="o", capsize=2,
                 color=colours[lines[who]], zorder=3 if main else 2,

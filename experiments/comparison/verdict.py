@@ -9,13 +9,12 @@ from experiments.comparison.summary import (
     HEADLINE,
     MAIN,
     PAIR,
-    Standing,
     baselines,
     comparable,
 )
 from experiments.comparison.titles import metric_title, title_of
-from experiments.comparison.wins import LOSS, WIN, outcome
 from qbm_jax.study.escape import bullets, markdown
+from qbm_jax.study.standing import Standing
 
 # Metrics that QBM-VAE is held to the best Gaussian-prior model in, in the first lines.
 TARGETS = (
@@ -48,12 +47,12 @@ def verdict(plan: ComparisonPlan, standings: list[Standing]) -> str:
 
 
 def _counted(title: str, standings: list[Standing]) -> str:
-    ours = [c for c in standings if c.who == MAIN and comparable(c) and np.isfinite(c.low)]
+    ours = [c for c in standings if c.who == MAIN and comparable(c) and np.isfinite(c.gap.low)]
     nested = [c for c in ours if _rivals(standings, c) == {NESTED}]
     ours = [c for c in ours if c not in nested]
     if not ours and not nested:
         return f"{title}, QBM-VAE was held against no method without a Boltzmann prior."
-    better, worse = _won(ours, WIN), _won(ours, LOSS)
+    better, worse = _shown(ours, "better"), _shown(ours, "worse")
     text = (
         f"{title}, QBM-VAE was held"
         " on each metric against the best method without a Boltzmann prior: better (95 % interval)"
@@ -120,24 +119,22 @@ def _reached(
         c
         for c in standings
         if (c.task, c.metric) == key and c.who == MAIN
-        and c.against == against and c.baseline.startswith(baseline) and np.isfinite(c.difference)
+        and c.against == against and c.baseline.startswith(baseline) and np.isfinite(c.gap.mean)
     ]  # fmt: skip
     if not found:
         return ""
-    reached = [c for c in found if HEADLINE[key] * c.difference >= 0]
+    reached = [c for c in found if c.sign * c.gap.mean >= 0]
     text = f"{metric_title(*key)}: at or above {title} on {len(reached)} of {len(found)} set(s)"
     text += f" {kind}"
-    for word, end in (("above", WIN), ("below", LOSS)):
-        text += (
-            f"; significantly {word} on {', '.join(c.dataset for c in _won(found, end)) or 'none'}"
-        )
+    for word, end in (("above", "better"), ("below", "worse")):
+        sets = ", ".join(c.dataset for c in _shown(found, end)) or "none"
+        text += f"; significantly {word} on {sets}"
     return text + "."
 
 
-def _won(standings: list[Standing], kind: str) -> list[Standing]:
-    """Those of one outcome."""
-    signed = ((HEADLINE[c.task, c.metric], c) for c in standings)
-    return [c for sign, c in signed if outcome(sign, c.low, c.high) == kind]
+def _shown(standings: list[Standing], verdict: str) -> list[Standing]:
+    """Those of one verdict."""
+    return [c for c in standings if c.verdict == verdict]
 
 
 def _listed(standings: list[Standing]) -> str:

@@ -6,21 +6,30 @@ python -m experiments.comparison.wins runs/benchmark runs/mine > docs/results.md
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
-from experiments.comparison.summary import BEST_GAUSSIAN, HEADLINE, MAIN, PAIR, Standing
+from experiments.comparison.summary import BEST_GAUSSIAN, HEADLINE, MAIN, PAIR
 from experiments.comparison.titles import metric_title
 from experiments.kit.workdir import provenance
 from qbm_jax.errors import InputError, one_line
 from qbm_jax.fitted.tasks.study_set import TUNED_ON
 from qbm_jax.study.document import table
 from qbm_jax.study.escape import Markdown, bold, bullets, code
-from qbm_jax.study.rows import read_table, write_table
+from qbm_jax.study.rows import as_rows, read_table, write_table
+from qbm_jax.study.standing import GAP, Standing
 
 FILE = "wins.csv"
+COLUMNS = {  # of the table, and what they are of a standing
+    "dataset": "dataset", "tuned_on": "tuned_on", "task": "task", "metric": "metric",
+    "rival": "against", "baseline": "baseline", "num_seeds": "gap.num_seeds", **GAP,
+    "interval": "interval", "outcome": "verdict",
+}  # fmt: skip
+NUMBERS = ("num_seeds", *GAP)
 WIN, TIE, LOSS = "win", "tie", "loss"
+OUTCOMES = {"better": WIN, "level": TIE, "worse": LOSS}
+Win = dict[str, Any]  # a row of the table
 RIVALS = {  # printed name -> what a cell is held against, and how its baseline begins
     "the best Gaussian prior": (BEST_GAUSSIAN, ""),
     "the VampPrior": (PAIR, "vamp_vae ("),
@@ -37,56 +46,28 @@ LEGEND = (
 )
 
 
-class Win(NamedTuple):
-    """How QBM-VAE stands to one rival in one metric of one set; `outcome` is win, tie or loss.
-
-    `num_seeds` is of those that both have.
-    """
-
-    dataset: str
-    tuned_on: bool
-    task: str
-    metric: str
-    rival: str
-    baseline: str
-    num_seeds: int
-    difference: float
-    low: float
-    high: float
-    interval: str
-    outcome: str
-
-
 def wins_of(standings: Sequence[Standing]) -> list[Win]:
-    """All that the summary of a benchmark tells."""
-    return [
-        Win(
-            c.dataset, c.tuned_on, c.task, c.metric, rival, c.baseline, c.num_pairs, c.difference,
-            c.low, c.high, c.interval, outcome(HEADLINE[c.task, c.metric], c.low, c.high),
-        )
+    """How QBM-VAE stands to every rival, as far as the summary of a benchmark tells."""
+    found = [
+        c._replace(against=rival)
         for c in standings
         for rival, (against, baseline) in RIVALS.items()
         if c.who == MAIN and c.against == against and c.baseline.startswith(baseline)
-        and np.isfinite(c.low)
+        and np.isfinite(c.gap.low)
     ]  # fmt: skip
-
-
-def outcome(sign: int, low: float, high: float) -> str:
-    """Win, tie or loss by an interval; `sign` is 1 where larger is better, else -1."""
-    worst, best = sorted((sign * low, sign * high))
-    return WIN if worst > 0 else LOSS if best < 0 else TIE
+    return [row | {"outcome": OUTCOMES[row["outcome"]]} for row in as_rows(found, COLUMNS)]
 
 
 def wins_table(wins: Sequence[Win]) -> str:
     """Metrics (rows) by sets (columns), those kept aside first, and the counts on these."""
     if not wins:
         return ""
-    ordered = sorted(wins, key=lambda win: win.tuned_on)
-    sets = {win.dataset: win.tuned_on for win in ordered}
-    found = {(w.task, w.metric, w.rival, w.dataset): w.outcome for w in wins}
+    ordered = sorted(wins, key=lambda win: win["tuned_on"])
+    sets = {win["dataset"]: win["tuned_on"] for win in ordered}
+    found = {(w["task"], w["metric"], w["rival"], w["dataset"]): w["outcome"] for w in wins}
     rows = []
     for key in HEADLINE:
-        here = [win for win in wins if (win.task, win.metric) == key]
+        here = [win for win in wins if (win["task"], win["metric"]) == key]
         if here:
             letters = [[found.get((*key, rival, name)) for rival in RIVALS] for name in sets]
             rows.append([metric_title(*key), *map(_letters, letters), *_counts(here)])
@@ -105,7 +86,7 @@ def _counts(wins: Sequence[Win]) -> list[str]:
     """Wins, ties and losses to each rival on the sets kept aside."""
     texts = []
     for rival in RIVALS:
-        here = [win.outcome for win in wins if win.rival == rival and not win.tuned_on]
+        here = [win["outcome"] for win in wins if win["rival"] == rival and not win["tuned_on"]]
         texts.append(
             " / ".join(str(here.count(kind)) for kind in (WIN, TIE, LOSS)) if here else "–"
         )
@@ -114,7 +95,7 @@ def _counts(wins: Sequence[Win]) -> list[str]:
 
 def write(workdir: Path, wins: Sequence[Win]) -> None:
     """Writes `wins.csv`."""
-    write_table(workdir / FILE, Win._fields, wins)
+    write_table(workdir / FILE, [*COLUMNS], ([*win.values()] for win in wins))
 
 
 def read(workdir: Path) -> list[Win]:
@@ -126,10 +107,10 @@ def read(workdir: Path) -> list[Win]:
     path = workdir / FILE
     if not path.is_file():
         raise InputError(f"{path} is missing; give the workdirs of finished benchmarks")
-    rows = read_table(path, [name for name, kind in Win.__annotations__.items() if kind is str])
-    if any(tuple(row) != Win._fields for row in rows):
-        raise InputError(f"{path} has other columns than {', '.join(Win._fields)}; make it anew")
-    return [Win._make((row | {"tuned_on": row["tuned_on"] == "True"}).values()) for row in rows]
+    rows = read_table(path, COLUMNS.keys() - NUMBERS)
+    if any([*row] != [*COLUMNS] for row in rows):
+        raise InputError(f"{path} has other columns than {', '.join(COLUMNS)}; make it anew")
+    return [row | {"tuned_on": row["tuned_on"] == "True"} for row in rows]
 
 
 def page(workdirs: Sequence[Path]) -> str:
@@ -141,7 +122,7 @@ def page(workdirs: Sequence[Path]) -> str:
     wins: list[Win] = []
     for workdir in workdirs:
         new = read(workdir)
-        if twice := sorted({w.dataset for w in new} & {w.dataset for w in wins}):
+        if twice := sorted({w["dataset"] for w in new} & {w["dataset"] for w in wins}):
             raise InputError(f"{workdir}: {', '.join(twice)} was in a workdir before it; leave one")
         wins += new
     made = [Markdown(f"{code(workdir)}: {provenance(workdir)}") for workdir in workdirs]

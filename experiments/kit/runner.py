@@ -5,8 +5,8 @@
     rows(plan, piece)       -> what a finished piece adds to `results.csv`, in order of `COLUMNS`
     document(plan, results) -> the report; computes nothing new
 
-One that compares has a fifth: summary(plan, rows) -> the rows of `summary.csv`. Two more are for
-experiments whose pieces hang together:
+One that compares has a fifth: summary(plan, rows) -> the records of `summary.csv`, whose columns
+are SUMMARY, see `study.rows.as_rows`. Two more are for experiments whose pieces hang together:
 
     then(plan, measured, stop)  -> further work, which follows from the pieces measured so far
     tables(plan, pieces)        -> all tables at once, in place of COLUMNS, rows and summary
@@ -25,7 +25,7 @@ from experiments.kit.workdir import claim_workdir
 from qbm_jax.study.document import Document
 from qbm_jax.study.pace import MEASURED_ON, SECONDS_PER_STEP, seconds_left
 from qbm_jax.study.pieces import Pieces
-from qbm_jax.study.rows import write_table
+from qbm_jax.study.rows import as_rows, write_table
 
 LOGGER = logging.getLogger("qbm_jax")
 Piece = dict[str, Any]
@@ -61,7 +61,7 @@ class Tables(NamedTuple):
     Attributes:
       columns: of `results.csv`.
       rows: of it.
-      summary: rows of `summary.csv`, named tuples of one kind; empty where there is none.
+      summary: records of `summary.csv`, named tuples of one kind; empty where there is none.
     """
 
     columns: Sequence[str]
@@ -76,7 +76,7 @@ class Results(NamedTuple):
       workdir: where the report and its figures go.
       pieces: all of them, in the order of the work.
       rows: of `results.csv`.
-      summary: rows of `summary.csv`, named tuples of one kind; empty where there is none.
+      summary: records of `summary.csv`, named tuples of one kind; empty where there is none.
     """
 
     workdir: Path
@@ -127,7 +127,8 @@ def run(experiment: Experiment, config: ConfigDict, workdir: Path, stop: StopReq
     columns, rows, summary = tables_of(experiment, plan, pieces.all)
     write_table(workdir / "results.csv", columns, rows)
     if summary:
-        write_table(workdir / "summary.csv", summary[0]._fields, summary)
+        lines = as_rows(summary, getattr(experiment, "SUMMARY", None))
+        write_table(workdir / "summary.csv", [*lines[0]], ([*line.values()] for line in lines))
     path = experiment.document(plan, Results(workdir, pieces.all, rows, summary)).write()
     LOGGER.info("report: %s (%.0f s in all)", path, time.perf_counter() - start)
 

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, Symmetri
 
 from qbm_jax.runtime.whole_file import whole_file
 from qbm_jax.study.escape import figure_text
-from qbm_jax.study.estimates import Estimate
+from qbm_jax.study.estimates import Estimate, Verdict
 
 SIMULATED = "SIMULATED CELLS"
 DPI = 130
@@ -151,7 +151,7 @@ def tidy(axes: Axes, xlabel: str = "", ylabel: str = "", title: str = "") -> Non
 
 def draw_differences(
     axes: Axes,
-    found: Sequence[tuple[float, float, float] | None],
+    found: Sequence[Estimate | None],
     names: Sequence[str],
     sign: int = 1,
 ) -> None:
@@ -159,17 +159,16 @@ def draw_differences(
 
     Args:
       axes: the panel.
-      found: (low, middle, high) of each difference; None for a row without one.
+      found: the differences; None for a row without one.
       names: of the rows.
       sign: 1 where larger is better, -1 where smaller is, 0 where neither is.
     """
-    for row, ends in enumerate(reversed(found)):
-        if ends is not None:
-            low, middle, high = ends
-            clear = sign and (low > 0 or high < 0)
-            colour = EVEN if not clear else BETTER if sign * middle > 0 else WORSE
-            axes.plot([low, high], [row, row], color=colour, linewidth=2.2)
-            axes.plot(middle, row, "o", color=colour, markersize=4.5)
+    colours: dict[Verdict, str] = {"better": BETTER, "level": EVEN, "worse": WORSE}
+    for row, gap in enumerate(reversed(found)):
+        if gap is not None:
+            colour = colours[gap.verdict(sign)]
+            axes.plot([gap.low, gap.high], [row, row], color=colour, linewidth=2.2)
+            axes.plot(gap.mean, row, "o", color=colour, markersize=4.5)
     axes.axvline(0, color="k", linewidth=0.8)
     axes.set_yticks(range(len(names)), [figure_text(name) for name in reversed(names)])
 

@@ -55,10 +55,10 @@ def test_effects_are_paired_with_the_reference_of_the_same_set():
         for (dataset, name), both in values.items()
         for seed, value in enumerate(both)
     ]
-    effects = {(e.dataset, e.variant): e for e in attribution.summarise(rows, "qbmvae")}
+    effects = {(e.dataset, e.method): e for e in attribution.summarise(rows, "qbmvae")}
     effect = effects["a", "no_kl"]
-    assert (effect.difference, effect.low, effect.high) == (-0.5, -0.5, -0.5)
-    assert np.isnan(effects["a", "qbmvae"].difference)
+    assert (effect.gap.mean, effect.gap.low, effect.gap.high) == (-0.5, -0.5, -0.5)
+    assert np.isnan(effects["a", "qbmvae"].gap.mean)
 
 
 def test_a_difference_over_fewer_seeds_says_over_how_many():
@@ -70,7 +70,7 @@ def test_a_difference_over_fewer_seeds_says_over_how_many():
     ]
     whole = attribution.effect_table(attribution.summarise(rows, "qbmvae"), config, "qbmvae")
     lacking = attribution.summarise([*rows[:2], (*rows[2][:-1], np.nan), *rows[3:]], "qbmvae")
-    assert [effect.num_pairs for effect in lacking] == [0, 2]
+    assert [effect.gap.num_seeds for effect in lacking] == [0, 2]
     assert "n = " not in whole
     assert "(n = 2) |" in attribution.effect_table(lacking, config, "qbmvae")
 
@@ -86,9 +86,9 @@ def test_doses_are_held_against_the_trained_couplings_and_not_the_reference():
         for name, axis, mean in means
         for seed in (0, 1)
     ]
-    effects = {effect.variant: effect for effect in attribution.summary(plan, rows)}
-    assert effects["J_times_0"].difference == 1
-    assert np.isnan(effects["J_times_1"].difference) and np.isnan(effects["qbmvae"].difference)
+    effects = {effect.method: effect for effect in attribution.summary(plan, rows)}
+    assert effects["J_times_0"].gap.mean == 1
+    assert np.isnan(effects["J_times_1"].gap.mean) and np.isnan(effects["qbmvae"].gap.mean)
 
 
 def test_rows_of_a_dose_stand_under_its_name():
@@ -164,4 +164,4 @@ def test_variants_that_diverge_to_the_last_are_notes_in_the_report(tmp_path, mon
         (name,) = diverging
         assert f"{name} has no numbers: training of seed 1 diverged at step 3." in told
         assert (f"{name} has no doses" in told) == (name == reference)
-        assert {effect.variant for effect in summary}.isdisjoint(diverging)
+        assert {effect.method for effect in summary}.isdisjoint(diverging)

@@ -15,7 +15,7 @@ from configs.benchmark import get_config as benchmark_config
 from experiments import attribution, epochs
 from experiments.comparison import report as comparison_report
 from experiments.comparison.plan import ComparisonPlan
-from experiments.comparison.summary import COLUMNS, summarise
+from experiments.comparison.summary import summarise
 from experiments.fidelity import tables as fidelity_tables
 from experiments.ising import report as ising_report
 from experiments.ising.families import Family
@@ -33,6 +33,8 @@ from qbm_jax.problems import Instance, Run
 from qbm_jax.problems.solver import Solver
 from qbm_jax.problems.tuning import Tuned
 from qbm_jax.study.escape import markdown
+from qbm_jax.study.estimates import estimate
+from qbm_jax.study.standing import COLUMNS, Standing
 
 BAD = "<script>x</script> | $\\frac{1$\n\n# heading\n\n```\n![x](y)"
 
@@ -90,7 +92,7 @@ def test_the_report_of_attribution_has_hostile_sets_variants_and_notes_as_text(t
     config = ConfigDict({"reference": "a`b", "num_seeds": 2, "variants": {}})
     config.variants = ConfigDict({"a`b": change, "_x | $y$ $": change})
     effects = [
-        attribution.Effect(BAD, name, "axis", "integration", "total", 0.5, 0.1, 0.05, 0.2, 2)
+        Standing(BAD, name, "axis", "integration", "total", estimate([0.5]), estimate([0.1, 0.2]))
         for name in config.variants
     ]
     attribution.document(plan(config, HOSTILE), Results(tmp_path, [], [], effects)).write()

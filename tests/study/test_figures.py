@@ -63,7 +63,7 @@ def test_a_figure_without_an_item_is_not_drawn():
 
 @pytest.mark.parametrize(("sign", "first", "last"), [(1, BETTER, WORSE), (-1, WORSE, BETTER)])
 def test_differences_are_coloured_by_what_they_show(axes, sign, first, last):
-    found = [(1.0, 2.0, 3.0), (-1.0, 0.5, 2.0), None, (-3.0, -2.0, -1.0)]
+    found = [estimate([1.9, 2.0, 2.1]), estimate([-1.0, 2.0]), None, estimate([-2.1, -2.0, -1.9])]
     draw_differences(axes, found, ["a", "b", "c", "d"], sign)
     lines = [line for line in axes.lines if line.get_marker() == "o"]
     assert [(line.get_ydata()[0], line.get_color()) for line in lines] == [

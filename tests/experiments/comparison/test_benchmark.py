@@ -233,10 +233,10 @@ def test_the_baseline_is_the_best_other_method_and_seeds_are_paired():
         ("gaussian", "vae (matched)"),
         ("named", "bernoulli_vae (matched)"),
     }
-    assert standings["gaussian", "vae (matched)"].difference == pytest.approx(0.15)
+    assert standings["gaussian", "vae (matched)"].gap.mean == pytest.approx(0.15)
     ours = standings["best", "bernoulli_vae (matched)"]
-    assert ours.difference == pytest.approx(-0.35) and ours.mean == pytest.approx(0.55)
-    assert ours.low < -0.5 and ours.high > -0.2
+    assert ours.gap.mean == pytest.approx(-0.35) and ours.own.mean == pytest.approx(0.55)
+    assert ours.gap.low < -0.5 and ours.gap.high > -0.2
 
 
 def test_baselines_are_ranked_on_common_seeds_and_one_lucky_seed_is_none():
@@ -252,8 +252,8 @@ def test_baselines_are_ranked_on_common_seeds_and_one_lucky_seed_is_none():
         for (m, s), own in values.items() for seed, value in own.items()
     ]  # fmt: skip
     ours = {c.against: c for c in summarise(rows) if c.method == "qbmvae"}
-    assert ours["best"].baseline == "pca (default)" and ours["best"].num_pairs == 3
-    assert ours["named"].baseline == "harmony (default)" and ours["named"].num_pairs == 2
+    assert ours["best"].baseline == "pca (default)" and ours["best"].gap.num_seeds == 3
+    assert ours["named"].baseline == "harmony (default)" and ours["named"].gap.num_seeds == 2
     assert "gaussian" not in ours
     text = report.difference_table(list(ours.values()), ["d"], 3)
     assert "pca (default)" in text and "n = " not in text
@@ -275,10 +275,10 @@ def test_intervals_of_unseen_cells_are_corrected_and_those_of_all_cells_say_what
     found = {
         c.metric: c for c in summarise(rows, {("d", "donors"): 1.0}) if c.against == "gaussian"
     }
-    plain = found["total"].high - found["total"].low
+    plain = found["total"].gap.high - found["total"].gap.low
     for metric, factor in (("rare_f1", 0.75), ("donor_f1_macro", 1.5)):
         assert found[metric].interval == "corrected resampled t"
-        wide = found[metric].high - found[metric].low
+        wide = found[metric].gap.high - found[metric].gap.low
         assert wide == pytest.approx(plain * np.sqrt(factor / 0.5))
     for metric in ("total", "rare_isolated_f1"):
         assert found[metric].interval == "Student t over trainings"
@@ -353,7 +353,7 @@ def test_of_a_metric_that_is_best_low_the_lowest_is_the_baseline():
         for m, value in {"scvi": 0.9, "ldvae": 0.7, "qbmvae": 0.8}.items() for seed in (0, 1)
     ]  # fmt: skip
     ours = next(standing for standing in summarise(rows) if standing.method == "qbmvae")
-    assert ours.baseline == "ldvae (matched)" and ours.difference == pytest.approx(0.1)
+    assert ours.baseline == "ldvae (matched)" and ours.gap.mean == pytest.approx(0.1)
 
 
 def test_bounds_are_compared_only_between_priors_of_one_likelihood():

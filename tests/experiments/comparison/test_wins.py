@@ -33,7 +33,7 @@ def cells_of(dataset, task="integration", metric="total", tuned_on=()):
 
 
 def outcomes(cells):
-    return {win.rival: win.outcome for win in wins.wins_of(cells)}
+    return {win["rival"]: win["outcome"] for win in wins.wins_of(cells)}
 
 
 def test_an_interval_on_one_side_of_zero_is_a_win_or_a_loss():
@@ -43,8 +43,8 @@ def test_an_interval_on_one_side_of_zero_is_a_win_or_a_loss():
     assert outcomes(cells_of("a", "generation", "two_sample_excess"))[GAUSSIAN] == "loss"
     assert "Harmony" not in outcomes(cells_of("a", "classification", "fold_f1_macro"))
     assert not outcomes(cells_of("a", "energy", "energy_spearman"))  # no side is good
-    (gaussian,) = [win for win in wins.wins_of(cells_of("a")) if win.rival == GAUSSIAN]
-    assert (gaussian.baseline, gaussian.num_seeds) == ("scvi (matched)", 2)
+    (gaussian,) = [win for win in wins.wins_of(cells_of("a")) if win["rival"] == GAUSSIAN]
+    assert (gaussian["baseline"], gaussian["num_seeds"]) == ("scvi (matched)", 2)
 
 
 def test_the_counts_are_of_the_sets_kept_aside():
@@ -96,7 +96,7 @@ def test_public_codes_are_held_against_by_name_and_are_no_baseline():
         for task, metric in (("integration", "total"), ("bound", "elbo")) for seed in range(3)
     ]  # fmt: skip
     known = [c for c in summarise(rows) if c.who == ("qbmvae", "matched") and c.baseline]
-    assert [(c.metric, c.against, c.baseline, c.difference) for c in known] == [
+    assert [(c.metric, c.against, c.baseline, c.gap.mean) for c in known] == [
         ("total", "named", "qbmvae_public (matched)", 2.0)
     ]
     assert verdict._counted("Here", summarise(rows)).endswith(
@@ -166,11 +166,11 @@ def test_a_comparison_tells_sample_deviations_and_ours_minus_theirs():
     rows = _rows("qbmvae", [1.0, 2.0, 6.0]) + _rows("gaussian_vae", [0.0, 1.0, 2.0])
     standings = {one.method: one for one in summary.summarise(rows) if one.against == "best"}
     ours = standings["qbmvae"]
-    assert (ours.mean, ours.sd) == (3.0, pytest.approx(math.sqrt(7)))
+    assert (ours.own.mean, ours.own.sd) == (3.0, pytest.approx(math.sqrt(7)))
     assert ours.baseline == "gaussian_vae (matched)"
     # Differences 1, 1, 4: variance 3; of unseen folds, so that of their mean is 3 (1/3 + 1/4).
     width = 4.302652729911275 * math.sqrt(7 / 4)  # Student's t of 2 degrees of freedom
-    assert (ours.difference, ours.low, ours.high) == pytest.approx((2, 2 - width, 2 + width))
+    assert (ours.gap.mean, ours.gap.low, ours.gap.high) == pytest.approx((2, 2 - width, 2 + width))
     assert summary.HEADLINE["energy", "energy_spearman"] == 0
     assert summary.HEADLINE["energy", "energy_order"] == 1
     assert summary.HEADLINE["bound", "elbo"] == 1
