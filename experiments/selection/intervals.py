@@ -10,7 +10,6 @@ they are widened alike.
 Over sets it is that of `study.estimates.over_sets`.
 """
 
-import math
 from collections.abc import Iterable
 
 from qbm_jax.fitted.tasks.study_set import FOLD_SHARE
@@ -26,8 +25,3 @@ OVER = (
 def within_set(values: Iterable[float | None]) -> Estimate:
     """The mean over the trainings of one set: a number each."""
     return estimate(values, share=FOLD_SHARE)
-
-
-def standard_error(sd: float, number: int) -> float:
-    """The standard error of the mean over `number` trainings of one set of this s.d."""
-    return sd * math.sqrt(1 / number + FOLD_SHARE)

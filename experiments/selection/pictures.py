@@ -6,36 +6,36 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.kit.runner import Piece
-from experiments.selection.intervals import standard_error
-from experiments.selection.standings import ALL, Standing
+from experiments.selection.standings import ALL, Rivals
 from experiments.selection.tables import shown
 from qbm_jax.study.estimates import Estimate
 from qbm_jax.study.figures import NotDrawn, colours_of, draw_curve, panels, shared_legend, tidy
+from qbm_jax.study.standing import Standing
 
 TRAINING = {"elbo": "held-out bound, nats per cell", "total": "scIB total"}
 Curves = dict[str, dict[int, Estimate]]  # by method and number of cells
 
 
-def draw_labels(here: list[Standing], metric_end: str) -> Figure:
+def draw_labels(here: list[Rivals], metric_end: str) -> Figure:
     """A score of the labels against their number, a panel a space and classifier."""
     found: dict[tuple[str, str], Curves] = defaultdict(lambda: defaultdict(dict))
-    for each in here:
+    for each, *_ in here:
         if each.task == "labels" and each.metric.endswith(metric_end):
             space, budget = _place(each)
-            found[space, each.metric][each.method][budget] = _estimate(each)
+            found[space, each.metric][each.method][budget] = each.own
     if not found:
         raise NotDrawn("no labels were measured")
     return _draw({(f"labels ({space})", metric): own for (space, metric), own in found.items()})
 
 
-def draw_training(here: list[Standing]) -> Figure:
+def draw_training(here: list[Rivals]) -> Figure:
     """The held-out bound and scIB against the number of cells trained on; dashed: of all."""
     found: dict[tuple[str, str], Curves] = defaultdict(lambda: defaultdict(dict))
     for metric, title in TRAINING.items():
-        for each in here:
+        for each, *_ in here:
             if (each.task, each.metric) == ("training", metric):
                 key = "cells trained on", title
-                found[key][each.method][_place(each)[1]] = _estimate(each)
+                found[key][each.method][_place(each)[1]] = each.own
     if not found:
         raise NotDrawn("no model was trained on chosen cells")
     return _draw(found)
@@ -44,11 +44,6 @@ def draw_training(here: list[Standing]) -> Figure:
 def _place(standing: Standing) -> tuple[str, int]:
     space, _, budget = standing.setting.rpartition("-")
     return space, int(budget)
-
-
-def _estimate(standing: Standing) -> Estimate:
-    error = standard_error(standing.sd, standing.num_seeds)
-    return Estimate(standing.mean, standing.sd, error, float("nan"), standing.num_seeds)
 
 
 def _draw(found: dict[tuple[str, str], Curves]) -> Figure:

@@ -9,12 +9,11 @@ from experiments.selection.audit_tables import audit_tables, correlation_table
 from experiments.selection.pictures import draw_audit, draw_labels, draw_training
 from experiments.selection.standings import (
     CELLS_TOGETHER,
-    COLUMNS,
     GREEDY,
     IMAGES,
     IMAGES_TOGETHER,
+    Rivals,
     Row,
-    Standing,
     best_in_sets,
     by_setting,
     gap,
@@ -25,7 +24,6 @@ from experiments.selection.standings import (
 from experiments.selection.tables import (
     LEAKS,
     by_set_table,
-    gap_cell,
     labels_table,
     pooled_table,
     set_sketch_table,
@@ -34,8 +32,9 @@ from experiments.selection.tables import (
     training_table,
 )
 from qbm_jax.selection.methods import METHODS
-from qbm_jax.study.document import Document
+from qbm_jax.study.document import Document, gap_cell
 from qbm_jax.study.estimates import Estimate
+from qbm_jax.study.standing import COLUMNS
 
 WITHOUT = "qubo_mmd_bifurcation"  # what the QUBOs with a utility are but for it
 SCORES = {"f1_macro": "macro F1", "accuracy": "accuracy"}
@@ -67,7 +66,7 @@ def write(results: Results, notes: list[str], simulated: list[str]) -> Document:
     audits = [piece for piece in results.pieces if piece["section"] == "audit" and piece["rows"]]
     by_set = {piece["dataset"]: piece for piece in audits}
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
-        here = [standing for standing in results.summary if standing.dataset == dataset]
+        here = [standing for standing in results.summary if standing.to_best.dataset == dataset]
         _add_set(document, dataset, here)
         if dataset in by_set:
             piece = by_set[dataset]
@@ -81,7 +80,7 @@ def write(results: Results, notes: list[str], simulated: list[str]) -> Document:
     return document
 
 
-def _add_together(document: Document, rows: list[Row], summary: list[Standing]) -> None:
+def _add_together(document: Document, rows: list[Row], summary: list[Rivals]) -> None:
     """What is said of all sets of cells together, and of images at all numbers."""
     cells = [row for row in rows if row["dataset"] != IMAGES]
     document.add("## All sets of cells", *pooled_table(summary, CELLS_TOGETHER, "f1_macro"))
@@ -97,7 +96,7 @@ def _add_together(document: Document, rows: list[Row], summary: list[Standing]) 
             document.add(*pooled_table(summary, IMAGES_TOGETHER, metric))
 
 
-def _add_set(document: Document, dataset: str, here: list[Standing]) -> None:
+def _add_set(document: Document, dataset: str, here: list[Rivals]) -> None:
     """Tables and curves of one set."""
     document.add(f"## {dataset}")
     for classifier in ("rf", "trees"):
@@ -106,7 +105,7 @@ def _add_set(document: Document, dataset: str, here: list[Standing]) -> None:
     document.add(*set_sketch_table(here))
     for metric in TRAINING:
         document.add(*training_table(here, metric))
-    seen = f" {LEAKS}" if any("†" in shown(each.method) for each in here) else ""
+    seen = f" {LEAKS}" if any("†" in shown(each.method) for each, *_ in here) else ""
     bars = f"means over trainings; bars: the corrected standard error.{seen}"
     for score, title in SCORES.items():
         name = "labels" if score == "f1_macro" else score
@@ -114,7 +113,7 @@ def _add_set(document: Document, dataset: str, here: list[Standing]) -> None:
             f"{dataset}-{name}.png", partial(draw_labels, here, score),
             f"{dataset}: {title} of what neither embedding nor classifier saw, {bars}",
         )  # fmt: skip
-    if any(each.task == "training" for each in here):
+    if any(each.task == "training" for each, *_ in here):
         document.figure(
             f"{dataset}-training.png", partial(draw_training, here),
             f"{dataset}: models of chosen cells against their number, {bars}",

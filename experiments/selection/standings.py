@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.selection.intervals import within_set
+from qbm_jax.fitted.tasks.study_set import FOLD_SHARE
 from qbm_jax.selection.methods import ACTIVE, BASELINE, GREEDILY, METHODS, QUBO
-from qbm_jax.study.estimates import Estimate, by_seed, differences, estimate, over_sets
+from qbm_jax.study.estimates import Estimate, difference_by_seed, estimate, over_sets
+from qbm_jax.study.standing import MEAN, Standing
 
-COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
-RANDOM, GREEDY, MMD_GREEDY = "random", "facility_greedy", "mmd_greedy"
+NAMED = RANDOM, GREEDY, MMD_GREEDY = "random", "facility_greedy", "mmd_greedy"
 ALL = "all"  # what trained on the whole pool is called
 IMAGES = "mnist"
 CELLS_TOGETHER, IMAGES_TOGETHER = "all sets of cells", "images at all numbers"
@@ -25,41 +26,36 @@ Settings = dict[tuple[str, str], Methods]
 """Of one set, by setting and metric."""
 
 
-class Standing(NamedTuple):
-    """Where a method stands: its mean over seeds, and paired differences with 95 % intervals.
+class Rivals(NamedTuple):
+    """A method in a metric, against all that it is held against; `own` is the same in all of them.
 
-    `best` is the baseline (greedy ones and those that ask for labels included) with the best mean
-    there, other than itself. `to_all` is to what was trained on the whole pool. Rows over all
-    settings, and all sets of cells, have differences alone.
+    `to_best` is against the baseline (greedy ones and those that ask for labels included) with the
+    best mean there, other than itself; `to_all` against what was trained on the whole pool. Over
+    all settings, and all sets of cells, there are differences alone.
     """
 
-    dataset: str
-    setting: str
-    task: str
-    metric: str
-    method: str
-    num_seeds: int
-    mean: float
-    sd: float
-    to_random: float
-    to_random_low: float
-    to_random_high: float
-    to_greedy: float
-    to_greedy_low: float
-    to_greedy_high: float
-    to_mmd_greedy: float
-    to_mmd_greedy_low: float
-    to_mmd_greedy_high: float
-    best: str
-    to_best: float
-    to_best_low: float
-    to_best_high: float
-    to_all: float
-    to_all_low: float
-    to_all_high: float
+    to_random: Standing
+    to_greedy: Standing
+    to_mmd_greedy: Standing
+    to_best: Standing
+    to_all: Standing
 
 
-def standings(rows: list[Row]) -> list[Standing]:
+def _ends(title: str) -> dict[str, str]:
+    """The columns of a difference."""
+    ends = {"": "mean", "_low": "low", "_high": "high"}
+    return {f"{title}{end}": f"{title}.gap.{part}" for end, part in ends.items()}
+
+
+SUMMARY = {
+    **{name: f"to_best.{name}" for name in ("dataset", "setting", "task", "metric", "method")},
+    **{name: f"to_best.{path}" for name, path in MEAN.items()},
+    **_ends("to_random"), **_ends("to_greedy"), **_ends("to_mmd_greedy"),
+    "best": "to_best.baseline", **_ends("to_best"), **_ends("to_all"),
+}  # fmt: skip
+
+
+def standings(rows: list[Row]) -> list[Rivals]:
     """Standings in all compared metrics, then over all settings; intervals: `intervals`."""
     groups: dict[tuple, Methods] = defaultdict(lambda: defaultdict(dict))
     whole: dict[tuple, dict[int, float]] = defaultdict(dict)
@@ -70,18 +66,19 @@ def standings(rows: list[Row]) -> list[Standing]:
             if row["method"] == ALL:
                 whole[key[0], key[2], key[3]][int(row["seed"])] = float(row["value"])
     found = []
-    for key, group in groups.items():
-        entire = whole.get((key[0], key[2], key[3]), {})
+    for (dataset, setting, task, metric), group in groups.items():
+        entire = whole.get((dataset, task, metric), {})
         for name, values in group.items():
-            own, best = within_set(values.values()), best_baseline(group, name, key[3])
-            gaps = _ends("to_all", paired(values if name != ALL else {}, entire))
-            for title, rival in _rivals(best).items():
-                gaps |= _ends(title, difference(group, name, rival))
-            found.append(Standing(*key, name, own.num_seeds, own.mean, own.sd, best=best, **gaps))
+            what = dataset, name, setting, task, metric, within_set(values.values())
+            best = best_baseline(group, name, metric)
+            gaps = [(difference(group, name, rival), rival) for rival in (*NAMED, best)]
+            gaps.append((paired(values if name != ALL else {}, entire), ALL))
+            sign = sign_of(metric)
+            found.append(Rivals(*(Standing(*what, *each, sign=sign) for each in gaps)))
     return found + pooled_standings(rows)
 
 
-def pooled_standings(rows: list[Row]) -> list[Standing]:
+def pooled_standings(rows: list[Row]) -> list[Rivals]:
     """Differences over all settings and classifiers, of all sets of cells and of images."""
     found = []
     for title, of_images in ((CELLS_TOGETHER, False), (IMAGES_TOGETHER, True)):
@@ -90,30 +87,18 @@ def pooled_standings(rows: list[Row]) -> list[Standing]:
             sets = by_setting(here, metric_end=metric)
             for name in methods_of(sets):
                 best = best_in_sets(sets, name)
-                gaps = _ends("to_all", estimate([]))
-                for column, rival in _rivals(best).items():
-                    gaps |= _ends(column, gap(sets, name, rival))
                 number = sum(_num_seeds(settings, name) for settings in sets.values())
+                what = title, name, "all", "labels", metric, estimate([])._replace(num_seeds=number)
                 told = "; ".join(f"{dataset}: {rival}" for dataset, rival in best.items() if rival)
-                nothing = float("nan")
-                key = title, "all", "labels", metric, name
-                found.append(Standing(*key, number, nothing, nothing, best=told, **gaps))
+                gaps = [(gap(sets, name, rival), rival) for rival in NAMED]
+                gaps += [(gap(sets, name, best), told), (estimate([]), ALL)]
+                found.append(Rivals(*(Standing(*what, *each) for each in gaps)))
     return found
-
-
-def _rivals(best: Any) -> dict[str, Any]:
-    """What a method is held against, by the name of the difference."""
-    names = {"to_random": RANDOM, "to_greedy": GREEDY, "to_mmd_greedy": MMD_GREEDY}
-    return names | {"to_best": best}
-
-
-def _ends(title: str, found: Estimate) -> dict[str, Any]:
-    return {title: found.mean, f"{title}_low": found.low, f"{title}_high": found.high}
 
 
 def paired(values: dict[int, float], rival: dict[int, float]) -> Estimate:
     """The difference of two methods of one set, seed by seed; NaN where either is empty."""
-    return within_set(differences(*by_seed(values, rival)))
+    return difference_by_seed(values, rival, FOLD_SHARE)
 
 
 def difference(group: Methods, name: str, rival: str) -> Estimate:
@@ -123,13 +108,17 @@ def difference(group: Methods, name: str, rival: str) -> Estimate:
 
 def best_baseline(group: Methods, name: str, metric: str) -> str:
     """The baseline of the best mean, other than this one; "" for none."""
-    sign = -1 if metric in SMALLER_IS_BETTER else 1
     means = {
-        other: sign * float(np.mean(list(values.values())))
+        other: sign_of(metric) * float(np.mean(list(values.values())))
         for other, values in group.items()
         if other != name and is_baseline(other)
     }
     return max(means, key=means.__getitem__, default="")
+
+
+def sign_of(metric: str) -> int:
+    """1 where more of a metric is better, else -1."""
+    return -1 if metric in SMALLER_IS_BETTER else 1
 
 
 def is_baseline(name: str) -> bool:

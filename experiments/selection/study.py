@@ -26,7 +26,7 @@ from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import flatten
 from experiments.selection import report, tasks
-from experiments.selection.standings import COLUMNS, IMAGES, Standing, standings
+from experiments.selection.standings import IMAGES, SUMMARY, Rivals, standings
 from experiments.selection.trained import TrainedModels
 from qbm_jax.data import folder
 from qbm_jax.errors import InputError
@@ -42,7 +42,9 @@ from qbm_jax.selection.methods import METHODS, SelectionMethod, available
 from qbm_jax.selection.options import SelectionOptions
 from qbm_jax.selection.scores import CLASSIFIERS
 from qbm_jax.study.document import Document
+from qbm_jax.study.standing import COLUMNS
 
+__all__ = ["COLUMNS", "SUMMARY", "check", "document", "pieces", "rows", "summary"]
 LEAST = {
     "num_seeds": 2, "training_seeds": 0, "num_genes": 2, "num_steps": 0, "max_pool": 30,
     "audit.num_subsets": 3, "audit.num_instances": 1,
@@ -192,7 +194,7 @@ def rows(plan: SelectionPlan, piece: Piece) -> Iterator[Row]:
     return ((piece["dataset"], *row) for row in piece["rows"])
 
 
-def summary(plan: SelectionPlan, rows: Iterable[Row]) -> list[Standing]:
+def summary(plan: SelectionPlan, rows: Iterable[Row]) -> list[Rivals]:
     """Means and paired differences to random and to the best baseline."""
     del plan
     return standings([dict(zip(COLUMNS, row, strict=True)) for row in rows])

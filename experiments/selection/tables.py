@@ -8,17 +8,18 @@ from experiments.selection.intervals import OVER, WITHIN, within_set
 from experiments.selection.standings import (
     GREEDY,
     RANDOM,
+    Rivals,
     Row,
-    Standing,
     by_setting,
     gap,
     gap_in_set,
     methods_of,
 )
 from qbm_jax.selection.methods import METHODS
-from qbm_jax.study.document import number, table, with_interval, with_spread
+from qbm_jax.study.document import gap_cell, number, table, with_spread
 from qbm_jax.study.escape import Markdown, bold, markdown
-from qbm_jax.study.estimates import Estimate, over_sets
+from qbm_jax.study.estimates import over_sets
+from qbm_jax.study.standing import Standing
 
 SKETCH = (
     *("rare_recall", "types_found", "hausdorff", "covering", "mmd", "batch_imbalance"),
@@ -43,23 +44,11 @@ def told(found: str, *words: str) -> list[str]:
     return [found, " ".join([*words, *([LEAKS] if "†" in found else [])])]
 
 
-def gap_cell(gap: Estimate, digits: int = 3) -> Markdown:
-    """A difference with its interval."""
-    return with_interval(gap.mean, gap.low, gap.high, digits)
-
-
-def standing_cell(standing: Standing, column: str, digits: int = 3) -> Markdown:
-    """A difference of a standing with its interval."""
-    mean, low, high = (getattr(standing, f"{column}{end}") for end in ("", "_low", "_high"))
-    return with_interval(mean, low, high, digits)
-
-
-def pooled_table(found: list[Standing], title: str, metric: str) -> list[str]:
+def pooled_table(found: list[Rivals], title: str, metric: str) -> list[str]:
     """Every method against random, the greedy ones and the best baseline, over all settings."""
-    here = [each for each in found if (each.dataset, each.metric) == (title, metric)]
-    columns = ("to_random", "to_greedy", "to_mmd_greedy", "to_best")
+    here = [each[:-1] for each in found if (each[0].dataset, each[0].metric) == (title, metric)]
     lines = [
-        [shown(each.method), METHODS[each.method].kind, *(standing_cell(each, c) for c in columns)]
+        [shown(each[0].method), METHODS[each[0].method].kind, *(gap_cell(one.gap) for one in each)]
         for each in here
     ]
     header = [
@@ -68,8 +57,9 @@ def pooled_table(found: list[Standing], title: str, metric: str) -> list[str]:
     ]  # fmt: skip
     if not lines:
         return []
-    one = next((each for each in here if METHODS[each.method].kind == "qubo"), here[0])
-    best = f"The best baseline (for itself, the next one): {one.best or 'none'}."
+    bests = [best for *_, best in here]
+    one = next((each for each in bests if METHODS[each.method].kind == "qubo"), bests[0])
+    best = f"The best baseline (for itself, the next one): {one.baseline or 'none'}."
     return told(table(header, lines), f"Differences in {metric}.", OVER, best)
 
 
@@ -113,13 +103,13 @@ def _sketch_cell(sets: dict[str, Any], name: str) -> Markdown:
     return bold(text) if apart.is_shown else markdown(text)
 
 
-def labels_table(here: list[Standing], metric: str) -> list[str]:
+def labels_table(here: list[Rivals], metric: str) -> list[str]:
     """One metric of the labels in one set, method by method and setting by setting."""
     chosen = _of(here, "labels", metric)
     lines = [
-        [shown(each.method), each.setting, with_spread(each.mean, each.sd, 3),
-         *(standing_cell(each, column) for column in ("to_random", "to_greedy", "to_best")),
-         each.best]
+        [*_own(each.to_best, 3),
+         *(gap_cell(one.gap) for one in (each.to_random, each.to_greedy, each.to_best)),
+         each.to_best.baseline]
         for each in chosen
     ]  # fmt: skip
     header = [
@@ -129,10 +119,10 @@ def labels_table(here: list[Standing], metric: str) -> list[str]:
     return told(table(header, lines), WITHIN) if lines else []
 
 
-def set_sketch_table(here: list[Standing]) -> list[str]:
+def set_sketch_table(here: list[Rivals]) -> list[str]:
     """All scores of sketches of one set; bold where they differ from those of random choices."""
     found: dict[tuple[str, str], dict[str, Standing]] = {}
-    for each in here:
+    for each in (each.to_random for each in here):
         if each.task == "sketch":
             found.setdefault((each.setting, each.method), {})[each.metric] = each
     lines = [
@@ -145,18 +135,16 @@ def set_sketch_table(here: list[Standing]) -> list[str]:
 
 
 def _plain_cell(standing: Standing | None) -> Markdown:
-    text = number(None if standing is None else standing.mean)
-    if standing is not None and (standing.to_random_low > 0 or standing.to_random_high < 0):
-        return bold(text)
-    return markdown(text)
+    text = number(None if standing is None else standing.own.mean)
+    return bold(text) if standing is not None and standing.gap.is_shown else markdown(text)
 
 
-def training_table(here: list[Standing], metric: str) -> list[str]:
+def training_table(here: list[Rivals], metric: str) -> list[str]:
     """Models of chosen cells: to those of as many random ones, and to the model of the pool."""
     digits = 1 if metric == "elbo" else 3
     lines = [
-        [shown(each.method), each.setting, with_spread(each.mean, each.sd, digits),
-         *(standing_cell(each, column, digits) for column in ("to_random", "to_all"))]
+        [*_own(each.to_all, digits),
+         *(gap_cell(one.gap, digits) for one in (each.to_random, each.to_all))]
         for each in _of(here, "training", metric)
     ]  # fmt: skip
     header = [
@@ -166,6 +154,12 @@ def training_table(here: list[Standing], metric: str) -> list[str]:
     return told(table(header, lines), WITHIN) if lines else []
 
 
-def _of(here: list[Standing], task: str, metric: str) -> list[Standing]:
-    chosen = [each for each in here if (each.task, each.metric) == (task, metric)]
-    return chosen if any(np.isfinite(each.mean) for each in chosen) else []
+def _of(here: list[Rivals], task: str, metric: str) -> list[Rivals]:
+    chosen = [each for each in here if (each[0].task, each[0].metric) == (task, metric)]
+    return chosen if any(np.isfinite(each[0].own.mean) for each in chosen) else []
+
+
+def _own(standing: Standing, digits: int) -> list[str]:
+    """What a line begins with."""
+    own = with_spread(standing.own.mean, standing.own.sd, digits)
+    return [shown(standing.method), standing.setting, own]

@@ -13,13 +13,13 @@ from experiments.selection.intervals import within_set
 from experiments.selection.pictures import draw_labels, draw_training
 from experiments.selection.standings import (
     CELLS_TOGETHER,
-    COLUMNS,
     IMAGES_TOGETHER,
     pooled,
     standings,
 )
 from qbm_jax.selection.audit import UTILITY
 from qbm_jax.study.estimates import estimate, over_sets
+from qbm_jax.study.standing import COLUMNS
 
 WORDS = "corrected resampled t"
 
@@ -49,11 +49,12 @@ def test_a_utility_is_held_against_the_same_qubo_without_it():
 def test_the_first_line_says_whether_greedy_is_as_good(gain, words):
     rows = list(rows_of(gain))
     assert report.verdict(rows).startswith(words)
-    found = {each.method: each for each in standings(rows) if each.dataset == "x"}
+    found = {each.to_best.method: each for each in standings(rows) if each.to_best.dataset == "x"}
     own = found["qubo_mmd_swap"]
-    assert own.to_greedy == pytest.approx(gain, abs=0.02) and own.num_seeds == 6
-    assert own.best in ("random", "facility_greedy")
-    assert np.isnan(found["random"].to_random)
+    assert own.to_greedy.gap.mean == pytest.approx(gain, abs=0.02)
+    assert own.to_best.own.num_seeds == 6
+    assert own.to_best.baseline in ("random", "facility_greedy")
+    assert np.isnan(found["random"].to_random.gap.mean)
 
 
 def many(values, task="labels", metric="rf_f1_macro", setting="pca-10"):
@@ -80,14 +81,14 @@ def test_within_a_set_the_interval_is_corrected_in_every_table():
     apart = np.array([0.02, 0.05, 0.01, 0.06, 0.03, 0.01])
     rows = many({("x", "facility_greedy"): np.zeros(6), ("x", "qubo_mmd_swap"): apart})
     half = scipy.stats.t.ppf(0.975, 5) * apart.std(ddof=1) * (1 / 6 + 1 / 4) ** 0.5
-    found = [each for each in standings(rows) if each.method == "qubo_mmd_swap"]
-    assert [each.dataset for each in found[:2]] == ["x", CELLS_TOGETHER]
+    found = [each for each in standings(rows) if each.to_best.method == "qubo_mmd_swap"]
+    assert [each.to_best.dataset for each in found[:2]] == ["x", CELLS_TOGETHER]
     for each in found[:2]:
-        assert each.to_greedy_low == pytest.approx(apart.mean() - half)
+        assert each.to_greedy.gap.low == pytest.approx(apart.mean() - half)
     assert pooled(rows, "qubo_mmd_swap", "facility_greedy").half_width == pytest.approx(half)
     sketch = [row | {"task": "sketch", "metric": "mmd"} for row in rows]
-    (own,) = (each for each in standings(sketch) if each.method == "qubo_mmd_swap")
-    assert own.to_greedy_high == pytest.approx(apart.mean() + half)
+    (own,) = (each for each in standings(sketch) if each.to_best.method == "qubo_mmd_swap")
+    assert own.to_greedy.gap.high == pytest.approx(apart.mean() + half)
 
 
 def test_the_verdict_needs_the_corrected_interval_to_exclude_0():
@@ -112,23 +113,31 @@ def test_what_asks_for_labels_is_a_baseline_too():
         ("x", "random"): [0.1, 0.2, 0.1], ("x", "margin"): [0.9, 0.8, 0.9],
         ("x", "qubo_mmd_swap"): [0.5, 0.6, 0.5], ("x", "facility_greedy"): [0.6, 0.5, 0.5],
     })  # fmt: skip
-    found = {(each.dataset, each.method): each for each in standings(rows)}
-    assert found["x", "qubo_mmd_swap"].best == "margin"
-    assert found["x", "margin"].best == "facility_greedy"
+    found = {(each.to_best.dataset, each.to_best.method): each for each in standings(rows)}
+    assert found["x", "qubo_mmd_swap"].to_best.baseline == "margin"
+    assert found["x", "margin"].to_best.baseline == "facility_greedy"
     together = found[CELLS_TOGETHER, "qubo_mmd_swap"]
-    assert together.best == "x: margin" and together.to_best == pytest.approx(-1 / 3)
+    assert together.to_best.baseline == "x: margin"
+    assert together.to_best.gap.mean == pytest.approx(-1 / 3)
     table, said = tables.pooled_table(list(found.values()), CELLS_TOGETHER, "f1_macro")
     assert "to the best baseline" in table and "x: margin" in said and WORDS in said
     assert re.search("need labels and a classifier", report.ASKING)
+
+
+def test_of_distances_the_smallest_is_the_best_baseline_and_smaller_is_better():
+    values = {("x", "random"): [0.9, 0.9], ("x", "facility_greedy"): [0.5, 0.5]}
+    rows = many(values | {("x", "qubo_mmd_swap"): [0.1, 0.1]}, "sketch", "mmd")
+    (own,) = (each for each in standings(rows) if each.to_best.method == "qubo_mmd_swap")
+    assert own.to_best.baseline == "facility_greedy" and own.to_best.verdict == "better"
 
 
 def test_the_best_baseline_of_a_set_is_told_where_all_were_asked():
     few = {("x", "badge"): [0.6, 0.6], ("x", "margin"): [0.7, 0.7], ("x", "random"): [0.1, 0.1]}
     lots = {("x", "margin"): [0.1, 0.1], ("x", "random"): [0.8, 0.8]}
     rows = many(few) + many(lots, setting="pca-500")  # badge is not asked for 500
-    found = {each.method: each for each in standings(rows) if each.dataset == CELLS_TOGETHER}
-    assert found["random"].best == "x: margin"
-    assert found["random"].to_best == pytest.approx((-0.6 + 0.7) / 2)
+    found = {(each.to_best.dataset, each.to_best.method): each.to_best for each in standings(rows)}
+    best = found[CELLS_TOGETHER, "random"]
+    assert best.baseline == "x: margin" and best.gap.mean == pytest.approx((-0.6 + 0.7) / 2)
 
 
 def training_rows():
@@ -143,10 +152,10 @@ def training_rows():
 
 def test_models_of_sketches_are_held_against_the_model_of_all():
     found = standings(training_rows())
-    own = {(each.method, each.setting): each for each in found if each.metric == "total"}
-    assert own["qubo_mmd_swap", "pca-10"].to_all == pytest.approx(-3)
-    assert own["random", "pca-20"].to_all == pytest.approx(-2)
-    assert np.isnan(own["all", "pca-40"].to_all)
+    to_all = (each.to_all for each in found)
+    gaps = {(one.method, one.setting): one.gap.mean for one in to_all if one.metric == "total"}
+    assert gaps["qubo_mmd_swap", "pca-10"] == pytest.approx(-3)
+    assert gaps["random", "pca-20"] == pytest.approx(-2) and np.isnan(gaps["all", "pca-40"])
     table, said = tables.training_table(found, "total")
     assert "**-3.000 (-3.000, -3.000)**" in table and WORDS in said
 
@@ -163,7 +172,7 @@ def test_curves_of_labels_are_of_either_score_with_the_corrected_error():
     values = np.array([0.5, 0.6, 0.8])
     rows = many({("x", "random"): values})
     rows += many({("x", "random"): values}, metric="rf_accuracy")
-    found = [each for each in standings(rows) if each.dataset == "x"]
+    found = [each for each in standings(rows) if each.to_best.dataset == "x"]
     for score in report.SCORES:
         (panel,) = draw_labels(found, score).axes
         assert panel.get_ylabel() == f"rf_{score}"
@@ -175,7 +184,7 @@ def test_curves_of_labels_are_of_either_score_with_the_corrected_error():
 def test_what_saw_cells_that_judge_is_marked_and_explained():
     values = {("x", "random"): [0.1, 0.2], ("x", "qubo_disagreement"): [0.3, 0.5]}
     found = standings(many(values))
-    here = [each for each in found if each.dataset == "x"]
+    here = [each for each in found if each.to_best.dataset == "x"]
     for parts in (
         tables.pooled_table(found, CELLS_TOGETHER, "f1_macro"),
         tables.labels_table(here, "rf_f1_macro"),
@@ -208,9 +217,9 @@ def test_images_stand_apart_from_cells():
     values |= {("mnist", "facility_greedy"): [0.5, 0.5, 0.5]}
     values |= {("mnist", "qubo_facility"): [0.7, 0.71, 0.7]}
     rows = many(values) + many(values, metric="rf_accuracy")
-    found = {(each.dataset, each.method): each for each in standings(rows)}
-    assert found[CELLS_TOGETHER, "qubo_facility"].to_greedy < 0
-    assert found[IMAGES_TOGETHER, "qubo_facility"].to_greedy > 0.1
+    found = {(each.to_best.dataset, each.to_best.method): each for each in standings(rows)}
+    assert found[CELLS_TOGETHER, "qubo_facility"].to_greedy.gap.mean < 0
+    assert found[IMAGES_TOGETHER, "qubo_facility"].to_greedy.gap.mean > 0.1
     told = report.verdict(rows)
     assert told.startswith("Greedy is as good as far") and "on images" in told
     assert "to facility_greedy" in told.split("on images")[1]
