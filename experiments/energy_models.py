@@ -29,9 +29,11 @@ from qbm_jax.runtime.options import choice
 from qbm_jax.study.document import Document
 from qbm_jax.study.escape import markdown
 from qbm_jax.study.means import means_table
+from qbm_jax.study.standing import COLUMNS
+
+__all__ = ["COLUMNS", "check", "document", "pieces", "rows"]  # of the study kit
 
 LOGGER = logging.getLogger("qbm_jax")
-COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
 MACHINE, LIKELIHOOD, FEATURES, DENSITIES = "machine", "likelihood", "features", "density"
 CELLS, SIMULATED_CELLS = "cells", "simulated_cells"
 DENSITY_COLUMNS = {

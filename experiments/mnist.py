@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from experiments.energies.prior_plan import PriorPlan, check
-from experiments.energies.prior_report import Difference, document
+from experiments.energies.prior_report import document
 from experiments.kit.runner import Piece, Row, Work
 from experiments.kit.stop import StopRequest
 from qbm_jax import partition, training
@@ -22,13 +22,15 @@ from qbm_jax.fitted.trainings import describe, fit_trainings
 from qbm_jax.model import inference
 from qbm_jax.objective.importance_weighted import importance_weighted_bound
 from qbm_jax.runtime import keys
-from qbm_jax.study.estimates import by_seed, paired_difference
+from qbm_jax.study.estimates import difference_by_seed, estimate
+from qbm_jax.study.standing import COLUMNS, GAP, Standing
 from qbm_jax.training import Training
 from qbm_jax.training.evaluation import ANY_BRACKET
 
 LOGGER = logging.getLogger("qbm_jax")
 __all__ = ["COLUMNS", "check", "document", "pieces", "rows", "summary"]  # of the study kit
-COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
+SUMMARY = {name: name for name in ("dataset", "method", "metric")} | GAP
+SUMMARY |= {"num_seeds": "gap.num_seeds"}
 TASK, BASELINE = "likelihood", "bernoulli"
 
 
@@ -113,7 +115,7 @@ def rows(plan: PriorPlan, piece: Piece) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def summary(plan: PriorPlan, rows: list[Row]) -> list[Difference]:
+def summary(plan: PriorPlan, rows: list[Row]) -> list[Standing]:
     """Differences of every prior to J = 0; none where that was not trained."""
     values: dict[tuple[str, str], dict[int, float | None]] = {}
     for _, method, _, _, metric, seed, value in rows:
@@ -122,10 +124,8 @@ def summary(plan: PriorPlan, rows: list[Row]) -> list[Difference]:
     for (method, metric), own in values.items():
         others = values.get((BASELINE, metric))
         if metric in ("nll", "elbo", "kl") and method != BASELINE and others:
-            one = paired_difference(*by_seed(own, others))
-            found.append(
-                Difference(
-                    plan.set.name, method, metric, one.mean, one.low, one.high, one.num_seeds
-                )
-            )
+            what = plan.set.name, method, plan.setting, TASK, metric
+            gap = difference_by_seed(own, others)
+            sign = 1 if metric == "elbo" else -1
+            found.append(Standing(*what, estimate(own.values()), gap, BASELINE, sign=sign))
     return found

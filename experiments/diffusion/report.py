@@ -13,12 +13,15 @@ from experiments.kit.options import listed
 from experiments.kit.runner import Results, Row
 from experiments.kit.workdir import made_by
 from qbm_jax.diffusion.bound import LEAST_REACH
-from qbm_jax.study.document import Document, number, table, with_interval, with_spread
+from qbm_jax.study.document import Document, gap_cell, number, table, with_spread
 from qbm_jax.study.escape import Markdown, bullets, fence, figure_text, file_name, markdown
-from qbm_jax.study.estimates import Estimate, by_seed, estimate, paired_difference
+from qbm_jax.study.estimates import Estimate, Verdict, by_seed, difference_by_seed, estimate
 from qbm_jax.study.figures import NotDrawn, colours_of, draw_curve, legend, panels, tidy
 
 BITS, TARGET = "bits_per_token", 0.15
+SIDES: dict[Verdict, str] = {
+    "better": "better", "worse": "worse", "level": "no difference is shown"
+}  # fmt: skip
 BASELINE, GUIDED, CAUSAL = "diffusion", "rbm", "autoregressive"
 RESIDUALS = (
     "Residual energies: log Z in nats and its sides; gain, bits per token that the energy takes "
@@ -111,16 +114,6 @@ def write(plan: Any, results: Results) -> Document:
     return report
 
 
-def difference(ours: dict[int, Any], theirs: dict[int, Any]) -> Estimate:
-    """The paired difference over the seeds that both have."""
-    return paired_difference(*by_seed(ours, theirs))
-
-
-def told(found: Estimate, digits: int = 3) -> Markdown:
-    """A difference with its interval; a dash where there is none."""
-    return with_interval(found.mean, found.low, found.high, digits)
-
-
 def verdicts(found: SetRows) -> list[Markdown]:
     """What the targets came to, in sentences."""
     lines = []
@@ -136,23 +129,23 @@ def verdicts(found: SetRows) -> list[Markdown]:
         )
     for other, title in {BASELINE: "without latents", "bernoulli": "at J = 0"}.items():
         if found.bits("boltzmann") and found.bits(other):
-            apart = difference(found.bits("boltzmann"), found.bits(other))
-            lines.append(f"Boltzmann latents against the same model {title}: {told(apart)} bits "
-                         f"per token, {_side(apart)}.")  # fmt: skip
+            apart = difference_by_seed(found.bits("boltzmann"), found.bits(other))
+            lines.append(f"Boltzmann latents against the same model {title}: {gap_cell(apart)} "
+                         f"bits per token, {SIDES[apart.verdict(-1)]}.")  # fmt: skip
     for other in ("random", "proposal", "none", "more_steps", "mlp", "rbm_mean"):
         if found.guided("judge_bits", GUIDED) and found.guided("judge_bits", other):
             bits, entropy = (
-                difference(found.guided(name, GUIDED), found.guided(name, other))
+                difference_by_seed(found.guided(name, GUIDED), found.guided(name, other))
                 for name in ("judge_bits", "unigram_entropy")
             )
-            side = "not at equal entropy" if entropy.is_shown else _side(bits)
-            lines.append(f"RBM free energy against {TITLES[other]}: judge {told(bits)} bits, "
-                         f"at entropies {told(entropy)} bits apart: {side}.")  # fmt: skip
+            side = "not at equal entropy" if entropy.is_shown else SIDES[bits.verdict(-1)]
+            lines.append(f"RBM free energy against {TITLES[other]}: judge {gap_cell(bits)} bits, "
+                         f"at entropies {gap_cell(entropy)} bits apart: {side}.")  # fmt: skip
     for metric, title in LAWS.items():
         if found.guided(metric, GUIDED) and found.guided(metric, "none"):
-            apart = difference(found.guided(metric, GUIDED), found.guided(metric, "none"))
-            lines.append(f"RBM free energy against no guide, {title}: {told(apart)}, "
-                         f"{_side(apart)}.")  # fmt: skip
+            apart = difference_by_seed(found.guided(metric, GUIDED), found.guided(metric, "none"))
+            lines.append(f"RBM free energy against no guide, {title}: {gap_cell(apart)}, "
+                         f"{SIDES[apart.verdict(-1)]}.")  # fmt: skip
     return [Markdown(line) for line in lines]
 
 
@@ -167,12 +160,6 @@ def saturated(config: Any, rows: Sequence[Row]) -> list[str]:
     ]  # fmt: skip
 
 
-def _side(found: Estimate) -> str:
-    if not found.is_shown:
-        return "no difference is shown"
-    return "better" if found.mean < 0 else "worse"
-
-
 def likelihood_table(found: SetRows) -> Markdown:
     """Bits, difference to the diffusion, error of the bound, parameters and time by method."""
     lines = []
@@ -182,10 +169,10 @@ def likelihood_table(found: SetRows) -> Markdown:
             estimate(found.values("likelihood", name, method).values()).mean
             for name in ("standard_error", "parameters", "training_seconds")
         ]
-        apart = difference(found.bits(method), found.bits(BASELINE))
+        apart = difference_by_seed(found.bits(method), found.bits(BASELINE))
         lines.append([
             method, with_spread(bits.mean, bits.sd, 3),
-            "–" if method == BASELINE else told(apart), *map(number, others),
+            "–" if method == BASELINE else gap_cell(apart), *map(number, others),
         ])  # fmt: skip
     header = ["method", "bits per token", "minus diffusion", "error of the bound", "parameters",
               "seconds"]  # fmt: skip
@@ -214,8 +201,8 @@ def guidance_table(found: SetRows) -> Markdown:
     for name in metrics:
         none = found.guided(name, "none")
         digits = decimals([estimate(none.values())])
-        apart = [difference(found.guided(name, guide), none) for guide in guides]
-        columns.append([told(each, digits) for each in apart])
+        apart = [difference_by_seed(found.guided(name, guide), none) for guide in guides]
+        columns.append([gap_cell(each, digits) for each in apart])
     lines = [
         [TITLES.get(guide, guide), *cells] for guide, *cells in zip(guides, *columns, strict=True)
     ]

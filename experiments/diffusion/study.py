@@ -18,8 +18,10 @@ from qbm_jax.diffusion.residual import ResidualOptions
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.identity import digest_of
 from qbm_jax.study.document import Document
+from qbm_jax.study.standing import COLUMNS
 
-COLUMNS = ("dataset", "method", "setting", "task", "metric", "seed", "value")
+__all__ = ["COLUMNS", "check", "document", "pieces", "rows"]  # of the study kit
+
 LEAST = {
     "num_seeds": 1, "ngram_order": 1, "generation.num_samples": 4, "generation.steps": 1,
     "generation.num_shown": 0,

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -10,10 +9,11 @@ from experiments.energies.figures import draw_images
 from experiments.energies.prior_plan import PriorPlan
 from experiments.kit.runner import Piece, Results
 from experiments.kit.workdir import made_by
-from qbm_jax.study.document import Document, table, with_interval
+from qbm_jax.study.document import Document, gap_cell, table
 from qbm_jax.study.escape import figure_text, markdown
 from qbm_jax.study.figures import NotDrawn, colours_of, panels, tidy
 from qbm_jax.study.means import means_table
+from qbm_jax.study.standing import Standing
 
 MACHINE = "boltzmann"
 PUBLISHED = (
@@ -28,18 +28,6 @@ DRAWS = (
     "it, the true class of real test peptides. Identity: share of residues in common, place by "
     "place, with the nearest peptide for training."
 )
-
-
-class Difference(NamedTuple):
-    """A metric of a prior minus that of J = 0, paired over seeds."""
-
-    dataset: str
-    method: str
-    metric: str
-    difference: float
-    low: float
-    high: float
-    num_seeds: int
 
 
 def document(plan: PriorPlan, results: Results) -> Document:
@@ -90,18 +78,18 @@ def held_out(plan: PriorPlan) -> str:
     return f"{share} to validate; the last epoch is reported. "
 
 
-def verdict(found: list[Difference]) -> str:
+def verdict(found: list[Standing]) -> str:
     """Says whether the Boltzmann prior is better than J = 0."""
     chosen = [one for one in found if (one.method, one.metric) == (MACHINE, "nll")]
-    if not chosen or not chosen[0].num_seeds:
+    if not chosen or not chosen[0].gap.num_seeds:
         return "Priors boltzmann and J = 0 (bernoulli) were not both measured: no comparison."
-    one = chosen[0]
-    nats = f"{abs(one.difference):.2f} nats {'lower' if one.difference < 0 else 'higher'}"
+    one = chosen[0].gap
+    nats = f"{abs(one.mean):.2f} nats {'lower' if one.mean < 0 else 'higher'}"
     told = f"The NLL with the Boltzmann prior is {nats} than at J = 0"
     if one.num_seeds < 2:
         return f"{told}, at one seed, so without an interval: nothing is shown."
     told += f" (95 % interval of the difference {one.low:+.2f} to {one.high:+.2f}, paired seeds)"
-    if one.high < 0:
+    if one.verdict(-1) == "better":
         least = "by 1 nat at least" if one.high <= -1 else "though not surely by 1 nat"
         return f"{told}: Boltzmann is better, {least}."
     return f"{told}: Boltzmann is not better than J = 0 here."
@@ -138,13 +126,13 @@ def shown_draws(pieces: list[Piece], classes: tuple[str, ...]) -> Iterator[str]:
             yield f"**{markdown(piece['method'])}**\n\n```\n{written}\n```"
 
 
-def difference_table(found: list[Difference]) -> str:
+def difference_table(found: list[Standing]) -> str:
     """A line a prior: its NLL, ELBO and KL minus those at J = 0."""
-    by_name: dict[str, list[Difference]] = {}
+    by_name: dict[str, list[Standing]] = {}
     for one in found:
         by_name.setdefault(one.method, []).append(one)
     lines = [
-        [method, *(with_interval(one.difference, one.low, one.high, 2) for one in differences)]
+        [method, *(gap_cell(one.gap, 2) for one in differences)]
         for method, differences in by_name.items()
     ]
     metrics = dict.fromkeys(one.metric for one in found)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.settings import Sweep, SweepSetting, bounds_compare, describe
-from qbm_jax.study.estimates import Estimate, by_seed, estimate, paired_difference
+from qbm_jax.study.estimates import Estimate, difference_by_seed, estimate
 
 MAIN_METRICS = ("total", "bio_conservation", "batch_correction", "elbo", "log_z", "seconds")
 REPLICATES = "seed"  # the axis that is averaged over
@@ -106,7 +106,7 @@ class Results:
 
     def behind(self, level: Level, best: Level) -> Estimate:
         """The goal of a level minus that of the best one, seed by seed, with its 95 % interval."""
-        return paired_difference(*by_seed(self._by_seed(level), self._by_seed(best)))
+        return difference_by_seed(self._by_seed(level), self._by_seed(best))
 
     @cached_property
     def _compared(self) -> list[tuple[Level, Estimate]]:

@@ -21,6 +21,8 @@ from experiments.kit.stop import StopRequest
 from qbm_jax.diffusion.peptides import nearest_identity
 from qbm_jax.energy_models.images import Images
 from qbm_jax.errors import InputError
+from qbm_jax.study.estimates import Estimate, estimate
+from qbm_jax.study.standing import Standing
 from qbm_jax.training import TrainingDiverged
 
 BAD = {
@@ -69,9 +71,8 @@ def test_a_prior_that_diverges_to_the_last_is_a_note_in_the_report(tmp_path, mon
 
 
 def difference(low, high, num_seeds=2):
-    return prior_report.Difference(
-        "mnist", "boltzmann", "nll", (low + high) / 2, low, high, num_seeds
-    )
+    gap = Estimate((low + high) / 2, np.nan, np.nan, (high - low) / 2, num_seeds)
+    return Standing("mnist", "boltzmann", "", mnist.TASK, "nll", estimate([]), gap, sign=-1)
 
 
 @pytest.mark.parametrize(
