@@ -129,6 +129,18 @@ def check_same(workdir: Path, what: str, found: dict[str, Any], wanted: dict[str
         )
 
 
+def check_claimed(workdir: Path, what: str, wanted: dict[str, Any]) -> bool:
+    """Whether a run has claimed the workdir; its data must be the same where `wanted` has a part.
+
+    Raises:
+      InputError: they are not; the message calls them `what`.
+    """
+    found = read_claim(workdir)
+    if found is not None:
+        check_same(workdir, what, {part: found["data"].get(part) for part in wanted}, wanted)
+    return found is not None
+
+
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dicts as one dict with dotted keys."""
     flat: dict[str, Any] = {}

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from experiments.kit.cells import cells_in_memory
 from experiments.kit.stop import StopRequest
 from experiments.kit.usage import ROOT
-from experiments.kit.workdir import check_same
+from experiments.kit.workdir import check_claimed
 from experiments.sweep.arguments import LOCAL
 from experiments.sweep.job import is_full_disk, run_job
 from experiments.sweep.outcomes import Outcomes
@@ -25,7 +25,6 @@ from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.hardware import MEBIBYTE
 from qbm_jax.runtime.identity import plain
-from qbm_jax.study.claim import read_claim
 from qbm_jax.study.lock import release_locks
 
 LOGGER = logging.getLogger("qbm_jax")
@@ -169,9 +168,7 @@ def at_work(
     os.chdir(folder)  # paths in the config may be relative to it
     sweep = build_sweep(config, overrides)
     cells = cells_in_memory(sweep.config)
-    claim, wanted = read_claim(workdir), plain(fingerprint(cells))
-    if claim is not None:
-        check_same(workdir, "data", {part: claim["data"].get(part) for part in wanted}, wanted)
+    check_claimed(workdir, "data", plain(fingerprint(cells)))
     try:
         yield sweep, cells
     finally:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from experiments.kit.cells import cells_in_memory
 from experiments.kit.stop import StopRequest
-from experiments.kit.workdir import check_same, claim_workdir
+from experiments.kit.workdir import check_claimed, claim_workdir
 from experiments.sweep import ray_jobs, report, slurm
 from experiments.sweep.job import run_job
 from experiments.sweep.outcomes import Outcomes
@@ -28,7 +28,6 @@ from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.event_files import EventFiles
-from qbm_jax.study.claim import read_claim
 
 LOGGER = logging.getLogger("qbm_jax")
 
@@ -117,13 +116,7 @@ def prepared(sweep: Sweep, workdir: Path) -> SweepPlan | None:
     Raises:
       InputError: the workdir is another sweep's, or no sweep's.
     """
-    found = read_claim(workdir)
-    if found is None:
-        return None
-    identity = sweep.identity()
-    there = {name: found["data"].get(name) for name in identity}
-    check_same(workdir, "sweep", there, identity)
-    return read_plan(workdir)
+    return read_plan(workdir) if check_claimed(workdir, "sweep", sweep.identity()) else None
 
 
 def claim(sweep: Sweep, cells: Cells, plan: SweepPlan, workdir: Path) -> SweepPlan:
