@@ -93,10 +93,10 @@ def run_settings(sweep: Sweep, workdir: Path, address: str) -> None:
         _trial, config=sweep.config, overrides=[setting.values for setting in sweep.settings],
         workdir=workdir.resolve(), folder=str(Path.cwd()),
     )  # fmt: skip
-    choices = [{"setting": s.number, "seed": s.config.seed} for s in settings]
+    choices = [{"setting": s.number, "seed": s.seed} for s in settings]
     scheduler = HalvingBySeed(
         sorted({choice["seed"] for choice in choices}),
-        first=min(setting.config.training.validate_every or 1 for setting in settings),
+        first=min(setting.training.options.validate_every or 1 for setting in settings),
     )
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # this log has its own lines
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # else Ctrl-C would look like an end

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from experiments.kit.disk import remedy
 from experiments.kit.faults import alarmed, done_again
-from experiments.kit.options import draws_of, training_of
+from experiments.kit.options import draws_of
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import remove_leftovers
 from experiments.sweep.outcomes import Outcomes
@@ -177,8 +177,8 @@ def train(place: Place, settings: list[SweepSetting]) -> list[Evaluated[FittedMo
 
     Each is the first training of a run of its own config.
     """
-    trainings = [training_of(setting.config) for setting in settings]
-    events = EventFiles(place.folder) if settings[0].config.tensorboard else None
+    base = place.sweep.config
+    events = EventFiles(place.folder) if base.tensorboard else None
     log = MetricsLog(place.folder / f"metrics-{_digest(settings)}.jsonl", events)
     with log, contextlib.ExitStack() as shown:
         bars = _bars(place.title, settings)
@@ -188,15 +188,15 @@ def train(place: Place, settings: list[SweepSetting]) -> list[Evaluated[FittedMo
         def on_progress(progress: training.Progress) -> None:
             bars[progress.seed].update(progress)
             setting = settings[progress.seed]
-            log.record(f"setting-{setting.number:04d}", setting.config.seed, progress)
+            log.record(f"setting-{setting.number:04d}", setting.seed, progress)
             place.report(progress)
 
         return train_and_evaluate(
-            trainings,
+            [setting.training for setting in settings],
             place.cells,
-            [(setting.config.seed, 0) for setting in settings],
+            [(setting.seed, 0) for setting in settings],
             data=device_counts(place.cells),
-            bounds=draws_of(settings[0].config),
+            bounds=draws_of(base),
             while_training=place.stop.deferred(),
             on_progress=on_progress,
             checkpoints=Checkpoints(

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.kit.options import training_of
 from experiments.sweep.settings import Sweep, SweepSetting, describe
 from qbm_jax.data import Cells
 from qbm_jax.errors import InputError
@@ -65,7 +64,7 @@ def make_plan(
     free = free_bytes() if free is None else free
     jobs = []
     for group in group_settings(sweep.settings):
-        records = {of_cells(training_of(setting.config), cells) for setting in group}
+        records = {of_cells(setting.training, cells) for setting in group}
         sizes = cells.num_genes, len(cells.batch_names), cells.num_cells
         each = max(training_bytes(one, *sizes) for one in records)
         room = max((free - counts_bytes(cells)) // each, 1)
@@ -85,7 +84,7 @@ def group_settings(settings: list[SweepSetting]) -> list[list[SweepSetting]]:
     """Settings whose trainings are of equal shape, in the order of the first."""
     groups: dict[Shape, list[SweepSetting]] = {}
     for setting in settings:
-        groups.setdefault(shape(training_of(setting.config)), []).append(setting)
+        groups.setdefault(shape(setting.training), []).append(setting)
     return list(groups.values())
 
 

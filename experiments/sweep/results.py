@@ -114,7 +114,7 @@ class Results:
 
     def _by_seed(self, level: Level) -> dict[int, float | None]:
         done = [number for number in level.settings if number in self.finished]
-        seeds = (self.setting(number).config.seed for number in done)
+        seeds = (self.setting(number).seed for number in done)
         return dict(zip(seeds, self.values(level, self.goal), strict=True))
 
 

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from experiments.kit.options import check_options, check_overruled
+from experiments.kit.options import check_options, check_overruled, training_of
 from experiments.kit.workdir import flatten
 from qbm_jax.errors import InputError
 from qbm_jax.model import priors
 from qbm_jax.model.likelihoods import LIKELIHOODS
 from qbm_jax.runtime.options import field_defaults
 from qbm_jax.samplers import SAMPLERS
+from qbm_jax.training import Training
 
 SWEPT = ("seed", "model.", "sampler.", "training.")  # the cells are the same for all settings
 
@@ -24,16 +25,18 @@ class SweepSetting(NamedTuple):
     Attributes:
       number: its place among the settings, from 0.
       values: its value of every path that any setting overrides, by dotted path.
-      config: the config with the overrides.
+      training: the record of what is trained.
+      seed: root of the run whose first training it is.
     """
 
     number: int
     values: dict[str, Any]
-    config: ConfigDict
+    training: Training
+    seed: int
 
 
 class Sweep(NamedTuple):
-    """A base config, which fixes the cells and how they are scored, and the settings."""
+    """A base config, which fixes the cells and how they are scored, and its trainings."""
 
     config: ConfigDict
     settings: list[SweepSetting]
@@ -65,7 +68,7 @@ def build_sweep(config: ConfigDict, overrides: Iterable[Mapping[str, Any]]) -> S
     for path in paths:
         _check_path(config, path)
     settings = [_apply(config, number, paths, each) for number, each in enumerate(changes)]
-    _check_samplers(paths, settings)
+    _check_samplers(config, settings)
     first: dict[str, int] = {}
     for setting in settings:
         text = json.dumps(setting.values)
@@ -144,10 +147,10 @@ def _check_path(config: ConfigDict, path: str) -> None:
         )
 
 
-def _check_samplers(paths: list[str], settings: list[SweepSetting]) -> None:
+def _check_samplers(config: ConfigDict, settings: list[SweepSetting]) -> None:
     """Raises an InputError for an option of a sampler that draws in no setting: it changes none."""
-    names = {setting.config.sampler.name for setting in settings}
-    for path in paths:
+    names = {setting.values.get("sampler.name", config.sampler.name) for setting in settings}
+    for path in settings[0].values:
         section, _, option = path.partition(".")
         sampler, dot, _ = option.partition(".")
         if section == "sampler" and dot and sampler not in names:
@@ -164,7 +167,7 @@ def bounds_compare(settings: list[SweepSetting]) -> bool:
     bits without a law of their own have none.
     """
     kinds = set()
-    for model in (setting.config.model for setting in settings):
+    for model in (setting.training.model for setting in settings):
         law = LIKELIHOODS[model.likelihood]
         of_what = (law.of_counts, law.redraw is None, law.of_kinds is None)
         kinds.add((*of_what, priors.has_bounds(model.prior, model.relaxation)))
@@ -189,4 +192,5 @@ def _apply(
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: {error}") from error
     fields = flatten(changed.to_dict())
-    return SweepSetting(number, {path: fields[path] for path in paths}, changed)
+    values = {path: fields[path] for path in paths}
+    return SweepSetting(number, values, training_of(changed), changed.seed)

@@ -1,6 +1,7 @@
 """Sweeps without training: settings, plans, failures, tables, command line, Slurm script."""
 
 import csv
+import dataclasses
 import os
 import subprocess
 import threading
@@ -16,9 +17,8 @@ from sweeps import OVERRIDES, measured, small_config, small_sweep
 
 from configs import sweep_pancreas
 from experiments.kit import launch
-from experiments.kit.options import sampler_options, training_of
+from experiments.kit.options import training_of
 from experiments.kit.stop import StopRequest
-from experiments.kit.workdir import flatten
 from experiments.sweep import arguments, job, report, results, run, slurm
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import (
@@ -105,8 +105,11 @@ def test_overrides_change_a_copy_and_unnamed_paths_have_the_value_of_the_config(
         {"seed": 3, "training.kl_weight": made.training.kl_weight},
         {"seed": made.seed, "training.kl_weight": 0.25},
     ]
-    changed = flatten(sweep.settings[1].config.to_dict())
-    assert changed == flatten(before) | {"training.kl_weight": 0.25}
+    assert [setting.seed for setting in sweep.settings] == [3, made.seed]
+    first, second = (setting.training for setting in sweep.settings)
+    assert first == training_of(made)
+    changed = dataclasses.replace(first.options, kl_weight=0.25)
+    assert second == dataclasses.replace(first, options=changed)
 
 
 def test_an_option_of_a_sampler_that_the_config_does_not_name_can_be_swept():
@@ -116,8 +119,13 @@ def test_an_option_of_a_sampler_that_the_config_does_not_name_can_be_swept():
     sweep = build_sweep(made, [{"sampler.cim.pump_end": 1.0}, {"seed": 3}])
     assert made.to_dict() == before
     assert [setting.values["sampler.cim.pump_end"] for setting in sweep.settings] == [1.0, None]
-    assert sampler_options(sweep.settings[0].config)["pump_end"] == 1.0
+    assert dict(sweep.settings[0].training.sampler.options)["pump_end"] == 1.0
     assert len(group_settings(sweep.settings)) == 2, "the sampler's own is no number to trace"
+
+
+def test_an_option_of_a_sampler_that_is_swept_itself_can_be_swept():
+    sweep = small_sweep([{"sampler.name": "cim", "sampler.cim.pump_end": 1.0}, {"seed": 3}])
+    assert [setting.training.sampler.name for setting in sweep.settings] == ["cim", "gibbs"]
 
 
 @pytest.mark.parametrize("variant", ["full", "smoke"])
@@ -167,9 +175,7 @@ def test_settings_train_together_exactly_if_no_shape_differs(case):
 def test_every_setting_is_in_one_job_and_no_job_mixes_shapes_or_exceeds_memory(cells):
     overrides = [{"seed": seed, "model.num_latents": size} for seed in range(7) for size in (8, 16)]
     sweep = small_sweep(overrides)
-    each = memory.training_bytes(
-        training_of(sweep.settings[1].config), cells.num_genes, 3, cells.num_cells
-    )
+    each = memory.training_bytes(sweep.settings[1].training, cells.num_genes, 3, cells.num_cells)
     free = counts_bytes(cells) + int(3.5 * each)
     plan = make_plan(sweep, cells, free=free)
     assert sorted(n for job in plan.jobs for n in job.settings) == list(range(14))
@@ -624,7 +630,7 @@ def sweep_results(monkeypatch):
         settings=[
             SimpleNamespace(
                 number=i, values={"width": (8, 16)[i // 2], "seed": (4, 7)[i % 2]},
-                config=SimpleNamespace(seed=(4, 7)[i % 2]),
+                seed=(4, 7)[i % 2],
             )
             for i in range(4)
         ],

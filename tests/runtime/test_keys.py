@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 from command_line import ROOT, TINY_FIT, config, small_adata
+from sweeps import small_sweep
 
 import qbm_jax
 from configs import benchmark as benchmark_config
@@ -206,12 +207,12 @@ def of_sweep(monkeypatch, seed, number):
     del number
     monkeypatch.setattr(evaluating, "fit_trainings", raises_keys)
     monkeypatch.setattr(job, "device_counts", lambda cells: None)
-    setting = SimpleNamespace(number=0, config=config(seed=seed))
+    sweep = small_sweep([{"seed": seed}])
     folder, stop = Path(tempfile.mkdtemp(prefix="qbm_jax_keys_")), StopRequest()
     monkeypatch.setattr(job, "MetricsLog", lambda *_: MaybeLog())
     monkeypatch.setattr(job, "Checkpoints", lambda *_, **__: None)
     try:
-        return seen(job.train, job.Place(None, None, "x", folder, stop), [setting])
+        return seen(job.train, job.Place(sweep, None, "x", folder, stop), sweep.settings)
     finally:
         shutil.rmtree(folder)
 
