@@ -1,4 +1,10 @@
-"""Integration: train the models, embed, score, and write everything a report needs."""
+"""Integration: train the models, embed, score, and write everything a report needs.
+
+It trains and evaluates as all experiments do (`fitted/evaluate.py`) and has no pieces for
+`kit/runner.py`: what a resumed run goes on from are states within a training, on devices and in
+processes that may share it, all embeddings are scored together, and the report is made from the
+files of a run by `qbm_jax.report`, which an installed package has as well.
+"""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""What all experiments have in common: an experiment itself is four functions.
+"""What experiments have in common: one is four functions, but for integration and sweeps.
 
     check(config)           -> a plan: everything read and known to be usable, nothing written
     pieces(plan, stop)      -> the work, a piece after another; what is on disk is not run again
