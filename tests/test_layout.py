@@ -248,8 +248,6 @@ TWICE = {
     "Bound": "of cells and of texts: what two rooms offer under this name",
     "Estimate": "over runs of a solver and over seeds: likewise",
     "Likelihood": "a law of counts and a mean over rows: likewise",
-    "Results": "of any study, and of a sweep as far as it has come",
-    "Standing": "of a method in either comparison, each with its own columns",
 }  # class names that two files may have; a reader takes any other for one thing
 
 

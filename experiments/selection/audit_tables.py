@@ -4,12 +4,13 @@ import math
 from collections import defaultdict
 
 import numpy as np
+from scipy.stats import norm
 
 from experiments.kit.runner import Piece
 from experiments.selection.tables import shown, told
 from qbm_jax.selection.audit import GUARANTEE
 from qbm_jax.study.document import number, table, with_interval
-from qbm_jax.study.estimates import OVER_TRAININGS, Estimate, estimate
+from qbm_jax.study.estimates import LEVEL, OVER_TRAININGS, Estimate, estimate
 
 SMALL = (
     ("lost", "share of the way to the optimum that is lost"),
@@ -102,6 +103,6 @@ def _correlation(value: float | None, size: int) -> str:
     if value is None or size < 4:
         return number(value)
     middle = np.arctanh(np.clip(value, -0.999999, 0.999999))
-    half = 1.96 * math.sqrt((1 + value**2 / 2) / (size - 3))
+    half = float(norm.ppf((1 + LEVEL) / 2)) * math.sqrt((1 + value**2 / 2) / (size - 3))
     low, high = np.tanh([middle - half, middle + half])
     return with_interval(value, float(low), float(high), 2)

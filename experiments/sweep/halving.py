@@ -122,7 +122,7 @@ def record_stops(outcomes: Outcomes, scheduler: HalvingBySeed) -> None:
     """Writes down what the scheduler stopped, and nothing that ended otherwise."""
     for number in outcomes.missing(sorted(scheduler.stopped)):
         epoch, bound = scheduler.stopped[number]
-        LOGGER.info("setting %d was stopped after epoch %d, ELBO %.1f", number, epoch, bound)
+        LOGGER.info("setting %d was stopped after epoch %d, bound %.1f", number, epoch, bound)
         outcomes.stop(number, epoch, bound)
 
 

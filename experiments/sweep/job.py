@@ -209,8 +209,10 @@ def train(place: Place, settings: list[SweepSetting]) -> list[Evaluated[FittedMo
 def _bars(title: str, settings: list[SweepSetting]) -> list[ProgressBar]:
     """On a terminal one bar, since all settings are as far as the first; else lines of them all."""
     if sys.stderr.isatty():
-        return [ProgressBar(title, enabled=each is settings[0]) for each in settings]
-    return [ProgressBar(f"{title}, setting {each.number}") for each in settings]
+        return [ProgressBar(title, each is settings[0], each.has_bound) for each in settings]
+    return [
+        ProgressBar(f"{title}, setting {each.number}", is_bound=each.has_bound) for each in settings
+    ]
 
 
 def _digest(settings: list[SweepSetting]) -> str:

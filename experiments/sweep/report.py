@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.sweep.plan import SweepPlan, describe_plan
-from experiments.sweep.results import REPLICATES, Results
+from experiments.sweep.results import REPLICATES, SweepResults
 from experiments.sweep.settings import Sweep, describe
+from qbm_jax.fitted.progress import called
 from qbm_jax.study.document import Document, number, table
 from qbm_jax.study.escape import bullets, fence, figure_text, file_name, markdown
 from qbm_jax.study.estimates import Estimate
@@ -26,12 +27,12 @@ NO_BEST = (
 
 def write(workdir: Path, sweep: Sweep, plan: SweepPlan) -> None:
     """Writes `results.csv`, `figures/` and `report.md` from the outcomes there are."""
-    results = Results(sweep, workdir)
+    results = SweepResults(sweep, workdir)
     write_table(workdir / "results.csv", results.columns, results.rows())
     document(workdir, results, plan).write()
 
 
-def document(workdir: Path, results: Results, plan: SweepPlan) -> Document:
+def document(workdir: Path, results: SweepResults, plan: SweepPlan) -> Document:
     """Figures, best setting, tables, failures, plan and cost."""
     simulated = plan.facts["simulated"]
     report = Document(workdir, f"Sweep: {plan.facts['source']}", simulated)
@@ -61,7 +62,7 @@ def document(workdir: Path, results: Results, plan: SweepPlan) -> Document:
     return report
 
 
-def draw_axis(results: Results, path: str, simulated: bool) -> Figure:
+def draw_axis(results: SweepResults, path: str, simulated: bool) -> Figure:
     """A panel a metric: its mean at every value of a path, with 95 % intervals and all settings."""
     figure, grid = panels(len(results.shown), *PANEL, simulated=simulated)
     levels = results.levels([path])
@@ -79,7 +80,7 @@ def draw_axis(results: Results, path: str, simulated: bool) -> Figure:
     return figure
 
 
-def _summary(results: Results) -> str:
+def _summary(results: SweepResults) -> str:
     count, finished = len(results.sweep.settings), len(results.finished)
     stopped, failed = len(results.stopped), len(results.failures)
     early = f" {stopped} stopped early," if stopped else ""
@@ -106,7 +107,7 @@ def _interval(found: Estimate) -> str:
     return f"{number(found.mean, 5)}{half}"
 
 
-def _levels_table(results: Results) -> str:
+def _levels_table(results: SweepResults) -> str:
     """Rows of all values but the seed, best first."""
     levels, goal = results.ranked(), results.goal
     paired = REPLICATES in results.sweep.paths and results.axes != [REPLICATES]
@@ -129,7 +130,7 @@ def _levels_table(results: Results) -> str:
     )
 
 
-def _settings_table(results: Results) -> str:
+def _settings_table(results: SweepResults) -> str:
     header = ["number", *results.sweep.paths, *results.shown]
     rows = []
     for place in sorted(results.finished):
@@ -139,13 +140,14 @@ def _settings_table(results: Results) -> str:
     return table(header, rows)
 
 
-def _stopped(results: Results) -> Iterator[str]:
+def _stopped(results: SweepResults) -> Iterator[str]:
     for place, found in sorted(results.stopped.items()):
-        bound = f"after epoch {found['epoch']}, validation ELBO {found['elbo']:.1f}"
+        noun = called(results.setting(place).has_bound)
+        bound = f"after epoch {found['epoch']}, validation {noun} {found['elbo']:.1f}"
         yield f"{results.name(place)}: {bound}"
 
 
-def _cost(results: Results) -> str:
+def _cost(results: SweepResults) -> str:
     if not results.finished:
         return "Nothing is finished."
     pieces = results.finished.values()

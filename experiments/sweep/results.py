@@ -21,7 +21,7 @@ class Level(NamedTuple):
     settings: list[int]
 
 
-class Results:
+class SweepResults:
     """What is finished of a sweep.
 
     Attributes:

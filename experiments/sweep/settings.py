@@ -34,6 +34,12 @@ class SweepSetting(NamedTuple):
     training: Training
     seed: int
 
+    @property
+    def has_bound(self) -> bool:
+        """Whether the numbers of its validation are bounds."""
+        model = self.training.model
+        return priors.has_bounds(model.prior, model.relaxation)
+
 
 class Sweep(NamedTuple):
     """A base config, which fixes the cells and how they are scored, and its trainings."""
@@ -167,10 +173,10 @@ def bounds_compare(settings: list[SweepSetting]) -> bool:
     bits without a law of their own have none.
     """
     kinds = set()
-    for model in (setting.training.model for setting in settings):
-        law = LIKELIHOODS[model.likelihood]
+    for setting in settings:
+        law = LIKELIHOODS[setting.training.model.likelihood]
         of_what = (law.of_counts, law.redraw is None, law.of_kinds is None)
-        kinds.add((*of_what, priors.has_bounds(model.prior, model.relaxation)))
+        kinds.add((*of_what, setting.has_bound))
     return len(kinds) == 1
 
 

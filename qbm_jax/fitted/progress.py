@@ -68,6 +68,11 @@ def tell_notes(notes: Iterable[str]) -> None:
         LOGGER.log(logging.WARNING if note.startswith(DROPPED) else logging.INFO, "%s", note)
 
 
+def called(is_bound: bool) -> str:
+    """What the number of a validation is called; not every one is a bound, `priors.has_bounds`."""
+    return "ELBO" if is_bound else "objective of relaxed bits"
+
+
 class ProgressBar:
     """Shows one training; use as a context and pass `update` to `training.train`."""
 
@@ -76,7 +81,7 @@ class ProgressBar:
 
         Where the number of the validation is no bound (`priors.has_bounds`), it is not called one.
         """
-        self._name, self._called = name, "ELBO" if is_bound else "objective of relaxed bits"
+        self._name, self._called = name, called(is_bound)
         # Without a terminal lines of a log read better, where somebody listens (no notebook does).
         listens = LOGGER.isEnabledFor(logging.INFO) and not any(
             isinstance(handler, _Shown) for handler in LOGGER.handlers

@@ -30,7 +30,7 @@ from experiments.sweep.plan import (
     make_plan,
     read_plan,
 )
-from experiments.sweep.results import Results
+from experiments.sweep.results import SweepResults
 from experiments.sweep.settings import bounds_compare, build_sweep
 from qbm_jax.data import locate
 from qbm_jax.errors import InputError
@@ -392,7 +392,7 @@ def test_the_report_names_the_best_setting_the_failures_the_plan_and_has_its_fig
 def test_without_labels_the_best_setting_is_by_the_bound(tmp_path):
     sweep = small_sweep()
     finished(tmp_path, sweep, total=None, bio_conservation=None)
-    results = Results(sweep, tmp_path)
+    results = SweepResults(sweep, tmp_path)
     level = results.ranked()[0]
     found = results.over(level, "elbo")
     assert results.goal == "elbo"
@@ -430,7 +430,7 @@ def test_intervals_are_students_over_the_replicates(tmp_path):
     sweep = small_sweep([{"seed": seed, "training.kl_weight": 0.5} for seed in range(5)])
     for setting, total in zip(sweep.settings, (1.0, 2.0, 3.0, 4.0, 5.0), strict=True):
         Outcomes(tmp_path).finish(setting.number, measured(setting, total=total))
-    results = Results(sweep, tmp_path)
+    results = SweepResults(sweep, tmp_path)
     (level,) = results.levels(["training.kl_weight"])
     found = results.over(level, "total")
     assert (found.mean, found.num_seeds) == (3.0, 5)
@@ -444,7 +444,7 @@ def test_the_distance_to_the_best_setting_is_paired_by_seed(tmp_path):
         seed, weight = setting.values["seed"], setting.values["training.kl_weight"]
         total = 10 * seed + weight + 0.01 * (seed % 2) * weight
         Outcomes(tmp_path).finish(setting.number, measured(setting, total=total))
-    results = Results(sweep, tmp_path)
+    results = SweepResults(sweep, tmp_path)
     worse, best = results.levels(["training.kl_weight"])
     found = results.behind(worse, best)
     assert results.over(worse, "total").half_width > 10
@@ -462,6 +462,16 @@ def test_stopped_settings_are_settled_for_halving_and_missing_for_a_sweep(tmp_pa
     assert outcomes.stopped(range(3)) == {1: {"epoch": 15, "elbo": -200.0}}
     outcomes.finish(1, {"scores": {}})
     assert outcomes.stopped(range(3)) == {}
+
+
+@pytest.mark.parametrize("relaxation", ["straight_through", "gumbel"])
+def test_a_report_calls_the_number_of_a_stopped_setting_what_it_is(tmp_path, relaxation):
+    sweep = small_sweep([{"model.relaxation": relaxation}])
+    Outcomes(tmp_path).stop(0, 15, -200.0)
+    report.write(tmp_path, sweep, one_job(sweep))
+    noun = {"gumbel": "objective of relaxed bits"}.get(relaxation, "ELBO")
+    text = (tmp_path / "report.md").read_text()
+    assert f"after epoch 15, validation {noun} -200.0" in text
 
 
 def test_a_sweep_without_anything_finished_still_reports(tmp_path):
@@ -542,7 +552,7 @@ def test_simulated_cells_are_named_as_such_before_anything_else(tmp_path):
     plan = one_job(sweep)
     for simulated in (True, False):
         made = plan._replace(facts=FACTS | {"simulated": simulated})
-        title, second, *_ = report.document(tmp_path, Results(sweep, tmp_path), made).parts
+        title, second, *_ = report.document(tmp_path, SweepResults(sweep, tmp_path), made).parts
         assert title == "# Sweep: cells"
         assert second.startswith("**SIMULATED CELLS. These are no meas") == simulated
 
@@ -644,7 +654,7 @@ def sweep_results(monkeypatch):
         finished=lambda _: finished, failures=lambda _: {}, stopped=lambda _: {}
     )
     monkeypatch.setattr(results, "Outcomes", lambda workdir: outcomes)
-    return Results(sweep, None)
+    return SweepResults(sweep, None)
 
 
 def test_a_sweep_ranks_the_highest_mean_first_and_tells_how_far_others_are_behind(monkeypatch):
