@@ -25,7 +25,7 @@ from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.fitted.trainings import train_options
 from qbm_jax.model import priors
 from qbm_jax.model.presets import with_prior
-from qbm_jax.study.document import Document, gap_cell, table
+from qbm_jax.study.document import Document, gap_text, table
 from qbm_jax.study.escape import code, file_name, markdown
 from qbm_jax.study.estimates import difference_by_seed, estimate
 from qbm_jax.study.figures import draw_differences, panels, tidy
@@ -221,7 +221,7 @@ def _text(effect: Standing | None, reference: str, num_seeds: int) -> str:
     digits = digits_of(effect.task)
     if effect.method == reference:
         return f"{effect.own.mean:.{digits}f}"
-    return gap_cell(effect.gap, digits, num_seeds)
+    return gap_text(effect.gap, digits, num_seeds)
 
 
 def draw(effects: list[Standing], reference: str, title: str, columns: int = 0) -> Figure:

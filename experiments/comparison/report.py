@@ -26,7 +26,7 @@ from experiments.kit.options import listed
 from experiments.kit.runner import Piece, Results
 from experiments.kit.workdir import provenance
 from qbm_jax.fitted.tasks.study_set import StudySet
-from qbm_jax.study.document import Document, gap_cell, table
+from qbm_jax.study.document import Document, gap_text, table
 from qbm_jax.study.escape import figure_text, markdown
 from qbm_jax.study.standing import Standing
 
@@ -114,7 +114,7 @@ def _difference(standing: Standing | None, against: str, num_seeds: int) -> str:
     if standing is None or not np.isfinite(standing.gap.mean):
         return "–"
     name = "" if against == PAIR else standing.baseline
-    return gap_cell(standing.gap, digits_of(standing.task), num_seeds, name)
+    return gap_text(standing.gap, digits_of(standing.task), num_seeds, name)
 
 
 def _named(standings: list[Standing], names: list[str], num_seeds: int) -> list[str]:

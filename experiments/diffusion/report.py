@@ -13,7 +13,7 @@ from experiments.kit.options import listed
 from experiments.kit.runner import Results, Row
 from experiments.kit.workdir import made_by
 from qbm_jax.diffusion.bound import LEAST_REACH
-from qbm_jax.study.document import Document, gap_cell, number, table, with_spread
+from qbm_jax.study.document import Document, gap_text, number, table, with_spread
 from qbm_jax.study.escape import Markdown, bullets, fence, figure_text, file_name, markdown
 from qbm_jax.study.estimates import Estimate, Verdict, by_seed, difference_by_seed, estimate
 from qbm_jax.study.figures import NotDrawn, colours_of, draw_curve, legend, panels, tidy
@@ -130,7 +130,7 @@ def verdicts(found: SetRows) -> list[Markdown]:
     for other, title in {BASELINE: "without latents", "bernoulli": "at J = 0"}.items():
         if found.bits("boltzmann") and found.bits(other):
             apart = difference_by_seed(found.bits("boltzmann"), found.bits(other))
-            lines.append(f"Boltzmann latents against the same model {title}: {gap_cell(apart)} "
+            lines.append(f"Boltzmann latents against the same model {title}: {gap_text(apart)} "
                          f"bits per token, {SIDES[apart.verdict(-1)]}.")  # fmt: skip
     for other in ("random", "proposal", "none", "more_steps", "mlp", "rbm_mean"):
         if found.guided("judge_bits", GUIDED) and found.guided("judge_bits", other):
@@ -139,12 +139,12 @@ def verdicts(found: SetRows) -> list[Markdown]:
                 for name in ("judge_bits", "unigram_entropy")
             )
             side = "not at equal entropy" if entropy.is_shown else SIDES[bits.verdict(-1)]
-            lines.append(f"RBM free energy against {TITLES[other]}: judge {gap_cell(bits)} bits, "
-                         f"at entropies {gap_cell(entropy)} bits apart: {side}.")  # fmt: skip
+            lines.append(f"RBM free energy against {TITLES[other]}: judge {gap_text(bits)} bits, "
+                         f"at entropies {gap_text(entropy)} bits apart: {side}.")  # fmt: skip
     for metric, title in LAWS.items():
         if found.guided(metric, GUIDED) and found.guided(metric, "none"):
             apart = difference_by_seed(found.guided(metric, GUIDED), found.guided(metric, "none"))
-            lines.append(f"RBM free energy against no guide, {title}: {gap_cell(apart)}, "
+            lines.append(f"RBM free energy against no guide, {title}: {gap_text(apart)}, "
                          f"{SIDES[apart.verdict(-1)]}.")  # fmt: skip
     return [Markdown(line) for line in lines]
 
@@ -172,7 +172,7 @@ def likelihood_table(found: SetRows) -> Markdown:
         apart = difference_by_seed(found.bits(method), found.bits(BASELINE))
         lines.append([
             method, with_spread(bits.mean, bits.sd, 3),
-            "–" if method == BASELINE else gap_cell(apart), *map(number, others),
+            "–" if method == BASELINE else gap_text(apart), *map(number, others),
         ])  # fmt: skip
     header = ["method", "bits per token", "minus diffusion", "error of the bound", "parameters",
               "seconds"]  # fmt: skip
@@ -202,7 +202,7 @@ def guidance_table(found: SetRows) -> Markdown:
         none = found.guided(name, "none")
         digits = decimals([estimate(none.values())])
         apart = [difference_by_seed(found.guided(name, guide), none) for guide in guides]
-        columns.append([gap_cell(each, digits) for each in apart])
+        columns.append([gap_text(each, digits) for each in apart])
     lines = [
         [TITLES.get(guide, guide), *cells] for guide, *cells in zip(guides, *columns, strict=True)
     ]

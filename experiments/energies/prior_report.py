@@ -9,7 +9,7 @@ from experiments.energies.figures import draw_images
 from experiments.energies.prior_plan import PriorPlan
 from experiments.kit.runner import Piece, Results
 from experiments.kit.workdir import made_by
-from qbm_jax.study.document import Document, gap_cell, table
+from qbm_jax.study.document import Document, gap_text, table
 from qbm_jax.study.escape import figure_text, markdown
 from qbm_jax.study.figures import NotDrawn, colours_of, panels, tidy
 from qbm_jax.study.means import means_table
@@ -132,7 +132,7 @@ def difference_table(found: list[Standing]) -> str:
     for one in found:
         by_name.setdefault(one.method, []).append(one)
     lines = [
-        [method, *(gap_cell(one.gap, 2) for one in differences)]
+        [method, *(gap_text(one.gap, 2) for one in differences)]
         for method, differences in by_name.items()
     ]
     metrics = dict.fromkeys(one.metric for one in found)

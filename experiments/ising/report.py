@@ -8,7 +8,7 @@ from experiments.ising.figures import FAMILY_FIGURES, TIME_CAPTION, draw_time_to
 from experiments.ising.results import IsingPlan, Judged, Solution, best_found, best_value
 from experiments.kit.runner import Piece, Results
 from experiments.kit.workdir import command, commit
-from qbm_jax.problems import Instance, Run, wilson_interval
+from qbm_jax.problems import Instance, SolverRun, wilson_interval
 from qbm_jax.problems.measured import LOAD
 from qbm_jax.runtime.versions import versions
 from qbm_jax.study.document import Document, table
@@ -133,7 +133,7 @@ def _longest(plan: IsingPlan, instance: Instance, judged: list[Judged]) -> str:
     return table(header, rows)
 
 
-def _successes(run: Run, level: float) -> str:
+def _successes(run: SolverRun, level: float) -> str:
     successes, trials = run.successes(level), run.shares.size
     low, high = wilson_interval(successes, trials)
     return f"{successes}/{trials} [{low:.2f}, {high:.2f}]"

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from experiments.ising.families import Family
 from experiments.kit.runner import Piece, Row
-from qbm_jax.problems import Instance, Run, median_to_solution
+from qbm_jax.problems import Instance, SolverRun, median_to_solution
 from qbm_jax.problems.measured import energies_of, runs_of
 from qbm_jax.problems.solver import Solver
 from qbm_jax.problems.tuning import Tuned, tune
@@ -34,9 +34,9 @@ class Judged(NamedTuple):
     family: Family
     entry: Solver
     tuned: Tuned
-    runs: dict[str, list[Run]]
+    runs: dict[str, list[SolverRun]]
 
-    def at(self, budget: int) -> list[Run]:
+    def at(self, budget: int) -> list[SolverRun]:
         """The runs of one length on all instances."""
         return [run for runs in self.runs.values() for run in runs if run.budget == budget]
 
@@ -103,7 +103,7 @@ def judge(plan: IsingPlan, pieces: list[Piece]) -> list[Judged]:
 
 def _runs(
     pieces: list[Piece], section: str, instances: list[Instance], table: list[Solver]
-) -> dict[str, dict[str, list[Run]]]:
+) -> dict[str, dict[str, list[SolverRun]]]:
     """Runs of a section by sampler and instance, held against the best values of all pieces."""
     there = {(p["instance"], p["sampler"]): p for p in pieces if p["section"] == section}
     best = {instance.name: best_value(instance, pieces) for instance in instances}

@@ -32,7 +32,7 @@ from experiments.selection.tables import (
     training_table,
 )
 from qbm_jax.selection.methods import METHODS
-from qbm_jax.study.document import Document, gap_cell
+from qbm_jax.study.document import Document, gap_text
 from qbm_jax.study.estimates import Estimate
 from qbm_jax.study.standing import COLUMNS
 
@@ -192,6 +192,6 @@ def utility_answer(rows: list[Row]) -> str:
     }
     if not gaps:
         return ""
-    told = "; ".join(f"{shown(name)} {gap_cell(gap)}" for name, gap in gaps.items())
+    told = "; ".join(f"{shown(name)} {gap_text(gap)}" for name, gap in gaps.items())
     said = f"With a utility of the fitted model, against the same QUBO without ({WITHOUT}): {told}."
     return f"{said} {LEAKS}" if "†" in said else said

@@ -16,7 +16,7 @@ from experiments.selection.standings import (
     methods_of,
 )
 from qbm_jax.selection.methods import METHODS
-from qbm_jax.study.document import gap_cell, number, table, with_spread
+from qbm_jax.study.document import gap_text, number, table, with_spread
 from qbm_jax.study.escape import Markdown, bold, markdown
 from qbm_jax.study.estimates import over_sets
 from qbm_jax.study.standing import Standing
@@ -48,7 +48,7 @@ def pooled_table(found: list[Rivals], title: str, metric: str) -> list[str]:
     """Every method against random, the greedy ones and the best baseline, over all settings."""
     here = [each[:-1] for each in found if (each[0].dataset, each[0].metric) == (title, metric)]
     lines = [
-        [shown(each[0].method), METHODS[each[0].method].kind, *(gap_cell(one.gap) for one in each)]
+        [shown(each[0].method), METHODS[each[0].method].kind, *(gap_text(one.gap) for one in each)]
         for each in here
     ]
     header = [
@@ -67,7 +67,7 @@ def by_set_table(rows: list[Row], metric: str) -> list[str]:
     """Every method against lazy greedy facility location, set by set."""
     sets = by_setting(rows, metric_end=metric)
     lines = [
-        [shown(name), *(gap_cell(gap_in_set(own, name, GREEDY)) for own in sets.values())]
+        [shown(name), *(gap_text(gap_in_set(own, name, GREEDY)) for own in sets.values())]
         for name in methods_of(sets)
         if name != GREEDY
     ]
@@ -108,7 +108,7 @@ def labels_table(here: list[Rivals], metric: str) -> list[str]:
     chosen = _of(here, "labels", metric)
     lines = [
         [*_own(each.to_best, 3),
-         *(gap_cell(one.gap) for one in (each.to_random, each.to_greedy, each.to_best)),
+         *(gap_text(one.gap) for one in (each.to_random, each.to_greedy, each.to_best)),
          each.to_best.baseline]
         for each in chosen
     ]  # fmt: skip
@@ -144,7 +144,7 @@ def training_table(here: list[Rivals], metric: str) -> list[str]:
     digits = 1 if metric == "elbo" else 3
     lines = [
         [*_own(each.to_all, digits),
-         *(gap_cell(one.gap, digits) for one in (each.to_random, each.to_all))]
+         *(gap_text(one.gap, digits) for one in (each.to_random, each.to_all))]
         for each in _of(here, "training", metric)
     ]  # fmt: skip
     header = [

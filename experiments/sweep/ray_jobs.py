@@ -56,7 +56,7 @@ def run_jobs(
     Args:
       sweep: its settings.
       plan: its jobs.
-      workdir: on a file system that all machines of the cluster have.
+      workdir: on a file system that all computers of the cluster have.
       address: of the cluster.
       after: called after every job.
 

@@ -11,6 +11,7 @@ from qbm_jax import samplers
 from qbm_jax.data import Cells
 from qbm_jax.data.names import some
 from qbm_jax.data.on_disk import StoredCells
+from qbm_jax.feed.minibatches import DeviceCounts
 from qbm_jax.fitted.history import History
 from qbm_jax.fitted.settings import Settings
 from qbm_jax.machine import calibration, mixing
@@ -47,7 +48,7 @@ class Model(Protocol):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Embedding and energy, in one pass over the cells."""
 
-    def encode_cells(self, cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+    def encode_cells(self, cells: Cells | DeviceCounts) -> tuple[np.ndarray, np.ndarray]:
         """Embedding [cells, N] and energy [cells]."""
 
     def encode_blocks(self, cells: StoredCells) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:

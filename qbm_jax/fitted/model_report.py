@@ -119,10 +119,10 @@ def evaluate(
     model: document.Model, cells: Cells, num_draws: int, num_temperatures: int, seed: int
 ) -> document.Evaluated:
     """Embedding, energies and bound of these cells, and what the history says of the speed."""
-    embedding, energy = model.encode_cells(cells)
+    counts = device_counts(with_batches_of(model.settings, cells))
+    embedding, energy = model.encode_cells(counts)
     found = bounds.bound_of_cells(
-        bounds.bound_key(seed), model.vae, model.params,
-        device_counts(with_batches_of(model.settings, cells)), np.arange(cells.num_cells),
+        bounds.bound_key(seed), model.vae, model.params, counts, np.arange(cells.num_cells),
         num_draws=num_draws, num_temperatures=num_temperatures,
         num_train_cells=None if model.measured is None else model.measured.num_train_cells,
     )  # fmt: skip

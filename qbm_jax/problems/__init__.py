@@ -14,7 +14,7 @@ from qbm_jax.problems.instances import (
 from qbm_jax.problems.max_cut import cut_value, read_gset, total_weight, write_gset
 from qbm_jax.problems.named import BEST_FOUND, Instance, load
 from qbm_jax.problems.qubo import from_qubo, to_qubo
-from qbm_jax.problems.runs import Run
+from qbm_jax.problems.runs import SolverRun
 from qbm_jax.problems.time_to_solution import (
     Estimate,
     expected_best,
@@ -31,7 +31,7 @@ __all__ = [
     "DimodSampler",
     "Estimate",
     "Instance",
-    "Run",
+    "SolverRun",
     "cut_value",
     "expected_best",
     "from_bqm",

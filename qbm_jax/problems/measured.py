@@ -13,7 +13,7 @@ import numpy as np
 from qbm_jax.machine.boltzmann import Boltzmann, energy, scale
 from qbm_jax.machine.couplings import root_mean_square
 from qbm_jax.problems.named import Instance
-from qbm_jax.problems.runs import Run
+from qbm_jax.problems.runs import SolverRun
 from qbm_jax.problems.solver import STRENGTH, Solver
 from qbm_jax.runtime import keys
 
@@ -25,10 +25,10 @@ def energies_of(run: dict[str, Any]) -> np.ndarray:
     return np.array(run["energies"], float)
 
 
-def runs_of(piece: dict[str, Any], instance: Instance, best: float) -> list[Run]:
+def runs_of(piece: dict[str, Any], instance: Instance, best: float) -> list[SolverRun]:
     """The runs of a piece, held against the best known value of its instance."""
     return [
-        Run(
+        SolverRun(
             run["budget"], run["products"], run["value"],
             instance.value(energies_of(run)) / best,
             float(np.median(run["seconds"])), run["compile_seconds"],

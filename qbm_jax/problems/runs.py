@@ -9,7 +9,7 @@ from qbm_jax.problems.time_to_solution import Estimate, expected_best, to_soluti
 ROUNDING = 1e-9  # of the best value: 99.5 % of an integer is not one in binary
 
 
-class Run(NamedTuple):
+class SolverRun(NamedTuple):
     """One run length at one setting on an instance.
 
     Attributes:

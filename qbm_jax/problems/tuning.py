@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qbm_jax.problems.runs import Run
+from qbm_jax.problems.runs import SolverRun
 
 TUNING_QUANTILE = 0.9  # of the objective over replicas: what the good tenth of them reach
 
@@ -24,7 +24,7 @@ class Tuned(NamedTuple):
     wall_budgets: tuple[int, ...]
 
 
-def tune(runs: list[Run], levels: tuple[float, ...], walls: tuple[float, ...]) -> Tuned:
+def tune(runs: list[SolverRun], levels: tuple[float, ...], walls: tuple[float, ...]) -> Tuned:
     """Chooses a sampler's settings and run lengths by its runs on all pilots of a family.
 
     The setting of each budget is that with which the best tenth of replicas reach most; the budget
@@ -51,7 +51,7 @@ def tune(runs: list[Run], levels: tuple[float, ...], walls: tuple[float, ...]) -
     )
 
 
-def _best_settings(runs: list[Run]) -> dict[int, float]:
+def _best_settings(runs: list[SolverRun]) -> dict[int, float]:
     scores: dict[int, dict[float, list[float]]] = {}
     for run in runs:
         shares = np.nan_to_num(run.shares, nan=-math.inf)

@@ -56,7 +56,7 @@ def release_compiled(share: float = 0.5) -> bool:
     """Drops every compiled program if this process uses more than a share of its memory maps.
 
     XLA keeps maps for each program that it compiles for a CPU, and a process at the system's limit
-    (65530 on most Linux machines) dies in its next compilation. What is needed again is compiled
+    (65530 on most Linux computers) dies in its next compilation. What is needed again is compiled
     again, or read from the persistent cache; results do not change. Call it between pieces of work
     that compile programs of their own. Systems without such a limit are left alone.
 

@@ -1,4 +1,4 @@
-"""What a run was computed on: device, precision, memory, and the machine's rate of products."""
+"""What a run was computed on: device, precision, memory, and the computer's rate of products."""
 
 import os
 import resource

@@ -20,7 +20,7 @@ from flax import struct
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.runtime.options import documented, not_negative, positive
 from qbm_jax.samplers.base import Sampler, from_kernel
-from qbm_jax.samplers.cim.feedback import Setting, conditioned, received, tuned
+from qbm_jax.samplers.cim.feedback import OperatingPoint, conditioned, received, tuned
 from qbm_jax.samplers.numerics.noise import white
 from qbm_jax.samplers.numerics.readout import signs
 from qbm_jax.samplers.options import Amplitudes, chosen, count, number
@@ -85,12 +85,12 @@ def noisy_analog(options: NoisyAnalogOptions) -> Sampler:
         amplitudes = noise * jax.random.normal(key, shape, jnp.float32)
         return AnalogState(amplitudes=amplitudes, step=jnp.int32(0))
 
-    def kernel(key: jax.Array, setting: Setting, state: AnalogState) -> AnalogState:
+    def kernel(key: jax.Array, point: OperatingPoint, state: AnalogState) -> AnalogState:
         ramp = jnp.minimum(state.step.astype(jnp.float32) / num_steps, 1)
-        level = setting.noise * (1 + (noise_end / noise - 1) * ramp)
+        level = point.noise * (1 + (noise_end / noise - 1) * ramp)
         x = state.amplitudes
-        driven = drive(setting.params, x, options.memory, setting.coupling, setting.bound)
-        driven = x + conditioned(setting, driven - x, 1.0, free=jnp.abs(x) < 1)
+        driven = drive(point.params, x, options.memory, point.coupling, point.bound)
+        driven = x + conditioned(point, driven - x, 1.0, free=jnp.abs(x) < 1)
         kicks = diffusion(driven, level) * white(key, driven.shape, options.noise_law)
         amplitudes = NONLINEARITIES[options.nonlinearity](driven + kicks)
         return AnalogState(amplitudes=amplitudes.astype(jnp.float32), step=state.step + 1)

@@ -13,7 +13,7 @@ from qbm_jax.samplers.auxiliary_cim import NoisyMachine, prepare_machine
 from qbm_jax.samplers.auxiliary_langevin import euler_maruyama, exponential_step
 from qbm_jax.samplers.cim.anneal import SAMPLING
 from qbm_jax.samplers.cim.equations import VARIANTS
-from qbm_jax.samplers.cim.feedback import Setting, tuned
+from qbm_jax.samplers.cim.feedback import OperatingPoint, tuned
 
 _JACKKNIFE_BLOCKS = 20  # of chains, for the error of a measured order
 
@@ -42,7 +42,7 @@ def cim_scheme(variant: str) -> Scheme:
     """The CIM above threshold, at the end of its ramp, with its numbers for sampling."""
     equations, numbers = VARIANTS[variant], SAMPLING[variant]
 
-    def prepare(params: Boltzmann) -> Setting:
+    def prepare(params: Boltzmann) -> OperatingPoint:
         levels = numbers.coupling, numbers.noise, numbers.measurement
         return tuned(params, *levels, normalise=False, couplings_dtype="float32")
 
@@ -51,9 +51,12 @@ def cim_scheme(variant: str) -> Scheme:
         return jnp.full(shape, 0.3), None if companion is None else jnp.full(shape, companion)
 
     def advance(
-        white: jax.Array, setting: Setting, state: tuple[jax.Array, jax.Array | None], dt: jax.Array
+        white: jax.Array,
+        point: OperatingPoint,
+        state: tuple[jax.Array, jax.Array | None],
+        dt: jax.Array,
     ) -> tuple[jax.Array, jax.Array | None]:
-        return equations.advance(white, setting, *state, numbers.pump_end, dt)
+        return equations.advance(white, point, *state, numbers.pump_end, dt)
 
     return Scheme(prepare, start, advance, equations.num_noises, float(numbers.dt), order=1)
 

@@ -80,9 +80,9 @@ class Document:
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Markdown:
     """A Markdown table; the first column is text, the others are numbers.
 
-    Cells are shown as they are, whatever is in them; those that are `Markdown` are taken as such.
+    Entries are shown as they are, whatever is in them; those that are `Markdown` are taken as such.
     """
-    lines = ["| " + " | ".join(map(markdown, cells)) + " |" for cells in (header, *rows)]
+    lines = ["| " + " | ".join(map(markdown, row)) + " |" for row in (header, *rows)]
     lines.insert(1, "|" + "|".join([" --- "] + [" ---: "] * (len(header) - 1)) + "|")
     return Markdown("\n".join(lines))
 
@@ -108,14 +108,14 @@ def with_interval(value: float, low: float, high: float, digits: int) -> Markdow
     return bold(text) if low > 0 or high < 0 else markdown(text)
 
 
-def gap_cell(found: Estimate, digits: int = 3, of: int = 0, beside: str = "") -> Markdown:
+def gap_text(found: Estimate, digits: int = 3, of: int = 0, beside: str = "") -> Markdown:
     """A difference with its interval, see `with_interval`.
 
     Args:
       found: the difference.
       digits: behind the point.
       of: how many seeds were asked for; where the difference is over fewer, it says over how many.
-      beside: what it is a difference to, where the cell has to say it.
+      beside: what it is a difference to, where the entry has to say it.
     """
     parts = [with_interval(found.mean, found.low, found.high, digits), markdown(beside)]
     if 0 < found.num_seeds < of:

@@ -10,7 +10,7 @@ from typing import Any
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.whole_file import whole_file
 
-# A spreadsheet takes a cell that begins so for a formula; with the wide forms of the four signs.
+# A spreadsheet takes an entry that begins so for a formula; with the wide forms of the four signs.
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 
@@ -63,13 +63,13 @@ def read_table(path: Path, texts: Collection[str] = ()) -> list[dict[str, str | 
     except (ValueError, csv.Error) as error:
         raise InputError(f"expected a table in {path}, got {error}; make it anew") from error
     return [
-        {name: _text(cell) if name in texts else _value(cell) for name, cell in row}
+        {name: _text(entry) if name in texts else _value(entry) for name, entry in row}
         for row in pairs
     ]
 
 
 def safe(value: Any) -> Any:
-    """A cell as it is written: names that look like formulas stay text, numbers stay numbers."""
+    """An entry as it is written: names that look like formulas stay text, numbers stay numbers."""
     if isinstance(value, str):
         return f"'{value}" if _looks_run(value) and not _is_number(value) else value
     return "" if value is None or value != value else value
@@ -89,9 +89,9 @@ def numbers(tree: Any, prefix: str = "") -> list[tuple[str, float]]:
     return [number for name, item in items for number in numbers(item, f"{prefix}{name}.")]
 
 
-def _text(cell: str) -> str:
+def _text(entry: str) -> str:
     """A name as it was before `safe`."""
-    return cell[1:] if cell.startswith("'") and _looks_run(cell) else cell
+    return entry[1:] if entry.startswith("'") and _looks_run(entry) else entry
 
 
 def _looks_run(text: str) -> bool:
@@ -99,10 +99,10 @@ def _looks_run(text: str) -> bool:
     return text.lstrip("'").startswith(FORMULA)
 
 
-def _value(cell: str) -> str | float | None:
-    if not cell:
+def _value(entry: str) -> str | float | None:
+    if not entry:
         return None
-    return float(cell) if _is_number(cell) or cell in ("inf", "-inf") else _text(cell)
+    return float(entry) if _is_number(entry) or entry in ("inf", "-inf") else _text(entry)
 
 
 def _is_number(text: str) -> bool:

@@ -209,8 +209,8 @@ class TrainingRun:
         end = self.plan.steps_per_dispatch
         sampled = [seed.built.sampler is not None for seed in self.seeds]
         self.stop_if([
-            None if not machine or has_energies(state.params["prior"]) else (end, "an energy")
-            for machine, state in zip(sampled, self.states, strict=True)
+            None if not drawn or has_energies(state.params["prior"]) else (end, "an energy")
+            for drawn, state in zip(sampled, self.states, strict=True)
         ])  # fmt: skip
         models = [seed.built.vae for seed in self.seeds]
         metrics = self.threads.map(

@@ -174,16 +174,16 @@ def many_steps(
         sharpness_schedule = build_sharpness_schedule(used, num_steps)
         if numbers.sharpness is not None:
             sharpness_schedule = lambda step: numbers.sharpness  # noqa: E731
-        machine = sampler_of.build(**numbers.sampler) if sampler_of else sampler
+        drawn_by = sampler_of.build(**numbers.sampler) if sampler_of else sampler
         step = functools.partial(
-            train_step, with_free_bits(vae, used.free_bits) if used.free_bits else vae, machine,
+            train_step, with_free_bits(vae, used.free_bits) if used.free_bits else vae, drawn_by,
             build_optimiser(used, num_steps, delay_steps), kl_schedule, key, data,
             loss=objective.OBJECTIVES[used.objective], num_cells=num_cells,
             sharpness_schedule=sharpness_schedule,
         )  # fmt: skip
         count = rows.shape[0] if count is None else count
         state, metrics = scan_some(step, state, rows, count)
-        return keep_places(state, metrics, mesh, machine)
+        return keep_places(state, metrics, mesh, drawn_by)
 
     return dispatch
 

@@ -29,7 +29,7 @@ from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import Job, SweepPlan
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.tasks.study_set import StudySet
-from qbm_jax.problems import Instance, Run
+from qbm_jax.problems import Instance, SolverRun
 from qbm_jax.problems.solver import Solver
 from qbm_jax.problems.tuning import Tuned
 from qbm_jax.study.escape import markdown
@@ -158,7 +158,9 @@ def test_the_ising_report_has_hostile_instances_titles_and_notes_as_text(tmp_pat
     family = Family(BAD, BAD, BAD, (8,), [one], [one])
     entry = Solver(BAD, "gibbs", (("a", BAD),), "t", (1.0,), 1.0, 0.0, 0, "any")
     tuned = Tuned({8: 1.0}, (8,), (8,))
-    judged = Judged(family, entry, tuned, {BAD: [Run(8, 8.0, 1.0, np.ones((1, 2)), 0.1, 0.1)]})
+    judged = Judged(
+        family, entry, tuned, {BAD: [SolverRun(8, 8.0, 1.0, np.ones((1, 2)), 0.1, 0.1)]}
+    )
     config = SimpleNamespace(levels=(1.0,), wall_seconds=(1.0,), replicas=1, calls=1)
     plan = IsingPlan(config, [family], [entry], HOSTILE)
     piece = {"section": "judged", "instance": BAD, "sampler": BAD, "computer": {"device": BAD}}

@@ -24,7 +24,7 @@ from experiments.kit import runner
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import flatten
 from qbm_jax.machine.boltzmann import energy
-from qbm_jax.problems import Instance, Run, load
+from qbm_jax.problems import Instance, SolverRun, load
 from qbm_jax.problems.solver import Solver
 from qbm_jax.problems.tuning import Tuned
 from qbm_jax.study.rows import read_table
@@ -338,7 +338,9 @@ def pictured():
     plan = IsingPlan(SimpleNamespace(levels=LEVELS), [family], table, [])
     tuned = Tuned({8: 1.0, 16: 1.0}, (8, 16), (8, 16))
     shares = {8: [[0.8, 0.95, np.nan, 0.9]], 16: [[1.0, 0.95, 0.9, 0.85]]}
-    runs = [Run(n, 2.0 * n, 1.0, np.array(reached), 0.1 * n, 0.5) for n, reached in shares.items()]
+    runs = [
+        SolverRun(n, 2.0 * n, 1.0, np.array(reached), 0.1 * n, 0.5) for n, reached in shares.items()
+    ]
     return plan, [Judged(family, entry, tuned, {"first": runs}) for entry in table]
 
 

@@ -411,7 +411,7 @@ def test_the_expected_best_is_that_of_all_draws_with_replacement():
 def made_run(values, seconds=1.0, budget=100, value=1.0):
     """A run from objectives [calls, replicas], the best of which is 10."""
     shares = np.array(values, float) / 10
-    return ising.Run(budget, float(budget), value, shares, seconds, 0.0)
+    return ising.SolverRun(budget, float(budget), value, shares, seconds, 0.0)
 
 
 def test_a_level_is_reached_at_equality_and_never_by_a_diverged_replica():

@@ -7,7 +7,7 @@ import numpy as np
 from jax.experimental.sparse import BCOO
 
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.problems import Instance, Run, measured
+from qbm_jax.problems import Instance, SolverRun, measured
 from qbm_jax.problems.solver import Solver
 from qbm_jax.problems.tuning import tune
 
@@ -15,7 +15,7 @@ from qbm_jax.problems.tuning import tune
 def made_run(values, seconds=1.0, budget=100, value=1.0):
     """A run from objectives [calls, replicas], whose best is 10."""
     shares = np.array(values, float) / 10
-    return Run(budget, float(budget), value, shares, seconds, 0.0)
+    return SolverRun(budget, float(budget), value, shares, seconds, 0.0)
 
 
 def test_pilots_choose_setting_and_length():

@@ -17,7 +17,7 @@ from qbm_jax.machine.couplings import reduced
 from qbm_jax.machine.enumeration import log_weights
 from qbm_jax.samplers.cim.anneal import OPTIMISING, VARIANTS
 from qbm_jax.samplers.cim.equations import gaussian_state, mean_field, truncated_wigner
-from qbm_jax.samplers.cim.feedback import Setting, feedback, rms_amplitude, tuned
+from qbm_jax.samplers.cim.feedback import OperatingPoint, feedback, rms_amplitude, tuned
 from qbm_jax.samplers.numerics.noise import white
 
 each_variant = pytest.mark.parametrize("variant", list(VARIANTS))
@@ -34,9 +34,9 @@ def plus_minus(seed, num_spins):
     )
 
 
-def setting(params=FREE, coupling=0.0, noise=0.5, measurement=1.0):
+def point(params=FREE, coupling=0.0, noise=0.5, measurement=1.0):
     numbers = (jnp.float32(value) for value in (coupling, noise, 0.0, measurement))
-    return Setting(params, *numbers)
+    return OperatingPoint(params, *numbers)
 
 
 def vacuum(variant, shape):
@@ -45,13 +45,13 @@ def vacuum(variant, shape):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5))
-def evolve(variant, key, setting, state, pump, num_steps, dt):
+def evolve(variant, key, point, state, pump, num_steps, dt):
     """Amplitudes and companion after num_steps of normal noise."""
     advance, num_noises = VARIANTS[variant].advance, VARIANTS[variant].num_noises
 
     def step(state, key):
         noise = white(key, (num_noises, *state[0].shape), "normal")
-        return advance(noise, setting, *state, pump, dt), None
+        return advance(noise, point, *state, pump, dt), None
 
     return jax.lax.scan(step, state, jax.random.split(key, num_steps))[0]
 
@@ -88,7 +88,7 @@ def test_truncated_wigner_drift_is_minus_the_gradient_of_its_potential_where_the
 def test_gaussian_state_mean_moves_in_the_mean_field_potential_with_the_loss_of_measurement():
     params = machine(3, 6)
     x = jax.random.normal(jax.random.key(0), (4, 6))
-    state = setting(params, coupling=0.3, measurement=0.4)
+    state = point(params, coupling=0.3, measurement=0.4)
     rate, _ = gaussian_state.drift(state, x, jnp.ones_like(x), 1.7, measured=x)
     expected = mean_field.drift(params, x, 1.7 - 0.4, 0.3)
     np.testing.assert_allclose(rate, expected, atol=1e-5)
@@ -108,7 +108,7 @@ def test_fields_scale_with_the_amplitudes():
 
 @each_variant
 def test_one_quiet_oscillator_rests_at_zero_below_threshold_and_at_its_fixed_points_above(variant):
-    quiet = setting(noise=0.0, measurement=0.2)
+    quiet = point(noise=0.0, measurement=0.2)
     threshold = 1.2 if variant == "gaussian_state" else 1.0
     start = vacuum(variant, (2, 1))
     start = (jnp.array([[0.3], [-0.3]]), start[1])
@@ -122,7 +122,7 @@ def test_below_threshold_quadratures_have_the_variances_of_the_closed_form():
     """Of dc = -(1 - p) c dt + g/sqrt(2) dB and ds = -(1 + p) s dt + g/sqrt(2) dB, for small g."""
     pump, g, num_chains = 0.5, 0.01, 20000
     state = vacuum("truncated_wigner", (num_chains, 1))
-    c, s = evolve("truncated_wigner", jax.random.key(0), setting(noise=g), state, pump, 1500, 0.01)
+    c, s = evolve("truncated_wigner", jax.random.key(0), point(noise=g), state, pump, 1500, 0.01)
     error = 4.5 * np.sqrt(2 / num_chains)  # relative, false alarms 2 x 7e-6
     euler = 0.01  # and the bias of the step: dt (1 + p)/2
     assert float(jnp.var(c)) == pytest.approx(g**2 / (4 * (1 - pump)), rel=error + euler)
@@ -133,7 +133,7 @@ def test_below_threshold_quadratures_have_the_variances_of_the_closed_form():
 def test_gaussian_state_variance_settles_at_the_root_of_its_equation_below_threshold(measurement):
     """With u = V - 1/2 and no amplitude: 0 = 2 (p - 1 - j) u + p - 2 j u^2."""
     pump = 0.5
-    quiet = setting(noise=0.0, measurement=measurement)
+    quiet = point(noise=0.0, measurement=measurement)
     state = vacuum("gaussian_state", (1, 1))
     _, variance = evolve("gaussian_state", jax.random.key(0), quiet, state, pump, 3000, 0.01)
     half = (1 + measurement - pump) / (2 * measurement)
@@ -144,7 +144,7 @@ def test_gaussian_state_variance_settles_at_the_root_of_its_equation_below_thres
 def test_gaussian_state_variance_without_measurement_follows_the_linear_oscillator():
     """V(t) = V1 + (1/2 - V1) exp(2 (p - 1) t) with V1 = 1/(2 (1 - p))."""
     pump, time = 0.5, 0.8
-    quiet = setting(noise=0.0, measurement=1e-6)
+    quiet = point(noise=0.0, measurement=1e-6)
     state = vacuum("gaussian_state", (1, 1))
     _, variance = evolve("gaussian_state", jax.random.key(0), quiet, state, pump, 800, 0.001)
     rest = 1 / (2 * (1 - pump))
@@ -156,7 +156,7 @@ def test_what_is_measured_and_what_stays_unknown_add_up_to_the_unmeasured_oscill
     """V + 2 Var(x)/g^2 obeys dE/dt = 2 (p - 1 - j) E + 1 + j below threshold, for small g."""
     pump, j, g, num_chains = 0.5, 1.0, 0.01, 20000
     state = vacuum("gaussian_state", (num_chains, 1))
-    known = setting(noise=g, measurement=j)
+    known = point(noise=g, measurement=j)
     x, variance = evolve("gaussian_state", jax.random.key(0), known, state, pump, 600, 0.01)
     total = float(variance.mean()) + 2 * float(jnp.var(x)) / g**2
     exact = (1 + j) / (2 * (1 + j - pump))
@@ -167,13 +167,13 @@ def test_what_is_measured_and_what_stays_unknown_add_up_to_the_unmeasured_oscill
 
 def test_vacuum_is_at_rest_without_a_pump():
     state = vacuum("gaussian_state", (1, 1))
-    rates = gaussian_state.drift(setting(measurement=0.7), *state, 0.0, state[0])
+    rates = gaussian_state.drift(point(measurement=0.7), *state, 0.0, state[0])
     np.testing.assert_allclose(rates, 0, atol=1e-7)
 
 
 def test_noise_of_the_measurement_reaches_other_spins_through_the_couplings():
     params = machine(3, 6, field=0.0)
-    state = setting(params, coupling=0.3, noise=0.5, measurement=0.4)
+    state = point(params, coupling=0.3, noise=0.5, measurement=0.4)
     x = jnp.ones((1, 6))
     noise = white(jax.random.key(0), (1, 1, 6), "normal")
     moved, _ = gaussian_state.advance(noise, state, x, 0.9 * x, 1.7, 0.01)
@@ -217,7 +217,7 @@ def test_schemes_have_weak_order_one(variant, noise_law, float64):
 
     def second_moment(num_steps):
         moved, _ = VARIANTS[variant].advance(
-            jnp.asarray(whites), setting(noise=0.5), jnp.asarray(x), companion, 1.6, 1 / num_steps
+            jnp.asarray(whites), point(noise=0.5), jnp.asarray(x), companion, 1.6, 1 / num_steps
         )
         moved = np.clip(np.asarray(moved).reshape(len(grid), -1), grid[0], grid[-1])
         expected = grid**2
@@ -233,7 +233,7 @@ def test_schemes_have_weak_order_one(variant, noise_law, float64):
 @each_variant
 def test_one_step_has_the_mean_of_its_drift_and_the_variance_of_its_diffusion(variant):
     params, num_chains, dt = machine(3, 6), 20000, 0.04
-    state = setting(params, coupling=0.2, noise=0.6, measurement=0.5)
+    state = point(params, coupling=0.2, noise=0.6, measurement=0.5)
     x = jnp.tile(jnp.linspace(-1, 1, 6), (num_chains, 1))
     second = None if VARIANTS[variant].companion is None else jnp.full_like(x, 0.8)
     moved, _ = evolve(variant, jax.random.key(0), state, (x, second), 1.5, 1, dt)
@@ -264,7 +264,7 @@ def _gaussian_spread(state, variances):
     return jnp.sqrt(jnp.sum(factors**2, axis=0))[None, :]
 
 
-# ---- settings
+# ---- operating points
 
 
 def test_strong_couplings_are_sent_at_the_same_temperature():

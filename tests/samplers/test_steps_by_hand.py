@@ -21,7 +21,7 @@ from qbm_jax.samplers import (
 from qbm_jax.samplers.auxiliary_cim import prepare_machine
 from qbm_jax.samplers.cim import amplitude_control, anneal
 from qbm_jax.samplers.cim.equations import gaussian_state, mean_field, truncated_wigner
-from qbm_jax.samplers.cim.feedback import Setting
+from qbm_jax.samplers.cim.feedback import OperatingPoint
 
 KEY = jax.random.key(3)
 N, DT, PUMP, EPS, SIGMA, MEASURED = 4, 0.1, 1.7, 0.3, 0.45, 0.8
@@ -38,7 +38,7 @@ def f32(values):
 
 
 MACHINE = Boltzmann(f32(J), f32(H))
-SETTING = Setting(MACHINE, f32(EPS), f32(SIGMA), f32(1.0), f32(MEASURED))
+SETTING = OperatingPoint(MACHINE, f32(EPS), f32(SIGMA), f32(1.0), f32(MEASURED))
 STATES = np.array(list(itertools.product([-1.0, 1.0], repeat=N)))
 
 
@@ -105,10 +105,10 @@ def test_the_machine_with_error_control_takes_the_step_of_its_equations():
 
 def test_the_noise_of_error_control_falls_with_the_root_of_the_typical_field():
     typical = np.sqrt(N * (J[~np.eye(N, dtype=bool)] ** 2).mean() + (H**2).mean())
-    setting = amplitude_control._prepare(MACHINE, amplitude_control.ControlOptions(noise=0.9))
-    assert_near(setting.noise, 0.9 / np.sqrt(typical))
-    assert_near(setting.normalised.J, J / typical)
-    assert_near(setting.normalised.h, H / typical)
+    point = amplitude_control._prepare(MACHINE, amplitude_control.ControlOptions(noise=0.9))
+    assert_near(point.noise, 0.9 / np.sqrt(typical))
+    assert_near(point.normalised.J, J / typical)
+    assert_near(point.normalised.h, H / typical)
 
 
 def _amplitudes_after_each(machine, num_steps, params=None):
@@ -124,8 +124,8 @@ def test_the_pump_of_a_cim_rises_from_start_to_end_over_a_draw(monkeypatch):
     """A machine whose amplitude is the pump it was given; the settings arrive by name."""
     given = []
 
-    def advance(noise, setting, amplitudes, companion, pump, dt):
-        given.append([float(setting.coupling), float(setting.noise), float(setting.measurement)])
+    def advance(noise, point, amplitudes, companion, pump, dt):
+        given.append([float(point.coupling), float(point.noise), float(point.measurement)])
         return jnp.full_like(amplitudes, pump), companion
 
     machine = anneal.VARIANTS["gaussian_state"]._replace(advance=advance)

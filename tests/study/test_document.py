@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from qbm_jax.study.document import Document, gap_cell, number, with_interval, with_spread
+from qbm_jax.study.document import Document, gap_text, number, with_interval, with_spread
 from qbm_jax.study.estimates import estimate
 from qbm_jax.study.figures import NotDrawn
 
@@ -53,11 +53,11 @@ def test_cells_that_were_measured_are_called_nothing(tmp_path):
         (with_interval(-1.0, -1.5, -0.5, 1), "**-1.0 (-1.5, -0.5)**"),
         (with_interval(np.nan, np.nan, np.nan, 1), "–"),
         (with_interval(-4.5, np.nan, np.nan, 1), "-4.5 (no interval)"),
-        (gap_cell(estimate([1.0, 1.0]), 2), "**+1.00 (+1.00, +1.00)**"),
-        (gap_cell(estimate([1.0, 1.0]), 1, 3, "b|c"), "**+1.0 (+1.0, +1.0)** b|c (n = 2)"),
-        (gap_cell(estimate([-1.0, 1.0]), 0, 2), "+0 (-13, +13)"),
-        (gap_cell(estimate([1.0]), 0, 2), "+1 (no interval) (n = 1)"),
-        (gap_cell(estimate([]), 0, 2), "–"),
+        (gap_text(estimate([1.0, 1.0]), 2), "**+1.00 (+1.00, +1.00)**"),
+        (gap_text(estimate([1.0, 1.0]), 1, 3, "b|c"), "**+1.0 (+1.0, +1.0)** b|c (n = 2)"),
+        (gap_text(estimate([-1.0, 1.0]), 0, 2), "+0 (-13, +13)"),
+        (gap_text(estimate([1.0]), 0, 2), "+1 (no interval) (n = 1)"),
+        (gap_text(estimate([]), 0, 2), "–"),
         (number(1234.5678), "1230"),
         (number(0.00012345), "0.000123"),
         (number(None), "–"),

@@ -74,7 +74,7 @@ class ControlState(struct.PyTreeNode):
     step: jax.Array
 
 
-class ControlSetting(struct.PyTreeNode):
+class ControlPoint(struct.PyTreeNode):
     """One draw's constants: parameters as they came, the same divided by norm, and sigma.
 
     Where the best spins are kept, as for optimising, `conditions` has each spin's typical field,
@@ -188,12 +188,12 @@ def error_control(controlled: Literal["amplitude", "feedback"], options: Control
             step=jnp.int32(0),
         )
 
-    def kernel(key: jax.Array, setting: ControlSetting, state: ControlState) -> ControlState:
-        state = _step(key, setting, state, controlled, options)
+    def kernel(key: jax.Array, point: ControlPoint, state: ControlState) -> ControlState:
+        state = _step(key, point, state, controlled, options)
         if not options.keep_best:
             return state
         due = (state.step % options.keep_best == 0) | (state.step == options.num_steps)
-        return jax.lax.cond(due, lambda s: _compare(setting.params, s), lambda s: s, state)
+        return jax.lax.cond(due, lambda s: _compare(point.params, s), lambda s: s, state)
 
     return from_kernel(
         init=lambda key, params, num_chains: vacuum(key, (num_chains, params.num_spins)),
@@ -219,7 +219,7 @@ def cfc(options: ControlOptions) -> Sampler:
 
 def _step(
     key: jax.Array,
-    setting: ControlSetting,
+    point: ControlPoint,
     state: ControlState,
     controlled: str,
     options: ControlOptions,
@@ -228,16 +228,16 @@ def _step(
     x, errors, dt = state.amplitudes, state.errors, options.dt
     ramp = jnp.minimum(state.step.astype(jnp.float32) / options.num_steps, 1)
     pump = options.pump_start + (options.pump_end - options.pump_start) * ramp
-    received = control_feedback(setting.normalised, x, errors, options.coupling)
-    if setting.conditions is not None:
-        received = received / setting.conditions.unit[None, :]
+    received = control_feedback(point.normalised, x, errors, options.coupling)
+    if point.conditions is not None:
+        received = received / point.conditions.unit[None, :]
         bound = _LARGEST_RECEIVED * rms_amplitude(x)
         received = jnp.clip(received, -bound, bound)
     held = x if controlled == "amplitude" else received
     growth = jnp.exp(dt * error_rate(held, options.target, options.rate))
-    moved = advance(white(key, x.shape, options.noise_law), x, received, pump, setting.noise, dt)
-    if setting.conditions is not None:
-        moved = x + damp(setting.conditions, moved - x, dt * options.coupling, errors, True)
+    moved = advance(white(key, x.shape, options.noise_law), x, received, pump, point.noise, dt)
+    if point.conditions is not None:
+        moved = x + damp(point.conditions, moved - x, dt * options.coupling, errors, True)
     errors = jnp.clip(errors * growth, 1 / options.largest_error, options.largest_error)
     return state.replace(
         amplitudes=moved.astype(jnp.float32),
@@ -246,16 +246,16 @@ def _step(
     )
 
 
-def _prepare(params: Boltzmann, options: ControlOptions) -> ControlSetting:
+def _prepare(params: Boltzmann, options: ControlOptions) -> ControlPoint:
     noise, couplings_dtype = options.noise, options.couplings_dtype
     if options.keep_best:
         reduced = couplings.reduced(params, couplings_dtype)
-        return ControlSetting(params, reduced, jnp.float32(noise), conditioning(params))
+        return ControlPoint(params, reduced, jnp.float32(noise), conditioning(params))
     typical = couplings.root_mean_square(params.J) ** 2 * params.num_spins
     norm = jnp.maximum(jnp.sqrt(typical + jnp.mean(params.h**2)), _SMALLEST_NORM)
     normalised = Boltzmann(J=params.J * (1 / norm), h=params.h / norm)
     reduced = couplings.reduced(normalised, couplings_dtype)
-    return ControlSetting(params, reduced, noise / jnp.sqrt(norm), conditions=None)
+    return ControlPoint(params, reduced, noise / jnp.sqrt(norm), conditions=None)
 
 
 def _compare(params: Boltzmann, state: ControlState) -> ControlState:

@@ -19,7 +19,7 @@ from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.runtime.options import documented, field, finite, optional, positive, whole
 from qbm_jax.samplers.base import Info, Sampler, from_kernel
 from qbm_jax.samplers.cim.equations import VARIANTS
-from qbm_jax.samplers.cim.feedback import Setting, tuned
+from qbm_jax.samplers.cim.feedback import OperatingPoint, tuned
 from qbm_jax.samplers.numerics.noise import white
 from qbm_jax.samplers.numerics.readout import signs
 from qbm_jax.samplers.options import Amplitudes, Number, chosen, number
@@ -128,7 +128,7 @@ def cim(options: CimOptions) -> Sampler:
     variant, numbers = VARIANTS[options.variant], options.numbers
     num_steps, dt, pump_start, pump_end, coupling, noise_level, measurement = numbers
 
-    def prepare(params: Boltzmann) -> Setting:
+    def prepare(params: Boltzmann) -> OperatingPoint:
         return tuned(
             params, coupling, noise_level, measurement, options.normalised,
             options.couplings_dtype,
@@ -140,16 +140,16 @@ def cim(options: CimOptions) -> Sampler:
         companion = None if value is None else jnp.full(shape, value, jnp.float32)
         return CimState(amplitudes=amplitudes, companion=companion, step=jnp.int32(0))
 
-    def kernel(key: jax.Array, setting: Setting, state: CimState) -> CimState:
+    def kernel(key: jax.Array, point: OperatingPoint, state: CimState) -> CimState:
         ramp = jnp.minimum(state.step.astype(jnp.float32) / num_steps, 1)
         pump = pump_start + (pump_end - pump_start) * ramp
         noise = white(key, (variant.num_noises, *state.amplitudes.shape), options.noise_law)
-        moved = variant.advance(noise, setting, state.amplitudes, state.companion, pump, dt)
+        moved = variant.advance(noise, point, state.amplitudes, state.companion, pump, dt)
         amplitudes, companion = jax.tree.map(lambda array: array.astype(jnp.float32), moved)
         return CimState(amplitudes=amplitudes, companion=companion, step=state.step + 1)
 
-    def report(setting: Setting) -> Info:
-        return {"stable_dt": variant.stable_dt(setting, jnp.maximum(pump_start, pump_end))}
+    def report(point: OperatingPoint) -> Info:
+        return {"stable_dt": variant.stable_dt(point, jnp.maximum(pump_start, pump_end))}
 
     return from_kernel(
         init=lambda key, params, num_chains: vacuum(key, (num_chains, params.num_spins)),

@@ -55,7 +55,7 @@ import jax
 import jax.numpy as jnp
 
 from qbm_jax.machine.boltzmann import Boltzmann
-from qbm_jax.samplers.cim.feedback import Setting, conditioned, highest_gain, received
+from qbm_jax.samplers.cim.feedback import OperatingPoint, conditioned, highest_gain, received
 
 VACUUM = 0.5  # variance of the quadrature (a + a*)/sqrt(2)
 
@@ -66,9 +66,9 @@ class Variant(NamedTuple):
     Attributes:
       drift: rates of its variables.
       diffusion: factors of its noises.
-      advance: (white noise [num_noises, chains, spins], setting, amplitudes, companion, pump, dt)
+      advance: (white noise [num_noises, chains, spins], point, amplitudes, companion, pump, dt)
         -> (amplitudes, companion), one step.
-      stable_dt: (setting, pump) -> a time step that is stable there.
+      stable_dt: (point, pump) -> a time step that is stable there.
       num_noises: of a step and spin.
       companion: of the vacuum, in every second variable; None where there is none.
     """
@@ -100,7 +100,7 @@ def mean_field_diffusion(amplitudes: jax.Array, noise: jax.Array | float) -> jax
 
 def mean_field_advance(
     white: jax.Array,
-    setting: Setting,
+    point: OperatingPoint,
     amplitudes: jax.Array,
     companion: None,
     pump: jax.Array | float,
@@ -110,21 +110,21 @@ def mean_field_advance(
 
     Args:
       white: [1, chains, spins], of mean 0 and variance 1.
-      setting: coupling eps, noise sigma.
+      point: coupling eps, noise sigma.
       amplitudes: [chains, spins].
       companion: None; other variants have a second array.
       pump: p.
       dt: time step, in units of the amplitude's lifetime.
     """
-    rate = mean_field_drift(setting.params, amplitudes, pump, setting.coupling, setting.bound)
-    drifted = amplitudes + dt * conditioned(setting, rate, dt)
-    spread = jnp.sqrt(dt) * mean_field_diffusion(amplitudes, setting.noise)
+    rate = mean_field_drift(point.params, amplitudes, pump, point.coupling, point.bound)
+    drifted = amplitudes + dt * conditioned(point, rate, dt)
+    spread = jnp.sqrt(dt) * mean_field_diffusion(amplitudes, point.noise)
     return drifted + spread * white[0], companion
 
 
-def mean_field_stable_dt(setting: Setting, pump: jax.Array | float) -> jax.Array:
+def mean_field_stable_dt(point: OperatingPoint, pump: jax.Array | float) -> jax.Array:
     """Half the largest stable Euler step, a scalar, at the rest x^2 = g of dx = g x - x^3: 1/g."""
-    return 0.5 / jnp.maximum(highest_gain(setting, pump), 1)
+    return 0.5 / jnp.maximum(highest_gain(point, pump), 1)
 
 
 mean_field = Variant(
@@ -160,7 +160,7 @@ def truncated_wigner_diffusion(
 
 def truncated_wigner_advance(
     white: jax.Array,
-    setting: Setting,
+    point: OperatingPoint,
     amplitudes: jax.Array,
     quadratures: jax.Array,
     pump: jax.Array | float,
@@ -168,17 +168,17 @@ def truncated_wigner_advance(
 ) -> tuple[jax.Array, jax.Array]:
     """One Euler-Maruyama step of (2) and (3), weak order 1, with white noise [2, chains, spins]."""
     rate, rate_quadrature = truncated_wigner_drift(
-        setting.params, amplitudes, quadratures, pump, setting.coupling, setting.bound
+        point.params, amplitudes, quadratures, pump, point.coupling, point.bound
     )
-    rate = conditioned(setting, rate, dt)
-    spread = jnp.sqrt(dt) * truncated_wigner_diffusion(amplitudes, quadratures, setting.noise)
+    rate = conditioned(point, rate, dt)
+    spread = jnp.sqrt(dt) * truncated_wigner_diffusion(amplitudes, quadratures, point.noise)
     moved = amplitudes + dt * rate + spread * white[0]
     return moved, quadratures + dt * rate_quadrature + spread * white[1]
 
 
-def truncated_wigner_stable_dt(setting: Setting, pump: jax.Array | float) -> jax.Array:
+def truncated_wigner_stable_dt(point: OperatingPoint, pump: jax.Array | float) -> jax.Array:
     """Half the largest stable Euler step, a scalar: of c as in the mean field, or of s there."""
-    gain = jnp.maximum(highest_gain(setting, pump), 1)
+    gain = jnp.maximum(highest_gain(point, pump), 1)
     return jnp.minimum(0.5 / gain, 1 / (1 + jnp.abs(pump) + gain))
 
 
@@ -193,31 +193,33 @@ truncated_wigner = Variant(
 
 
 def gaussian_state_drift(
-    setting: Setting,
+    point: OperatingPoint,
     amplitudes: jax.Array,
     variances: jax.Array,
     pump: jax.Array | float,
     measured: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Rates of x and V, (4) and (5), both [chains, spins], at measured y [chains, spins]."""
-    loss = 1 + setting.measurement
+    loss = 1 + point.measurement
     squares = amplitudes**2
-    fields = received(setting.params, measured, setting.coupling, setting.bound, amplitudes)
+    fields = received(point.params, measured, point.coupling, point.bound, amplitudes)
     rate = (pump - loss - squares) * amplitudes + fields
     gain = 2 * (pump - loss - 3 * squares) * variances
-    learnt = 2 * setting.measurement * (variances - VACUUM) ** 2
+    learnt = 2 * point.measurement * (variances - VACUUM) ** 2
     return rate, gain - learnt + loss + 2 * squares
 
 
-def gaussian_state_diffusion(setting: Setting, variances: jax.Array) -> tuple[jax.Array, jax.Array]:
+def gaussian_state_diffusion(
+    point: OperatingPoint, variances: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Factors of dB: g sqrt(j) (V - 1/2) [chains, spins] in (4), g/sqrt(4 j) in y dt, (6)."""
-    root = jnp.sqrt(setting.measurement)
-    return setting.noise * root * (variances - VACUUM), setting.noise / (2 * root)
+    root = jnp.sqrt(point.measurement)
+    return point.noise * root * (variances - VACUUM), point.noise / (2 * root)
 
 
 def gaussian_state_advance(
     white: jax.Array,
-    setting: Setting,
+    point: OperatingPoint,
     amplitudes: jax.Array,
     variances: jax.Array,
     pump: jax.Array | float,
@@ -228,21 +230,21 @@ def gaussian_state_advance(
     Euler-Maruyama for x. The loss of V, 2 (1 + j + 3 x^2) V, is stiff where noise drives x far out,
     and is taken at the end of the step.
     """
-    backaction, measurement_noise = gaussian_state_diffusion(setting, variances)
+    backaction, measurement_noise = gaussian_state_diffusion(point, variances)
     measured = amplitudes + measurement_noise * white[0] / jnp.sqrt(dt)
-    rate, rate_variance = gaussian_state_drift(setting, amplitudes, variances, pump, measured)
-    rate = conditioned(setting, rate, dt)
+    rate, rate_variance = gaussian_state_drift(point, amplitudes, variances, pump, measured)
+    rate = conditioned(point, rate, dt)
     moved = amplitudes + dt * rate + jnp.sqrt(dt) * backaction * white[0]
-    stiff = 2 * (1 + setting.measurement + 3 * amplitudes**2)
+    stiff = 2 * (1 + point.measurement + 3 * amplitudes**2)
     return moved, variances + dt * rate_variance / (1 + dt * stiff)
 
 
-def gaussian_state_stable_dt(setting: Setting, pump: jax.Array | float) -> jax.Array:
+def gaussian_state_stable_dt(point: OperatingPoint, pump: jax.Array | float) -> jax.Array:
     """Half of that of the mean field, a scalar, with the loss by measurement.
 
     The noise of the measurement comes through the couplings and drives x beyond its rest.
     """
-    return 0.25 / jnp.maximum(highest_gain(setting, pump - setting.measurement), 1)
+    return 0.25 / jnp.maximum(highest_gain(point, pump - point.measurement), 1)
 
 
 gaussian_state = Variant(

@@ -14,8 +14,8 @@ _LARGEST_RECEIVED = 1.5  # of eps: a spin whose field is beyond is held anyway, 
 _STRONGEST_DRIVE = 2.0  # of eps (|J| + max |h|): keeps dt = 0.15 stable, see `tuned`
 
 
-class Setting(struct.PyTreeNode):
-    """What a machine is set to for one draw.
+class OperatingPoint(struct.PyTreeNode):
+    """The operating point of a machine for one draw: what it is set to.
 
     Attributes:
       params: as they are sent, J possibly in a reduced type.
@@ -63,14 +63,14 @@ def received(
 
 
 def conditioned(
-    setting: Setting, rate: jax.Array, dt: jax.Array | float, free: jax.Array | None = None
+    point: OperatingPoint, rate: jax.Array, dt: jax.Array | float, free: jax.Array | None = None
 ) -> jax.Array:
     """The rate [chains, spins] as a step dt may follow it along stiff modes, see `damp`."""
-    if setting.conditions is None:
+    if point.conditions is None:
         return rate
-    assert setting.rate is not None, "set together with the conditions"
+    assert point.rate is not None, "set together with the conditions"
     gains = None if free is None else free.astype(rate.dtype)
-    return damp(setting.conditions, rate, dt * setting.rate, gains)
+    return damp(point.conditions, rate, dt * point.rate, gains)
 
 
 def rms_amplitude(amplitudes: jax.Array) -> jax.Array:
@@ -86,8 +86,8 @@ def tuned(
     measurement: jax.Array | float,
     normalise: bool,
     couplings_dtype: str,
-) -> Setting:
-    """The machine's setting for one draw.
+) -> OperatingPoint:
+    """The machine's operating point for one draw.
 
     For sampling, eps and noise^2 are divided by one factor where the couplings would overwhelm the
     saturation; a mean-field law depends on eps/noise^2, so its temperature stays. For optimising,
@@ -96,7 +96,7 @@ def tuned(
     """
     if normalise:
         conditions = conditioning(params)
-        return Setting(
+        return OperatingPoint(
             params=couplings.reduced(params, couplings_dtype),
             coupling=coupling / (_EDGE * conditions.unit[None, :]),
             noise=jnp.asarray(noise, jnp.float32),
@@ -112,7 +112,7 @@ def tuned(
     drive = coupling * (norm + largest_field)
     excess = jnp.maximum(drive / _STRONGEST_DRIVE, 1)
     coupling, noise, drive = coupling / excess, noise / jnp.sqrt(excess), drive / excess
-    return Setting(
+    return OperatingPoint(
         params=couplings.reduced(params, couplings_dtype),
         coupling=coupling,
         noise=noise,
@@ -121,6 +121,6 @@ def tuned(
     )
 
 
-def highest_gain(setting: Setting, pump: jax.Array | float) -> jax.Array:
+def highest_gain(point: OperatingPoint, pump: jax.Array | float) -> jax.Array:
     """Rate of the fastest mode from vacuum, and the square of its amplitude at rest: a scalar."""
-    return jnp.maximum(pump - 1, 0) + setting.drive
+    return jnp.maximum(pump - 1, 0) + point.drive
