@@ -69,6 +69,14 @@ class Comparison(NamedTuple):
 
         return pd.DataFrame(self.rows())
 
+    def __repr__(self) -> str:
+        """The means that decide, and what was left out; a notebook shows it."""
+        lines = ["Comparison, means and deviations over seeds (all metrics: to_frame()):"]
+        for row in self.rows():
+            if row["metric"] in ("total", "elbo"):
+                lines.append("  {method}, {metric}: {mean:.4g} +- {sd:.2g}".format(**row))
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+
 
 def compare(
     adata: Any,

@@ -139,6 +139,14 @@ def _key_of_split(number):
     return jax.random.split(keys.of_training(3, number), 5)[0]
 
 
+def test_a_notebook_shows_the_scores_that_decide_and_no_model():
+    values = {"a": {"total": [1.0, 2.0], "ilisi": [0.5, 0.5], "elbo": [-5.0, -6.0]}}
+    shown = repr(Comparison(values, {"a": [object()]}, ("b is left out",)))
+    assert shown.splitlines()[1:] == [
+        "  a, total: 1.5 +- 0.71", "  a, elbo: -5.5 +- 0.71", "  b is left out"
+    ]  # fmt: skip
+
+
 def test_rows_have_means_spreads_and_paired_differences_to_the_first():
     values = {"a": {"total": [1.0, 2.0, 4.0], "elbo": [-5.0, -6.0, -7.0]},
               "b": {"total": [2.0, 4.0, 7.0]}}  # fmt: skip
