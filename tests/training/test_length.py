@@ -14,7 +14,7 @@ from qbm_jax.model import vae
 from qbm_jax.objective.bound import weight_at
 from qbm_jax.training import TrainOptions, checkpoint
 from qbm_jax.training import run as training_run
-from qbm_jax.training.options import length_of
+from qbm_jax.training.options import length_of, schedule_of
 from qbm_jax.training.within import within_steps
 
 OPTIONS = TrainOptions(
@@ -42,6 +42,21 @@ def test_patience_that_would_do_nothing_is_refused():
 )
 def test_a_length_is_that_of_the_steps_unless_epochs_are_given(given, steps_per_epoch, expected):
     assert length_of(TrainOptions(**given), steps_per_epoch) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"num_epochs": 40, "kl_warmup": 0.25, "couplings_delay": 0.3}, (200, 50.0, 60)),
+        ({"num_epochs": 40, "kl_warmup_epochs": 2.5, "couplings_delay": 1.0}, (200, 12.5, 200)),
+        ({"num_steps": 52, "kl_warmup": 0.5, "couplings_delay": 0.5}, (50, 25.0, 25)),
+        ({"num_epochs": 3, "kl_warmup": 0.0, "couplings_delay": 0.0}, (15, 1.0, 0)),
+        ({"num_epochs": 1, "kl_warmup": 0.5, "couplings_delay": 0.4}, (5, 2.5, 2)),
+    ],
+)
+def test_a_schedule_is_in_steps_of_epochs_of_five(given, expected):
+    """Warm-up and delay are parts of all steps; a warm-up of none takes the first step."""
+    assert schedule_of(TrainOptions(**given), 5) == expected
 
 
 def test_more_steps_than_can_be_numbered_are_refused_in_one_line():

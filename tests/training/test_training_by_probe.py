@@ -19,7 +19,7 @@ from qbm_jax.runtime import keys
 from qbm_jax.samplers.base import Sampler
 from qbm_jax.training import TrainOptions, evaluation, plan
 from qbm_jax.training import run as training_run
-from qbm_jax.training.state import build_optimiser
+from qbm_jax.training.state import build_optimiser, copied
 from qbm_jax.training.step import build_dispatch, build_sharpness_schedule
 
 GENES, CELLS, N = 8, 20, 4
@@ -55,9 +55,13 @@ def data(counts):
 
 
 def probe(vae, params, key, cells, negatives, weight, num_cells, sharpness):
-    """A loss with gradient 1 everywhere, whose terms are the arguments it was given."""
+    """A loss with gradient 1 everywhere, whose terms are the arguments it was given.
+
+    Where the sharpness grows, its progress stands in place of the number of cells.
+    """
     loss = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params))
-    given = (weight, low_bits(key), num_cells, jnp.mean(negatives))
+    third = num_cells if sharpness is None else sharpness.progress
+    given = (weight, low_bits(key), third, jnp.mean(negatives))
     return loss, objective.Terms(*(jnp.asarray(value, jnp.float32)[None] for value in given))
 
 
@@ -80,9 +84,9 @@ def objectives():
 def options():
     return TrainOptions(
         objective="probe", num_epochs=4, minibatch_size=4, max_steps_per_dispatch=4, kl_weight=0.5,
-        kl_warmup_epochs=1.5, learning_rate=0.1, final_learning_rate=0.2, couplings_rate=0.25,
-        couplings_delay=0.5, validation_fraction=0.2, validate_every=1, num_chains=2,
-        report_epoch="best",
+        final_kl_weight=0.4, kl_warmup_epochs=1.5, learning_rate=0.1, final_learning_rate=0.2,
+        couplings_rate=0.25, couplings_delay=0.5, validation_fraction=0.2, validate_every=1,
+        num_chains=2, report_epoch="best",
     )  # fmt: skip
 
 
@@ -127,6 +131,17 @@ def test_the_weight_of_the_kl_rises_by_one_share_a_step_to_the_weight_itself(ste
     )
 
 
+def test_the_weight_of_the_kl_goes_to_its_last_share_in_the_second_half(
+    model, data, options, steps
+):
+    """By the same program: a factor of 1 - 0.6 k / 8 in step k of the second eight."""
+    state, rows = copied(steps[0]), jnp.arange(32).reshape(8, 4) % CELLS
+    _, second = build_dispatch(model, COUNTER, options, 4)(KEY, data, state, rows, 16.0)
+    wanted = 0.5 * (1 - 0.6 * np.arange(1, 9) / 8)
+    np.testing.assert_allclose(second["reconstruction"], wanted, rtol=1e-6)
+    assert float(second["reconstruction"][-1]) == pytest.approx(0.5 * 0.4)
+
+
 def test_every_step_draws_with_keys_of_its_own_for_posterior_and_prior(steps):
     wanted = [jax.random.split(jax.random.fold_in(KEY, step)) for step in range(8)]
     np.testing.assert_array_equal(steps[1]["entropy"], [low_bits(pair[0]) for pair in wanted])
@@ -135,23 +150,34 @@ def test_every_step_draws_with_keys_of_its_own_for_posterior_and_prior(steps):
     assert len(set(drawn)) == 16
 
 
-def test_chains_from_data_start_each_step_with_keys_of_their_own_and_all_else_is_the_same(
-    model, data, options, start, steps
-):
+@pytest.fixture(scope="module")
+def restarted(model, data, options, start):
+    """Metrics of the same steps with chains from data and a sharpness that grows."""
+
     def restart(key, vae, params, cells, chains):
         del vae, params, chains
         return low_bits(key) + 0 * cells.batch[0]
 
     first = jax.tree.map(jnp.copy, start).replace(chains=jnp.zeros((), low_bits(KEY).dtype))
-    restarted = training.Restarted.of(COUNTER, restart)
+    sampler = training.Restarted.of(COUNTER, restart)
+    growing = dataclasses.replace(options, sharpness_start=2.0)
     rows = jnp.arange(32).reshape(8, 4) % CELLS
-    _, found = build_dispatch(model, restarted, options, 4)(KEY, data, first, rows, 16.0)
+    return build_dispatch(model, sampler, growing, 4)(KEY, data, first, rows, 16.0)[1]
+
+
+def test_chains_from_data_start_each_step_with_keys_of_their_own_and_all_else_is_the_same(
+    restarted, steps
+):
     of_data = keys.named(KEY, "chains from data")
     wanted = [low_bits(jax.random.fold_in(of_data, step)) for step in range(8)]
-    np.testing.assert_array_equal(found["library_kl"], wanted)
+    np.testing.assert_array_equal(restarted["library_kl"], wanted)
     assert len(set(map(float, wanted))) == 8
     for name in ("reconstruction", "entropy", "sampler/key"):
-        np.testing.assert_array_equal(found[name], steps[1][name])
+        np.testing.assert_array_equal(restarted[name], steps[1][name])
+
+
+def test_the_sharpness_of_a_compiled_training_grows_over_half_of_its_steps(restarted):
+    np.testing.assert_allclose(restarted["expected_energy"], np.arange(8) / 8, rtol=1e-6)
 
 
 def test_chains_persist_and_their_spins_are_the_negatives(steps):
@@ -167,8 +193,24 @@ def test_a_training_reports_its_own_cells_epochs_and_means_over_a_dispatch(train
     assert trained.result.train_cells.size == 16 and trained.result.validation_cells.size == 4
     assert {report.metrics["expected_energy"] for report in train} == {16.0}
     weights = [report.metrics["reconstruction"] for report in train]
-    np.testing.assert_allclose(weights, [0.5 * 2.5 / 6, 0.5 * 5.75 / 6, 0.5, 0.5], rtol=1e-6)
+    late = [0.5 * (1 - 0.6 * mean / 8) for mean in (2.5, 6.5)]  # of steps 1 to 4 and 5 to 8 of 8
+    np.testing.assert_allclose(weights, [0.5 * 2.5 / 6, 0.5 * 5.75 / 6, *late], rtol=1e-6)
     assert [report.metrics["library_kl"] for report in train] == [1.5, 5.5, 9.5, 13.5]
+
+
+def test_rates_decay_and_couplings_wait_by_the_steps_of_the_training(trained):
+    """Adam moves by its rate where every gradient is 1; J waits half of 16 steps."""
+    after = [params for _, params, _, _ in trained.asked]
+    for epoch in (2, 3, 4):
+        rates = [
+            0.1 * (0.8 * 0.5 * (1 + math.cos(math.pi * step / 16)) + 0.2)
+            for step in range(4 * epoch - 4, 4 * epoch)
+        ]
+        old, new = after[epoch - 2], after[epoch - 1]
+        fields, couplings = (new["prior"].h - old["prior"].h), (new["prior"].J - old["prior"].J)
+        np.testing.assert_allclose(fields, -sum(rates), rtol=1e-5)
+        apart = couplings[~np.eye(N, dtype=bool)]
+        np.testing.assert_allclose(apart, -0.25 * sum(rates) * (epoch > 2), rtol=1e-5)
 
 
 def test_the_best_epoch_is_the_one_with_the_highest_validation_bound(trained):
@@ -258,6 +300,30 @@ def test_the_optimiser_is_adam_with_clip_cosine_and_late_slow_couplings_by_hand(
             params[name] = params[name] - rate * moved
         np.testing.assert_allclose(tree["w"], params["w"], rtol=2e-5, atol=1e-6)
         np.testing.assert_allclose(tree["prior"].J, params["J"], rtol=2e-5, atol=1e-6)
+
+
+def test_free_bits_of_a_compiled_step_let_the_kl_move_informed_latents_alone(data):
+    """All other parameters are 0: the decoder reads no latent, and the KL alone moves the logits.
+
+    Its slope p (1 - p) (logit - 2 h) is above 0 where the logit is, h being 0, and the first step
+    of Adam moves by the rate. A logit of 4 tells 0.60 nats, one of 1 tells 0.11.
+    """
+    model = build(prior="bernoulli")
+    options = TrainOptions(
+        free_bits=0.4, num_epochs=1, learning_rate=0.1, final_learning_rate=1.0, kl_warmup=0.0
+    )
+    made = jax.eval_shape(
+        lambda: training.init_state(KEY, model, None, build_optimiser(options, 1), 2)
+    )
+    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), made)
+    logits = np.array([4.0, 1.0, -4.0, -1.0], np.float32)
+    state.params["encoder"]["params"]["Dense_0"]["bias"][:] = logits
+    rows = np.arange(4)[None]
+    new = build_dispatch(model, None, options, 1)(KEY, data, state, rows, 16.0)[0].params
+    found = new["encoder"]["params"]["Dense_0"]["bias"]
+    np.testing.assert_allclose(found, logits - [0.1, 0, -0.1, 0], rtol=1e-6)
+    # The prior follows all latents: h has slope tanh(h) - tanh(logit / 2).
+    np.testing.assert_allclose(new["prior"]["h"], 0.1 * np.sign(logits), rtol=1e-5)
 
 
 def test_the_sharpness_is_the_models_own_from_half_of_the_training_on():
