@@ -7,9 +7,11 @@ import jax
 import numpy as np
 import pytest
 
+from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.generation import at_temperature
 from qbm_jax.fitted.model import FittedModel, Settings, build_model
+from qbm_jax.model import inference
 
 KEY = jax.random.key(0)
 HUGE = pytest.param(10**400, id="huge")
@@ -97,6 +99,26 @@ def test_codes_and_totals_that_do_not_fit_are_refused(model, codes, totals, word
 def test_a_batch_may_be_given_as_the_number_whose_text_its_name_is(model, batch):
     by_name = model.generate_like(KEY, np.array([1, 1]), np.array([25.0, 25.0]))
     np.testing.assert_array_equal(model.generate(KEY, 2, batch=batch, library_size=25), by_name)
+
+
+def test_fresh_chains_take_the_samplers_own_sweeps_and_all_other_options_of_the_training(
+    monkeypatch,
+):
+    model = {"num_latents": 4, "encoder_widths": (4,), "decoder_widths": (4,)}
+    options = {"num_steps": 2, "block_size": 3}
+    settings = Settings(("a", "b", "c"), ("0", "1"), model, "gibbs", options, (20.0, 30.0))
+    params = jax.eval_shape(build_model(settings).init, KEY)
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), params)
+    asked = []
+
+    def draw(key, vae, params, sampler, batch, totals):
+        asked.append(sampler)
+        return np.ones((2, 3))
+
+    monkeypatch.setattr(inference, "generate", draw)
+    FittedModel(settings, params).generate_like(KEY, np.array([0, 1]), np.array([20.0, 30.0]))
+    assert asked == [samplers.build("gibbs", num_steps=100, block_size=3)]
+    assert asked != [samplers.build("gibbs", num_steps=2, block_size=3)]
 
 
 @pytest.mark.parametrize("likelihood", ["normal", "squared_error"])
