@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -104,6 +105,7 @@ def fit_trainings(
         place = checkpoints.again(attempt) if checkpoints and attempt else checkpoints
         if place is not None:
             place.identity = identity(roots, chosen, cells, without)
+            place.told_as = option_name
         return training.train_seeds(
             list(seeds), source, checkpoints=place, on_progress=tell, on_validation=keep,
             **train_arguments,
@@ -189,6 +191,11 @@ def identity(
         prefix = f"training {number}: " if len(trainings) > 1 else ""
         parts |= {prefix + name: value for name, value in own.items()}
     return parts
+
+
+def option_name(part: str) -> str:
+    """A part of the `identity` in the words of `fit`: options of model and training stand alone."""
+    return re.sub(r"\b(?:model|training)\.", "", part).replace("sampler.", "sampler_options.")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +71,17 @@ def _as_plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+def differences(
+    found: Mapping[str, Any], wanted: Mapping[str, Any], told_as: Callable[[str], str] = str
+) -> str:
     """The parts in which two differ, in one line; "" where they do not.
 
     Numbers and names are told from both sides, of digests only that they differ.
+
+    Args:
+      found: what is there.
+      wanted: what is asked for.
+      told_as: part -> what the line calls it.
     """
     parts = []
     for part in sorted(found.keys() | wanted.keys()):
@@ -82,5 +89,6 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
         if old == new:
             continue
         told = not any(isinstance(v, str) and v.startswith(MARK) for v in (old, new))
-        parts.append(f"{part}: {old!r} there, {new!r} now" if told else f"{part}: not the same")
+        name = told_as(part)
+        parts.append(f"{name}: {old!r} there, {new!r} now" if told else f"{name}: not the same")
     return "; ".join(parts)

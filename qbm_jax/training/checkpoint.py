@@ -74,6 +74,7 @@ class Checkpoints:
       identity: what the states belong to, by part, see `identity.differences`. It is written into
         every state, and a state of another one is refused. None: any state of this structure is
         taken. `fitted.trainings.fit_trainings` sets it.
+      told_as: part of the identity -> what a refusal calls it; set beside the identity.
     """
 
     def __init__(self, folder: Path, keep: int = 3, before_save: Callable[[], None] = lambda: None):
@@ -90,6 +91,7 @@ class Checkpoints:
         """
         self.folder, self._keep = Path(folder).absolute(), keep
         self.identity: dict[str, Any] | None = None
+        self.told_as: Callable[[str], str] = str
         self._before_save = before_save
         self._damaged: set[int] = set()  # steps found unreadable; the next save removes them
         options = ocp.CheckpointManagerOptions(
@@ -183,7 +185,8 @@ class Checkpoints:
             if difference is not None:
                 raise InputError(
                     f"checkpoint {self.folder} of step {step} belongs to another model "
-                    f"({difference}); use another workdir, or remove this folder to train anew"
+                    f"({difference}); use another folder for checkpoints, or remove this one to "
+                    f"train anew"
                 )
             LOGGER.info("resumed from step %d of %s", step, self.folder)
             _warn_of_versions(facts.get("versions") or {}, self.folder)
@@ -203,7 +206,7 @@ class Checkpoints:
             return None
         if found is None:
             return "it does not say what it was trained on"
-        return differences(found, plain(self.identity)) or None
+        return differences(found, plain(self.identity), self.told_as) or None
 
     def _restore_item(self, step: int, **items: Any) -> Any:
         with _held_back():

@@ -62,9 +62,10 @@ def test_a_training_goes_on_with_its_own_cells_alone(change, stopped, tmp_path):
 
 
 OTHERS = {
-    "training.learning_rate: 0.02 there, 0.04 now": {"learning_rate": 0.04},
-    "training.kl_weight: 3.0 there, 0.5 now": {"kl_weight": 0.5},
-    "key: [0, 0] there, [0, 1] now": {"seed": 1},
+    "(learning_rate: 0.02 there, 0.04 now)": {"learning_rate": 0.04},
+    "(kl_weight: 3.0 there, 0.5 now)": {"kl_weight": 0.5},
+    "(num_epochs: 4 there, 3 now)": {"num_epochs": 3},
+    "(key: [0, 0] there, [0, 1] now)": {"seed": 1},
 }
 
 
@@ -74,6 +75,22 @@ def test_a_checkpoint_of_another_training_is_refused_and_the_part_is_named(line,
     with pytest.raises(InputError) as error:
         fit_with(tmp_path / "states", **OTHERS[line])
     assert line in str(error.value) and "\n" not in str(error.value)
+    assert "; use another folder for checkpoints, or remove this one to" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("training.num_epochs", "num_epochs"),
+        ("model.prior", "prior"),
+        ("training 1: training.kl_weight", "training 1: kl_weight"),
+        ("training 0: sampler.num_steps", "training 0: sampler_options.num_steps"),
+        ("sampler", "sampler"),
+        ("cells.counts", "cells.counts"),
+    ],
+)
+def test_a_refusal_names_the_options_as_fit_takes_them(part, name):
+    assert fitting.option_name(part) == name
 
 
 def test_a_training_that_goes_on_equals_an_undisturbed_one(stopped, tmp_path):
