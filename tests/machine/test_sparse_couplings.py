@@ -137,10 +137,3 @@ def test_many_spins_with_few_neighbours_take_memory_of_their_number():
     assert spins.shape == (2, 20000) and bool(info["is_finite"])
     lower, upper = spectrum.eigenvalue_bounds(params.J)
     assert lower < 0 and float(upper) == pytest.approx(1.0, rel=0.05)  # ten neighbours of 0.1
-
-
-def test_finishing_sweeps_ask_for_dense_couplings():
-    _, sparse = _pair()
-    sampler = samplers.build("bifurcation", num_steps=1, finishing_sweeps=1, calibration_gain=0.0)
-    with pytest.raises(InputError, match="todense"):
-        sampler.sample(jax.random.key(0), sparse, sampler.init(jax.random.key(0), sparse, 2))
