@@ -9,7 +9,7 @@ import numpy as np
 
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.document import Model
-from qbm_jax.fitted.settings import build_sampler
+from qbm_jax.fitted.settings import sampler_of_fresh_chains
 from qbm_jax.model import inference
 from qbm_jax.model.likelihoods import Likelihood
 from qbm_jax.model.prior import Prior
@@ -81,9 +81,7 @@ def generate_like(
     batch = check_codes(batch, model.settings.batch_names)
     library_size = check_totals(library_size, batch.size)
     params = at_temperature(model.vae.prior, model.params, temperature)
-    # Fresh chains need more steps than persistent ones: the sampler's own default.
-    options = {k: v for k, v in model.settings.sampler_options.items() if k != "num_steps"}
-    sampler = build_sampler(model.vae, model.settings.sampler, options)
+    sampler = sampler_of_fresh_chains(model.vae, model.settings)
     drawn = inference.generate(
         key, model.vae, params, sampler,
         jnp.asarray(batch, jnp.int32), jnp.asarray(library_size, jnp.float32),

@@ -24,7 +24,7 @@ from qbm_jax.data.read import check_is_anndata
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.document import Model
 from qbm_jax.fitted.posterior import posterior
-from qbm_jax.fitted.settings import build_sampler
+from qbm_jax.fitted.settings import sampler_of_fresh_chains
 from qbm_jax.model import inference
 from qbm_jax.model.vae import VAE, Params
 from qbm_jax.runtime import keys
@@ -197,8 +197,7 @@ def _states(
     key_states, key_read = jax.random.split(keys.key_of(seed, "programmes"))
     num_states = -(-num_states // _STATES) * _STATES
     if adata is None:
-        options = {k: v for k, v in model.settings.sampler_options.items() if k != "num_steps"}
-        sampler = build_sampler(model.vae, model.settings.sampler, options)
+        sampler = sampler_of_fresh_chains(model.vae, model.settings)
         states = np.asarray(
             inference.draw_unread(key_states, model.vae, model.params, sampler, num_states)
         )

@@ -80,6 +80,15 @@ def build_sampler(model: vae.VAE, name: str, options: dict[str, Any]) -> sampler
     return SamplerSpec(name, tuple(options.items())).build()
 
 
+def sampler_of_fresh_chains(model: vae.VAE, settings: Settings) -> samplers.Sampler | None:
+    """That of the training with the sampler's own number of steps.
+
+    Fresh chains need more steps than persistent ones.
+    """
+    options = {name: each for name, each in settings.sampler_options.items() if name != "num_steps"}
+    return build_sampler(model, settings.sampler, options)
+
+
 def check_settings(settings: Settings) -> None:
     """Raises an InputError that names the first field that no trained model has.
 
