@@ -32,15 +32,11 @@ def get_config(arg: str = "full") -> ConfigDict:
     )
     config.sets.simulated.num_cells = 3000  # some of every type in each fold
     config.tasks = "integration,classification,bound"
-    for name in (
-        "methods",
-        "settings",
-        "gaussian_latents",
-        "more_gaussian_latents",
-        "kl_weight_1",
+    for name in (  # of the benchmark alone
+        *("methods", "settings", "gaussian_latents", "more_gaussian_latents", "kl_weight_1"),
         "scvi_tools",
     ):
-        del config[name]  # of the benchmark alone
+        del config[name]
     config.reference = REFERENCE  # the variant that the others are held against
     # J of the trained reference times these, and shuffled, measured again; () for no such part
     config.doses = (0.0, 0.25, 0.5, 0.75, 1.25, 1.5)

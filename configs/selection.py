@@ -63,7 +63,7 @@ def get_config(arg: str = "full") -> ConfigDict:
     config.evaluation.log_z_temperatures = 300
     for name in ("importance_samples", "max_generated", "left_out_methods"):  # of the benchmark
         del config.evaluation[name]
-    for name in ("tasks", "kl_weight_1", "more_gaussian_latents"):
+    for name in ("tasks", "kl_weight_1", "more_gaussian_latents", "scvi_tools"):
         del config[name]
     return smoke(config) if arg == "smoke" else config
 

@@ -55,6 +55,12 @@ def methods(config: ConfigDict) -> list[Method]:
     names = names_of(config, "methods", (*UNTRAINED, *PRESETS, *PEERS))
     if not settings or not names:
         raise InputError("config.methods and config.settings must name one or more each")
+    changed = scvi_tools.tuned(scvi_tools.fields_of(config)) if "scvi_tools" in config else ""
+    if changed and scvi_tools.NAME not in names:
+        raise InputError(
+            f"config.scvi_tools ({changed}) is of method {scvi_tools.NAME}, which config.methods "
+            "does not name; add it there"
+        )
     rows = []
     for name in names:
         if name in UNTRAINED:
@@ -64,7 +70,6 @@ def methods(config: ConfigDict) -> list[Method]:
             continue
         if name in PEERS:
             scvi_tools.check_installed()
-            changed = scvi_tools.tuned(scvi_tools.fields_of(config))
             notes = [scvi_tools.NOTE, _length(name, SCVI_EPOCHS, config.num_steps)]
             if changed:
                 notes.append(f"{name} is not at its defaults: {changed}.")

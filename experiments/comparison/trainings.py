@@ -132,7 +132,7 @@ def peer_group(
     Raises:
       TrainingStopped: a stop was asked for.
     """
-    embeddings, start = [], time.perf_counter()
+    embeddings, start, chosen = [], time.perf_counter(), scvi_tools.fields_of(config)
     for seed, cells in enumerate(held_out):
         others = np.setdiff1d(np.arange(study.cells.num_cells), cells)
         most = SCVI_EPOCHS
@@ -141,9 +141,7 @@ def peer_group(
             most = epochs_of(config.num_steps, trained, scvi_tools.MINIBATCH)
         with stop.deferred():
             own = seed_of(config.seed, "scvi-tools", seed)
-            points = scvi_tools.embed(
-                study.cells, others, own, most, scvi_tools.fields_of(config), stop
-            )
+            points = scvi_tools.embed(study.cells, others, own, most, chosen, stop)
         embeddings.append(points)
         seconds = time.perf_counter() - start
         LOGGER.info(

@@ -512,6 +512,8 @@ def test_a_peer_that_is_not_installed_is_refused_and_one_that_is_has_a_row(monke
     row = methods(config)[1]
     assert (row.label, title_of(*row[:2])) == ("scvi_tools-tuned", "scvi-tools' SCVI, tuned")
     assert any("not at its defaults: max_kl_weight 3.0" in note for note in row.notes)
+    config.methods = ("pca",)
+    assert "max_kl_weight 3.0) is of method scvi_tools" in refusal(methods, config)
     config.scvi_tools.gene_likelihood = "normal"
     assert "config.scvi_tools.gene_likelihood" in refusal(methods, config)
 
