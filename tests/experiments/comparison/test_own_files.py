@@ -48,7 +48,7 @@ def test_files_are_the_sets_by_the_names_of_the_files(experiment, folder):
     assert [study.name for study in plan.studies] == names and not plan.simulated
     assert set(plan.studies[0].batch) == {"b1", "b2"}
     assert set(plan.studies[0].labels) == {"alpha", "beta"}
-    assert set(plan.identity) == set(names)
+    assert set(plan.identity) == {*names, *(["trees"] if plan.substituted else [])}
 
 
 def test_without_a_column_of_batches_harmony_and_integration_are_left_out(folder):
