@@ -46,6 +46,7 @@ MIN_CELLS = 50
 
 SOURCE = "AnnData in memory"
 
+_LARGEST_EXACT = 2**24  # whole numbers up to here are float32 numbers, each of its own
 _LOOKED_AT = 300  # cells that tell what kind of fractions they hold
 
 
@@ -201,8 +202,11 @@ def _build(
         is_integer=bool(np.all(counts.data == np.rint(counts.data))),
         simulated=False,
         source=source,
-        notes=(*notes, *cell_table.notes, *gene_table.notes, *batch_notes, *label_notes),
-    )
+        notes=(
+            *notes, *notes_on_rounded(float(counts.data.max(initial=0))), *cell_table.notes,
+            *gene_table.notes, *batch_notes, *label_notes,
+        ),
+    )  # fmt: skip
 
 
 def named_by_text(table: pd.DataFrame) -> pd.DataFrame:
@@ -343,3 +347,13 @@ def notes_on_dropped(keep_cells: np.ndarray, keep_genes: np.ndarray) -> list[str
         if dropped:
             notes.append(f"Dropped {dropped} of {len(keep)} {what} without any count.")
     return notes
+
+
+def notes_on_rounded(largest: float) -> list[str]:
+    """A sentence where the largest count is beyond the whole numbers that float32 tells apart."""
+    if largest < _LARGEST_EXACT:
+        return []
+    return [
+        f"The largest count is {largest:.8g}: counts are held as float32, which rounds those above "
+        f"{_LARGEST_EXACT}."
+    ]

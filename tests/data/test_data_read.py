@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from qbm_jax.data import check_likelihood, from_anndata, read
+from qbm_jax.data import check_likelihood, from_anndata, open_cells, read
 from qbm_jax.data.cells import UNLABELLED, Cells, of_matrix
 from qbm_jax.errors import InputError
 
@@ -358,3 +358,19 @@ def test_real_pancreas_file_has_the_published_shape(shared_data):
     sizes = dict(zip(cells.label_names, np.bincount(cells.labels), strict=True))
     assert sizes["endothelial"] == 39 and len(sizes) == 6
     assert cells.source == "pancreas_baron_segerstolpe.h5ad"
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_counts_that_float32_rounds_are_told(tmp_path, on_disk):
+    adata = make_adata()
+    adata.X = sp.csr_matrix(adata.X.astype(np.int64))
+    adata.X[3, 0] = 2**24 - 1
+    assert not any("float32" in note for note in from_anndata(adata).notes)
+    adata.X[3, 0] = 2**24 + 1
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    cells = (
+        open_cells(tmp_path / "cells.h5ad", num_genes=NUM_GENES, progress=False)
+        if on_disk
+        else from_anndata(adata)
+    )
+    assert sum("16777216: counts are held as float32" in note for note in cells.notes) == 1

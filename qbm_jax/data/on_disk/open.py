@@ -22,6 +22,7 @@ from qbm_jax.data.read import (
     check_number,
     gene_positions,
     notes_on_dropped,
+    notes_on_rounded,
 )
 
 MAX_SAMPLE = 50_000
@@ -159,7 +160,13 @@ def _some_genes(
         largest=facts.largest,
         simulated=bool(preset_notes),
         source=source,
-        notes=(*preset_notes, *dropped, *batch_notes, *label_notes),
+        notes=(
+            *preset_notes,
+            *dropped,
+            *notes_on_rounded(facts.largest),
+            *batch_notes,
+            *label_notes,
+        ),
     )
 
 
