@@ -23,10 +23,10 @@ from qbm_jax.study.standing import GAP, Standing
 FILE = "wins.csv"
 COLUMNS = {  # of the table, and what they are of a standing
     "dataset": "dataset", "tuned_on": "tuned_on", "task": "task", "metric": "metric",
-    "rival": "against", "baseline": "baseline", "num_seeds": "gap.num_seeds", **GAP,
+    "rival": "against", "baseline": "baseline", "num_pairs": "gap.num_seeds", **GAP,
     "interval": "interval", "outcome": "verdict",
 }  # fmt: skip
-NUMBERS = ("num_seeds", *GAP)
+NUMBERS = ("num_pairs", *GAP)
 WIN, TIE, LOSS = "win", "tie", "loss"
 OUTCOMES = {"better": WIN, "level": TIE, "worse": LOSS}
 Win = dict[str, Any]  # a row of the table
