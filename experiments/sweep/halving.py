@@ -157,10 +157,10 @@ def _trial(
             epoch, bound = round(progress.epoch), progress.metrics[METRIC]
             ray.tune.report({TIME: epoch, METRIC: bound})
 
-    with at_work(config, overrides, workdir, folder) as (sweep, cells):
+    with at_work(config, overrides, workdir, folder) as (sweep, given):
         states = workdir / "checkpoints" / f"setting-{number:04d}"
         states.mkdir(parents=True, exist_ok=True)
         lock_folder(states)
-        place = Place(sweep, cells, "halving", states, NeverStop(), report)
+        place = Place(sweep, given, "halving", states, NeverStop(), report)
         (measured,) = measure(place, [sweep.settings[number]])
         Outcomes(workdir).finish(number, measured)

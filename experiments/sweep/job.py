@@ -11,6 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from ml_collections import ConfigDict
+
 from experiments.kit.disk import remedy
 from experiments.kit.faults import alarmed, done_again
 from experiments.kit.options import draws_of
@@ -21,6 +24,7 @@ from experiments.sweep.plan import Job
 from experiments.sweep.settings import Sweep, SweepSetting, describe
 from qbm_jax import training
 from qbm_jax.data import Cells
+from qbm_jax.feed.minibatches import DeviceCounts
 from qbm_jax.fitted.alarms import of_model
 from qbm_jax.fitted.document import Evaluated
 from qbm_jax.fitted.evaluate import train_and_evaluate
@@ -44,12 +48,35 @@ class Fault(NamedTuple):
     setting: SweepSetting | None
 
 
+class SweepCells:
+    """The cells of a sweep, and what all jobs of a process take from them.
+
+    Attributes:
+      cells: preprocessed.
+    """
+
+    def __init__(self, cells: Cells, config: ConfigDict):
+        """Of a sweep of this base config."""
+        self.cells, self._config = cells, config
+
+    @functools.cached_property
+    def uploaded(self) -> DeviceCounts:
+        """Their counts on the device."""
+        return device_counts(self.cells)
+
+    @functools.cached_property
+    def pca(self) -> np.ndarray:
+        """Their principal components, as scores take them for the uncorrected embedding."""
+        config = self._config
+        return pca_embedding(self.cells.counts, config.evaluation.pca_components, config.seed)
+
+
 class Place(NamedTuple):
     """Where settings are trained, and on what.
 
     Attributes:
       sweep: its base config says how to score.
-      cells: preprocessed.
+      given: the cells.
       title: of the progress bar, or before every setting's lines of the log.
       folder: where states are kept.
       stop: asked after every dispatch.
@@ -57,7 +84,7 @@ class Place(NamedTuple):
     """
 
     sweep: Sweep
-    cells: Cells
+    given: SweepCells
     title: str
     folder: Path
     stop: StopRequest
@@ -69,7 +96,7 @@ class Place(NamedTuple):
 
 
 def run_job(
-    sweep: Sweep, cells: Cells, number: int, job: Job, workdir: Path, stop: StopRequest
+    sweep: Sweep, given: SweepCells, number: int, job: Job, workdir: Path, stop: StopRequest
 ) -> None:
     """Trains what is missing of a job. What fails is tried once more, every setting on its own.
 
@@ -89,7 +116,7 @@ def run_job(
     folder.mkdir(parents=True, exist_ok=True)
     if lock_folder(folder):
         remove_leftovers(folder)
-    place = Place(sweep, cells, title, folder, stop)
+    place = Place(sweep, given, title, folder, stop)
     LOGGER.info("%s: %d settings", title, len(together))
     alone, left = [], []
     while together and (fault := _attempt(place, together, outcomes)):
@@ -142,12 +169,11 @@ def measure(place: Place, settings: list[SweepSetting]) -> list[dict[str, Any]]:
       InputError: options or counts that cannot be used, or a training that diverged.
       TrainingStopped: a stop was asked for; the states are saved.
     """
-    start, base, cells = time.perf_counter(), place.sweep.config, place.cells
+    start, base, cells = time.perf_counter(), place.sweep.config, place.given.cells
     found = train(place, settings)
-    pca = pca_embedding(cells.counts, base.evaluation.pca_components, base.seed)
     scores, notes = score_seeds(
-        {"setting": [each.embedding for each in found]}, cells, uncorrected=pca, seed=base.seed,
-        max_cells=base.evaluation.max_scored_cells,
+        {"setting": [each.embedding for each in found]}, cells, seed=base.seed,
+        uncorrected=place.given.pca, max_cells=base.evaluation.max_scored_cells,
     )  # fmt: skip
     seconds = (time.perf_counter() - start) / len(settings)
     return [
@@ -193,9 +219,9 @@ def train(place: Place, settings: list[SweepSetting]) -> list[Evaluated[FittedMo
 
         return train_and_evaluate(
             [setting.training for setting in settings],
-            place.cells,
+            place.given.cells,
             [(setting.seed, 0) for setting in settings],
-            data=device_counts(place.cells),
+            data=place.given.uploaded,
             bounds=draws_of(base),
             while_training=place.stop.deferred(),
             on_progress=on_progress,

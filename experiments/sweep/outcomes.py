@@ -44,12 +44,18 @@ class Outcomes:
 
     def failures(self, numbers: Sequence[int]) -> dict[int, str]:
         """Why settings are not finished, by setting; those that nobody has begun are not here."""
-        failed = self._there("failed", self.missing(numbers))
+        failed = self._unfinished("failed", numbers)
         return {number: str(found["error"]) for number, found in failed.items()}
 
     def stopped(self, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
         """Epoch and bound of the settings that were stopped early and not finished since."""
-        return self._there("stopped", self.missing(numbers))
+        return self._unfinished("stopped", numbers)
+
+    def _unfinished(self, kind: str, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """Failed or stopped settings; the few that are so are all whose other file is read."""
+        found = self._there(kind, numbers)
+        left = self.missing(list(found))
+        return {number: content for number, content in found.items() if number in left}
 
     def _path(self, kind: str, number: int) -> Path:
         return self._workdir / FOLDER / f"{kind}-{number:04d}.json"

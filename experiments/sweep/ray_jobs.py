@@ -16,11 +16,10 @@ from experiments.kit.stop import StopRequest
 from experiments.kit.usage import ROOT
 from experiments.kit.workdir import check_claimed
 from experiments.sweep.arguments import LOCAL
-from experiments.sweep.job import is_full_disk, run_job
+from experiments.sweep.job import SweepCells, is_full_disk, run_job
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import SweepPlan
 from experiments.sweep.settings import Sweep, build_sweep
-from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.hardware import MEBIBYTE
@@ -152,14 +151,14 @@ def _work(
     folder: str,
 ) -> None:
     """A task: the job, by the function that runs it without Ray."""
-    with at_work(config, overrides, Path(workdir), folder) as (sweep, cells):
-        run_job(sweep, cells, number, plan.jobs[number], Path(workdir), NeverStop())
+    with at_work(config, overrides, Path(workdir), folder) as (sweep, given):
+        run_job(sweep, given, number, plan.jobs[number], Path(workdir), NeverStop())
 
 
 @contextlib.contextmanager
 def at_work(
     config: ConfigDict, overrides: list[dict[str, Any]], workdir: Path, folder: str
-) -> Iterator[tuple[Sweep, Cells]]:
+) -> Iterator[tuple[Sweep, SweepCells]]:
     """The sweep and its cells in a worker, which reads them itself, in the folder of the command.
 
     Raises:
@@ -170,6 +169,6 @@ def at_work(
     cells = cells_in_memory(sweep.config)
     check_claimed(workdir, "data", plain(fingerprint(cells)))
     try:
-        yield sweep, cells
+        yield sweep, SweepCells(cells, sweep.config)
     finally:
         release_locks()

@@ -13,7 +13,7 @@ from experiments.kit.cells import cells_in_memory
 from experiments.kit.stop import StopRequest
 from experiments.kit.workdir import check_claimed, claim_workdir
 from experiments.sweep import ray_jobs, report, slurm
-from experiments.sweep.job import run_job
+from experiments.sweep.job import SweepCells, run_job
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.plan import (
     MOST_SETTINGS,
@@ -135,6 +135,7 @@ def run_jobs(
     sweep: Sweep, cells: Cells, plan: SweepPlan, workdir: Path, stop: StopRequest, request: Request
 ) -> None:
     """Runs the job that is asked for, or all of them, here or on a Ray cluster."""
+    given = SweepCells(cells, sweep.config)
     if request.halving:
         from experiments.sweep import halving  # only where Ray is installed
 
@@ -144,10 +145,10 @@ def run_jobs(
         after = partial(report.write, workdir, sweep, plan)
         ray_jobs.run_jobs(sweep, plan, workdir, request.ray, after)
     elif request.job is not None:
-        run_job(sweep, cells, request.job, plan.jobs[request.job], workdir, stop)
+        run_job(sweep, given, request.job, plan.jobs[request.job], workdir, stop)
     else:
         for number, job in enumerate(plan.jobs):
-            run_job(sweep, cells, number, job, workdir, stop)
+            run_job(sweep, given, number, job, workdir, stop)
             report.write(workdir, sweep, plan)
 
 

@@ -127,7 +127,10 @@ def test_a_setting_of_a_sweep_that_collapsed_is_named_in_log_and_report(
         "score_seeds": ({"setting": [{"total": 0.5}] * 2}, []),
     }.items():
         monkeypatch.setattr(job, name, lambda *_, value=value, **__: value)
-    measured_ = job.measure(job.Place(sweep, CELLS, "", tmp_path, StopRequest()), sweep.settings)
+    measured_ = job.measure(
+        job.Place(sweep, job.SweepCells(CELLS, sweep.config), "", tmp_path, StopRequest()),
+        sweep.settings,
+    )
     assert [len(values["notes"]) for values in measured_] == [0, 1]
     assert "Training fault of setting 1: Collapsed posterior" in caplog.text
     outcomes = Outcomes(tmp_path)

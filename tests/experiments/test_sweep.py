@@ -34,6 +34,7 @@ from experiments.sweep.results import SweepResults
 from experiments.sweep.settings import bounds_compare, build_sweep
 from qbm_jax.data import locate
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.document import Evaluated
 from qbm_jax.fitted.model import device_counts
 from qbm_jax.fitted.model_cells import counts_bytes
 from qbm_jax.training import Progress, TrainingDiverged, TrainingStopped, memory
@@ -235,6 +236,29 @@ def run_all(sweep, workdir):
     """The one job of a sweep."""
     with launched():
         job.run_job(sweep, None, 0, one_job(sweep).jobs[0], workdir, StopRequest())
+
+
+def test_all_jobs_of_a_process_take_one_upload_and_one_pca(cells, tmp_path, monkeypatch):
+    sweep, seen, bound = small_sweep(), [], {"elbo": -1.0, "log_z": 1.0}
+    plan = SweepPlan([Job([n], sweep.paths, 1.0) for n in range(4)], 1.0, 100.0, FACTS)
+
+    def trained(trainings, cells, seeds, *, data, **arguments):
+        seen.append(data)
+        return [Evaluated(None, np.eye(cells.num_cells, 2), None, bound, 1.0, 1.0) for _ in seeds]
+
+    def scored(embeddings, cells, *, uncorrected, **arguments):
+        seen.append(uncorrected)
+        return {"setting": [{"total": 0.5}]}, []
+
+    monkeypatch.setattr(job, "train_and_evaluate", trained)
+    monkeypatch.setattr(job, "score_seeds", scored)
+    monkeypatch.setattr(job, "of_model", lambda *_: [])
+    with launched():
+        run.run_jobs(sweep, cells, plan, tmp_path, StopRequest(), run.Request(OVERRIDES))
+    assert sorted(Outcomes(tmp_path).finished(range(4))) == [0, 1, 2, 3]
+    data, pca = seen[:2]
+    assert data.num_cells == len(pca) == cells.num_cells
+    assert all(each is data for each in seen[::2]) and all(each is pca for each in seen[1::2])
 
 
 def test_a_failed_setting_is_tried_alone_and_recorded_while_the_others_finish(
