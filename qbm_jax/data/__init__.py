@@ -1,6 +1,7 @@
 """Cells in: files, on disk or in memory, preprocessing, public sets, and simulated cells."""
 
 from qbm_jax.data.cells import UNLABELLED, Cells
+from qbm_jax.data.fractions import check_likelihood
 from qbm_jax.data.locate import locate
 from qbm_jax.data.on_disk import (
     StoredCells,
@@ -11,7 +12,7 @@ from qbm_jax.data.on_disk import (
     write_simulated,
 )
 from qbm_jax.data.preprocess import align_genes, preprocess
-from qbm_jax.data.read import check_likelihood, from_anndata, read
+from qbm_jax.data.read import from_anndata, read
 from qbm_jax.data.simulate import SimulatedTruth, simulate, simulate_chunks, simulate_with_truth
 
 __all__ = [

@@ -12,7 +12,6 @@ import pandas as pd
 import scipy.sparse as sp
 
 from qbm_jax.data import groups
-from qbm_jax.data.cell_table import CellTable
 from qbm_jax.data.cells import Cells
 from qbm_jax.data.columns import writable
 from qbm_jax.data.compressed import (
@@ -23,7 +22,6 @@ from qbm_jax.data.compressed import (
     open_compressed,
     read_compressed,
 )
-from qbm_jax.data.fractions import warn_of_bits, warn_of_normalised, what_fractions_are
 from qbm_jax.data.h5ad import (
     SIMULATOR_PRESET,
     Table,
@@ -37,8 +35,6 @@ from qbm_jax.data.names import some, text
 from qbm_jax.data.simulate import simulated_notes, simulated_source
 from qbm_jax.data.stored import member
 from qbm_jax.errors import InputError
-from qbm_jax.model import likelihoods
-from qbm_jax.model.token_law import check_places
 from qbm_jax.runtime.user_cache import expand_home
 
 MIN_CELLS = 50
@@ -47,7 +43,6 @@ MIN_CELLS = 50
 SOURCE = "AnnData in memory"
 
 _LARGEST_EXACT = 2**24  # whole numbers up to here are float32 numbers, each of its own
-_LOOKED_AT = 300  # cells that tell what kind of fractions they hold
 
 
 def read(
@@ -212,51 +207,6 @@ def _build(
 def named_by_text(table: pd.DataFrame) -> pd.DataFrame:
     """The table with its index as text."""
     return table.set_axis(pd.Index([text(n) for n in table.index], name=table.index.name))
-
-
-def check_likelihood(cells: CellTable, likelihood: str, num_categories: int | None = None) -> None:
-    """Refuses counts that are not whole numbers for a likelihood of whole numbers.
-
-    Likewise values above 1 for a likelihood of bits, and what is not one-hot for one of tokens, of
-    `num_categories` kinds (None: all columns are one token). Of cells on disk some hundred are
-    looked at. Normalised values for a likelihood that normalises counts itself get a warning in the
-    log.
-
-    Raises:
-      InputError: names the alternatives; or there is no such likelihood.
-    """
-    law = likelihoods.build(likelihood)
-    if law.redraw is not None and cells.largest > 1:
-        raise InputError(
-            f"{cells.source}: likelihood {likelihood} expects bits or their means in [0, 1], found "
-            f"{cells.largest:.4g}; divide grey values by their largest, or choose a likelihood of "
-            f"counts, {' or '.join(likelihoods.those_that(lambda each: each.of_counts))}"
-        )
-    if cells.is_integer or law.accepts_non_integer:
-        if law.of_kinds is not None:
-            counts = cells.counts if isinstance(cells, Cells) else _some_counts(cells)
-            check_places(counts, num_categories, cells.source)
-        elif not cells.is_integer and law.redraw is None:
-            warn_of_normalised(_some_counts(cells), likelihood, cells.source)
-        elif law.of_counts:
-            warn_of_bits(cells.largest, likelihood, cells.source)
-        return
-    example, _ = cells.fractions()
-    accepting = likelihoods.those_that(
-        lambda each: each.accepts_non_integer and each.redraw is None
-    )
-    raise InputError(
-        f"{cells.source}: likelihood {likelihood} expects whole-number counts, found values such "
-        f"as {example:.4g} ({what_fractions_are(_some_counts(cells))}); name the layer with raw "
-        "counts, use raw, round decontaminated or expected counts to whole numbers, or choose "
-        f"likelihood {' or '.join(accepting)}"
-    )
-
-
-def _some_counts(cells: CellTable) -> sp.csr_matrix:
-    """Counts of a few hundred cells from everywhere."""
-    rows = np.unique(np.linspace(0, cells.num_cells - 1, _LOOKED_AT).astype(int))
-    return cells.select(rows).counts
 
 
 def gene_positions(genes: Sequence[str], wanted: Sequence[str]) -> np.ndarray:

@@ -208,11 +208,12 @@ def of_sweep(monkeypatch, seed, number):
     monkeypatch.setattr(evaluating, "fit_trainings", raises_keys)
     monkeypatch.setattr(job, "device_counts", lambda cells: None)
     sweep = small_sweep([{"seed": seed}])
+    given = job.SweepCells(None, sweep.config)
     folder, stop = Path(tempfile.mkdtemp(prefix="qbm_jax_keys_")), StopRequest()
     monkeypatch.setattr(job, "MetricsLog", lambda *_: MaybeLog())
     monkeypatch.setattr(job, "Checkpoints", lambda *_, **__: None)
     try:
-        return seen(job.train, job.Place(sweep, None, "x", folder, stop), sweep.settings)
+        return seen(job.train, job.Place(sweep, given, "x", folder, stop), sweep.settings)
     finally:
         shutil.rmtree(folder)
 

@@ -44,7 +44,7 @@ def test_an_interval_on_one_side_of_zero_is_a_win_or_a_loss():
     assert "Harmony" not in outcomes(cells_of("a", "classification", "fold_f1_macro"))
     assert not outcomes(cells_of("a", "energy", "energy_spearman"))  # no side is good
     (gaussian,) = [win for win in wins.wins_of(cells_of("a")) if win["rival"] == GAUSSIAN]
-    assert (gaussian["baseline"], gaussian["num_seeds"]) == ("scvi (matched)", 2)
+    assert (gaussian["baseline"], gaussian["num_pairs"]) == ("scvi (matched)", 2)
 
 
 def test_the_counts_are_of_the_sets_kept_aside():
