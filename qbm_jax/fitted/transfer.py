@@ -95,8 +95,8 @@ def voted(
     votes = np.zeros((len(spins), len(names)))
     if counted.any():
         nearest = search.kneighbors(spins[counted], return_distance=False)
-        np.add.at(votes, (np.flatnonzero(counted)[:, None], codes[usable][nearest]), 1 / number)
+        np.add.at(votes, (np.flatnonzero(counted)[:, None], codes[usable][nearest]), 1)
     label = names[votes.argmax(axis=1)]
     label[~counted] = None
-    uncertainty = np.where(counted, 1 - votes.max(axis=1), np.nan)
+    uncertainty = np.where(counted, 1 - votes.max(axis=1) / number, np.nan)
     return {"label": label, "uncertainty": uncertainty}
