@@ -14,7 +14,7 @@ are SUMMARY, see `study.rows.as_rows`. Two more are for experiments whose pieces
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -61,7 +61,7 @@ class Tables(NamedTuple):
     Attributes:
       columns: of `results.csv`.
       rows: of it.
-      summary: records of `summary.csv`, named tuples of one kind; empty where there is none.
+      summary: records of `summary.csv`, see `rows.as_rows`; empty where there is none.
     """
 
     columns: Sequence[str]
@@ -124,12 +124,10 @@ def run(experiment: Experiment, config: ConfigDict, workdir: Path, stop: StopReq
     measure_all(experiment.pieces(plan, stop), pieces)
     if hasattr(experiment, "then"):
         measure_all(experiment.then(plan, pieces.all, stop), pieces)
-    columns, rows, summary = tables_of(experiment, plan, pieces.all)
-    write_table(workdir / "results.csv", columns, rows)
-    if summary:
-        lines = as_rows(summary, getattr(experiment, "SUMMARY", None))
-        write_table(workdir / "summary.csv", [*lines[0]], ([*line.values()] for line in lines))
-    path = experiment.document(plan, Results(workdir, pieces.all, rows, summary)).write()
+    tables = tables_of(experiment, plan, pieces.all)
+    write_tables(workdir, tables, getattr(experiment, "SUMMARY", None))
+    results = Results(workdir, pieces.all, tables.rows, tables.summary)
+    path = experiment.document(plan, results).write()
     LOGGER.info("report: %s (%.0f s in all)", path, time.perf_counter() - start)
 
 
@@ -161,6 +159,13 @@ def outlook(missing: Sequence[Work], there: int) -> str:
             f"{1000 * SECONDS_PER_STEP:.0f} ms a step with its share of the scores ({MEASURED_ON})"
         )
     return f"{text}; the time left is told after every piece"
+
+
+def write_tables(workdir: Path, tables: Tables, columns: Mapping[str, str] | None = None) -> None:
+    """Writes `results.csv`, and `summary.csv` where there is one; its columns as in `as_rows`."""
+    write_table(workdir / "results.csv", tables.columns, tables.rows)
+    if lines := as_rows(tables.summary, columns):
+        write_table(workdir / "summary.csv", [*lines[0]], ([*line.values()] for line in lines))
 
 
 def tables_of(experiment: Any, plan: Any, pieces: list[Piece]) -> Tables:

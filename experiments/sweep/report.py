@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.kit.runner import Tables, write_tables
 from experiments.sweep.plan import SweepPlan, describe_plan
 from experiments.sweep.results import REPLICATES, SweepResults
 from experiments.sweep.settings import Sweep, describe
@@ -15,7 +16,6 @@ from qbm_jax.study.document import Document, number, table
 from qbm_jax.study.escape import bullets, fence, figure_text, file_name, markdown
 from qbm_jax.study.estimates import Estimate
 from qbm_jax.study.figures import BETTER, PALE, panels, tidy
-from qbm_jax.study.rows import write_table
 
 UNITS = {"elbo": "elbo, nats per cell", "log_z": "log Z, nats", "seconds": "seconds"}
 PANEL = (4.2, 3.2)  # inches
@@ -26,9 +26,9 @@ NO_BEST = (
 
 
 def write(workdir: Path, sweep: Sweep, plan: SweepPlan) -> None:
-    """Writes `results.csv`, `figures/` and `report.md` from the outcomes there are."""
+    """Writes both tables, `figures/` and `report.md` from the outcomes there are."""
     results = SweepResults(sweep, workdir)
-    write_table(workdir / "results.csv", results.columns, results.rows())
+    write_tables(workdir, Tables(results.columns, [*results.rows()], results.summary()))
     document(workdir, results, plan).write()
 
 
@@ -110,18 +110,17 @@ def _interval(found: Estimate) -> str:
 def _levels_table(results: SweepResults) -> str:
     """Rows of all values but the seed, best first."""
     levels, goal = results.ranked(), results.goal
-    paired = REPLICATES in results.sweep.paths and results.axes != [REPLICATES]
     header = ["setting", *(metric.replace("_", " ") for metric in results.shown)]
     rows = [
         [describe(level.values), *(_interval(results.over(level, m)) for m in results.shown)]
         for level in levels
     ]
     told = f"best {goal} first" if results.has_best else NO_BEST[0].lower() + NO_BEST[1:]
-    if not paired:
+    if not results.has_pairs:
         return f"{table(header, rows)}\n\nEach was trained once; {told}."
     if not results.has_best:
         return f"{table(header, rows)}\n\nMean ± 95 % interval over {REPLICATES}; {told}."
-    behind = ["–", *(_interval(results.behind(level, levels[0])) for level in levels[1:])]
+    behind = ["–", *(_interval(results.behind(level, levels[0], goal)) for level in levels[1:])]
     rows = [[*row, distance] for row, distance in zip(rows, behind, strict=True)]
     return (
         f"{table([*header, f'{goal} − best'], rows)}\n\n"

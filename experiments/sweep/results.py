@@ -9,8 +9,14 @@ from typing import Any, NamedTuple
 from experiments.sweep.outcomes import Outcomes
 from experiments.sweep.settings import Sweep, SweepSetting, bounds_compare, describe
 from qbm_jax.study.estimates import Estimate, difference_by_seed, estimate
+from qbm_jax.study.rows import as_rows
+from qbm_jax.study.standing import GAP, MEAN, Standing
 
 MAIN_METRICS = ("total", "bio_conservation", "batch_correction", "elbo", "log_z", "seconds")
+SUMMARY = {  # columns behind the values of a level, and what they are of a standing
+    "metric": "metric", **MEAN, "half_width": "own.half_width", "baseline": "baseline", **GAP,
+    "num_pairs": "gap.num_seeds",
+}  # fmt: skip
 REPLICATES = "seed"  # the axis that is averaged over
 
 
@@ -33,7 +39,8 @@ class SweepResults:
       axes: the swept paths that settings are compared along: all but the seed, if there is more.
       shown: the main metrics that any finished setting has.
       goal: the metric that says which setting is best: the total score, without labels the bound.
-      has_best: whether it can, as bounds of one quantity can.
+      has_best: whether the goal can tell.
+      has_pairs: whether levels are compared seed by seed.
     """
 
     def __init__(self, sweep: Sweep, workdir: Path):
@@ -48,7 +55,8 @@ class SweepResults:
         known = {name for _, *_, name, value in self.rows() if value is not None}
         self.shown = [metric for metric in MAIN_METRICS if metric in known]
         self.goal = "total" if "total" in known else "elbo"
-        self.has_best = self.goal != "elbo" or bounds_compare(sweep.settings)
+        self.has_best = self.goal != "elbo" or self.bounds_compare
+        self.has_pairs = REPLICATES in sweep.paths and self.axes != [REPLICATES]
 
     def setting(self, number: int) -> SweepSetting:
         """The setting of this number."""
@@ -104,18 +112,42 @@ class SweepResults:
         """Whether some combinations of values have fewer finished settings than others."""
         return len({found.num_seeds for _, found in self._compared}) > 1
 
-    def behind(self, level: Level, best: Level) -> Estimate:
-        """The goal of a level minus that of the best one, seed by seed, with its 95 % interval."""
-        return difference_by_seed(self._by_seed(level), self._by_seed(best))
+    def behind(self, level: Level, best: Level, metric: str) -> Estimate:
+        """A metric of a level minus that of the best one, seed by seed, with its 95 % interval."""
+        return difference_by_seed(self._by_seed(level, metric), self._by_seed(best, metric))
+
+    def summary(self) -> list[dict[str, Any]]:
+        """The rows of `summary.csv`: every metric of every level, held against the best level.
+
+        There is no difference without replicates, or of bounds of different quantities.
+        """
+        metrics = dict.fromkeys(name for n in sorted(self.finished) for name in self.metrics(n))
+        levels = self.ranked()
+        held = levels[1:] if self.has_pairs and self.has_best else []
+        rows = []
+        for level in levels:
+            for metric in metrics:
+                name, own = describe(level.values), self.over(level, metric)
+                standing = Standing("", name, "", "", metric, own)
+                if level in held and (metric != "elbo" or self.bounds_compare):
+                    gap = self.behind(level, levels[0], metric)
+                    standing = standing._replace(gap=gap, baseline=describe(levels[0].values))
+                rows += [level.values | row for row in as_rows([standing], SUMMARY)]
+        return rows
+
+    @cached_property
+    def bounds_compare(self) -> bool:
+        """Whether the settings' bounds are of one quantity."""
+        return bounds_compare(self.sweep.settings)
 
     @cached_property
     def _compared(self) -> list[tuple[Level, Estimate]]:
         return [(level, self.over(level, self.goal)) for level in self.levels(self.axes)]
 
-    def _by_seed(self, level: Level) -> dict[int, float | None]:
+    def _by_seed(self, level: Level, metric: str) -> dict[int, float | None]:
         done = [number for number in level.settings if number in self.finished]
         seeds = (self.setting(number).seed for number in done)
-        return dict(zip(seeds, self.values(level, self.goal), strict=True))
+        return dict(zip(seeds, self.values(level, metric), strict=True))
 
 
 def _order(values: dict[str, Any]) -> list[tuple[bool, float, str]]:

@@ -35,12 +35,12 @@ def as_rows(
     """What is written of records of one kind: a dict each.
 
     Args:
-      records: named tuples, such as `standing.Standing`.
+      records: named tuples, such as `standing.Standing`, or dicts that are rows already.
       columns: their names, and what they are of a record, where dots lead into its parts; None:
         its fields.
     """
     if columns is None:
-        return [record._asdict() for record in records]
+        return [dict(each) if isinstance(each, dict) else each._asdict() for each in records]
     parts = {name: attrgetter(path) for name, path in columns.items()}
     return [{name: part(record) for name, part in parts.items()} for record in records]
 

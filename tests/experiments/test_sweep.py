@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from command_line import ROOT, config, launched
 from matplotlib.image import imread
+from scipy import stats
 from sweeps import OVERRIDES, measured, small_config, small_sweep
 
 from configs import sweep_pancreas
@@ -424,6 +425,11 @@ def test_without_labels_the_best_setting_is_by_the_bound(tmp_path):
     assert found.mean == pytest.approx(np.mean([-100, -102]))
 
 
+def summary_of(workdir):
+    with (workdir / "summary.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 NO_BEST = {
     "data": {"model.likelihood": ("nb", "normal")},
     "relaxed bits": {"model.relaxation": ("gumbel", "straight_through")},
@@ -438,6 +444,7 @@ def test_no_setting_is_best_by_bounds_of_different_quantities(case, tmp_path, mo
         Outcomes(tmp_path).finish(setting.number, measured(setting, total=None))
     report.write(tmp_path, sweep, one_job(sweep))
     text = (tmp_path / "report.md").read_text()
+    assert {row["difference"] for row in summary_of(tmp_path)} == {""}
     assert "None is called best: bounds" in text and "Best by" not in text and "−" not in text
     monkeypatch.setattr(run.ray_jobs, "check_installed", lambda: None)
     request = run.Request([setting.values for setting in sweep.settings], "local", halving=True)
@@ -470,12 +477,22 @@ def test_the_distance_to_the_best_setting_is_paired_by_seed(tmp_path):
         Outcomes(tmp_path).finish(setting.number, measured(setting, total=total))
     results = SweepResults(sweep, tmp_path)
     worse, best = results.levels(["training.kl_weight"])
-    found = results.behind(worse, best)
+    found = results.behind(worse, best, "total")
     assert results.over(worse, "total").half_width > 10
     assert found.mean == pytest.approx(-0.5025)
     assert found.half_width < 0.01
     report.write(tmp_path, sweep, one_job(sweep))
     assert "-0.5025 ± 0.00459" in (tmp_path / "report.md").read_text()
+    lines = {(row["training.kl_weight"], row["metric"]): row for row in summary_of(tmp_path)}
+    assert {metric for _, metric in lines} == set(results.metrics(0))
+    first, second = lines["1.0", "total"], lines["0.5", "total"]
+    assert (first["num_seeds"], first["baseline"], first["difference"]) == ("4", "", "")
+    assert float(first["mean"]) == pytest.approx(16.005)  # 15 + 1 + (0.01 + 0.01) / 4
+    assert (second["baseline"], second["num_pairs"]) == ("training.kl_weight = 1.0", "4")
+    differences = np.array([-0.5, -0.505, -0.5, -0.505])
+    half = stats.t.ppf(0.975, 3) * differences.std(ddof=1) / 2
+    ends = [float(second[name]) for name in ("difference", "low", "high")]
+    np.testing.assert_allclose(ends, [-0.5025, -0.5025 - half, -0.5025 + half])
 
 
 def test_stopped_settings_are_settled_for_halving_and_missing_for_a_sweep(tmp_path):
@@ -686,6 +703,6 @@ def test_a_sweep_ranks_the_highest_mean_first_and_tells_how_far_others_are_behin
     best, worst = found.ranked()
     assert best.values == {"width": 16} and worst.values == {"width": 8}
     assert found.over(best, found.goal).mean == pytest.approx(0.85)
-    behind = found.behind(worst, best)
+    behind = found.behind(worst, best, "total")
     assert behind.mean == pytest.approx(-0.45)  # -0.7 and -0.2, deviation 0.5 / sqrt 2
     assert behind.standard_error == pytest.approx(0.25)
