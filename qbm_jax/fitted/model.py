@@ -315,8 +315,9 @@ class FittedModel:
         """Writes what an integration run writes, for this model on the cells of `adata`.
 
         That is `report.md` with its figures, `report.html` that has them inside, `scores.json`,
-        `embedding.h5ad`, `metrics.jsonl` (the history) and the model itself, so that `load(folder)`
-        reads it. The bound is of all cells given, those that were trained on among them.
+        `results.csv`, `embedding.h5ad`, `metrics.jsonl` (the history) and the model itself, so that
+        `load(folder)` reads it. The bound is of all cells given, those that were trained on among
+        them.
 
         Args:
           folder: new, empty, or of an earlier report, which is replaced.

@@ -1,4 +1,4 @@
-"""From a finished working directory to its report and figures; computes nothing new.
+"""From a finished working directory to its report, figures and table; computes nothing new.
 
 python -m qbm_jax.report WORKDIR
 """
@@ -6,15 +6,17 @@ python -m qbm_jax.report WORKDIR
 from pathlib import Path
 
 from qbm_jax.errors import InputError
-from qbm_jax.report import markdown
+from qbm_jax.report import markdown, tables
 from qbm_jax.report.run_outputs import EMBEDDING_FILE, SCORES_FILE, read
 from qbm_jax.runtime.whole_file import remove_unfinished
+from qbm_jax.study.rows import write_table
+from qbm_jax.study.standing import COLUMNS
 
 __all__ = ["EMBEDDING_FILE", "SCORES_FILE", "read", "write"]
 
 
 def write(workdir: str | Path) -> Path:
-    """Writes `report.md`, `report.html` and `figures/*.png` from the other files in `workdir`.
+    """Writes `report.md`, `report.html`, `figures/*.png` and `results.csv` from the other files.
 
     What a run does not have (labels, a second batch, sampler traces) is named in the report.
 
@@ -33,7 +35,9 @@ def write(workdir: str | Path) -> Path:
     for place in (Path(workdir), Path(workdir) / "figures"):
         remove_unfinished(place)  # of a report that was killed
     try:
-        return markdown.compose(Path(workdir), outputs).write()
+        path = markdown.compose(Path(workdir), outputs).write()
+        write_table(Path(workdir) / "results.csv", COLUMNS, tables.rows(outputs.scores))
+        return path
     except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
         raise InputError(
             f"expected to write {error.filename}, {error.strerror}; move what is there away, or "

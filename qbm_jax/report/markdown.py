@@ -7,7 +7,6 @@ import numpy as np
 
 from qbm_jax.model import priors
 from qbm_jax.model.options import ModelOptions
-from qbm_jax.model.relaxations import RELAXATIONS
 from qbm_jax.report import figures, spin_tables, style, tables
 from qbm_jax.report.run_outputs import RunOutputs
 from qbm_jax.report.verdict import verdict
@@ -145,14 +144,11 @@ def _bounds(scores: dict) -> list[str]:
 
 def _no_bounds(scores: dict) -> str:
     """That relaxed bits without a law of their own have none, where spins were trained on such."""
-    name = (scores.get("settings") or {}).get("model.relaxation")
-    laws = (bound.get("prior") for bound in scores["bounds"].values())
-    if str(name) not in RELAXATIONS or all(
-        priors.has_bounds(law, str(name)) for law in laws if law in priors.PRIORS
-    ):
+    if all(tables.has_bound(scores, bound) for bound in scores["bounds"].values()):
         return ""
     return (
-        f"{bold('Models with spins have no bound here')}: the relaxed bits of {name} have no"
+        f"{bold('Models with spins have no bound here')}: the relaxed bits of"
+        f" {scores['settings']['model.relaxation']} have no"
         " density under the prior, so their numbers are to be compared with no others. Another"
         " relaxation gives bounds."
     )

@@ -1,6 +1,9 @@
-"""The tables of the report, in Markdown."""
+"""The tables of the report, in Markdown, and all numbers of the run as rows."""
+
+from typing import Any
 
 from qbm_jax.model import priors
+from qbm_jax.model.relaxations import RELAXATIONS
 from qbm_jax.report import style
 from qbm_jax.study.document import table, with_spread
 from qbm_jax.study.escape import bold, code
@@ -12,6 +15,34 @@ COMPUTER_NOTE = (
     " estimate: the operations in the products of one training step of the run's own model, by the"
     " rate of the same products computed alone in this process, by the time of a step."
 )
+
+
+def rows(scores: dict) -> list[tuple[Any, ...]]:
+    """Scores and bounds of all seeds as rows of `results.csv`, columns `study.standing.COLUMNS`.
+
+    What has no seeds, such as principal components, stands at the first one. Relaxed bits without
+    a law of their own have no bound, and no row of one.
+    """
+    source, seeds = scores["data"].get("source"), scores.get("seeds") or [0]
+    found = [
+        (source, name.removeprefix("X_"), "", "integration", metric, seed, value)
+        for name, per_seed in (scores.get("per_seed") or {}).items()
+        for seed, values in zip(seeds, per_seed, strict=False)
+        for metric, value in values.items()
+    ]
+    return found + [
+        (source, name, "", "bound", "elbo", seed, value)
+        for name, bound in (scores.get("bounds") or {}).items()
+        if has_bound(scores, bound)
+        for seed, value in zip(seeds, bound.get("per_seed") or [], strict=False)
+    ]
+
+
+def has_bound(scores: dict, bound: dict) -> bool:
+    """Whether a model's number is a bound, as that of relaxed bits without density is not."""
+    relaxation = str((scores.get("settings") or {}).get("model.relaxation"))
+    known = bound.get("prior") in priors.PRIORS and relaxation in RELAXATIONS
+    return not known or priors.has_bounds(bound["prior"], relaxation)
 
 
 def score_table(scores: dict) -> str:

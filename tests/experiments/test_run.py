@@ -40,7 +40,7 @@ OF_INTEGRATION = [
 ]  # those on disk: test_on_disk_run
 OUTPUTS = {
     "config.json", "metrics.jsonl", "checkpoints", "embedding.h5ad", "scores.json", "report.md",
-    "report.html", "figures",
+    "report.html", "figures", "results.csv",
 }  # fmt: skip
 INTERRUPTED = ONLY_MAIN | {
     "training.num_epochs": 600,

@@ -19,6 +19,7 @@ from qbm_jax.fitted.model import FittedModel
 from qbm_jax.metrics.integration import IntegrationScores
 from qbm_jax.report import figures
 from qbm_jax.runtime import keys
+from qbm_jax.study.rows import read_table
 from qbm_jax.training import TrainOptions
 
 COLUMNS = {"label_column": "kind", "batch_column": "batch"}
@@ -76,7 +77,7 @@ def test_gene_sets_are_tested_in_more_genes_than_the_report_lists(toy, written):
 def test_the_files_are_those_of_a_run_and_the_report_says_whose_cells(toy, written):
     assert {path.name for path in written.iterdir()} == {
         "config.json", "metrics.jsonl", "checkpoints", "embedding.h5ad", "scores.json",
-        "report.md", "report.html", "figures",
+        "report.md", "report.html", "figures", "results.csv",
     }  # fmt: skip
     text = (written / "report.md").read_text()
     assert "Nats per cell on the cells of this report" in text
@@ -95,6 +96,13 @@ def test_its_numbers_are_those_of_the_models_methods(toy, written):
     assert scores["elbo"]["log_z"] == toy.model.log_z(seed=3).value
     assert scores["embeddings"]["X_pca"]["total"] == 0.5
     assert scores["embeddings"]["X_qbmvae"]["batch_correction"] is None
+    table = {
+        (row["method"], row["task"], row["metric"]): row["value"]
+        for row in read_table(written / "results.csv", ("setting",))
+    }
+    assert table["qbmvae", "bound", "elbo"] == found.value
+    assert table["pca", "integration", "total"] == 0.5
+    assert table["qbmvae", "integration", "batch_correction"] is None
     assert scores["data"]["batches"] == {"b1": 80, "b2": 80}
     assert scores["sampler"]["name"] == "gibbs" and len(scores["sampler"]["energy_trace"]) == 20
     assert scores["settings"]["model.num_latents"] == 8

@@ -18,8 +18,9 @@ from PIL import Image
 from qbm_jax import report
 from qbm_jax.errors import InputError
 from qbm_jax.fitted import alarms
-from qbm_jax.report import figures, markdown, run_outputs
+from qbm_jax.report import figures, markdown, run_outputs, tables
 from qbm_jax.report.figures import FIGURES
+from qbm_jax.study.rows import read_table
 
 
 def words(workdir):
@@ -159,6 +160,25 @@ def test_numbers_of_relaxed_bits_are_no_bounds_and_not_compared(unfinished):
     change_scores(unfinished, lambda scores: scores["settings"].update(gumbel))
     text = words(unfinished)
     assert "**Models with spins have no bound here**" in text and "beats the Bernoulli" not in text
+
+
+def test_the_table_has_every_seeds_numbers_and_no_bounds_that_are_none(finished, unfinished):
+    table = read_table(finished / "results.csv", ("method", "setting"))
+    scores = json.loads((finished / "scores.json").read_text())
+    assert {row["dataset"] for row in table} == {scores["data"]["source"]}
+    assert {row["method"] for row in table} == {
+        "bernoulli_vae", *(name[2:] for name in scores["embeddings"])
+    }  # fmt: skip
+    found = {(r["method"], r["task"], r["metric"], r["seed"]): r["value"] for r in table}
+    assert len(found) == len(table)
+    assert [found["qbmvae", "bound", "elbo", seed] for seed in range(3)] == [-2459, -2460, -2461]
+    totals = [found["qbmvae", "integration", "total", seed] for seed in range(3)]
+    assert totals == [each["total"] for each in scores["per_seed"]["X_qbmvae"]]
+    gumbel = {"model.relaxation": "gumbel"}
+    change_scores(unfinished, lambda scores: scores["settings"].update(gumbel))
+    change_scores(unfinished, lambda each: each["bounds"]["bernoulli_vae"].update(prior="gaussian"))
+    bounds = [row for row in tables.rows(run_outputs.read(unfinished).scores) if row[3] == "bound"]
+    assert {row[1] for row in bounds} == {"bernoulli_vae"}, "of spins there are none"
 
 
 def test_programmes_gene_sets_and_couplings_are_tables(finished):
