@@ -128,18 +128,16 @@ def map_query(
     codes = np.array([settings.batch_names.index(name) for name in names], np.int32)[cells.batch]
     params, trained = _with_effects(model, settings)
     mapped = type(model)(settings, params, model.measured)
+    filled = imputed(mapped, cells, missing)
+    if missing and new:  # a batch's totals are those of all genes, which `generate` shares out
+        settings = _with_batches(model.settings, filled, names, new, missing)
     if fine_tune and new:
         chosen = np.flatnonzero(codes >= len(model.settings.batch_names))
-        filled = imputed(mapped, cells, missing)
         params = _fine_tuned(
             mapped, trained, filled.counts[chosen], codes[chosen], observed(settings, missing),
             len(new), num_steps, learning_rate, seed,
         )  # fmt: skip
-        mapped = type(model)(settings, params, model.measured)
-    if missing and new:  # a batch's totals are those of all genes, which `generate` shares out
-        filled = imputed(mapped, cells, missing)
-        settings = _with_batches(model.settings, filled, names, new, missing)
-        mapped = type(model)(settings, params, model.measured)
+    mapped = type(model)(settings, params, model.measured)
     found = _described(mapped, adata, reference, types, layer)
     mapped.query = Query(found, missing, len(missing) / len(settings.genes))
     return mapped
@@ -207,6 +205,7 @@ def _with_batches(
         model=options,
         batch_names=(*settings.batch_names, *new),
         median_library=(*settings.median_library, *(float(np.median(each)) for each in totals)),
+        num_mapped=settings.num_mapped + len(new),
         # With those of earlier queries, whose cells the model takes as before.
         missing_genes=tuple(g for g in settings.genes if g in {*settings.missing_genes, *missing}),
     )
@@ -328,6 +327,8 @@ def _described(
         return table
     known_spins, known = model.embed_with_energy(reference, layer)
     known = np.sort(known[np.isfinite(known)])
+    if not known.size:
+        raise InputError("expected cells of the reference with a count in the model's genes")
     place = np.searchsorted(known, energy, side="right") / len(known)
     table["energy_percentile"] = np.where(np.isfinite(energy), 100 * place, np.nan)
     return table if types is None else table.assign(**voted(spins, known_spins, types))

@@ -8,7 +8,7 @@ from qbm_jax import samplers
 from qbm_jax.errors import InputError
 from qbm_jax.model import vae
 from qbm_jax.model.options import check_options
-from qbm_jax.runtime.options import check, from_dict, optional, text
+from qbm_jax.runtime.options import check, from_dict, optional, text, whole
 from qbm_jax.training import TrainOptions
 from qbm_jax.training.spec import SamplerSpec
 
@@ -29,6 +29,7 @@ class Settings:
       missing_genes: genes that the cells of a query lacked, of each that was mapped; `embed`
         imputes those that its cells lack.
       layer: layer that the counts trained on were read from; None: `X`, or not recorded.
+      num_mapped: batches, the last ones, that `map_query` added; the others were trained on.
       training: fields of `TrainOptions` that it was trained with; empty: not recorded.
     """
 
@@ -41,6 +42,7 @@ class Settings:
     batch_column: str | None = None
     missing_genes: tuple[str, ...] = ()
     layer: str | None = None
+    num_mapped: int = 0
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -51,6 +53,7 @@ class Settings:
         """
         check("batch_column", self.batch_column, optional(text()))
         check("layer", self.layer, optional(text()))
+        check("num_mapped", self.num_mapped, whole(0))
         object.__setattr__(self, "model", check_options(self.model))
         object.__setattr__(self, "sampler", samplers.name_of(self.sampler))
         options = samplers.check_options(self.sampler, self.sampler_options)

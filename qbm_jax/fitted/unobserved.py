@@ -21,7 +21,7 @@ from qbm_jax.data import Cells, check_likelihood, from_anndata
 from qbm_jax.data.names import text
 from qbm_jax.data.read import SOURCE, table_of, to_counts
 from qbm_jax.fitted.document import Model
-from qbm_jax.fitted.settings import Settings
+from qbm_jax.fitted.settings import Settings, build_model
 from qbm_jax.model.inference import expression
 from qbm_jax.model.vae import VAE, Params, prior_params
 
@@ -86,28 +86,52 @@ def read_without(
 
 
 def imputed(model: Model, cells: Cells, missing: tuple[str, ...]) -> Cells:
-    """The cells with what the decoder expects of missing genes, in the model's last batch."""
+    """The cells with what the decoder expects of missing genes at the mean effect of batches.
+
+    It is the mean over the batches trained on: of missing genes those of a query tell nothing, and
+    so no fine tuning, no later query and no name of a batch changes what the encoder reads.
+    """
     if not missing or not cells.num_cells:
         return cells
-    there = observed(model.settings, missing)
-    batch = len(model.settings.batch_names) - 1
+    there, params = observed(model.settings, missing), _at_mean_effect(model)
     blocks = []
     for start in range(0, cells.num_cells, _WIDTH):
         counts = cells.counts[start : start + _WIDTH].toarray()
         size = len(counts)
         counts = np.pad(counts, ((0, _WIDTH - size), (0, 0)))
-        blocks.append(np.asarray(_filled(model.vae, model.params, counts, batch, there))[:size])
+        blocks.append(np.asarray(_filled(model.vae, params, counts, there))[:size])
     counts = sp.csr_matrix(np.concatenate(blocks))
     return dataclasses.replace(cells, counts=counts, is_integer=False)
 
 
+def _at_mean_effect(model: Model) -> Params:
+    """The parameters with the mean over the batches trained on as the effect of each batch."""
+    settings, params = model.settings, model.params
+    num_batches = len(settings.batch_names)
+    if num_batches == 1:
+        return params
+    options, known = settings.model, num_batches - settings.num_mapped
+    if options.get("library_prior") is not None:
+        prior = options["library_prior"]
+        options = options | {"library_prior": (*prior, prior[-1])}
+    wider = dataclasses.replace(
+        settings, model=options, batch_names=(*settings.batch_names, "one more")
+    )
+    shapes = jax.eval_shape(build_model(wider).init, jax.random.key(0))
+
+    def averaged(leaf: jax.Array, wider: jax.ShapeDtypeStruct) -> jax.Array:
+        if leaf.shape == wider.shape:
+            return leaf
+        return jnp.broadcast_to(leaf[:known].mean(axis=0), leaf.shape)
+
+    return jax.tree.map(averaged, params, shapes)
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def _filled(
-    vae: VAE, params: Params, counts: jax.Array, batch: jax.Array, there: jax.Array
-) -> jax.Array:
-    """Counts [cells, genes] whose unobserved genes hold their expectation."""
+def _filled(vae: VAE, params: Params, counts: jax.Array, there: jax.Array) -> jax.Array:
+    """Counts [cells, genes] whose unobserved genes hold their expectation, in the first batch."""
     of_prior, ones = prior_params(vae, params), jnp.ones(counts.shape[0])
-    batches, kept = jnp.full(counts.shape[0], batch), there[None]
+    batches, kept = jnp.zeros(counts.shape[0], int), there[None]
     total = jnp.sum(counts * kept, axis=1)
 
     def again(filled: jax.Array, _: None) -> tuple[jax.Array, None]:

@@ -149,6 +149,31 @@ def test_missing_genes_are_unobserved_and_said(world, mapped, tmp_path):
     assert copy.deepcopy(found).query.missing_share == 0.1
 
 
+@pytest.mark.filterwarnings("ignore:6 of 60 genes")
+def test_what_is_read_of_missing_genes_depends_on_no_tuning_no_name_and_no_later_query(world):
+    """Rows of new batches are trained on genes that are there: of the others they know nothing."""
+    some = world.query[:, 6:].copy()
+    frozen = world.model.map_query(some, "batch", fine_tune=False)
+    tuned = world.model.map_query(some, "batch", num_steps=60)
+    other = world.query[:40].copy()
+    other.obs["batch"] = "zz"
+    later = tuned.map_query(other, "batch", num_steps=60)
+    for model in (tuned, later):
+        np.testing.assert_array_equal(model.embed(some), frozen.embed(some))
+        np.testing.assert_array_equal(model.energy(some), frozen.energy(some))
+    np.testing.assert_array_equal(later.reconstruct(some), tuned.reconstruct(some))
+    assert tuned.settings.median_library == frozen.settings.median_library
+    assert later.settings.num_mapped == 2
+    halves = [some.copy(), some.copy()]
+    for each, names in zip(halves, (("p", "q"), ("q", "p")), strict=True):
+        each.obs["batch"] = np.where(np.arange(some.n_obs) < 50, *names)
+    one, swapped = (world.model.map_query(each, "batch", num_steps=30) for each in halves)
+    np.testing.assert_array_equal(one.embed(halves[0]), swapped.embed(halves[1]))
+    medians = [dict(zip(m.settings.batch_names, m.settings.median_library, strict=True))
+               for m in (one, swapped)]  # fmt: skip
+    assert (medians[0]["p"], medians[0]["q"]) == (medians[1]["q"], medians[1]["p"])
+
+
 @pytest.fixture(scope="module")
 def lacking(world):
     """A query without six of the genes, and the model that it was mapped to."""
