@@ -14,7 +14,14 @@ from qbm_jax.fitted.evaluate import Draws, train_and_evaluate
 from qbm_jax.fitted.inputs import cells_to_fit, remember_layer
 from qbm_jax.fitted.model import FittedModel, device_counts
 from qbm_jax.fitted.progress import messages, tell_notes
-from qbm_jax.fitted.scoring import BASELINES, MAX_CELLS, baseline, metrics_room, score_seeds
+from qbm_jax.fitted.scoring import (
+    BASELINES,
+    MAX_CELLS,
+    baseline,
+    given_embedding,
+    metrics_room,
+    score_seeds,
+)
 from qbm_jax.fitted.trainings import of_cells, train_options
 from qbm_jax.model import priors
 from qbm_jax.model.presets import PRESETS, Parts, Preset, with_prior
@@ -146,6 +153,11 @@ def compare(
         cells = _cells(adata, batch_column, label_column, layer, num_genes, progress)
         tell_notes(cells.notes)
         with_bits = {name: _check(one, cells) for name, one in trainings.items()}
+        given = {
+            name: given_embedding(obsm, name, cells)
+            for name in methods
+            if name not in (*PRESETS, *BASELINES)
+        }
         pca = metrics_room().pca_embedding(cells.counts, seed=seed)
         found = _train(trainings, with_bits, cells, seeds, progress)
     for one in itertools.chain(*found.values()):
@@ -153,7 +165,9 @@ def compare(
     embeddings = {
         name: [one.embedding for one in found[name]]
         if name in found
-        else _untrained(name, cells, obsm, pca, seed, num_seeds)
+        else [given[name]]
+        if name in given
+        else _untrained(name, cells, pca, seed, num_seeds)
         for name in methods
     }
     scores, notes = score_seeds(embeddings, cells, uncorrected=pca, max_cells=max_cells, seed=seed)
@@ -264,12 +278,12 @@ def _over_seeds(rows: list[dict[str, float]], num_seeds: int) -> dict[str, list[
 
 
 def _untrained(
-    name: str, cells: Cells, obsm: Mapping[str, Any], pca: np.ndarray, seed: int, num_seeds: int
+    name: str, cells: Cells, pca: np.ndarray, seed: int, num_seeds: int
 ) -> list[np.ndarray]:
-    """The embeddings of a method without training: one, or one a seed where seeds differ."""
+    """The embeddings of a baseline: one, or one a seed where seeds differ."""
     if name == "harmony":
         return [
             baseline(name, pca, cells, keys.seed_of(seed, name, number))
             for number in range(num_seeds)
         ]
-    return [pca if name == "pca" else np.asarray(obsm[name])[cells.rows]]
+    return [pca]

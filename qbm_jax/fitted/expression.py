@@ -35,6 +35,7 @@ from qbm_jax.data.read import SOURCE
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import pad_rows
 from qbm_jax.fitted.document import Model
+from qbm_jax.fitted.empty_cells import LEFT_OUT, warn_of_empty_cells
 from qbm_jax.fitted.model_cells import cells_in_batches
 from qbm_jax.fitted.unobserved import lacked, observed
 from qbm_jax.model import likelihoods
@@ -117,6 +118,7 @@ def differential_expression(
             f"{' or '.join(likelihoods.those_that(lambda each: each.of_counts))}"
         )
     cells = cells_in_batches(model, adata, layer=layer, batch_column=batch_column)
+    warn_of_empty_cells(cells.num_cells, adata.n_obs, stacklevel=3, so=LEFT_OUT)
     masks = _groups(adata, cells, group_column, group, reference)
     chosen = _compared(cells, masks, max_cells, len(model.settings.batch_names), seed)
     means, information = _group_means(model, chosen, num_samples, seed)

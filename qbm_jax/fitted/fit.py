@@ -14,7 +14,7 @@ import numpy as np
 from qbm_jax import training
 from qbm_jax.data import Cells
 from qbm_jax.data.on_disk import StoredCells
-from qbm_jax.data.write import GATES, LOADINGS, embedding_key, energy_key
+from qbm_jax.data.write import GATES, LOADINGS, QBM_ENERGY, embedding_key, energy_key
 from qbm_jax.errors import InputError
 from qbm_jax.feed.minibatches import DeviceCounts
 from qbm_jax.fitted import alarms
@@ -25,6 +25,7 @@ from qbm_jax.fitted.inputs import (
     mesh_sizes,
     remember_layer,
     some_in_memory,
+    warn_of_untrained_batches,
     what_is_modelled,
 )
 from qbm_jax.fitted.model import FittedModel, device_counts
@@ -151,6 +152,7 @@ def fit(
         )  # fmt: skip
         tell_notes((*cells.notes, what_is_modelled(cells)))
         left_out = held_out_cells(held_out, adata, cells)
+        warn_of_untrained_batches(cells, left_out)
     data = device_counts(cells) if isinstance(cells, Cells) else None
     bounds = priors.has_bounds(one.model.prior, one.model.relaxation)
     with messages(progress), ProgressBar(prior.model_name, progress, bounds) as bar:
@@ -252,7 +254,7 @@ def say_overwritten(adata: Any, embedding: str, energy: str) -> None:
     """Logs a warning for each key of the results that the AnnData object has already."""
     for where, key in (("obsm", embedding), ("obs", energy)):
         if key in getattr(adata, where):
+            remedy = "copy it first" if key == QBM_ENERGY else "give fit another name="
             LOGGER.warning(
-                "%s[%r] was there and is overwritten; give fit another name= to keep both",
-                where, key,
-            )  # fmt: skip
+                "%s[%r] was there and is overwritten; %s to keep both", where, key, remedy
+            )

@@ -8,6 +8,7 @@ from qbm_jax import training
 from qbm_jax.errors import InputError
 from qbm_jax.feed.cell_source import InMemory
 from qbm_jax.fitted.document import OneModel
+from qbm_jax.fitted.empty_cells import LEFT_OUT, warn_of_empty_cells
 from qbm_jax.fitted.history import Recorder
 from qbm_jax.fitted.model_cells import cells_in_batches, device_counts
 from qbm_jax.fitted.progress import ProgressBar, check_progress, messages, told_both
@@ -71,6 +72,7 @@ def continue_training(
     cells = cells_in_batches(
         model, adata, layer=layer, batch_column=batch_column, need_counts_for="continue_training"
     )
+    warn_of_empty_cells(cells.num_cells, adata.n_obs, stacklevel=3, so=LEFT_OUT)
     built = Training.of(settings.model, settings.sampler, settings.sampler_options, options).build(
         len(settings.genes), len(settings.batch_names)
     )

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,20 @@ def held_out_cells(held_out: Any, given: Any, cells: Cells | StoredCells) -> np.
             f"{len(np.unique(chosen))} cells; give booleans for a mask [{size}]"
         )
     return np.flatnonzero(np.isin(rows, chosen))
+
+
+def warn_of_untrained_batches(cells: Cells | StoredCells, held_out: np.ndarray | None) -> None:
+    """Warns of batches all of whose cells are held out: nothing learns their effects."""
+    if held_out is None:
+        return
+    trained = np.bincount(np.delete(cells.batch, held_out), minlength=len(cells.batch_names))
+    if names := [name for name, size in zip(cells.batch_names, trained, strict=True) if not size]:
+        warnings.warn(
+            f"no cell of batch {some(names)} is trained on: its effects on expression stay as they "
+            "start, and denoised and generated cells of it are wrong; train without its cells and "
+            "map them with map_query",
+            stacklevel=3,
+        )
 
 
 def _by_position(held_out: Any, given: Any) -> Any:

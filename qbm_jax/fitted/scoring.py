@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
 from qbm_jax.data import Cells
 from qbm_jax.data.cells import DROPPED
@@ -138,9 +139,25 @@ def score(
         if each in BASELINES:
             embeddings[each] = baseline(each, pca, cells, seed)
         else:
-            embeddings[each] = np.asarray(obsm[each])[cells.rows]
+            embeddings[each] = given_embedding(obsm, each, cells)
     found = score_cells(embeddings, cells, uncorrected=pca, max_cells=max_cells, seed=seed)
     return Scores(found.values, (*_left_out(cells), *found.notes))
+
+
+def given_embedding(obsm: Mapping[str, Any], name: str, cells: Cells) -> np.ndarray:
+    """An embedding of these cells [cells, dims] that stands in `obsm`, sparse or not.
+
+    Raises:
+      InputError: it is no table of numbers.
+    """
+    values = obsm[name]
+    found = np.asarray(values.toarray() if sp.issparse(values) else values)
+    if found.ndim != 2 or found.dtype.kind not in "biuf":
+        raise InputError(
+            f"expected numbers [cells, dims] in obsm[{name!r}], got {found.dtype} of shape "
+            f"{found.shape}"
+        )
+    return found[cells.rows]
 
 
 def _left_out(cells: Cells) -> list[str]:

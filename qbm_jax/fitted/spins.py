@@ -66,7 +66,7 @@ def mean_spins(
       layer: layer with the raw counts; None: that of the training, or `X`.
 
     Raises:
-      InputError: as `embed`, or there is no such column.
+      InputError: as `embed`, no such column, or no cell with a type and a count.
     """
     labels = _labels(adata, label_column, "mean_spins")
     means = posterior(model, adata, num_draws=1, layer=layer).mean
@@ -76,6 +76,8 @@ def mean_spins(
         for code, name in enumerate(names)
         if np.isfinite(means[codes == code]).any()
     }
+    if not rows:
+        raise InputError(f"expected cells with a count and a type in {label_column!r}, got none")
     table = pd.DataFrame.from_dict(rows, orient="index", columns=range(means.shape[1]))
     return table.rename_axis(index=label_column, columns="spin")
 

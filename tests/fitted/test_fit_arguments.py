@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import warnings
 
 import anndata
 import numpy as np
@@ -15,7 +16,13 @@ import qbm_jax
 from qbm_jax.data import Cells, from_anndata, preprocess
 from qbm_jax.data.on_disk import StoredCells
 from qbm_jax.fitted import fit as fitting
-from qbm_jax.fitted.inputs import cells_to_fit, held_out_cells, mesh_sizes, some_in_memory
+from qbm_jax.fitted.inputs import (
+    cells_to_fit,
+    held_out_cells,
+    mesh_sizes,
+    some_in_memory,
+    warn_of_untrained_batches,
+)
 
 OPTIONS = TINY_FIT | {"prior": "bernoulli", "num_genes": None, "progress": False}
 AS_READ = {"batch_column": "batch", "layer": None, "num_genes": 20, "progress": False}
@@ -266,3 +273,26 @@ def test_what_is_logged_is_shown_where_nobody_set_up_logging(asked, capsys):
     assert "warning: Dropped 1 of 81 cells" in capsys.readouterr().err
     assert not fitting.LOGGER.handlers and fitting.LOGGER.level == level
     assert fitting.LOGGER.propagate
+
+
+def test_a_batch_that_is_held_out_whole_is_warned_of():
+    cells = from_anndata(small_adata(80), batch_column="batch")
+    first = np.flatnonzero(cells.batch == 0)
+    with pytest.warns(UserWarning, match="no cell of batch .* is trained on.*map_query"):
+        fit(small_adata(80), batch_column="batch", held_out=first)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_untrained_batches(cells, first[1:])
+        warn_of_untrained_batches(cells, None)
+
+
+def test_results_that_are_overwritten_are_told_with_what_keeps_them(caplog):
+    adata = small_adata(60)
+    adata.obsm["X_one"], adata.obs["qbm_energy"], adata.obs["other_energy"] = adata.X, 0.0, 0.0
+    fitting.say_overwritten(adata, "X_one", "qbm_energy")
+    fitting.say_overwritten(adata, "X_two", "other_energy")
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.partition("overwritten; ")[2] for line in said] == [
+        "give fit another name= to keep both", "copy it first to keep both",
+        "give fit another name= to keep both",
+    ]  # fmt: skip

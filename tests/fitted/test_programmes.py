@@ -177,6 +177,10 @@ def test_mean_spins_are_means_of_the_embedding_and_name_its_columns(world):
     spins = pd.DataFrame(world.adata.obsm["X_qbmvae"])
     expected = spins.groupby(world.adata.obs.kind.to_numpy()).mean()
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    none = world.adata.copy()
+    none.obs["none"] = np.nan
+    with pytest.raises(InputError, match="a count and a type in 'none', got none"):
+        world.model.plot_mean_spins(none, "none")
     figure = world.model.plot_mean_spins(world.adata, "kind")
     axes = figure.axes[0]
     assert sorted(label.get_text() for label in axes.get_xticklabels()) == list("012345")

@@ -4,11 +4,14 @@ import builtins
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse as sp
 from refusals import refusal
 
+from qbm_jax import compare
 from qbm_jax.data import from_anndata
-from qbm_jax.fitted.scoring import score_cells
+from qbm_jax.fitted.scoring import given_embedding, score_cells
 from qbm_jax.metrics import pca_embedding, score_embeddings
 from qbm_jax.metrics.integration import METRICS, IntegrationScores
 
@@ -120,3 +123,20 @@ def test_a_missing_package_is_named_with_its_extra(toy, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     line = refusal(toy.model.score, toy.adata, **COLUMNS)
     assert "scib_metrics" in line and 'pip install ".[scores]"' in line
+
+
+def test_an_embedding_in_obsm_is_a_table_of_numbers_sparse_or_not(toy):
+    cells = from_anndata(toy.adata)
+    dense = np.arange(2.0 * toy.adata.n_obs).reshape(-1, 2)
+    for given in (dense, sp.csr_matrix(dense), pd.DataFrame(dense)):
+        np.testing.assert_array_equal(given_embedding({"mine": given}, "mine", cells), dense)
+    for wrong in (dense.astype(str), dense[:, 0]):
+        line = refusal(given_embedding, {"mine": wrong}, "mine", cells)
+        assert "expected numbers [cells, dims] in obsm['mine']" in line
+
+
+def test_an_embedding_that_cannot_be_scored_is_refused_before_anything_is_trained(toy, monkeypatch):
+    adata = toy.adata.copy()
+    adata.obsm["mine"] = np.full((adata.n_obs, 2), "a")
+    monkeypatch.setattr("qbm_jax.fitted.compare._train", lambda *_: pytest.fail("trained"))
+    assert "obsm['mine']" in refusal(compare, adata, ["qbmvae", "mine"], **COLUMNS)
