@@ -43,7 +43,7 @@ def document(workdir: Path, results: SweepResults, plan: SweepPlan) -> Document:
             file_name(path.replace(".", "_"), ".png"),
             partial(draw_axis, results, path, simulated),
             f"Against {path}: mean{f' over {others}' if others else ''} with its 95 % interval "
-            f"(Student's t); grey: every setting.",
+            f"(Student's t over seeds, each of which is one number); grey: every setting.",
         )
     report.add("## Settings", _levels_table(results), "## Every setting", _settings_table(results))
     if results.stopped:

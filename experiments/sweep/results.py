@@ -13,6 +13,7 @@ from qbm_jax.study.rows import as_rows
 from qbm_jax.study.standing import GAP, MEAN, Standing
 
 MAIN_METRICS = ("total", "bio_conservation", "batch_correction", "elbo", "log_z", "seconds")
+SHARED = "seconds"  # the same for all settings of a job
 SUMMARY = {  # columns behind the values of a level, and what they are of a standing
     "metric": "metric", **MEAN, "half_width": "own.half_width", "baseline": "baseline", **GAP,
     "num_pairs": "gap.num_seeds",
@@ -92,8 +93,15 @@ class SweepResults:
         return [self.metrics(number).get(metric) for number in numbers]
 
     def over(self, level: Level, metric: str) -> Estimate:
-        """Mean of a metric over the finished settings of a level, with its 95 % interval."""
-        return estimate(self.values(level, metric))
+        """Mean of a metric over the seeds of a level, with its 95 % interval.
+
+        Settings of one seed share the split and the cells' order, so that each seed is one number:
+        the mean over what else is swept. Seconds are shares of a job's time, without an interval.
+        """
+        found = estimate(self._by_seed(level, metric).values())
+        if metric != SHARED:
+            return found
+        return found._replace(sd=math.nan, standard_error=math.nan, half_width=math.nan)
 
     def ranked(self) -> list[Level]:
         """The combinations of values but for the seed, best mean first.
@@ -129,7 +137,8 @@ class SweepResults:
             for metric in metrics:
                 name, own = describe(level.values), self.over(level, metric)
                 standing = Standing("", name, "", "", metric, own)
-                if level in held and (metric != "elbo" or self.bounds_compare):
+                paired = metric != SHARED and (metric != "elbo" or self.bounds_compare)
+                if level in held and paired:
                     gap = self.behind(level, levels[0], metric)
                     standing = standing._replace(gap=gap, baseline=describe(levels[0].values))
                 rows += [level.values | row for row in as_rows([standing], SUMMARY)]
@@ -145,9 +154,12 @@ class SweepResults:
         return [(level, self.over(level, self.goal)) for level in self.levels(self.axes)]
 
     def _by_seed(self, level: Level, metric: str) -> dict[int, float | None]:
-        done = [number for number in level.settings if number in self.finished]
-        seeds = (self.setting(number).seed for number in done)
-        return dict(zip(seeds, self.values(level, metric), strict=True))
+        found: dict[int, list[float | None]] = {}
+        for number in level.settings:
+            if number in self.finished:
+                values = found.setdefault(self.setting(number).seed, [])
+                values.append(self.metrics(number).get(metric))
+        return {seed: estimate(values).mean for seed, values in found.items()}
 
 
 def _order(values: dict[str, Any]) -> list[tuple[bool, float, str]]:

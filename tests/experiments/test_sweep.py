@@ -425,6 +425,25 @@ def test_without_labels_the_best_setting_is_by_the_bound(tmp_path):
     assert found.mean == pytest.approx(np.mean([-100, -102]))
 
 
+def test_settings_of_one_seed_are_one_number_and_shared_seconds_have_no_interval(tmp_path):
+    """Else an axis beside another one has an interval of dependent settings."""
+    sweep = small_sweep([
+        {"seed": seed, "training.kl_weight": weight, "training.learning_rate": rate}
+        for seed in range(3) for weight in (0.5, 1.0) for rate in (1e-3, 2e-3)
+    ])  # fmt: skip
+    for setting in sweep.settings:
+        total = setting.values["seed"] + 100 * setting.values["training.learning_rate"]
+        Outcomes(tmp_path).finish(setting.number, measured(setting, total=total))
+    found = SweepResults(sweep, tmp_path)
+    for level in found.levels(["training.kl_weight"]):
+        over = found.over(level, "total")
+        assert (over.num_seeds, over.mean) == (3, pytest.approx(1.15))
+        assert over.half_width == pytest.approx(stats.t.ppf(0.975, 2) / np.sqrt(3))
+    seconds = [row for row in found.summary() if row["metric"] == "seconds"]
+    assert len(seconds) == 4 and all(np.isfinite(row["mean"]) for row in seconds)
+    assert all(np.isnan([row["half_width"], row["difference"]]).all() for row in seconds)
+
+
 def summary_of(workdir):
     with (workdir / "summary.csv").open(newline="") as file:
         return list(csv.DictReader(file))
