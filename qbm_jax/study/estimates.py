@@ -223,11 +223,11 @@ def bootstrap_interval(values: Iterable[float | None], level: float = LEVEL, see
       seed: of the resampling.
 
     Returns:
-      Both ends; NaN for fewer than two values.
+      Both ends; NaN for fewer than three values: resamples of two that differ have the same mean.
     """
     known = finite(values)
     found = estimate(known, level)
-    if known.size < 2:
+    if known.size < 3:
         return Ends(math.nan, math.nan)
     lower, upper = _studentised_quantiles(known, level, seed)
     return Ends(

@@ -162,3 +162,7 @@ def test_paired_intervals_by_hand():
     found = paired_difference(np.array([1.0, 2.0, 6.0]), np.array([1.0, 2.0, 3.0]))
     assert (found.mean, found.low, found.high) == pytest.approx((1.0, 1 - t, 1 + t))
     assert bootstrap_interval([0.0, 0.0, 3.0]) == pytest.approx((0.0, 1.0))
+
+
+def test_two_values_have_no_bootstrap_interval_and_not_one_of_no_width():
+    assert np.isnan(bootstrap_interval([0.1, 0.5])).all()
