@@ -1,5 +1,6 @@
 """Attribution: the same model with one ingredient changed at a time, and J changed afterwards."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -53,6 +54,10 @@ def check(config: ConfigDict) -> ComparisonPlan:
 def variants(config: ConfigDict) -> list[Method]:
     """What is trained; the axis of a variant stands in the place of a method's setting."""
     check_counts(config)
+    for name, least in (("doses", "of 0 or more"), ("temperatures", "above 0")):
+        for value in filled(config[name]):
+            if not (math.isfinite(value) and value >= 0 and (value or name == "doses")):
+                raise InputError(f"config.{name}: expected finite numbers {least}, got {value}")
     if config.reference not in config.variants:
         known = ", ".join(config.variants)
         raise InputError(f"config.reference {config.reference!r} is no variant; there are {known}")

@@ -165,3 +165,11 @@ def test_variants_that_diverge_to_the_last_are_notes_in_the_report(tmp_path, mon
         assert f"{name} has no numbers: training of seed 1 diverged at step 3." in told
         assert (f"{name} has no doses" in told) == (name == reference)
         assert {effect.method for effect in summary}.isdisjoint(diverging)
+
+
+@pytest.mark.parametrize("field", [{"temperatures": (0.0,)}, {"temperatures": (-1.0,)},
+                                   {"doses": (-1.0,)}, {"doses": (float("nan"),)}])  # fmt: skip
+def test_doses_that_no_machine_can_have_are_refused_before_anything_is_trained(field):
+    ((name, _),) = field.items()
+    with pytest.raises(InputError, match=f"config.{name}: expected finite numbers"):
+        attribution.variants(tiny(**field))
