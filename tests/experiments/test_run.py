@@ -147,10 +147,12 @@ def test_a_finished_run_only_makes_its_report_anew(smoke, capsys):
     made, workdir = smoke
     before = {path: path.stat().st_mtime_ns for path in workdir.iterdir() if path.is_file()}
     (workdir / "report.md").unlink()
+    table = (workdir / "results.csv").read_bytes()
     run(made, workdir)
     assert "complete" in capsys.readouterr().err
     assert (workdir / "report.md").exists()
-    unchanged = [path for path in before if path.stem != "report"]
+    assert (workdir / "results.csv").read_bytes() == table  # made from the scores, as the report is
+    unchanged = [path for path in before if path.stem not in ("report", "results")]
     assert all(path.stat().st_mtime_ns == before[path] for path in unchanged)
 
 
