@@ -265,6 +265,7 @@ REASONS = {
     "qbm_jax/training/sharding.py": "shapes",
     "qbm_jax/fitted/saving.py": "a template for shapes",
     "qbm_jax/fitted/query.py": "likewise",
+    "qbm_jax/fitted/unobserved.py": "likewise",
     "qbm_jax/samplers/numerics/spectrum.py": "a fixed start of the power iteration",
     "qbm_jax/samplers/numerics/noise.py": "the size of a generator's keys, and its own seeding",
     "qbm_jax/training/memory.py": "shapes",
