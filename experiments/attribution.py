@@ -1,6 +1,5 @@
 """Attribution: the same model with one ingredient changed at a time, and J changed afterwards."""
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -26,6 +25,8 @@ from qbm_jax.fitted.tasks.study_set import StudySet
 from qbm_jax.fitted.trainings import train_options
 from qbm_jax.model import priors
 from qbm_jax.model.presets import with_prior
+from qbm_jax.runtime.options import check as check_value
+from qbm_jax.runtime.options import not_negative, positive
 from qbm_jax.study.document import Document, gap_text, table
 from qbm_jax.study.escape import code, file_name, markdown
 from qbm_jax.study.estimates import difference_by_seed, estimate
@@ -54,10 +55,9 @@ def check(config: ConfigDict) -> ComparisonPlan:
 def variants(config: ConfigDict) -> list[Method]:
     """What is trained; the axis of a variant stands in the place of a method's setting."""
     check_counts(config)
-    for name, least in (("doses", "of 0 or more"), ("temperatures", "above 0")):
+    for name, kind in (("doses", not_negative()), ("temperatures", positive())):
         for value in filled(config[name]):
-            if not (math.isfinite(value) and value >= 0 and (value or name == "doses")):
-                raise InputError(f"config.{name}: expected finite numbers {least}, got {value}")
+            check_value(f"config.{name}", value, kind)
     if config.reference not in config.variants:
         known = ", ".join(config.variants)
         raise InputError(f"config.reference {config.reference!r} is no variant; there are {known}")

@@ -95,7 +95,7 @@ def _summary(results: SweepResults) -> str:
     elif np.isfinite(found.mean):
         lines.append(
             f"Best by {results.goal}: {markdown(describe(best.values))}, {_interval(found)} "
-            f"({found.num_seeds} settings)."
+            f"({found.num_seeds} {'seed' if found.num_seeds == 1 else 'seeds'})."
         )
         if results.uneven():
             lines.append("Of some there are fewer finished settings; they do not compete.")

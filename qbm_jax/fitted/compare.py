@@ -153,28 +153,22 @@ def compare(
         cells = _cells(adata, batch_column, label_column, layer, num_genes, progress)
         tell_notes(cells.notes)
         with_bits = {name: _check(one, cells) for name, one in trainings.items()}
-        given = {
-            name: given_embedding(obsm, name, cells)
-            for name in methods
-            if name not in (*PRESETS, *BASELINES)
-        }
         pca = metrics_room().pca_embedding(cells.counts, seed=seed)
+        untrained = {
+            name: _untrained(name, cells, obsm, pca, seed, num_seeds)
+            for name in methods
+            if name not in trainings
+        }
         found = _train(trainings, with_bits, cells, seeds, progress)
     for one in itertools.chain(*found.values()):
         remember_layer(one.model, layer)
-    embeddings = {
-        name: [one.embedding for one in found[name]]
-        if name in found
-        else [given[name]]
-        if name in given
-        else _untrained(name, cells, pca, seed, num_seeds)
-        for name in methods
-    }
+    trained = {name: [one.embedding for one in seeds] for name, seeds in found.items()}
+    embeddings = {name: (trained | untrained)[name] for name in methods}
     scores, notes = score_seeds(embeddings, cells, uncorrected=pca, max_cells=max_cells, seed=seed)
     values = {name: _over_seeds(rows, num_seeds) for name, rows in scores.items()}
-    for name, trained in found.items():
+    for name, own in found.items():
         if with_bits[name]:
-            values[name][BOUND] = [one.bound[BOUND] for one in trained]
+            values[name][BOUND] = [one.bound[BOUND] for one in own]
     models = {name: [one.model for one in seeds] for name, seeds in found.items()}
     return Comparison(values, models, (*cells.notes, *notes))
 
@@ -278,12 +272,12 @@ def _over_seeds(rows: list[dict[str, float]], num_seeds: int) -> dict[str, list[
 
 
 def _untrained(
-    name: str, cells: Cells, pca: np.ndarray, seed: int, num_seeds: int
+    name: str, cells: Cells, obsm: Mapping[str, Any], pca: np.ndarray, seed: int, num_seeds: int
 ) -> list[np.ndarray]:
-    """The embeddings of a baseline: one, or one a seed where seeds differ."""
+    """The embeddings of a method without training: one, or one a seed where seeds differ."""
     if name == "harmony":
         return [
             baseline(name, pca, cells, keys.seed_of(seed, name, number))
             for number in range(num_seeds)
         ]
-    return [pca]
+    return [pca if name == "pca" else given_embedding(obsm, name, cells)]

@@ -148,16 +148,15 @@ def given_embedding(obsm: Mapping[str, Any], name: str, cells: Cells) -> np.ndar
     """An embedding of these cells [cells, dims] that stands in `obsm`, sparse or not.
 
     Raises:
-      InputError: it is no table of numbers.
+      InputError: it is no table of finite numbers.
     """
-    values = obsm[name]
+    from qbm_jax.metrics.checks import check_points
+
+    values, called = obsm[name], f"obsm[{name!r}]"
     found = np.asarray(values.toarray() if sp.issparse(values) else values)
-    if found.ndim != 2 or found.dtype.kind not in "biuf":
-        raise InputError(
-            f"expected numbers [cells, dims] in obsm[{name!r}], got {found.dtype} of shape "
-            f"{found.shape}"
-        )
-    return found[cells.rows]
+    if found.dtype.kind not in "biuf":
+        raise InputError(f"expected numbers [cells, dims] in {called}, got {found.dtype}")
+    return check_points(found[cells.rows], cells.num_cells, called)
 
 
 def _left_out(cells: Cells) -> list[str]:

@@ -171,5 +171,5 @@ def test_variants_that_diverge_to_the_last_are_notes_in_the_report(tmp_path, mon
                                    {"doses": (-1.0,)}, {"doses": (float("nan"),)}])  # fmt: skip
 def test_doses_that_no_machine_can_have_are_refused_before_anything_is_trained(field):
     ((name, _),) = field.items()
-    with pytest.raises(InputError, match=f"config.{name}: expected finite numbers"):
+    with pytest.raises(InputError, match=f"config.{name} must be a finite number"):
         attribution.variants(tiny(**field))
