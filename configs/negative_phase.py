@@ -4,8 +4,8 @@ python run.py --config=configs/negative_phase.py --workdir=runs/negative_phase
 python run.py --config=configs/negative_phase.py:smoke --workdir=runs/negative_phase-smoke
 
 The same model, start, cells and order of cells at each seed; only what draws the negatives differs.
-`config.sampler` and `config.baselines` are not used: the phases below stand in their place, and
-`config.model.num_latents` is the larger of the two sizes.
+There is no `config.sampler`: the phases below stand in its place. `config.model.num_latents` is the
+larger of the two sizes.
 """
 
 from ml_collections import ConfigDict
@@ -86,6 +86,10 @@ def get_config(arg: str = "full") -> ConfigDict:
     config = base.variant(config, arg)
     if arg == "smoke":
         shorten(config)
+    for name in ("sampler", "baselines", "devices", "name", "tensorboard"):
+        del config[name]  # of experiment integration
+    for name in ("pca_components", "max_scored_cells", "diagnostic_draws"):
+        del config.evaluation[name]
     return config
 
 

@@ -58,6 +58,15 @@ def check(config: ConfigDict) -> ComparisonPlan:
       InputError: a method without epochs, a number that has to be larger, or a set that cannot be
         used.
     """
+    return comparison_plan.load(config, validated(config), with_tasks=False)
+
+
+def validated(config: ConfigDict) -> list[Method]:
+    """The methods, each with a validation every `config.every` epochs and no early end.
+
+    Raises:
+      InputError: as `check`, but for the sets.
+    """
     check_least(config, {"every": 1, "num_seeds": 1, "num_genes": 2})
     names, settings = listed(config.methods), listed(config.settings)
     if without := [name for name in names if name in (*UNTRAINED, *PEERS)]:
@@ -65,12 +74,12 @@ def check(config: ConfigDict) -> ComparisonPlan:
     if settings != ["matched"]:
         raise InputError(f"config.settings must be matched alone here, got {', '.join(settings)}")
     along_the_way = {"validate_every": config.every, "patience": None}
-    validated = []
+    found = []
     for method in methods(config):
         options = dataclasses.replace(method.training.options, **along_the_way)
         record = dataclasses.replace(method.training, options=options)
-        validated.append(method._replace(record=record))
-    return comparison_plan.load(config, validated, with_tasks=False)
+        found.append(method._replace(record=record))
+    return found
 
 
 def pieces(plan: ComparisonPlan, stop: StopRequest) -> Iterator[Work]:

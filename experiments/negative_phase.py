@@ -11,9 +11,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.kit.cells import cells_in_memory
-from experiments.kit.options import check_options
+from experiments.kit.manual import check_run_fields
+from experiments.kit.options import LIBRARY, in_config_words
 from experiments.kit.runner import Piece, Results, Row, Work
 from experiments.kit.stop import StopRequest
+from experiments.kit.workdir import flatten
 from experiments.negatives import report
 from experiments.negatives.phases import Phase, Size, build_phase, build_sizes
 from qbm_jax import training
@@ -22,6 +24,7 @@ from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.feed.minibatches import DeviceCounts
 from qbm_jax.fitted.bounds import bound_of_cells
 from qbm_jax.fitted.model import device_counts
+from qbm_jax.fitted.trainings import train_options
 from qbm_jax.machine import moments
 from qbm_jax.machine.boltzmann import Boltzmann
 from qbm_jax.machine.moments import Moments
@@ -56,7 +59,9 @@ def check(config: ConfigDict) -> PhasePlan:
     Raises:
       InputError: data or config that cannot be used.
     """
-    options = check_options(config)
+    check_run_fields(flatten(config.to_dict()))
+    with in_config_words(LIBRARY):
+        options = train_options(config.training.to_dict())
     sizes = build_sizes(config, options)
     cells = cells_in_memory(config)
     return PhasePlan(config, options, sizes, cells, device_counts(cells))

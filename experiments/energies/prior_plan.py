@@ -1,5 +1,7 @@
 """What the study of priors trains: one training a prior, alike in all else."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -14,6 +16,8 @@ from qbm_jax.fitted.trainings import train_options
 from qbm_jax.model.presets import with_prior
 from qbm_jax.model.priors import PRIORS
 from qbm_jax.training import Training
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class PriorPlan(NamedTuple):
@@ -58,14 +62,23 @@ def check(config: ConfigDict) -> PriorPlan:
     check_least(config, least | counts | {f"effort.{name}": 1 for name in config.effort})
     if not config.priors or len(set(config.priors)) < len(config.priors):
         raise InputError(f"config.priors must name each prior once, got {config.priors}")
-    names = names_of(config, "priors", PRIORS)
     found = load_rows(config)
-    trainings = {name: training_of(config, name, found.model) for name in names}
+    trainings = trainings_of(config, found.model)
     cells, test = found.cells("train"), device_counts(found.cells("test"))
     return PriorPlan(config, found, cells, device_counts(cells), test, trainings)
 
 
-def training_of(config: ConfigDict, prior: str, given: dict[str, Any]) -> Training:
+def trainings_of(config: ConfigDict, given: Mapping[str, Any] = NOTHING) -> dict[str, Training]:
+    """The training of each prior that the config names, with options that the data ask for.
+
+    Raises:
+      InputError: an option that cannot be.
+    """
+    names = names_of(config, "priors", PRIORS)
+    return {name: training_of(config, name, given) for name in names}
+
+
+def training_of(config: ConfigDict, prior: str, given: Mapping[str, Any]) -> Training:
     """The training with this prior, and the options that the data ask for; all else is equal.
 
     Raises:
@@ -73,7 +86,7 @@ def training_of(config: ConfigDict, prior: str, given: dict[str, Any]) -> Traini
     """
     with in_config_words(LIBRARY):
         options = train_options(config.training.to_dict())
-        model = with_prior(prior, config.model.to_dict() | given)
+        model = with_prior(prior, {**config.model.to_dict(), **given})
         sampler = config.sampler.name, config.sampler.options.to_dict()
         one = Training.of(model, *sampler, options)
         check_training(one)

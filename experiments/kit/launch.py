@@ -22,7 +22,9 @@ from experiments import (
     negative_phase,
     sampler_fidelity,
 )
+from experiments.comparison.methods import methods
 from experiments.diffusion import study as diffusion
+from experiments.energies import prior_plan
 from experiments.kit import processes as processes_of
 from experiments.kit import runner
 from experiments.kit.config_file import (
@@ -33,9 +35,10 @@ from experiments.kit.config_file import (
     located,
 )
 from experiments.kit.disk import remedy
-from experiments.kit.options import LIBRARY, check_overruled, config_words, takes_none
+from experiments.kit.options import LIBRARY, config_words, takes_none, trainings_of
 from experiments.kit.processes import ALONE, Processes
 from experiments.kit.stop import StopRequest
+from experiments.kit.unused import Trainings, check_used
 from experiments.kit.usage import PROGRAM
 from experiments.kit.workdir import check_workdir, flatten
 from experiments.selection import study as selection
@@ -63,6 +66,16 @@ EXPERIMENTS: dict[str, Callable[[ConfigDict, Path, StopRequest], None]] = {
     "ising_benchmark": partial(runner.run, ising_benchmark),
     "selection": partial(runner.run, selection),
 }
+
+TRAININGS: dict[str, Trainings] = {
+    "attribution": lambda config: [each.training for each in attribution.variants(config)],
+    "benchmark": lambda config: [each.record for each in methods(config) if each.record],
+    "epochs": lambda config: [each.training for each in epochs.validated(config)],
+    "integration": trainings_of,
+    "mnist": lambda config: prior_plan.trainings_of(config).values(),
+    "selection": lambda config: [each.record for each in methods(config) if each.record],
+}
+"""What an experiment trains, by its name; those that train no VAE of a config's are not here."""
 
 LOGGER = logging.getLogger("qbm_jax")
 
@@ -155,11 +168,12 @@ def check_given(argv: list[str], config: ConfigDict) -> None:
     """Checks, once the arguments are parsed, that each changes something.
 
     Raises:
-      InputError: a field that another one overrules.
+      InputError: a field that another one overrules, or that nothing reads.
     """
     names = (argument.partition("=")[0] for argument in argv)
     fields = [name.removeprefix("--config.") for name in names if name.startswith("--config.")]
-    check_overruled(fields, config)
+    base = load_config(config_value(argv))
+    check_used(fields, config, base, TRAININGS.get(config.experiment))
 
 
 def spelt_out(argv: list[str]) -> list[str]:

@@ -28,32 +28,6 @@ LIBRARY = {name: tuple(field_kinds(SECTIONS[name])) for name in ("model", "train
 """Options that the library knows, by the section of the config that has them."""
 
 
-OVERRULED = {
-    "training.num_steps": "training.num_epochs",
-    "training.kl_warmup": "training.kl_warmup_epochs",
-}
-"""Fields of a config that count only where the other one is None."""
-
-
-def check_overruled(given: Collection[str], config: ConfigDict) -> None:
-    """Refuses fields that somebody gave and the config overrules: in silence nothing would change.
-
-    Args:
-      given: dotted fields.
-      config: with them.
-
-    Raises:
-      InputError: another field overrules one of them.
-    """
-    values = flatten(config.to_dict())
-    for field, ruling in OVERRULED.items():
-        if field in given and values.get(ruling) is not None:
-            raise InputError(
-                f"config.{field} is not used beside config.{ruling} {values[ruling]}; set "
-                f"config.{ruling} to None as well, or change that alone"
-            )
-
-
 def model_options(config: ConfigDict) -> dict[str, dict[str, Any]]:
     """Arguments of `vae.build` for the model and the baselines that the config asks for."""
     base = config.model.to_dict()
@@ -101,6 +75,11 @@ def training_of(config: ConfigDict, model: Mapping[str, Any] | None = None) -> T
     given = sampler_options(config)
     with in_config_words({f"sampler.{config.sampler.name}": given}):
         return Training(checked, SamplerSpec(config.sampler.name, tuple(given.items())), options)
+
+
+def trainings_of(config: ConfigDict) -> list[Training]:
+    """What experiment integration trains: the run's own model, and its baselines."""
+    return [training_of(config, model) for model in model_options(config).values()]
 
 
 def draws_of(config: ConfigDict) -> Draws:

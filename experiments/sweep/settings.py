@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from experiments.kit.options import check_options, check_overruled, training_of
+from experiments.kit.options import check_options, training_of
+from experiments.kit.unused import check_rulings
 from experiments.kit.workdir import flatten
 from qbm_jax.errors import InputError
 from qbm_jax.model import priors
@@ -75,6 +76,7 @@ def build_sweep(config: ConfigDict, overrides: Iterable[Mapping[str, Any]]) -> S
         _check_path(config, path)
     settings = [_apply(config, number, paths, each) for number, each in enumerate(changes)]
     _check_samplers(config, settings)
+    check_rulings(paths, [setting.training for setting in settings])
     first: dict[str, int] = {}
     for setting in settings:
         text = json.dumps(setting.values)
@@ -193,7 +195,6 @@ def _apply(
                 _, sampler, option = path.split(".")
                 changed.sampler[sampler][option] = value
         changed.update_from_flattened_dict(overrides)
-        check_overruled(overrides, changed)
         check_options(changed)
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: {error}") from error

@@ -65,7 +65,8 @@ def locate(
     columns = {"batch_column": batch_column, "label_column": label_column, "layer": layer}
     if path:
         options = {field: value or None for field, value in columns.items()}
-        return _log(_checked(path, read(path, use_raw=use_raw, min_cells=min_cells, **options)))
+        cells = _checked(path, read(path, use_raw=use_raw, min_cells=min_cells, **options))
+        return _log(_all_taken(cells, num_cells))
     num_cells, num_genes = check_sizes(num_cells, num_genes, min_cells)
     sizes = {"num_cells": num_cells, "num_genes": num_genes}
     if name.startswith(SIMULATED_PREFIX) or base_name(name) in set(PRESETS) - set(NAMED):
@@ -79,7 +80,7 @@ def locate(
             label_column=label_column or made.label_column, layer=layer or None, use_raw=use_raw,
             min_cells=min_cells,
         )  # fmt: skip
-        return _log(_checked(file, cells))
+        return _log(_all_taken(_checked(file, cells), num_cells))
     if name not in NAMED:
         choices = [*NAMED, *MADE, *(SIMULATED_PREFIX + preset for preset in PRESETS)]
         raise InputError(f"expected option path, or option name in {choices}, got name {name!r}")
@@ -90,7 +91,18 @@ def locate(
         _check_allowed(allow_simulated, reason)
         note = f"SIMULATED cells, with their own columns, stand in for the set {name}: {reason}."
         return _log(simulate(key, simulator_preset, **sizes).with_notes(note))
-    return _log(_read_public(file, NAMED[name], columns, use_raw, min_cells))
+    cells = _read_public(file, NAMED[name], columns, use_raw, min_cells)
+    return _log(_all_taken(cells, num_cells))
+
+
+def _all_taken(cells: Cells, num_cells: int) -> Cells:
+    """Measured cells, with a note if so many were asked for: that is a number of simulated ones."""
+    if num_cells in (0, cells.num_cells):
+        return cells
+    return cells.with_notes(
+        f"num_cells {num_cells} is of simulated cells: all {cells.num_cells} measured ones are "
+        "taken."
+    )
 
 
 def _checked(path: str | Path, cells: Cells) -> Cells:

@@ -1,13 +1,17 @@
 """The options of a fit: what a preset's authors ship, and what is given beside it."""
 
 import dataclasses
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from qbm_jax import samplers
 from qbm_jax.model.presets import PRESETS, Parts
 from qbm_jax.runtime.options import check, check_mapping, choice, from_dict
 from qbm_jax.training import Training, TrainOptions
+from qbm_jax.training.unused import SAMPLER, unused
+
+LOGGER = logging.getLogger("qbm_jax")
 
 
 def choose(
@@ -18,6 +22,8 @@ def choose(
     training: Mapping[str, Any] | None,
 ) -> Training:
     """The training of a preset's settings, and before them what is given.
+
+    The log tells what is given and changes nothing.
 
     Args:
       preset: its name.
@@ -36,7 +42,18 @@ def choose(
     parts = own.parts(given=Parts(model, fields, drawn_by), published=True)
     name, of_sampler = parts.sampler or drawn_by
     options = from_dict(TrainOptions, "training", parts.training)
-    return Training.of(parts.model, name or "gibbs", of_sampler, options)
+    one = Training.of(parts.model, name or "gibbs", of_sampler, options)
+    drawn = [] if drawn_by == (None, None) else [SAMPLER]
+    _tell_unused(one, [*model, *fields, *drawn])
+    return one
+
+
+def _tell_unused(one: Training, given: Iterable[str]) -> None:
+    """Warns, in the log, of options that are given and change nothing beside others."""
+    rulings = unused(one)
+    for name in given:
+        if name in rulings:
+            LOGGER.warning("%s is not used beside %s %s", name, *rulings[name])
 
 
 def for_cells(

@@ -56,6 +56,16 @@ def test_a_path_goes_first_and_has_no_default_columns(file, public):
     assert cells.batch_names == ("d",) and cells.label_names == ("k", "l") and not cells.is_integer
 
 
+@pytest.mark.parametrize("where", ["path", "cache"])
+def test_a_number_of_simulated_cells_beside_measured_ones_is_told(file, public, where):
+    given = {"path": file} if where == "path" else {"name": "pancreas", "cache_dir": file.parent}
+    cells = locate(KEY, num_cells=55, layer="counts", **given)
+    assert cells.num_cells == 60
+    assert any(note.startswith("num_cells 55") and "all 60" in note for note in cells.notes)
+    whole = locate(KEY, num_cells=60, layer="counts", **given)
+    assert not any("num_cells" in note for note in whole.notes)
+
+
 def test_a_missing_path_is_an_error_and_never_simulated(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         locate(KEY, name="pancreas", path=tmp_path / "absent.h5ad")

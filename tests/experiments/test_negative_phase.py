@@ -14,12 +14,12 @@ from ml_collections import ConfigDict
 
 from experiments import negative_phase
 from experiments.kit import runner
-from experiments.kit.options import check_options
 from experiments.kit.stop import StopRequest
 from experiments.negatives import figures
 from experiments.negatives.phases import NO_COUPLINGS, Size, build_phase
 from experiments.negatives.results import SizeResults
 from qbm_jax.errors import InputError
+from qbm_jax.fitted.trainings import train_options
 from qbm_jax.study.estimates import estimate
 from qbm_jax.training import TrainOptions
 
@@ -117,7 +117,7 @@ def test_a_bad_config_is_one_line(tmp_path, fields, words):
 
 def test_every_phase_of_the_full_config_can_be_built():
     made = config("configs/negative_phase.py")
-    options = check_options(made)
+    options = train_options(made.training.to_dict())
     for name in made.phases:
         assert build_phase(made, name, options).num_chains >= 2
 

@@ -127,6 +127,7 @@ def test_the_layer_of_the_training_is_read_again(tmp_path, monkeypatch, caplog):
     cells, plain = small_adata(80), small_adata(80)
     cells.layers["raw"], cells.X = cells.X.copy(), cells.X * 0.5
     model = fit(cells, prior="bernoulli", num_genes=None, layer="raw")
+    caplog.clear()
     wanted = untrained_model().embed(plain)
     model.save(tmp_path / "model")
     for each in (model, qbm_jax.FittedModel.load(tmp_path / "model")):

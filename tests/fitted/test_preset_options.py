@@ -46,6 +46,18 @@ def test_what_cannot_be_used_is_refused_by_name(arguments, words):
     assert words in refusal(choose, *arguments)
 
 
+def test_what_is_given_and_not_used_is_told(caplog):
+    choose("scvi", {"relaxation": "gumbel"}, "cim", None, {"num_chains": 8, "num_steps": 9})
+    assert [record.getMessage() for record in caplog.records] == [
+        "relaxation is not used beside prior gaussian",
+        "num_chains is not used beside prior gaussian",
+        "sampler is not used beside prior gaussian",
+    ]
+    caplog.clear()
+    choose("qbmvae", {"relaxation": "gumbel"}, "cim", None, {"num_chains": 8, "num_steps": 9})
+    assert not caplog.records
+
+
 def test_epochs_follow_the_number_of_cells_where_the_authors_do_and_none_are_given():
     def epochs(preset, num_cells, **training):
         one = choose(preset, {}, None, None, training)
