@@ -90,7 +90,9 @@ def map_query(
       max_missing: share of the model's genes that the cells may lack.
       num_steps: of the training of the new effects, on 128 cells each.
       learning_rate: of Adam.
-      layer: layer with the raw counts; None: that of the training, or `X`.
+      layer: layer of the new cells with the raw counts; None: that of the training, or `X`. Those
+        of the reference are in the layer of the training, or, if the model knows none, in this one
+        where the reference has it.
       seed: of the training.
 
     Returns:
@@ -325,7 +327,8 @@ def _described(
     table = pd.DataFrame({"energy": energy}, index=adata.obs_names)
     if reference is None:
         return table
-    known_spins, known = model.embed_with_energy(reference, layer)
+    own = layer if model.settings.layer is None and layer in reference.layers else None
+    known_spins, known = model.embed_with_energy(reference, own)
     known = np.sort(known[np.isfinite(known)])
     if not known.size:
         raise InputError("expected cells of the reference with a count in the model's genes")

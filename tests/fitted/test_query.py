@@ -10,6 +10,7 @@ import anndata
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from command_line import small_adata, untrained_model
 
@@ -78,6 +79,23 @@ def test_labels_are_transferred_with_their_uncertainty(world, mapped):
     shares = [100 * np.mean(known <= energy) for energy in cells.energy]
     np.testing.assert_allclose(cells.energy_percentile, shares)
     np.testing.assert_array_equal(cells.energy, mapped.energy(world.query))
+
+
+def test_the_layer_is_of_the_query_and_the_reference_is_read_as_in_training(world, mapped):
+    query, reference = world.query.copy(), world.adata.copy()
+    query.layers["raw"], query.X = query.X.copy(), query.X * 0
+    options = {"label_column": "kind", "num_steps": 100, "layer": "raw"}
+    found = world.model.map_query(query, "batch", reference=reference, **options).query.cells
+    pd.testing.assert_frame_equal(found, mapped.query.cells)
+    reference.layers["raw"], reference.X = reference.X.copy(), reference.X * 0
+    found = world.model.map_query(query, "batch", reference=reference, **options).query.cells
+    pd.testing.assert_frame_equal(found, mapped.query.cells)
+    fitted = dataclasses.replace(world.model.settings, layer="counts")
+    model = type(world.model)(fitted, world.model.params)
+    reference.layers["counts"] = reference.layers["raw"].copy()
+    reference.layers["raw"] = reference.X.copy()
+    found = model.map_query(query, "batch", reference=reference, **options).query.cells
+    pd.testing.assert_frame_equal(found, mapped.query.cells)
 
 
 def test_cells_that_share_a_name_keep_a_row_each(world, mapped):
