@@ -242,8 +242,11 @@ def run(
             raise
         where = error.filename or workdir
         fail(f"{where}: {error.strerror}; {what} and run the same command again")
-    except (TrainingStopped, KeyboardInterrupt) as error:
-        said = one_line(error) or "stopped"
+    except (TrainingStopped, KeyboardInterrupt, SystemError) as error:
+        if isinstance(error, SystemError) and not stop():
+            raise
+        # compiled code that an interrupt meets, numba's for one, ends in a SystemError
+        said = (not isinstance(error, SystemError) and one_line(error)) or "stopped"
         print(f"{said}; the same command goes on from there", file=sys.stderr)
         raise SystemExit(128 + (stop.signal or signal.SIGINT)) from error
 

@@ -9,9 +9,10 @@ import sys
 import time
 
 import pytest
-from command_line import ROOT, launched
+from command_line import ROOT, config, launched, run
 from ports import free_port
 
+from experiments.kit import launch
 from experiments.kit.stop import StopRequest
 
 MEETING = """
@@ -175,3 +176,21 @@ def test_a_stop_that_meets_a_callback_of_the_garbage_collector_is_not_lost(numbe
         text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (128 + number, "")
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_an_interrupt_that_compiled_code_turns_into_its_own_error_is_a_stop(
+    stopped, tmp_path, monkeypatch, capsys
+):
+    def fails(config, workdir, stop):
+        del config, workdir
+        if stopped:
+            stop.signal = signal.SIGTERM
+        raise SystemError("CPUDispatcher returned a result with an exception set")
+
+    monkeypatch.setitem(launch.EXPERIMENTS, "integration", fails)
+    with pytest.raises(SystemExit if stopped else SystemError) as caught:
+        run(config(), tmp_path / "run")
+    if stopped:
+        assert caught.value.code == 128 + signal.SIGTERM
+        assert capsys.readouterr().err == "stopped; the same command goes on from there\n"
