@@ -56,6 +56,8 @@ def check_config(config: ConfigDict) -> list[Solver]:
     for name in ("levels", "wall_seconds"):
         if not config[name] or min(config[name]) <= 0:
             raise InputError(f"config.{name}: expected numbers above 0, got {config[name]}")
+        if len(set(config[name])) < len(config[name]):
+            raise InputError(f"config.{name}: expected each number once, got {config[name]}")
     if max(config.levels) > 1:
         raise InputError(f"config.levels: expected fractions up to 1, got {config.levels}")
     check_families(config)

@@ -107,6 +107,9 @@ def check_families(config: ConfigDict) -> None:
             raise InputError(f"{where}: expected pilots, held_out and products, one is empty")
         if min(origin.products) < 1:
             raise InputError(f"{where}.products: expected at least 1, got {origin.products}")
+        for part, names in (("pilots", origin.pilots), ("held_out", options.held_out)):
+            if len(set(names)) < len(names):
+                raise InputError(f"{where}.{part}: expected each instance once, got {names}")
         if shared := sorted(set(origin.pilots) & set(options.held_out)):
             raise InputError(
                 f"{where}: expected held-out instances that are no pilots, got {shared}"

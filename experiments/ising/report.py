@@ -10,6 +10,7 @@ from experiments.kit.runner import Piece, Results
 from experiments.kit.workdir import command, commit
 from qbm_jax.problems import Instance, SolverRun, wilson_interval
 from qbm_jax.problems.measured import LOAD
+from qbm_jax.problems.time_to_solution import FEWEST_INSTANCES
 from qbm_jax.runtime.versions import versions
 from qbm_jax.study.document import Document, table
 from qbm_jax.study.escape import bold, bullets, code, file_name, markdown
@@ -51,9 +52,11 @@ def _protocol(levels: tuple[float, ...]) -> str:
         " when calls of all replicas follow each other. A call is timed from the couplings to the"
         " energies, compile time is apart; a run cannot be split, so no time is below one call."
         " Products to solution: the same in N x N matrix-vector products, when single replicas"
-        " follow each other. Brackets: 95 % intervals, by Wilson's score for one instance, by a"
-        " bootstrap over instances with Jeffreys draws of the success probability for several."
-        " ≥: nothing, or not every instance, reached the level."
+        " follow each other. Brackets: 95 % intervals, by Wilson's score for one instance, by"
+        " Jeffreys draws of each success probability for several. Those of"
+        f" {FEWEST_INSTANCES} instances or more hold their spread too, by a bootstrap; those of"
+        " fewer are of these instances alone and tell nothing of others of the family. ≥:"
+        " nothing, or not every instance, reached the level."
     )
 
 

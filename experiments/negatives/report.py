@@ -15,22 +15,18 @@ from qbm_jax.study.escape import bullets, markdown
 from qbm_jax.study.estimates import Estimate, estimate, rank_correlation
 
 WIDE_BRACKET = 1.0  # nats; a wider one of log Z is named in the report
-FIGURES = {
-    "dose_response": (
-        draw_dose_response,
-        "Dose and response. Across: error of the phase's draws on the machine that it trained."
-        " Upwards: nats per cell by which the held-out bound of that training lies below the"
-        " reference's (largest marker), paired by seed. Bars: one standard error over seeds. Both"
-        " axes are linear near 0 and logarithmic beyond. Dashed: what J = 0 costs; above it the"
-        " couplings do harm.",
-    ),
-    "finishing_sweeps": (
-        draw_repair,
-        "Finishing sweeps after a CIM draw. Left: cost of the trainings. Middle and right: errors,"
-        " on the machine that each training reached (solid) and on the reference's (dashed). Bars:"
-        " one standard error over seeds.",
-    ),
-}
+DOSE = (
+    "Dose and response. Across: error of the phase's draws on the machine that it trained. Upwards:"
+    " nats per cell by which the held-out bound of that training lies below the reference's"
+    " (largest marker), paired by seed. Bars: one standard error over seeds. Both axes are linear"
+    " near 0 and logarithmic beyond."
+)
+DASHED = " Dashed: what J = 0 costs; above it the couplings do harm."
+SWEEPS = (
+    "Finishing sweeps after a CIM draw. Left: cost of the trainings. Middle and right: errors, on"
+    " the machine that each training reached{repaired}. Bars: one standard error over seeds."
+)
+REPAIRED = " (solid) and on the reference's (dashed)"
 
 
 def write(config: ConfigDict, cells: Cells, sizes: list[Size], results: Results) -> Document:
@@ -39,12 +35,16 @@ def write(config: ConfigDict, cells: Cells, sizes: list[Size], results: Results)
     title = f"What sampler error costs: {cells.source}"
     report = Document(results.workdir, title, cells.simulated)
     report.add("## Verdict", *map(verdict, found), *map(finishing_verdict, found), "## Figures")
-    for name, (draw, caption) in FIGURES.items():
-        report.figure(f"{name}.png", partial(draw, found, cells.simulated), caption)
+    without = any(set(one.seeds) - set(one.drawing) for one in found)
+    draw = partial(draw_dose_response, found, cells.simulated)
+    report.figure("dose_response.png", draw, DOSE + DASHED * without)
+    repaired = REPAIRED if any(one.repaired("pair_error") for one in found) else ""
+    draw = partial(draw_repair, found, cells.simulated)
+    report.figure("finishing_sweeps.png", draw, SWEEPS.format(repaired=repaired))
     report.add("## Table")
     for one in found:
         report.add(f"### {one.title}", size_table(one))
-    report.add(legend(sizes), "## How the numbers were made", methods(config, cells))
+    report.add(legend(sizes), "## How the numbers were made", methods(config, cells, found))
     report.notes([*cells.notes, *(note for one in found for note in faults(one))])
     return report
 
@@ -153,10 +153,13 @@ def legend(sizes: list[Size]) -> str:
     )
 
 
-def methods(config: ConfigDict, cells: Cells) -> str:
-    """Cells, training, and each phase's sampler and options."""
-    lines = []
+def methods(config: ConfigDict, cells: Cells, found: list[SizeResults]) -> str:
+    """Cells, training, and the sampler and options of each phase that was trained or repaired."""
+    lines, used = [], {name for one in found for name in one.seeds}
+    used |= set(config.negative_phase.repaired_phases)
     for name, fields in config.phases.to_dict().items():
+        if name not in used:
+            continue
         options = ", ".join(f"{k} = {v}" for k, v in fields["options"].items())
         text = f"{pretty(name)}: sampler {fields['sampler']}" + (f" ({options})" if options else "")
         text += f", {fields['num_chains']} chains" if fields["num_chains"] else ""

@@ -178,6 +178,23 @@ def _explained(rows: list[Row]) -> str:
         "corrected for their number. The first line takes the best of several QUBOs, which favours "
         "it; the best baseline of a set is chosen on the same scores, which favours the baseline. "
         f"Seconds are those of a choice while another one is judged beside it. {ASKING}"
+        f"{_of_one_space(labels)}"
+    )
+
+
+def _of_one_space(labels: list[Row]) -> str:
+    """Which ways choose in some of the spaces alone, so that their means are of fewer settings."""
+    spaces: dict[str, set[str]] = {}
+    for row in labels:
+        spaces.setdefault(row["method"], set()).add(row["setting"].partition("-")[0])
+    found: dict[str, list[str]] = {}
+    for name, own in spaces.items():
+        if own < set().union(*spaces.values()):
+            found.setdefault(" and ".join(sorted(own)), []).append(shown(name))
+    return "".join(
+        f" Means of {', '.join(names)} are over budgets of the space {space} alone, so that their "
+        "differences do not add up with those of others."
+        for space, names in found.items()
     )
 
 

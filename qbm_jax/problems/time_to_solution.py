@@ -11,6 +11,7 @@ from qbm_jax.errors import InputError
 from qbm_jax.runtime.options import check, finite, fraction, positive, shown, whole
 
 RESAMPLES = 2000  # of the bootstrap over instances
+FEWEST_INSTANCES = 5  # that tell of others of their kind: intervals of fewer are too narrow
 
 
 class Estimate(NamedTuple):
@@ -30,10 +31,10 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
 
     Source: Wilson 1927; Brown, Cai and DasGupta 2001, Statistical Science 16, 101, equation 4.
     """
-    if trials < 1 or not 0 <= successes <= trials:
+    counts = {"trials": trials, "successes": successes}
+    trials, successes = (check(name, value, whole(0)) for name, value in counts.items())
+    if trials < 1 or successes > trials:
         raise InputError(f"expected 0 <= successes <= trials >= 1, got {successes} of {trials}")
-    if successes % 1 or trials % 1:
-        raise InputError(f"expected whole numbers of successes, got {successes} of {trials}")
     confidence = _confidence(confidence)
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     rate = successes / trials
@@ -109,8 +110,9 @@ def median_to_solution(
 ) -> Estimate:
     """Median of `to_solution` over instances of one kind.
 
-    One instance keeps its own interval. Several are resampled, each with a success probability
-    from its Jeffreys posterior, so that the interval holds both spreads.
+    One instance keeps its own interval. Of several, each has success probabilities drawn from its
+    Jeffreys posterior, and from `FEWEST_INSTANCES` on the instances are resampled as well: the
+    interval is then of the median over all of their kind, else of the median of these alone.
 
     Args:
       costs: of a call on each instance, [instances].
@@ -131,10 +133,12 @@ def median_to_solution(
     each = [*map(to_solution, costs, successes, trials, num_replicas)]
     if len(each) == 1:
         return each[0]
-    medians = []
+    medians, places = [], list(range(len(each)))
     for _ in range(RESAMPLES):
         drawn = []
-        for place in rng.integers(len(each), size=len(each)):
+        if len(each) >= FEWEST_INSTANCES:
+            places = rng.integers(len(each), size=len(each)).tolist()
+        for place in places:
             failures = trials[place] - successes[place]
             p = rng.beta(successes[place] + 0.5, failures + 0.5)
             drawn.append(costs[place] * num_runs(success_of_call(p, num_replicas[place])))
@@ -148,19 +152,23 @@ def median_to_solution(
 def expected_best(values: np.ndarray, number: int) -> float:
     """Mean of the largest of `number` values drawn with replacement; -inf where there is none.
 
+    Draws that are not finite, diverged replicas, are draws: the mean is over those sets of draws
+    that have a finite one.
+
     Args:
-      values: of replicas, any shape; those that are not finite are left out.
+      values: of replicas, any shape; some may not be finite.
       number: of draws.
 
     Raises:
       InputError: a number of draws that is no whole number of at least 0.
     """
-    number, values = check("number", number, whole(0)), np.asarray(values, np.float64)
+    number, values = check("number", number, whole(0)), np.asarray(values, np.float64).ravel()
     ordered = np.sort(values[np.isfinite(values)])
     if not (number and ordered.size):
         return -math.inf
-    below = (np.arange(ordered.size + 1) / ordered.size) ** number
-    return float(ordered @ np.diff(below))
+    # P(all draws are among those that are not finite and the k smallest)
+    below = (np.arange(values.size - ordered.size, values.size + 1) / values.size) ** number
+    return float(ordered @ np.diff(below) / (1 - below[0]))
 
 
 def _confidence(value: float) -> float:

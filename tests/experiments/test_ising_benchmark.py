@@ -284,11 +284,18 @@ WRONG = {
     "reference.sampler": ("none", "'none' is none of"),
     "reference.products": (0, "products"),
 }
+TWICE = {
+    "families.sk.held_out": (("sk-12-1", "sk-12-1"), "each instance once"),
+    "wall_seconds": ((1.0, 1.0), "each number once"),
+}
 
 
-@pytest.mark.parametrize("field", WRONG)
-def test_a_wrong_config_is_refused_before_anything_is_written(field, folder, tmp_path):
-    value, words = WRONG[field]
+@pytest.mark.parametrize(
+    ("field", "value", "words"), [(k, *v) for some in (WRONG, TWICE) for k, v in some.items()]
+)
+def test_a_wrong_config_is_refused_before_anything_is_written(
+    field, value, words, folder, tmp_path
+):
     config = tiny(folder)
     with config.ignore_type():
         config.update_from_flattened_dict({field: value})

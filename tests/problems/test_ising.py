@@ -18,6 +18,7 @@ from refusals import refusal
 from qbm_jax import problems as ising
 from qbm_jax.errors import InputError
 from qbm_jax.machine.boltzmann import check, energy
+from qbm_jax.problems import time_to_solution
 
 TRIANGLE = "4 4\n1 2 3\n2 3 -1\n\n3 1\n3 4 2\n"
 
@@ -385,13 +386,32 @@ def test_one_instance_keeps_its_wilson_interval():
     assert median_of(20, cost=100.0, replicas=1) == ising.to_solution(100.0, 20, 200)
 
 
-def test_the_spread_of_instances_widens_the_interval_about_their_median():
-    value, low, high = median_of(10, 20, 40)
+def test_the_spread_of_five_instances_widens_the_interval_about_their_median():
+    value, low, high = median_of(10, 10, 20, 40, 40)
     assert value == ising.to_solution(2.0, 20, 200, 4).value
     assert low < ising.to_solution(2.0, 40, 200, 4).value
     assert high > ising.to_solution(2.0, 10, 200, 4).value
-    same = median_of(20, 20, 20)
+    same = median_of(20, 20, 20, 20, 20)
     assert low < same.low < same.value < same.high < high
+
+
+@pytest.mark.parametrize(("instances", "of_all"), [(2, False), (4, False), (5, True), (7, True)])
+def test_intervals_hold_the_median_of_few_instances_and_of_the_kind_of_five(
+    instances, of_all, monkeypatch
+):
+    """Success rates are logistic normal; a median over all of them is that of the normal's mean."""
+    monkeypatch.setattr(time_to_solution, "RESAMPLES", 200)
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(150):
+        rates = 1 / (1 + np.exp(1.5 - rng.normal(size=instances)))
+        successes = rng.binomial(64, rates)
+        found = ising.median_to_solution(
+            [1.0] * instances, successes, [64] * instances, [1] * instances, rng
+        )
+        truth = 1 / (1 + np.exp(1.5)) if of_all else rates
+        truth = np.median([ising.num_runs(rate) for rate in np.atleast_1d(truth)])
+        held += found.low <= truth <= found.high
+    assert held / 150 > 0.88  # 0.70 of two instances where they are resampled
 
 
 def test_without_successes_on_any_instance_there_is_a_lower_end_only():
@@ -402,8 +422,11 @@ def test_without_successes_on_any_instance_there_is_a_lower_end_only():
 
 def test_the_expected_best_is_that_of_all_draws_with_replacement():
     values = np.array([3.0, 1.0, 2.0, np.nan])
-    draws = itertools.product([1.0, 2.0, 3.0], repeat=3)
-    assert ising.expected_best(values, 3) == pytest.approx(np.mean([max(draw) for draw in draws]))
+    draws = np.array([*itertools.product(values, repeat=3)])
+    some = draws[np.isfinite(draws).any(axis=1)]
+    assert ising.expected_best(values, 3) == pytest.approx(np.nanmax(some, axis=1).mean())
+    whole = np.array([*itertools.product(values[:3], repeat=3)])
+    assert ising.expected_best(values[:3], 3) == pytest.approx(whole.max(axis=1).mean())
     assert ising.expected_best(values, 0) == -math.inf
     assert ising.expected_best(values * np.nan, 3) == -math.inf
 

@@ -27,7 +27,8 @@ def test_a_probability_is_no_percentage(probability):
 
 
 def test_a_rate_is_no_number_of_successes():
-    assert "whole numbers" in refusal(statistics.wilson_interval, 0.3, 10)
+    assert "successes" in refusal(statistics.wilson_interval, 0.3, 10)
+    assert "trials" in refusal(statistics.wilson_interval, 3, "10")
 
 
 @pytest.mark.parametrize("cost", [0.0, -1.0, math.nan])
