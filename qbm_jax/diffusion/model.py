@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qbm_jax.diffusion import bound, latent, sampling, saved, text, training
+from qbm_jax.diffusion import bound, latent, sampling, text, training
 from qbm_jax.diffusion.bound import Bound
 from qbm_jax.diffusion.guide import EnergyGuide, check_guide
 from qbm_jax.diffusion.network import NetworkShape, Params, log_probs, num_parameters
 from qbm_jax.diffusion.options import DiffusionOptions
 from qbm_jax.errors import InputError
-from qbm_jax.runtime import keys
+from qbm_jax.runtime import keys, saved_model
 from qbm_jax.runtime.identity import digest_of
 from qbm_jax.runtime.options import check, choice, from_dict, not_negative, optional, whole
 from qbm_jax.runtime.user_cache import expand_home
@@ -118,7 +118,8 @@ class TokenModel:
         Raises:
           InputError: it is not trained, or the folder cannot be written.
         """
-        saved.write(expand_home(folder), self._fields() | {"texts": self._texts}, self.trained)
+        fields = self._fields() | {"texts": self._texts}
+        saved_model.write(expand_home(folder), fields, self.trained, "vocabulary")
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
@@ -127,17 +128,21 @@ class TokenModel:
         Raises:
           InputError: there is none of this kind, or it is damaged.
         """
-        fields, arrays = saved.read(expand_home(folder), cls.__name__)
+        needed = ("kind", "vocabulary", "length", "options", "texts")
+        fields, arrays = saved_model.read(expand_home(folder), needed)
+        if fields["kind"] != cls.__name__:
+            raise InputError(f"expected a saved {cls.__name__} in {folder}, got {fields['kind']}")
         try:
             model = cls(fields["vocabulary"], fields["length"], **fields["options"])
         except InputError as error:
             raise InputError(f"{folder} cannot be used: {error}") from error
         start = functools.partial(training.init_state, model.shape)
         template = jax.eval_shape(start, keys.root(0)).params
-        leaves, tree = jax.tree.flatten(template)
-        if [leaf.shape for leaf in leaves] != [array.shape for array in arrays]:
+        expected = {path: leaf.shape for path, leaf in saved_model.by_path(template).items()}
+        if expected != {path: array.shape for path, array in arrays.items()}:
             raise InputError(f"the arrays in {folder} are of another version; fit the model again")
-        model.params = jax.tree.unflatten(tree, [jnp.asarray(array) for array in arrays])
+        leaves = [jnp.asarray(arrays[path]) for path in expected]
+        model.params = jax.tree.unflatten(jax.tree.structure(template), leaves)
         model._texts = fields["texts"]
         return model
 

@@ -40,13 +40,13 @@ from qbm_jax.fitted.model_cells import (
     column_in_use,
     device_counts,
 )
-from qbm_jax.fitted.saved_model import SETTINGS_FILE
 from qbm_jax.fitted.scoring import MAX_CELLS, Scores
 from qbm_jax.fitted.settings import Settings, build_model, build_sampler
 from qbm_jax.model import inference, likelihoods, vae
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.compiled import keep_compiled
 from qbm_jax.runtime.options import check, optional, whole
+from qbm_jax.runtime.saved_model import SETTINGS_FILE
 from qbm_jax.runtime.user_cache import expand_home
 
 __all__ = [

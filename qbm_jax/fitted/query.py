@@ -31,7 +31,6 @@ from qbm_jax.data.read import check_is_anndata
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.document import Model, OneModel
 from qbm_jax.fitted.model_cells import known_columns
-from qbm_jax.fitted.saved_model import by_path
 from qbm_jax.fitted.settings import Settings, build_model
 from qbm_jax.fitted.transfer import Types, voted
 from qbm_jax.fitted.unobserved import imputed, observed, read_without
@@ -39,6 +38,7 @@ from qbm_jax.model import library_size
 from qbm_jax.model.vae import VAE, Params, gene_params, prior_params
 from qbm_jax.runtime import keys
 from qbm_jax.runtime.options import check, fraction, positive, whole
+from qbm_jax.runtime.saved_model import by_path
 
 LOGGER = logging.getLogger("qbm_jax")
 NEW_BATCH = "query"  # its name where no column tells one, with a number where a batch has it

@@ -13,18 +13,17 @@ import numpy as np
 from qbm_jax import samplers
 from qbm_jax.data.names import some
 from qbm_jax.errors import InputError
-from qbm_jax.fitted import (
-    saved_model,
-)
 from qbm_jax.fitted.document import Model
 from qbm_jax.fitted.history import History
-from qbm_jax.fitted.saved_model import SETTINGS_FILE
 from qbm_jax.fitted.settings import Settings, as_tuples, build_model, check_settings
 from qbm_jax.model.vae import Params
+from qbm_jax.runtime import saved_model
 from qbm_jax.runtime.identity import digest_names
+from qbm_jax.runtime.saved_model import SETTINGS_FILE
 from qbm_jax.runtime.user_cache import expand_home
 from qbm_jax.runtime.versions import of_another, own_version, versions
 from qbm_jax.training.checkpoint import first_difference
+from qbm_jax.training.sharding import host_copy
 
 _HISTORY = "history"  # beside the parameters, in the file of arrays
 _VERSIONS, _GENES_SUM = "versions", "genes_digest"  # beside the settings, in `model.json`
@@ -56,7 +55,7 @@ def save(model: Model, path: str | Path, *, overwrite: bool = False) -> None:
     history = {} if model.measured is None else {_HISTORY: model.measured.as_tree()}
     made_by = {_VERSIONS: versions(), _GENES_SUM: digest_names(model.settings.genes)}
     fields = dataclasses.asdict(model.settings) | made_by
-    saved_model.write(folder, fields, {**model.params, **history})
+    saved_model.write(folder, fields, host_copy({**model.params, **history}), "genes")
     samplers.warn_if_given(model.settings.sampler)
 
 
@@ -66,7 +65,7 @@ def read(folder: Path) -> tuple[Settings, Params, History | None]:
     Raises:
       InputError: there is no such model or no sound one.
     """
-    fields, arrays = saved_model.read(folder)
+    fields, arrays = saved_model.read(folder, ("genes", "model"))
     history = saved_model.taken(arrays, _HISTORY)
     file = folder / SETTINGS_FILE
     if theirs := of_another(fields.pop(_VERSIONS, None) or {}):

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import glob
 import os
 import shutil
 import tempfile
@@ -83,15 +82,6 @@ def first_file(path: Path) -> Iterator[Path]:
             if not path.exists():
                 temporary.replace(path)
         _sync_one(path.parent)
-
-
-def restore(path: Path) -> None:
-    """Puts a folder back that a process moved aside and was killed before its new one was there."""
-    if os.path.lexists(path):
-        return
-    for aside in path.parent.glob(f"{_PREFIX}*{_SUFFIX}/{glob.escape(path.name)}{_ASIDE}"):
-        aside.rename(path)
-        return
 
 
 def remove(path: Path) -> None:

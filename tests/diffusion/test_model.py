@@ -1,6 +1,6 @@
 """The model that a user holds: training, resuming, files, and what is refused.
 
-Guards qbm_jax.diffusion.options and qbm_jax.diffusion.saved.
+Guards qbm_jax.diffusion.options.
 """
 
 import copy
@@ -12,10 +12,11 @@ import pytest
 from diffusion_models import LENGTH, NUM_SYMBOLS, OPTIONS, sequences
 from faults import killed_everywhere
 
-from qbm_jax.diffusion import saved, text
+from qbm_jax.diffusion import text
 from qbm_jax.diffusion.model import Autoregressive, MaskedDiffusion
 from qbm_jax.diffusion.training import stream_of
 from qbm_jax.errors import InputError
+from qbm_jax.runtime import saved_model
 from qbm_jax.training import TrainingStopped
 
 ALPHABET = "abc"
@@ -65,16 +66,16 @@ def test_a_saved_model_is_the_same_and_damage_is_noticed(model, tmp_path):
     with pytest.raises(InputError, match="no saved model"):
         MaskedDiffusion.load(tmp_path / "other")
     (tmp_path / "other").mkdir()
-    with pytest.raises(InputError, match="is no saved model and is not replaced"):
+    (tmp_path / "other" / "data.csv").write_text('{"kind": "of another package"}')
+    with pytest.raises(InputError, match=r"found data\.csv in it"):
         model.save(tmp_path / "other")
-    (tmp_path / "other" / "model.json").write_text('{"kind": "of another package"}')
-    (tmp_path / "other" / "params.npz").write_text("")
-    with pytest.raises(InputError, match="is no saved model and is not replaced"):
+    (tmp_path / "other" / "data.csv").rename(tmp_path / "other" / "model.json")
+    with pytest.raises(InputError, match=r"found model\.json in it"):
         model.save(tmp_path / "other")
     model.save(tmp_path / "mine")
     model.save(tmp_path / "mine")
     (tmp_path / "mine" / "notes.txt").write_text("of the user")
-    with pytest.raises(InputError, match="is no saved model and is not replaced"):
+    with pytest.raises(InputError, match=r"found notes\.txt in it"):
         model.save(tmp_path / "mine")
 
 
@@ -102,11 +103,12 @@ def test_places_that_are_none_and_parts_that_lack_are_one_line(model, tmp_path):
             MaskedDiffusion.load(place)
     with pytest.raises(InputError, match="cannot save a model"):
         model.save(tmp_path / ("x" * 300))
-    saved.write(tmp_path / "model", {"kind": "MaskedDiffusion", "options": {}}, model.trained)
-    with pytest.raises(InputError, match="lacks length, vocabulary; save the model again"):
+    fields = {"kind": "MaskedDiffusion", "options": {}, "texts": False, "vocabulary": 3}
+    saved_model.write(tmp_path / "model", fields, model.trained, "vocabulary")
+    with pytest.raises(InputError, match="lacks length; save the model again"):
         MaskedDiffusion.load(tmp_path / "model")
-    fields = {"kind": "MaskedDiffusion", "vocabulary": 3, "length": 4, "options": {"later": 1}}
-    saved.write(tmp_path / "newer", fields, model.trained)
+    fields |= {"length": 4, "options": {"later": 1}}
+    saved_model.write(tmp_path / "newer", fields, model.trained, "vocabulary")
     with pytest.raises(InputError, match=r"newer cannot be used: .*later"):
         MaskedDiffusion.load(tmp_path / "newer")
 

@@ -17,9 +17,9 @@ from full_disk import FullDisk
 from refusals import refusal
 
 from qbm_jax.errors import InputError
-from qbm_jax.fitted import saved_model
 from qbm_jax.fitted.model import FittedModel, Settings, build_model
-from qbm_jax.fitted.saved_model import SETTINGS_FILE
+from qbm_jax.runtime import saved_model
+from qbm_jax.runtime.saved_model import SETTINGS_FILE
 
 SETTINGS = Settings(
     genes=tuple(f"gene{i}" for i in range(12)),
@@ -173,15 +173,15 @@ def test_settings_of_another_model_are_refused(saved, new, tmp_path):
 
 
 def test_genes_that_another_hand_saved_under_this_digest_are_refused(saved, old):
-    fields, _ = saved_model.read(saved)
+    fields, _ = saved_model.read(saved, ("genes", "model"))
     assert fields["genes_digest"]
-    saved_model.write(saved, fields | {"genes": fields["genes"][::-1]}, old.params)
+    saved_model.write(saved, fields | {"genes": fields["genes"][::-1]}, old.params, "genes")
     assert "its genes are not those that it was saved with" in refusal(FittedModel.load, saved)
 
 
 def test_a_model_of_a_version_to_come_is_no_damaged_one(saved, old):
-    fields, _ = saved_model.read(saved)
-    saved_model.write(saved, fields | {"of_tomorrow": 1}, old.params)
+    fields, _ = saved_model.read(saved, ("genes", "model"))
+    saved_model.write(saved, fields | {"of_tomorrow": 1}, old.params, "genes")
     said = refusal(FittedModel.load, saved)
     assert said.endswith("does not know: of_tomorrow; load it with the version that saved it")
 

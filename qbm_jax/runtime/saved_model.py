@@ -3,6 +3,7 @@
 `model.json` holds the names and options, a checksum of them, and the checksum of the one file of
 arrays in `params/` that they belong to, which also names that file. A new model's arrays are
 written beside the old ones; replacing `model.json` is the switch, and only then do the old ones go.
+Nothing is unpickled. What the fields must be, the kind of model says.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,6 @@ import numpy as np
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.json_file import parse_json
 from qbm_jax.runtime.whole_file import is_unfinished, remove, remove_unfinished, write_whole
-from qbm_jax.training.sharding import host_copy
 
 SETTINGS_FILE = "model.json"
 _ARRAYS = "params"  # the folder of the arrays' file
@@ -27,13 +28,15 @@ _ARRAYS_SUM, _OWN_SUM = "params_sha256", "sha256"  # fields of `model.json`
 _WHOLE_AGAIN = "save the model again, or copy its folder again as a whole"
 
 
-def write(folder: Path, fields: dict[str, Any], params: Any) -> None:
+def write(folder: Path, fields: dict[str, Any], params: Any, told_by: str) -> None:
     """Writes a model; until the moment of the switch the one saved before is what `read` reads.
 
     Args:
       folder: made if absent; what killed saves left in it is removed.
       fields: names and options; numpy's numbers and arrays among them become JSON's.
-      params: tree of arrays.
+      params: tree of arrays, on the host.
+      told_by: the field that models of this kind have; a folder with another `model.json` is not
+        written to.
 
     Raises:
       InputError: a field that JSON cannot hold, a folder that is no model's, or one that cannot be
@@ -43,7 +46,7 @@ def write(folder: Path, fields: dict[str, Any], params: Any) -> None:
     fields = fields | {_ARRAYS_SUM: _sha256(arrays)}
     text = _as_json(fields)
     text = _as_json(json.loads(text) | {_OWN_SUM: _own_sum(json.loads(text))})
-    _check_place(folder)
+    _check_place(folder, told_by)
     made = [path for path in (folder / _ARRAYS, folder) if not path.exists()]
     try:
         (folder / _ARRAYS).mkdir(parents=True, exist_ok=True)
@@ -63,8 +66,12 @@ def write(folder: Path, fields: dict[str, Any], params: Any) -> None:
                 path.rmdir()
 
 
-def read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read(folder: Path, needed: Collection[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The fields and, by its path in the tree, each array of the model that `write` wrote.
+
+    Args:
+      folder: of the model.
+      needed: fields that models of this kind have.
 
     Raises:
       InputError: there is no model, a part is missing or damaged, or the two are of two models.
@@ -77,8 +84,11 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise InputError(f"no saved model in {folder} ({reason})") from error
     except ValueError as error:
         raise InputError(f"{file} is damaged: it is no JSON; {_WHOLE_AGAIN}") from error
-    if not isinstance(fields, dict) or not {"genes", "model"} <= fields.keys():
-        raise InputError(f"{file} is damaged: it describes no model; {_WHOLE_AGAIN}")
+    if lacking := sorted(set(needed) - (fields.keys() if isinstance(fields, dict) else set())):
+        raise InputError(
+            f"{file} is damaged or of another kind of model: it lacks {', '.join(lacking)}; "
+            f"{_WHOLE_AGAIN}"
+        )
     if not all(isinstance(fields.get(name), str) for name in (_ARRAYS_SUM, _OWN_SUM)):
         raise InputError(
             f"{file} has no checksums, so nothing tells whether its names belong to the arrays "
@@ -148,7 +158,7 @@ def _not_together(folder: Path, how: str) -> InputError:
 
 def _packed(params: Any) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, **by_path(host_copy(params)))
+    np.savez(buffer, **by_path(params))
     return buffer.getvalue()
 
 
@@ -183,10 +193,10 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _check_place(folder: Path) -> None:
+def _check_place(folder: Path, told_by: str) -> None:
     """Raises an InputError if a model would be saved in or among something else."""
     try:
-        foreign = [path.name for path in _entries(folder) if not _is_ours(path)]
+        foreign = [path.name for path in _entries(folder) if not _is_ours(path, told_by)]
         foreign += [
             f"{_ARRAYS}/{path.name}"
             for path in _entries(folder / _ARRAYS)
@@ -206,7 +216,7 @@ def _entries(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.exists() else []
 
 
-def _is_ours(path: Path) -> bool:
+def _is_ours(path: Path, told_by: str) -> bool:
     """Whether a file or folder is a part of a model, or of one that was being saved."""
     if path.name != SETTINGS_FILE:
         return path.name == _ARRAYS or is_unfinished(path)
@@ -214,7 +224,7 @@ def _is_ours(path: Path) -> bool:
         fields = parse_json(path.read_bytes())
     except ValueError:  # damaged: saving again is the remedy
         return True
-    return not isinstance(fields, dict) or not fields or "genes" in fields
+    return not isinstance(fields, dict) or not fields or told_by in fields
 
 
 def _is_arrays(path: Path) -> bool:
