@@ -7,6 +7,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from qbm_jax.runtime.identity import digest_file
+from qbm_jax.runtime.sealed import SEAL, sealed
+
 METRICS = ("total", "bio_conservation", "batch_correction", "kmeans_ari", "kbet")
 TYPES = np.array(["alpha", "beta", "a type with quite a long name, activated by interferon"])
 BATCHES = np.array(["donor_1", "donor_2_smartseq2_HP1504101T2D"])
@@ -18,12 +21,20 @@ def fabricate(workdir, *, num_cells=240, num_latents=24):
     types, batches = rng.choice(TYPES, num_cells), rng.choice(BATCHES, num_cells)
     write_cells(workdir, rng, types, batches, num_latents)
     scores = fabricated_scores(rng, types, batches)
-    (workdir / "scores.json").write_text(json.dumps(scores))
     (workdir / "config.json").write_text(json.dumps({"seed": 0}))
     with open(workdir / "metrics.jsonl", "w") as file:
         for line in fabricated_history(rng):
             file.write(json.dumps(line) + "\n")
+    seal(workdir, scores)
     return workdir
+
+
+def seal(workdir, scores):
+    """Writes scores with the checksums of the files beside them, as a run does."""
+    scores = {name: value for name, value in scores.items() if name != SEAL}
+    files = ("metrics.jsonl", "embedding.h5ad")
+    scores["checksums"] = {name: digest_file(workdir / name) for name in files}
+    (workdir / "scores.json").write_text(json.dumps(sealed(scores, {})))
 
 
 def write_cells(workdir, rng, types, batches, num_latents):
@@ -152,10 +163,11 @@ def change_scores(workdir, change):
     path = workdir / "scores.json"
     scores = json.loads(path.read_text())
     change(scores)
-    path.write_text(json.dumps(scores))
+    seal(workdir, scores)
 
 
 def change_cells(workdir, change):
     cells = anndata.read_h5ad(workdir / "embedding.h5ad")
     change(cells)
     cells.write_h5ad(workdir / "embedding.h5ad")
+    change_scores(workdir, lambda scores: None)

@@ -18,6 +18,7 @@ from qbm_jax.fitted.history import History
 from qbm_jax.fitted.model_cells import device_counts, with_batches_of
 from qbm_jax.fitted.run_models import model_folder
 from qbm_jax.runtime import keys
+from qbm_jax.runtime.identity import digest_file
 from qbm_jax.runtime.json_file import finite, write_json
 from qbm_jax.runtime.sealed import sealed
 from qbm_jax.runtime.versions import versions
@@ -60,11 +61,13 @@ def write_report(
     content = _content(found, cells, scores, sets, seed)
     _write_claim(folder, model, cells)
     _save_alone(model, folder, name)
-    write_whole(folder / "metrics.jsonl", _lines(name, model.measured))
+    write_whole(folder / report.LOG_FILE, _lines(name, model.measured))
     write_shown(
         folder / report.EMBEDDING_FILE, cells, name, found, embeddings, seed=seed,
         provenance=document.provenance(cells, model, versions=versions()),
     )  # fmt: skip
+    files = (report.LOG_FILE, report.EMBEDDING_FILE)
+    content[report.CHECKSUMS] = {name: digest_file(folder / name) for name in files}
     plain = json.loads(json.dumps(finite(content), default=np.ndarray.tolist))
     write_json(folder / report.SCORES_FILE, sealed(plain, {"model": _settings(model)}))
     return report.write(folder)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from qbm_jax.errors import InputError
 from qbm_jax.report import markdown, tables
-from qbm_jax.report.run_outputs import EMBEDDING_FILE, SCORES_FILE, read
+from qbm_jax.report.run_outputs import CHECKSUMS, EMBEDDING_FILE, LOG_FILE, SCORES_FILE, read
 from qbm_jax.runtime.whole_file import remove_unfinished
 from qbm_jax.study.rows import write_table
 from qbm_jax.study.standing import COLUMNS
 
-__all__ = ["EMBEDDING_FILE", "SCORES_FILE", "read", "write"]
+__all__ = ["CHECKSUMS", "EMBEDDING_FILE", "LOG_FILE", "SCORES_FILE", "read", "write"]
 
 
 def write(workdir: str | Path) -> Path:

@@ -1,6 +1,5 @@
 """What a finished run left in its working directory, read and checked."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +10,6 @@ import numpy as np
 from qbm_jax.data.h5ad import damage_named
 from qbm_jax.data.write import QBM_ENERGY, energy_key
 from qbm_jax.errors import InputError
-from qbm_jax.report import run_fields
 from qbm_jax.runtime.json_file import parse_json
 from qbm_jax.runtime.sealed import SEAL, broken_seal, other_file
 from qbm_jax.study.claim import CLAIM
@@ -93,17 +91,14 @@ def read(workdir: Path) -> RunOutputs:
     """
     path = workdir / SCORES_FILE
     scores = _parse(_read_text(path), path)
-    if SEAL in scores and (fault := broken_seal(scores)):
+    if fault := broken_seal(scores):
         raise InputError(f"{path} {fault}; run the same command again")
-    _check(scores, run_fields.SCORES, path)
     shown = SAMPLE_FILE if (workdir / SAMPLE_FILE).exists() else EMBEDDING_FILE
-    for name in scores.get(CHECKSUMS, {}):
-        if name in (LOG_FILE, shown) and (fault := file_fault(workdir, name, scores)):
+    for name in (LOG_FILE, shown):
+        if fault := file_fault(workdir, name, scores):
             raise InputError(f"{fault}; run the same command again")
     path = workdir / LOG_FILE
     history = [_parse(line, path) for line in _read_text(path).splitlines() if line.strip()]
-    for row in history:
-        _check(row, run_fields.ROW, path)
     path = workdir / CLAIM
     config = _parse(_read_text(path), path)
     if SEAL in config and (fault := broken_seal(config)):
@@ -115,22 +110,7 @@ def _read_cells(path: Path) -> anndata.AnnData:
     if not path.is_file():
         raise InputError(f"expected {path}, found no such file; finish the run first")
     with damage_named(path, Exception):  # a run wrote it: whatever does not fit is damage
-        cells = anndata.read_h5ad(path)
-    facts = cells.uns.get("qbm_jax", {})
-    J = facts.get("J") if isinstance(facts, Mapping) else "no table"
-    if J is not None and not _is_numeric(J, (np.size(J, 0), np.size(J, 0)) if np.ndim(J) else ()):
-        raise InputError(f"expected a square matrix in uns['qbm_jax']['J'] of {path}; rerun it")
-    for name in [key for key in cells.obsm if key.startswith("X_umap")]:
-        if not _is_numeric(cells.obsm[name], (cells.n_obs, 2)):
-            raise InputError(f"expected two coordinates a cell in obsm[{name!r}] of {path}")
-    if "qbm_energy" in cells.obs and not _is_numeric(cells.obs["qbm_energy"], (cells.n_obs,)):
-        raise InputError(f"expected numbers in obs['qbm_energy'] of {path}; rerun it")
-    return cells
-
-
-def _is_numeric(values: Any, shape: tuple[int, ...]) -> bool:
-    array = np.asarray(values)
-    return array.dtype.kind in "iuf" and array.ndim > 0 and array.shape == shape
+        return anndata.read_h5ad(path)
 
 
 def file_fault(workdir: Path, name: str, scores: dict[str, Any]) -> str:
@@ -139,10 +119,9 @@ def file_fault(workdir: Path, name: str, scores: dict[str, Any]) -> str:
     Args:
       workdir: of the run.
       name: of the file in it.
-      scores: of the run; those of earlier versions know no checksums.
+      scores: of the run.
     """
-    known = scores.get(CHECKSUMS)
-    return other_file(workdir / name, known.get(name) if isinstance(known, dict) else None)
+    return other_file(workdir / name, scores.get(CHECKSUMS, {}).get(name))
 
 
 def embedding_fault(path: Path, num_cells: int) -> str:
@@ -179,9 +158,3 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"expected a JSON object in {path}, got {type(value).__name__}; rerun it")
     return value
-
-
-def _check(value: dict[str, Any], check: run_fields.Check, path: Path) -> None:
-    fault = check(value, "")
-    if fault is not None:
-        raise InputError(f"{path} is not what a run writes: {fault}; rerun it")

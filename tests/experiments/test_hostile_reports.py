@@ -138,7 +138,7 @@ def test_the_report_of_negative_phases_has_hostile_names_faults_and_options_as_t
     )
     config = SimpleNamespace(
         phases=SimpleNamespace(to_dict=lambda: phases), training=SimpleNamespace(num_epochs=2),
-        num_seeds=2,
+        num_seeds=2, negative_phase=SimpleNamespace(repaired_phases=()),
     )  # fmt: skip
     sizes = [Size(BAD, 40, 7, dict.fromkeys(names))]
     pieces = [
