@@ -4,9 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
-from qbm_jax.data.cells import Cells
 from qbm_jax.data.names import distinct
 from qbm_jax.data.on_disk.csr_file import CsrFile
 from qbm_jax.data.on_disk.stored_cells import StoredCells
@@ -49,7 +47,7 @@ def choose_from_sample(
         counts = counts[kept]
     if not expressed.all():
         counts = counts[:, expressed]
-    few = _in_memory(cells, counts, index[kept])
+    few = cells.in_memory(counts, index[kept])
     del counts  # a copy for each step would be more than the bound on the sample allows for
     few = keep_expressed(few, facts.seen[expressed], min_cells_per_gene)
     chosen = choose_genes(few, num_genes)
@@ -60,23 +58,3 @@ def choose_from_sample(
             f"drawn within each batch; it has at most about {MAX_SAMPLE_COUNTS} stored counts.",
         )
     return pd.Index(cells.genes).get_indexer(list(chosen.genes)), notes
-
-
-def _in_memory(cells: StoredCells, counts: sp.csr_matrix, index: np.ndarray) -> Cells:
-    """Cells without notes whose counts are at hand already."""
-    return Cells(
-        counts=counts,
-        genes=cells.genes,
-        obs=cells.obs.iloc[index],
-        var=cells.var,
-        rows=cells.rows[index],
-        batch=cells.batch[index],
-        batch_names=cells.batch_names,
-        labels=None,
-        label_names=(),
-        batch_column=cells.batch_column,
-        label_column=None,
-        is_integer=cells.is_integer,
-        simulated=cells.simulated,
-        source=cells.source,
-    )

@@ -105,6 +105,12 @@ class StoredCells:
         cells = positions_of(cells, self.num_cells, "cells")
         with self.reader() as reader:
             counts = reader.counts(cells)
+        return self.in_memory(counts, cells, self.notes)
+
+    def in_memory(
+        self, counts: sp.csr_matrix, cells: np.ndarray, notes: tuple[str, ...] = ()
+    ) -> Cells:
+        """The cells of these positions [n], whose counts [n, genes] are at hand already."""
         return Cells(
             counts=counts,
             genes=self.genes,
@@ -120,7 +126,7 @@ class StoredCells:
             is_integer=self.is_integer,
             simulated=self.simulated,
             source=self.source,
-            notes=self.notes,
+            notes=notes,
         )
 
     def fingerprint(self) -> dict[str, Any]:
