@@ -1,6 +1,7 @@
 """From a config and dicts of dotted overrides to the settings of a sweep, each a whole config."""
 
 import json
+import logging
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -10,12 +11,16 @@ from ml_collections import ConfigDict
 from experiments.kit.options import check_options, training_of
 from experiments.kit.unused import check_rulings
 from experiments.kit.workdir import flatten
+from qbm_jax.data.names import some
 from qbm_jax.errors import InputError
 from qbm_jax.model import priors
 from qbm_jax.model.likelihoods import LIKELIHOODS
 from qbm_jax.runtime.options import field_defaults
 from qbm_jax.samplers import SAMPLERS
 from qbm_jax.training import Training
+from qbm_jax.training.unused import without_unused
+
+LOGGER = logging.getLogger("qbm_jax")
 
 SWEPT = ("seed", "model.", "sampler.", "training.")  # the cells are the same for all settings
 
@@ -86,7 +91,20 @@ def build_sweep(config: ConfigDict, overrides: Iterable[Mapping[str, Any]]) -> S
                 f"{describe(setting.values)}; yield each once"
             )
         first[text] = setting.number
+    _tell_alike(settings)
     return Sweep(config, settings)
+
+
+def _tell_alike(settings: list[SweepSetting]) -> None:
+    """Warns of settings that differ in options alone which nothing reads beside their others."""
+    first: dict[tuple[int, Training], int] = {}
+    alike = []
+    for setting in settings:
+        number = first.setdefault((setting.seed, without_unused(setting.training)), setting.number)
+        if number != setting.number:
+            alike.append(f"{setting.number} as {number}")
+    if alike:
+        LOGGER.warning("settings of the sweep that train the same: %s", some(alike, 3))
 
 
 def describe(values: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import itertools
 import os
 import subprocess
 import threading
@@ -66,6 +67,7 @@ REFUSED = {
     "twice": ([{"seed": 1}, {"seed": 2}, {"seed": 1}], "settings 0 and 2 of the sweep are both"),
     "no such option": ([{"sampler.cim.pmup": 1.0}], r"'sampler.cim.pmup'.*sampler.cim.pump_end"),
     "another sampler's": ([{"sampler.cim.pump_end": 1.0}], "sampler.name is gibbs; set .* to cim"),
+    "another prior's": ([{"model.made_width": 8}], "made_width is not used .* prior boltzmann"),
     "overruled": ([{"training.num_steps": 9}], "num_steps is not used beside .*num_epochs 2"),
     "a dict alone": ({"seed": 1}, r"must yield dicts such as \{'seed': 3\}, got 'seed'"),
     "an array": ([{"seed": np.arange(2)}], "must yield plain numbers"),
@@ -112,6 +114,15 @@ def test_overrides_change_a_copy_and_unnamed_paths_have_the_value_of_the_config(
     assert first == training_of(made)
     changed = dataclasses.replace(first.options, kl_weight=0.25)
     assert second == dataclasses.replace(first, options=changed)
+
+
+def test_settings_that_train_the_same_are_told(caplog):
+    small_sweep([{"model.prior": "made", "model.made_width": n} for n in (8, 9)])
+    assert not caplog.records
+    grid = itertools.product(("bernoulli", "made"), (8, 9))
+    small_sweep([{"model.prior": prior, "model.made_width": n} for prior, n in grid])
+    (record,) = caplog.records
+    assert record.getMessage() == "settings of the sweep that train the same: 1 as 0"
 
 
 def test_an_option_of_a_sampler_that_the_config_does_not_name_can_be_swept():
