@@ -26,6 +26,7 @@ def load_images(config: ConfigDict) -> Images:
     for name in ("num_train", "num_test"):
         check(f"config.data.{name}", data[name], whole(least))
     if data.path == SIMULATED:
+        check("config.data.side", data.side, whole(1))
         rng = np.random.default_rng(seed)
         return bars_and_stripes(rng, data.side, data.num_train, data.num_test)
     try:

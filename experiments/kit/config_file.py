@@ -4,6 +4,7 @@ import difflib
 import importlib.util
 import inspect
 import itertools
+import math
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -132,8 +133,8 @@ def check_config(config: ConfigDict, experiments: Collection[str]) -> None:
     for path, value in _values(config, "config"):
         if not _is_plain(value):
             raise InputError(
-                f"{path} must be a number, text without NUL, True, False, None or a tuple of them, "
-                f"got {shown(value)}"
+                f"{path} must be a finite number, text without NUL, True, False, None or a tuple "
+                f"of them, got {shown(value)}"
             )
     check("config.experiment", config.get("experiment"), choice(experiments))
     shipped = ROOT / "configs" / f"{config.experiment}.py"
@@ -155,7 +156,9 @@ def _values(section: ConfigDict, path: str) -> Iterator[tuple[str, Any]]:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, tuple | list):
         return all(map(_is_plain, value))
-    return value is None or type(value) in (bool, int, float) or _is_text(value)
+    if type(value) is float:
+        return math.isfinite(value)
+    return value is None or type(value) in (bool, int) or _is_text(value)
 
 
 def _is_text(value: Any) -> bool:

@@ -103,7 +103,7 @@ class TokenModel:
         rows = text.as_tokens(self.vocabulary, tokens, self.length)
         kept = None
         if checkpoints is not None:
-            kept = Checkpoints(Path(checkpoints))
+            kept = Checkpoints(expand_home(checkpoints))
             kept.identity = {**self._fields(), "tokens": digest_of(rows)}
         stream = training.stream_of(rows, self.length)
         self.params = training.train(

@@ -9,6 +9,7 @@ import numpy as np
 
 from qbm_jax.errors import InputError
 from qbm_jax.runtime.options import check, shown, whole
+from qbm_jax.runtime.user_cache import expand_home
 
 LOGGER = logging.getLogger("qbm_jax")
 MASK = "\N{WHITE SQUARE}"  # stands for an unknown symbol in prompts
@@ -109,7 +110,7 @@ def of_file(path: Path | str) -> str:
       InputError: it cannot be read, is empty, or is not UTF-8.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = expand_home(path).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -141,6 +142,8 @@ def as_tokens(vocabulary: Vocabulary, given: Any, length: int) -> np.ndarray:
         check_texts(given)
         check_lengths([len(text) for text in given], length)
         tokens = np.stack([vocabulary.encode(text) for text in given])
+    elif np.ma.is_masked(given):  # numpy would read what is under the mask
+        raise InputError("expected all tokens, got masked ones; leave their sequences out")
     else:
         try:
             tokens = np.asarray(given)

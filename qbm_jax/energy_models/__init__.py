@@ -6,8 +6,8 @@
 
 The interval is what is not known of log Z. By enumeration it is a point. Else forward annealing
 gives a log Z that is too low in expectation, reverse annealing from chains at equilibrium one that
-is too high; both ends are moved out by two standard errors. Where the reverse chains have not seen
-a mode, the two cross, and there is a reason in place of a number.
+is too high; the interval holds two standard errors on either side of both. Where the reverse chains
+have not seen a mode, the two cross, and there is a reason in place of a number.
 """
 
 from qbm_jax.energy_models.binary import BoltzmannMachine, RestrictedBoltzmannMachine

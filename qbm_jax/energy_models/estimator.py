@@ -149,7 +149,11 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
         rates = self._rates(options)
         rates = rates._replace(end=rates.start)
         with as_it_was_if_refused(self):
-            rows = self.checked_rows(X) if hasattr(self, "learner_") else self._start(X, options)
+            if hasattr(self, "learner_"):
+                rows = self.checked_rows(X)
+                self._keep_starts(rows, options["seed"], int(self.learner_.step))
+            else:
+                rows = self._start(X, options)
             number = -(-len(rows) // options["minibatch_size"])
             self._learn(rows, options, int(self.learner_.step) + number, rates, None, None)
         return self
@@ -209,8 +213,15 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
         given = inputs.checked_rows(self, X, reset=True, least=self.num_rows_needed)
         rows = self._prepare(given, is_first=True)
         self._begin(rows, options)
-        self.starts_ = self.bits_of(rows[:KEPT_ROWS], options["seed"])
+        self.starts_ = np.zeros((0, rows.shape[1]), np.float32)
+        self._keep_starts(rows, options["seed"], 0)
         return rows
+
+    def _keep_starts(self, rows: np.ndarray, seed: int, call: int) -> None:
+        """Keeps rows, drawn from those kept and these: sorted ones would all be of one kind."""
+        there = np.concatenate([self.starts_, self.bits_of(rows, seed)])
+        rng = np.random.default_rng(keys.seed_of(seed, "energy model starts", call))
+        self.starts_ = there[rng.permutation(len(there))[:KEPT_ROWS]]
 
     def _begin(self, rows: np.ndarray, options: dict[str, Any]) -> None:
         key = keys.key_of(options["seed"], "energy model start")

@@ -35,12 +35,14 @@ class FreeEnergies(NamedTuple):
       low: an end that is too low in expectation; minus infinity where none is known.
       high: an end that is too high in expectation.
       method: "exact", "ais" or "mean field", an upper end alone.
+      gap_error: standard errors of high - low, of annealed rows.
     """
 
     value: np.ndarray
     low: np.ndarray
     high: np.ndarray
     method: str
+    gap_error: np.ndarray | float = 0.0
 
     @classmethod
     def known(cls, value: np.ndarray, method: str = EXACT) -> "FreeEnergies":
@@ -75,8 +77,8 @@ def free_energies(units: Any, v: jax.Array, method: str = "") -> FreeEnergies:
         np.asarray(_annealed(key, units, part), np.float64)
         for key, part in zip(drawn_with, parts, strict=True)
     ]
-    low, high = np.concatenate(ends, axis=1)
-    return FreeEnergies((low + high) / 2, low, high, ANNEALED)
+    low, high, error = np.concatenate(ends, axis=1)
+    return FreeEnergies((low + high) / 2, low, high, ANNEALED, error)
 
 
 def _joined(
@@ -109,28 +111,35 @@ def _mean_field(units: Units, v: jax.Array, num_steps: int = 50) -> jax.Array:
 
 @jax.jit
 def _annealed(key: jax.Array, units: Units, v: jax.Array) -> jax.Array:
-    """Low and high ends of F [2, rows]."""
+    """Low and high ends of F, and the standard error of their distance [3, rows]."""
     assert units.deep is not None, "otherwise the free energy has a closed form"
     key_start, key_forward, key_posterior, key_reverse = jax.random.split(key, 4)
     rows = jnp.repeat(v, _PATHS, axis=0)
     inputs, betas = units.hidden_inputs(rows), jnp.linspace(0.0, 1.0, _TEMPERATURES + 1)
     start = draw_bits(key_start, jax.nn.sigmoid(inputs))
-    forward = _path(key_forward, inputs, units.deep, start, betas)
+    forward, forward_error = _log_mean(_path(key_forward, inputs, units.deep, start, betas))
     # Chains that start at one place may not leave its mode: two other starts may know of more.
     begun = (start, jnp.zeros_like(start), jnp.ones_like(start))
-    lows = []
+    lows, errors = [], []
     for number, h in enumerate(begun):
         key_run, key_back = (jax.random.fold_in(k, number) for k in (key_posterior, key_reverse))
         ends = clamped_hidden(key_run, units, rows, _EQUILIBRATION, h)
-        lows.append(_log_mean(_path(key_back, inputs, units.deep, ends, betas[::-1])))
+        low, error = _log_mean(_path(key_back, inputs, units.deep, ends, betas[::-1]))
+        lows.append(low)
+        errors.append(error)
     base = visible_energy(units, v) - jax.nn.softplus(units.hidden_inputs(v)).sum(axis=-1)
     lowest = jnp.min(jnp.stack(lows), axis=0)
     low = jnp.where(lows[0] - lowest > _OTHER_MODE, lowest, lows[0])
-    return jnp.stack([base + low, base - _log_mean(forward)])
+    error = jnp.hypot(errors[0], forward_error)
+    return jnp.stack([base + low, base - forward, error])
 
 
-def _log_mean(values: jax.Array) -> jax.Array:
-    return jax.nn.logsumexp(values.reshape(-1, _PATHS), axis=1) - np.log(_PATHS)
+def _log_mean(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Log means of each row's weights, given as logs, and their standard errors [rows]."""
+    logs = values.reshape(-1, _PATHS)
+    mean = jax.nn.logsumexp(logs, axis=1) - np.log(_PATHS)
+    spread = jnp.std(jnp.exp(logs - mean[:, None]), axis=1, ddof=1)
+    return mean, spread / np.sqrt(_PATHS)
 
 
 def _path(

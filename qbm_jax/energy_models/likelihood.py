@@ -35,8 +35,8 @@ class Likelihood:
 
     Attributes:
       value: the estimate; NaN where the bracket is wider than was asked for.
-      lower: end of the interval, from the over-estimate of log Z and its error.
-      upper: likewise, from the under-estimate.
+      lower: end of the interval, from the largest log Z within the errors of both directions.
+      upper: likewise, from the smallest.
       standard_error: of the mean over rows, as draws of more data; NaN of one row.
       method: how log Z was got: "enumeration", "ais" (annealing in both directions), "trajectory"
         (likewise, along the training) or "bar".
@@ -244,14 +244,21 @@ def likelihood(
     """
     rows = free.value.size
     low_error, high_error = log_z.forward_standard_error, log_z.reverse_standard_error
-    low = float(log_z.forward) - ERRORS * float(low_error)
-    high = float(log_z.reverse) + ERRORS * float(high_error)
+    # Rows may have the modes in other shares than the machine, and reverse paths then find too
+    # little: what either direction alone cannot exclude is within.
+    ends = [
+        (float(end) - ERRORS * float(error), float(end) + ERRORS * float(error))
+        for end, error in ((log_z.forward, low_error), (log_z.reverse, high_error))
+    ]
+    low, high = min(end for end, _ in ends), max(end for _, end in ends)
     known = bool(np.isfinite(free.low).all())
     gaps = free.high - free.low
-    spread_of_gaps = float(gaps.std(ddof=min(1, rows - 1))) if known else 0.0  # 0 of one row
-    error = ERRORS * spread_of_gaps / math.sqrt(rows)
-    lower = -float(free.high.mean()) - error - max(high, low)
-    upper = -float(free.low.mean()) + error - min(low, high)
+    # Of the mean gap: by the spread over rows, or, of few, by the paths behind each row.
+    of_rows = float(gaps.std(ddof=1)) / math.sqrt(rows) if known and rows > 1 else 0.0
+    of_paths = math.sqrt(np.sum(np.square(free.gap_error))) / rows
+    error = ERRORS * max(of_rows, of_paths)
+    lower = -float(free.high.mean()) - error - high
+    upper = -float(free.low.mean()) + error - low
     crossed = float(log_z.forward) - float(log_z.reverse)
     behind = float((free.low - free.high).mean()) if known else 0.0
     reason = ""

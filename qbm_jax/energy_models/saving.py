@@ -88,8 +88,10 @@ def save(model: Any, path: Path, rows: np.ndarray | None = None) -> None:
       rows: the data [rows, features], where the file is a checkpoint of a training on them.
 
     Raises:
-      InputError: an optimizer that has no name, which no file can hold.
+      InputError: an optimizer that has no name, which no file can hold, or options that have been
+        set since and that no model can have.
     """
+    model.check_options()
     machines = model._machines()
     for machine in machines:
         machine.check_unchanged()

@@ -64,6 +64,7 @@ USES = (
     "energy model start",  # none: first parameters and chains
     "energy model transform",  # none: of hidden units that are annealed
     "energy model log Z",  # none
+    "energy model starts",  # updates before the call: rows at which chains for log Z start
     "energy model draws",  # none
     "hidden units of rows",  # part of the rows
     "deep belief layer",  # layer

@@ -36,7 +36,7 @@ def expand_home(path: str | Path) -> Path:
       InputError: it is no path, or there is no such home and no file of just this name.
     """
     try:
-        if b"\0" in os.fsencode(Path(path)):
+        if path == "" or b"\0" in os.fsencode(Path(path)):
             raise ValueError
     except (TypeError, ValueError) as error:
         raise InputError(f"expected a path as text, got {shown(path)}") from error

@@ -52,6 +52,15 @@ def test_a_training_that_was_stopped_goes_on_bit_for_bit(model, tmp_path):
         fresh.fit(sequences()[::-1], checkpoints=tmp_path)
 
 
+def test_states_are_kept_in_the_home_and_nowhere_without_a_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    MaskedDiffusion(NUM_SYMBOLS, LENGTH, **OPTIONS).fit(sequences(), checkpoints="~/states")
+    assert (tmp_path / "states").is_dir()
+    for place in ("", 3):
+        with pytest.raises(InputError, match="expected a path"):
+            MaskedDiffusion(NUM_SYMBOLS, LENGTH, **OPTIONS).fit(sequences(), checkpoints=place)
+
+
 def test_a_saved_model_is_the_same_and_damage_is_noticed(model, tmp_path):
     model.save(tmp_path / "model")
     loaded = MaskedDiffusion.load(tmp_path / "model")
@@ -194,6 +203,7 @@ UNUSABLE = {
     "fractions": (3, [[0.5, 1, 2, 0]], "expected whole numbers"),
     "no texts": (ALPHABET, ["abca", None], r"expected texts, got None \(number 1\)"),
     "bytes among texts": (ALPHABET, ["abca", b"abca"], r"expected texts, got b'abca' \(number 1"),
+    "masked": (3, np.ma.masked_equal([[0, 1, 2, 0]], 2), "got masked ones"),
     "text for numbers": (3, "abca", "give the vocabulary as characters"),
 }
 
@@ -281,6 +291,8 @@ def test_files_that_are_no_text_and_peptides_that_are_ambiguous_are_refused(tmp_
     path.write_text("")
     with pytest.raises(InputError, match="is empty"):
         text.of_file(path)
+    with pytest.raises(InputError, match="expected a path"):
+        text.of_file(3)
     with pytest.raises(InputError, match="peptide 1 has the ambiguous amino acid 'X'"):
         text.peptides(["GLFD", "GXFD"], 8)
     with pytest.raises(InputError, match="peptides of 1 to 3 residues, got 4"):

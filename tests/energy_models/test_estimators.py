@@ -369,6 +369,7 @@ BEYOND = {
     "transform": ({"learning_rate": -1}, lambda model, rows: model.transform(rows)),
     "sample": ({"seed": "a"}, lambda model, rows: model.sample(2)),
     "log Z": ({"seed": 1.5}, lambda model, rows: model.log_z()),
+    "save": ({"num_updates": -1}, lambda model, rows: model.save("never_written.npz")),
 }
 
 

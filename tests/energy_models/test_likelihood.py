@@ -191,6 +191,51 @@ def test_reverse_chains_that_missed_a_mode_are_told():
     assert np.isnan(found.value) and "equilibrium" in found.reason
 
 
+def two_kinds(rng, number):
+    """Rows of 12 bits that are nearly all 0, and then as many nearly all 1."""
+    return (rng.random((2, number, 12)) < [[[0.05]], [[0.95]]]).astype(float).reshape(-1, 12)
+
+
+def test_intervals_of_rows_in_order_of_their_kind_hold_the_enumerated_value_or_say_why():
+    """Chains behind reverse paths would else all start in one of the two modes."""
+    held = []
+    for seed in range(6):
+        rows = two_kinds(np.random.default_rng(seed), 600)
+        model = RestrictedBoltzmannMachine(num_hidden=6, num_updates=800, seed=seed).fit(rows)
+        assert len(model.starts_) == 1000 and 0.3 < model.starts_[:50].mean() < 0.7
+        found = model.score(rows, effort=Effort("ais", 300, 50, 100))
+        held.append(bool(found.reason) or found.lower <= model.score(rows).value <= found.upper)
+    assert all(held)
+
+
+def test_rows_of_later_calls_are_among_those_where_chains_start():
+    dark, light = np.split(two_kinds(np.random.default_rng(0), 200), 2)
+    model = RestrictedBoltzmannMachine(num_hidden=2).partial_fit(dark)
+    assert model.starts_.mean() < 0.1
+    assert 0.3 < model.partial_fit(light).starts_[:100].mean() < 0.7
+
+
+def test_either_direction_of_annealing_alone_may_be_right():
+    """Reverse paths from rows in other shares of the modes find too little."""
+    log_z = LogZ(5.0, 0.1, 5.02, 0.1, 4.98, 0.01)
+    found = likelihood(FreeEnergies.known(np.zeros(2)), log_z, "ais", 10.0, "")
+    assert (found.lower, found.upper) == pytest.approx((-5.22, -4.82))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_interval_of_few_rows_holds_the_noise_of_annealed_hidden_units(number):
+    rows = states(4)
+    options = {"edges": "full", "num_updates": 300, "learning_rate": 0.1, "start_scale": 1.0}
+    model = BoltzmannMachine(num_hidden=13, seed=1, **options).fit(np.repeat(rows, 8, axis=0))
+    exact = log_law(model.units())
+    held, valued = 0, 0
+    for first in range(0, 16, number):
+        found = model.score(rows[first : first + number])
+        valued += not found.reason
+        held += found.lower <= exact[first : first + number].mean() <= found.upper
+    assert valued >= 0.9 * 16 / number and held >= 0.9 * 16 / number
+
+
 def test_a_mean_field_bounds_coupled_hidden_units(models):
     units, v = models["full"].learner_.units, jnp.float32(states(4))
     exact, bound = free_energies(units, v), free_energies(units, v, "mean field")

@@ -28,6 +28,7 @@ from qbm_jax.training import TrainingDiverged
 BAD = {
     "kind": ({"data.kind": "songs"}, "config.data.kind must be images or peptides"),
     "no file": ({"data.path": "/nowhere/images.npz"}, "expected an .npz file"),
+    "side": ({"data.side": 0}, "config.data.side must be"),
     "seeds": ({"num_seeds": 0}, "config.num_seeds must be at least 1"),
     "draws": ({"evaluation.importance_samples": 0}, "config.evaluation.importance_samples must be"),
     "paths": ({"effort.num_paths": 0}, "config.effort.num_paths must be at least 1"),

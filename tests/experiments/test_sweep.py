@@ -67,7 +67,7 @@ REFUSED = {
     "twice": ([{"seed": 1}, {"seed": 2}, {"seed": 1}], "settings 0 and 2 of the sweep are both"),
     "no such option": ([{"sampler.cim.pmup": 1.0}], r"'sampler.cim.pmup'.*sampler.cim.pump_end"),
     "another sampler's": ([{"sampler.cim.pump_end": 1.0}], "sampler.name is gibbs; set .* to cim"),
-    "another prior's": ([{"model.made_width": 8}], "made_width is not used .* prior boltzmann"),
+    "another prior's": ([{"model.made_width": 8}], "made_width is not used .*prior boltzmann"),
     "overruled": ([{"training.num_steps": 9}], "num_steps is not used beside .*num_epochs 2"),
     "a dict alone": ({"seed": 1}, r"must yield dicts such as \{'seed': 3\}, got 'seed'"),
     "an array": ([{"seed": np.arange(2)}], "must yield plain numbers"),

@@ -75,6 +75,7 @@ FIELDS = {
     "integer key": (TOY, _put("data", {3: 4}), ["config.data", "3"]),
     "a set": (TOY, _put("model.encoder_widths", {3}), ["config.model.encoder_widths", "{3}"]),
     "a function": (TOY, _put("data.name", print), ["config.data.name", "print"]),
+    "NaN": (TOY, _put("training.kl_weight", float("nan")), ["config.training.kl_weight", "finite"]),
     "NUL in text": (TOY, _put("data.path", "a\0b.h5ad"), ["config.data.path", "NUL", "a\\x00b"]),
     "a list for text": (TOY, _put("experiment", ["integration"]), ["config.experiment"]),
 }
