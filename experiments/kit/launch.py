@@ -172,8 +172,10 @@ def check_given(argv: list[str], config: ConfigDict) -> None:
     """
     names = (argument.partition("=")[0] for argument in argv)
     fields = [name.removeprefix("--config.") for name in names if name.startswith("--config.")]
-    base = load_config(config_value(argv))
-    check_used(fields, config, base, TRAININGS.get(config.experiment))
+    trainings = TRAININGS.get(config.experiment)
+    if sweep_arguments.is_sweep(argv):  # whose settings decide what is read
+        trainings = None
+    check_used(fields, config, load_config(config_value(argv)), trainings)
 
 
 def spelt_out(argv: list[str]) -> list[str]:

@@ -146,5 +146,13 @@ def test_a_field_that_changes_something_is_taken(case):
     given(name, **fields)
 
 
+def test_settings_of_a_sweep_may_read_what_its_base_does_not():
+    name, field = "configs/sweep_pancreas.py", "sampler.cim.num_steps"
+    arguments = [f"--config={name}", f"--config.{field}=9"]
+    check_given([*arguments, "--sweep"], config(name, **{field: 9}))
+    with pytest.raises(InputError, match="sampler.name is gibbs"):
+        check_given(arguments, config(name, **{field: 9}))
+
+
 def test_what_is_trained_is_known_of_experiments_that_there_are():
     assert TRAININGS.keys() <= EXPERIMENTS.keys()
