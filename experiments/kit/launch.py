@@ -44,12 +44,13 @@ from experiments.kit.workdir import check_workdir, flatten
 from experiments.selection import study as selection
 from experiments.sweep import arguments as sweep_arguments
 from experiments.sweep import run as sweep_run
+from experiments.sweep.settings import build_sweep
 from qbm_jax.errors import InputError, one_line
 from qbm_jax.runtime.compiled import keep_compiled
 from qbm_jax.runtime.keys import check_seed
 from qbm_jax.runtime.user_cache import expand_home
 from qbm_jax.study.lock import FolderLost, check_held
-from qbm_jax.training import TrainingDiverged, TrainingStopped
+from qbm_jax.training import Training, TrainingDiverged, TrainingStopped
 from qbm_jax.training.distributed import ends_with_the_others, is_primary
 from qbm_jax.training.profiling import Profile
 
@@ -172,10 +173,14 @@ def check_given(argv: list[str], config: ConfigDict) -> None:
     """
     names = (argument.partition("=")[0] for argument in argv)
     fields = [name.removeprefix("--config.") for name in names if name.startswith("--config.")]
-    trainings = TRAININGS.get(config.experiment)
+    base, trainings = load_config(config_value(argv)), TRAININGS.get(config.experiment)
     if sweep_arguments.is_sweep(argv):  # whose settings decide what is read
-        trainings = None
-    check_used(fields, config, load_config(config_value(argv)), trainings)
+        overrides = load_overrides(config_value(argv))
+
+        def trainings(config: ConfigDict) -> list[Training]:
+            return [setting.training for setting in build_sweep(config, overrides).settings]
+
+    check_used(fields, config, base, trainings)
 
 
 def spelt_out(argv: list[str]) -> list[str]:

@@ -23,7 +23,7 @@ from experiments.sweep.plan import (
     make_plan,
     read_plan,
 )
-from experiments.sweep.settings import Sweep, bounds_compare, build_sweep
+from experiments.sweep.settings import Sweep, bounds_compare, build_sweep, tell_alike
 from qbm_jax.data import Cells
 from qbm_jax.data.fingerprint import fingerprint
 from qbm_jax.errors import InputError
@@ -68,6 +68,7 @@ def run(config: ConfigDict, workdir: Path, stop: StopRequest, request: Request) 
       SweepIncomplete: settings failed, or only a report was asked for and some are not trained yet.
     """
     sweep = build_sweep(config, request.overrides)
+    tell_alike(sweep.settings)
     if request.ray is not None:
         ray_jobs.check_installed()
     if request.halving and not bounds_compare(sweep.settings):

@@ -91,11 +91,10 @@ def build_sweep(config: ConfigDict, overrides: Iterable[Mapping[str, Any]]) -> S
                 f"{describe(setting.values)}; yield each once"
             )
         first[text] = setting.number
-    _tell_alike(settings)
     return Sweep(config, settings)
 
 
-def _tell_alike(settings: list[SweepSetting]) -> None:
+def tell_alike(settings: list[SweepSetting]) -> None:
     """Warns of settings that differ in options alone which nothing reads beside their others."""
     first: dict[tuple[int, Training], int] = {}
     alike = []

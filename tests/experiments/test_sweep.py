@@ -33,7 +33,7 @@ from experiments.sweep.plan import (
     read_plan,
 )
 from experiments.sweep.results import SweepResults
-from experiments.sweep.settings import bounds_compare, build_sweep
+from experiments.sweep.settings import bounds_compare, build_sweep, tell_alike
 from qbm_jax.data import locate
 from qbm_jax.errors import InputError
 from qbm_jax.fitted.document import Evaluated
@@ -117,10 +117,12 @@ def test_overrides_change_a_copy_and_unnamed_paths_have_the_value_of_the_config(
 
 
 def test_settings_that_train_the_same_are_told(caplog):
-    small_sweep([{"model.prior": "made", "model.made_width": n} for n in (8, 9)])
+    widths = [{"model.prior": "made", "model.made_width": n} for n in (8, 9)]
+    tell_alike(small_sweep(widths).settings)
     assert not caplog.records
     grid = itertools.product(("bernoulli", "made"), (8, 9))
-    small_sweep([{"model.prior": prior, "model.made_width": n} for prior, n in grid])
+    mixed = [{"model.prior": prior, "model.made_width": n} for prior, n in grid]
+    tell_alike(small_sweep(mixed).settings)
     (record,) = caplog.records
     assert record.getMessage() == "settings of the sweep that train the same: 1 as 0"
 

@@ -146,12 +146,18 @@ def test_a_field_that_changes_something_is_taken(case):
     given(name, **fields)
 
 
-def test_settings_of_a_sweep_may_read_what_its_base_does_not():
-    name, field = "configs/sweep_pancreas.py", "sampler.cim.num_steps"
-    arguments = [f"--config={name}", f"--config.{field}=9"]
-    check_given([*arguments, "--sweep"], config(name, **{field: 9}))
-    with pytest.raises(InputError, match="sampler.name is gibbs"):
-        check_given(arguments, config(name, **{field: 9}))
+def test_settings_of_a_sweep_decide_what_is_read(tmp_path):
+    path, field = tmp_path / "swept.py", "sampler.cim.num_steps"
+    path.write_text(
+        "from configs.sweep_pancreas import get_config\n"
+        "def sweep(arg='full'):\n"
+        "    return [{'sampler.name': name} for name in ('gibbs', 'cim')]\n"
+    )
+    made = config("configs/sweep_pancreas.py", **{field: 9})
+    check_given([f"--config={path}", f"--config.{field}=9", "--sweep"], made)
+    for arguments in ([f"--config={path}"], ["--config=configs/sweep_pancreas.py", "--sweep"]):
+        with pytest.raises(InputError, match="changes nothing of what this config trains"):
+            check_given([*arguments, f"--config.{field}=9"], made)
 
 
 def test_what_is_trained_is_known_of_experiments_that_there_are():
