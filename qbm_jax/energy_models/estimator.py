@@ -38,7 +38,6 @@ from qbm_jax.runtime.options import (
 
 logger = logging.getLogger(__name__)
 
-KEPT_ROWS = 1000  # of the data, at which chains for log Z start
 NUM_REPORTS = 20  # of a training: history, progress, checkpoints
 FEW_REPORTS = 4  # where nobody looks on: to see a divergence early, and to plot a curve
 
@@ -151,7 +150,8 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
         with as_it_was_if_refused(self):
             if hasattr(self, "learner_"):
                 rows = self.checked_rows(X)
-                self._keep_starts(rows, options["seed"], int(self.learner_.step))
+                there = np.concatenate([self.starts_, self.bits_of(rows, options["seed"])])
+                self.starts_ = inputs.kept_rows(there, options["seed"], int(self.learner_.step))
             else:
                 rows = self._start(X, options)
             number = -(-len(rows) // options["minibatch_size"])
@@ -213,15 +213,8 @@ class EnergyModel(TrainedMachine, ClassNamePrefixFeaturesOutMixin, TransformerMi
         given = inputs.checked_rows(self, X, reset=True, least=self.num_rows_needed)
         rows = self._prepare(given, is_first=True)
         self._begin(rows, options)
-        self.starts_ = np.zeros((0, rows.shape[1]), np.float32)
-        self._keep_starts(rows, options["seed"], 0)
+        self.starts_ = inputs.kept_rows(self.bits_of(rows, options["seed"]), options["seed"])
         return rows
-
-    def _keep_starts(self, rows: np.ndarray, seed: int, call: int) -> None:
-        """Keeps rows, drawn from those kept and these: sorted ones would all be of one kind."""
-        there = np.concatenate([self.starts_, self.bits_of(rows, seed)])
-        rng = np.random.default_rng(keys.seed_of(seed, "energy model starts", call))
-        self.starts_ = there[rng.permutation(len(there))[:KEPT_ROWS]]
 
     def _begin(self, rows: np.ndarray, options: dict[str, Any]) -> None:
         key = keys.key_of(options["seed"], "energy model start")

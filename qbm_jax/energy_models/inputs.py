@@ -7,7 +7,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
 from qbm_jax.errors import InputError
+from qbm_jax.runtime import keys
 
+KEPT_ROWS = 1000  # of the data, at which chains for log Z start
 _SAME = 1e-13  # of a column's largest value: a spread that is rounding
 _ALIKE = 1e-8  # below 1 of a correlation: columns that are the same but for rounding
 BINARISATIONS = {
@@ -129,3 +131,12 @@ def given_rows(given: Any, num: int, num_visible: int, bits: bool) -> np.ndarray
     if not np.isnan(np.atleast_2d(rows)).any(axis=1).all():
         raise InputError("expected at least one free unit (NaN) in given, got all clamped")
     return np.broadcast_to(rows, (num, num_visible))
+
+
+def kept_rows(rows: np.ndarray, seed: int, num_updates: int = 0) -> np.ndarray:
+    """The rows [`KEPT_ROWS` at most, visible] at which chains for log Z start, drawn from these.
+
+    The first ones would all be of one kind where rows are in the order of theirs.
+    """
+    rng = np.random.default_rng(keys.seed_of(seed, "energy model starts", num_updates))
+    return rows[rng.permutation(len(rows))[:KEPT_ROWS]]
